@@ -1,0 +1,154 @@
+"""Every error automix raises on purpose.
+
+    AutomixError                 exit 1   something failed
+    ├── UsageError               exit 2   options that do not go together
+    ├── ProfileError             exit 2   a profile that cannot be used
+    ├── DataError                exit 2   input rows that cannot be read
+    ├── StorageError             exit 1   cache or output cannot be written
+    ├── BudgetError              exit 4   --max-cost reached
+    ├── GateError                exit 5   a gate was not met
+    └── BackendError             exit 1   a call gave no usable completion
+        ├── RateLimited                   429, not a quota
+        ├── Unauthorised                  401, 402, 403, quota: the run cannot go on
+        ├── TimedOut                      no completion in time
+        ├── ContextTooLong                the prompt does not fit the model
+        ├── ContentFiltered               refused by the provider's filter
+        ├── BadRequest                    400, 404, 413, 422: asking again cannot help
+        ├── BadResponse                   5xx, broken connection, unusable body
+        └── CacheMiss                     --offline, and not in the cache
+
+`exit_code` is on the class; `kind` of a `BackendError` is the `error.type` of an
+output row. A message says what happened and where; `hint` is the command or edit
+that mends it, and is printed on a line of its own.
+"""
+
+from __future__ import annotations
+
+
+class AutomixError(Exception):
+    """Base of all errors that are reported to the user without a traceback.
+
+    Example:
+        >>> str(AutomixError("no tiers", hint="add a tier"))
+        'no tiers'
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(AutomixError):
+    """Options that are unknown, missing or contradict each other."""
+
+    exit_code = 2
+
+
+class ProfileError(AutomixError):
+    """A profile that is missing, malformed or not allowed to say what it says."""
+
+    exit_code = 2
+
+
+class DataError(AutomixError):
+    """An input file or row that cannot be used."""
+
+    exit_code = 2
+
+
+class StorageError(AutomixError):
+    """The cache or an output file cannot be read or written."""
+
+
+class BudgetError(AutomixError):
+    """The next call could exceed `--max-cost`."""
+
+    exit_code = 4
+
+
+class GateError(AutomixError):
+    """A result that was asked to reach a bar did not."""
+
+    exit_code = 5
+
+
+class BackendError(AutomixError):
+    """A call gave no usable completion.
+
+    Attributes:
+        kind: the `error.type` of an output row.
+        retryable: asking again may help.
+        fatal: every further call to this endpoint would fail the same way.
+        retry_after: seconds the provider asked to wait, if it did.
+        maybe_billed: the provider may charge for the failed attempt.
+        attempts: how many times the call was tried.
+    """
+
+    kind = "bad_response"
+    retryable = False
+    fatal = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        retry_after: float | None = None,
+        maybe_billed: bool = False,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+        self.maybe_billed = maybe_billed
+        self.attempts = 1
+
+
+class RateLimited(BackendError):
+    """The provider asks for patience (429, not a quota)."""
+
+    kind = "rate_limit"
+    retryable = True
+
+
+class Unauthorised(BackendError):
+    """Key missing or refused, payment due, or quota used up: the run cannot go on."""
+
+    kind = "auth"
+    fatal = True
+
+
+class TimedOut(BackendError):
+    """No completion within the deadline; the provider may still charge for it."""
+
+    kind = "timeout"
+    retryable = True
+
+
+class ContextTooLong(BackendError):
+    """The prompt does not fit the model's context window."""
+
+    kind = "context_length"
+
+
+class ContentFiltered(BackendError):
+    """The provider's content filter refused the prompt or the completion."""
+
+    kind = "content_filter"
+
+
+class BadRequest(BackendError):
+    """The endpoint refuses this request for good (400, 404, 413, 422)."""
+
+
+class BadResponse(BackendError):
+    """The endpoint failed, broke off or sent something unusable (5xx, cut body, no choices)."""
+
+    retryable = True
+
+
+class CacheMiss(BackendError):
+    """`--offline` was given and the completion is not in the cache."""
+
+    kind = "cache_miss"

@@ -1,0 +1,477 @@
+"""The values that flow through automix, frozen and compared by content.
+
+    Question ─▶ Completion ─▶ Vote … ─▶ Step (one tier visited) ─▶ Trace (the whole run)
+                                                                 └▶ Answer (the row `ask` writes)
+
+Each knows its JSON shape (`to_dict`, `from_dict`); nobody else builds those
+dictionaries. Money is in US dollars and `None` means *unknown*, which is never
+the same as 0; time is in seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any, Literal, NamedTuple
+
+from automix_cli.errors import DataError
+
+ASK_SCHEMA = "automix.ask/1"
+VERIFY_SCHEMA = "automix.verify/1"
+
+Json = Any
+Status = Literal["ok", "error", "skipped", "abstained"]
+
+
+class Message(NamedTuple):
+    """One chat message."""
+
+    role: str
+    content: str
+
+
+class Verdict(Enum):
+    """What one vote says of an answer; the value is its form in a trace row."""
+
+    CORRECT = 1
+    INCORRECT = 0
+    UNPARSED = None
+
+
+def add_money(*amounts: float | None) -> float | None:
+    """Sum dollars; one unknown makes the sum unknown.
+
+    Example:
+        >>> add_money(0.5, 0.25), add_money(0.5, None), add_money()
+        (0.75, None, 0.0)
+    """
+    return None if any(a is None for a in amounts) else math.fsum(a for a in amounts if a is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens and calls. `cached_input_tokens` and `reasoning_tokens` are parts of input and output."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_input_tokens: int = 0
+    reasoning_tokens: int = 0
+    calls: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            cached_input_tokens=self.cached_input_tokens + other.cached_input_tokens,
+            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+            calls=self.calls + other.calls,
+        )
+
+    def to_dict(self) -> dict[str, int]:
+        """The `usage` object of a row.
+
+        Example:
+            >>> Usage(input_tokens=3, calls=1).to_dict()["input_tokens"]
+            3
+        """
+        return {
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "cached_input_tokens": self.cached_input_tokens,
+            "reasoning_tokens": self.reasoning_tokens,
+            "calls": self.calls,
+        }
+
+
+def total_usage(usages: Iterable[Usage]) -> Usage:
+    """Sum usages, starting from none."""
+    return sum(usages, Usage())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """List price in USD per million tokens; `cached_input` defaults to `input`.
+
+    Example:
+        >>> Price(input=1.0, output=10.0).of(Usage(input_tokens=1000, output_tokens=100))
+        0.002
+    """
+
+    input: float
+    output: float
+    cached_input: float | None = None
+
+    def of(self, usage: Usage) -> float:
+        """Dollars that `usage` costs at this price."""
+        cached_rate = self.input if self.cached_input is None else self.cached_input
+        fresh = usage.input_tokens - usage.cached_input_tokens
+        return (
+            fresh * self.input + usage.cached_input_tokens * cached_rate + usage.output_tokens * self.output
+        ) / 1e6
+
+
+class TokenLogprob(NamedTuple):
+    """One generated token with its log-probability (nats) and the likeliest alternatives."""
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """One text returned by a backend.
+
+    `usage` is this completion's share of the request's usage; `cached` is true
+    when this run did not pay for it. `flags` name what was odd about it:
+    `truncated` (cut off at max_tokens), `usage_suspect` (missing or absurd counts).
+    """
+
+    text: str
+    usage: Usage = Usage()
+    finish_reason: str = "stop"
+    latency_s: float = 0.0
+    logprobs: tuple[TokenLogprob, ...] = ()
+    cached: bool = False
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vote:
+    """One sampled verdict on an answer, with the verifier's reasons (its whole completion)."""
+
+    verdict: Verdict
+    reasons: str = ""
+
+
+class VoteCount(NamedTuple):
+    """The votes bought for one answer, counted."""
+
+    correct: int = 0
+    incorrect: int = 0
+    unparsed: int = 0
+
+    @property
+    def parsed(self) -> int:
+        """Votes that said something."""
+        return self.correct + self.incorrect
+
+    @property
+    def bought(self) -> int:
+        """Votes paid for, unparsed ones included."""
+        return self.correct + self.incorrect + self.unparsed
+
+    @property
+    def share(self) -> float | None:
+        """Share of parsed votes that say CORRECT; None without evidence.
+
+        Example:
+            >>> VoteCount(3, 1, 2).share
+            0.75
+        """
+        return self.correct / self.parsed if self.parsed else None
+
+    @classmethod
+    def of(cls, verdicts: Iterable[Verdict]) -> VoteCount:
+        """Count verdicts.
+
+        Example:
+            >>> VoteCount.of([Verdict.CORRECT, Verdict.UNPARSED])
+            VoteCount(correct=1, incorrect=0, unparsed=1)
+        """
+        seen = list(verdicts)
+        return cls(*(seen.count(v) for v in (Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNPARSED)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One input record; `expected` holds its gold answers, any of which is right.
+
+    `history` is what stood before the question in a chat row; `index` is the
+    0-based position in the input, and the id of a row that has none.
+    """
+
+    text: str
+    id: str | int = 0
+    index: int = 0
+    context: str | None = None
+    choices: tuple[str, ...] = ()
+    expected: tuple[str, ...] = ()
+    history: tuple[Message, ...] = ()
+    metadata: Json = None
+    dataset: str | None = None
+    split: str | None = None
+
+    def to_dict(self) -> dict[str, Json]:
+        """The JSONL form: only the keys that hold something."""
+        row: dict[str, Json] = {"id": self.id, "question": self.text}
+        if self.context is not None:
+            row["context"] = self.context
+        if self.choices:
+            row["choices"] = list(self.choices)
+        if self.expected:
+            row["expected"] = self.expected[0] if len(self.expected) == 1 else list(self.expected)
+        if self.history:
+            row["messages"] = [m._asdict() for m in (*self.history, Message("user", self.text))]
+            del row["question"]
+        for key in ("metadata", "dataset", "split"):
+            if getattr(self, key) is not None:
+                row[key] = getattr(self, key)
+        return row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One tier visited: what it answered, what was seen of the answer, what it cost.
+
+    `votes` are kept in the order bought. `cost_usd` is the list price of all
+    completions of the step, `spent_usd` what this run paid for them; `answer_cost`,
+    `vote_cost` (per vote) and `round_cost` (per round) split it for replay.
+    `action` is what followed: report, escalate or abstain.
+    """
+
+    tier: str
+    model: str | None = None
+    answer: str | None = None
+    votes: tuple[Verdict, ...] = ()
+    samples: tuple[str, ...] = ()
+    confidence: float | None = None
+    score: float | None = None
+    action: str = ""
+    calls: int = 0
+    usage: Usage = Usage()
+    cost_usd: float | None = 0.0
+    spent_usd: float | None = 0.0
+    answer_cost: float | None = None
+    vote_cost: float | None = None
+    round_cost: float | None = None
+    latency_s: float | None = None
+    flags: tuple[str, ...] = ()
+
+    @property
+    def count(self) -> VoteCount:
+        """The votes, counted."""
+        return VoteCount.of(self.votes)
+
+    def to_route(self) -> dict[str, Json]:
+        """An element of an answer row's `route`."""
+        row: dict[str, Json] = {"tier": self.tier, "answer": self.answer}
+        if self.votes:
+            row["votes"] = self.count._asdict()
+        if self.samples:
+            row["samples"] = len(self.samples)
+        if self.confidence is not None:
+            row["confidence"] = self.confidence
+        row |= {
+            "action": self.action,
+            "calls": self.calls,
+            "cost_usd": self.cost_usd,
+            "latency_s": self.latency_s,
+        }
+        if self.flags:
+            row["flags"] = list(self.flags)
+        return row
+
+    def to_trace(self) -> dict[str, Json]:
+        """A value of a trace row's `tiers`: only what is known."""
+        row: dict[str, Json] = {
+            "answer": self.answer,
+            "score": self.score,
+            "votes": [v.value for v in self.votes] or None,
+            "samples": list(self.samples) or None,
+            "confidence": self.confidence,
+            "cost": self.answer_cost,
+            "vote_cost": self.vote_cost,
+            "round_cost": self.round_cost,
+            "input_tokens": self.usage.input_tokens or None,
+            "output_tokens": self.usage.output_tokens or None,
+            "latency": self.latency_s,
+        }
+        return {key: value for key, value in row.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """One question with what each tier did on it: the file that `collect` writes and `replay` reads."""
+
+    question: Question
+    steps: tuple[Step, ...] = ()
+
+    def step(self, tier: str) -> Step | None:
+        """The step of a tier, if it was visited."""
+        return next((s for s in self.steps if s.tier == tier), None)
+
+    def to_dict(self) -> dict[str, Json]:
+        """The trace row (JSONL)."""
+        return {**self.question.to_dict(), "tiers": {s.tier: s.to_trace() for s in self.steps}}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowError:
+    """Why a row has no answer."""
+
+    type: str
+    message: str
+    attempts: int = 0
+    tier: str | None = None
+
+    def to_dict(self) -> dict[str, Json]:
+        """The `error` object of a row."""
+        return {"type": self.type, "message": self.message, "attempts": self.attempts, "tier": self.tier}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The row that `ask` writes: an answer, the route to it, and both ledgers."""
+
+    question: Question
+    status: Status = "ok"
+    answer: str | None = None
+    tier: str | None = None
+    model: str | None = None
+    confidence: float | None = None
+    reason: str = ""
+    route: tuple[Step, ...] = ()
+    failed_usd: float | None = 0.0
+    latency_s: float = 0.0
+    error: RowError | None = None
+    input_sha: str = ""
+    profile_sha: str = ""
+    extra: Mapping[str, Json] = field(default_factory=dict)
+
+    @property
+    def escalated(self) -> bool:
+        """Whether more than one tier was asked."""
+        return len(self.route) > 1
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens and calls over the route."""
+        return total_usage(s.usage for s in self.route)
+
+    @property
+    def cost_usd(self) -> float | None:
+        """List price of every completion behind the row, cached or not."""
+        return add_money(*(s.cost_usd for s in self.route))
+
+    @property
+    def spent_usd(self) -> float | None:
+        """What this run paid, failed attempts that may have been billed included."""
+        return add_money(self.failed_usd, *(s.spent_usd for s in self.route))
+
+    def with_error(self, error: RowError, status: Status = "error") -> Answer:
+        """The same row, failed; the route and the money so far are kept."""
+        return replace(self, status=status, error=error, answer=None, tier=None, model=None, confidence=None)
+
+    def to_dict(self) -> dict[str, Json]:
+        """The `automix.ask/1` row."""
+        return {
+            "schema": ASK_SCHEMA,
+            "id": self.question.id,
+            "index": self.question.index,
+            "status": self.status,
+            "question": self.question.text,
+            "answer": self.answer,
+            "tier": self.tier,
+            "model": self.model,
+            "escalated": self.escalated,
+            "confidence": self.confidence,
+            "reason": self.reason,
+            "route": [s.to_route() for s in self.route],
+            "usage": self.usage.to_dict(),
+            "cost_usd": self.cost_usd,
+            "spent_usd": self.spent_usd,
+            "latency_s": self.latency_s,
+            "error": self.error.to_dict() if self.error else None,
+            "metadata": {} if self.question.metadata is None else self.question.metadata,
+            "input_sha": self.input_sha,
+            "profile_sha": self.profile_sha,
+            **self.extra,
+        }
+
+
+# ---------------------------------------------------------------- reading rows
+
+_ALIASES = {
+    "question": ("question", "prompt", "input", "query"),
+    "id": ("id", "custom_id"),
+    "expected": ("expected", "reference", "gold", "label", "output"),
+}
+
+
+def _first(row: Mapping[str, Json], name: str) -> Json:
+    """The value under a name or the first of its aliases."""
+    return next((row[key] for key in _ALIASES[name] if row.get(key) is not None), None)
+
+
+def _texts(row: Mapping[str, Json], value: Json, key: str) -> tuple[str, ...]:
+    """A text or a list of texts, as a tuple; numbers are read as their text."""
+    values = value if isinstance(value, list) else [value]
+    if not all(isinstance(v, str | int | float) and not isinstance(v, bool) for v in values):
+        raise DataError(f"{key}: expected text or a list of texts, got {_kind(value)}")
+    return tuple(v if isinstance(v, str) else repr(v) for v in values)
+
+
+def _kind(value: Json) -> str:
+    """The JSON name of a value's type, for messages."""
+    names = {dict: "an object", list: "a list", str: "text", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def _chat(row: Mapping[str, Json]) -> tuple[Message, ...]:
+    """The messages of a chat row (`messages`, or `body.messages` as in OpenAI batch files)."""
+    body = row.get("body")
+    raw = row.get("messages", body.get("messages") if isinstance(body, dict) else None)
+    if raw is None:
+        return ()
+    if not isinstance(raw, list) or not raw:
+        raise DataError("messages: expected a list of {role, content} objects")
+    for m in raw:
+        if not (isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str)):
+            raise DataError("messages: each needs a text role and a text content")
+    if raw[-1]["role"] != "user":
+        raise DataError("messages: the last one must be the user's")
+    return tuple(Message(m["role"], m["content"]) for m in raw)
+
+
+def question_from_dict(row: Json, index: int = 0) -> Question:
+    """Read a question row, labelled or not; `index` is its place in the input.
+
+    Raises:
+        DataError: when the row is not an object or a field has the wrong shape.
+
+    Example:
+        >>> question_from_dict({"prompt": "2 + 2?", "gold": "4"}, 3)
+        Question(text='2 + 2?', id=3, index=3, context=None, choices=(), expected=('4',), history=(), metadata=None, dataset=None, split=None)
+    """  # noqa: E501
+    if not isinstance(row, dict):
+        raise DataError(f"expected a JSON object, got {_kind(row)}")
+    chat = _chat(row)
+    text = chat[-1].content if chat else _first(row, "question")
+    if not isinstance(text, str):
+        found = "nothing" if text is None else _kind(text)
+        raise DataError(f"question: expected text, got {found}")
+    if not text.strip():
+        raise DataError("question: is empty")
+    ident = _first(row, "id")
+    if ident is None:
+        ident = index
+    if isinstance(ident, bool) or not isinstance(ident, str | int):
+        raise DataError(f"id: expected text or a whole number, got {_kind(ident)}")
+    context = row.get("context")
+    expected = _first(row, "expected")
+    choices = row.get("choices")
+    return Question(
+        text=text,
+        id=ident,
+        index=index,
+        context=None if context is None else "\n\n".join(_texts(row, context, "context")),
+        choices=() if choices is None else _texts(row, choices, "choices"),
+        expected=() if expected is None else _texts(row, expected, "expected"),
+        history=chat[:-1],
+        metadata=row.get("metadata"),
+        dataset=row["dataset"] if isinstance(row.get("dataset"), str) else None,
+        split=row["split"] if isinstance(row.get("split"), str) else None,
+    )
