@@ -412,7 +412,7 @@ class Loopback:
         asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(30)
 
     async def _settle(self) -> None:
-        # A client can read the last byte before the handler has marked its entry; a turn of the loop later it has.
+        # A client can read the last byte before the handler has marked its entry; a turn later it has.
         for _ in range(3):
             await asyncio.sleep(0)
 
