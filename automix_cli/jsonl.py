@@ -1,0 +1,365 @@
+"""Rows in and rows out: a strict line reader, and an appender that never tears a line.
+
+Lines end at a line feed (a carriage return before it is dropped) and at nothing else,
+so U+2028 inside a text does not cut a row in two. JSON is read strictly: no NaN, no
+duplicate keys, no bottomless nesting. Every problem names its line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import stat
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import IO, Literal, NamedTuple
+
+from automix_cli.errors import DataError, StorageError, UsageError
+from automix_cli.records import Json, Question, question_from_dict
+
+MAX_LINE = 16 * 1024 * 1024
+_CHUNK = 1 << 16
+_BOM = b"\xef\xbb\xbf"
+
+
+class Line(NamedTuple):
+    """One line of input that is not blank: its 1-based number and its bytes (None: over the limit)."""
+
+    number: int
+    data: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One input row: a question, or what is wrong with the line it should stand on."""
+
+    index: int
+    line: int
+    question: Question | None
+    fault: str = ""
+    id: str | int | None = None
+
+
+# ---------------------------------------------------------------- bytes to lines
+
+
+class LineSplitter:
+    r"""Cuts chunks of bytes into numbered lines, holding at most one line in memory.
+
+    Example:
+        >>> splitter = LineSplitter()
+        >>> [line.number for chunk in (b"a\r\n\nb", b"c") for line in splitter.feed(chunk)]
+        [1]
+        >>> list(splitter.close())
+        [Line(number=3, data=b'bc')]
+    """
+
+    def __init__(self, limit: int = MAX_LINE) -> None:
+        self.limit = limit
+        self._parts: list[bytes] = []
+        self._held = 0
+        self._number = 1
+
+    def feed(self, chunk: bytes) -> Iterator[Line]:
+        """Yield the lines that `chunk` completes."""
+        *whole, rest = chunk.split(b"\n")
+        for part in whole:
+            self._hold(part)
+            yield from self._flush()
+            self._number += 1
+        self._hold(rest)
+
+    def close(self) -> Iterator[Line]:
+        """Yield the last line when it has no line feed."""
+        yield from self._flush()
+
+    def _hold(self, part: bytes) -> None:
+        self._held += len(part)
+        if self._held <= self.limit:
+            self._parts.append(part)
+        else:
+            self._parts.clear()
+
+    def _flush(self) -> Iterator[Line]:
+        data = b"".join(self._parts)
+        too_long = self._held > self.limit
+        self._parts, self._held = [], 0
+        if self._number == 1:
+            data = data.removeprefix(_BOM)
+        data = data.removesuffix(b"\r")
+        if too_long or data.strip():
+            yield Line(self._number, None if too_long else data)
+
+
+def read_chunks(fd: int) -> Iterator[bytes]:
+    """Read a file descriptor to its end, without Python's buffer in between."""
+    while chunk := os.read(fd, _CHUNK):
+        yield chunk
+
+
+def split_lines(chunks: Iterable[bytes]) -> Iterator[Line]:
+    """All lines of a byte stream that are not blank."""
+    splitter = LineSplitter()
+    for chunk in chunks:
+        yield from splitter.feed(chunk)
+    yield from splitter.close()
+
+
+async def stream_lines(first: bytes, fd: int) -> AsyncIterator[Line]:
+    """Lines of a pipe as they come; `first` was read before.
+
+    A daemon thread does the blocking reads: a pipe that stays silent then neither blocks
+    the calls in flight nor the end of the process.
+    """
+    loop = asyncio.get_running_loop()
+    queue: asyncio.Queue[bytes] = asyncio.Queue(maxsize=4)
+
+    def pump() -> None:
+        with contextlib.suppress(RuntimeError, OSError):
+            for chunk in chain(read_chunks_or_end(fd), (b"",)):
+                asyncio.run_coroutine_threadsafe(queue.put(chunk), loop).result()
+
+    threading.Thread(target=pump, daemon=True).start()
+    splitter = LineSplitter()
+    chunk = first
+    while True:
+        for line in splitter.feed(chunk):
+            yield line
+        chunk = await queue.get()
+        if not chunk:
+            break
+    for line in splitter.close():
+        yield line
+
+
+def read_chunks_or_end(fd: int) -> Iterator[bytes]:
+    """Like `read_chunks`; a descriptor that cannot be read has ended."""
+    with contextlib.suppress(OSError):
+        yield from read_chunks(fd)
+
+
+# ---------------------------------------------------------------- lines to rows
+
+
+def _no_duplicates(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    row = dict(pairs)
+    if len(row) != len(pairs):
+        names = [key for key, _ in pairs]
+        raise DataError(f"key {next(n for n in names if names.count(n) > 1)!r} stands twice")
+    return row
+
+
+def _no_constant(name: str) -> Json:
+    raise DataError(f"{name} is not a JSON number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise DataError(f"{text} is out of range")
+    return value
+
+
+def parse_json(data: bytes | str) -> Json:
+    """Parse strict JSON.
+
+    Raises:
+        DataError: for anything that is not JSON, and for NaN, Infinity, duplicate keys,
+            invalid UTF-8 and nesting beyond what a person would write.
+
+    Example:
+        >>> parse_json(b'{"a": 1}')
+        {'a': 1}
+    """
+    try:
+        text = data.decode("utf-8") if isinstance(data, bytes) else data
+        return json.loads(
+            text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_finite
+        )
+    except UnicodeDecodeError as exc:
+        raise DataError(f"invalid UTF-8 at byte {exc.start + 1}") from exc
+    except json.JSONDecodeError as exc:
+        raise DataError(f"not JSON: {exc.msg} at column {exc.colno}") from exc
+    except RecursionError as exc:
+        raise DataError("nested too deeply") from exc
+    except ValueError as exc:
+        raise DataError(f"not JSON: {str(exc).split(';')[0]}") from exc
+
+
+def parse_line(line: Line) -> Json:
+    """Parse one line; see `parse_json`."""
+    if line.data is None:
+        raise DataError(f"the line is longer than {MAX_LINE // (1024 * 1024)} MB")
+    return parse_json(line.data)
+
+
+def row_of(line: Line, index: int) -> Row:
+    """Read a line as a question row; what is wrong with it is kept, not raised."""
+    raw: Json = None
+    try:
+        raw = parse_line(line)
+        question = question_from_dict(raw, index)
+        return Row(index, line.number, question, id=question.id)
+    except DataError as exc:
+        ident = raw.get("id", raw.get("custom_id")) if isinstance(raw, dict) else None
+        known = ident if isinstance(ident, str | int) and not isinstance(ident, bool) else None
+        return Row(index, line.number, None, exc.message, id=known)
+
+
+def rows_of(lines: Iterable[Line]) -> Iterator[Row]:
+    """Number the lines from 0 and read each as a question row."""
+    return (row_of(line, index) for index, line in enumerate(lines))
+
+
+class IdCheck:
+    """Finds ids that stand twice; `1` and `"1"` are the same id, as they are to whoever joins the rows."""
+
+    def __init__(self) -> None:
+        self._line_of: dict[str, int] = {}
+
+    def see(self, row: Row) -> Row:
+        """The row, turned into a fault when its id was seen before."""
+        if row.id is None:
+            return row
+        first = self._line_of.setdefault(str(row.id), row.line)
+        if first == row.line:
+            return row
+        return replace(row, question=None, fault=f"id {row.id!r} stands twice (first in line {first})")
+
+
+def scan(path: Path, *, strict: bool) -> int:
+    """Read a file once before anything is spent; returns how many rows it holds.
+
+    Raises:
+        DataError: for duplicate ids and invalid UTF-8 always, for any bad line if `strict`.
+    """
+    ids, count = IdCheck(), 0
+    with open_input(path) as file:
+        for row in rows_of(split_lines(read_chunks(file.fileno()))):
+            count += 1
+            known = ids.see(row)
+            if known.fault and (strict or known.fault != row.fault or "UTF-8" in known.fault):
+                raise DataError(f"{path}:{row.line}: {known.fault}", hint="nothing was sent; mend the line")
+    return count
+
+
+def open_input(path: Path) -> IO[bytes]:
+    """Open an input file for reading, unbuffered.
+
+    Raises:
+        DataError: when it is missing, a folder, compressed or not readable.
+    """
+    try:
+        file = path.open("rb", buffering=0)
+    except OSError as exc:
+        raise DataError(f"{path}: {exc.strerror or exc}") from exc
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        if file.read(2) == b"\x1f\x8b":
+            file.close()
+            raise DataError(f"{path}: is compressed", hint=f"zcat {path} | automix ask")
+        file.seek(0)
+    return file
+
+
+# ---------------------------------------------------------------- rows out
+
+_UNSAFE = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]")
+
+
+def dumps(row: Json) -> str:
+    """One line of JSON, UTF-8, safe on a terminal and under `splitlines`.
+
+    Controls, bidirectional marks, other line ends and lone surrogates are escaped; all
+    other text stays readable.
+
+    Example:
+        >>> dumps({"answer": "Köln"})
+        '{"answer": "Köln"}'
+    """
+    text = json.dumps(row, ensure_ascii=False, allow_nan=False)
+    return _UNSAFE.sub(lambda m: f"\\u{ord(m.group()):04x}", text)
+
+
+def printable(text: str) -> str:
+    r"""Model text for a terminal: controls but line feed and tab are shown, not obeyed.
+
+    Example:
+        >>> printable("a\x1b[2Jb")
+        'a\\x1b[2Jb'
+    """
+    return _CONTROLS.sub(lambda m: m.group().encode("unicode_escape").decode("ascii"), text)
+
+
+_CONTROLS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+class RowWriter:
+    """Writes rows to a stream, each whole and flushed before the next.
+
+    A reader that went away raises BrokenPipeError; a disk that is full a StorageError.
+    """
+
+    def __init__(self, stream: IO[bytes], name: str = "stdout") -> None:
+        self.stream = stream
+        self.name = name
+
+    def write(self, row: Mapping[str, Json]) -> None:
+        """Write one row."""
+        try:
+            self.stream.write(f"{dumps(row)}\n".encode())
+            self.stream.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as exc:
+            raise StorageError(f"{self.name}: {exc.strerror or exc}") from exc
+
+
+def open_output(path: Path, *, force: bool = False) -> IO[bytes]:
+    """Open an output file for writing, locked until it is closed.
+
+    Raises:
+        UsageError: when it exists (without `force`), is no regular file, or another
+            process writes it.
+    """
+    import fcntl
+
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | (0 if force else os.O_EXCL)
+    try:
+        fd = os.open(path, flags, 0o600)
+    except FileExistsError as exc:
+        raise UsageError(f"{path}: exists", hint="--force overwrites it") from exc
+    except OSError as exc:
+        raise UsageError(f"{path}: cannot be written: {exc.strerror}") from exc
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise UsageError(f"{path}: is not a regular file")
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as exc:
+        os.close(fd)
+        raise UsageError(f"{path}: another process is writing it") from exc
+    os.ftruncate(fd, 0)
+    return os.fdopen(fd, "wb")
+
+
+def stdin_kind() -> Literal["terminal", "pipe", "file", "none"]:
+    """What standard input is: `terminal`, `pipe` (FIFO or socket), `file`, or `none`."""
+    try:
+        fd = sys.stdin.fileno()
+        mode = os.fstat(fd).st_mode
+    except (OSError, ValueError, AttributeError):
+        return "none"
+    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+        return "pipe"
+    if stat.S_ISREG(mode):
+        return "file"
+    return "terminal" if os.isatty(fd) else "none"
