@@ -9,11 +9,13 @@ Rewards.       the expected score of the answer reported, less `cost_weight` tim
 
 Source: AutoMix (arXiv 2310.12963), section 3.3. A policy may define its belief as it
 likes, a distribution or any other summary of the history, so every policy runs in the
-one loop of `rollout`.
+one loop of `rollout`. Here stand the problem, the protocol and the policies that are
+rules of thumb; the policy that is computed, and needs NumPy for it, is in `planner`.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, TypeVar
 
@@ -107,7 +109,11 @@ B = TypeVar("B")
 
 
 class Policy(Protocol[B]):
-    """What to do after each observation. A policy defines its own belief `B`."""
+    """What to do after each observation. A policy defines its own belief `B`.
+
+    A policy must decide alike for any two values of a continuous confidence that no cut
+    of `cuts` separates: `replay` then runs it once for all rows that fall into one bin.
+    """
 
     def begin(self, facts: Facts) -> B:
         """The belief before any action."""
@@ -127,6 +133,10 @@ class Policy(Protocol[B]):
 
     def reason(self, belief: B) -> str:
         """Why `action(belief)` was chosen, in one line for people."""
+        ...
+
+    def cuts(self, tier: int) -> tuple[float, ...]:
+        """Edges between the bins of a tier's continuous confidence; a cut belongs to the bin above it."""
         ...
 
 
@@ -181,10 +191,7 @@ class MajorityPolicy:
 
     def confidence(self, belief: History, tier: int) -> float | None:
         """The signal itself: the share of parsed votes, or the continuous confidence."""
-        for visit in belief.visits:
-            if visit.tier == tier:
-                return visit.signal if visit.parsed == 0 else visit.correct / visit.parsed
-        return None
+        return share_of(belief, tier)
 
     def reason(self, belief: History) -> str:
         """The votes and the rule in words."""
@@ -202,6 +209,10 @@ class MajorityPolicy:
             return f"none of {visit.bought} votes could be read: no evidence"
         word = "at least" if self._accepts(visit.correct, visit.parsed) else "under"
         return f"{visit.correct} of {visit.parsed} votes correct: {word} {self.cut:.0%}"
+
+    def cuts(self, tier: int) -> tuple[float, ...]:
+        """The one cut of the rule."""
+        return (self.cut,)
 
     def _accepts(self, correct: int, parsed: int) -> bool:
         return parsed > 0 and correct >= self.cut * parsed
@@ -231,8 +242,159 @@ class MajorityPolicy:
         return Action("escalate", visit.tier + 1)
 
     def _give_up(self, belief: History) -> Action:
-        """After a tier that failed: the next one, or the best answer in hand, or nothing."""
-        if belief.last.tier < self.tiers - 1:
-            return Action("escalate", belief.last.tier + 1)
-        answered = [v.tier for v in belief.visits if not v.failed]
-        return Action("report", answered[-1]) if answered else Action("abstain")
+        return after_failure(belief, self.tiers)
+
+
+def after_failure(belief: History, tiers: int) -> Action:
+    """What a rule of thumb does after a tier that failed: the next one, or an answer in hand, or nothing."""
+    if belief.last.tier < tiers - 1:
+        return Action("escalate", belief.last.tier + 1)
+    answered = [v.tier for v in belief.visits if not v.failed]
+    return Action("report", answered[-1]) if answered else Action("abstain")
+
+
+def share_of(belief: History, tier: int) -> float | None:
+    """What the signal itself says of a visited tier: share of parsed votes, or the continuous confidence."""
+    for visit in belief.visits:
+        if visit.tier == tier:
+            return visit.correct / visit.parsed if visit.parsed else visit.signal
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class AlwaysPolicy:
+    """Ask one tier and report what it says; on failure, climb.
+
+    Example:
+        >>> AlwaysPolicy(tiers=2, tier=1).action(History())
+        Action(kind='start', tier=1, votes=0)
+    """
+
+    tiers: int
+    tier: int
+
+    def begin(self, facts: Facts) -> History:
+        """Nothing has been seen."""
+        return History()
+
+    def update(self, belief: History, action: Action, observation: Observation) -> History:
+        """Append the observation."""
+        return belief.after(action, observation)
+
+    def action(self, belief: History) -> Action:
+        """Start, then report."""
+        if not belief.visits:
+            return Action("start", self.tier)
+        return after_failure(belief, self.tiers) if belief.last.failed else Action("report", belief.last.tier)
+
+    def confidence(self, belief: History, tier: int) -> float | None:
+        """None: nothing is verified, unless a signal came with the answer."""
+        return share_of(belief, tier)
+
+    def reason(self, belief: History) -> str:
+        """The rule in words."""
+        return "this tier always answers"
+
+    def cuts(self, tier: int) -> tuple[float, ...]:
+        """None: no confidence changes anything."""
+        return ()
+
+
+class Rule(NamedTuple):
+    """What a threshold policy does at one tier.
+
+    It buys `votes` votes at once and looks into which bin between the `edges` the share of
+    parsed votes (or the continuous confidence) falls; `escalates` says for each bin,
+    lowest first, whether to go on. No evidence goes on.
+    """
+
+    votes: int
+    edges: tuple[float, ...]
+    escalates: tuple[bool, ...]
+
+    def goes_on(self, share: float | None) -> bool:
+        """Whether this share means escalate; an edge belongs to the bin above it.
+
+        Example:
+            >>> rule = Rule(votes=4, edges=(0.5,), escalates=(True, False))
+            >>> rule.goes_on(0.25), rule.goes_on(0.5), rule.goes_on(None)
+            (True, False, True)
+        """
+        return share is None or self.escalates[bisect_right(self.edges, share)]
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdPolicy:
+    """A fixed number of votes on each tier but the last, then a cut: the rules most cascades use.
+
+    `rules[i]` belongs to tier i; the last tier has none and is always reported.
+
+    Example:
+        >>> policy = ThresholdPolicy.single(tiers=2, votes=8, cut=0.5)
+        >>> seen = History().after(Action("start", 0), Observation())
+        >>> policy.action(seen)
+        Action(kind='vote', tier=0, votes=8)
+        >>> policy.action(seen.after(Action("vote", 0, 8), Observation(3, 8, 8)))
+        Action(kind='escalate', tier=1, votes=0)
+    """
+
+    rules: tuple[Rule, ...]
+
+    def __post_init__(self) -> None:
+        for rule in self.rules:
+            if len(rule.escalates) != len(rule.edges) + 1 or list(rule.edges) != sorted(rule.edges):
+                raise ValueError(f"a rule needs rising edges and one decision per bin, got {rule}")
+
+    @classmethod
+    def single(cls, *, tiers: int, votes: int, cut: float) -> ThresholdPolicy:
+        """Report at shares of at least `cut`; `cut=0.5` is AutoMix's self-consistency rule."""
+        return cls((Rule(votes, (cut,), (True, False)),) * (tiers - 1))
+
+    @classmethod
+    def double(cls, *, tiers: int, votes: int, low: float, high: float) -> ThresholdPolicy:
+        """Escalate between two cuts: below `low` the question is taken for hopeless, and reported."""
+        return cls((Rule(votes, (low, high), (False, True, False)),) * (tiers - 1))
+
+    def begin(self, facts: Facts) -> History:
+        """Nothing has been seen."""
+        return History()
+
+    def update(self, belief: History, action: Action, observation: Observation) -> History:
+        """Append the observation."""
+        return belief.after(action, observation)
+
+    def action(self, belief: History) -> Action:
+        """Start at the cheapest tier, buy the votes, look at the bin."""
+        if not belief.visits:
+            return Action("start", 0)
+        visit = belief.last
+        if visit.failed:
+            return after_failure(belief, len(self.rules) + 1)
+        if visit.tier == len(self.rules):
+            return Action("report", visit.tier)
+        rule = self.rules[visit.tier]
+        if visit.signal is None and visit.bought < rule.votes:
+            return Action("vote", visit.tier, rule.votes - visit.bought)
+        goes_on = rule.goes_on(share_of(belief, visit.tier))
+        return Action("escalate", visit.tier + 1) if goes_on else Action("report", visit.tier)
+
+    def confidence(self, belief: History, tier: int) -> float | None:
+        """The signal itself."""
+        return share_of(belief, tier)
+
+    def reason(self, belief: History) -> str:
+        """The share and the edges of the rule."""
+        if not belief.visits:
+            return "start at the cheapest tier"
+        visit = belief.last
+        if visit.failed:
+            return "no usable answer from this tier"
+        if visit.tier == len(self.rules):
+            return "last tier: reported without verification"
+        share = share_of(belief, visit.tier)
+        edges = " and ".join(f"{e:.2f}" for e in self.rules[visit.tier].edges)
+        return f"no evidence, cut at {edges}" if share is None else f"confidence {share:.2f}, cut at {edges}"
+
+    def cuts(self, tier: int) -> tuple[float, ...]:
+        """The edges of the tier's rule."""
+        return self.rules[tier].edges if tier < len(self.rules) else ()

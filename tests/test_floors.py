@@ -12,6 +12,7 @@ FLOORS = [
     ["records"],
     ["prompts", "scoring"],
     ["pomdp"],
+    ["planner"],
     ["rollout"],
     ["metrics"],
     ["routers"],
