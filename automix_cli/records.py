@@ -11,6 +11,7 @@ the same as 0; time is in seconds.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -392,6 +393,64 @@ class Answer:
         }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """The row that `verify` writes: what a signal says of one answer.
+
+    `calibrated` tells that `confidence` is a posterior probability rather than the
+    signal itself. `verdict` is none when there is no evidence either way.
+    """
+
+    question: Question
+    tier: str
+    signal: str
+    answer: str | None = None
+    votes: tuple[Vote, ...] = ()
+    agreeing: int | None = None
+    sampled: int | None = None
+    confidence: float | None = None
+    calibrated: bool = False
+    verdict: Literal["correct", "incorrect", "none"] = "none"
+    usage: Usage = Usage()
+    cost_usd: float | None = 0.0
+    spent_usd: float | None = 0.0
+    flags: tuple[str, ...] = ()
+    error: RowError | None = None
+
+    @property
+    def count(self) -> VoteCount:
+        """The votes, counted."""
+        return VoteCount.of(v.verdict for v in self.votes)
+
+    def to_dict(self, *, reasons: bool = False) -> dict[str, Json]:
+        """The `automix.verify/1` row; `reasons` adds what the verifier wrote."""
+        row: dict[str, Json] = {
+            "schema": VERIFY_SCHEMA,
+            "id": self.question.id,
+            "index": self.question.index,
+            "status": "error" if self.error else "ok",
+            "tier": self.tier,
+            "signal": self.signal,
+            "votes": self.count._asdict(),
+        }
+        if self.sampled is not None:
+            row["samples"] = {"agreeing": self.agreeing, "sampled": self.sampled}
+        row |= {
+            "confidence": self.confidence,
+            "calibrated": self.calibrated,
+            "verdict": self.verdict,
+            "usage": self.usage.to_dict(),
+            "cost_usd": self.cost_usd,
+            "spent_usd": self.spent_usd,
+            "error": self.error.to_dict() if self.error else None,
+        }
+        if self.flags:
+            row["flags"] = list(self.flags)
+        if reasons:
+            row["reasons"] = [{"verdict": v.verdict.name, "text": v.reasons} for v in self.votes]
+        return row
+
+
 # ---------------------------------------------------------------- reading rows
 
 _ALIASES = {
@@ -436,8 +495,10 @@ def _chat(row: Mapping[str, Json]) -> tuple[Message, ...]:
     return tuple(Message(m["role"], m["content"]) for m in raw)
 
 
-def question_from_dict(row: Json, index: int = 0) -> Question:
+def question_from_dict(row: Json, index: int = 0, *, textless: bool = False) -> Question:
     """Read a question row, labelled or not; `index` is its place in the input.
+
+    `textless`: the text may be missing, as in traces recorded without it.
 
     Raises:
         DataError: when the row is not an object or a field has the wrong shape.
@@ -450,10 +511,12 @@ def question_from_dict(row: Json, index: int = 0) -> Question:
         raise DataError(f"expected a JSON object, got {_kind(row)}")
     chat = _chat(row)
     text = chat[-1].content if chat else _first(row, "question")
+    if text is None and textless:
+        text = ""
     if not isinstance(text, str):
         found = "nothing" if text is None else _kind(text)
         raise DataError(f"question: expected text, got {found}")
-    if not text.strip():
+    if not text.strip() and not textless:
         raise DataError("question: is empty")
     ident = _first(row, "id")
     if ident is None:
@@ -475,3 +538,85 @@ def question_from_dict(row: Json, index: int = 0) -> Question:
         dataset=row["dataset"] if isinstance(row.get("dataset"), str) else None,
         split=row["split"] if isinstance(row.get("split"), str) else None,
     )
+
+
+def trace_from_dict(row: Json, index: int = 0) -> Trace:
+    """Read a trace row: a question with, under `tiers`, what each tier did on it.
+
+    Unknown keys of a tier are left alone (recorders add their own); known ones are read
+    strictly. `correct` is read as `score`, and only under that name may it be a boolean.
+    A tier that is null was not recorded. What the steps cost in all is not known of a
+    recorded row, so `cost_usd` is None.
+
+    Raises:
+        DataError: when a field has the wrong type, or a number is not finite or out of range.
+
+    Example:
+        >>> trace_from_dict({"id": "q", "tiers": {"small": {"correct": True, "votes": [1, None]}}}).steps[0]
+        Step(tier='small', model=None, answer=None, votes=(<Verdict.CORRECT: 1>, <Verdict.UNPARSED: None>), samples=(), confidence=None, score=1.0, action='', calls=0, usage=Usage(input_tokens=0, output_tokens=0, cached_input_tokens=0, reasoning_tokens=0, calls=0), cost_usd=None, spent_usd=0.0, answer_cost=None, vote_cost=None, round_cost=None, latency_s=None, flags=())
+    """  # noqa: E501
+    question = question_from_dict(row, index, textless=True)
+    tiers = row.get("tiers")
+    if not isinstance(tiers, dict):
+        raise DataError(f"tiers: expected an object of tiers by name, got {_kind(tiers)}")
+    steps = (_recorded_step(name, cell) for name, cell in tiers.items() if cell is not None)
+    return Trace(question=question, steps=tuple(steps))
+
+
+def _recorded_step(tier: str, cell: Json) -> Step:
+    """A value of a trace row's `tiers`."""
+    where = f"tiers.{tier}"
+    if not isinstance(cell, dict):
+        raise DataError(f"{where}: expected an object, got {_kind(cell)}")
+    answer, samples = cell.get("answer"), cell.get("samples")
+    if isinstance(answer, list):
+        raise DataError(f"{where}.answer: expected text, got a list")
+    return Step(
+        tier=tier,
+        answer=None if answer is None else _texts(cell, answer, f"{where}.answer")[0],
+        votes=_recorded_votes(cell.get("votes"), f"{where}.votes"),
+        samples=() if samples is None else _texts(cell, samples, f"{where}.samples"),
+        confidence=_number(cell.get("confidence"), f"{where}.confidence", 1.0),
+        score=_recorded_score(cell, where),
+        usage=Usage(
+            input_tokens=int(_number(cell.get("input_tokens"), f"{where}.input_tokens") or 0),
+            output_tokens=int(_number(cell.get("output_tokens"), f"{where}.output_tokens") or 0),
+        ),
+        cost_usd=None,
+        answer_cost=_number(cell.get("cost"), f"{where}.cost"),
+        vote_cost=_number(cell.get("vote_cost"), f"{where}.vote_cost"),
+        round_cost=_number(cell.get("round_cost"), f"{where}.round_cost"),
+        latency_s=_number(cell.get("latency"), f"{where}.latency"),
+    )
+
+
+def _recorded_score(cell: Mapping[str, Json], where: str) -> float | None:
+    """The `score`, or `correct`, whose name says that a boolean is meant as one."""
+    if cell.get("score") is not None:
+        return _number(cell["score"], f"{where}.score", 1.0)
+    correct = cell.get("correct")
+    return _number(float(correct) if isinstance(correct, bool) else correct, f"{where}.correct", 1.0)
+
+
+def _number(value: Json, key: str, high: float = sys.float_info.max) -> float | None:
+    """A finite number in 0..high; None stays None, and a boolean is no number."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise DataError(f"{key}: expected a number, got {_kind(value)}")
+    if not 0 <= value <= high:  # false for NaN too
+        span = "0 or more" if high > 1 else "in 0..1"
+        raise DataError(f"{key}: expected a finite number {span}, got {value!r:.40}")
+    return float(value)
+
+
+def _recorded_votes(votes: Json, key: str) -> tuple[Verdict, ...]:
+    """Recorded verdicts: 1 or true, 0 or false, null."""
+    if votes is None:
+        return ()
+    if not isinstance(votes, list):
+        raise DataError(f"{key}: expected a list of 1, 0 and null, got {_kind(votes)}")
+    try:
+        return tuple(Verdict(vote) for vote in votes)
+    except ValueError:
+        raise DataError(f"{key}: expected a list of 1, 0 and null, got {votes!r:.60}") from None
