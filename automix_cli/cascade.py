@@ -1,0 +1,506 @@
+"""Live runs: the policy of `rollout` decides, this module carries out its actions with calls.
+
+    answer    one question through the cascade: the row `ask` writes
+    verify    one answer that somebody already has, checked by a tier
+    collect   every tier's answer and all its votes: a trace that can be replayed
+
+Everything that costs money goes through one `Backend`. Nothing here knows a terminal, a
+file or a command.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from automix_cli import prompts, scoring
+from automix_cli.backend import Backend, Request
+from automix_cli.errors import BackendError, ContentFiltered, ContextTooLong
+from automix_cli.pomdp import Action, Facts, MajorityPolicy, Observation, Policy
+from automix_cli.profile import Profile, Tier
+from automix_cli.records import (
+    Answer,
+    Completion,
+    Question,
+    RowError,
+    Step,
+    Trace,
+    Usage,
+    Verdict,
+    Verification,
+    Vote,
+    total_usage,
+)
+from automix_cli.rollout import Turn, rollout
+
+TOP_LOGPROBS = 5  # what every server that gives log-probabilities is willing to give
+MAX_TOKENS = 1024  # of a tier whose profile sets none: every call needs a bound that a budget can count on
+
+
+def input_sha(question: Question) -> str:
+    """A short hash of everything in a row that its answer depends on.
+
+    Example:
+        >>> input_sha(Question(text="2 + 2?", id=1)) == input_sha(Question(text="2 + 2?", id=2))
+        True
+    """
+    parts = [question.text, question.context, question.choices, question.history]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+
+
+# ---------------------------------------------------------------- requests of a tier
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """Builds the requests that one profile sends: for answers, and for votes on them."""
+
+    profile: Profile
+
+    def for_answer(self, question: Question, tier: Tier, *, n: int = 1) -> tuple[Request, bool]:
+        """The request for `n` answers, and whether the context had to be cut."""
+        verification = self.profile.verification
+        params: dict[str, Any] = {"max_tokens": MAX_TOKENS, **dict(tier.params)}
+        if verification.signal == "consistency" and n > 1:
+            params["temperature"] = verification.temperature
+        if verification.signal == "logprob" and verification.logprob_of == "answer":
+            params["logprobs"] = True
+        instruction = self.profile.task.instruction
+        return self._fitted(lambda q: prompts.answer_messages(q, instruction), question, tier, params, n, 0)
+
+    def for_votes(
+        self, question: Question, answer: str, tier: Tier, *, first: int, n: int
+    ) -> tuple[Request, bool]:
+        """The request for votes number `first` … `first + n - 1`, and whether the context had to be cut."""
+        verification = self.profile.verification
+        own: dict[str, Any] = {"max_tokens": MAX_TOKENS, **dict(tier.params)}
+        # A tier that needs room to reason before it answers needs it to verify as well.
+        params = {**own, "max_tokens": max(int(own["max_tokens"]), verification.max_tokens)}
+        if verification.signal == "logprob":
+            params |= {"temperature": 0, "logprobs": True, "top_logprobs": TOP_LOGPROBS}
+        else:
+            params["temperature"] = verification.temperature
+        examples = tuple(_example(e) for e in verification.examples)
+        return self._fitted(
+            lambda q: prompts.verification_messages(q, answer, examples), question, tier, params, n, first
+        )
+
+    def _fitted(
+        self, build: Any, question: Question, tier: Tier, params: dict[str, Any], n: int, first: int
+    ) -> tuple[Request, bool]:
+        window = tier.context_window()
+        room = None if window is None else max(1, window - int(params["max_tokens"]))
+        messages, cut = prompts.fit_window(build, question, room)
+        request = Request(
+            model=tier.model,
+            messages=messages,
+            params=tuple(sorted(params.items())),
+            n=n,
+            first=first,
+            api_base=tier.api_base,
+            api_key_env=tier.api_key_env,
+            timeout=self.profile.limits.timeout,
+        )
+        return request, cut
+
+
+def _example(example: Any) -> prompts.VerificationExample:
+    names = prompts.VerificationExample._fields
+    return prompts.VerificationExample(**{name: getattr(example, name) for name in names})
+
+
+def list_cost(tier: Tier, completions: Iterable[Completion]) -> float | None:
+    """List price of completions in dollars; None when the tier's price is unknown and any were bought."""
+    usage = total_usage(c.usage for c in completions)
+    price = tier.list_price()
+    if usage == Usage():
+        return 0.0
+    return None if price is None else price.of(usage)
+
+
+def paid_cost(tier: Tier, completions: Iterable[Completion]) -> float | None:
+    """What this run paid for completions: the list price of those that no cache served."""
+    return list_cost(tier, [c for c in completions if not c.cached])
+
+
+# ---------------------------------------------------------------- one tier, live
+
+
+@dataclass(slots=True)
+class Visit:
+    """A tier while it is being asked: grows with every call, ends as a `Step`."""
+
+    tier: Tier
+    answers: list[Completion] = field(default_factory=list)
+    checks: list[Completion] = field(default_factory=list)
+    votes: list[Vote] = field(default_factory=list)
+    answer: str | None = None
+    signal: float | None = None
+    confidence: float | None = None
+    action: str = ""
+    score: float | None = None
+    seconds: float = 0.0
+    flags: dict[str, None] = field(default_factory=dict)
+
+    def note(self, completions: Sequence[Completion], cut: bool) -> None:
+        """Keep the flags of completions, each once, in the order met."""
+        self.flags |= dict.fromkeys(flag for c in completions for flag in c.flags)
+        if cut:
+            self.flags["context_cut"] = None
+
+    def step(self) -> Step:
+        """The visit as a record."""
+        everything = [*self.answers, *self.checks]
+        round_cost, vote_cost = _split_round(self.tier, self.checks)
+        return Step(
+            tier=self.tier.name,
+            model=self.tier.model,
+            answer=self.answer,
+            votes=tuple(v.verdict for v in self.votes),
+            samples=tuple(c.text for c in self.answers) if len(self.answers) > 1 else (),
+            confidence=self.signal if self.confidence is None else round(self.confidence, 6),
+            score=self.score,
+            action=self.action,
+            calls=sum(c.usage.calls for c in everything),
+            usage=total_usage(c.usage for c in everything),
+            cost_usd=list_cost(self.tier, everything),
+            spent_usd=paid_cost(self.tier, everything),
+            answer_cost=list_cost(self.tier, self.answers),
+            vote_cost=vote_cost,
+            round_cost=round_cost,
+            latency_s=round(self.seconds, 4),
+            flags=tuple(self.flags),
+        )
+
+
+def _split_round(tier: Tier, checks: Sequence[Completion]) -> tuple[float | None, float | None]:
+    """What a round of votes costs once (its prompt) and per vote.
+
+    Where each vote was a call of its own, the prompt is part of the vote.
+    """
+    price, usage = tier.list_price(), total_usage(c.usage for c in checks)
+    if price is None or not checks:
+        return None, None
+    if usage.calls >= len(checks):
+        return None, price.of(usage) / len(checks)
+    prompt = price.of(replace(usage, output_tokens=0, reasoning_tokens=0))
+    return prompt / max(1, usage.calls), (price.of(usage) - prompt) / len(checks)
+
+
+# ---------------------------------------------------------------- the cascade
+
+
+@dataclass(frozen=True, slots=True)
+class Cascade:
+    """A profile, a policy and a backend: answers, verifies and collects.
+
+    Example:
+        >>> import asyncio
+        >>> from automix_cli.backend import ScriptedBackend
+        >>> from automix_cli.profile import profile_of_models
+        >>> verdict = prompts.decision(True)
+        >>> backend = ScriptedBackend(lambda r: verdict if prompts.is_verification(r.messages) else "4")
+        >>> cascade = Cascade(profile_of_models(["demo/small", "demo/large"]), backend)
+        >>> asyncio.run(cascade.answer(Question(text="2 + 2?"))).answer
+        '4'
+    """
+
+    profile: Profile
+    backend: Backend
+    policy: Policy[Any] | None = None
+
+    async def answer(self, question: Question) -> Answer:
+        """Run one question through the cascade.
+
+        A call that fails makes an error row with the route and the money so far; only an
+        error of automix itself is raised.
+        """
+        return await _Run(self, question).answer()
+
+    async def collect(self, question: Question) -> Trace:
+        """Ask every tier, buy all votes, score each answer that can be scored.
+
+        Raises:
+            BackendError: when a call fails; what was paid for is in the cache.
+        """
+        run = _Run(self, question)
+        for index in range(len(self.profile.tiers)):
+            await run.carry_out(Action("start", index))
+            if run.is_verified(index):
+                await run.carry_out(Action("vote", index, self.votes_per_answer))
+            run.score()
+        return Trace(question=question, steps=tuple(v.step() for v in run.visits))
+
+    async def verify(self, question: Question, answer: str, tier: Tier, votes: int) -> Verification:
+        """Have `tier` check an answer with `votes` votes (samples, for `consistency`)."""
+        return await _Check(self, question, answer, tier, votes).run()
+
+    @property
+    def votes_per_answer(self) -> int:
+        """How many votes one answer may get."""
+        v = self.profile.verification
+        if v.signal == "votes":
+            return v.max_votes
+        return 1 if v.signal == "logprob" and v.logprob_of == "verdict" else 0
+
+    @property
+    def samples_per_answer(self) -> int:
+        """How many answers are sampled where one is reported (Self-Consistency), else 1."""
+        v = self.profile.verification
+        return v.max_votes if v.signal == "consistency" else 1
+
+    def active_policy(self) -> Policy[Any]:
+        """The policy given, or the uncalibrated default for this profile's signal."""
+        if self.policy is not None:
+            return self.policy
+        return default_policy(self.profile)
+
+
+def default_policy(profile: Profile) -> MajorityPolicy:
+    """Escalate when fewer than half of the parsed votes say CORRECT (DESIGN: uncalibrated default)."""
+    v = profile.verification
+    batch = v.batch if v.signal == "votes" else (1,)
+    most = {"votes": v.max_votes, "logprob": 1, "consistency": v.max_votes}[v.signal]
+    return MajorityPolicy(tiers=len(profile.tiers), max_votes=most, batch=batch)
+
+
+class _Run:
+    """One question on its way: the visits so far, and how to carry out an action."""
+
+    def __init__(self, cascade: Cascade, question: Question) -> None:
+        self.cascade = cascade
+        self.profile = cascade.profile
+        self.question = question
+        self.calls = Calls(cascade.profile)
+        self.visits: list[Visit] = []
+        self.reason = ""
+        self.failure: tuple[BackendError, str] | None = None
+
+    # ------------------------------------------------------------ the loop
+
+    async def answer(self) -> Answer:
+        started = time.perf_counter()
+        base = Answer(
+            question=self.question,
+            input_sha=input_sha(self.question),
+            profile_sha=self.profile.sha,
+        )
+        policy = self.cascade.active_policy()
+        try:
+            turn = await self._drive(policy)
+        except BackendError as exc:
+            self.failure = (exc, self._tier_in_hand())
+            turn = None
+        row = replace(
+            base,
+            route=tuple(v.step() for v in self.visits),
+            reason=self.reason,
+            latency_s=round(time.perf_counter() - started, 4),
+        )
+        return self._closed(row, policy, turn)
+
+    async def _drive(self, policy: Policy[Any]) -> Turn[Any]:
+        """Let the policy decide and carry out what it decides, until it reports or abstains."""
+        run = rollout(policy, self._facts())
+        try:
+            turn = next(run)
+            while True:
+                observation = await self._observe(turn.action)
+                turn = run.send(observation)
+                self._leave(policy, turn)
+        except StopIteration as done:
+            last: Turn[Any] = done.value
+            self._leave(policy, last)
+            return last
+
+    def _facts(self) -> Facts:
+        messages = prompts.answer_messages(self.question, self.profile.task.instruction)
+        return Facts(prompt_tokens=float(prompts.estimate_tokens(messages)))
+
+    def _leave(self, policy: Policy[Any], turn: Turn[Any]) -> None:
+        """Write down what was decided about the tier in hand, and why."""
+        if turn.action.kind == "vote" or not self.visits:
+            return
+        visit = self.visits[-1]
+        visit.action = turn.action.kind
+        visit.confidence = policy.confidence(turn.belief, self.profile.tiers.index(visit.tier))
+        if visit.signal is not None or visit.votes or not self.reason:
+            self.reason = policy.reason(turn.belief)
+
+    async def _observe(self, action: Action) -> Observation:
+        """Carry out an action; a tier that cannot serve this question leaves it to the others."""
+        try:
+            return await self.carry_out(action)
+        except (ContextTooLong, ContentFiltered) as exc:
+            self.failure = (exc, self._tier_in_hand())
+            self.visits[-1].flags[exc.kind] = None
+            if action.kind == "vote":
+                return Observation(bought=action.votes)
+            return Observation(failed=True)
+
+    def _tier_in_hand(self) -> str:
+        return self.visits[-1].tier.name if self.visits else ""
+
+    def _closed(self, row: Answer, policy: Policy[Any], turn: Turn[Any] | None) -> Answer:
+        """The finished row: an answer, an abstention, or an error."""
+        if turn is not None and turn.action.kind == "report":
+            visit = next(v for v in self.visits if v.tier is self.profile.tiers[turn.action.tier])
+            confidence = policy.confidence(turn.belief, turn.action.tier)
+            return replace(
+                row,
+                answer=visit.answer,
+                tier=visit.tier.name,
+                model=visit.tier.model,
+                confidence=None if confidence is None else round(confidence, 6),
+            )
+        if turn is not None and self.failure is None:
+            return replace(row, status="abstained")
+        error, tier = self.failure or (BackendError("no tier gave an answer"), self._tier_in_hand())
+        return row.with_error(
+            RowError(type=error.kind, message=error.message, attempts=error.attempts, tier=tier or None)
+        )
+
+    # ------------------------------------------------------------ actions
+
+    async def carry_out(self, action: Action) -> Observation:
+        """Ask a tier or buy votes; returns what was seen."""
+        started = time.perf_counter()
+        if action.kind == "vote":
+            visit = self.visits[-1]
+            observe = self._vote(visit, action.votes)
+        else:
+            visit = Visit(self.profile.tiers[action.tier])
+            self.visits.append(visit)
+            observe = self._ask(visit, action.tier)
+        try:
+            return await observe
+        finally:
+            visit.seconds += time.perf_counter() - started
+
+    def is_verified(self, tier: int) -> bool:
+        """Whether answers of this tier get a signal: all but the last one's do."""
+        return tier < len(self.profile.tiers) - 1 or self.profile.verification.last_tier
+
+    async def _ask(self, visit: Visit, tier: int) -> Observation:
+        n = self.cascade.samples_per_answer if self.is_verified(tier) else 1
+        request, cut = self.calls.for_answer(self.question, visit.tier, n=n)
+        visit.answers += await self.cascade.backend.complete(request)
+        visit.note(visit.answers, cut)
+        if n > 1:
+            return self._plurality(visit)
+        visit.answer = visit.answers[0].text.strip()
+        v = self.profile.verification
+        if v.signal == "logprob" and v.logprob_of == "answer" and self.is_verified(tier):
+            visit.signal = prompts.answer_confidence(visit.answers[0])
+        return Observation(signal=visit.signal)
+
+    def _plurality(self, visit: Visit) -> Observation:
+        texts = [c.text.strip() for c in visit.answers]
+        visit.answer, count = scoring.plurality(texts, self.profile.task.scorer, self.question.choices)
+        visit.signal = count / len(texts)
+        return Observation(correct=count, parsed=len(texts), bought=len(texts))
+
+    async def _vote(self, visit: Visit, n: int) -> Observation:
+        request, cut = self.calls.for_votes(
+            self.question, visit.answer or "", visit.tier, first=len(visit.checks), n=n
+        )
+        checks = await self.cascade.backend.complete(request)
+        visit.checks += checks
+        visit.note(checks, cut)
+        votes = [prompts.read_vote(c) for c in checks]
+        visit.votes += votes
+        if self.profile.verification.signal == "logprob":
+            visit.signal = prompts.verdict_confidence(checks[0])
+            return Observation(bought=len(votes), signal=visit.signal)
+        correct = sum(v.verdict is Verdict.CORRECT for v in votes)
+        parsed = sum(v.verdict is not Verdict.UNPARSED for v in votes)
+        return Observation(correct, parsed, len(votes))
+
+    def score(self) -> None:
+        """Score the answer in hand where the row says what is expected."""
+        visit = self.visits[-1]
+        if self.question.expected and visit.answer is not None:
+            visit.score = scoring.score(
+                visit.answer, self.question.expected, self.profile.task.scorer, self.question.choices
+            )
+
+
+class _Check:
+    """One answer that somebody already has, checked by one tier."""
+
+    def __init__(self, cascade: Cascade, question: Question, answer: str, tier: Tier, votes: int) -> None:
+        self.run_of = _Run(cascade, question)
+        self.cascade = cascade
+        self.question = question
+        self.answer = answer
+        self.index = cascade.profile.tiers.index(tier)
+        self.votes = votes
+        self.visit = Visit(tier, answer=answer)
+        self.run_of.visits.append(self.visit)
+
+    async def run(self) -> Verification:
+        """The verification; a call that fails makes an error row."""
+        try:
+            seen = await self._observe()
+        except BackendError as exc:
+            return self._row(
+                error=RowError(
+                    type=exc.kind, message=exc.message, attempts=exc.attempts, tier=self.visit.tier.name
+                )
+            )
+        confidence, calibrated = self._confidence(seen)
+        return self._row(
+            confidence=None if confidence is None else round(confidence, 6),
+            calibrated=calibrated,
+            sampled=len(self.visit.answers) or None,
+            agreeing=seen.correct if self.visit.answers else None,
+        )
+
+    async def _observe(self) -> Observation:
+        if self.cascade.profile.verification.signal == "consistency":
+            return await self._agreement()
+        n = self.votes if self.cascade.profile.verification.signal == "votes" else 1
+        return await self.run_of.carry_out(Action("vote", self.index, n))
+
+    async def _agreement(self) -> Observation:
+        """How many of k answers that the tier samples itself are equivalent to the given one."""
+        request, cut = self.run_of.calls.for_answer(self.question, self.visit.tier, n=max(2, self.votes))
+        self.visit.answers += await self.cascade.backend.complete(request)
+        self.visit.note(self.visit.answers, cut)
+        task = self.cascade.profile.task
+        same = sum(
+            scoring.equivalent(c.text.strip(), self.answer, task.scorer, self.question.choices)
+            for c in self.visit.answers
+        )
+        return Observation(same, len(self.visit.answers), len(self.visit.answers))
+
+    def _confidence(self, seen: Observation) -> tuple[float | None, bool]:
+        """The posterior under a calibrated policy, else the signal itself; None without evidence."""
+        if seen.signal is None and not seen.parsed:
+            return None, False
+        policy = self.cascade.policy
+        if policy is None:
+            return (seen.correct / seen.parsed if seen.signal is None else seen.signal), False
+        belief = policy.begin(Facts())
+        belief = policy.update(belief, Action("start", self.index), Observation())
+        belief = policy.update(belief, Action("vote", self.index, seen.bought), seen)
+        return policy.confidence(belief, self.index), True
+
+    def _row(self, **found: Any) -> Verification:
+        step = self.visit.step()
+        return Verification(
+            question=self.question,
+            answer=self.answer,
+            tier=self.visit.tier.name,
+            signal=self.cascade.profile.verification.signal,
+            votes=tuple(self.visit.votes),
+            usage=step.usage,
+            cost_usd=step.cost_usd,
+            spent_usd=step.spent_usd,
+            flags=step.flags,
+            **found,
+        )

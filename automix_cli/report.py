@@ -1,0 +1,151 @@
+"""Results as text and Rich renderables. Nothing here prints.
+
+Model text never meets Rich markup: it goes in as `Text`, with its controls made visible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from automix_cli.batch import Tally
+from automix_cli.jsonl import printable
+from automix_cli.records import Answer, Step, VoteCount
+
+if TYPE_CHECKING:
+    from rich.tree import Tree
+
+
+def money(dollars: float | None) -> str:
+    """Dollars for people: two significant digits below a cent, cents above.
+
+    Example:
+        >>> money(None), money(0.0), money(0.000412), money(1.5)
+        ('$ unknown', '$0', '$0.00041', '$1.50')
+    """
+    if dollars is None:
+        return "$ unknown"
+    if dollars == 0:
+        return "$0"
+    if abs(dollars) >= 0.01:
+        return f"${dollars:,.2f}"
+    return f"${float(f'{dollars:.1e}'):.12f}".rstrip("0")
+
+
+def count_of(number: int, word: str) -> str:
+    """A count with its noun.
+
+    Example:
+        >>> count_of(1, "call"), count_of(1200, "row")
+        ('1 call', '1,200 rows')
+    """
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def votes_of(count: VoteCount) -> str:
+    """Votes for people.
+
+    Example:
+        >>> votes_of(VoteCount(3, 1, 1))
+        '3 of 4 votes correct, 1 unparsed'
+    """
+    unparsed = f", {count.unparsed} unparsed" if count.unparsed else ""
+    return f"{count.correct} of {count_of(count.parsed, 'vote')} correct{unparsed}"
+
+
+def one_line(text: str | None, width: int = 60) -> str:
+    """The beginning of a text on one line, controls made visible.
+
+    Example:
+        >>> one_line("a\\nb"), one_line("x" * 99, 5)
+        ('a b', 'xxxx…')
+    """
+    flat = " ".join(printable(text or "").split())
+    return flat if len(flat) <= width else f"{flat[: width - 1]}…"
+
+
+# ---------------------------------------------------------------- one answer
+
+
+def footer(answer: Answer) -> str:
+    """The cost line under a single answer."""
+    tiers = " → ".join(step.tier for step in answer.route)
+    seen = [votes_of(step.count) for step in answer.route if step.votes]
+    bill = f"cost {money(answer.cost_usd)}, spent {money(answer.spent_usd)}"
+    calls = count_of(answer.usage.calls, "call")
+    return " · ".join([tiers, *seen, bill, f"{calls}, {answer.latency_s:.2f} s"])
+
+
+def explain_tree(answer: Answer) -> Tree:
+    """Each tier with its votes, the belief, the decision and the money, as a Rich tree."""
+    from rich.text import Text
+    from rich.tree import Tree
+
+    tree = Tree(Text(one_line(answer.question.text, 72), style="bold"))
+    for step in answer.route:
+        branch = tree.add(Text.assemble((step.tier, "cyan"), f"  {step.model or ''}"))
+        for line in _explain_step(step):
+            branch.add(Text(line))
+    if answer.reason:
+        tree.add(Text.assemble(("why  ", "dim"), answer.reason))
+    tree.add(
+        Text.assemble(("bill ", "dim"), f"cost {money(answer.cost_usd)}, spent {money(answer.spent_usd)}")
+    )
+    if answer.error is not None:
+        tree.add(Text(f"error {answer.error.type}: {printable(answer.error.message)}", style="red"))
+    return tree
+
+
+def _explain_step(step: Step) -> list[str]:
+    lines = [f"answer  {one_line(step.answer)}" if step.answer is not None else "no answer"]
+    if step.votes:
+        marks = "".join({1: "+", 0: "-", None: "?"}[v.value] for v in step.votes)
+        lines.append(f"votes   {marks}  {votes_of(step.count)}")
+    if len(step.samples) > 1:
+        lines.append(f"samples {len(step.samples)}, the plurality reported")
+    if step.confidence is not None:
+        lines.append(f"belief  {step.confidence:.2f} that this is right")
+    if step.flags:
+        lines.append(f"flags   {', '.join(step.flags)}")
+    if step.action:
+        lines.append(f"then    {step.action}")
+    lines.append(f"money   {money(step.cost_usd)}, {count_of(step.calls, 'call')}")
+    return lines
+
+
+# ---------------------------------------------------------------- a batch
+
+
+def batch_summary(tally: Tally, seconds: float) -> list[str]:
+    """What a batch came to, a line for the whole and one per kind of error."""
+    parts = [f"{count_of(tally.rows, 'row')}: {tally.ok:,} ok"]
+    for number, word in (
+        (tally.abstained, "abstained"),
+        (tally.skipped, "skipped"),
+        (tally.errors, "errors"),
+    ):
+        if number:
+            parts[0] += f", {number:,} {word}"
+    if tally.escalated_share is not None:
+        parts.append(f"{tally.escalated_share:.0%} escalated")
+    if tally.unparsed:
+        parts.append(f"{tally.unparsed / tally.bought:.1%} of votes unparsed")
+    parts.append(f"cost {money(tally.cost_usd)}, spent {money(tally.spent_usd)}")
+    parts.append(f"{count_of(tally.usage.calls, 'call')} behind the rows, {seconds:.1f} s")
+    faults = [
+        f"  {count:,} × {kind}: {one_line(first, 100)}"
+        for kind, (count, first) in sorted(tally.faults.items())
+    ]
+    return [" · ".join(parts), *faults]
+
+
+def plan_lines(plan: Mapping[str, Any]) -> list[str]:
+    """A dry run for people: calls and dollars at best, expected, at worst."""
+    lines = [
+        f"{count_of(plan['questions'], 'question')}, profile {plan['profile']} ({plan['policy']})",
+        f"{'':10}{'calls':>12}{'dollars':>14}",
+    ]
+    for name in ("low", "expected", "worst"):
+        row = plan[name]
+        lines.append(f"{name:10}{row['calls']:>12,}{money(row['usd']):>14}")
+    return [*lines, plan["assumes"], "nothing was sent"]
