@@ -15,14 +15,50 @@
         ├── ContentFiltered               refused by the provider's filter
         ├── BadRequest                    400, 404, 413, 422: asking again cannot help
         ├── BadResponse                   5xx, broken connection, unusable body
+        │   ├── NoText                    a well-formed reply that says nothing
+        │   └── Unreachable               refused, unknown host, TLS: nothing was sent
         └── CacheMiss                     --offline, and not in the cache
 
 `exit_code` is on the class; `kind` of a `BackendError` is the `error.type` of an
 output row. A message says what happened and where; `hint` is the command or edit
 that mends it, and is printed on a line of its own.
+
+Messages quote what servers and libraries say, and those quote keys: `redact` is the one
+place where key material is taken out, and everything that leaves the process goes through it.
 """
 
 from __future__ import annotations
+
+import base64
+import re
+from urllib.parse import quote
+
+_secrets: set[str] = set()
+_KEY_SHAPES = re.compile(
+    r"""\b(?:(?:sk|pk|gsk|xai|hf|r8|nvapi)[-_]|AIza)[A-Za-z0-9_\-]{16,}  # the usual prefixes
+      | (?<=Bearer\ )[^\s"',]{6,}                                        # an Authorization header
+      | (?<=[?&]key=)[^&\s"']+                                           # a key in an address
+    """,
+    re.VERBOSE,
+)
+
+
+def keep_secret(value: str) -> None:
+    """Have `redact` mask this value from now on, also as base64 or percent-encoded."""
+    if len(value) >= 6:  # shorter ones are placeholders, and would mask ordinary words
+        _secrets.update((value, quote(value, safe=""), base64.b64encode(value.encode()).decode()))
+
+
+def redact(text: str) -> str:
+    """The text without keys: those given to `keep_secret`, and whatever looks like one.
+
+    Example:
+        >>> redact("Incorrect API key provided: sk-abcdefghijklmnop1234")
+        'Incorrect API key provided: [key]'
+    """
+    for secret in sorted(_secrets, key=len, reverse=True):
+        text = text.replace(secret, "[key]")
+    return _KEY_SHAPES.sub("[key]", text)
 
 
 class AutomixError(Exception):
@@ -82,6 +118,7 @@ class BackendError(AutomixError):
         kind: the `error.type` of an output row.
         retryable: asking again may help.
         fatal: every further call to this endpoint would fail the same way.
+        retries: how often asking again is worth it for this kind; None leaves it to the settings.
         retry_after: seconds the provider asked to wait, if it did.
         maybe_billed: the provider may charge for the failed attempt.
         attempts: how many times the call was tried.
@@ -90,6 +127,7 @@ class BackendError(AutomixError):
     kind = "bad_response"
     retryable = False
     fatal = False
+    retries: int | None = None
 
     def __init__(
         self,
@@ -146,6 +184,16 @@ class BadResponse(BackendError):
     """The endpoint failed, broke off or sent something unusable (5xx, cut body, no choices)."""
 
     retryable = True
+
+
+class NoText(BadResponse):
+    """A well-formed reply that says nothing: no choices, null or blank content."""
+
+    retries = 1
+
+
+class Unreachable(BadResponse):
+    """No connection (refused, unknown host, TLS): nothing was sent, nothing can be billed."""
 
 
 class CacheMiss(BackendError):
