@@ -1,0 +1,695 @@
+"""Recorded traces as arrays: one table that every policy is fitted on and replayed on.
+
+    rows (dicts) ─▶ read_table ─▶ TraceTable ─▶ replay, fitting, metrics
+    flat rows ─▶ Columns ─┘
+
+Recorded votes are a bag: only how many say CORRECT, INCORRECT and nothing is read, and the
+order in which a replay draws them comes from SHA-256(seed, id). The order in the file,
+which recorders often sort, therefore cannot leak into a decision. NaN stands for "not
+recorded" in every array and is refused in the input.
+
+Tables in the shape of others read with one `--columns` option each:
+
+- AutoMix's released table (JSONL):
+  `small.score=llama13b_f1,small.confidence=p_ver_13b,large.score=llama70b_f1`
+- RouteLLM's response tables (CSV, True/False):
+  `small.score=mixtral-8x7b-instruct-v0.1,large.score=gpt-4-1106-preview`
+- RouterBench's wide table (CSV or JSONL):
+  `id=sample_id,dataset=eval_name,small.score=MODEL,small.cost=MODEL|total_cost,large.score=…`
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from hashlib import sha256
+from itertools import chain, islice
+from types import NoneType
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from automix_cli.errors import DataError, UsageError
+from automix_cli.records import Json, Trace, question_from_dict, trace_from_dict
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.intp]
+Objects = NDArray[np.object_]
+Signal = Literal["votes", "logprob", "consistency"]
+
+NO_VOTE = -2  # beyond the recorded votes of a row
+UNPARSED = -1
+
+
+# ---------------------------------------------------------------- the table
+
+
+class Bag(NamedTuple):
+    """The votes recorded for one tier, drawn in the order of the table's seed.
+
+    `drawn[i, k]` is the k-th vote of row i: 1, 0, UNPARSED or NO_VOTE; row i holds `held[i]`.
+    `correct[k]` and `parsed[k]` count, for each row, the CORRECT and the parsed among its
+    first k votes, so a round of m votes after k is `correct[k + m] - correct[k]`.
+    """
+
+    drawn: NDArray[np.int8]
+    held: NDArray[np.int16]
+    correct: NDArray[np.int16]
+    parsed: NDArray[np.int16]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TraceTable:
+    """n recorded rows with what each of N tiers did on them.
+
+    Attributes:
+        tiers: the tiers' names, cheapest first; columns of all n×N arrays.
+        ids, texts, datasets, splits: per row; a text is "" and the others None where not recorded.
+        score: n×N, 0..1.
+        confidence: n×N, 0..1, the continuous signal.
+        cost, vote_cost, round_cost: n×N, USD of an answer, of one vote, of the prompt of a round.
+        latency: n×N, seconds of an answer.
+        input_tokens: n×N, prompt tokens of the answer as the tier counted them.
+        votes: n×N×3, how many votes say CORRECT, INCORRECT, nothing.
+        bags: per tier, those votes in the order drawn by `seed`.
+        shows: per tier, whether `confidence` is what a policy sees with the answer. Where
+            votes are the signal it is not, even if recorded: it often *is* their share.
+        seed: of the order in which votes are drawn.
+    """
+
+    tiers: tuple[str, ...]
+    ids: Objects
+    texts: Objects
+    datasets: Objects
+    splits: Objects
+    score: Floats
+    confidence: Floats
+    cost: Floats
+    vote_cost: Floats
+    round_cost: Floats
+    latency: Floats
+    input_tokens: Floats
+    votes: NDArray[np.int16]
+    bags: tuple[Bag, ...]
+    shows: tuple[bool, ...]
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def max_votes(self) -> tuple[int, ...]:
+        """The fewest votes on any row, per tier: what a plan for these rows may buy at most."""
+        return tuple(int(bag.held.min()) if len(self) else 0 for bag in self.bags)
+
+    @property
+    def mean_cost(self) -> Floats:
+        """Mean recorded cost of an answer per tier; NaN where none is recorded."""
+        return _means(self.cost)
+
+    @property
+    def missing(self) -> dict[str, int]:
+        """Rows without a score, per tier."""
+        absent = np.isnan(self.score).sum(axis=0)
+        return dict(zip(self.tiers, (int(a) for a in absent), strict=True))
+
+    @property
+    def prompt_tokens(self) -> Floats:
+        """Prompt tokens of each question: of the first tier, in order, that recorded them."""
+        tokens = np.full(len(self), np.nan)
+        for j in range(len(self.tiers)):
+            tokens = np.where(np.isnan(tokens), self.input_tokens[:, j], tokens)
+        return tokens
+
+    def subset(self, rows: Ints | NDArray[np.bool_]) -> TraceTable:
+        """The table of some rows (indices or a mask), votes in the same order."""
+        per_row = {name: getattr(self, name)[rows] for name in _PER_ROW}
+        bags = tuple(
+            Bag(b.drawn[rows], b.held[rows], b.correct[:, rows], b.parsed[:, rows]) for b in self.bags
+        )
+        return replace(self, bags=bags, **per_row)
+
+    def reseed(self, seed: int) -> TraceTable:
+        """The same rows with their votes drawn in another order."""
+        return replace(self, seed=seed, bags=_draw(self.ids, self.tiers, self.votes, seed))
+
+    def pick(self, tiers: Sequence[str]) -> TraceTable:
+        """The table of these tiers, in this order.
+
+        Raises:
+            UsageError: for a name that is not in the table, or stands twice.
+        """
+        if len(set(tiers)) != len(tiers) or not tiers:
+            raise UsageError(f"--tiers: expected different names, got {', '.join(tiers) or 'nothing'}")
+        at = [_index(name, self.tiers, "--tiers") for name in tiers]
+        per_tier = {name: getattr(self, name)[:, at] for name in _PER_TIER}
+        return replace(
+            self,
+            tiers=tuple(tiers),
+            bags=tuple(self.bags[j] for j in at),
+            shows=tuple(self.shows[j] for j in at),
+            **per_tier,
+        )
+
+    def priced(self, costs: Mapping[str, float], vote_costs: Mapping[str, float] | None = None) -> TraceTable:
+        """The table with what a call, or a vote, costs given or replaced for some tiers.
+
+        Raises:
+            UsageError: for a name that is not in the table.
+        """
+        cost, vote_cost, round_cost = self.cost.copy(), self.vote_cost.copy(), self.round_cost.copy()
+        for name, dollars in costs.items():
+            cost[:, _index(name, self.tiers, "--costs")] = dollars
+        for name, dollars in (vote_costs or {}).items():
+            j = _index(name, self.tiers, "--vote-costs")
+            vote_cost[:, j], round_cost[:, j] = dollars, 0.0
+        return replace(self, cost=cost, vote_cost=vote_cost, round_cost=round_cost)
+
+    def with_signal(self, signal: Signal | None) -> TraceTable:
+        """The table with the signal that policies see.
+
+        None: votes where every row of a tier holds some, else the continuous confidence.
+        `logprob` and `consistency` are the recorded confidence.
+        """
+        if signal is not None:
+            return replace(self, shows=(signal != "votes",) * len(self.tiers))
+        return replace(self, shows=tuple(least == 0 for least in self.max_votes))
+
+    def scored(self, *, drop: bool = False) -> TraceTable:
+        """The table of the rows that score every tier.
+
+        Raises:
+            DataError: when there is no such row, or some row is incomplete and `drop` is false.
+        """
+        complete = np.asarray(~np.isnan(self.score).any(axis=1))
+        if complete.all() and len(self):
+            return self
+        counts = ", ".join(f"{name} {count}" for name, count in self.missing.items() if count)
+        problem = f"{int((~complete).sum())} of {len(self)} rows do not score every tier"
+        if not complete.any():
+            raise DataError(f"{problem}; without a score: {counts or 'none'}")
+        if not drop:
+            raise DataError(
+                f"{problem}; without a score: {counts}",
+                hint="--drop-incomplete leaves them out; --tiers picks the tiers to compare",
+            )
+        return self.subset(complete)
+
+    def require_costs(self) -> None:
+        """Check that the cost of an answer is known for every tier.
+
+        Raises:
+            DataError: naming the tiers without any; unknown is never 0.
+        """
+        unknown = [t for t, mean in zip(self.tiers, self.mean_cost, strict=True) if np.isnan(mean)]
+        if unknown:
+            example = ",".join(f"{name}=1" for name in unknown)
+            raise DataError(f"no cost is recorded for {', '.join(unknown)}", hint=f"--costs {example}")
+
+
+_PER_TIER = (
+    "score",
+    "confidence",
+    "cost",
+    "vote_cost",
+    "round_cost",
+    "latency",
+    "input_tokens",
+    "votes",
+)
+_PER_ROW = ("ids", "texts", "datasets", "splits", *_PER_TIER)
+
+
+def _means(values: Floats) -> Floats:
+    """Column means over what is recorded; NaN, without a warning, where nothing is."""
+    known = ~np.isnan(values)
+    counts = known.sum(axis=0)
+    sums = np.where(known, values, 0.0).sum(axis=0)
+    means: Floats = np.divide(sums, counts, out=np.full(values.shape[1], np.nan), where=counts > 0)
+    return means
+
+
+def _index(name: str, names: Sequence[str], option: str) -> int:
+    if name in names:
+        return list(names).index(name)
+    raise UsageError(f"{option}: no tier {name!r}", hint=_nearest(name, names))
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    """A hint with the name that was probably meant, or all there are."""
+    known = [str(n) for n in names]
+    close = get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"
+
+
+# ---------------------------------------------------------------- drawing votes
+
+
+def _draw(ids: Objects, tiers: Sequence[str], votes: NDArray[np.int16], seed: int) -> tuple[Bag, ...]:
+    """Each tier's votes in an order that depends on the seed, the id and the tier's name only."""
+    if not votes.any():
+        held, none = np.zeros((2, 1, len(ids)), np.int16)
+        return (Bag(np.zeros((len(ids), 0), np.int8), held[0], none, none),) * len(tiers)
+    texts = (f"{seed}:{ident}".encode("utf-8", "surrogatepass") for ident in ids)
+    row_keys = np.frombuffer(b"".join([sha256(text).digest()[:8] for text in texts]), dtype="<u8")
+    return tuple(_bag(row_keys, name, votes[:, j]) for j, name in enumerate(tiers))
+
+
+def _bag(row_keys: NDArray[np.uint64], tier: str, counts: NDArray[np.int16]) -> Bag:
+    """Shuffle each row: sort its votes by pseudo-random keys, empty places last."""
+    ends = counts.cumsum(axis=1, dtype=np.int16)  # of the CORRECT, the INCORRECT, the unparsed
+    width = int(ends[:, -1].max(initial=0))
+    place = np.arange(width, dtype=np.int16)
+    kinds = sum((place >= ends[:, [k]]).astype(np.int8) for k in range(3))
+    canonical = np.array([1, 0, UNPARSED, NO_VOTE], dtype=np.int8)[kinds]
+    salt = np.frombuffer(sha256(tier.encode("utf-8", "surrogatepass")).digest()[:8], dtype="<u8")
+    golden = np.array([0x9E3779B97F4A7C15], dtype=np.uint64)
+    keys = _mixed((row_keys ^ salt)[:, None] + place.astype(np.uint64) * golden) >> np.uint64(1)
+    keys[canonical == NO_VOTE] = np.iinfo(np.uint64).max
+    drawn = np.take_along_axis(canonical, keys.argsort(axis=1), axis=1)
+    return Bag(drawn, ends[:, -1], _running(drawn == 1), _running(drawn >= 0))
+
+
+def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014): neighbours become independent."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def _running(hits: NDArray[np.bool_]) -> NDArray[np.int16]:
+    """Hits among the first k places of each row, one line per k: (width + 1)×n."""
+    counts = np.zeros((hits.shape[1] + 1, len(hits)), dtype=np.int16)
+    np.cumsum(hits.T, axis=0, out=counts[1:])
+    return counts
+
+
+# ---------------------------------------------------------------- reading rows
+
+_CHUNK = 256  # rows held as dictionaries at a time: few enough to stay in the processor's cache
+_AMOUNT = sys.float_info.max
+_HIGHEST = {
+    "score": 1.0,
+    "confidence": 1.0,
+    "cost": _AMOUNT,
+    "vote_cost": _AMOUNT,
+    "round_cost": _AMOUNT,
+    "latency": _AMOUNT,
+    "input_tokens": _AMOUNT,
+}
+
+
+def read_table(
+    rows: Iterable[tuple[int, Json]],
+    *,
+    columns: Columns | None = None,
+    tiers: Sequence[str] = (),
+    costs: Mapping[str, float] | None = None,
+    vote_costs: Mapping[str, float] | None = None,
+    signal: Signal | None = None,
+    seed: int = 0,
+) -> TraceTable:
+    """Read trace rows, each with its 1-based line number, into a table.
+
+    The same rows that `trace_from_dict` accepts are read, to the same values, and what it
+    refuses of `tiers` is refused with its message and the line. A row without an id gets
+    its 0-based place. Tiers come in the order of `tiers`; else by mean cost where every
+    tier has one; else as they appear.
+
+    Raises:
+        DataError: for the first bad row, ids that stand twice (`1` and `"1"` are the same
+            id), no rows at all, or a column that no row has.
+        UsageError: for a tier or column name that does not exist.
+
+    Example:
+        >>> table = read_table([(1, {"tiers": {"s": {"score": 1, "votes": [1, 1, 0]}}})])
+        >>> table.tiers, table.max_votes, table.score.tolist()
+        (('s',), (3,), [[1.0]])
+    """
+    gathered = _Gathered(only=frozenset(tiers))
+    source = iter(rows if columns is None else columns.trace_rows(rows))
+    while chunk := list(islice(source, _CHUNK)):
+        gathered.add([line for line, _ in chunk], [row for _, row in chunk])
+    for name in tiers:
+        _index(name, list(gathered.names), "--tiers")
+    table = gathered.table(seed).priced(costs or {}, vote_costs)
+    return table.pick(tiers or _by_cost(table)).with_signal(signal)
+
+
+def _by_cost(table: TraceTable) -> Sequence[str]:
+    """The tiers, cheapest first; as they appear when some tier's cost is unknown."""
+    means = table.mean_cost
+    if np.isnan(means).any():
+        return table.tiers
+    return [table.tiers[j] for j in np.argsort(means, kind="stable")]
+
+
+class _OddRowError(Exception):
+    """A chunk of rows is not as the fast reader knows them; the strict reader says why."""
+
+
+class _Gathered:
+    """Columns gathered chunk by chunk: NumPy converts and checks them, no value per row is built.
+
+    `names` are all tiers seen, `tiers` those wanted.
+    """
+
+    def __init__(self, only: frozenset[str]) -> None:
+        self.only = only
+        self.names: dict[str, None] = {}
+        self.lines: list[int] = []
+        self.ids: list[str | int] = []
+        self.texts: list[str] = []
+        self.datasets: list[str | None] = []
+        self.splits: list[str | None] = []
+        self.tiers: dict[str, list[_Cells]] = {}
+
+    def add(self, lines: list[int], rows: list[Json]) -> None:
+        """Append a chunk; only if something is odd is it read row by row, for the message."""
+        start = len(self.ids)
+        try:
+            self._add(rows, start)
+        except _OddRowError:
+            for index, (line, row) in enumerate(zip(lines, rows, strict=True), start):
+                _strictly(line, row, index)
+            raise DataError(f"lines {lines[0]} to {lines[-1]}: cannot be read as trace rows") from None
+        self.lines += lines
+
+    def _add(self, rows: list[Json], start: int) -> None:
+        _expect({dict}, rows)
+        tiers = [row.get("tiers") for row in rows]
+        _expect({dict}, tiers)
+        ids = [row.get("id") for row in rows]
+        if None in ids:
+            ids = [_ident(row, index) for index, row in enumerate(rows, start)]
+        _expect({str, int}, ids)
+        names = dict.fromkeys(chain.from_iterable(tiers))
+        self.names |= names
+        for name in names:
+            if name not in self.tiers and (not self.only or name in self.only):
+                self.tiers[name] = [_Cells.absent(start)] if start else []
+        for name, cells in self.tiers.items():
+            cells.append(_Cells.of([row.get(name) for row in tiers]))
+        self.texts += _texts(rows, start)
+        self.datasets += _words(rows, "dataset")
+        self.splits += _words(rows, "split")
+        self.ids += ids
+
+    def table(self, seed: int) -> TraceTable:
+        """All rows, tiers in order of appearance."""
+        if not self.ids:
+            raise DataError("there are no rows")
+        self._check_ids()
+        if not self.tiers:
+            raise DataError("no row has a tier")
+        parts = list(self.tiers.values())
+        ids = _objects(self.ids)
+        votes = np.stack([np.concatenate([c.votes for c in cells]) for cells in parts], axis=1)
+        numbers = {
+            key: np.stack([np.concatenate([c.numbers[key] for c in cells]) for cells in parts], axis=1)
+            for key in _HIGHEST
+        }
+        return TraceTable(
+            tiers=tuple(self.tiers),
+            ids=ids,
+            texts=_objects(self.texts),
+            datasets=_objects(self.datasets),
+            splits=_objects(self.splits),
+            votes=votes,
+            bags=_draw(ids, tuple(self.tiers), votes, seed),
+            shows=(True,) * len(parts),
+            seed=seed,
+            **numbers,
+        )
+
+    def _check_ids(self) -> None:
+        names = [str(ident) for ident in self.ids]
+        if len(set(names)) == len(names):
+            return
+        first: dict[str, int] = {}
+        for line, name in zip(self.lines, names, strict=True):
+            if name in first:
+                raise DataError(f"line {line}: id {name!r} stands twice (first in line {first[name]})")
+            first[name] = line
+
+
+class _Cells(NamedTuple):
+    """One tier over one chunk of rows."""
+
+    numbers: dict[str, Floats]
+    votes: NDArray[np.int16]
+
+    @classmethod
+    def absent(cls, rows: int) -> _Cells:
+        """A tier that was not recorded."""
+        nothing = np.full(rows, np.nan)
+        return cls(dict.fromkeys(_HIGHEST, nothing), np.zeros((rows, 3), dtype=np.int16))
+
+    @classmethod
+    def of(cls, cells: list[Json]) -> _Cells:
+        """Read a tier's cells; null is a tier that was not recorded."""
+        _expect({dict, NoneType}, cells)
+        known = [_NOTHING if cell is None else cell for cell in cells]
+        plain = {key: _plain([cell.get(key) for cell in known]) for key in _HIGHEST}
+        if None in plain["score"]:
+            plain["score"] = [
+                cell.get("correct") if score is None else score
+                for cell, score in zip(known, plain["score"], strict=True)
+            ]
+            _expect({int, float, bool, NoneType}, plain["score"])
+        numbers = {key: _finite(column, _HIGHEST[key]) for key, column in plain.items()}
+        return cls(numbers, _counted([cell.get("votes") for cell in known]))
+
+
+_NOTHING: dict[str, Json] = {}
+_NO_VOTES: list[Json] = []
+
+
+def _expect(kinds: set[type], values: list[Json]) -> None:
+    if not set(map(type, values)) <= kinds:
+        raise _OddRowError
+
+
+def _plain(values: list[Json]) -> list[Json]:
+    """The values, after a look that they are numbers (a boolean is none) or not recorded."""
+    if values.count(None) != len(values):
+        _expect({int, float, NoneType}, values)
+    return values
+
+
+def _finite(values: list[Json], high: float) -> Floats:
+    """A column of numbers in 0..high, NaN where nothing is recorded."""
+    absent = values.count(None)
+    if absent == len(values):
+        return np.full(absent, np.nan)
+    try:
+        column: Floats = np.array(values, dtype=np.float64)
+    except OverflowError:  # a whole number beyond the largest double
+        raise _OddRowError from None
+    fits = (column >= 0) & (column <= high)
+    if int(fits.sum()) != len(values) - absent:  # NaN in the input fits nothing
+        raise _OddRowError
+    return column
+
+
+def _counted(votes: list[Json]) -> NDArray[np.int16]:
+    """How many votes say CORRECT, INCORRECT and nothing, n×3."""
+    _expect({list, NoneType}, votes)
+    lists = [_NO_VOTES if cell is None else cell for cell in votes]
+    kinds = [[cell.count(value) for cell in lists] for value in (1, 0, None)]
+    counts = np.array(kinds, dtype=np.int16).T
+    if not np.array_equal(counts.sum(axis=1), [len(cell) for cell in lists]):
+        raise _OddRowError
+    return counts
+
+
+def _ident(row: Mapping[str, Json], index: int) -> Json:
+    ident = row.get("id")
+    if ident is None:
+        ident = row.get("custom_id")
+    return index if ident is None else ident
+
+
+def _texts(rows: list[Json], start: int) -> list[str]:
+    """The question texts; aliases and chat rows take the strict reader."""
+    texts = [row.get("question") for row in rows]
+    if {type(text) for text in texts} == {str} and not any("messages" in r or "body" in r for r in rows):
+        return texts
+    try:
+        return [question_from_dict(row, start + i, textless=True).text for i, row in enumerate(rows)]
+    except DataError:
+        raise _OddRowError from None
+
+
+def _words(rows: list[Json], key: str) -> list[str | None]:
+    values = [row.get(key) for row in rows]
+    if values.count(None) == len(values):
+        return values
+    return [sys.intern(value) if isinstance(value, str) else None for value in values]
+
+
+def _objects(values: Sequence[object]) -> Objects:
+    array = np.empty(len(values), dtype=np.object_)
+    array[:] = values
+    return array
+
+
+def _strictly(line: int, row: Json, index: int) -> Trace:
+    """Read one row, or say what is wrong in which line."""
+    try:
+        return trace_from_dict(row, index)
+    except DataError as exc:
+        raise DataError(f"line {line}: {exc.message}", hint=exc.hint) from None
+
+
+# ---------------------------------------------------------------- flat tables
+
+_TIER_KEYS = (*_HIGHEST, "votes", "answer", "output_tokens")
+_ROW_KEYS = ("id", "question", "context", "expected", "dataset", "split")
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_TRUTH = {"true": 1.0, "false": 0.0}
+
+
+class Mapped(NamedTuple):
+    """One column of a flat table: where it goes in a trace row (`tier` "" is the row itself)."""
+
+    tier: str
+    key: str
+    column: str
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which columns of a flat table (JSONL or CSV) make up a trace row; made by `read_columns`."""
+
+    mapped: tuple[Mapped, ...]
+
+    def trace_rows(self, rows: Iterable[tuple[int, Json]]) -> Iterator[tuple[int, Json]]:
+        """Turn numbered flat rows into numbered trace rows.
+
+        Columns that are not mapped keep their names, so `question`, `prompt`, `id` and the
+        other names of a question row are found without being mapped.
+
+        Raises:
+            DataError: for a cell that is no number where one is needed, with its line.
+            UsageError: at the end, for a mapped column that no row had.
+        """
+        unseen, last = {m.column for m in self.mapped}, None
+        for line, row in rows:
+            try:
+                yield line, self.trace_row(row)
+            except DataError as exc:
+                raise DataError(f"line {line}: {exc.message}") from None
+            if unseen:
+                unseen, last = unseen - row.keys(), row
+        if unseen and last is not None:
+            column = sorted(unseen)[0]
+            raise UsageError(f"--columns: no column {column!r}", hint=_nearest(column, last))
+
+    def trace_row(self, row: Json) -> Json:
+        """One flat row in the shape of a trace row; empty cells are not recorded.
+
+        Example:
+            >>> read_columns("small.score=right").trace_row({"prompt": "2 + 2?", "right": "True"})
+            {'prompt': '2 + 2?', 'right': 'True', 'tiers': {'small': {'score': 1.0}}}
+        """
+        if not isinstance(row, dict) or None in row:
+            raise DataError("expected one row with as many cells as there are columns")
+        shaped = {key: value for key, value in row.items() if value != ""}
+        tiers: dict[str, dict[str, Json]] = {m.tier: {} for m in self.mapped if m.tier}
+        for tier, key, column in self.mapped:
+            value = row.get(column)
+            if tier:
+                tiers[tier][key] = None if value == "" else _cell(value, key, column)
+            else:
+                shaped[key] = None if value == "" else value
+        return {**shaped, "tiers": tiers}
+
+
+def read_columns(text: str) -> Columns:
+    """Read a `--columns` mapping: `TIER.KEY=COLUMN` and `KEY=COLUMN`, separated by commas.
+
+    A tier's name may hold dots (the last one separates) and a column may hold anything; one
+    with a comma is quoted: `small.score=f1,"large.score=f1, large"`.
+
+    Raises:
+        UsageError: for what is not of that form, and keys that are unknown or mapped twice.
+
+    Example:
+        >>> read_columns("small.score=llama13b_f1").mapped
+        (Mapped(tier='small', key='score', column='llama13b_f1'),)
+    """
+    items = next(csv.reader([text], skipinitialspace=True), [])
+    mapped = tuple(_mapping(item) for item in items)
+    targets = [(m.tier, m.key) for m in mapped]
+    twice = [t for t in targets if targets.count(t) > 1]
+    if twice:
+        raise UsageError(f"--columns: {'.'.join(filter(None, twice[0]))} is mapped twice")
+    if not any(m.tier for m in mapped):
+        raise UsageError("--columns: no tier is mapped", hint="write for example small.score=COLUMN")
+    return Columns(mapped)
+
+
+def _mapping(item: str) -> Mapped:
+    target, equals, column = item.partition("=")
+    tier, _, key = target.strip().rpartition(".")
+    key = "score" if tier and key == "correct" else key
+    if not equals or not column or not key:
+        raise UsageError(f"--columns: expected TIER.KEY=COLUMN, got {item!r}")
+    keys = _TIER_KEYS if tier else _ROW_KEYS
+    if key not in keys:
+        raise UsageError(f"--columns: unknown key {key!r} in {item!r}", hint=_nearest(key, keys))
+    return Mapped(tier, key, column)
+
+
+def _cell(value: Json, key: str, column: str) -> Json:
+    """A cell as its key needs it: a CSV holds only text, and True and False are scores there."""
+    if value is None or key == "answer":
+        return value
+    if key == "votes":
+        return _listed(value, column)
+    if isinstance(value, bool) and key == "score":
+        return float(value)
+    if not isinstance(value, str):
+        return value
+    if key == "score" and value.strip().lower() in _TRUTH:
+        return _TRUTH[value.strip().lower()]
+    if _NUMBER.fullmatch(value.strip()):
+        return float(value)
+    raise DataError(f"column {column!r}: expected a number, got {value!r:.40}")
+
+
+def _listed(value: Json, column: str) -> Json:
+    """Votes in a CSV cell are written as in JSON: `[1, 0, null]`."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise DataError(f"column {column!r}: expected votes like [1, 0, null], got {value!r:.40}") from None
+
+
+def read_amounts(text: str, option: str) -> dict[str, float]:
+    """Read `a=1,b=20`: dollars per tier.
+
+    Raises:
+        UsageError: naming `option`, for anything but finite numbers of 0 or more.
+
+    Example:
+        >>> read_amounts("a=1,b=2e-5", "--costs")
+        {'a': 1.0, 'b': 2e-05}
+    """
+    amounts: dict[str, float] = {}
+    for item in text.split(","):
+        name, equals, number = item.strip().rpartition("=")
+        fits = equals and name and _NUMBER.fullmatch(number) and 0 <= float(number) <= _AMOUNT
+        if not fits or name in amounts:
+            raise UsageError(f"{option}: expected TIER=DOLLARS, each tier once, got {item!r}")
+        amounts[name] = float(number)
+    return amounts
