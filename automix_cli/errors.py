@@ -13,7 +13,8 @@
         ├── TimedOut                      no completion in time
         ├── ContextTooLong                the prompt does not fit the model
         ├── ContentFiltered               refused by the provider's filter
-        ├── BadRequest                    400, 404, 413, 422: asking again cannot help
+        ├── BadRequest                    400, 413, 422: asking again cannot help
+        │   └── UnknownModel              404: the endpoint has no such model
         ├── BadResponse                   5xx, broken connection, unusable body
         │   ├── NoText                    a well-formed reply that says nothing
         │   └── Unreachable               refused, unknown host, TLS: nothing was sent
@@ -178,6 +179,10 @@ class ContentFiltered(BackendError):
 
 class BadRequest(BackendError):
     """The endpoint refuses this request for good (400, 404, 413, 422)."""
+
+
+class UnknownModel(BadRequest):
+    """The endpoint knows no such model, or there is no such endpoint (404)."""
 
 
 class BadResponse(BackendError):
