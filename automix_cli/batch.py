@@ -125,7 +125,7 @@ class Tally:
     escalated: int = 0
     cost_usd: float | None = 0.0
     spent_usd: float | None = 0.0
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     bought: int = 0
     unparsed: int = 0
     faults: dict[str, tuple[int, str]] = field(default_factory=dict)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,8 @@ from typing import Any
 from automix_cli import prompts, scoring
 from automix_cli.backend import Backend, Request
 from automix_cli.errors import BackendError, ContentFiltered, ContextTooLong
-from automix_cli.pomdp import Action, Facts, MajorityPolicy, Observation, Policy
+from automix_cli.pomdp import Action, Facts, History, MajorityPolicy, Observation, Policy
+from automix_cli.pomdp import Visit as PlannedVisit
 from automix_cli.profile import Profile, Tier
 from automix_cli.records import (
     Answer,
@@ -504,3 +506,88 @@ class _Check:
             flags=step.flags,
             **found,
         )
+
+
+def router_policy(profile: Profile) -> Policy[Any] | None:
+    """The policy that the profile's `router:` block holds; None when it is uncalibrated."""
+    return None
+
+
+# ---------------------------------------------------------------- what it would cost
+
+_EXPECTED_ESCALATED = 1 / 3
+_EXPECTED_OUTPUT = 1 / 8  # of max_tokens
+_LEAST_OUTPUT = 8  # tokens
+
+
+def plan_calls(profile: Profile, questions: Iterable[Question]) -> dict[str, Any]:
+    """Calls and dollars to expect for `questions`, without asking anybody.
+
+    `low`: every answer of the first tier is reported after the fewest votes that can
+    settle it. `worst`: every tier is asked and gets all its votes, and every completion is
+    as long as it may be. `expected` assumes what stands under `assumes`. An unknown price
+    makes the dollars None.
+    """
+    sums = {name: [0.0, 0.0] for name in ("low", "expected", "worst")}
+    known = all(tier.list_price() is not None for tier in profile.tiers)
+    count = 0
+    for question in questions:
+        count += 1
+        for name, per_question in _plan_one(profile, question).items():
+            for i, amount in enumerate(per_question):
+                sums[name][i] += amount
+    return {
+        "questions": count,
+        "profile": profile.name,
+        "policy": "uncalibrated" if profile.router is None else profile.router.get("kind", "calibrated"),
+        **{
+            name: {"calls": round(calls), "usd": usd if known else None}
+            for name, (calls, usd) in sums.items()
+        },
+        "assumes": f"expected: {_EXPECTED_ESCALATED:.0%} of answers escalated, 1/8 of max_tokens written",
+    }
+
+
+def _plan_one(profile: Profile, question: Question) -> dict[str, tuple[float, float]]:
+    """(calls, dollars) of one question: low, expected, worst."""
+    calls = Calls(profile)
+    policy = default_policy(profile)
+    low, expected, worst = [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]
+    reach = 1.0
+    for index, tier in enumerate(profile.tiers):
+        verified = index < len(profile.tiers) - 1 or profile.verification.last_tier
+        answers, most = _bought(profile, verified)
+        fewest = policy.action(History((PlannedVisit(0),))).votes if most > 1 else most
+        ask, _ = calls.for_answer(question, tier, n=answers)
+        check, _ = calls.for_votes(question, "", tier, first=0, n=1)
+        for share, votes, bill, output in (
+            (float(index == 0), fewest, low, None),
+            (reach, (fewest + most) / 2, expected, _EXPECTED_OUTPUT),
+            (1.0, most, worst, 1.0),
+        ):
+            bill[0] += share * (answers + votes)
+            bill[1] += share * (answers * _cost_of(tier, ask, output) + votes * _cost_of(tier, check, output))
+        reach *= _EXPECTED_ESCALATED
+    return {"low": (low[0], low[1]), "expected": (expected[0], expected[1]), "worst": (worst[0], worst[1])}
+
+
+def _bought(profile: Profile, verified: bool) -> tuple[int, int]:
+    """How many answers and at most how many votes a visited tier costs."""
+    v = profile.verification
+    if not verified:
+        return 1, 0
+    if v.signal == "consistency":
+        return v.max_votes, 0
+    return 1, (v.max_votes if v.signal == "votes" else int(v.logprob_of == "verdict"))
+
+
+def _cost_of(tier: Tier, request: Request, output: float | None) -> float:
+    """Dollars of one completion whose length is a share of max_tokens (None: next to nothing)."""
+    price = tier.list_price()
+    if price is None:
+        return 0.0
+    most = int(request.param["max_tokens"])
+    tokens = _LEAST_OUTPUT if output is None else math.ceil(most * output)
+    return price.of(
+        Usage(input_tokens=prompts.estimate_tokens(request.messages), output_tokens=min(most, tokens))
+    )

@@ -45,6 +45,7 @@ class Row:
     question: Question | None
     fault: str = ""
     id: str | int | None = None
+    raw: Json = None
 
 
 # ---------------------------------------------------------------- bytes to lines
@@ -206,7 +207,7 @@ def row_of(line: Line, index: int) -> Row:
     try:
         raw = parse_line(line)
         question = question_from_dict(raw, index)
-        return Row(index, line.number, question, id=question.id)
+        return Row(index, line.number, question, id=question.id, raw=raw)
     except DataError as exc:
         ident = raw.get("id", raw.get("custom_id")) if isinstance(raw, dict) else None
         known = ident if isinstance(ident, str | int) and not isinstance(ident, bool) else None
@@ -234,19 +235,18 @@ class IdCheck:
         return replace(row, question=None, fault=f"id {row.id!r} stands twice (first in line {first})")
 
 
-def scan(path: Path, *, strict: bool) -> int:
-    """Read a file once before anything is spent; returns how many rows it holds.
+def scan(lines: Iterable[Line], name: str, *, strict: bool) -> int:
+    """Read all rows once before anything is spent; returns how many there are.
 
     Raises:
         DataError: for duplicate ids and invalid UTF-8 always, for any bad line if `strict`.
     """
     ids, count = IdCheck(), 0
-    with open_input(path) as file:
-        for row in rows_of(split_lines(read_chunks(file.fileno()))):
-            count += 1
-            known = ids.see(row)
-            if known.fault and (strict or known.fault != row.fault or "UTF-8" in known.fault):
-                raise DataError(f"{path}:{row.line}: {known.fault}", hint="nothing was sent; mend the line")
+    for row in rows_of(lines):
+        count += 1
+        known = ids.see(row)
+        if known.fault and (strict or known.fault != row.fault or "UTF-8" in known.fault):
+            raise DataError(f"{name}:{row.line}: {known.fault}", hint="nothing was sent; mend the line first")
     return count
 
 

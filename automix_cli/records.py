@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Literal, NamedTuple
 
@@ -340,7 +340,6 @@ class Answer:
     error: RowError | None = None
     input_sha: str = ""
     profile_sha: str = ""
-    extra: Mapping[str, Json] = field(default_factory=dict)
 
     @property
     def escalated(self) -> bool:
@@ -389,8 +388,13 @@ class Answer:
             "metadata": {} if self.question.metadata is None else self.question.metadata,
             "input_sha": self.input_sha,
             "profile_sha": self.profile_sha,
-            **self.extra,
+            **self._material(),
         }
+
+    def _material(self) -> dict[str, Json]:
+        """Context and choices, where the question has them: `verify` judges by them."""
+        asked = self.question.to_dict()
+        return {key: asked[key] for key in ("context", "choices") if key in asked}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

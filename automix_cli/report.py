@@ -6,13 +6,16 @@ Model text never meets Rich markup: it goes in as `Text`, with its controls made
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from automix_cli.batch import Tally
 from automix_cli.jsonl import printable
-from automix_cli.records import Answer, Step, VoteCount
+from automix_cli.records import Answer, Step, Verification, VoteCount, add_money
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
     from rich.tree import Tree
 
 
@@ -54,10 +57,10 @@ def votes_of(count: VoteCount) -> str:
 
 
 def one_line(text: str | None, width: int = 60) -> str:
-    """The beginning of a text on one line, controls made visible.
+    r"""The beginning of a text on one line, controls made visible.
 
     Example:
-        >>> one_line("a\\nb"), one_line("x" * 99, 5)
+        >>> one_line("a\nb"), one_line("x" * 99, 5)
         ('a b', 'xxxx…')
     """
     flat = " ".join(printable(text or "").split())
@@ -149,3 +152,107 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
         row = plan[name]
         lines.append(f"{name:10}{row['calls']:>12,}{money(row['usd']):>14}")
     return [*lines, plan["assumes"], "nothing was sent"]
+
+
+def batch_progress(console: Console) -> Progress:
+    """A progress bar for rows; each task carries a `note`."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+def progress_note(tally: Tally, seconds: float) -> str:
+    """Rate, escalations, errors and dollars so far.
+
+    Example:
+        >>> progress_note(Tally(rows=30, ok=30, escalated=3), 2.0)
+        '15.0 rows/s · 10% escalated · 0 errors · $0'
+    """
+    share = tally.escalated_share or 0.0
+    rate = tally.rows / seconds if seconds > 0 else 0.0
+    return f"{rate:.1f} rows/s · {share:.0%} escalated · {tally.errors:,} errors · {money(tally.spent_usd)}"
+
+
+# ---------------------------------------------------------------- verifications
+
+
+def verification_line(found: Verification) -> str:
+    """One verification for people.
+
+    Example:
+        >>> from automix_cli.records import Question, Verdict, Vote
+        >>> votes = (Vote(verdict=Verdict.CORRECT),) * 6 + (Vote(verdict=Verdict.INCORRECT),) * 2
+        >>> verification_line(
+        ...     Verification(
+        ...         question=Question(text="?"), tier="small", signal="votes",
+        ...         votes=votes, confidence=0.75, verdict="correct",
+        ...     )
+        ... )
+        '0.75 correct (6 of 8 votes, 0 unparsed; small)'
+    """
+    head = "no evidence" if found.confidence is None else f"{found.confidence:.2f} {found.verdict}"
+    parts = ["calibrated"] if found.calibrated else []
+    if found.sampled is not None:
+        parts.append(f"{found.agreeing} of {count_of(found.sampled, 'sample')} agree")
+    elif found.signal == "logprob":
+        parts.append("log-probability of the verdict")
+    else:
+        count = found.count
+        parts.append(f"{count.correct} of {count_of(count.parsed, 'vote')}, {count.unparsed} unparsed")
+    return f"{head} ({'; '.join([*parts, found.tier])})"
+
+
+def reasons_lines(found: Verification) -> list[str]:
+    """What the verifier wrote, a line a vote."""
+    return [f"  {v.verdict.name.lower():10}{one_line(v.reasons, 160)}" for v in found.votes]
+
+
+class Shown(NamedTuple):
+    """A verification as a row, with or without its reasons."""
+
+    found: Verification
+    reasons: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row."""
+        return self.found.to_dict(reasons=self.reasons)
+
+
+@dataclass(slots=True)
+class CheckTally:
+    """What a batch of verifications came to."""
+
+    rows: int = 0
+    errors: int = 0
+    verdicts: dict[str, int] = field(default_factory=dict)
+    cost_usd: float | None = 0.0
+    spent_usd: float | None = 0.0
+
+    def add(self, found: Verification) -> None:
+        """Count one row."""
+        self.rows += 1
+        self.errors += found.error is not None
+        if found.error is None:
+            self.verdicts[found.verdict] = self.verdicts.get(found.verdict, 0) + 1
+        self.cost_usd = add_money(self.cost_usd, found.cost_usd)
+        self.spent_usd = add_money(self.spent_usd, found.spent_usd)
+
+    def note(self, seconds: float) -> str:
+        """Rate, errors and dollars so far."""
+        rate = self.rows / seconds if seconds > 0 else 0.0
+        return f"{rate:.1f} rows/s · {self.errors:,} errors · {money(self.spent_usd)}"
+
+    def summary(self, seconds: float) -> str:
+        """The whole in a line."""
+        shares = [f"{self.verdicts[v]:,} {v}" for v in ("correct", "incorrect") if v in self.verdicts]
+        shares += [f"{self.verdicts['none']:,} without evidence"] if "none" in self.verdicts else []
+        shares += [f"{self.errors:,} errors"] if self.errors else []
+        bill = f"cost {money(self.cost_usd)}, spent {money(self.spent_usd)}"
+        return f"{count_of(self.rows, 'row')}: {', '.join(shares) or 'none'} · {bill} · {seconds:.1f} s"

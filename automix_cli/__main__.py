@@ -1,0 +1,5 @@
+"""`python -m automix_cli` is `automix`."""
+
+from automix_cli.cli import main
+
+main()

@@ -1,0 +1,71 @@
+"""The command line: which commands there are, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from automix_cli.commands import ask, cache, profile, verify
+from automix_cli.commands.options import Version
+from automix_cli.errors import AutomixError
+
+
+class Boundary(TyperGroup):
+    """Turns errors into messages and exit codes; a traceback is only for `--debug`."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; see the table of exit codes in the README."""
+        try:
+            return super().invoke(ctx)
+        except AutomixError as exc:
+            if ctx.params.get("debug"):
+                raise
+            _show(exc.message, exc.hint)
+            raise typer.Exit(exc.exit_code) from None
+        except BrokenPipeError:
+            # The reader went away; what Python still holds for stdout must not be flushed into it.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            raise typer.Exit(141) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    name="automix",
+    cls=Boundary,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Ask the cheapest model first, let it check itself, escalate when that pays.",
+    epilog='Start here: automix ask --profile demo "What is 17 * 23?"',
+)
+app.command("ask", no_args_is_help=False)(ask.ask)
+app.command("verify")(verify.verify)
+app.add_typer(profile.app, name="profile")
+app.add_typer(cache.app, name="cache")
+
+
+@app.callback()
+def options(
+    version: Version = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; keys stay masked.")] = False,
+) -> None:
+    """Ask the cheapest model first, let it check itself, escalate when that pays."""
+
+
+def _show(message: str, hint: str) -> None:
+    """What, where, and the command that mends it."""
+    print(f"automix: {message}", file=sys.stderr)
+    if hint:
+        print(f"  {hint}", file=sys.stderr)
+
+
+def main() -> None:
+    """Entry point of the `automix` script."""
+    app()

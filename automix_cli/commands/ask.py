@@ -1,0 +1,206 @@
+"""`automix ask`: one question, a pipe or a JSONL file, through the cascade."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from automix_cli.commands import options as o
+from automix_cli.commands.session import (
+    CallOptions,
+    Show,
+    Voice,
+    choose_profile,
+    open_cascade,
+    run_live,
+    run_rows,
+    stderr_console,
+    written_to,
+)
+from automix_cli.errors import AutomixError, UsageError
+
+if TYPE_CHECKING:
+    from automix_cli.cascade import Cascade
+    from automix_cli.commands.sources import Rows, Single
+    from automix_cli.jsonl import Row
+    from automix_cli.profile import Profile
+    from automix_cli.records import Answer
+
+
+def ask(
+    ctx: typer.Context,
+    question: Annotated[str | None, typer.Argument(metavar="[QUESTION]", help="One question.")] = None,
+    input_file: o.Input = None,
+    output: o.Output = None,
+    form: Annotated[
+        Literal["auto", "jsonl", "text"], typer.Option("--input", help="What the input holds.")
+    ] = "auto",
+    context: Annotated[
+        Path | None, typer.Option("--context", "-c", metavar="FILE", help="Answer from the text in FILE.")
+    ] = None,
+    ignore_stdin: Annotated[
+        bool, typer.Option("--ignore-stdin", help="Do not read context from a pipe.")
+    ] = False,
+    profile: o.ProfileName = None,
+    tiers: o.Tiers = None,
+    tier: Annotated[
+        str | None,
+        typer.Option("--tier", metavar="NAME", help="Ask this tier once: no votes, no escalation."),
+    ] = None,
+    json: o.Json = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Show tiers, votes, belief and money.")] = False,
+    dry_run: o.DryRun = False,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=0, metavar="N", help="Only the first N rows.")
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option("--sample", min=0, metavar="N", help="Only N rows drawn at random.")
+    ] = None,
+    seed: o.Seed = 0,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse the whole file for one bad line.")] = False,
+    force: o.Force = False,
+    unordered: Annotated[bool, typer.Option("--unordered", help="Write rows as they finish.")] = False,
+    concurrency: o.Concurrency = None,
+    no_cache: o.NoCache = False,
+    refresh: o.Refresh = False,
+    offline: o.Offline = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+    version: o.Version = False,
+) -> None:
+    r"""Answer a question with the cheapest tier that can be trusted.
+
+    Without QUESTION, rows are read from stdin or -i FILE (JSONL, one object a line with
+    at least "question"), and one row per row is written, in input order.
+
+    \b
+    Examples:
+      automix ask --profile demo "What is 17 * 23?"
+      cat notes.txt | automix ask "What was decided?"
+      automix ask < questions.jsonl > answers.jsonl
+      automix ask -i questions.jsonl -o answers.jsonl --dry-run
+    """
+    from automix_cli.commands.sources import Single, find_source
+
+    voice = Voice(quiet=quiet, verbose=verbose)
+    source = find_source(
+        question, input_file=input_file, context=context, form=form, ignore_stdin=ignore_stdin, voice=voice
+    )
+    if source is None:
+        typer.echo(ctx.get_help(), err=True)
+        raise typer.Exit(2)
+    calls = CallOptions(
+        profile=profile,
+        tiers=tiers,
+        tier=tier,
+        no_cache=no_cache,
+        refresh=refresh,
+        offline=offline,
+        concurrency=concurrency,
+    )
+    show = Show(json=json, explain=explain, output=output, force=force, ordered=not unordered)
+    if not isinstance(source, Single):
+        source = source.picked(limit=limit, sample=sample, seed=seed)
+        source.check(strict=strict)
+    elif limit is not None or sample is not None:
+        raise UsageError("--limit and --sample pick from rows; this is one question")
+    chosen = choose_profile(calls)
+    if dry_run:
+        raise typer.Exit(_dry_run(chosen, source, json))
+    cascade = open_cascade(chosen, calls, voice)
+    if isinstance(source, Single):
+        raise typer.Exit(run_live(cascade, lambda c: _ask_one(c, source, show, voice)))
+    rows = source
+    raise typer.Exit(run_live(cascade, lambda c: _ask_rows(c, rows, show, voice)))
+
+
+# ---------------------------------------------------------------- one question
+
+
+async def _ask_one(cascade: Cascade, source: Single, show: Show, voice: Voice) -> int:
+    from automix_cli import report
+
+    answer = await cascade.answer(source.question)
+    if show.explain and not voice.quiet:
+        stderr_console().print(report.explain_tree(answer))
+    if answer.error is not None and not show.json:
+        raise AutomixError(f"{answer.error.tier or 'no tier'}: {answer.error.message}")
+    with written_to(show) as out:
+        _write_answer(answer, show, out)
+    if not show.explain:
+        voice.say(report.footer(answer))
+    return 0 if answer.error is None else 1
+
+
+def _write_answer(answer: Answer, show: Show, out: IO[bytes]) -> None:
+    """The answer alone, or its row; controls are shown rather than obeyed on a terminal."""
+    from automix_cli.jsonl import RowWriter, printable
+
+    if show.json:
+        RowWriter(out, show.name).write(answer.to_dict())
+        return
+    text = answer.answer or ""
+    shown = printable(text) if out.isatty() else text
+    out.write(f"{shown}\n".encode("utf-8", "surrogatepass"))
+    out.flush()
+
+
+# ---------------------------------------------------------------- rows
+
+
+async def _ask_rows(cascade: Cascade, rows: Rows, show: Show, voice: Voice) -> int:
+    from automix_cli import report
+    from automix_cli.batch import Batch, Tally
+
+    async def work(row: Row) -> Answer:
+        return fault_row(row) if row.question is None else await cascade.answer(row.question)
+
+    def seen(answer: Answer) -> None:
+        tally.add(answer)
+        if show.explain and not voice.quiet:
+            stderr_console().print(report.explain_tree(answer))
+        if answer.error is not None and answer.error.type == "auth":
+            batch.stop()
+
+    tally, started = Tally(), time.monotonic()
+    batch = Batch(work, concurrency=cascade.profile.limits.concurrency, ordered=show.ordered)
+    met = await run_rows(batch, rows, show, voice, seen, lambda s: report.progress_note(tally, s))
+    for line in report.batch_summary(tally, time.monotonic() - started):
+        voice.say(line)
+    if met:
+        return 128 + met[0]
+    if "auth" in tally.faults:
+        raise AutomixError(f"stopped: {tally.faults['auth'][1]}", hint="the rows written so far are complete")
+    return 3 if tally.errors else 0
+
+
+def fault_row(row: Row) -> Answer:
+    """The error row of a line that holds no question."""
+    from automix_cli.records import Answer, Question, RowError
+
+    ident = row.index if row.id is None else row.id
+    blank = Question(text="", id=ident, index=row.index)
+    return Answer(question=blank).with_error(
+        RowError(type="invalid_input", message=f"line {row.line}: {row.fault}")
+    )
+
+
+# ---------------------------------------------------------------- dry run
+
+
+def _dry_run(profile: Profile, source: Single | Rows, as_json: bool) -> int:
+    """Say what it would cost: stdout carries the estimate, nothing is sent."""
+    from automix_cli import report
+    from automix_cli.cascade import plan_calls
+    from automix_cli.commands.sources import Single
+    from automix_cli.jsonl import dumps
+
+    if isinstance(source, Single):
+        plan = plan_calls(profile, [source.question])
+    else:
+        plan = plan_calls(profile, (row.question for row in source.all() if row.question is not None))
+    typer.echo(dumps(plan) if as_json else "\n".join(report.plan_lines(plan)))
+    return 0

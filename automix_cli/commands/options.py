@@ -1,0 +1,52 @@
+"""Options that several commands share, each declared once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from automix_cli import __version__
+
+        typer.echo(f"automix {__version__}")
+        raise typer.Exit()
+
+
+ProfileName = Annotated[
+    str | None,
+    typer.Option(
+        "--profile", "-p", metavar="NAME|FILE", help="Profile to use: a bundled name or a YAML file."
+    ),
+]
+Tiers = Annotated[
+    str | None,
+    typer.Option("--tiers", metavar="A,B", help="Models, cheapest first, instead of a profile."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Use an empty cache that is thrown away.")]
+Refresh = Annotated[bool, typer.Option("--refresh", help="Pay again, and replace what the cache holds.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Answer from the cache only; send nothing.")]
+Concurrency = Annotated[
+    int | None,
+    typer.Option("--concurrency", "-j", min=1, max=1024, metavar="N", help="Questions in flight at once."),
+]
+Input = Annotated[
+    Path | None,
+    typer.Option("--input-file", "-i", metavar="FILE", help="Read rows from FILE instead of stdin."),
+]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write rows to FILE instead of stdout.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite the output file.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Say what it would cost; send nothing.")]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of everything drawn at random.")]
+Version = Annotated[
+    bool,
+    typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+]

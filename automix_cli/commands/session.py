@@ -1,0 +1,270 @@
+"""What a command that calls models has open: a profile, a cascade, the cache, and a voice on stderr."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
+
+from automix_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from automix_cli.batch import Batch
+    from automix_cli.cascade import Cascade
+    from automix_cli.commands.sources import Rows
+    from automix_cli.profile import Profile, Tier
+
+
+@dataclass(slots=True)
+class Voice:
+    """Messages for the person at the terminal: stderr, never stdout."""
+
+    quiet: bool = False
+    verbose: bool = False
+    _said: set[str] = field(default_factory=set)
+
+    def say(self, text: str) -> None:
+        """Print a line, unless quiet."""
+        if not self.quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    def once(self, text: str) -> None:
+        """Print a line the first time only."""
+        if text not in self._said:
+            self._said.add(text)
+            self.say(text)
+
+    def detail(self, text: str) -> None:
+        """Print a line only when asked for more."""
+        if self.verbose:
+            self.say(text)
+
+    @property
+    def animated(self) -> bool:
+        """Whether a progress bar would be seen."""
+        return not self.quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def stderr_console() -> Console:
+    """A Rich console on stderr; it honours NO_COLOR and TERM=dumb by itself."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Show:
+    """How results are shown, and where they go."""
+
+    json: bool = False
+    explain: bool = False
+    output: Path | None = None
+    force: bool = False
+    ordered: bool = True
+
+    @property
+    def name(self) -> str:
+        """The destination, for messages."""
+        return str(self.output or "stdout")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallOptions:
+    """The options that decide where completions come from."""
+
+    profile: str | None = None
+    tiers: str | None = None
+    tier: str | None = None
+    no_cache: bool = False
+    refresh: bool = False
+    offline: bool = False
+    concurrency: int | None = None
+
+
+def choose_profile(options: CallOptions) -> Profile:
+    """The profile that `--profile`, `--tiers`, `--tier` and `-j` ask for.
+
+    Raises:
+        ProfileError: when none is found or it cannot be used.
+        UsageError: when the options contradict each other.
+    """
+    from automix_cli.profile import load_profile, profile_of_models
+
+    if options.profile and options.tiers:
+        raise UsageError("--profile and --tiers exclude each other")
+    if options.offline and (options.refresh or options.no_cache):
+        raise UsageError("--offline answers from the cache: it excludes --refresh and --no-cache")
+    if options.tiers:
+        profile = profile_of_models([m.strip() for m in options.tiers.split(",") if m.strip()])
+    else:
+        profile = load_profile(options.profile)
+    if options.tier:
+        profile = replace(profile, tiers=(profile.tier(options.tier),), router=None)
+    if options.concurrency:
+        profile = replace(profile, limits=replace(profile.limits, concurrency=options.concurrency))
+    return profile
+
+
+def open_cascade(profile: Profile, options: CallOptions, voice: Voice) -> Cascade:
+    """The cascade over the cache over whatever the models stand behind.
+
+    Raises:
+        Unauthorised: (exit 2 here, nothing was spent) when a key is missing.
+    """
+    from automix_cli.cache import Cached, Store, cache_folder
+    from automix_cli.cascade import Cascade, router_policy
+
+    if not options.offline:
+        _check_keys(profile)
+    _announce(profile, voice)
+    store = Store.temporary() if options.no_cache else Store(cache_folder(os.environ))
+    backend = Cached(lambda: open_wire(profile), store, refresh=options.refresh, offline=options.offline)
+    return Cascade(profile, backend, router_policy(profile))
+
+
+def open_wire(profile: Profile) -> Any:
+    """What stands behind the cache: the simulated tiers, LiteLLM, or both."""
+    raise NotImplementedError
+
+
+def run_live(cascade: Cascade, job: Callable[[Cascade], Awaitable[int]]) -> int:
+    """Run a job with an event loop of its own; the cache and the connections are closed at its end."""
+    import asyncio
+
+    async def main() -> int:
+        try:
+            return await job(cascade)
+        finally:
+            await cascade.backend.aclose()
+
+    return asyncio.run(main())
+
+
+def _check_keys(profile: Profile) -> None:
+    """Refuse to start when a tier's key is not in the environment: half a run helps nobody."""
+    for tier in profile.tiers:
+        missing = missing_key(tier)
+        if missing:
+            raise UsageError(
+                f"tier {tier.name} ({tier.model}) needs a key: {missing} is not set",
+                hint=f'export {missing}=…, or without a key: automix ask --profile demo "What is 17 * 23?"',
+            )
+
+
+def missing_key(tier: Tier) -> str | None:
+    """The variable a tier's key should be in, when it is not there."""
+    from automix_cli.profile import standard_key_envs
+
+    if tier.api_key_env:
+        return None if os.environ.get(tier.api_key_env) else tier.api_key_env
+    names = () if tier.api_base else standard_key_envs(tier.model)
+    return None if not names or any(os.environ.get(n) for n in names) else names[0]
+
+
+def _announce(profile: Profile, voice: Voice) -> None:
+    """What a person should know of the profile before it is used, each once."""
+    if any(t.model.startswith("demo/") for t in profile.tiers):
+        voice.once("demo tiers: simulated models, no network, prices made up")
+    if profile.router is None and len(profile.tiers) > 1:
+        voice.once(
+            "uncalibrated: escalates when most votes say no; `automix calibrate` learns it from your rows"
+        )
+    for tier in profile.tiers:
+        if tier.list_price() is None:
+            voice.once(
+                f"price of {tier.model} unknown: costs are null; its tier needs price: {{input: …, output: …}}"
+            )
+
+
+@contextmanager
+def written_to(show: Show) -> Iterator[IO[bytes]]:
+    """The output file, locked while it is written, or stdout."""
+    from automix_cli.jsonl import open_output
+
+    if show.output is None:
+        yield sys.stdout.buffer
+    else:
+        with open_output(show.output, force=show.force) as file:
+            yield file
+
+
+class Result(Protocol):
+    """What a batch yields: something that is a row."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row."""
+        ...
+
+
+T = TypeVar("T", bound=Result)
+
+
+async def run_rows(
+    batch: Batch[Any, T],
+    rows: Rows,
+    show: Show,
+    voice: Voice,
+    seen: Callable[[T], None],
+    note: Callable[[float], str],
+) -> list[int]:
+    """Run a batch over rows: each result is written before it is counted by `seen`.
+
+    `note` is the text beside the progress bar, given the seconds so far. Returns the
+    signals that ended the run early.
+    """
+    from automix_cli.jsonl import RowWriter
+
+    with written_to(show) as out, interruptible(batch, voice) as met, _progress(rows, voice, note) as advance:
+        writer = RowWriter(out, show.name)
+        async for result in batch.run(rows.stream()):
+            writer.write(result.to_dict())
+            seen(result)
+            advance()
+    return met
+
+
+@contextmanager
+def _progress(rows: Rows, voice: Voice, note: Callable[[float], str]) -> Iterator[Callable[[], None]]:
+    """A bar with rate, errors, dollars and time left; silent off a terminal."""
+    if not voice.animated:
+        yield lambda: None
+        return
+    from automix_cli.report import batch_progress
+
+    with batch_progress(stderr_console()) as bar:
+        task, started = bar.add_task("", total=rows.total, note=""), time.monotonic()
+        yield lambda: bar.update(task, advance=1, note=note(time.monotonic() - started))
+
+
+@contextmanager
+def interruptible(batch: Batch[Any, Any], voice: Voice) -> Iterator[list[int]]:
+    """First Ctrl-C or SIGTERM: start no more rows and finish those in flight; second: drop them.
+
+    Yields the list that the signals met are appended to.
+    """
+    import asyncio
+
+    met: list[int] = []
+
+    def stop(number: int) -> None:
+        met.append(number)
+        if len(met) == 1:
+            voice.say("stopping: finishing the rows in flight; again drops them")
+        batch.stop(drop=len(met) > 1)
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop, int(number))
+    try:
+        yield met
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)

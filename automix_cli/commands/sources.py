@@ -1,0 +1,249 @@
+"""Where questions come from: an argument, a pipe, a file; and which of the three it is."""
+
+from __future__ import annotations
+
+import os
+import random
+import select
+from collections.abc import AsyncIterator, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import Literal
+
+from automix_cli.commands.session import Voice
+from automix_cli.errors import DataError, UsageError
+from automix_cli.jsonl import (
+    MAX_LINE,
+    IdCheck,
+    Line,
+    Row,
+    open_input,
+    parse_json,
+    read_chunks,
+    row_of,
+    rows_of,
+    scan,
+    split_lines,
+    stdin_kind,
+    stream_lines,
+)
+from automix_cli.records import Question
+
+Form = Literal["auto", "jsonl", "text"]
+
+TEXT_LIMIT = 64 * 1024  # above this a text is hardly one question, and likely a data file sent by mistake
+CONTEXT_LIMIT = 64 * 1024 * 1024
+_PATIENCE = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Single:
+    """One question."""
+
+    question: Question
+
+
+@dataclass(slots=True)
+class Rows:
+    """Rows of a JSONL stream; `fd` is read from `first` on, and again from the start if seekable."""
+
+    fd: int
+    name: str
+    first: bytes = b""
+    seekable: bool = False
+    limit: int | None = None
+    sample: int | None = None
+    seed: int = 0
+    count: int | None = None
+    ids: IdCheck = field(default_factory=IdCheck)
+
+    def check(self, *, strict: bool) -> None:
+        """Scan a seekable input once before anything is spent; see `jsonl.scan`."""
+        if self.seekable:
+            self.count = scan(self._lines(), self.name, strict=strict)
+
+    @property
+    def total(self) -> int | None:
+        """How many rows will be read, where that is known beforehand."""
+        known = [n for n in (self.count, self.sample, self.limit) if n is not None]
+        return min(known) if self.count is not None else None
+
+    def picked(self, *, limit: int | None, sample: int | None, seed: int) -> Rows:
+        """The same rows, but only the first `limit`, or `sample` of them drawn at random."""
+        if limit is not None and sample is not None:
+            raise UsageError("--limit and --sample exclude each other")
+        return replace(self, limit=limit, sample=sample, seed=seed)
+
+    def _lines(self) -> Iterator[Line]:
+        if self.seekable:
+            os.lseek(self.fd, 0, os.SEEK_SET)
+        return split_lines(chain((self.first,), read_chunks(self.fd)))
+
+    def all(self) -> Iterator[Row]:
+        """All rows picked, read without an event loop (dry runs, and samples of a pipe)."""
+        rows = (self.ids.see(row) for row in rows_of(self._lines()))
+        if self.sample is not None:
+            return iter(self._sampled(rows))
+        return islice(rows, self.limit)
+
+    def _sampled(self, rows: Iterable[Row]) -> Iterable[Row]:
+        if self.count is not None and self.sample is not None:
+            chosen = set(random.Random(self.seed).sample(range(self.count), min(self.sample, self.count)))
+            return (row for row in rows if row.index in chosen)
+        held = list(rows)
+        chosen = set(random.Random(self.seed).sample(range(len(held)), min(self.sample or 0, len(held))))
+        return (row for row in held if row.index in chosen)
+
+    async def stream(self) -> AsyncIterator[Row]:
+        """The rows picked, in order; a pipe is read as its rows come."""
+        if self.seekable or self.sample is not None:
+            for row in self.all():
+                yield row
+            return
+        index = 0
+        async for line in stream_lines(self.first, self.fd):
+            if self.limit is not None and index >= self.limit:
+                break
+            yield self.ids.see(row_of(line, index))
+            index += 1
+
+
+def find_source(
+    question: str | None,
+    *,
+    input_file: Path | None,
+    context: Path | None,
+    form: Form,
+    ignore_stdin: bool,
+    voice: Voice,
+) -> Single | Rows | None:
+    """The one question or the rows that the options and stdin amount to; None: neither.
+
+    Raises:
+        UsageError: options that contradict each other.
+        DataError: an input that can be neither rows nor a question.
+    """
+    if question is not None:
+        if input_file is not None:
+            raise UsageError("QUESTION and -i exclude each other", hint="put the question into the file")
+        return Single(asked(question, read_context(context, ignore_stdin=ignore_stdin, voice=voice)))
+    if context is not None:
+        raise UsageError("--context goes with a QUESTION", hint='rows carry theirs in "context"')
+    opened = _opened(input_file)
+    if opened is None:
+        return None
+    named = opened.name.endswith((".jsonl", ".ndjson"))
+    return _sniffed(opened, "jsonl" if named and form == "auto" else form)
+
+
+def open_rows(input_file: Path | None) -> Rows | None:
+    """The rows of a file or of stdin, for commands that take nothing else; None: there are none."""
+    return _opened(input_file)
+
+
+def _opened(input_file: Path | None) -> Rows | None:
+    """A file or stdin as rows, not yet read."""
+    if input_file is not None and str(input_file) != "-":
+        # The descriptor stays open as long as the process: rows are read while others are answered.
+        fd = os.dup(open_input(input_file).fileno())
+        return Rows(fd, str(input_file), seekable=_is_seekable(fd))
+    if stdin_kind() in ("pipe", "file"):
+        return Rows(0, "stdin", seekable=_is_seekable(0))
+    if input_file is not None:
+        raise UsageError("-i - reads stdin, and nothing is piped into it")
+    return None
+
+
+def asked(text: str, context: str | None) -> Question:
+    """The question of a command line."""
+    if not text.strip():
+        raise UsageError("the question is empty")
+    return Question(text=text.strip(), context=context)
+
+
+def read_context(path: Path | None, *, ignore_stdin: bool, voice: Voice) -> str | None:
+    """The context of a single question: a file, or what is piped in; blank is none."""
+    if path is not None and str(path) != "-":
+        with open_input(path) as file:
+            text = _decoded(_read_all(file.fileno(), CONTEXT_LIMIT), str(path))
+    elif path is not None or (not ignore_stdin and stdin_kind() in ("pipe", "file")):
+        _say_if_silent(voice)
+        text = _decoded(_read_all(0, CONTEXT_LIMIT), "stdin")
+    else:
+        return None
+    return text if text.strip() else None
+
+
+def _say_if_silent(voice: Voice) -> None:
+    """An open pipe that sends nothing would look like a hang: say what is being waited for."""
+    if stdin_kind() == "pipe" and not select.select([0], [], [], _PATIENCE)[0]:
+        voice.say("reading context from stdin; --ignore-stdin skips it")
+
+
+def _read_all(fd: int, limit: int) -> bytes:
+    parts: list[bytes] = []
+    held = 0
+    for chunk in read_chunks(fd):
+        held += len(chunk)
+        if held > limit:
+            raise DataError(f"the text is over {limit // 1024:,} KiB")
+        parts.append(chunk)
+    return b"".join(parts)
+
+
+def _decoded(data: bytes, name: str) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        raise DataError(f"{name}: invalid UTF-8 at byte {exc.start + 1}") from exc
+
+
+def _sniffed(rows: Rows, form: Form) -> Single | Rows:
+    """Tell rows from a text by the first line that is not blank."""
+    if form == "jsonl":
+        return rows
+    if form == "text":
+        return Single(asked(_decoded(_read_all(rows.fd, CONTEXT_LIMIT), rows.name), None))
+    head, line = _first_line(rows.fd)
+    if line is None or _is_object(line):
+        return rows if rows.seekable else replace(rows, first=head)
+    if line[:1] in (b"{", b"["):
+        raise DataError(
+            f"{rows.name}: starts like JSON, but its first line is not a JSON object",
+            hint="one object a line, or --input text to ask it as it stands",
+        )
+    data = head + _read_all(rows.fd, CONTEXT_LIMIT)
+    if len(data) > TEXT_LIMIT:
+        raise DataError(
+            f"{rows.name}: over {TEXT_LIMIT // 1024} KiB of text, and not JSONL",
+            hint="--input text asks it as one question",
+        )
+    return Single(asked(_decoded(data, rows.name), None))
+
+
+def _is_seekable(fd: int) -> bool:
+    try:
+        return os.lseek(fd, 0, os.SEEK_CUR) == 0
+    except OSError:
+        return False
+
+
+def _first_line(fd: int) -> tuple[bytes, bytes | None]:
+    """All bytes read so far, and the first line in them that is not blank (None: there is none)."""
+    head = b""
+    while len(head) <= MAX_LINE:
+        chunk = os.read(fd, 1 << 16)
+        head += chunk
+        whole = head[: head.rfind(b"\n") + 1] if chunk else head
+        line = next(split_lines((whole,)), None)
+        if line is not None or not chunk:
+            return head, None if line is None else line.data
+    raise DataError(f"the first line is longer than {MAX_LINE // (1024 * 1024)} MB")
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(parse_json(line), dict)
+    except DataError:
+        return False
