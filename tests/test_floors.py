@@ -11,7 +11,7 @@ FLOORS = [
     ["errors"],
     ["records"],
     ["prompts", "scoring", "yamltree"],
-    ["pomdp"],
+    ["pomdp", "schema"],
     ["observations"],
     ["planner", "traces"],
     ["rollout"],
@@ -19,6 +19,7 @@ FLOORS = [
     ["metrics"],
     ["routers"],
     ["fitting"],
+    ["catalog"],
     ["profile", "jsonl", "backend", "store"],
     ["cache", "litellm_backend", "direct", "demo"],
     ["cascade"],
@@ -47,7 +48,11 @@ def imported_rooms(path: Path) -> set[str]:
         names = []
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.name}: relative import"
-            names = [f"{node.module}.{a.name}" for a in node.names] if node.module == "automix_cli" else [node.module]
+            names = (
+                [f"{node.module}.{a.name}" for a in node.names]
+                if node.module == "automix_cli"
+                else [node.module]
+            )
         elif isinstance(node, ast.Import):
             names = [a.name for a in node.names]
         for name in names:
