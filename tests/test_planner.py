@@ -428,6 +428,14 @@ def test_the_tiger_without_a_door_is_one_tier_that_is_simply_reported() -> None:
     assert policy.forecast().value == pytest.approx(0.5)
 
 
+def test_waiting_is_priced_per_round_trip_and_votes_per_round_and_piece() -> None:
+    tier = TierModel(answer=Cost(1.0, 0.5), vote=Cost(0.25), round=Cost(2.0), answer_s=36.0, round_s=72.0)
+    model = Model(tiers=(tier,), priors=((0.5, 0.5),), value_of_time=50.0)
+    assert model.charge(Action("start", 0)) == model.charge(Action("escalate", 0)) == Cost(1.5, 0.5)
+    assert model.charge(Action("vote", 0, 4)) == Cost(4.0, 0.0)
+    assert model.charge(Action("report", 0)) == model.charge(Action("abstain")) == Cost()
+
+
 def test_reasons_name_the_evidence_and_end_with_what_is_chosen() -> None:
     policy = PomdpPolicy(two_tiers())
     assert policy.reason(policy.begin(Facts())).startswith("before any call: start 0.")
@@ -580,6 +588,21 @@ def test_planning_on_the_token_grid_loses_less_than_a_thousandth(seed: int) -> N
     for tokens in np.exp(np.random.default_rng(seed).uniform(0, 12, 40)):
         own = solve(policy.model, float(tokens))
         assert policy.forecast(Facts(float(tokens))).value >= own.value(own.start) - 1e-3
+
+
+def test_the_grid_is_refined_where_several_plans_are_best_in_turn_at_nearby_lengths() -> None:
+    """Tiers right in 10, 50 and 90 %: the best start changes at 4,000 and again at 3,636 tokens."""
+    right = (0.1, 0.5, 0.9)
+    prior = [math.prod(p if (s >> i) & 1 else 1 - p for i, p in enumerate(right)) for s in range(8)]
+    tiers = tuple(TierModel(answer=Cost(0.0, rate)) for rate in (0.0, 1e-4, 2.1e-4))
+    policy = PomdpPolicy(Model(tiers=tiers, priors=(tuple(prior),), cost_weight=1.0))
+    worst, kinds = 0.0, set()
+    for tokens in np.geomspace(3000, 5000, 200):
+        own = solve(policy.model, float(tokens))
+        kinds.add(own.action(own.start))
+        worst = max(worst, own.value(own.start) - policy.forecast(Facts(float(tokens))).value)
+    assert len(kinds) == 3
+    assert worst < 1e-3
 
 
 def test_few_plans_serve_questions_of_every_length() -> None:
