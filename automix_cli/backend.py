@@ -434,3 +434,31 @@ def given_up(request: Request, last: BackendError) -> BackendError:
     error = Unreachable(f"{request.endpoint} has been given up: {last.message}", hint=last.hint)
     error.fatal = True
     return error
+
+
+@dataclass(slots=True)
+class ByPrefix:
+    """Sends each request to the backend its model's prefix names; each is made when first needed.
+
+    The prefix "" takes what no other does.
+
+    Example:
+        >>> both = ByPrefix({"demo/": lambda: ScriptedBackend(["simulated"])})
+        >>> asyncio.run(both.complete(Request(model="demo/small", messages=())))[0].text
+        'simulated'
+    """
+
+    makers: Mapping[str, Callable[[], Backend]]
+    _made: dict[str, Backend] = field(default_factory=dict)
+
+    async def complete(self, request: Request) -> tuple[Completion, ...]:
+        """Pass the request on."""
+        prefix = next((p for p in self.makers if p and request.model.startswith(p)), "")
+        if prefix not in self._made:
+            self._made[prefix] = self.makers[prefix]()
+        return await self._made[prefix].complete(request)
+
+    async def aclose(self) -> None:
+        """Close the backends that were made."""
+        for backend in self._made.values():
+            await backend.aclose()
