@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "automix_cli"
 FLOORS = [
     ["errors"],
     ["records"],
-    ["prompts", "scoring", "yamltree"],
+    ["prompts", "scoring", "yamltree", "demo_questions"],
     ["pomdp", "schema"],
     ["observations"],
     ["planner", "traces"],
