@@ -9,7 +9,7 @@ hold it to; no call is made.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -188,14 +188,15 @@ def _after(policy: Policy[B], table: TraceTable, group: _Group[B], action: Actio
     """The groups into which an action splits one."""
     j = action.tier
     if action.kind == "vote":
-        seen = _votes_seen(table, group, action)
+        seen = _votes_seen(table, group, action, policy.cuts(j))
         votes = _with(group.votes, j, group.votes[j] + action.votes)
         done = group._replace(votes=votes, rounds=_with(group.rounds, j, group.rounds[j] + 1))
     else:
         seen = _answer_seen(table, group.rows, j, policy.cuts(j))
         done = group._replace(asked=_with(group.asked, j, True))
-    for observation, rows in seen:
-        yield done._replace(belief=policy.update(group.belief, action, observation), rows=rows)
+    for observation, part in seen:
+        belief = policy.update(group.belief, action, observation)
+        yield done._replace(belief=belief, rows=group.rows[part])
 
 
 T = TypeVar("T")
@@ -205,42 +206,57 @@ def _with(values: tuple[T, ...], place: int, value: T) -> tuple[T, ...]:
     return (*values[:place], value, *values[place + 1 :])
 
 
-def _votes_seen(table: TraceTable, group: _Group[B], action: Action) -> Iterator[tuple[Observation, Ints]]:
-    """The next votes of each row's bag, counted."""
+Seen = Iterator[tuple[Observation, Ints]]
+
+
+def _answer_seen(table: TraceTable, rows: Ints, j: int, cuts: tuple[float, ...]) -> Seen:
+    """What comes with an answer: nothing, a confidence, or how many samples agree with it."""
+    if table.signals[j] == "logprob":
+        for signal, part in _binned(table.confidence[rows, j], cuts):
+            yield Observation(signal=signal), part
+    elif table.signals[j] == "consistency":
+        k = table.sampled[rows, j].astype(np.intp)
+        agreeing = np.nan_to_num(np.rint(table.confidence[rows, j] * k)).astype(np.intp)
+        most = int(k.max(initial=0)) + 1
+        for code, part in _parts(k * most + agreeing):
+            yield Observation(code % most, code // most, code // most), part
+    else:
+        yield Observation(), np.arange(len(rows))
+
+
+def _votes_seen(table: TraceTable, group: _Group[B], action: Action, cuts: tuple[float, ...]) -> Seen:
+    """What the next votes of each row say, or the confidence that is bought as one vote."""
     j, m, start = action.tier, action.votes, group.votes[action.tier]
     if m < 1 or not group.asked[j]:
         raise ValueError(f"{action} is no round of votes on an answer in hand")
-    _check_bags(table, group.rows, j, start + m)
+    if table.signals[j] == "verdict":
+        _check_held(table, group.rows, j, start + m, np.ones(len(group.rows)))
+        for signal, part in _binned(table.confidence[group.rows, j], cuts):
+            yield Observation(bought=m, signal=signal), part
+        return
     bag = table.bags[j]
+    _check_held(table, group.rows, j, start + m, bag.held[group.rows])
     correct = bag.correct[start + m][group.rows] - bag.correct[start][group.rows]
     parsed = bag.parsed[start + m][group.rows] - bag.parsed[start][group.rows]
     for code, part in _parts(parsed.astype(np.intp) * (m + 1) + correct):
-        yield Observation(code % (m + 1), code // (m + 1), m), group.rows[part]
+        yield Observation(code % (m + 1), code // (m + 1), m), part
 
 
-def _check_bags(table: TraceTable, rows: Ints, j: int, needed: int) -> None:
-    held = table.bags[j].held[rows]
-    if (held < needed).any():
-        row = rows[held.argmin()]
-        raise DataError(
-            f"the policy buys {needed} votes of tier {table.tiers[j]!r}, and row {table.ids[row]!r} holds "
-            f"{int(held.min())}",
-            hint=f"at most {int(held.min())} votes can be planned for these rows",
-        )
-
-
-def _answer_seen(
-    table: TraceTable, rows: Ints, j: int, cuts: tuple[float, ...]
-) -> Iterator[tuple[Observation, Ints]]:
-    """What comes with an answer: the confidence, one value for each bin, where it is the signal."""
-    if not table.shows[j]:
-        yield Observation(), rows
-        return
-    signal = table.confidence[rows, j]
+def _binned(signal: Floats, cuts: tuple[float, ...]) -> Iterator[tuple[float | None, Ints]]:
+    """A confidence, one value standing for all in its bin; None where it is not recorded."""
     bins = np.searchsorted(np.array(cuts, dtype=np.float64), signal, side="right")
     for code, part in _parts(np.where(np.isnan(signal), len(cuts) + 1, bins)):
-        value = None if code > len(cuts) else float(signal[part[0]])
-        yield Observation(signal=value), rows[part]
+        yield None if code > len(cuts) else float(signal[part[0]]), part
+
+
+def _check_held(table: TraceTable, rows: Ints, j: int, needed: int, held: NDArray[np.number[Any]]) -> None:
+    if (held >= needed).all():
+        return
+    ident, least = table.ids[rows[held.argmin()]], int(held.min())
+    raise DataError(
+        f"the policy buys {needed} votes of tier {table.tiers[j]!r}, and row {ident!r} holds {least}",
+        hint=f"at most {least} votes can be planned for these rows",
+    )
 
 
 def _ended(group: _Group[B], action: Action) -> _Ended:

@@ -41,7 +41,7 @@ from automix_cli.records import Json, Trace, question_from_dict, trace_from_dict
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 Objects = NDArray[np.object_]
-Signal = Literal["votes", "logprob", "consistency"]
+Signal = Literal["votes", "logprob", "verdict", "consistency"]
 
 NO_VOTE = -2  # beyond the recorded votes of a row
 UNPARSED = -1
@@ -72,14 +72,14 @@ class TraceTable:
         tiers: the tiers' names, cheapest first; columns of all n×N arrays.
         ids, texts, datasets, splits: per row; a text is "" and the others None where not recorded.
         score: n×N, 0..1.
-        confidence: n×N, 0..1, the continuous signal.
+        confidence: n×N, 0..1, the continuous signal, or the plurality's share of the samples.
         cost, vote_cost, round_cost: n×N, USD of an answer, of one vote, of the prompt of a round.
         latency: n×N, seconds of an answer.
         input_tokens: n×N, prompt tokens of the answer as the tier counted them.
         votes: n×N×3, how many votes say CORRECT, INCORRECT, nothing.
-        bags: per tier, those votes in the order drawn by `seed`.
-        shows: per tier, whether `confidence` is what a policy sees with the answer. Where
-            votes are the signal it is not, even if recorded: it often *is* their share.
+        sampled: n×N, how many answers were sampled.
+        bags: per tier, its votes in the order drawn by `seed`.
+        signals: per tier, what a policy sees of an answer; see `with_signal`.
         seed: of the order in which votes are drawn.
     """
 
@@ -96,8 +96,9 @@ class TraceTable:
     latency: Floats
     input_tokens: Floats
     votes: NDArray[np.int16]
+    sampled: NDArray[np.int16]
     bags: tuple[Bag, ...]
-    shows: tuple[bool, ...]
+    signals: tuple[Signal, ...]
     seed: int
 
     def __len__(self) -> int:
@@ -153,7 +154,7 @@ class TraceTable:
             self,
             tiers=tuple(tiers),
             bags=tuple(self.bags[j] for j in at),
-            shows=tuple(self.shows[j] for j in at),
+            signals=tuple(self.signals[j] for j in at),
             **per_tier,
         )
 
@@ -172,14 +173,22 @@ class TraceTable:
         return replace(self, cost=cost, vote_cost=vote_cost, round_cost=round_cost)
 
     def with_signal(self, signal: Signal | None) -> TraceTable:
-        """The table with the signal that policies see.
+        """The table with what policies see of an answer: one of four, or for None what fits each tier.
 
-        None: votes where every row of a tier holds some, else the continuous confidence.
-        `logprob` and `consistency` are the recorded confidence.
+        `votes`: its votes, bought. `logprob`: the confidence, which comes with the answer.
+        `verdict`: the confidence, bought as one vote (that of a verdict's tokens).
+        `consistency`: with the answer, how many of the samples agree. What fits is
+        `consistency` where every row has samples, else `votes` where every row has some,
+        else `logprob`. The confidence is never shown beside votes: it often *is* their share.
         """
         if signal is not None:
-            return replace(self, shows=(signal != "votes",) * len(self.tiers))
-        return replace(self, shows=tuple(least == 0 for least in self.max_votes))
+            return replace(self, signals=(signal,) * len(self.tiers))
+        return replace(self, signals=tuple(self._fitting(j) for j in range(len(self.tiers))))
+
+    def _fitting(self, j: int) -> Signal:
+        if len(self) and (self.sampled[:, j] > 1).all():
+            return "consistency"
+        return "votes" if self.max_votes[j] else "logprob"
 
     def scored(self, *, drop: bool = False) -> TraceTable:
         """The table of the rows that score every tier.
@@ -222,6 +231,7 @@ _PER_TIER = (
     "latency",
     "input_tokens",
     "votes",
+    "sampled",
 )
 _PER_ROW = ("ids", "texts", "datasets", "splits", *_PER_TIER)
 
@@ -409,8 +419,10 @@ class _Gathered:
         if not self.tiers:
             raise DataError("no row has a tier")
         parts = list(self.tiers.values())
+        unset: tuple[Signal, ...] = ("votes",) * len(parts)
         ids = _objects(self.ids)
         votes = np.stack([np.concatenate([c.votes for c in cells]) for cells in parts], axis=1)
+        sampled = np.stack([np.concatenate([c.sampled for c in cells]) for cells in parts], axis=1)
         numbers = {
             key: np.stack([np.concatenate([c.numbers[key] for c in cells]) for cells in parts], axis=1)
             for key in _HIGHEST
@@ -422,8 +434,9 @@ class _Gathered:
             datasets=_objects(self.datasets),
             splits=_objects(self.splits),
             votes=votes,
+            sampled=sampled,
             bags=_draw(ids, tuple(self.tiers), votes, seed),
-            shows=(True,) * len(parts),
+            signals=unset,
             seed=seed,
             **numbers,
         )
@@ -444,12 +457,13 @@ class _Cells(NamedTuple):
 
     numbers: dict[str, Floats]
     votes: NDArray[np.int16]
+    sampled: NDArray[np.int16]
 
     @classmethod
     def absent(cls, rows: int) -> _Cells:
         """A tier that was not recorded."""
-        nothing = np.full(rows, np.nan)
-        return cls(dict.fromkeys(_HIGHEST, nothing), np.zeros((rows, 3), dtype=np.int16))
+        nothing, none = np.full(rows, np.nan), np.zeros((rows, 4), dtype=np.int16)
+        return cls(dict.fromkeys(_HIGHEST, nothing), none[:, :3], none[:, 3])
 
     @classmethod
     def of(cls, cells: list[Json]) -> _Cells:
@@ -464,7 +478,10 @@ class _Cells(NamedTuple):
             ]
             _expect({int, float, bool, NoneType}, plain["score"])
         numbers = {key: _finite(column, _HIGHEST[key]) for key, column in plain.items()}
-        return cls(numbers, _counted([cell.get("votes") for cell in known]))
+        samples = [cell.get("samples") for cell in known]
+        _expect({list, NoneType}, samples)
+        sampled = np.array([len(texts) if texts else 0 for texts in samples], dtype=np.int16)
+        return cls(numbers, _counted([cell.get("votes") for cell in known]), sampled)
 
 
 _NOTHING: dict[str, Json] = {}
