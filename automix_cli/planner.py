@@ -682,6 +682,11 @@ class PomdpPolicy:
         object.__setattr__(self, "planned", planned)
         object.__setattr__(self, "limitation", limitation)
 
+    def group(self, facts: Facts) -> tuple[float, int]:
+        """What a belief depends on of a question: the length planned for, and the class."""
+        plan = self.plan(facts)
+        return plan.tokens, plan.root.cell
+
     def begin(self, facts: Facts) -> Belief:
         """The prior of the question's class, and the plan for its length."""
         plan = self.plan(facts)
