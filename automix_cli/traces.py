@@ -348,8 +348,8 @@ def read_table(
         gathered.add([line for line, _ in chunk], [row for _, row in chunk])
     for name in tiers:
         _index(name, list(gathered.names), "--tiers")
-    table = gathered.table(seed).priced(costs or {}, vote_costs)
-    return table.pick(tiers or _by_cost(table)).with_signal(signal)
+    table = gathered.table(seed).with_signal(signal).priced(costs or {}, vote_costs)
+    return table.pick(tiers or _by_cost(table))
 
 
 def _by_cost(table: TraceTable) -> Sequence[str]:
@@ -419,7 +419,6 @@ class _Gathered:
         if not self.tiers:
             raise DataError("no row has a tier")
         parts = list(self.tiers.values())
-        unset: tuple[Signal, ...] = ("votes",) * len(parts)
         ids = _objects(self.ids)
         votes = np.stack([np.concatenate([c.votes for c in cells]) for cells in parts], axis=1)
         sampled = np.stack([np.concatenate([c.sampled for c in cells]) for cells in parts], axis=1)
@@ -436,7 +435,7 @@ class _Gathered:
             votes=votes,
             sampled=sampled,
             bags=_draw(ids, tuple(self.tiers), votes, seed),
-            signals=unset,
+            signals=(),
             seed=seed,
             **numbers,
         )
