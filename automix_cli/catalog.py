@@ -143,6 +143,18 @@ def _table_entry(model: str) -> dict[str, Any] | None:
     return entry
 
 
+def _entry(model: str) -> Mapping[str, Any]:
+    """The table's entry for a model, with or without its provider's prefix; empty when there is none."""
+    entry = _table_entry(model)
+    provider, slash, rest = model.partition("/")
+    if entry is None and slash:
+        # OpenAI, Anthropic and a few others stand in the table without their prefix.
+        entry = _table_entry(rest)
+        if entry is not None and not str(entry.get("litellm_provider")).startswith(provider):
+            return {}
+    return entry or {}
+
+
 @cache
 def list_price(model: str) -> Price | None:
     """The list price of a model in LiteLLM's table, USD per million tokens; None when unknown.
@@ -155,18 +167,25 @@ def list_price(model: str) -> Price | None:
         >>> list_price("ollama_chat/gemma3:4b"), list_price("nobody/knows")
         (Price(input=0.0, output=0.0, cached_input=None), None)
     """
-    provider, slash, rest = model.partition("/")
+    provider, _, rest = model.partition("/")
     if provider in LOCAL_PROVIDERS:
         return None if re.search("[:-]cloud$", rest) else Price(input=0.0, output=0.0)
-    entry = _table_entry(model) or {}
-    if not entry and slash:
-        # OpenAI, Anthropic and a few others stand in the table without their prefix.
-        bare = _table_entry(rest) or {}
-        entry = bare if str(bare.get("litellm_provider")).startswith(provider) else {}
+    entry = _entry(model)
     told, written = _rate(entry, "input_cost_per_token"), _rate(entry, "output_cost_per_token")
     if not told or not written:
         return None
     return Price(input=told, output=written, cached_input=_rate(entry, "cache_read_input_token_cost") or None)
+
+
+def context_window(model: str) -> int | None:
+    """How many input tokens a model takes, in LiteLLM's table; None when unknown.
+
+    Example:
+        >>> context_window("nobody/knows") is None
+        True
+    """
+    tokens = _entry(model).get("max_input_tokens")
+    return tokens if isinstance(tokens, int) and tokens > 0 else None
 
 
 def _rate(entry: Mapping[str, Any], key: str) -> float:

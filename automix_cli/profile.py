@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from automix_cli import yamltree
-from automix_cli.catalog import URL, is_local, is_loopback, model_problem
+from automix_cli.catalog import URL, context_window, is_local, is_loopback, model_problem
 from automix_cli.catalog import list_price as list_price
 from automix_cli.catalog import standard_key_envs as standard_key_envs
 from automix_cli.errors import ProfileError, StorageError, UsageError
+from automix_cli.prompts import VerificationExample
 from automix_cli.records import Price
 from automix_cli.schema import (
     BAD,
@@ -43,6 +44,7 @@ from automix_cli.schema import (
     record,
     said,
     text,
+    visible,
     whole,
 )
 from automix_cli.yamltree import MAX_BYTES, UNREAD, Node, at
@@ -91,6 +93,10 @@ class Tier:
             return self.price
         return list_price(self.model)
 
+    def context_window(self) -> int | None:
+        """How many input tokens the model takes, where LiteLLM's table knows."""
+        return context_window(self.model)
+
     def key_envs(self) -> tuple[str, ...]:
         """Variables that may hold the key, in order of preference.
 
@@ -114,18 +120,6 @@ class Task:
     scorer: str = "exact"
     abstain_value: float | None = None
     pass_score: float = 0.5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VerificationExample:
-    """A few-shot example for the verifier: a question, an answer, and whether it is right and why."""
-
-    question: str
-    answer: str
-    reasons: str
-    correct: bool
-    context: str | None = None
-    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,18 +287,24 @@ def load_profile(
         return _named(name, cwd, "named")
     if named := environ.get("AUTOMIX_PROFILE"):
         return _named(named, cwd, "environment")
-    for folder in searched_folders(cwd, environ):
-        if os.path.lexists(folder / FILE_NAME):
-            return read_profile(folder / FILE_NAME, trusted=False, origin="discovered")
-    config = user_config(environ)
-    if config is not None and config.exists():
-        return read_profile(config, trusted=True, origin="user")
+    for path, origin in found_files(cwd, environ):
+        return read_profile(path, trusted=origin == "user", origin=origin)
     for bundled in ("openai", "anthropic", "gemini", "openrouter"):
         if any(environ.get(key) for key in standard_key_envs(f"{bundled}/")):
             return read_profile(bundled_path(bundled), trusted=True, origin="bundled")
     if (probe or ollama_answers)():
         return read_profile(bundled_path("ollama"), trusted=True, origin="bundled")
-    raise _nothing_found(cwd, environ, config)
+    raise _nothing_found(cwd, environ)
+
+
+def found_files(cwd: Path, environ: Mapping[str, str]) -> list[tuple[Path, Origin]]:
+    """The profiles that a search meets, the one it takes first: a folder's, then the user's."""
+    near = (folder / FILE_NAME for folder in searched_folders(cwd, environ))
+    found: list[tuple[Path, Origin]] = [(path, "discovered") for path in near if os.path.lexists(path)][:1]
+    config = user_config(environ)
+    if config is not None and config.exists() and (config, "discovered") not in found:
+        found.append((config, "user"))
+    return found
 
 
 def _named(name: str, cwd: Path, origin: Origin) -> Profile:
@@ -362,9 +362,9 @@ def ollama_answers() -> bool:
         return False
 
 
-def _nothing_found(cwd: Path, environ: Mapping[str, str], config: Path | None) -> ProfileError:
+def _nothing_found(cwd: Path, environ: Mapping[str, str]) -> ProfileError:
     """What was looked for, and the three quickest ways on."""
-    folders = searched_folders(cwd, environ)
+    folders, config = searched_folders(cwd, environ), user_config(environ)
     last = f" up to {folders[-1]}" if len(folders) > 1 else ""
     keys = "OPENAI_API_KEY, ANTHROPIC_API_KEY, GEMINI_API_KEY, OPENROUTER_API_KEY"
     return ProfileError(
@@ -438,20 +438,20 @@ def read_profile(path: Path, *, trusted: bool, origin: Origin) -> Profile:
     tree = _merged(path, trusted, (), report)
     profile = _profile(tree, path, origin, report)
     if profile is None or report.lines:
-        hint = f"if you trust this file, name it: --profile ./{_shown(path)}" if report.foreign else ""
+        hint = f"if you trust this file, name it: --profile ./{shown_path(path)}" if report.foreign else ""
         raise ProfileError("\n".join(report.lines), hint=hint)
     return profile
 
 
-def _shown(path: Path) -> str:
+def shown_path(path: Path) -> str:
     """A path as a person would type it here."""
     near = os.path.relpath(path)
-    return str(path) if near.startswith(os.pardir) else near
+    return visible(str(path) if near.startswith(os.pardir) else near)
 
 
 def _merged(path: Path, trusted: bool, above: tuple[Path, ...], report: Report) -> Node:
     """The tree of a file laid over the trees it extends."""
-    root, problems = yamltree.parse(_read_bytes(path, trusted), _shown(path))
+    root, problems = yamltree.parse(_read_bytes(path, trusted), shown_path(path))
     for line, where, message in problems:
         report.add(Node(None, line, root.source), where, message)
     if not isinstance(root.value, dict):
@@ -521,7 +521,7 @@ def _read_bytes(path: Path, trusted: bool) -> bytes:
     except OSError as e:
         if not trusted and path.is_symlink():
             raise _planted(path, "is a symbolic link") from e
-        raise ProfileError(f"{_shown(path)}: cannot be read: {e.strerror}") from e
+        raise ProfileError(f"{shown_path(path)}: cannot be read: {e.strerror}") from e
 
 
 def _refuse_planted(path: Path, status: os.stat_result) -> None:
@@ -536,8 +536,8 @@ def _refuse_planted(path: Path, status: os.stat_result) -> None:
 
 def _planted(path: Path, why: str) -> ProfileError:
     return ProfileError(
-        f"{_shown(path)}: {why}, so it is not used unasked",
-        hint=f"if you trust this file, name it: --profile ./{_shown(path)}",
+        f"{shown_path(path)}: {why}, so it is not used unasked",
+        hint=f"if you trust this file, name it: --profile ./{shown_path(path)}",
     )
 
 
@@ -632,7 +632,6 @@ _PARAMS = record(
         "top_k": whole(1, 100_000),
         "min_p": number(0, 1),
         "max_tokens": whole(1, 1_000_000),
-        "max_completion_tokens": whole(1, 1_000_000),
         "seed": whole(-(2**63), 2**63 - 1),
         "stop": _stop,
         "presence_penalty": number(-2, 2),
@@ -645,6 +644,7 @@ _PARAMS = record(
         "extra_body": anything,
     },
     api_key=_KEY_ADVICE,
+    max_completion_tokens="write max_tokens, whatever the provider calls it",
     **dict.fromkeys(("n", "stream", "timeout", "api_base", "base_url", "logprobs", "model"), _DIRECT),
 )
 _RATE = number(0, 1_000_000)
@@ -821,13 +821,14 @@ def write_router(path: Path, router: Mapping[str, Any], *, profile: Profile | No
     """
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise ProfileError(
-            f"{_shown(path)}: is not a regular file, so it is not replaced", hint="name another file with -o"
+            f"{shown_path(path)}: is not a regular file, so it is not replaced",
+            hint="name another file with -o",
         )
     old = _text_for_router(path, profile) if path.exists() else _new_text(path, profile)
     try:
         new = yamltree.put_block(old, "router", yamltree.lines_of({"router": router}))
     except ValueError as e:
-        raise ProfileError(f"{_shown(path)}: cannot take a router block: {e}") from e
+        raise ProfileError(f"{shown_path(path)}: cannot take a router block: {e}") from e
     _check_rewrite(path, old, new, router)
     _replace_file(path, new.encode())
 
@@ -839,7 +840,7 @@ def _text_for_router(path: Path, profile: Profile | None) -> str:
     if profile is not None and tiers != [replace(t, price=None, rpm=None) for t in profile.tiers]:
         names = ", ".join(f"{t.name}: {t.model}" for t in there.tiers)
         raise ProfileError(
-            f"{_shown(path)}: has other tiers ({names}) than the router was fitted on",
+            f"{shown_path(path)}: has other tiers ({names}) than the router was fitted on",
             hint="name a new file with -o, or use this one with --profile",
         )
     return path.read_bytes().decode("utf-8")
@@ -848,7 +849,7 @@ def _text_for_router(path: Path, profile: Profile | None) -> str:
 def _new_text(path: Path, profile: Profile | None) -> str:
     """A profile without a router that means the same as `profile`."""
     if profile is None:
-        raise ProfileError(f"{_shown(path)}: no such profile")
+        raise ProfileError(f"{shown_path(path)}: no such profile")
     if profile.origin == "bundled" or profile.path is None:
         bundled = profile.path is not None
         head = {"extends": profile.name} if bundled else {"tiers": [_tier_dict(t) for t in profile.tiers]}
@@ -859,8 +860,8 @@ def _new_text(path: Path, profile: Profile | None) -> str:
     extends = yamltree.parse(data)[0].value.get("extends")
     if extends is not None and extends.value not in bundled_names():
         raise ProfileError(
-            f"{_shown(path)}: cannot extend {extends.value} from another folder",
-            hint=f"write beside it: -o {_shown(profile.path.parent / 'automix.yaml')}",
+            f"{shown_path(path)}: cannot extend {extends.value} from another folder",
+            hint=f"write beside it: -o {shown_path(profile.path.parent / 'automix.yaml')}",
         )
     return data.decode("utf-8")
 
@@ -870,11 +871,11 @@ def _check_rewrite(path: Path, old: str, new: str, router: Mapping[str, Any]) ->
     before, _ = yamltree.parse(old.encode())
     after, problems = yamltree.parse(new.encode())
     if problems:
-        raise ProfileError(f"{_shown(path)}: cannot take this router: {problems[0].message}")
+        raise ProfileError(f"{shown_path(path)}: cannot take this router: {problems[0].message}")
     expected = {**before.plain(), "router": json.loads(json.dumps(router))}
     if after.plain() != expected:
         raise ProfileError(
-            f"{_shown(path)}: cannot take a router block without changing another",
+            f"{shown_path(path)}: cannot take a router block without changing another",
             hint="end the file with a newline and write its top level as plain `key:` lines",
         )
 
@@ -894,4 +895,4 @@ def _replace_file(path: Path, data: bytes) -> None:
         os.replace(part, path)
     except OSError as e:
         part.unlink(missing_ok=True)
-        raise StorageError(f"{_shown(path)}: cannot be written: {e.strerror}") from e
+        raise StorageError(f"{shown_path(path)}: cannot be written: {e.strerror}") from e

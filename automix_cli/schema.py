@@ -30,7 +30,7 @@ class Report:
     def add(self, node: Node, path: str, message: str) -> None:
         """Note a problem at a node."""
         where = f"{node.source}:{node.line}"
-        self.lines.append(f"{where}: {path}: {message}" if path else f"{where}: {message}")
+        self.lines.append(visible(f"{where}: {path}: {message}" if path else f"{where}: {message}"))
 
     def refuse(self, node: Node, path: str, message: str) -> None:
         """Note something that a discovered file may not say."""
@@ -40,6 +40,16 @@ class Report:
 
 BAD = object()
 Read = Callable[[Node, str, Report], Any]
+
+
+def visible(line: str) -> str:
+    r"""A line that cannot steer a terminal: what is not printable is spelled out.
+
+    Example:
+        >>> visible("a\x1bb")
+        'a\\x1bb'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def is_number(value: Any) -> bool:

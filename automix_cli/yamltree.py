@@ -299,7 +299,7 @@ def lines_of(value: Mapping[str, Any], *, path: str = "", note: Note = lambda pa
     Args:
         value: mappings, sequences, texts, finite numbers, bools and None.
         path: the key path of `value`, for `note`.
-        note: a comment for the line of a key path; empty for none.
+        note: the comment on the line that holds the value of a key path; empty for none.
 
     Raises:
         TypeError: a value of another type.
@@ -312,15 +312,14 @@ def lines_of(value: Mapping[str, Any], *, path: str = "", note: Note = lambda pa
     lines: list[str] = []
     for key, child in value.items():
         where = at(path, key)
-        comment = note(where)
-        tail = f"  # {comment}" if comment else ""
-        head = f"{scalar_text(key)}:"
+        head = f"{scalar_text(str(key))}:"
         if isinstance(child, Mapping) and child:
-            lines += [head + tail, *_indented(lines_of(child, path=where, note=note))]
+            lines += [head, *_indented(lines_of(child, path=where, note=note))]
         elif isinstance(child, (list, tuple)) and any(isinstance(c, (Mapping, list, tuple)) for c in child):
-            lines += [head + tail, *_indented(_items(child, where, note))]
+            lines += [head, *_indented(_items(child, where, note))]
         else:
-            lines.append(f"{head} {_flow(child)}{tail}")
+            comment = note(where)
+            lines.append(f"{head} {_flow(child)}" + (f"  # {comment}" if comment else ""))
     return lines
 
 
@@ -343,7 +342,7 @@ def _indented(lines: list[str]) -> list[str]:
 def _flow(value: Any) -> str:
     """A value on one line."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{scalar_text(k)}: {_flow(v)}" for k, v in value.items()) + "}"
+        return "{" + ", ".join(f"{scalar_text(str(k))}: {_flow(v)}" for k, v in value.items()) + "}"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_flow(v) for v in value) + "]"
     return scalar_text(value)

@@ -1,0 +1,208 @@
+"""`automix profile`: which profiles there are, what one amounts to, what is wrong with a file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from automix_cli.commands import options as o
+from automix_cli.errors import ProfileError, StorageError, UsageError
+
+if TYPE_CHECKING:
+    from automix_cli.profile import Profile
+
+app = typer.Typer(no_args_is_help=True, help="List, show and check profiles; start one of your own.")
+
+
+@app.command("list", epilog="Example: automix profile list")
+def list_profiles(json: o.Json = False, quiet: o.Quiet = False) -> None:
+    """List the profiles that can be used here; the one that would be used is marked with *."""
+    from automix_cli.profile import bundled_names, bundled_path, found_files
+
+    used, trouble = _used()
+    rows = [
+        *(_row(path, origin, used) for path, origin in found_files(Path.cwd(), os.environ)),
+        *(_row(bundled_path(name), "bundled", used) for name in bundled_names()),
+    ]
+    if used and used.path and str(used.path) not in [row["path"] for row in rows]:
+        rows.insert(0, _row(used.path, used.origin, used))
+    if json:
+        from json import dumps
+
+        print(dumps(rows))
+    else:
+        width = max(len(row["name"]) for row in rows)
+        for row in rows:
+            print(f"{'*' if row['used'] else ' '} {row['name']:<{width}}  {_summary(row)}")
+    if trouble:
+        _note(trouble.message, quiet)
+
+
+def _used() -> tuple[Profile | None, ProfileError | None]:
+    """The profile that `automix ask` would take here, or why it would take none."""
+    from automix_cli.profile import load_profile
+
+    try:
+        return load_profile(), None
+    except ProfileError as trouble:
+        return None, trouble
+
+
+def _row(path: Path, origin: str, used: Profile | None) -> dict[str, Any]:
+    """A line of the list."""
+    from automix_cli.profile import read_profile, shown_path
+
+    name = path.stem if origin == "bundled" else shown_path(path)
+    row: dict[str, Any] = {"name": name, "origin": origin, "path": str(path)}
+    row["used"] = used is not None and used.path == path
+    try:
+        profile = read_profile(path, trusted=origin != "discovered", origin="named")
+        row["tiers"] = [{"name": t.name, "model": t.model} for t in profile.tiers]
+    except ProfileError as trouble:
+        row["error"] = trouble.message
+    return row
+
+
+def _summary(row: dict[str, Any]) -> str:
+    """The models of a listed profile, or that it cannot be read."""
+    if "error" in row:
+        return f"cannot be used: automix profile check {row['path']}"
+    return " → ".join(tier["model"] for tier in row["tiers"])
+
+
+@app.command(epilog="Examples: automix profile show · automix profile show openai --origin > mine.yaml")
+def show(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME|FILE]", help="Else the one that would be used.")
+    ] = None,
+    origin: Annotated[bool, typer.Option("--origin", help="Say where every value comes from.")] = False,
+    json: o.Json = False,
+) -> None:
+    """Print the effective profile as YAML, with all it extends and every default."""
+    from automix_cli.profile import load_profile
+    from automix_cli.yamltree import lines_of
+
+    profile = load_profile(name)
+    if json:
+        from json import dumps
+
+        print(dumps(profile.to_dict() | {"sha": profile.sha}))
+        return
+
+    def note(path: str) -> str:
+        notes = (_origin_of(path, profile) if origin else "", _price_note(path, profile))
+        return "; ".join(n for n in notes if n)
+
+    print("\n".join(lines_of(profile.to_dict(), note=note)))
+
+
+def _origin_of(path: str, profile: Profile) -> str:
+    """The file and line that set a value, of a list its first item's."""
+    return next((at for key, at in profile.sources if key == path or key.startswith(f"{path}[")), "default")
+
+
+def _price_note(path: str, profile: Profile) -> str:
+    """Beside a model whose price the profile leaves to LiteLLM's table: what stands there."""
+    for i, tier in enumerate(profile.tiers):
+        if path == f"tiers[{i}].model" and tier.price is None:
+            price = tier.list_price()
+            if price is None:
+                return "price unknown: add price: {input: …, output: …}"
+            return f"list price {price.input:g} in, {price.output:g} out, USD per million tokens"
+    return ""
+
+
+@app.command(epilog="Example: automix profile check automix.yaml")
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A profile.")],
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Check a profile; every problem is told with its line. Exit 0 when there is none, else 2."""
+    from automix_cli.profile import FILE_NAME, read_profile, shown_path
+
+    try:
+        profile = read_profile(file, trusted=True, origin="named")
+    except ProfileError as trouble:
+        if json:
+            _print_verdict(file, trouble.message.splitlines())
+        raise
+    if json:
+        _print_verdict(file, [])
+    else:
+        tiers = f"{len(profile.tiers)} tier{'s' if len(profile.tiers) > 1 else ''}"
+        router = f"router {profile.router['kind']}" if profile.router else "uncalibrated"
+        print(f"{shown_path(file)}: ok ({tiers}, {router})")
+    for tier in profile.tiers:
+        if tier.list_price() is None:
+            _note(f"{tier.name}: the price of {tier.model} is unknown, so costs will be null", quiet)
+    if file.name == FILE_NAME:
+        _warn_of_restrictions(file, quiet)
+
+
+def _print_verdict(file: Path, problems: list[str]) -> None:
+    from json import dumps
+
+    print(dumps({"file": str(file), "ok": not problems, "problems": problems}))
+
+
+def _warn_of_restrictions(file: Path, quiet: bool) -> None:
+    """Say when a file that is fine when named would be refused when found in a folder."""
+    from automix_cli.profile import read_profile
+
+    try:
+        read_profile(file, trusted=False, origin="discovered")
+    except ProfileError as refused:
+        _note(f"works with --profile {file} only; found by itself it is refused:\n{refused.message}", quiet)
+
+
+_STARTER = """\
+# What automix asks in this folder. `automix profile show` prints all it amounts to.
+version: 1
+extends: {name}
+
+# Write below only what should differ, for example:
+# task:
+#   instruction: Answer with a single word.
+#   scorer: exact                # exact | numeric | choice | f1 | contains | json
+# limits:
+#   max_cost: 1.00               # USD per run
+"""
+
+
+@app.command(epilog="Example: automix profile init openai")
+def init(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="A bundled profile; else the one that would be used."),
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to start.")] = Path(
+        "automix.yaml"
+    ),
+    quiet: o.Quiet = False,
+) -> None:
+    """Start a profile for this folder, on top of a bundled one."""
+    from automix_cli.profile import load_profile
+
+    profile = load_profile(name)
+    if profile.origin != "bundled":
+        raise UsageError(f"{profile.path} is already used here", hint="automix profile show")
+    try:
+        with output.open("x", encoding="utf-8") as file:
+            file.write(_STARTER.format(name=profile.name))
+    except FileExistsError:
+        raise UsageError(
+            f"{output} exists and is left as it is", hint=f"automix profile check {output}"
+        ) from None
+    except OSError as e:
+        raise StorageError(f"{output}: cannot be written: {e.strerror}") from e
+    _note(f'wrote {output}; next: automix ask "Who wrote Dune?"', quiet)
+
+
+def _note(text: str, quiet: bool) -> None:
+    if not quiet:
+        print(text, file=sys.stderr)
