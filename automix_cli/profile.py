@@ -438,15 +438,20 @@ def read_profile(path: Path, *, trusted: bool, origin: Origin) -> Profile:
     tree = _merged(path, trusted, (), report)
     profile = _profile(tree, path, origin, report)
     if profile is None or report.lines:
-        hint = f"if you trust this file, name it: --profile ./{shown_path(path)}" if report.foreign else ""
-        raise ProfileError("\n".join(report.lines), hint=hint)
+        raise ProfileError("\n".join(report.lines), hint=_trust(path) if report.foreign else "")
     return profile
 
 
 def shown_path(path: Path) -> str:
-    """A path as a person would type it here."""
-    near = os.path.relpath(path)
+    """A path as a person would type it here; a bundled file by its name."""
+    near = path.name if path.parent == _bundled_folder() else os.path.relpath(path)
     return visible(str(path) if near.startswith(os.pardir) else near)
+
+
+def _trust(path: Path) -> str:
+    """How to use a file that was found and refused."""
+    shown = shown_path(path)
+    return f"if you trust this file, name it: --profile {shown if os.path.isabs(shown) else f'./{shown}'}"
 
 
 def _merged(path: Path, trusted: bool, above: tuple[Path, ...], report: Report) -> Node:
@@ -535,10 +540,7 @@ def _refuse_planted(path: Path, status: os.stat_result) -> None:
 
 
 def _planted(path: Path, why: str) -> ProfileError:
-    return ProfileError(
-        f"{shown_path(path)}: {why}, so it is not used unasked",
-        hint=f"if you trust this file, name it: --profile ./{shown_path(path)}",
-    )
+    return ProfileError(f"{shown_path(path)}: {why}, so it is not used unasked", hint=_trust(path))
 
 
 def _refuse_foreign(own: Mapping[str, Node], base: Mapping[str, Node], report: Report) -> None:

@@ -178,7 +178,7 @@ extends: {name}
 def init(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="A bundled profile; else the one that would be used."),
+        typer.Argument(metavar="[NAME]", help="A bundled profile, else the one used here."),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to start.")] = Path(
         "automix.yaml"
