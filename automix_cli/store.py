@@ -204,7 +204,7 @@ def _abandoned(owner: str) -> bool:
     try:
         row = json.loads(owner)
         return bool(row["host"] == _host() and _started(row["pid"]) != row["start"])
-    except (ValueError, KeyError, TypeError, OverflowError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return True
 
 
@@ -261,7 +261,7 @@ _READY = "# The database has been created.\n"
 
 _NAME: str = diskcache.core.DBNAME
 _FILES = (_NAME, f"{_NAME}-wal", f"{_NAME}-shm")
-_LOCK_WAIT = 0.25  # seconds the event loop may stand still for another process's lock
+_LOCK_WAIT = 0.05  # seconds the event loop may stand still for another process's lock
 
 
 @dataclass(slots=True)
@@ -286,7 +286,7 @@ class Store:
     """A folder of completions, shared by any number of processes.
 
     Opening it creates what is missing, and waits up to `patience` seconds for a lock. The
-    methods take 10 to 150 µs, and raise `Busy` after a quarter of a second of waiting.
+    methods take 10 to 150 µs, and raise `Busy` after 50 ms of waiting for a lock.
 
     Raises:
         StorageError: when the folder is not private, not ours or not writable.
@@ -304,10 +304,14 @@ class Store:
         self._cache: Any = None
         with self._guarded():
             self._prepare_folder()
-            self._examine()
-            self._cache = diskcache.Cache(str(folder), timeout=_LOCK_WAIT, disk=_TextDisk, **_SETTINGS)
+            self._open_database()
             self._mark_ready()
             self._inode = self._path.stat().st_ino
+
+    @classmethod
+    def open(cls) -> Store:
+        """The user's store, where the environment says it is."""
+        return cls(cache_folder(os.environ))
 
     @classmethod
     def temporary(cls) -> Store:
@@ -342,7 +346,7 @@ class Store:
         if found and _READY in tag and self._path.stat().st_size == 0:
             self._set_aside("it is empty, and was not before")
         for path, text in ((self.folder / _TAG, _TAG_TEXT), (self._path, "")):
-            with contextlib.suppress(FileExistsError), open(path, "x", opener=_private_opener) as file:
+            with contextlib.suppress(FileExistsError), open(path, "x", opener=_private) as file:
                 file.write(text)
 
     def _read_tag(self) -> str:
@@ -354,6 +358,13 @@ class Store:
         if _READY not in self._read_tag():
             with open(self.folder / _TAG, "a", encoding="utf-8") as file:
                 file.write(_READY)
+
+    def _open_database(self) -> None:
+        try:
+            self._examine()
+            self._cache = diskcache.Cache(str(self.folder), timeout=_LOCK_WAIT, disk=_TextDisk, **_SETTINGS)
+        except (ValueError, TypeError, KeyError) as exc:  # a setting or name that is no longer what it was
+            self._set_aside(f"{type(exc).__name__}: {exc}")
 
     def _raw(self) -> contextlib.closing[sqlite3.Connection]:
         """The database without diskcache, in autocommit mode."""
@@ -387,7 +398,7 @@ class Store:
         """Turn what SQLite, diskcache and the file system raise into our errors."""
         try:
             yield
-        except (diskcache.Timeout, sqlite3.Error, OSError) as exc:
+        except (diskcache.Timeout, sqlite3.Error, OSError, UnicodeDecodeError) as exc:
             self._fail(exc)
 
     def _fail(self, exc: BaseException) -> NoReturn:
@@ -398,8 +409,12 @@ class Store:
                 f"another process has kept {self._path} locked", hint="wait for it, or use --no-cache"
             ) from exc
         self._disconnect()
-        if codes & {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
-            self._set_aside(str(exc))
+        unreadable = isinstance(exc, sqlite3.Error | UnicodeDecodeError) and codes <= {
+            0,
+            sqlite3.SQLITE_ERROR,
+        }
+        if unreadable or codes & {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+            self._set_aside(str(exc))  # our statements are fixed: one that SQLite refuses finds other tables
         if sqlite3.SQLITE_FULL in codes or getattr(exc, "errno", None) == errno.ENOSPC:
             free = shutil.disk_usage(self.folder).free
             raise StorageError(
@@ -555,7 +570,7 @@ class Store:
 _COUNT = "SELECT count(*) FROM Cache WHERE substr(key, -6) <> '/lease'"
 
 
-def _private_opener(path: str, flags: int) -> int:
+def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 

@@ -1,0 +1,95 @@
+"""`automix cache`: what is kept on disk, where, and how to be rid of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from automix_cli.commands import options as o
+
+app = typer.Typer(no_args_is_help=True, help="Show, empty or find the cache of completions.")
+
+LARGE = 2**30
+"""Bytes from which `info` reminds of `clear`."""
+
+
+@app.command()
+def info(json: o.Json = False) -> None:
+    """Say where the cache is, how many completions it holds and how large it is."""
+    from automix_cli.store import cache_folder, survey
+
+    found = survey(cache_folder(os.environ))
+    if json:
+        from json import dumps
+
+        row = {**found._asdict(), "folder": str(found.folder), "damaged": [str(p) for p in found.damaged]}
+        print(dumps(row))
+        return
+    human = sys.stdout.isatty()
+    print(f"folder   {found.folder}")
+    print(f"entries  {found.entries:,}" if human else f"entries  {found.entries}")
+    print(f"size     {readable_size(found.bytes) if human else found.bytes}")
+    for path in found.damaged:
+        print(f"damaged  {path}")
+    if found.bytes > LARGE:
+        _say("nothing is evicted by itself; `automix cache clear` frees the space", quiet=not human)
+
+
+@app.command()
+def clear(
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Remove every completion, and damaged databases that were set aside.
+
+    What is removed has been paid for: asked again, it is paid again.
+    """
+    from automix_cli.store import Damaged, Store, cache_folder, survey
+
+    folder = cache_folder(os.environ)
+    if not folder.exists():
+        _say(f"nothing to remove: {folder} does not exist", quiet)
+        return
+    try:
+        store = Store(folder)
+    except Damaged:
+        store = Store(folder)  # the damaged one has been set aside; it goes with the rest
+    try:
+        if sys.stdin.isatty() and not yes:
+            typer.confirm(
+                f"Remove {survey(folder).entries:,} completions from {folder}?", abort=True, err=True
+            )
+        _say(f"removed {store.clear():,} completions from {folder}", quiet)
+    finally:
+        store.close()
+
+
+@app.command()
+def path() -> None:
+    """Print the cache folder, which need not exist yet."""
+    from automix_cli.store import cache_folder
+
+    print(cache_folder(os.environ))
+
+
+def readable_size(size: int) -> str:
+    """A number of bytes for people, in powers of ten.
+
+    Example:
+        >>> readable_size(999), readable_size(5_242_880)
+        ('999 B', '5.2 MB')
+    """
+    if size < 1000:
+        return f"{size} B"
+    value, unit = float(size), 0
+    while value >= 999.95 and unit < 4:
+        value, unit = value / 1000, unit + 1
+    return f"{value:.1f} {' kMGT'[unit]}B"
+
+
+def _say(text: str, quiet: bool) -> None:
+    if not quiet:
+        print(text, file=sys.stderr)
