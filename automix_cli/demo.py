@@ -10,8 +10,8 @@ awkward factors, spans of time. For each pair of model and question a *grasp* is
     grasp = skill - drop·d + spread·d·noise          (log-odds that one sampled answer is right)
 
 A sample at temperature T is right with probability σ(grasp / T), so samples scatter most where the
-tier is out of its depth; T = 0 is the limit, right if and only if grasp > 0. A wrong answer is a
-plausible slip, and each model has its favourite slip on each question.
+tier is out of its depth; T = 0, the default here, is the limit: right if and only if grasp > 0. A
+wrong answer is a plausible slip, and each model has its favourite slip on each question.
 
 **Verification** reads the real verification prompt, computes the truth and says it with the
 log-odds of a *judgement* drawn the same way: votes on one answer share it, so they agree more with
@@ -229,12 +229,11 @@ def _speaker(request: Request) -> tuple[Callable[[int], Tokens], float]:
     candidate = prompts.read_candidate(request.messages) if checks else None
     question = candidate.question if candidate else prompts.read_question(request.messages)
     solution = solve_question(question)
-    temperature = request.param.get("temperature")
     dice = _Dice(
         model=request.model,
         question=prompts.digest([question.text, question.context or "", *question.choices]),
         prompt=prompts.digest(part for m in request.messages for part in m),
-        temperature=1.0 if temperature is None else max(0.0, float(temperature)),
+        temperature=max(0.0, float(request.param.get("temperature") or 0.0)),
     )
     speak = _verifier(dice, candidate, solution) if candidate else _answerer(dice, solution)
     return speak, solution.difficulty
