@@ -24,7 +24,7 @@ from automix_cli.backend import Request
 from automix_cli.demo import MODELS, DemoBackend
 from automix_cli.demo_questions import EXAMPLES, agrees, generate_questions, solve, solve_question
 from automix_cli.errors import BadRequest
-from automix_cli.pomdp import MajorityPolicy, Observation
+from automix_cli.pomdp import Facts, MajorityPolicy, Observation
 from automix_cli.records import (
     Completion,
     Message,
@@ -36,7 +36,6 @@ from automix_cli.records import (
     question_from_dict,
     total_usage,
 )
-from automix_cli.rollout import rollout
 
 SHIPPED = Path(__file__).parent.parent / "profiles" / "demo-questions.jsonl"
 INSTRUCTION = "Answer with the result only."
@@ -415,18 +414,17 @@ def test_seventeen_times_twenty_three_is_391_at_every_tier(model: str, instructi
 
 def test_the_default_policy_reports_391_at_the_small_tier() -> None:
     question = Question(text="What is 17 * 23?")
-    run = rollout(MajorityPolicy(tiers=2, max_votes=8))
-    action, bought = next(run).action, 0
-    with pytest.raises(StopIteration) as done:
-        while True:
-            seen = Observation()
-            if action.kind == "vote":
-                messages = prompts.verification_messages(question, "391")
-                votes = ask(messages, n=action.votes, first=bought, temperature=1.0, max_tokens=512)
-                count = VoteCount.of(prompts.read_vote(c).verdict for c in votes)
-                seen, bought = Observation(count.correct, count.parsed, count.bought), bought + action.votes
-            action = run.send(seen).action
-    assert (done.value.value.action.kind, done.value.value.action.tier) == ("report", 0)
+    policy = MajorityPolicy(tiers=2, max_votes=8)
+    belief, bought = policy.begin(Facts()), 0
+    while not (action := policy.action(belief)).final:
+        seen = Observation()
+        if action.kind == "vote":
+            messages = prompts.verification_messages(question, "391")
+            votes = ask(messages, n=action.votes, first=bought, temperature=1.0, max_tokens=512)
+            count = VoteCount.of(prompts.read_vote(c).verdict for c in votes)
+            seen, bought = Observation(count.correct, count.parsed, count.bought), bought + action.votes
+        belief = policy.update(belief, action, seen)
+    assert (action.kind, action.tier) == ("report", 0)
     assert bought
 
 
