@@ -260,6 +260,9 @@ def savings(
 # ---------------------------------------------------------------- curves
 
 
+Points = Sequence[Point] | Floats  # the array has a line (cost, quality) per point
+
+
 class Curve(NamedTuple):
     """Points between the ends, by rising cost: straight lines join them."""
 
@@ -267,7 +270,7 @@ class Curve(NamedTuple):
     qualities: Floats
 
 
-def curve(points: Sequence[Point], ends: Ends) -> Curve | str:
+def curve(points: Points, ends: Ends) -> Curve | str:
     """A policy's curve on [C_small, C_large], or why there is none.
 
     Points of equal cost are averaged, the two single tiers are the ends, and what does not
@@ -276,9 +279,11 @@ def curve(points: Sequence[Point], ends: Ends) -> Curve | str:
     small, large = ends
     if large.cost <= small.cost:
         return "the large tier does not cost more than the small one"
-    inside = [p for p in points if small.cost < p.cost < large.cost]
-    costs = np.array([small.cost, *(p.cost for p in inside), large.cost], dtype=float)
-    qualities = np.array([small.quality, *(p.quality for p in inside), large.quality], dtype=float)
+    table = np.asarray(points, dtype=float).reshape(-1, 2)
+    inside = table[(small.cost < table[:, 0]) & (table[:, 0] < large.cost)]
+    costs, qualities = np.vstack([small, inside[inside[:, 0].argsort(kind="stable")], large]).T
+    if (costs[1:] > costs[:-1]).all():
+        return Curve(costs, qualities)
     distinct, place = np.unique(costs, return_inverse=True)
     return Curve(distinct, np.bincount(place, qualities) / np.bincount(place))
 
@@ -294,7 +299,7 @@ def _mean_height(line: Curve) -> float:
     return float(np.trapezoid(line.qualities, _shares(line)))
 
 
-def aiq(points: Sequence[Point], ends: Ends) -> Measure:
+def aiq(points: Points, ends: Ends) -> Measure:
     """AIQ: mean height of the rising concave hull of the points over the cost range.
 
     Source: RouterBench (arXiv 2403.12031), "average improvement in quality": the area under
@@ -315,7 +320,7 @@ def aiq(points: Sequence[Point], ends: Ends) -> Measure:
     return _measured(_mean_height(Curve(costs, qualities)))
 
 
-def apgr(points: Sequence[Point], ends: Ends) -> Measure:
+def apgr(points: Points, ends: Ends) -> Measure:
     """APGR: the share of the quality gap between small and large recovered, averaged over cost.
 
     Source: RouteLLM (arXiv 2406.18665), "average performance gap recovered", with the cost
@@ -330,7 +335,7 @@ def apgr(points: Sequence[Point], ends: Ends) -> Measure:
     return _measured((_mean_height(line) - ends.small.quality) / gap)
 
 
-def cpt(points: Sequence[Point], ends: Ends, share: float) -> Measure:
+def cpt(points: Points, ends: Ends, share: float) -> Measure:
     """CPT(share): the least cost, as a share of the range, at which the curve recovers `share` of the gap.
 
     Source: RouteLLM (arXiv 2406.18665), "call-performance threshold", with cost in the place
@@ -356,7 +361,7 @@ def cpt(points: Sequence[Point], ends: Ends, share: float) -> Measure:
     return _measured(left + min((target - low) / (high - low), 1.0) * (right - left))
 
 
-def gain_area(points: Sequence[Point], ends: Ends) -> Measure:
+def gain_area(points: Points, ends: Ends) -> Measure:
     """Gain area: mean height of the curve above the line from small to large, in quality points.
 
     No hull is taken of held-out points: a setting that does badly counts against the policy.
@@ -571,11 +576,9 @@ def curve_draws(
         ends: draws×4, cost and quality of small, cost and quality of large.
         *rest: what `measure` takes besides (`cpt`: the share).
     """
-    drawn = zip(costs.tolist(), qualities.tolist(), ends.tolist(), strict=True)
-    return [
-        measure([Point(*p) for p in zip(c, q, strict=True)], Ends(Point(*e[:2]), Point(*e[2:])), *rest)
-        for c, q, e in drawn
-    ]
+    points = np.stack([costs, qualities], axis=-1)
+    drawn = zip(points, ends.tolist(), strict=True)
+    return [measure(p, Ends(Point(*e[:2]), Point(*e[2:])), *rest) for p, e in drawn]
 
 
 # ---------------------------------------------------------------- the verdict
