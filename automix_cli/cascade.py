@@ -10,11 +10,13 @@ file or a command.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
 import time
 from collections.abc import Iterable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -35,6 +37,7 @@ from automix_cli.records import (
     Verdict,
     Verification,
     Vote,
+    add_money,
     total_usage,
 )
 from automix_cli.rollout import Turn, rollout
@@ -86,9 +89,9 @@ class Calls:
             params |= {"temperature": 0, "logprobs": True, "top_logprobs": TOP_LOGPROBS}
         else:
             params["temperature"] = verification.temperature
-        examples = tuple(_example(e) for e in verification.examples)
         return self._fitted(
-            lambda q: prompts.verification_messages(q, answer, examples), question, tier, params, n, first
+            lambda q: prompts.verification_messages(q, answer, verification.examples),
+            *(question, tier, params, n, first),
         )
 
     def _fitted(
@@ -108,11 +111,6 @@ class Calls:
             timeout=self.profile.limits.timeout,
         )
         return request, cut
-
-
-def _example(example: Any) -> prompts.VerificationExample:
-    names = prompts.VerificationExample._fields
-    return prompts.VerificationExample(**{name: getattr(example, name) for name in names})
 
 
 def list_cost(tier: Tier, completions: Iterable[Completion]) -> float | None:
@@ -193,6 +191,26 @@ def _split_round(tier: Tier, checks: Sequence[Completion]) -> tuple[float | None
     return prompt / max(1, usage.calls), (price.of(usage) - prompt) / len(checks)
 
 
+# ---------------------------------------------------------------- failed attempts that may cost
+
+_bill: ContextVar[list[Request]] = ContextVar("bill")
+
+
+def note_maybe_billed(request: Request) -> None:
+    """Put an attempt that failed, but may be charged for, on the bill of the row it was made for."""
+    with contextlib.suppress(LookupError):
+        _bill.get().append(request)
+
+
+def worst_cost(tier: Tier, request: Request) -> float | None:
+    """The most a request can cost in dollars; None when the price is unknown."""
+    price = tier.list_price()
+    if price is None:
+        return None
+    longest = request.n * int(request.param["max_tokens"])
+    return price.of(Usage(input_tokens=prompts.estimate_tokens(request.messages), output_tokens=longest))
+
+
 # ---------------------------------------------------------------- the cascade
 
 
@@ -262,6 +280,17 @@ class Cascade:
         return default_policy(self.profile)
 
 
+def row_error(error: BackendError, tier: str) -> RowError:
+    """An error of a call, as a row tells it."""
+    return RowError(
+        type=error.kind,
+        message=error.message,
+        attempts=error.attempts,
+        tier=tier or None,
+        fatal=error.fatal,
+    )
+
+
 def default_policy(profile: Profile) -> MajorityPolicy:
     """Escalate when fewer than half of the parsed votes say CORRECT (DESIGN: uncalibrated default)."""
     v = profile.verification
@@ -286,6 +315,8 @@ class _Run:
 
     async def answer(self) -> Answer:
         started = time.perf_counter()
+        billed: list[Request] = []
+        _bill.set(billed)
         base = Answer(
             question=self.question,
             input_sha=input_sha(self.question),
@@ -301,6 +332,7 @@ class _Run:
             base,
             route=tuple(v.step() for v in self.visits),
             reason=self.reason,
+            failed_usd=add_money(*(worst_cost(self._tier_for(r), r) for r in billed)),
             latency_s=round(time.perf_counter() - started, 4),
         )
         return self._closed(row, policy, turn)
@@ -344,6 +376,14 @@ class _Run:
                 return Observation(bought=action.votes)
             return Observation(failed=True)
 
+    def _tier_for(self, request: Request) -> Tier:
+        """The tier that a request was made for."""
+        return next(
+            v.tier
+            for v in reversed(self.visits)
+            if (v.tier.model, v.tier.api_base) == (request.model, request.api_base)
+        )
+
     def _tier_in_hand(self) -> str:
         return self.visits[-1].tier.name if self.visits else ""
 
@@ -362,9 +402,7 @@ class _Run:
         if turn is not None and self.failure is None:
             return replace(row, status="abstained")
         error, tier = self.failure or (BackendError("no tier gave an answer"), self._tier_in_hand())
-        return row.with_error(
-            RowError(type=error.kind, message=error.message, attempts=error.attempts, tier=tier or None)
-        )
+        return row.with_error(row_error(error, tier))
 
     # ------------------------------------------------------------ actions
 
@@ -449,11 +487,7 @@ class _Check:
         try:
             seen = await self._observe()
         except BackendError as exc:
-            return self._row(
-                error=RowError(
-                    type=exc.kind, message=exc.message, attempts=exc.attempts, tier=self.visit.tier.name
-                )
-            )
+            return self._row(error=row_error(exc, self.visit.tier.name))
         confidence, calibrated = self._confidence(seen)
         return self._row(
             confidence=None if confidence is None else round(confidence, 6),

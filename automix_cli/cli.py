@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from automix_cli.commands import ask, cache, profile, verify
+from automix_cli.commands import ask, profile, verify
 from automix_cli.commands.options import Version
 from automix_cli.errors import AutomixError
 
@@ -32,6 +32,11 @@ class Boundary(TyperGroup):
             raise typer.Exit(141) from None
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
+        except Exception as exc:
+            if ctx.params.get("debug") or type(exc).__module__.startswith("typer"):
+                raise
+            _show(f"internal error: {type(exc).__name__}: {exc}", "automix --debug … shows where; please report it")
+            raise typer.Exit(1) from None
 
 
 app = typer.Typer(
@@ -48,7 +53,7 @@ app = typer.Typer(
 app.command("ask", no_args_is_help=False)(ask.ask)
 app.command("verify")(verify.verify)
 app.add_typer(profile.app, name="profile")
-app.add_typer(cache.app, name="cache")
+
 
 
 @app.callback()
@@ -61,9 +66,11 @@ def options(
 
 def _show(message: str, hint: str) -> None:
     """What, where, and the command that mends it."""
-    print(f"automix: {message}", file=sys.stderr)
-    if hint:
-        print(f"  {hint}", file=sys.stderr)
+    from automix_cli.errors import redact
+    from automix_cli.jsonl import printable
+
+    lines = [f"automix: {message}", *(f"  {line}" for line in hint.splitlines())]
+    print(printable(redact("\n".join(lines))), file=sys.stderr)
 
 
 def main() -> None:

@@ -613,8 +613,9 @@ def _batch(node: Node, path: str, report: Report) -> Any:
 
 
 def _stop(node: Node, path: str, report: Report) -> Any:
-    """One text, or several."""
-    return (list_of(text(), 16) if isinstance(node.value, list) else text())(node, path, report)
+    """One text, or several; a blank line is a common one."""
+    mark = matching("(?s).{1,200}", "text")
+    return (list_of(mark, 16) if isinstance(node.value, list) else mark)(node, path, report)
 
 
 def _params(**values: Any) -> tuple[tuple[str, Any], ...]:
@@ -745,7 +746,7 @@ _ROOT = record(
     {
         "version": expect("1, the only version there is", lambda v: v == 1 and is_number(v)),
         "name": _NAME,
-        "extends": text(),
+        "extends": lambda node, path, report: None,  # followed, and checked, when the trees were merged
         "tiers": list_of(_TIER, MAX_TIERS),
         "task": _TASK,
         "verification": _VERIFICATION,

@@ -311,12 +311,13 @@ class Trace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowError:
-    """Why a row has no answer."""
+    """Why a row has no answer; `fatal` (not part of the row) says that no other row could fare better."""
 
     type: str
     message: str
     attempts: int = 0
     tier: str | None = None
+    fatal: bool = False
 
     def to_dict(self) -> dict[str, Json]:
         """The `error` object of a row."""

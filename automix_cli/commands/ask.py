@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from automix_cli.commands.sources import Rows, Single
     from automix_cli.jsonl import Row
     from automix_cli.profile import Profile
-    from automix_cli.records import Answer
+    from automix_cli.records import Answer, Question, RowError
 
 
 def ask(
@@ -156,25 +156,40 @@ async def _ask_rows(cascade: Cascade, rows: Rows, show: Show, voice: Voice) -> i
     from automix_cli.batch import Batch, Tally
 
     async def work(row: Row) -> Answer:
-        return fault_row(row) if row.question is None else await cascade.answer(row.question)
+        return fault_row(row) if row.question is None else await answer_row(cascade, row.question)
 
     def seen(answer: Answer) -> None:
         tally.add(answer)
         if show.explain and not voice.quiet:
             stderr_console().print(report.explain_tree(answer))
-        if answer.error is not None and answer.error.type == "auth":
+        if answer.error is not None and answer.error.fatal:
+            fatal.append(answer.error)
             batch.stop()
 
     tally, started = Tally(), time.monotonic()
+    fatal: list[RowError] = []
     batch = Batch(work, concurrency=cascade.profile.limits.concurrency, ordered=show.ordered)
     met = await run_rows(batch, rows, show, voice, seen, lambda s: report.progress_note(tally, s))
     for line in report.batch_summary(tally, time.monotonic() - started):
         voice.say(line)
     if met:
         return 128 + met[0]
-    if "auth" in tally.faults:
-        raise AutomixError(f"stopped: {tally.faults['auth'][1]}", hint="the rows written so far are complete")
+    if fatal:
+        raise AutomixError(f"stopped: {fatal[0].message}", hint="the rows written so far are complete")
     return 3 if tally.errors else 0
+
+
+async def answer_row(cascade: Cascade, question: Question) -> Answer:
+    """The row of a question. What automix itself does wrong on one row must not lose the others."""
+    from automix_cli.records import Answer, RowError
+
+    try:
+        return await cascade.answer(question)
+    except AutomixError:
+        raise
+    except Exception as exc:
+        error = RowError(type="internal", message=f"{type(exc).__name__}: {exc}")
+        return Answer(question=question).with_error(error)
 
 
 def fault_row(row: Row) -> Answer:

@@ -17,6 +17,7 @@ from automix_cli.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from automix_cli.backend import Backend
     from automix_cli.batch import Batch
     from automix_cli.cascade import Cascade
     from automix_cli.commands.sources import Rows
@@ -119,8 +120,9 @@ def open_cascade(profile: Profile, options: CallOptions, voice: Voice) -> Cascad
     Raises:
         Unauthorised: (exit 2 here, nothing was spent) when a key is missing.
     """
-    from automix_cli.cache import Cached, Store, cache_folder
+    from automix_cli.cache import Cached
     from automix_cli.cascade import Cascade, router_policy
+    from automix_cli.store import Store, cache_folder
 
     if not options.offline:
         _check_keys(profile)
@@ -130,9 +132,33 @@ def open_cascade(profile: Profile, options: CallOptions, voice: Voice) -> Cascad
     return Cascade(profile, backend, router_policy(profile))
 
 
-def open_wire(profile: Profile) -> Any:
-    """What stands behind the cache: the simulated tiers, LiteLLM, or both."""
-    raise NotImplementedError
+def open_wire(profile: Profile) -> Backend:
+    """What stands behind the cache: the simulated tiers, and LiteLLM for all others."""
+    from automix_cli.backend import ByPrefix
+
+    return ByPrefix({"demo/": _demo_backend, "": lambda: _litellm_backend(profile)})
+
+
+def _demo_backend() -> Backend:
+    from automix_cli.demo import DemoBackend
+
+    return DemoBackend()
+
+
+def _litellm_backend(profile: Profile) -> Backend:
+    from automix_cli.backend import Retrier
+    from automix_cli.cascade import note_maybe_billed
+    from automix_cli.litellm_backend import LiteLLMBackend
+
+    limits = profile.limits
+    return LiteLLMBackend(
+        Retrier(
+            attempts=limits.attempts,
+            concurrency=limits.concurrency,
+            rpm={t.model: t.rpm for t in profile.tiers if t.rpm},
+            on_maybe_billed=note_maybe_billed,
+        )
+    )
 
 
 def run_live(cascade: Cascade, job: Callable[[Cascade], Awaitable[int]]) -> int:
@@ -160,12 +186,8 @@ def _check_keys(profile: Profile) -> None:
 
 
 def missing_key(tier: Tier) -> str | None:
-    """The variable a tier's key should be in, when it is not there."""
-    from automix_cli.profile import standard_key_envs
-
-    if tier.api_key_env:
-        return None if os.environ.get(tier.api_key_env) else tier.api_key_env
-    names = () if tier.api_base else standard_key_envs(tier.model)
+    """The variable a tier's key should be in, when it is in none that it could be."""
+    names = tier.key_envs()
     return None if not names or any(os.environ.get(n) for n in names) else names[0]
 
 
@@ -179,9 +201,8 @@ def _announce(profile: Profile, voice: Voice) -> None:
         )
     for tier in profile.tiers:
         if tier.list_price() is None:
-            voice.once(
-                f"price of {tier.model} unknown: costs are null; its tier needs price: {{input: …, output: …}}"
-            )
+            voice.once(f"price of {tier.model} unknown, so costs are null; tell it in the profile:")
+            voice.once(f"  - {{name: {tier.name}, model: {tier.model}, price: {{input: …, output: …}}}}")
 
 
 @contextmanager

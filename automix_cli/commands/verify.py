@@ -194,7 +194,7 @@ class _Check:
 
         def seen(shown: report.Shown) -> None:
             tally.add(shown.found)
-            if shown.found.error is not None and shown.found.error.type == "auth":
+            if shown.found.error is not None and shown.found.error.fatal:
                 batch.stop()
 
         batch = Batch(work, concurrency=cascade.profile.limits.concurrency)
