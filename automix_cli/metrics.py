@@ -196,9 +196,13 @@ def ibc_lift(point: Point, ends: Ends) -> Measure:
         return Measure(None, "the large tier is not better than the small one")
     if point.cost <= small.cost:
         return Measure(None, "the policy does not cost more than the small tier")
-    base = (large.quality - small.quality) / (large.cost - small.cost)
-    own = (point.quality - small.quality) / (point.cost - small.cost)
-    return _measured(100 * (own / base - 1)) if base > 0 else Measure(None, "out of the range of numbers")
+    base, own = _slope(small, large), _slope(small, point)
+    return _measured(100 * (own / base - 1) if base > 0 else math.nan)
+
+
+def _slope(left: Point, right: Point) -> float:
+    """Quality per dollar; Python's floats, which overflow to inf in silence."""
+    return float(right.quality - left.quality) / float(right.cost - left.cost)
 
 
 def edge(point: Point, tiers: Sequence[Point]) -> float:
@@ -250,10 +254,10 @@ def savings(
         return Savings(None, f"no setting reached {share:.0%} of the best tier in training")
     setting = min(reaching, key=lambda k: (trained[k].cost, -trained[k].quality))
     whole, point = held_out_tiers[best], held_out[setting]
-    parity = _measured(point.quality / whole.quality).value if whole.quality > 0 else None
+    parity = _measured(float(point.quality) / float(whole.quality)).value if whole.quality > 0 else None
     if whole.cost <= 0:
         return Savings(None, "the best tier is free", setting, parity)
-    saved = _measured(1 - point.cost / whole.cost)
+    saved = _measured(1 - float(point.cost) / float(whole.cost))
     return Savings(saved.value, saved.reason, setting, parity)
 
 
