@@ -276,30 +276,30 @@ def openai_body(call: Call, reply: Reply) -> dict[str, Any]:
 
 def anthropic_body(call: Call, reply: Reply) -> dict[str, Any]:
     """A `message` object: always one choice."""
-    said = spoken(call, reply)[:1]
-    read, wrote = counted(call, said)
+    text, why = next(iter(spoken(call, reply)), (None, "stop"))
+    read, wrote = counted(call, [(text, why)])
     stop = {"stop": "end_turn", "length": "max_tokens", "content_filter": "refusal"}
     return {
         "id": f"msg_{call.body_sha[:12]}",
         "type": "message",
         "role": "assistant",
         "model": call.model,
-        "content": [{"type": "text", "text": said[0][0] or ""}],
-        "stop_reason": stop.get(said[0][1], said[0][1]),
+        "content": [] if text is None else [{"type": "text", "text": text}],
+        "stop_reason": stop.get(why, why),
         "stop_sequence": None,
     } | used(reply, {"input_tokens": read, "output_tokens": wrote})
 
 
 def ollama_body(call: Call, reply: Reply) -> dict[str, Any]:
     """The answer of `/api/chat` without streaming: always one choice."""
-    said = spoken(call, reply)[:1]
-    read, wrote = counted(call, said)
+    text, why = next(iter(spoken(call, reply)), (None, "stop"))
+    read, wrote = counted(call, [(text, why)])
     return {
         "model": call.model,
         "created_at": "2026-01-01T00:00:00Z",
-        "message": {"role": "assistant", "content": said[0][0] or ""},
+        "message": {"role": "assistant", "content": text or ""},
         "done": True,
-        "done_reason": said[0][1],
+        "done_reason": why,
         "prompt_eval_count": read,
         "eval_count": wrote,
     }
