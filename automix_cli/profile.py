@@ -231,7 +231,9 @@ class Profile:
         told["tiers"] = [_tier_dict(tier) for tier in self.tiers]
         told["task"] = _settings_dict(self.task)
         told["verification"] = _settings_dict(self.verification)
-        told["verification"]["examples"] = [_set_only(_settings_dict(e)) for e in self.verification.examples]
+        told["verification"]["examples"] = [
+            _set_only({**e._asdict(), "choices": list(e.choices)}) for e in self.verification.examples
+        ]
         if self.router is not None:
             told["router"] = dict(self.router)
         told["limits"] = _settings_dict(self.limits)

@@ -129,9 +129,7 @@ def _decode(data: bytes) -> str:
         raise _Fatal(data.count(b"\n", 0, e.start) + 1, "", "is not UTF-8 text") from e
     if bad := _FORBIDDEN.search(text):
         line = text.count("\n", 0, bad.start()) + 1
-        raise _Fatal(
-            line, "", f"holds the control character U+{ord(bad[0]):04X}: write it as an escape in quotes"
-        )
+        raise _Fatal(line, "", f"holds the character U+{ord(bad[0]):04X}: write it as an escape in quotes")
     return text
 
 
@@ -438,6 +436,12 @@ def _entries(events: Iterator[Any]) -> Iterator[list[Any]]:
 
 
 def _content_end(text: str, event: Any) -> int:
-    """Where the visible text of an event ends; marks of block scalars and block ends lie further on."""
+    """Where the visible text of an event ends.
+
+    A block's end has no text: its mark stands at whatever comes next. A block scalar's
+    mark stands behind the blank lines that follow it.
+    """
     start, stop = int(event.start_mark.index), int(event.end_mark.index)
+    if start == stop and type(event).__name__.endswith("EndEvent"):
+        return 0
     return start + len(text[start:stop].rstrip())
