@@ -407,15 +407,17 @@ def fit_window(
 ) -> Fitted:
     """Build a prompt of at most `window` tokens by cutting the middle of its context.
 
-    Instructions, examples, question and answer are never cut. `count` is asked only when
-    the estimate says that the prompt may not fit; without a context, or with an unknown
-    window (None), the prompt is left as it is.
+    Instructions, examples, question and answer are never cut. `count` is not asked where
+    even a token per byte would fit; without a context, or with an unknown window (None),
+    the prompt is left as it is.
 
     Raises:
         ContextTooLong: when even without its context the prompt does not fit.
     """
     messages = build(question)
-    if window is None or question.context is None or estimate_tokens(messages) <= window:
+    if window is None or question.context is None:
+        return Fitted(messages, False)
+    if _BYTES_PER_TOKEN * estimate_tokens(messages) <= window:
         return Fitted(messages, False)
     excess, context, cut = count(messages) - window, question.context, 0
     while excess > 0:
