@@ -235,7 +235,8 @@ def _votes_seen(table: TraceTable, group: _Group[B], action: Action, cuts: tuple
             yield Observation(bought=m, signal=signal), part
         return
     bag = table.bags[j]
-    _check_held(table, group.rows, j, start + m, bag.held[group.rows])
+    all_shown = table.signals[j] == "consistency"  # no votes can be bought beside the samples
+    _check_held(table, group.rows, j, start + m, bag.held[group.rows] * (not all_shown))
     correct = bag.correct[start + m][group.rows] - bag.correct[start][group.rows]
     parsed = bag.parsed[start + m][group.rows] - bag.parsed[start][group.rows]
     for code, part in _parts(parsed.astype(np.intp) * (m + 1) + correct):
