@@ -576,6 +576,8 @@ def _recorded_step(tier: str, cell: Json) -> Step:
     answer, samples = cell.get("answer"), cell.get("samples")
     if isinstance(answer, list):
         raise DataError(f"{where}.answer: expected text, got a list")
+    if samples is not None and not isinstance(samples, list):
+        raise DataError(f"{where}.samples: expected a list of texts, got {_kind(samples)}")
     return Step(
         tier=tier,
         answer=None if answer is None else _texts(cell, answer, f"{where}.answer")[0],

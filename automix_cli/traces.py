@@ -311,10 +311,10 @@ def read_table(
 ) -> TraceTable:
     """Read trace rows, each with its 1-based line number, into a table.
 
-    The same rows that `trace_from_dict` accepts are read, to the same values, and what it
-    refuses of `tiers` is refused with its message and the line. A row without an id gets
-    its 0-based place. Tiers come in the order of `tiers`; else by mean cost where every
-    tier has one; else as they appear.
+    Rows that `trace_from_dict` accepts are read, to the same values; of what it refuses, all
+    that a table holds is refused with its message and the line, and the rest (answers, gold
+    answers) is not looked at. A row without an id gets its 0-based place. Tiers come in the
+    order of `tiers`; else by mean cost where every tier has one; else as they appear.
 
     Raises:
         DataError: for the first bad row, ids that stand twice (`1` and `"1"` are the same
