@@ -419,17 +419,36 @@ def fit_window(
         return Fitted(messages, False)
     if _BYTES_PER_TOKEN * estimate_tokens(messages) <= window:
         return Fitted(messages, False)
-    excess, context, cut = count(messages) - window, question.context, 0
-    while excess > 0:
-        if not context:
-            raise ContextTooLong(f"the prompt needs {excess} tokens more than the model's window of {window}")
+    total = count(messages)
+    if total <= window:
+        return Fitted(messages, False)
+    bare = count(build(replace(question, context="")))
+    if bare > window:
+        raise ContextTooLong(
+            f"the prompt needs {bare - window} tokens more than the model's window of {window}"
+        )
+    return Fitted(_cut_to(build, question, question.context, window, count, total - bare), True)
+
+
+def _cut_to(
+    build: Callable[[Question], tuple[Message, ...]],
+    question: Question,
+    whole: str,
+    window: int,
+    count: Callable[[Sequence[Message]], int],
+    counted: int,
+) -> tuple[Message, ...]:
+    """The prompt with as much of the whole context, `counted` tokens long, as the window has room for."""
+    # `count` may find more or fewer tokens in this text than the estimate does.
+    rate = len(_utf8(whole)) / _BYTES_PER_TOKEN / counted
+    messages, context, cut = build(question), whole, 0
+    while (excess := count(messages) - window) > 0:
         # Always from the whole context: cutting what was cut before would miscount what is left out.
-        cut += excess
-        shorter = shorten(question.context, cut)
+        cut += math.ceil(excess * rate)
+        shorter = shorten(whole, cut)
         context = shorter if len(shorter) < len(context) else ""
         messages = build(replace(question, context=context))
-        excess = count(messages) - window
-    return Fitted(messages, context != question.context)
+    return messages
 
 
 # ---------------------------------------------------------------- few-shot examples

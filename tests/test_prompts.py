@@ -375,7 +375,8 @@ def test_a_mark_changes_with_every_field_and_with_the_borders_between_them() -> 
             marks.add(digest([*texts[:i], change, *texts[i + 1 :]]))
         marks.add(digest([*texts[:i], *texts[i + 1 :]]))
     marks |= {digest(["ab", "c"]), digest(["a", "bc"]), digest(["abc"]), digest(["abc", ""]), digest([])}
-    assert len(marks) == 1 + 4 * 6 + 5
+    marks |= {digest(["\ud800"]), digest(["?"]), digest(["\ufffd"])}
+    assert len(marks) == 1 + 4 * 6 + 5 + 3
     assert all(re.fullmatch("[0-9a-f]{16}", mark) for mark in marks)
 
 
@@ -613,11 +614,28 @@ def test_a_prompt_is_fitted_by_cutting_its_context_and_nothing_else(
             check_cut(context, shown.context)
 
 
-def test_no_more_is_cut_than_the_window_asks() -> None:
-    question = Question(text="Who?", context="word " * 2000)
-    for window in range(400, 3000, 100):
-        fitted = fit_window(BUILDS["answer"], question, window)
-        assert window - 30 < estimate_tokens(fitted.messages) <= window
+@pytest.mark.parametrize("count", COUNTS.values(), ids=COUNTS)
+def test_little_more_is_cut_than_the_window_asks(count: Callable[[Sequence[Message]], int]) -> None:
+    question = Question(text="Who?", context="some words " * 2000)
+    whole = count(BUILDS["answer"](question))
+    least = count(BUILDS["answer"](replace(question, context="")))
+    for tenths in range(1, 10):
+        window = least + (whole - least) * tenths // 10
+        fitted = fit_window(BUILDS["answer"], question, window, count)
+        assert window - 0.02 * whole < count(fitted.messages) <= window
+
+
+@pytest.mark.parametrize("context", ["word " * 200_000, " " * 10**6, "1" * 10**6, "a" * 10**5 + "中" * 10**5])
+def test_a_prompt_is_fitted_in_a_few_rounds(context: str) -> None:
+    asked: list[int] = []
+
+    def count(messages: Sequence[Message]) -> int:
+        text = messages[-1].content
+        asked.append(len(text) // 80 + 3 * len(re.findall(r"\w", text)))
+        return asked[-1]
+
+    fit_window(BUILDS["answer"], Question(text="Who?", context=context), 1000, count)
+    assert len(asked) < 20
 
 
 @pytest.mark.parametrize("build", BUILDS.values(), ids=BUILDS)
