@@ -123,15 +123,19 @@ def _price_table() -> str:
 
 @cache
 def _providers() -> frozenset[str]:
-    """Every provider that LiteLLM names: in its table, its list of endpoints and its folders."""
+    """Every provider that LiteLLM names: no one place of it names them all."""
     folder = _litellm_folder()
     if folder is None:
         return frozenset()
     named = set(re.findall(r'"litellm_provider": "([a-z0-9_.-]+)"', _price_table()))
-    listed = folder / "provider_endpoints_support_backup.json"
+    named |= {p.name for p in folder.glob("llms/[a-z]*") if p.is_dir()}
+    listed, typed = folder / "provider_endpoints_support_backup.json", folder / "types" / "utils.py"
     if listed.is_file():
         named |= json.loads(listed.read_text(encoding="utf-8")).get("providers", {}).keys()
-    return frozenset(named | {p.name for p in folder.glob("llms/[a-z]*") if p.is_dir()})
+    if typed.is_file():
+        _, _, members = typed.read_text(encoding="utf-8").partition("class LlmProviders")
+        named |= set(re.findall(r'^    [A-Z0-9_]+ = "([a-z0-9_.-]+)"', members.partition("\n\n\n")[0], re.M))
+    return frozenset(named)
 
 
 def _table_entry(model: str) -> dict[str, Any] | None:

@@ -329,10 +329,11 @@ def searched_folders(cwd: Path, environ: Mapping[str, str]) -> tuple[Path, ...]:
     both, only `cwd`: above it may be a folder where anybody writes, such as /tmp.
     """
     home = _home(environ)
+    homes = {home, home.resolve()} if home else set()
     folders = []
     for folder in (cwd, *cwd.parents):
         folders.append(folder)
-        if folder == home or os.path.lexists(folder / ".git"):
+        if folder in homes or os.path.lexists(folder / ".git"):
             return tuple(folders)
     return (cwd,)
 
@@ -440,7 +441,7 @@ def read_profile(path: Path, *, trusted: bool, origin: Origin) -> Profile:
     tree = _merged(path, trusted, (), report)
     profile = _profile(tree, path, origin, report)
     if profile is None or report.lines:
-        raise ProfileError("\n".join(report.lines), hint=_trust(path) if report.foreign else "")
+        raise ProfileError(report.told(), hint=_trust(path) if report.foreign else "")
     return profile
 
 
@@ -547,17 +548,20 @@ def _planted(path: Path, why: str) -> ProfileError:
 
 def _refuse_foreign(own: Mapping[str, Node], base: Mapping[str, Node], report: Report) -> None:
     """Refuse what a discovered file may not say: where keys and prompts go, and higher limits."""
-    tiers = own["tiers"].value if "tiers" in own else []
-    for i, tier in enumerate(tiers if isinstance(tiers, list) else []):
+    for i, tier in enumerate(_children(own, "tiers", list)):
         if isinstance(tier.value, dict):
             _refuse_foreign_tier(tier.value, at("tiers", i), report)
-    limits = own["limits"].value if "limits" in own else {}
-    below = base["limits"].value if "limits" in base else {}
-    for key, node in limits.items() if isinstance(limits, dict) else ():
+    below = _children(base, "limits", dict)
+    for key, node in _children(own, "limits", dict).items():
         ceiling = below[key].value if key in below else getattr(Limits(), key, None)
-        raised = node.value is None or (is_number(node.value) and is_number(ceiling) and node.value > ceiling)
-        if ceiling is not None and raised:
+        if is_number(ceiling) and (node.value is None or (is_number(node.value) and node.value > ceiling)):
             report.refuse(node, at("limits", key), f"may not be raised above {ceiling:g}")
+
+
+def _children(tree: Mapping[str, Node], key: str, kind: type) -> Any:
+    """The children of a node that is of the kind it should be; of any other there are none."""
+    value = tree[key].value if key in tree else None
+    return value if isinstance(value, kind) else kind()
 
 
 def _refuse_foreign_tier(tier: Mapping[str, Node], path: str, report: Report) -> None:
@@ -772,6 +776,11 @@ def _profile(tree: Node, path: Path, origin: Origin, report: Report) -> Profile 
         report.add(tiers, "tiers", f"expected 1 to {MAX_TIERS} tiers, got none")
     for i, message in _order_problems(profile.tiers):
         report.add(tiers.value[i], at("tiers", i), message)
+    for i, tier in enumerate(profile.tiers):
+        base = tier.api_base or ""
+        if tier.api_key_env and base.startswith("http:") and not is_loopback(base):
+            message = "would send the key in the clear: use https://"
+            report.add(tiers.value[i].value["api_base"], f"{at('tiers', i)}.api_base", message)
     names = [tier.name for tier in profile.tiers]
     if profile.router and profile.router["kind"] == "always" and profile.router.get("tier") not in names:
         report.add(tree.value["router"], "router.tier", f"expected one of {', '.join(names)}")

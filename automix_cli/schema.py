@@ -16,6 +16,9 @@ from typing import Any
 
 from automix_cli.yamltree import UNREAD, Node, at
 
+LONGEST, MOST = 500, 50
+"""Characters of a line and lines of a report: a hostile file must not flood the terminal."""
+
 
 class Report:
     """Problems found, each as `file:line: key.path: message`.
@@ -30,12 +33,18 @@ class Report:
     def add(self, node: Node, path: str, message: str) -> None:
         """Note a problem at a node."""
         where = f"{node.source}:{node.line}"
-        self.lines.append(visible(f"{where}: {path}: {message}" if path else f"{where}: {message}"))
+        line = visible(f"{where}: {path}: {message}" if path else f"{where}: {message}")
+        self.lines.append(line if len(line) <= LONGEST else f"{line[:LONGEST]}…")
 
     def refuse(self, node: Node, path: str, message: str) -> None:
         """Note something that a discovered file may not say."""
         self.foreign = True
         self.add(node, path, f"{message}, in a profile that was found rather than named")
+
+    def told(self) -> str:
+        """All problems, one a line."""
+        rest = len(self.lines) - MOST
+        return "\n".join(self.lines[:MOST] + [f"… and {rest} more"] * (rest > 0))
 
 
 BAD = object()

@@ -533,6 +533,48 @@ def test_what_a_file_says_cannot_steer_the_terminal(folder: Path) -> None:
     assert said.startswith("p.yaml:6: \\x1b]0;evil\\x07: unknown key")
 
 
+def test_a_flood_of_problems_is_cut(folder: Path) -> None:
+    said = problems_of("".join(f"k{i}: 1\n" for i in range(4000)) + f"{'x' * 1000}: 1\n")
+    assert (len(said), said[-1]) == (51, "… and 3952 more")
+    (said,) = problems_of(f"{TWO}{'x' * 1000}: 1\n")
+    assert len(said) == 501
+
+
+def test_no_damage_to_a_file_gives_anything_but_a_profile_or_its_problems(folder: Path) -> None:
+    """Lines lost, doubled and swapped, values exchanged, bytes flipped; found and named."""
+    dice = random.Random(11)
+    values = [
+        "no",
+        "{}",
+        "[]",
+        "null",
+        "3",
+        "-1",
+        "x",
+        "[[1]]",
+        "{a: {b: c}}",
+        "1e3",
+        '"\\0"',
+        "&a x",
+        "true",
+    ]
+    Path("base.yaml").write_text("limits: no\ntask: [1]\n")
+    refused = 0
+    for _ in range(1500):
+        lines = ("extends: base.yaml\n" * dice.randrange(2) + FULL).splitlines(keepends=True)
+        for _ in range(dice.randrange(1, 4)):
+            i = dice.randrange(len(lines))
+            cut, doubled, swapped = dice.random() < 0.3, dice.random() < 0.2, dice.random() < 0.7
+            if swapped:
+                lines[i] = re.sub(r"(?<=: )[^,}{\n]+", lambda m: dice.choice([*values, m[0]]), lines[i])
+            lines[i : i + 1] = [] if cut and len(lines) > 1 else [lines[i]] * (1 + doubled)
+        data = bytearray("".join(lines).encode())
+        if dice.random() < 0.3 and data:
+            data[dice.randrange(len(data))] = dice.randrange(256)
+        refused += bool(problems_of(bytes(data), trusted=dice.random() < 0.5))
+    assert 1000 < refused < 1500
+
+
 def test_a_folder_or_a_missing_file_is_no_profile(folder: Path) -> None:
     for path, reason in ((folder, "Is a directory"), (folder / "x.yaml", "No such file or directory")):
         with pytest.raises(ProfileError, match=f"cannot be read: {reason}"):
@@ -687,6 +729,50 @@ def test_the_same_file_may_say_it_all_when_it_is_named(folder: Path) -> None:
     assert problems_of(text + "\nlimits: {concurrency: 500}\n") == []
 
 
+PATHS = [
+    "../p.yaml",
+    "../../etc/passwd",
+    "/etc/passwd",
+    "~/.ssh/id_rsa",
+    "~root/.bashrc",
+    "./base.yaml",
+    "sub/base.yaml",
+    "sub/../base.yaml",
+    "..",
+    ".",
+    "/dev/zero",
+    "file:///etc/passwd",
+    "base.yaml/",
+    "a\\0b",
+    "link.yaml",
+    "pipe.yaml",
+]
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_a_found_file_reaches_nothing_outside_its_folder(folder: Path, name: str) -> None:
+    secret = planted(folder, "secret.yaml", text="secret: " + "s3cr3t" * 3)
+    home = folder / "a" / "b"
+    planted(home, "base.yaml")
+    planted(home, "sub", "base.yaml")
+    (home / "link.yaml").symlink_to(secret)
+    os.mkfifo(home / "pipe.yaml")
+    planted(home, "automix.yaml", text=f'extends: "{name}"\n')
+    with pytest.raises(ProfileError) as refused:
+        read_profile(home / "automix.yaml", trusted=False, origin="discovered")
+    assert "s3cr3t" not in refused.value.message
+
+
+def test_a_key_is_not_sent_in_the_clear_to_another_machine(folder: Path) -> None:
+    text = "tiers:\n  - name: a\n    model: hosted_vllm/x\n    api_base: http://gpu.example/v1\n"
+    assert problems_of(text + "    api_key_env: GPU_KEY\n") == [
+        "p.yaml:4: tiers[0].api_base: would send the key in the clear: use https://"
+    ]
+    assert problems_of(text) == []
+    assert problems_of(text.replace("http:", "https:") + "    api_key_env: GPU_KEY\n") == []
+    assert problems_of(text.replace("gpu.example", "localhost:1") + "    api_key_env: GPU_KEY\n") == []
+
+
 def test_what_a_found_file_extends_is_under_the_same_rule(folder: Path) -> None:
     Path("base.yaml").write_text('tiers: [{name: a, model: openai/x, api_base: "https://evil.example"}]\n')
     (said,) = problems_of("extends: base.yaml\n", trusted=False)
@@ -827,6 +913,13 @@ def test_the_search_ends_at_the_repository_root(folder: Path) -> None:
         found(deep, HOME=str(home))
     inside = planted(root, "automix.yaml")
     assert found(deep, HOME=str(home)) == (inside, "discovered")
+
+
+def test_a_home_that_is_a_link_is_home_by_its_real_name_too(folder: Path) -> None:
+    near = planted(folder, "real", "automix.yaml")
+    (folder / "real" / "a").mkdir()
+    (folder / "link").symlink_to("real")
+    assert found(folder / "real" / "a", HOME=str(folder / "link"))[0] == near
 
 
 def test_the_search_ends_at_home_even_inside_a_repository(folder: Path) -> None:
@@ -1075,7 +1168,15 @@ def test_a_key_is_read_for_its_own_host_only() -> None:
 
 
 def test_every_provider_of_litellm_is_known() -> None:
-    for provider in ("openai", "xai", "modelscope", "inception", "github_copilot", "scaleway", "wandb"):
+    for provider in (
+        "openai",
+        "xai",
+        "modelscope",
+        "inception",
+        "github_copilot",
+        "parasail",
+        "vertex_ai_beta",
+    ):
         assert catalog.provider_of(f"{provider}/x") == provider
     assert catalog.provider_of("gpt-4.1") == "openai"
     assert catalog.provider_of("nobody/x") is None
