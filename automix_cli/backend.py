@@ -19,13 +19,14 @@ from typing import Any, Protocol, TypeVar
 from automix_cli.errors import (
     BackendError,
     BadResponse,
+    BudgetError,
     NoText,
     RateLimited,
     TimedOut,
     UnknownModel,
     Unreachable,
 )
-from automix_cli.records import Completion, Message
+from automix_cli.records import Completion, Message, Price, Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -462,3 +463,102 @@ class ByPrefix:
         """Close the backends that were made."""
         for backend in self._made.values():
             await backend.aclose()
+
+
+# ------------------------------------------------------------------ money
+
+
+@dataclass(slots=True)
+class Purse:
+    """A cap on dollars: the worst case is reserved before a call, the bill is settled after it.
+
+    What is spent and what is reserved together never exceed `cap`, at any concurrency.
+
+    Example:
+        >>> purse = Purse(1.0)
+        >>> purse.reserve(0.75)
+        >>> purse.settle(0.75, 0.25)
+        >>> purse.spent, purse.reserved
+        (0.25, 0.0)
+    """
+
+    cap: float
+    spent: float = 0.0
+    reserved: float = 0.0
+    refused: bool = False
+
+    def reserve(self, worst: float) -> None:
+        """Set `worst` dollars aside.
+
+        Raises:
+            BudgetError: when they are not there, or were not once before: what is left over
+                then would go to whichever rows happen to be cheap.
+        """
+        if self.refused or self.spent + self.reserved + worst > self.cap:
+            self.refused = True
+            raise BudgetError(f"--max-cost ${self.cap:g} reached: ${self.spent:.6g} spent")
+        self.reserved += worst
+
+    def settle(self, worst: float, bill: float) -> None:
+        """Pay a bill out of what was reserved for it; a bill beyond that is a mistake of the biller."""
+        self.reserved = max(0.0, self.reserved - worst)
+        self.spent += min(bill, worst)
+
+    def forfeit(self, worst: float) -> None:
+        """Pay a failed attempt at its worst while the next one is reserved still.
+
+        Raises:
+            BudgetError: when both do not fit; then there must be no next attempt.
+        """
+        self.spent += worst
+        if self.spent + self.reserved > self.cap:
+            self.refused = True
+            raise BudgetError(f"--max-cost ${self.cap:g} reached by attempts that may have been billed")
+
+
+def most_tokens(request: Request) -> Usage:
+    """The most that a request can use: a token has at least a byte, and every sample may be a call."""
+    told = sum(16 + len(m.content.encode("utf-8", "surrogatepass")) for m in request.messages)
+    return Usage(input_tokens=request.n * told, output_tokens=request.n * int(request.param["max_tokens"]))
+
+
+@dataclass(slots=True)
+class Metered:
+    """A backend around the one that costs money: no request leaves unless its worst case fits the purse.
+
+    `price` is what a budget counts for a request's model.
+    """
+
+    inner: Backend
+    purse: Purse
+    price: Callable[[Request], Price]
+
+    async def complete(self, request: Request) -> tuple[Completion, ...]:
+        """Reserve, call, settle.
+
+        Raises:
+            BudgetError: before anything is sent.
+            BackendError: as the inner backend.
+        """
+        price, worst = self.price(request), self.worst(request)
+        self.purse.reserve(worst)
+        bill = 0.0
+        try:
+            done = await self.inner.complete(request)
+            suspect = any("usage_suspect" in c.flags for c in done)
+            bill = worst if suspect else math.fsum(price.of(c.usage) for c in done)
+            return done
+        finally:
+            self.purse.settle(worst, bill)
+
+    def worst(self, request: Request) -> float:
+        """The most that a request can cost, in dollars."""
+        return self.price(request).of(most_tokens(request))
+
+    def note_maybe_billed(self, request: Request) -> None:
+        """Count a failed attempt that may be charged for; see `Purse.forfeit`."""
+        self.purse.forfeit(self.worst(request))
+
+    async def aclose(self) -> None:
+        """Close the inner backend."""
+        await self.inner.aclose()

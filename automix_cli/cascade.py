@@ -22,7 +22,7 @@ from typing import Any
 
 from automix_cli import prompts, scoring
 from automix_cli.backend import Backend, Request
-from automix_cli.errors import BackendError, ContentFiltered, ContextTooLong
+from automix_cli.errors import BackendError, BudgetError, ContentFiltered, ContextTooLong
 from automix_cli.pomdp import Action, Facts, History, MajorityPolicy, Observation, Policy
 from automix_cli.pomdp import Visit as PlannedVisit
 from automix_cli.profile import Profile, Tier
@@ -31,6 +31,7 @@ from automix_cli.records import (
     Completion,
     Question,
     RowError,
+    Status,
     Step,
     Trace,
     Usage,
@@ -402,7 +403,8 @@ class _Run:
         if turn is not None and self.failure is None:
             return replace(row, status="abstained")
         error, tier = self.failure or (BackendError("no tier gave an answer"), self._tier_in_hand())
-        return row.with_error(row_error(error, tier))
+        status: Status = "skipped" if isinstance(error, BudgetError) else "error"
+        return row.with_error(row_error(error, tier), status)
 
     # ------------------------------------------------------------ actions
 
@@ -428,8 +430,7 @@ class _Run:
     async def _ask(self, visit: Visit, tier: int) -> Observation:
         n = self.cascade.samples_per_answer if self.is_verified(tier) else 1
         request, cut = self.calls.for_answer(self.question, visit.tier, n=n)
-        visit.answers += await self.cascade.backend.complete(request)
-        visit.note(visit.answers, cut)
+        visit.note(await self.buy(request, visit.answers), cut)
         if n > 1:
             return self._plurality(visit)
         visit.answer = visit.answers[0].text.strip()
@@ -437,6 +438,16 @@ class _Run:
         if v.signal == "logprob" and v.logprob_of == "answer" and self.is_verified(tier):
             visit.signal = prompts.answer_confidence(visit.answers[0])
         return Observation(signal=visit.signal)
+
+    async def buy(self, request: Request, kept: list[Completion]) -> list[Completion]:
+        """All samples of a request; each is kept as soon as it is paid for, whatever the next one does."""
+        bought: list[Completion] = []
+        while len(bought) < request.n:
+            rest = request.part(request.first + len(bought), request.n - len(bought))
+            more = await self.cascade.backend.complete(rest)
+            bought += more
+            kept += more
+        return bought
 
     def _plurality(self, visit: Visit) -> Observation:
         texts = [c.text.strip() for c in visit.answers]
@@ -448,8 +459,7 @@ class _Run:
         request, cut = self.calls.for_votes(
             self.question, visit.answer or "", visit.tier, first=len(visit.checks), n=n
         )
-        checks = await self.cascade.backend.complete(request)
-        visit.checks += checks
+        checks = await self.buy(request, visit.checks)
         visit.note(checks, cut)
         votes = [prompts.read_vote(c) for c in checks]
         visit.votes += votes
@@ -505,8 +515,7 @@ class _Check:
     async def _agreement(self) -> Observation:
         """How many of k answers that the tier samples itself are equivalent to the given one."""
         request, cut = self.run_of.calls.for_answer(self.question, self.visit.tier, n=max(2, self.votes))
-        self.visit.answers += await self.cascade.backend.complete(request)
-        self.visit.note(self.visit.answers, cut)
+        self.visit.note(await self.run_of.buy(request, self.visit.answers), cut)
         task = self.cascade.profile.task
         same = sum(
             scoring.equivalent(c.text.strip(), self.answer, task.scorer, self.question.choices)
@@ -620,8 +629,7 @@ def _cost_of(tier: Tier, request: Request, output: float | None) -> float:
     price = tier.list_price()
     if price is None:
         return 0.0
-    most = int(request.param["max_tokens"])
-    tokens = _LEAST_OUTPUT if output is None else math.ceil(most * output)
-    return price.of(
-        Usage(input_tokens=prompts.estimate_tokens(request.messages), output_tokens=min(most, tokens))
-    )
+    most, told = int(request.param["max_tokens"]), prompts.estimate_tokens(request.messages)
+    if output is None:  # and at the low end a token is worth five bytes rather than three
+        return price.of(Usage(input_tokens=told * 3 // 5, output_tokens=min(most, _LEAST_OUTPUT)))
+    return price.of(Usage(input_tokens=told, output_tokens=math.ceil(most * output)))

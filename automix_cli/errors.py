@@ -5,7 +5,6 @@
     ├── ProfileError             exit 2   a profile that cannot be used
     ├── DataError                exit 2   input rows that cannot be read
     ├── StorageError             exit 1   cache or output cannot be written
-    ├── BudgetError              exit 4   --max-cost reached
     ├── GateError                exit 5   a gate was not met
     └── BackendError             exit 1   a call gave no usable completion
         ├── RateLimited                   429, not a quota
@@ -18,7 +17,8 @@
         ├── BadResponse                   5xx, broken connection, unusable body
         │   ├── NoText                    a well-formed reply that says nothing
         │   └── Unreachable               refused, unknown host, TLS: nothing was sent
-        └── CacheMiss                     --offline, and not in the cache
+        ├── CacheMiss                     --offline, and not in the cache
+        └── BudgetError          exit 4   the call could exceed --max-cost: it was not made
 
 `exit_code` is on the class; `kind` of a `BackendError` is the `error.type` of an
 output row. A message says what happened and where; `hint` is the command or edit
@@ -98,12 +98,6 @@ class DataError(AutomixError):
 
 class StorageError(AutomixError):
     """The cache or an output file cannot be read or written."""
-
-
-class BudgetError(AutomixError):
-    """The next call could exceed `--max-cost`."""
-
-    exit_code = 4
 
 
 class GateError(AutomixError):
@@ -205,3 +199,10 @@ class CacheMiss(BackendError):
     """`--offline` was given and the completion is not in the cache."""
 
     kind = "cache_miss"
+
+
+class BudgetError(BackendError):
+    """The call could exceed `--max-cost`, so it was not made."""
+
+    exit_code = 4
+    kind = "budget"

@@ -79,7 +79,7 @@ def calls(backend: ScriptedBackend) -> list[tuple[str, bool, int]]:
         ("+---" + "+-" + "-", [4, 2, 1], "large"),
         ("????????", [4, 2, 1, 1], "large"),
         ("????" + "??" + "?" + "+", [4, 2, 1, 1], "small"),
-        ("++??" + "++", [4, 2], "small"),
+        ("++??" + "+", [4, 1], "small"),
     ],
 )
 def test_votes_are_bought_in_rounds_until_no_later_vote_could_change_the_decision(

@@ -20,7 +20,7 @@ from automix_cli.commands.session import (
     stderr_console,
     written_to,
 )
-from automix_cli.errors import AutomixError, UsageError
+from automix_cli.errors import AutomixError, BudgetError, UsageError
 
 if TYPE_CHECKING:
     from automix_cli.cascade import Cascade
@@ -64,6 +64,7 @@ def ask(
     force: o.Force = False,
     unordered: Annotated[bool, typer.Option("--unordered", help="Write rows as they finish.")] = False,
     concurrency: o.Concurrency = None,
+    max_cost: o.MaxCost = None,
     no_cache: o.NoCache = False,
     refresh: o.Refresh = False,
     offline: o.Offline = False,
@@ -100,6 +101,7 @@ def ask(
         refresh=refresh,
         offline=offline,
         concurrency=concurrency,
+        max_cost=max_cost,
     )
     show = Show(json=json, explain=explain, output=output, force=force, ordered=not unordered)
     if not isinstance(source, Single):
@@ -127,7 +129,8 @@ async def _ask_one(cascade: Cascade, source: Single, show: Show, voice: Voice) -
     if show.explain and not voice.quiet:
         stderr_console().print(report.explain_tree(answer))
     if answer.error is not None and not show.json:
-        raise AutomixError(f"{answer.error.tier or 'no tier'}: {answer.error.message}")
+        kind = BudgetError if answer.status == "skipped" else AutomixError
+        raise kind(f"{answer.error.tier or 'no tier'}: {answer.error.message}")
     with written_to(show) as out:
         _write_answer(answer, show, out)
     if not show.explain:
@@ -176,6 +179,11 @@ async def _ask_rows(cascade: Cascade, rows: Rows, show: Show, voice: Voice) -> i
         return 128 + met[0]
     if fatal:
         raise AutomixError(f"stopped: {fatal[0].message}", hint="the rows written so far are complete")
+    if tally.skipped:
+        raise BudgetError(
+            f"stopped by --max-cost: {report.count_of(tally.skipped, 'row')} skipped",
+            hint="run it again with more: what is done is in the cache and costs nothing",
+        )
     return 3 if tally.errors else 0
 
 

@@ -36,6 +36,12 @@ Concurrency = Annotated[
     int | None,
     typer.Option("--concurrency", "-j", min=1, max=1024, metavar="N", help="Questions in flight at once."),
 ]
+MaxCost = Annotated[
+    float | None,
+    typer.Option(
+        "--max-cost", min=0.0, metavar="USD", help="Never spend more than this; other rows are skipped."
+    ),
+]
 Input = Annotated[
     Path | None,
     typer.Option("--input-file", "-i", metavar="FILE", help="Read rows from FILE instead of stdin."),

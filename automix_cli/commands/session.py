@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,11 +17,12 @@ from automix_cli.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from automix_cli.backend import Backend
+    from automix_cli.backend import Backend, Request
     from automix_cli.batch import Batch
     from automix_cli.cascade import Cascade
     from automix_cli.commands.sources import Rows
     from automix_cli.profile import Profile, Tier
+    from automix_cli.records import Price
 
 
 @dataclass(slots=True)
@@ -88,6 +89,7 @@ class CallOptions:
     refresh: bool = False
     offline: bool = False
     concurrency: int | None = None
+    max_cost: float | None = None
 
 
 def choose_profile(options: CallOptions) -> Profile:
@@ -109,9 +111,12 @@ def choose_profile(options: CallOptions) -> Profile:
         profile = load_profile(options.profile)
     if options.tier:
         profile = replace(profile, tiers=(profile.tier(options.tier),), router=None)
-    if options.concurrency:
-        profile = replace(profile, limits=replace(profile.limits, concurrency=options.concurrency))
-    return profile
+    limits = profile.limits
+    if options.concurrency is not None:
+        limits = replace(limits, concurrency=options.concurrency)
+    if options.max_cost is not None:
+        limits = replace(limits, max_cost=options.max_cost)
+    return replace(profile, limits=limits)
 
 
 def open_cascade(profile: Profile, options: CallOptions, voice: Voice) -> Cascade:
@@ -128,15 +133,35 @@ def open_cascade(profile: Profile, options: CallOptions, voice: Voice) -> Cascad
         _check_keys(profile)
     _announce(profile, voice)
     store = Store.temporary() if options.no_cache else Store(cache_folder(os.environ))
-    backend = Cached(lambda: open_wire(profile), store, refresh=options.refresh, offline=options.offline)
+    wire = open_wire(profile)
+    backend = Cached(wire, store, refresh=options.refresh, offline=options.offline)
     return Cascade(profile, backend, router_policy(profile))
 
 
 def open_wire(profile: Profile) -> Backend:
     """What stands behind the cache: the simulated tiers, and LiteLLM for all others."""
-    from automix_cli.backend import ByPrefix
+    from automix_cli.backend import ByPrefix, Metered, Purse
+    from automix_cli.cascade import note_maybe_billed
 
-    return ByPrefix({"demo/": _demo_backend, "": lambda: _litellm_backend(profile)})
+    on_maybe_billed = [note_maybe_billed]
+    wire = ByPrefix({"demo/": _demo_backend, "": lambda: _litellm_backend(profile, on_maybe_billed)})
+    if profile.limits.max_cost is None:
+        return wire
+    prices = {(t.model, t.api_base): _price_for_budget(profile, t) for t in profile.tiers}
+    metered = Metered(wire, Purse(profile.limits.max_cost), lambda r: prices[r.model, r.api_base])
+    on_maybe_billed.append(metered.note_maybe_billed)
+    return metered
+
+
+def _price_for_budget(profile: Profile, tier: Tier) -> Price:
+    """What a budget counts for a tier: a cap on unknown prices would be no cap."""
+    price = profile.budget_price(tier)
+    if price is None:
+        raise UsageError(
+            f"--max-cost needs the price of {tier.model}, which is unknown",
+            hint=f"tell it in the profile, at tier {tier.name}: price: {{input: …, output: …}}",
+        )
+    return price
 
 
 def _demo_backend() -> Backend:
@@ -145,10 +170,13 @@ def _demo_backend() -> Backend:
     return DemoBackend()
 
 
-def _litellm_backend(profile: Profile) -> Backend:
+def _litellm_backend(profile: Profile, on_maybe_billed: Sequence[Callable[[Request], None]]) -> Backend:
     from automix_cli.backend import Retrier
-    from automix_cli.cascade import note_maybe_billed
     from automix_cli.litellm_backend import LiteLLMBackend
+
+    def tell(request: Request) -> None:
+        for told in on_maybe_billed:
+            told(request)
 
     limits = profile.limits
     return LiteLLMBackend(
@@ -156,7 +184,7 @@ def _litellm_backend(profile: Profile) -> Backend:
             attempts=limits.attempts,
             concurrency=limits.concurrency,
             rpm={t.model: t.rpm for t in profile.tiers if t.rpm},
-            on_maybe_billed=note_maybe_billed,
+            on_maybe_billed=tell,
         )
     )
 

@@ -146,7 +146,8 @@ def _opened(input_file: Path | None) -> Rows | None:
     """A file or stdin as rows, not yet read."""
     if input_file is not None and str(input_file) != "-":
         # The descriptor stays open as long as the process: rows are read while others are answered.
-        fd = os.dup(open_input(input_file).fileno())
+        with open_input(input_file) as file:
+            fd = os.dup(file.fileno())
         return Rows(fd, str(input_file), seekable=_is_seekable(fd))
     if stdin_kind() in ("pipe", "file"):
         return Rows(0, "stdin", seekable=_is_seekable(0))
