@@ -92,11 +92,13 @@ def load_litellm() -> Any:
             warnings.simplefilter("ignore")
             import litellm
 
-            litellm.ModelResponse()  # builds schemas, and warns about them, on first use
+            litellm.ModelResponse()  # builds the schemas that every call needs
     finally:
         gc.freeze()
         if collecting:
             gc.enable()
+    # Other schemas are built, and warned about, when their provider is first called.
+    warnings.filterwarnings("ignore", module=r"(pydantic|litellm)(\.|$)")
     litellm.suppress_debug_info = True  # else: advertisements on stdout
     for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
         logger = logging.getLogger(name)
@@ -186,8 +188,8 @@ def plain(exc: BaseException) -> str:
         'no such thing'
     """
     text = str(exc).partition("Traceback (most recent call last)")[0]
-    text = re.split(r"\.?\s*(?:To drop |Handle with `|LiteLLM Retried)", text)[0]
-    text = re.sub(r"^(?:[\w.]*(?:Error|Exception|Timeout)(?: Error)?\s*[:-]\s*)+", "", text.strip())
+    text = re.split(r"\.?\s*(?:To drop |Handle with `|LiteLLM Retried|Pass in the LLM)", text)[0]
+    text = re.sub(r"^(?:[\w.]*(?:Error|Exception|Timeout)\b[\s:-]*)+", "", text.strip())
     line = " ".join(redact(text).split())
     return line[:300] or type(exc).__name__
 
@@ -404,7 +406,8 @@ class Wire:
     """Guarded clients, made once: an HTTP handler, and SDK clients over the same connections.
 
     LiteLLM wants its own handler for most providers and an SDK client for the others; which is which
-    differs from release to release, and it says so at once when it is given the wrong one.
+    differs from release to release, and it says so at once when it is given the wrong one. (It
+    ignores both for cohere and replicate, which therefore go without the guard.)
     """
 
     def __init__(self, litellm: Any) -> None:
@@ -444,14 +447,18 @@ class Wire:
         return True
 
     def _sdk_client(self, way: Way) -> Any:
+        """An SDK client that keeps to one request: LiteLLM sets two retries on clients it is given."""
         import openai
 
-        shared = {"api_key": way.api_key, "http_client": self._handler.client, "max_retries": 0}
-        if way.provider == "azure":
-            version = os.environ.get("AZURE_API_VERSION") or self._litellm.AZURE_DEFAULT_API_VERSION
-            base = way.api_base or os.environ.get("AZURE_API_BASE", "")
-            return openai.AsyncAzureOpenAI(azure_endpoint=base, api_version=version, **shared)
-        return openai.AsyncOpenAI(base_url=way.api_base, **shared)
+        never = property(lambda self: 0, lambda self, retries: None)
+        kind = openai.AsyncAzureOpenAI if way.provider == "azure" else openai.AsyncOpenAI
+        once = type(kind.__name__, (kind,), {"max_retries": never})
+        shared = {"api_key": way.api_key, "http_client": self._handler.client}
+        if way.provider != "azure":
+            return once(base_url=way.api_base, **shared)
+        version = os.environ.get("AZURE_API_VERSION") or self._litellm.AZURE_DEFAULT_API_VERSION
+        base = way.api_base or os.environ.get("AZURE_API_BASE", "")
+        return once(azure_endpoint=base, api_version=version, **shared)
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -11,6 +11,7 @@ of whatever LiteLLM makes of them.
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import ssl
@@ -80,7 +81,7 @@ class Guard(httpx.AsyncBaseTransport):
                 body = await read_body(response)
             finally:
                 await response.aclose()
-        except (httpx.HTTPError, httpx.InvalidURL) as exc:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as exc:
             raise broken(exc, request.url) from exc
         where = request.url.netloc.decode("ascii")
         if response.status_code >= 300:
@@ -128,10 +129,10 @@ def broken(exc: Exception, url: httpx.URL) -> BackendError:
     where, causes = url.netloc.decode("ascii"), list(chain(exc))
     names = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
     # aiohttp's ClientOSError is a connection that broke, unless it is the connector's: that one never was.
-    never = "ClientConnectorError" in names or (
-        isinstance(exc, httpx.ConnectError | httpx.ProxyError) and "ClientOSError" not in names
-    )
-    if never or isinstance(exc, httpx.ConnectTimeout | httpx.UnsupportedProtocol | httpx.InvalidURL):
+    never = names & {"ClientConnectorError", "ClientHttpProxyError", "ValueError", "InvalidURL"}
+    if isinstance(exc, httpx.ConnectError | httpx.ProxyError) and "ClientOSError" not in names:
+        never.add("ConnectError")
+    if never or isinstance(exc, httpx.ConnectTimeout | httpx.UnsupportedProtocol):
         what, hint = reason(causes, exc), f"is {url.scheme}://{where} the right address, and up?"
         return Unreachable(f"cannot reach {where}: {what}", hint=hint)
     if isinstance(exc, httpx.TimeoutException):
@@ -148,9 +149,16 @@ def reason(causes: list[BaseException], exc: Exception) -> str:
             return "it does not speak TLS"
         if isinstance(cause, socket.gaierror):
             return "no such host"
+        if "Proxy" in type(cause).__name__:
+            return "the proxy does not let it through"
+        if isinstance(cause, ValueError | httpx.InvalidURL | httpx.UnsupportedProtocol):
+            return "this is no address"
         if isinstance(cause, ConnectionRefusedError):
             return "connection refused"
-    return "no answer in time" if isinstance(exc, httpx.TimeoutException) else str(exc) or type(exc).__name__
+        if isinstance(cause, TimeoutError | httpx.TimeoutException):
+            return "no answer in time"
+    number = next((c.errno for c in reversed(causes) if isinstance(c, OSError) and c.errno), None)
+    return os.strerror(number).lower() if number else "it hung up"
 
 
 def chain(exc: BaseException) -> Iterator[BaseException]:
