@@ -973,6 +973,14 @@ def test_the_users_folder_follows_xdg_and_the_system(folder: Path, monkeypatch: 
     assert user(XDG_CONFIG_HOME="/x") == "/x/automix/automix.yaml"
 
 
+def test_without_any_home_the_search_still_works(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "")
+    monkeypatch.setattr(profile.os.path, "expanduser", lambda path: path)
+    assert profile.user_config({}) is None
+    with pytest.raises(ProfileError, match="no profile, no key"):
+        load_profile(cwd=folder, environ={}, probe=never)
+
+
 def test_nothing_found_says_what_was_looked_for_and_three_ways_on(folder: Path) -> None:
     with pytest.raises(ProfileError) as nothing:
         found(folder)
@@ -1385,6 +1393,13 @@ def test_a_link_is_not_written_through_and_a_mode_is_kept(folder: Path) -> None:
     write_router(path, ROUTER)
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     assert sorted(os.listdir(folder)) == ["link.yaml", "p.yaml"]
+
+
+def test_a_router_needs_a_file_or_a_profile_to_stand_in(folder: Path) -> None:
+    with pytest.raises(ProfileError, match=r"new\.yaml: no such profile"):
+        write_router(folder / "new.yaml", ROUTER)
+    with pytest.raises(TypeError, match="set cannot be written as YAML"):
+        write_router(planted(folder, "p.yaml"), {"kind": "knn", "rows": {1, 2}})
 
 
 def test_a_file_that_cannot_be_written_is_a_storage_error(folder: Path) -> None:

@@ -238,3 +238,9 @@ def test_init_leaves_an_existing_file_alone(folder: Path) -> None:
     ran = automix("init")
     assert ran.exit_code == 2
     assert "automix.yaml is already used here" in ran.stderr
+
+
+def test_init_where_nothing_can_be_written_says_so(folder: Path) -> None:
+    ran = automix("init", "demo", "-o", "nowhere/automix.yaml")
+    assert ran.exit_code == 1
+    assert "nowhere/automix.yaml: cannot be written: No such file or directory" in ran.stderr
