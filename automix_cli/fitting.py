@@ -196,9 +196,9 @@ class Fitted:
             mean_tokens=self.mean_tokens,
         )
 
-    def policy(self, cost_weight: float, settings: Settings) -> PomdpPolicy:
+    def policy(self, cost_weight: float, settings: Settings, *, coarse: bool = False) -> PomdpPolicy:
         """The best policy at a cost_weight, under the model."""
-        return PomdpPolicy(self.model(cost_weight, settings))
+        return PomdpPolicy(self.model(cost_weight, settings), coarse)
 
     def to_dict(self) -> dict[str, Any]:
         """The `prior` and `observations` of a profile's `router:` block."""

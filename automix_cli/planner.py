@@ -500,6 +500,10 @@ class Plan:
             return Node(node.path, node.at // width * width + row)
         return Node((*node.path, visit.tier), node.at * width + row)
 
+    def foresees(self, node: Node) -> bool:
+        """Whether a history is possible under the model."""
+        return 0 < self._weight(node) < math.inf
+
     def options(self, node: Node, weight: Array) -> list[tuple[Action, float]]:
         """What each legal action is worth at a history whose posterior is `weight`, shape (2^N,)."""
         total = weight.sum()
@@ -588,6 +592,13 @@ class Plan:
             votes=sum(n * action.votes for action, n in times),
         )
 
+    def decisions(self) -> frozenset[tuple[Path, int, Action]]:
+        """What is done at each history that can be met: two plans with the same are the same policy."""
+        met = ((path, np.flatnonzero(chance > 0)) for path, chance in self.reach().items())
+        return frozenset(
+            (path, int(at), self.action(Node(path, int(at)))) for path, where in met for at in where
+        )
+
     def rows(self) -> list[PlanRow]:
         """The plan for people: what is done at which counts, most cheaply asked tier first."""
         found: dict[tuple[int, Counts, Action], tuple[float, float]] = {}
@@ -658,6 +669,9 @@ class _Plans:
 class PomdpPolicy:
     """The plan that maximises E[score reported] - cost_weight·E[planned cost] under a model.
 
+    `coarse`: of lengths that differ by less than a factor of two, plan for two only. Choosing a
+    setting among many needs no more.
+
     Example:
         >>> votes = VoteObservations(shapes=((1, 3), (3, 1)))
         >>> small = TierModel(observation=votes, max_votes=2, answer=Cost(0.001), vote=Cost(0.0001))
@@ -673,6 +687,7 @@ class PomdpPolicy:
     """
 
     model: Model
+    coarse: bool = False
     planned: Model = field(init=False, repr=False, compare=False)
     limitation: str = field(init=False, compare=False)
     _plans: _Plans = field(init=False, repr=False, compare=False, default_factory=_Plans)
@@ -704,12 +719,12 @@ class PomdpPolicy:
             visits = (*belief.visits[:-1], belief.visits[-1].seen(observation))
         else:
             visits = (*belief.visits, Visit(action.tier).seen(observation))
-        root = belief.plan.root
-        self.planned.weigh(root.cell, visits)
         node = belief.plan.child(belief.node, visits[-1])
-        if node is not None:
+        if node is not None and belief.plan.foresees(node):
             return Belief(visits, belief.plan, node)
-        plan = self._plans.get(self.planned, belief.plan.tokens, Root(root.cell, visits))
+        root = Root(belief.plan.root.cell, visits)
+        self.planned.weigh(*root)
+        plan = self._plans.get(self.planned, belief.plan.tokens, root)
         return Belief(visits, plan, plan.start)
 
     def action(self, belief: Belief) -> Action:
@@ -762,23 +777,26 @@ class PomdpPolicy:
         halved. So the loss is bounded, and few lengths are ever planned for.
         """
         tokens, cell = self._tokens(facts), facts.cell if len(self.planned.priors) > 1 else 0
-        if not any(
-            self.planned.charge(Action(k, i, 1)).per_token
-            for i in range(len(self.planned.tiers))
-            for k in _PAID
-        ):
+        if not self.counts_tokens:
             return self._plans.get(self.planned, 0.0, Root(cell))
-        step = math.floor(4 * math.log2(tokens))
-        low, high = 2 ** (step / 4), 2 ** ((step + 1) / 4)
+        steps = 1 if self.coarse else 4
+        step = math.floor(steps * math.log2(tokens))
+        low, high = 2 ** (step / steps), 2 ** ((step + 1) / steps)
         while True:
             plans = [self._plans.get(self.planned, t, Root(cell)) for t in (low, high)]
             tangents = [p.forecast(tokens).value for p in plans]
             share = (tokens - low) / (high - low)
             chord = (1 - share) * plans[0].value(plans[0].start) + share * plans[1].value(plans[1].start)
-            if chord - max(tangents) <= GRID_LOSS or high / low < 1 + 1e-6:
+            if self.coarse or chord - max(tangents) <= GRID_LOSS or high / low < 1 + 1e-6:
                 return plans[0] if tangents[0] >= tangents[1] else plans[1]
             middle = math.sqrt(low * high)
             low, high = (low, middle) if tokens < middle else (middle, high)
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether any planned cost grows with the prompt, so that questions get plans of their own."""
+        tiers = range(len(self.planned.tiers))
+        return any(self.planned.charge(Action(kind, i, 1)).per_token for i in tiers for kind in _PAID)
 
     def _tokens(self, facts: Facts) -> float:
         counted = self.planned.mean_tokens if facts.prompt_tokens is None else facts.prompt_tokens

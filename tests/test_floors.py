@@ -19,6 +19,7 @@ FLOORS = [
     ["metrics"],
     ["routers"],
     ["fitting"],
+    ["calibration"],
     ["catalog"],
     ["profile", "jsonl", "backend", "store"],
     ["cache", "transport", "direct", "demo"],

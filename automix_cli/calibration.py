@@ -1,0 +1,623 @@
+"""From a table of traces to one setting of the router, and held-out proof of what it is worth.
+
+    fit ─▶ candidates (one per cost_weight) ─▶ cross-fitted points ─▶ objective ─▶ setting
+     └───── all of it again inside each outer fold; what is reported was never looked at ─────┘
+
+A setting is chosen among the corners of the upper hull of the candidates' cross-fitted
+training points and the always-one-tier points, so no policy is ever set below a random mix
+of single tiers. The choice itself costs rows too: therefore the nesting.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from automix_cli.errors import DataError, GateError
+from automix_cli.fitting import Fitted, Settings, fit
+from automix_cli.metrics import (
+    Ends,
+    Interval,
+    Measure,
+    Point,
+    Resamples,
+    Verdict,
+    edge,
+    hull,
+    ibc_lift,
+    interval,
+    mix_quality,
+    oracle,
+    verdict,
+)
+from automix_cli.pomdp import AlwaysPolicy, Policy, Rule, ThresholdPolicy
+from automix_cli.replay import Replayed, replay
+from automix_cli.traces import Floats, Ints, TraceTable
+
+Setting: TypeAlias = tuple[tuple[str, float | int | str], ...]
+
+LEAST_ROWS = 20  # to cross-fit at all
+MANY_ROWS = 20_000  # enough to choose a setting on
+STEPS = 40
+_LOWEST, _HIGHEST = 0.002, 4.0
+
+
+# ------------------------------------------------------------------ candidates
+
+
+class Candidate(NamedTuple):
+    """A policy and its setting. Candidates with equal keys decide alike; a key None is like no other."""
+
+    setting: Setting
+    policy: Policy[Any]
+    key: Hashable = None
+
+
+def cost_weights(table: TraceTable) -> tuple[float, ...]:
+    """The path: 0, then 40 geometric steps from 0.002 to 4 in units of 1/(c_dearest - c_cheapest).
+
+    One tier, or tiers that cost the same, leave nothing to weigh but votes; the unit is then
+    the dearest tier's cost itself, and with no cost at all only 0 is left.
+    """
+    costs = table.mean_cost
+    span = float(costs.max() - costs.min()) or float(costs.max())
+    return (0.0, *(float(w) / span for w in np.geomspace(_LOWEST, _HIGHEST, STEPS))) if span > 0 else (0.0,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PomdpFamily:
+    """The fitted model's plans, one per cost_weight; `at_once`: all votes of a tier in one round."""
+
+    settings: Settings
+    weights: tuple[float, ...]
+    at_once: bool = False
+
+    @property
+    def name(self) -> str:
+        """As `bench` calls it."""
+        return "pomdp:all-at-once" if self.at_once else "pomdp"
+
+    def _settings(self) -> Settings:
+        return replace(self.settings, batch=()) if self.at_once else self.settings
+
+    def candidates(self, table: TraceTable) -> list[Candidate]:
+        """Fit, and plan for each cost_weight; equal plans share their key."""
+        fitted, found = fit(table, self.settings), []
+        for weight in self.weights:
+            policy = fitted.policy(weight, self._settings(), coarse=True)
+            key = None if policy.counts_tokens else policy.plan().decisions()
+            found.append(Candidate((("cost_weight", weight),), policy, key))
+        return found
+
+    def policy(self, table: TraceTable, setting: Setting) -> Policy[Any]:
+        """Fit, and plan for one cost_weight."""
+        return fit(table, self.settings).policy(float(dict(setting)["cost_weight"]), self._settings())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThresholdFamily:
+    """Every number of votes and every cut; for a continuous confidence, cuts at the training rows' quantiles.
+
+    `double`: escalate between two cuts instead of below one.
+    """
+
+    settings: Settings
+    max_votes: int
+    double: bool = False
+
+    @property
+    def name(self) -> str:
+        """As `bench` calls it."""
+        return "double-threshold" if self.double else "threshold"
+
+    def candidates(self, table: TraceTable) -> list[Candidate]:
+        """One policy per setting; settings are named alike on every table."""
+        return [Candidate(setting, self.policy(table, setting)) for setting in self._grid()]
+
+    def _grid(self) -> list[Setting]:
+        if self.max_votes:
+            pairs = [(n, c / n) for n in range(1, self.max_votes + 1) for c in range(n + 2)]
+        else:
+            pairs = [(0, k / 20) for k in range(22)]
+        if not self.double:
+            return [(("votes", n), ("cut", cut)) for n, cut in pairs]
+        both = [(n, low, high) for n, low in pairs for m, high in pairs if m == n and low < high]
+        return [(("votes", n), ("low", low), ("cut", high)) for n, low, high in both]
+
+    def policy(self, table: TraceTable, setting: Setting) -> Policy[Any]:
+        """The rule at each tier but the last."""
+        values = dict(setting)
+        edges = [float(values[key]) for key in ("low", "cut") if key in values]
+        rules = [self._rule(table, j, int(values["votes"]), edges) for j in range(len(table.tiers) - 1)]
+        return ThresholdPolicy(tuple(rules))
+
+    def _rule(self, table: TraceTable, j: int, votes: int, edges: Sequence[float]) -> Rule:
+        if table.signals[j] in ("logprob", "verdict"):
+            edges = [_quantile(table.confidence[:, j], edge) for edge in edges]
+        bought = {"votes": min(votes, table.max_votes[j]), "verdict": 1}.get(table.signals[j], 0)
+        return Rule(bought, tuple(edges), (False, True, False) if self.double else (True, False))
+
+
+def _quantile(values: Floats, share: float) -> float:
+    """The value with this share of values below it; beyond the last for a share above 1."""
+    known = values[~np.isnan(values)]
+    if not len(known) or share > 1:
+        return math.inf
+    return float(np.quantile(known, share, method="higher"))
+
+
+Family: TypeAlias = PomdpFamily | ThresholdFamily
+
+
+# ------------------------------------------------------------------ curves
+
+
+class Curve(NamedTuple):
+    """Mean cost and score of each setting on rows that its policy was not fitted on."""
+
+    settings: tuple[Setting, ...]
+    points: tuple[Point, ...]
+
+
+NO_CURVE = Curve((), ())
+
+
+def folds_of(rows: int, folds: int, seed: int) -> Ints:
+    """The fold of each row, of equal sizes, in an order drawn by the seed."""
+    return np.random.default_rng(seed).permutation(rows) % folds
+
+
+def crossfit(
+    table: TraceTable, family: Family, *, folds: int, seed: int, abstain_value: float = 0.0
+) -> Curve:
+    """Fit on all folds but one, measure every setting on that one, in turn.
+
+    With many rows one turn measures as many as it takes to choose.
+    """
+    fold, sums = folds_of(len(table), folds, seed), _Sums()
+    for k in range(folds if len(table) <= MANY_ROWS else 1):
+        sums.add(family.candidates(table.subset(fold != k)), table, _some(fold == k), abstain_value)
+    return sums.curve()
+
+
+def _some(chosen: NDArray[np.bool_]) -> Ints:
+    """The places chosen, at most a fifth of `MANY_ROWS`; rows are in an order that says nothing."""
+    return np.flatnonzero(chosen)[: MANY_ROWS // 5]
+
+
+class _Sums:
+    """Sums of cost and score per setting, over folds."""
+
+    def __init__(self) -> None:
+        self.settings: tuple[Setting, ...] = ()
+        self.sums: Floats = np.zeros((0, 2))
+        self.rows = 0
+
+    def add(
+        self, candidates: Sequence[Candidate], table: TraceTable, rows: Ints, abstain_value: float
+    ) -> None:
+        """Replay all candidates on some rows; those that decide alike once."""
+        self.settings = tuple(c.setting for c in candidates)
+        known: dict[Hashable, tuple[float, float]] = {}
+        found = []
+        for place, (_, policy, key) in enumerate(candidates):
+            key = place if key is None else key
+            if key not in known:
+                seen = replay(policy, table, rows, abstain_value=abstain_value)
+                known[key] = (float(seen.cost.sum()), float(seen.score.sum()))
+            found.append(known[key])
+        self.sums = np.array(found) + (self.sums if self.rows else 0.0)
+        self.rows += len(rows)
+
+    def curve(self) -> Curve:
+        """The means."""
+        return Curve(
+            self.settings, tuple(Point(float(c), float(q)) for c, q in self.sums / max(self.rows, 1))
+        )
+
+
+class Singles(NamedTuple):
+    """What each single tier scores and costs on each row, n×N."""
+
+    score: Floats
+    cost: Floats
+
+    def points(self) -> tuple[Point, ...]:
+        """Their means."""
+        return tuple(
+            Point(float(c), float(q))
+            for c, q in zip(self.cost.mean(axis=0), self.score.mean(axis=0), strict=True)
+        )
+
+
+def singles(table: TraceTable) -> Singles:
+    """Replay every single tier."""
+    runs = [replay(AlwaysPolicy(len(table.tiers), j), table) for j in range(len(table.tiers))]
+    return Singles(np.stack([r.score for r in runs], axis=1), np.stack([r.cost for r in runs], axis=1))
+
+
+# ------------------------------------------------------------------ objectives
+
+
+class Objective(NamedTuple):
+    """What the user wants of a setting.
+
+    `keep`: the cheapest setting with at least `value` times the quality of the best single tier.
+    `budget`: the best quality for at most `value` USD per question.
+    `cost_weight`: this cost_weight, whatever comes of it.
+    `ibc`: the best incremental benefit per cost (AutoMix).
+    """
+
+    kind: Literal["keep", "budget", "cost_weight", "ibc"] = "keep"
+    value: float = 0.98
+
+
+class Chosen(NamedTuple):
+    """A setting and its point in training; `met`: whether the objective was, there."""
+
+    setting: Setting
+    point: Point
+    met: bool = True
+
+
+def choose(curve: Curve, tiers: Sequence[str], tier_points: Sequence[Point], objective: Objective) -> Chosen:
+    """The setting that the objective asks for, among the corners of the hull.
+
+    Raises:
+        GateError: ΔIBC is undefined for every setting.
+    """
+    if objective.kind == "cost_weight":
+        return _at_weight(curve, objective.value)
+    if objective.kind == "ibc":
+        return _best_ibc(curve, tier_points)
+    single: list[Setting] = [(("always", name),) for name in tiers]
+    named = [*zip(single, tier_points, strict=True), *zip(curve.settings, curve.points, strict=True)]
+    first: dict[Point, Setting] = {}
+    for setting, point in named:  # a single tier before a policy that comes to the same
+        first.setdefault(point, setting)
+    corners = [Chosen(first[point], point) for point in hull([point for _, point in named])]
+    if objective.kind == "budget":
+        within = [c for c in corners if c.point.cost <= objective.value]
+        return within[-1] if within else corners[0]._replace(met=False)
+    target = objective.value * max(point.quality for point in tier_points)
+    return next((c for c in corners if c.point.quality >= target), corners[-1]._replace(met=False))
+
+
+def _at_weight(curve: Curve, weight: float) -> Chosen:
+    at = curve.settings.index((("cost_weight", weight),))
+    return Chosen(curve.settings[at], curve.points[at])
+
+
+def _best_ibc(curve: Curve, tier_points: Sequence[Point]) -> Chosen:
+    """Among settings above the mix that cost at least 5 % of the range more than the small tier."""
+    ends = ends_of(tier_points)
+    least = ends.small.cost + 0.05 * (ends.large.cost - ends.small.cost)
+    lifts = [
+        (lift, setting, point)
+        for setting, point in zip(curve.settings, curve.points, strict=True)
+        if point.cost >= least and edge(point, tier_points) > 0
+        if (lift := ibc_lift(point, ends).value) is not None
+    ]
+    if not lifts:
+        reason = ibc_lift(ends.large, ends).reason or "no setting is above a random mix of single tiers"
+        raise GateError(f"ΔIBC cannot choose a setting: {reason}", hint="--keep 0.98 or --budget USD")
+    _, setting, point = max(lifts, key=lambda found: found[0])
+    return Chosen(setting, point)
+
+
+def ends_of(tier_points: Sequence[Point]) -> Ends:
+    """The cheapest and the dearest tier."""
+    return Ends(min(tier_points, key=lambda p: p.cost), max(tier_points, key=lambda p: p.cost))
+
+
+# ------------------------------------------------------------------ held out
+
+
+class HeldOut(NamedTuple):
+    """What the whole procedure did on rows it had not seen; rows in the table's order.
+
+    `best` is the score of the single tier that was the best one where the setting was chosen;
+    `path` the points of every setting, fitted on the outer folds.
+    """
+
+    score: Floats
+    cost: Floats
+    abstained: NDArray[np.bool_]
+    escalated: NDArray[np.bool_]
+    votes: Ints
+    first_votes: Ints
+    best: Floats
+    path: Curve
+
+
+def held_out(
+    table: TraceTable, family: Family, objective: Objective, *, folds: int, seed: int, abstain_value: float
+) -> HeldOut:
+    """Choose a setting inside each outer fold's training rows, and run it on the fold."""
+    alone, fold, n = singles(table), folds_of(len(table), folds, seed), len(table)
+    path, best = _Sums(), np.zeros(n)
+    parts: list[Replayed] = []
+    for k in range(folds):
+        train, rows = table.subset(fold != k), np.flatnonzero(fold == k)
+        curve = crossfit(train, family, folds=folds, seed=seed + 1 + k, abstain_value=abstain_value)
+        points = Singles(alone.score[fold != k], alone.cost[fold != k]).points()
+        chosen = choose(curve, table.tiers, points, objective)
+        path.add(family.candidates(train), table, _some(fold == k), abstain_value)
+        parts.append(
+            replay(policy_of(family, train, chosen.setting), table, rows, abstain_value=abstain_value)
+        )
+        best[rows] = alone.score[rows, int(np.argmax([p.quality for p in points]))]
+    order = np.argsort(np.concatenate([part.rows for part in parts]), kind="stable")
+
+    def joined(name: str) -> Any:
+        return np.concatenate([getattr(part, name) for part in parts])[order]
+
+    asked, votes = joined("asked"), joined("votes")
+    return HeldOut(
+        score=joined("score"),
+        cost=joined("cost"),
+        abstained=joined("tier") < 0,
+        escalated=asked.sum(axis=1) > 1,
+        votes=votes.sum(axis=1),
+        first_votes=votes > 0,
+        best=best,
+        path=path.curve(),
+    )
+
+
+def policy_of(family: Family, table: TraceTable, setting: Setting) -> Policy[Any]:
+    """The policy of a setting, fitted on a table."""
+    names = dict(setting)
+    if "always" in names:
+        return AlwaysPolicy(len(table.tiers), table.tiers.index(str(names["always"])))
+    return family.policy(table, setting)
+
+
+# ------------------------------------------------------------------ all of it
+
+
+class Figures(NamedTuple):
+    """One policy on held-out rows: mean cost and score with intervals, and shares."""
+
+    name: str
+    cost: Measure
+    quality: Measure
+    escalated: float = 0.0
+    abstained: float = 0.0
+    votes: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """What `automix calibrate` found.
+
+    Attributes:
+        tiers: their names.
+        settings: what the profile decided.
+        fitted: learned from all rows.
+        objective: what was asked for.
+        chosen: the setting, chosen on cross-fitted points of all rows.
+        verdict: whether routing pays; None with too few rows to say anything.
+        met: bootstrap chance that the objective is met on new rows; None where it cannot be missed.
+        single: the tier to use where routing does not pay.
+        figures: held-out, by name: the router, each tier (`always:NAME`), `threshold`, `oracle`,
+            and `random-mix`, the best mix of single tiers at the router's cost.
+        path: held-out points of every cost_weight.
+        rates: shares to compare later batches with, as (hits, cases): `escalated`, and the
+            first votes that say CORRECT per tier.
+    """
+
+    tiers: tuple[str, ...]
+    settings: Settings
+    fitted: Fitted
+    objective: Objective
+    chosen: Chosen
+    single: str
+    verdict: Verdict | None = None
+    met: float | None = None
+    figures: tuple[Figures, ...] = ()
+    path: Curve = NO_CURVE
+    rates: tuple[tuple[str, int, int], ...] = ()
+
+    @property
+    def unproven(self) -> bool:
+        """Whether the router is written without proof that it pays."""
+        return self.verdict is None or self.verdict.kind == "not enough rows"
+
+    def policy(self) -> Policy[Any]:
+        """The policy that the written router stands for."""
+        return policy_from_router(self.router(), self.settings, self.tiers)
+
+    def router(self) -> dict[str, Any]:
+        """The profile's `router:` block, without what only the command knows (hashes, models, date)."""
+        names = dict(self.chosen.setting)
+        single = names.get("always")
+        if self.verdict is not None and self.verdict.kind == "do not route":
+            single = self.single
+        if single is not None:
+            return {"kind": "always", "tier": str(single), "fitted": self._proof()}
+        weight = float(names["cost_weight"])
+        return {"kind": "pomdp", "cost_weight": weight, **self.fitted.to_dict(), "fitted": self._proof()}
+
+    def _proof(self) -> dict[str, Any]:
+        proof: dict[str, Any] = {"rows": self.fitted.rows, "objective": list(self.objective)}
+        if self.unproven:
+            proof["unproven"] = True
+        if self.verdict is not None:
+            proof["verdict"] = {
+                "kind": self.verdict.kind,
+                "edge": [self.verdict.edge, self.verdict.low, self.verdict.high],
+            }
+        held = {f.name: [f.cost.value, f.quality.value] for f in self.figures}
+        return {**proof, "held_out": held, "rates": {name: [hits, cases] for name, hits, cases in self.rates}}
+
+
+def calibrate(
+    table: TraceTable,
+    settings: Settings,
+    objective: Objective = Objective(),  # noqa: B008
+    *,
+    folds: int = 5,
+    seed: int = 0,
+) -> Calibration:
+    """Fit on all rows, choose a setting, and prove it on rows held out.
+
+    Args:
+        table: rows that score every tier.
+        settings: what the profile decides.
+        objective: how to choose the cost_weight.
+        folds: outer and inner.
+        seed: of folds and resamples.
+
+    Raises:
+        DataError: no rows, or a cost that is not recorded.
+        GateError: the objective is ΔIBC, and it is undefined.
+    """
+    if not len(table):
+        raise DataError("there are no rows to calibrate on")
+    table.require_costs()
+    weights = (objective.value,) if objective.kind == "cost_weight" else cost_weights(table)
+    family = PomdpFamily(settings=settings, weights=weights)
+    found = Calibration(
+        tiers=table.tiers,
+        settings=settings,
+        fitted=fit(table, settings),
+        objective=objective,
+        chosen=Chosen((("always", table.tiers[0]),), Point(0.0, 0.0)),
+        single=table.tiers[0],
+    )
+    points = singles(table).points()
+    curve = NO_CURVE
+    if len(table) >= LEAST_ROWS:
+        worth = settings.abstain_value or 0.0
+        held = held_out(table, family, objective, folds=folds, seed=seed, abstain_value=worth)
+        found, curve = _proved(found, table, held, folds, seed), held.path
+    elif objective.kind == "cost_weight":
+        curve = Curve(((("cost_weight", objective.value),),), (Point(math.nan, math.nan),))
+    alone = choose(NO_CURVE, table.tiers, points, _without_weight(objective))
+    chosen = choose(curve, table.tiers, points, objective if curve.settings else _without_weight(objective))
+    return replace(found, chosen=chosen, single=str(dict(alone.setting)["always"]))
+
+
+def _without_weight(objective: Objective) -> Objective:
+    """What to ask of single tiers alone, where there is no cost_weight to set."""
+    return objective if objective.kind in ("keep", "budget") else Objective()
+
+
+def _proved(found: Calibration, table: TraceTable, held: HeldOut, folds: int, seed: int) -> Calibration:
+    """Add the figures of the held-out rows, their intervals and the verdict."""
+    alone, resamples = singles(table), Resamples.of(len(table), seed)
+    worth = found.settings.abstain_value or 0.0
+    rival = ThresholdFamily(
+        settings=found.settings, max_votes=min(found.settings.max_votes, max(table.max_votes))
+    )
+    other = held_out(
+        table, rival, _without_weight(found.objective), folds=folds, seed=seed, abstain_value=worth
+    )
+    ideal = oracle(alone.score, alone.cost)
+    columns = np.column_stack(
+        [
+            held.score,
+            held.cost,
+            held.best,
+            other.score,
+            other.cost,
+            ideal.score,
+            ideal.cost,
+            alone.score,
+            alone.cost,
+        ]
+    )
+    draws, means, n = resamples.means(columns), columns.mean(axis=0), len(table.tiers)
+    mixes = mix_quality(draws[:, 7 + n :], draws[:, 7 : 7 + n], draws[:, 1])
+    mix = float(mix_quality(means[7 + n :], means[7 : 7 + n], means[1]))
+    gap = Interval(*interval(draws[:, 0] - mixes))
+    names = [("pomdp", 1, 0), ("threshold", 4, 3), ("oracle", 6, 5)]
+    names += [(f"always:{name}", 7 + n + j, 7 + j) for j, name in enumerate(table.tiers)]
+    shares = {"pomdp": _shares(held), "threshold": _shares(other)}
+    figures = [
+        Figures(
+            name,
+            _with_interval(means[c], draws[:, c]),
+            _with_interval(means[q], draws[:, q]),
+            *shares.get(name, ()),
+        )
+        for name, c, q in names
+    ]
+    figures.append(Figures("random-mix", figures[0].cost, _with_interval(mix, mixes)))
+    return replace(
+        found,
+        verdict=verdict(float(means[0] - mix), gap, len(table)),
+        met=_chance_met(found.objective, draws),
+        figures=tuple(figures),
+        path=held.path,
+        rates=_rates(table, held),
+    )
+
+
+def _shares(held: HeldOut) -> tuple[float, float, float]:
+    return float(held.escalated.mean()), float(held.abstained.mean()), float(held.votes.mean())
+
+
+def _with_interval(value: float, draws: Floats) -> Measure:
+    low, high = interval(draws)
+    return Measure(float(value), "", low, high)
+
+
+def _chance_met(objective: Objective, draws: Floats) -> float | None:
+    """Share of resamples in which the objective is met; columns as in `_proved`."""
+    if objective.kind == "keep":
+        return float((draws[:, 0] >= objective.value * draws[:, 2]).mean())
+    if objective.kind == "budget":
+        return float((draws[:, 1] <= objective.value).mean())
+    return None
+
+
+def _rates(table: TraceTable, held: HeldOut) -> tuple[tuple[str, int, int], ...]:
+    """Shares that later batches are compared with, as (hits, cases)."""
+    rates = [("escalated", int(held.escalated.sum()), len(table))]
+    for j, name in enumerate(table.tiers):
+        bought = held.first_votes[:, j] if table.signals[j] == "votes" else np.zeros(len(table), dtype=bool)
+        if bought.any():
+            first = table.bags[j].drawn[bought, 0]
+            rates.append((name, int((first == 1).sum()), int((first >= 0).sum())))
+    return tuple(rates)
+
+
+def policy_from_router(router: Mapping[str, Any], settings: Settings, tiers: Sequence[str]) -> Policy[Any]:
+    """The policy that a profile's `router:` block stands for.
+
+    Raises:
+        DataError: the block cannot be read, or was fitted on other tiers.
+    """
+    kind = router.get("kind")
+    try:
+        if kind == "always":
+            return AlwaysPolicy(len(tiers), list(tiers).index(str(router["tier"])))
+        if kind == "self-consistency":
+            return ThresholdPolicy.single(tiers=len(tiers), votes=settings.max_votes, cut=0.5)
+        if kind == "threshold":
+            votes = int(router.get("votes", settings.max_votes))
+            return ThresholdPolicy.single(tiers=len(tiers), votes=votes, cut=float(router["cut"]))
+        if kind == "double-threshold":
+            votes, low, high = (
+                int(router.get("votes", settings.max_votes)),
+                float(router["low"]),
+                float(router["cut"]),
+            )
+            return ThresholdPolicy.double(tiers=len(tiers), votes=votes, low=low, high=high)
+        weight = float(router["cost_weight"])
+    except (KeyError, TypeError, ValueError) as exc:
+        raise DataError(
+            f"the router block cannot be read: {exc!r}", hint="automix calibrate writes it anew"
+        ) from exc
+    fitted = Fitted.from_dict(router)
+    if tuple(tier.name for tier in fitted.tiers) != tuple(tiers):
+        names = ", ".join(tier.name for tier in fitted.tiers)
+        raise DataError(f"the router was fitted on {names}", hint="automix calibrate writes it anew")
+    return fitted.policy(weight, settings)
