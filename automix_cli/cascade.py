@@ -587,7 +587,8 @@ def plan_calls(profile: Profile, questions: Iterable[Question]) -> dict[str, Any
             name: {"calls": round(calls), "usd": usd if known else None}
             for name, (calls, usd) in sums.items()
         },
-        "assumes": f"expected: {_EXPECTED_ESCALATED:.0%} of answers escalated, 1/8 of max_tokens written",
+        "assumes": f"expected: {_EXPECTED_ESCALATED:.0%} of answers escalated, 1/8 of max_tokens written; "
+        "each vote counted as a call of its own",
     }
 
 

@@ -147,6 +147,7 @@ def _table_entry(model: str) -> dict[str, Any] | None:
     return entry
 
 
+@cache
 def _entry(model: str) -> Mapping[str, Any]:
     """The table's entry for a model, with or without its provider's prefix; empty when there is none."""
     entry = _table_entry(model)
