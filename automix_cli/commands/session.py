@@ -131,6 +131,7 @@ def open_cascade(profile: Profile, options: CallOptions, voice: Voice) -> Cascad
 
     if not options.offline:
         _check_keys(profile)
+        _check_signal(profile)
     _announce(profile, voice)
     store = Store.temporary() if options.no_cache else Store(cache_folder(os.environ))
     wire = open_wire(profile)
@@ -210,6 +211,23 @@ def _check_keys(profile: Profile) -> None:
             raise UsageError(
                 f"tier {tier.name} ({tier.model}) needs a key: {missing} is not set",
                 hint=f'export {missing}=…, or without a key: automix ask --profile demo "What is 17 * 23?"',
+            )
+
+
+def _check_signal(profile: Profile) -> None:
+    """Refuse log-probabilities where a provider gives none: half-way through is too late to learn it."""
+    verification = profile.verification
+    if verification.signal != "logprob":
+        return
+    from automix_cli.litellm_backend import listed_params
+
+    wanted = {"logprobs"} if verification.logprob_of == "answer" else {"logprobs", "top_logprobs"}
+    verified = profile.tiers if len(profile.tiers) == 1 or verification.last_tier else profile.tiers[:-1]
+    for tier in verified:
+        if not tier.model.startswith("demo/") and not wanted <= listed_params(tier.model):
+            raise UsageError(
+                f"tier {tier.name} ({tier.model}) gives no log-probabilities",
+                hint="the signals votes and consistency work with every model",
             )
 
 
