@@ -263,8 +263,7 @@ def _bag(row_keys: NDArray[np.uint64], tier: str, counts: NDArray[np.int16]) -> 
     kinds = sum((place >= ends[:, [k]]).astype(np.int8) for k in range(3))
     canonical = np.array([1, 0, UNPARSED, NO_VOTE], dtype=np.int8)[kinds]
     salt = np.frombuffer(sha256(tier.encode("utf-8", "surrogatepass")).digest()[:8], dtype="<u8")
-    golden = np.array([0x9E3779B97F4A7C15], dtype=np.uint64)
-    keys = _mixed((row_keys ^ salt)[:, None] + place.astype(np.uint64) * golden) >> np.uint64(1)
+    keys = _mixed((row_keys ^ salt)[:, None] + place.astype(np.uint64)) >> np.uint64(1)
     keys[canonical == NO_VOTE] = np.iinfo(np.uint64).max
     drawn = np.take_along_axis(canonical, keys.argsort(axis=1), axis=1)
     return Bag(drawn, ends[:, -1], _running(drawn == 1), _running(drawn >= 0))

@@ -181,6 +181,12 @@ def test_a_trace_written_and_read_again_is_written_the_same() -> None:
     assert trace_from_dict(once.to_dict()) == once
 
 
+def test_the_text_of_a_chat_row_is_its_last_message_whatever_else_it_holds() -> None:
+    chat = {"question": "old", "messages": [{"role": "user", "content": "new"}], "tiers": {"s": {}}}
+    assert read_table(numbered([chat, chat | {"id": 7}])).texts.tolist() == ["new", "new"]
+    assert trace_from_dict(chat).question.text == "new"
+
+
 def test_ids_that_stand_twice_are_refused_with_both_lines() -> None:
     rows = [row(0, s={"score": 1}), {"id": 1, "tiers": {}}, {"id": "1", "tiers": {}}]
     with pytest.raises(DataError, match="line 13: id '1' stands twice \\(first in line 12\\)"):
@@ -314,11 +320,17 @@ def test_prompt_tokens_are_those_of_the_first_tier_that_counted_them() -> None:
 
 def test_a_part_of_a_table_leaves_the_whole_as_it_was() -> None:
     rows = [
-        row(i, a={"score": i % 2, "votes": [1, 0, 0], "cost": 1}, b={"score": 1, "cost": 2}) for i in range(9)
+        row(
+            i,
+            a={"score": i % 2, "votes": [1, 0, 0], "cost": 1, "vote_cost": 3, "round_cost": 2},
+            b={"score": 1, "cost": 2},
+        )
+        for i in range(9)
     ]
     table = read_table(numbered(rows))
     before = {name: getattr(table, name).copy() for name in traces._PER_ROW}
-    part = table.subset(np.array([4, 2])).pick(("b", "a")).priced({"a": 9.0}).reseed(4)
+    part = table.subset(np.array([4, 2])).pick(("b", "a")).priced({"a": 9.0}, {"a": 0.5}).reseed(4)
+    assert table.priced({"a": 9.0}, {"a": 0.5}).vote_cost[0, 0] == 0.5
     assert part.ids.tolist() == ["q4", "q2"]
     assert part.cost.tolist() == [[2, 9], [2, 9]]
     for name, value in before.items():
