@@ -332,6 +332,7 @@ class Loopback:
 
     Attributes:
         reply, faults: may be replaced while it runs.
+        elsewhere: what is said on paths where no protocol is spoken.
         url: the OpenAI base address (`…/v1`); `root` is the address without `/v1`.
         connections, peak: sockets accepted; most requests in hand at once.
     """
@@ -344,6 +345,7 @@ class Loopback:
         keep_bodies: bool = False,
     ) -> None:
         self.reply, self.faults, self.keep_bodies = reply, faults, keep_bodies
+        self.elsewhere = Reply(status=404)
         self.port = 0
         self.connections = self.peak = self._busy = 0
         self._ledger: list[Entry] = []
@@ -485,7 +487,7 @@ class Loopback:
         if call.path.endswith("/models"):
             return Reply(body=b'{"object": "list", "data": [{"id": "any", "object": "model"}]}')
         if protocol(call.path) is None:
-            return Reply(status=404)
+            return self.elsewhere
         try:
             chosen = (self.faults(call) if self.faults else None) or self.reply(call)
         except Exception as exc:  # a mistake in the test's script: told when the block ends
