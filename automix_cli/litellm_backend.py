@@ -135,7 +135,7 @@ _KINDS: Mapping[str, type[BackendError]] = {
     "ContextWindowExceededError": ContextTooLong,
     "ContentPolicyViolationError": ContentFiltered,
     "GuardrailRaisedException": ContentFiltered,
-    "GuardrailInterventionNormalStringError": ContentFiltered,
+    "GuardrailInterventionNormalStringError": ContentFiltered,  # gone from later releases
     "BlockedPiiEntityError": ContentFiltered,
     "SensitiveDataRouteException": ContentFiltered,
     "RejectedRequestError": ContentFiltered,
