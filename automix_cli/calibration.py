@@ -190,6 +190,12 @@ def _some(chosen: NDArray[np.bool_]) -> Ints:
     return np.flatnonzero(chosen)[: MANY_ROWS // 5]
 
 
+def _snapped(table: TraceTable) -> TraceTable:
+    """Prompt lengths rounded to half an octave: coarse plans need no more, and replays run faster."""
+    rounded = 2 ** (np.rint(2 * np.log2(np.maximum(table.input_tokens, 1.0))) / 2)
+    return replace(table, input_tokens=rounded)
+
+
 class _Sums:
     """Sums of cost and score per setting, over folds."""
 
@@ -202,6 +208,7 @@ class _Sums:
         self, candidates: Sequence[Candidate], table: TraceTable, rows: Ints, abstain_value: float
     ) -> None:
         """Replay all candidates on some rows; those that decide alike once."""
+        table = _snapped(table)
         self.settings = tuple(c.setting for c in candidates)
         known: dict[Hashable, tuple[float, float]] = {}
         found = []

@@ -669,7 +669,7 @@ class _Plans:
 class PomdpPolicy:
     """The plan that maximises E[score reported] - cost_weight·E[planned cost] under a model.
 
-    `coarse`: of lengths that differ by less than a factor of two, plan for two only. Choosing a
+    `coarse`: of lengths that differ by less than a factor of four, plan for two only. Choosing a
     setting among many needs no more.
 
     Example:
@@ -691,6 +691,9 @@ class PomdpPolicy:
     planned: Model = field(init=False, repr=False, compare=False)
     limitation: str = field(init=False, compare=False)
     _plans: _Plans = field(init=False, repr=False, compare=False, default_factory=_Plans)
+    _crossings: dict[tuple[int, float, float], float | None] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
 
     def __post_init__(self) -> None:
         planned, limitation = simplified(self.model)
@@ -779,18 +782,31 @@ class PomdpPolicy:
         tokens, cell = self._tokens(facts), facts.cell if len(self.planned.priors) > 1 else 0
         if not self.counts_tokens:
             return self._plans.get(self.planned, 0.0, Root(cell))
-        steps = 1 if self.coarse else 4
+        steps = 0.5 if self.coarse else 4
         step = math.floor(steps * math.log2(tokens))
         low, high = 2 ** (step / steps), 2 ** ((step + 1) / steps)
-        while True:
-            plans = [self._plans.get(self.planned, t, Root(cell)) for t in (low, high)]
-            tangents = [p.forecast(tokens).value for p in plans]
-            share = (tokens - low) / (high - low)
-            chord = (1 - share) * plans[0].value(plans[0].start) + share * plans[1].value(plans[1].start)
-            if self.coarse or chord - max(tangents) <= GRID_LOSS or high / low < 1 + 1e-6:
-                return plans[0] if tangents[0] >= tangents[1] else plans[1]
+        while (crossing := self._crossing(cell, low, high)) is None:
             middle = math.sqrt(low * high)
             low, high = (low, middle) if tokens < middle else (middle, high)
+        return self._plans.get(self.planned, low if tokens <= crossing else high, Root(cell))
+
+    def _crossing(self, cell: int, low: float, high: float) -> float | None:
+        """Up to which length the plan for `low` is the better of two; None where two are not enough."""
+        key = (cell, low, high)
+        if key not in self._crossings:
+            ends = [self._plans.get(self.planned, t, Root(cell)).forecast() for t in (low, high)]
+            falls = [self.planned.cost_weight * end.per_token for end in ends]  # of value, per token
+            rise = ends[1].value + falls[1] * (high - low) - ends[0].value  # of the second tangent at low
+            crossing = low + rise / (falls[1] - falls[0]) if falls[0] != falls[1] else high
+            crossing = min(max(crossing, low), high)
+            tangent = max(
+                ends[0].value - falls[0] * (crossing - low), ends[1].value + falls[1] * (high - crossing)
+            )
+            share = (crossing - low) / (high - low)
+            gap = (1 - share) * ends[0].value + share * ends[1].value - tangent
+            enough = self.coarse or gap <= GRID_LOSS or high / low < 1 + 1e-6
+            self._crossings[key] = crossing if enough else None
+        return self._crossings[key]
 
     @property
     def counts_tokens(self) -> bool:

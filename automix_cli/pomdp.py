@@ -164,6 +164,9 @@ class MajorityPolicy:
     cut: float = 0.5
     first: int = 0
 
+    def group(self, facts: Facts) -> None:
+        """Nothing about the question changes the rule."""
+
     def begin(self, facts: Facts) -> History:
         """Nothing has been seen."""
         return History()
@@ -273,6 +276,9 @@ class AlwaysPolicy:
     tiers: int
     tier: int
 
+    def group(self, facts: Facts) -> None:
+        """Nothing about the question changes the rule."""
+
     def begin(self, facts: Facts) -> History:
         """Nothing has been seen."""
         return History()
@@ -354,6 +360,9 @@ class ThresholdPolicy:
     def double(cls, *, tiers: int, votes: int, low: float, high: float) -> ThresholdPolicy:
         """Escalate between two cuts: below `low` the question is taken for hopeless, and reported."""
         return cls((Rule(votes, (low, high), (False, True, False)),) * (tiers - 1))
+
+    def group(self, facts: Facts) -> None:
+        """Nothing about the question changes the rule."""
 
     def begin(self, facts: Facts) -> History:
         """Nothing has been seen."""
