@@ -47,6 +47,7 @@ from automix_cli.schema import (
     visible,
     whole,
 )
+from automix_cli.scoring import SCORERS
 from automix_cli.yamltree import MAX_BYTES, UNREAD, Node, at
 
 FILE_NAME = "automix.yaml"
@@ -58,7 +59,6 @@ Origin = Literal["bundled", "named", "environment", "discovered", "user", "tiers
 Signal = Literal["votes", "logprob", "consistency"]
 LogprobOf = Literal["verdict", "answer"]
 
-SCORERS = ("exact", "numeric", "choice", "f1", "contains", "json")
 SIGNALS = ("votes", "logprob", "consistency")
 ROUTER_KINDS = (
     *("pomdp", "pomdp+query", "threshold", "double-threshold", "self-consistency", "always"),

@@ -1,0 +1,407 @@
+r"""One answer against what was expected: a score from 0 (wrong) to 1 (right).
+
+| scorer   | an answer is right when                                                             |
+|----------|-------------------------------------------------------------------------------------|
+| exact    | its words are the expected ones (below)                                             |
+| numeric  | its number is the expected one                                                      |
+| choice   | it names the expected option, by letter or by text                                  |
+| contains | the expected words stand in it, side by side                                        |
+| f1       | graded: overlap of tokens with the expected ones, as SQuAD measures it              |
+| json     | it holds the expected JSON value; the order of an object's keys does not matter     |
+
+**Words** (exact, contains, and wherever another scorer finds nothing to read): Unicode NFKC,
+case folded, typographic quotes and dashes made plain, sentence punctuation, quotation marks and
+Markdown emphasis removed from the ends of words, articles dropped where a word follows them.
+Signs, brackets and punctuation inside words stay: -3 is not 3, and 3.5 is not 35.
+
+**Numbers**: the first one after the last "answer is", "Answer:", `####` or `\boxed{` (behind
+the last "=" of that line), else the last one of the text. Read are 1,234.5, -3, .5, 1e3,
+3 x 10^8, 3/4, 1 1/2, $5, 50%, 1.5 million, and LaTeX's spelling of them; ASCII digits only, so no NaN
+and no infinity. Whole numbers must agree exactly. Others may differ by one part in 10⁹, or by
+rounding: a number written with two or more decimals stands for all that round to it. When
+only one of two numbers is a percentage, 50% is both 50 and 0.5.
+
+With several expected answers the best score counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import re
+import string
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+from automix_cli.errors import UsageError
+
+Choices = Sequence[str]
+Judge = Callable[[str, str, Choices], float]
+
+
+# ---------------------------------------------------------------- the three functions
+
+
+def score(answer: str, expected: Sequence[str], scorer: str, choices: Choices = ()) -> float:
+    """Score an answer against the best of one or more expected ones.
+
+    Args:
+        answer: what a model said.
+        expected: gold answers, any of which is right; at least one.
+        scorer: a name of `SCORERS`.
+        choices: the options of a multiple-choice question, in the order they were shown.
+
+    Returns:
+        From 0 to 1.
+
+    Raises:
+        UsageError: for an unknown scorer.
+
+    Example:
+        >>> score("The answer is 42.", ["42"], "numeric"), score("Paris", ["London", "paris"], "exact")
+        (1.0, 1.0)
+    """
+    judge = _judge(scorer)
+    golds = (expected,) if isinstance(expected, str) else expected
+    return max(judge(answer, gold, choices) for gold in golds)
+
+
+def equivalent(a: str, b: str, scorer: str, choices: Choices = ()) -> bool:
+    """Whether a scorer gives full marks to one of two answers when the other is expected.
+
+    Example:
+        >>> equivalent("$1,000", "1000.00", "numeric")
+        True
+    """
+    return _agree(_judge(scorer), a, b, choices)
+
+
+def _agree(judge: Judge, a: str, b: str, choices: Choices) -> bool:
+    return max(judge(a, b, choices), judge(b, a, choices)) > 1 - 1e-9
+
+
+class Plurality(NamedTuple):
+    """The commonest of several answers, as it was first worded, and how many agree with it."""
+
+    answer: str
+    agreeing: int
+
+
+def plurality(answers: Sequence[str], scorer: str, choices: Choices = ()) -> Plurality:
+    """The commonest answer under a scorer's equivalence; ties go to the one seen first.
+
+    Each answer joins the first earlier one that it is equivalent to. Source: the majority
+    vote of Self-Consistency (arXiv 2203.11171).
+
+    Raises:
+        UsageError: for an unknown scorer.
+        ValueError: when there is no answer.
+
+    Example:
+        >>> plurality(["It is 7", "8", "7.0"], "numeric")
+        Plurality(answer='It is 7', agreeing=2)
+    """
+    judge = _judge(scorer)
+    if not answers:
+        raise ValueError("no answers to choose from")
+    counts: dict[str, int] = {}
+    for answer in answers:
+        same = next((seen for seen in counts if _agree(judge, answer, seen, choices)), answer)
+        counts[same] = counts.get(same, 0) + 1
+    return max((Plurality(*item) for item in counts.items()), key=lambda group: group.agreeing)
+
+
+# ---------------------------------------------------------------- exact and contains
+
+_PLAIN = str.maketrans("‘’‚“”„«»‐‑‒–—−", '\'\'\'"""""------')
+_EDGES = ".,;:!?…'\"*_`"
+_ARTICLES = {"a", "an", "the"}
+
+
+def _words(text: str) -> list[str]:
+    """The words of a text in the form in which they are compared.
+
+    Example:
+        >>> _words("**The** “Beatles”!"), _words("Vitamin A"), _words("-3.5")
+        (['beatles'], ['vitamin', 'a'], ['-3.5'])
+    """
+    folded = unicodedata.normalize("NFKC", text).casefold().translate(_PLAIN).split()
+    bare = [_bare(word) for word in folded]
+    words = [word for word in bare if word] or folded
+    pairs = zip(words, [*words[1:], ""], strict=False)  # each with the one that follows it
+    return [word for word, following in pairs if not following or word not in _ARTICLES]
+
+
+def _bare(word: str) -> str:
+    """A word without the punctuation around it; the point of `.5` belongs to the number."""
+    bare = word.strip(_EDGES)
+    return f".{bare}" if bare[:1].isdigit() and f".{bare}" in word else bare
+
+
+def _exact(answer: str, gold: str, choices: Choices = ()) -> float:
+    return float(_words(answer) == _words(gold))
+
+
+def _contains(answer: str, gold: str, choices: Choices = ()) -> float:
+    wanted, text = " ".join(_words(gold)), " ".join(_words(answer))
+    if not wanted:
+        return float(not text)
+    pattern = _boundary("(?<!", wanted[0]) + re.escape(wanted) + _boundary("(?!", wanted[-1])
+    return float(re.search(pattern, text) is not None)
+
+
+def _boundary(look: str, edge: str) -> str:
+    """A word must end where the text's does, save in scripts that are written without spaces."""
+    return "" if unicodedata.east_asian_width(edge) in "WF" else rf"{look}\w)"
+
+
+# ---------------------------------------------------------------- f1
+
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def _tokens(text: str) -> list[str]:
+    """SQuAD's tokens: lower case, no ASCII punctuation, no articles (after NFKC, which SQuAD lacks)."""
+    bare = unicodedata.normalize("NFKC", text).lower().translate(_PUNCTUATION)
+    return [token for token in bare.split() if token not in _ARTICLES]
+
+
+def _f1(answer: str, gold: str, choices: Choices = ()) -> float:
+    """Harmonic mean of precision and recall over bags of tokens; source: SQuAD (arXiv 1606.05250)."""
+    said, wanted = _tokens(answer), _tokens(gold)
+    if not said or not wanted:
+        return float(said == wanted)
+    common = (Counter(said) & Counter(wanted)).total()
+    return 2 * common / (len(said) + len(wanted))
+
+
+# ---------------------------------------------------------------- numeric
+
+_MARKER = re.compile(r"\\boxed\s*\{|####|\banswer\W{0,4}(?:\bis\b|\bwas\b|:|=)", re.IGNORECASE)
+_LATEX = (
+    (re.compile(r"(?<=[0-9])\\[dt]?frac"), r" \\frac"),
+    (re.compile(r"\\[dt]?frac\s*\{([0-9]+)\}\s*\{([0-9]+)\}"), r"\1/\2"),
+    (re.compile(r"\\text\s*\{([^{}]*)\}"), r"\1"),
+    (re.compile(r"\{,\}|,?\\[,!]"), ","),
+    (re.compile(r"\\([$%])"), r"\1"),
+    (re.compile(r"\\(?:times|cdot)"), "x"),
+)
+_NUMBER = re.compile(
+    r"""
+    (?<![\w./]) (?<![A-Za-z]-) (?<![0-9]:)    # not inside a word, a date, GPT-4 or 2:30
+    (?P<sign>[-+]?) (?:[$€£¥]\s?)? (?P<sign2>[-+]?)
+    (?: (?P<ones>[0-9]+) \s+ (?=[0-9]+/[1-9]) )?          # the 1 of 1 1/2
+    (?P<digits> (?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9]) | [0-9]+) (?:\.[0-9]+)? | \.[0-9]+ )
+    (?:
+        [eE](?P<exponent>[-+]?[0-9]{1,3})(?!\w)
+      | \s? [x×*] \s? 10 \s? \^ \s? [{(]? (?P<power>[-+]?[0-9]{1,3}) [})]?
+      | \s?/\s? (?P<below>[1-9][0-9]*) (?! [0-9] | / | \.[0-9] )
+    )?
+    (?: [ -]? (?P<scale>thousand|million|billion|trillion)\b )?
+    (?P<percent> \s? (?:% | percent\b) )?
+    """,
+    re.VERBOSE | re.IGNORECASE | re.ASCII,
+)
+_SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+
+
+class _Number(NamedTuple):
+    """A number read from text, and half a unit of its last decimal place (0 when it has fewer than two)."""
+
+    value: int | float
+    half: float = 0.0
+    percent: bool = False
+
+    def times(self, factor: float) -> _Number:
+        return _Number(self.value * factor, self.half * abs(factor), self.percent)
+
+
+def _read_number(text: str) -> _Number | None:
+    """The number that a text gives as its answer, if it has one.
+
+    Example:
+        >>> _read_number("5 - 2 = 3, so the answer is $1,250.50."), _read_number("none")
+        (_Number(value=1250.5, half=0.005, percent=False), None)
+    """
+    plain = text.translate(_PLAIN)
+    for pattern, replacement in _LATEX:
+        plain = pattern.sub(replacement, plain)
+    marked = _after_marker(plain)
+    found = _NUMBER.search(marked.rpartition("=")[2]) or _NUMBER.search(marked)
+    if found is None:
+        found = next(reversed(list(_NUMBER.finditer(plain))), None)
+    return None if found is None else _number(found)
+
+
+def _after_marker(text: str) -> str:
+    """The line behind the last word or sign that announces the answer; empty without one."""
+    markers = list(_MARKER.finditer(text))
+    return text[markers[-1].end() :].lstrip().partition("\n")[0] if markers else ""
+
+
+def _number(found: re.Match[str]) -> _Number | None:
+    """The value of a match of `_NUMBER`; None when it is too large to be compared."""
+    digits = found["digits"].replace(",", "")
+    decimals = len(digits.partition(".")[2])
+    try:
+        number = _Number(
+            float(digits) if decimals else int(digits),
+            0.5 / 10**decimals if decimals > 1 else 0.0,
+            bool(found["percent"]),
+        )
+        if found["below"]:
+            number = number._replace(value=number.value / int(found["below"]) + int(found["ones"] or 0))
+        if exponent := int(found["exponent"] or found["power"] or 0):
+            number = number.times(10.0**exponent)
+        if found["scale"]:
+            number = number.times(_SCALES[found["scale"].lower()])
+        if "-" in (found["sign"], found["sign2"]):
+            number = number.times(-1)
+        return number if math.isfinite(number.value) else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _same_number(a: _Number, b: _Number) -> bool:
+    if a.percent != b.percent:
+        part, whole = (a, b) if a.percent else (b, a)
+        return _close(part, whole) or _close(part.times(0.01), whole)
+    return _close(a, b)
+
+
+def _close(a: _Number, b: _Number) -> bool:
+    if isinstance(a.value, int) and isinstance(b.value, int):
+        return a.value == b.value
+    slack = max(a.half, b.half) * (1 + 1e-9)  # so that 0.125 still rounds to 0.13 in binary
+    return math.isclose(a.value, b.value, rel_tol=1e-9, abs_tol=slack)
+
+
+def _numeric(answer: str, gold: str, choices: Choices = ()) -> float:
+    said, wanted = _read_number(answer), _read_number(gold)
+    if said is None or wanted is None:
+        return float(said is wanted and _words(answer) == _words(gold))
+    return float(_same_number(said, wanted))
+
+
+# ---------------------------------------------------------------- choice
+
+_LETTER_FIRST = re.compile(
+    r"\W*(?:(?:option|choice)\b\W*)?([a-z])(?:\W*$|[)\].:}*]|\s*-\s|\s*\n)", re.IGNORECASE
+)
+_LETTER_AFTER_MARKER = re.compile(r"\W*(?:(?:[Oo]ption|[Cc]hoice)\b\W*)?([A-Z])\b")
+_LETTER_ANYWHERE = re.compile(
+    r"\b(?:[Oo]ption|[Cc]hoice)\W{1,3}([A-Z])\b|\(([A-Z])\)|^\W*([A-Z])(?=\s+(?:is|because)\b)"
+)
+
+
+def _option(text: str, choices: Choices) -> int | None:
+    """The position of the option that a text names, when it names just one.
+
+    An option's own text goes before letters, and what is announced before what is mentioned.
+
+    Example:
+        >>> [_option(text, ["Rome", "Paris"]) for text in ("(B)", "b. Paris", "It is Rome.", "Rome or Paris")]
+        [1, 1, 0, None]
+    """
+    marked = _after_marker(text)
+    for part in (text, marked):
+        for place, choice in enumerate(choices):
+            if part and _words(part) == _words(choice):
+                return place
+    found = _LETTER_AFTER_MARKER.match(marked) or _LETTER_FIRST.match(text.translate(_PLAIN))
+    letters = {found[1]} if found else {a or b or c for a, b, c in _LETTER_ANYWHERE.findall(text)}
+    if len(letters) == 1:
+        place = ord(letters.pop().upper()) - ord("A")
+        return place if not choices or place < len(choices) else None
+    return _mentioned(text, choices)
+
+
+def _mentioned(text: str, choices: Choices) -> int | None:
+    """The only option whose text stands in another text; York does not count within New York."""
+    found = [i for i, choice in enumerate(choices) if _contains(text, choice)]
+    whole = [i for i in found if not any(j != i and _contains(choices[j], choices[i]) for j in found)]
+    return whole[0] if len(whole) == 1 else None
+
+
+def _choice(answer: str, gold: str, choices: Choices = ()) -> float:
+    said, wanted = _option(answer, choices), _option(gold, choices)
+    if said is None or wanted is None:
+        return _exact(answer, gold)
+    return float(said == wanted)
+
+
+# ---------------------------------------------------------------- json
+
+_FENCE = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL | re.IGNORECASE)
+_OPENING = re.compile(r"[{\[]")
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse)
+
+
+def _json_value(text: str) -> Any:
+    """The JSON value that a text is, holds in a code fence, or holds somewhere; ValueError without one."""
+    fenced = [found[1] for found in _FENCE.finditer(text)]
+    for candidate in (text, *fenced):
+        with contextlib.suppress(ValueError):
+            return _DECODER.decode(candidate)
+    for found in islice(_OPENING.finditer(text), 8):  # a bound, for text that is all brackets
+        with contextlib.suppress(ValueError):
+            return _DECODER.raw_decode(text, found.start())[0]
+    raise ValueError("no JSON")
+
+
+def _same_json(a: Any, b: Any) -> bool:
+    """Equality as JSON knows it: 1 is 1.0, but true is not 1."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_same_json(a[key], b[key]) for key in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(_same_json, a, b))
+    return isinstance(a, bool) == isinstance(b, bool) and bool(a == b)
+
+
+def _json(answer: str, gold: str, choices: Choices = ()) -> float:
+    try:
+        wanted = _json_value(gold)
+    except (ValueError, RecursionError):
+        return _exact(answer, gold)
+    try:
+        return float(_same_json(_json_value(answer), wanted))
+    except (ValueError, RecursionError):
+        return 0.0
+
+
+# ---------------------------------------------------------------- by name
+
+_JUDGES: dict[str, Judge] = {
+    "exact": _exact,
+    "numeric": _numeric,
+    "choice": _choice,
+    "f1": _f1,
+    "contains": _contains,
+    "json": _json,
+}
+
+SCORERS = tuple(_JUDGES)
+"""The names that a profile's `task.scorer` may have."""
+
+
+def _judge(scorer: str) -> Judge:
+    """The function of that name, from answer, gold and choices to a score."""
+    if scorer in _JUDGES:
+        return _JUDGES[scorer]
+    from difflib import get_close_matches
+
+    near = get_close_matches(scorer.lower(), SCORERS, n=1)
+    raise UsageError(
+        f"unknown scorer {scorer!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
+        hint=f"scorers: {', '.join(SCORERS)}",
+    )
