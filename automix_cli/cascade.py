@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from automix_cli import prompts, scoring
 from automix_cli.backend import Backend, Request
@@ -42,6 +42,9 @@ from automix_cli.records import (
     total_usage,
 )
 from automix_cli.rollout import Turn, rollout
+
+if TYPE_CHECKING:
+    from automix_cli.fitting import Settings
 
 TOP_LOGPROBS = 5  # what every server that gives log-probabilities is willing to give
 MAX_TOKENS = 1024  # of a tier whose profile sets none: every call needs a bound that a budget can count on
@@ -128,6 +131,11 @@ def paid_cost(tier: Tier, completions: Iterable[Completion]) -> float | None:
     return list_cost(tier, [c for c in completions if not c.cached])
 
 
+def estimated_tokens(profile: Profile, question: Question) -> float:
+    """Prompt tokens of a question, before any call."""
+    return float(prompts.estimate_tokens(prompts.answer_messages(question, profile.task.instruction)))
+
+
 # ---------------------------------------------------------------- one tier, live
 
 
@@ -168,6 +176,7 @@ class Visit:
             action=self.action,
             calls=sum(c.usage.calls for c in everything),
             usage=total_usage(c.usage for c in everything),
+            answer_usage=total_usage(c.usage for c in self.answers),
             cost_usd=list_cost(self.tier, everything),
             spent_usd=paid_cost(self.tier, everything),
             answer_cost=list_cost(self.tier, self.answers),
@@ -251,9 +260,9 @@ class Cascade:
         run = _Run(self, question)
         for index in range(len(self.profile.tiers)):
             await run.carry_out(Action("start", index))
-            if run.is_verified(index):
+            if run.is_verified(index) and self.votes_per_answer:
                 await run.carry_out(Action("vote", index, self.votes_per_answer))
-            run.score()
+            run.finish()
         return Trace(question=question, steps=tuple(v.step() for v in run.visits))
 
     async def verify(self, question: Question, answer: str, tier: Tier, votes: int) -> Verification:
@@ -353,8 +362,11 @@ class _Run:
             return last
 
     def _facts(self) -> Facts:
-        messages = prompts.answer_messages(self.question, self.profile.task.instruction)
-        return Facts(prompt_tokens=float(prompts.estimate_tokens(messages)))
+        """Prompt tokens as the fit counted them; it says how far the estimate is off (`token_scale`)."""
+        scale = (self.profile.router or {}).get("token_scale")
+        if scale is None:
+            return Facts()
+        return Facts(prompt_tokens=scale * estimated_tokens(self.profile, self.question))
 
     def _leave(self, policy: Policy[Any], turn: Turn[Any]) -> None:
         """Write down what was decided about the tier in hand, and why."""
@@ -470,9 +482,10 @@ class _Run:
         parsed = sum(v.verdict is not Verdict.UNPARSED for v in votes)
         return Observation(correct, parsed, len(votes))
 
-    def score(self) -> None:
-        """Score the answer in hand where the row says what is expected."""
+    def finish(self) -> None:
+        """Score the answer in hand where the row says what is expected; its latency is that of the answer."""
         visit = self.visits[-1]
+        visit.seconds = max(c.latency_s for c in visit.answers)
         if self.question.expected and visit.answer is not None:
             visit.score = scoring.score(
                 visit.answer, self.question.expected, self.profile.task.scorer, self.question.choices
@@ -551,9 +564,59 @@ class _Check:
         )
 
 
+# ---------------------------------------------------------------- calibrated profiles
+
+
+def settings_of(profile: Profile) -> Settings:
+    """What the profile decides and no data changes, as the fitting needs it."""
+    from automix_cli.fitting import Settings
+
+    v, task = profile.verification, profile.task
+    return Settings(
+        max_votes=v.max_votes,
+        batch=v.batch,
+        abstain_value=task.abstain_value,
+        last_tier=v.last_tier,
+        value_of_time=float((profile.router or {}).get("value_of_time", 0.0)),
+        pass_score=task.pass_score,
+    )
+
+
 def router_policy(profile: Profile) -> Policy[Any] | None:
-    """The policy that the profile's `router:` block holds; None when it is uncalibrated."""
-    return None
+    """The policy that the profile's `router:` block holds; None when it is uncalibrated.
+
+    Raises:
+        DataError: the block cannot be read, or was fitted on other tiers.
+    """
+    if profile.router is None:
+        return None
+    from automix_cli.calibration import policy_from_router
+
+    return policy_from_router(profile.router, settings_of(profile), [t.name for t in profile.tiers])
+
+
+def fingerprint(profile: Profile) -> dict[str, Any]:
+    """What a router is fitted to, apart from the rows; `differences` compares it later."""
+    v = profile.verification
+    return {
+        "models": [t.model for t in profile.tiers],
+        "prompt_sha256": prompts.prompt_sha(profile.task.instruction, v.examples),
+        "signal": v.signal if v.signal != "logprob" else f"logprob of the {v.logprob_of}",
+        "votes": [v.max_votes, list(v.batch), v.temperature],
+    }
+
+
+def differences(profile: Profile) -> list[str]:
+    """In words, what is no longer as it was when the router was fitted."""
+    fitted = (profile.router or {}).get("fitted", {})
+    names = {
+        "models": "the models",
+        "prompt_sha256": "the prompts",
+        "signal": "the signal",
+        "votes": "the vote settings",
+    }
+    now = fingerprint(profile)
+    return [name for key, name in names.items() if key in fitted and fitted[key] != now[key]]
 
 
 # ---------------------------------------------------------------- what it would cost
@@ -589,6 +652,30 @@ def plan_calls(profile: Profile, questions: Iterable[Question]) -> dict[str, Any
         },
         "assumes": f"expected: {_EXPECTED_ESCALATED:.0%} of answers escalated, 1/8 of max_tokens written; "
         "each vote counted as a call of its own",
+    }
+
+
+def plan_collection(profile: Profile, questions: Sequence[Question]) -> dict[str, Any]:
+    """The same for asking every tier every question and buying all votes: low is that with short replies."""
+    plan = plan_calls(profile, questions)
+    short = usual = longest = 0.0
+    for question in questions:
+        for tier, index in zip(profile.tiers, range(len(profile.tiers)), strict=True):
+            answers, votes = _bought(
+                profile, index < len(profile.tiers) - 1 or profile.verification.last_tier
+            )
+            ask, _ = Calls(profile).for_answer(question, tier, n=answers)
+            check, _ = Calls(profile).for_votes(question, "", tier, first=0, n=1)
+            short += answers * _cost_of(tier, ask, None) + votes * _cost_of(tier, check, None)
+            usual += sum(k * _cost_of(tier, r, _EXPECTED_OUTPUT) for k, r in ((answers, ask), (votes, check)))
+            longest += answers * _cost_of(tier, ask, 1.0) + votes * _cost_of(tier, check, 1.0)
+    calls, known = plan["worst"]["calls"], plan["worst"]["usd"] is not None
+    bills = {"low": short, "expected": usual, "worst": longest}
+    return {
+        **plan,
+        "policy": "every tier, all votes",
+        **{name: {"calls": calls, "usd": usd if known else None} for name, usd in bills.items()},
+        "assumes": "expected: 1/8 of max_tokens written; each vote counted as a call of its own",
     }
 
 

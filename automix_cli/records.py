@@ -243,6 +243,7 @@ class Step:
     action: str = ""
     calls: int = 0
     usage: Usage = Usage()
+    answer_usage: Usage = Usage()
     cost_usd: float | None = 0.0
     spent_usd: float | None = 0.0
     answer_cost: float | None = None
@@ -286,8 +287,8 @@ class Step:
             "cost": self.answer_cost,
             "vote_cost": self.vote_cost,
             "round_cost": self.round_cost,
-            "input_tokens": self.usage.input_tokens or None,
-            "output_tokens": self.usage.output_tokens or None,
+            "input_tokens": self.answer_usage.input_tokens or None,
+            "output_tokens": self.answer_usage.output_tokens or None,
             "latency": self.latency_s,
         }
         return {key: value for key, value in row.items() if value is not None}
@@ -557,9 +558,11 @@ def trace_from_dict(row: Json, index: int = 0) -> Trace:
         DataError: when a field has the wrong type, or a number is not finite or out of range.
 
     Example:
-        >>> trace_from_dict({"id": "q", "tiers": {"small": {"correct": True, "votes": [1, None]}}}).steps[0]
-        Step(tier='small', model=None, answer=None, votes=(<Verdict.CORRECT: 1>, <Verdict.UNPARSED: None>), samples=(), confidence=None, score=1.0, action='', calls=0, usage=Usage(input_tokens=0, output_tokens=0, cached_input_tokens=0, reasoning_tokens=0, calls=0), cost_usd=None, spent_usd=0.0, answer_cost=None, vote_cost=None, round_cost=None, latency_s=None, flags=())
-    """  # noqa: E501
+        >>> row = {"id": "q", "tiers": {"small": {"correct": True, "votes": [1, None]}}}
+        >>> step = trace_from_dict(row).steps[0]
+        >>> step.score, step.count
+        (1.0, VoteCount(correct=1, incorrect=0, unparsed=1))
+    """
     question = question_from_dict(row, index, textless=True)
     tiers = row.get("tiers")
     if not isinstance(tiers, dict):
@@ -585,7 +588,7 @@ def _recorded_step(tier: str, cell: Json) -> Step:
         samples=() if samples is None else _texts(cell, samples, f"{where}.samples"),
         confidence=_number(cell.get("confidence"), f"{where}.confidence", 1.0),
         score=_recorded_score(cell, where),
-        usage=Usage(
+        answer_usage=Usage(
             input_tokens=int(_number(cell.get("input_tokens"), f"{where}.input_tokens") or 0),
             output_tokens=int(_number(cell.get("output_tokens"), f"{where}.output_tokens") or 0),
         ),

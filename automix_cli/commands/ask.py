@@ -13,6 +13,7 @@ from automix_cli.commands.session import (
     CallOptions,
     Show,
     Voice,
+    announce_router,
     choose_profile,
     open_cascade,
     run_live,
@@ -23,6 +24,7 @@ from automix_cli.commands.session import (
 from automix_cli.errors import AutomixError, BudgetError, UsageError
 
 if TYPE_CHECKING:
+    from automix_cli.batch import Tally
     from automix_cli.cascade import Cascade
     from automix_cli.commands.sources import Rows, Single
     from automix_cli.jsonl import Row
@@ -113,6 +115,7 @@ def ask(
     if dry_run:
         raise typer.Exit(_dry_run(chosen, source, json))
     cascade = open_cascade(chosen, calls, voice)
+    announce_router(chosen, voice)
     if isinstance(source, Single):
         raise typer.Exit(run_live(cascade, lambda c: _ask_one(c, source, show, voice)))
     rows = source
@@ -175,6 +178,8 @@ async def _ask_rows(cascade: Cascade, rows: Rows, show: Show, voice: Voice) -> i
     met = await run_rows(batch, rows, show, voice, seen, lambda s: report.progress_note(tally, s))
     for line in report.batch_summary(tally, time.monotonic() - started):
         voice.say(line)
+    for line in drift_lines(cascade.profile, tally):
+        voice.say(line)
     if met:
         return 128 + met[0]
     if fatal:
@@ -185,6 +190,22 @@ async def _ask_rows(cascade: Cascade, rows: Rows, show: Show, voice: Voice) -> i
             hint="run it again with more: what is done is in the cache and costs nothing",
         )
     return 3 if tally.errors else 0
+
+
+def drift_lines(profile: Profile, tally: Tally) -> list[str]:
+    """What no longer is as it was when the router was fitted; nothing where nothing was."""
+    rates = (profile.router or {}).get("fitted", {}).get("rates")
+    if not rates:
+        return []
+    from automix_cli.health import drifted
+    from automix_cli.records import Verdict
+
+    seen = {"escalated": (tally.escalated, tally.answered)}
+    for tier, votes in tally.first_votes.items():
+        right = votes[Verdict.CORRECT]
+        seen[tier] = (right, right + votes[Verdict.INCORRECT])
+    fitted = {name: (int(hits), int(cases)) for name, (hits, cases) in rates.items()}
+    return [drift.text() for drift in drifted(fitted, seen)]
 
 
 async def answer_row(cascade: Cascade, question: Question) -> Answer:

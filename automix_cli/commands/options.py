@@ -56,3 +56,23 @@ Version = Annotated[
     bool,
     typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
 ]
+
+Columns = Annotated[
+    str | None,
+    typer.Option("--columns", metavar="MAP", help="Flat tables: small.score=COLUMN,large.score=COLUMN,…"),
+]
+PickTiers = Annotated[
+    str | None, typer.Option("--tiers", metavar="A,B", help="Tiers to compare, cheapest first.")
+]
+Costs = Annotated[
+    str | None, typer.Option("--costs", metavar="A=USD,…", help="What an answer of a tier costs.")
+]
+VoteCosts = Annotated[
+    str | None, typer.Option("--vote-costs", metavar="A=USD,…", help="What a vote of a tier costs.")
+]
+DropIncomplete = Annotated[
+    bool, typer.Option("--drop-incomplete", help="Leave out rows that do not score every tier.")
+]
+Traces = Annotated[
+    Path | None, typer.Option("--traces", metavar="FILE", help="Keep what was collected, to be read again.")
+]

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from automix_cli.backend import Backend, Request
     from automix_cli.batch import Batch
     from automix_cli.cascade import Cascade
-    from automix_cli.commands.sources import Rows
     from automix_cli.profile import Profile, Tier
     from automix_cli.records import Price
 
@@ -55,6 +54,14 @@ class Voice:
         return not self.quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
+def stdout_console() -> Console:
+    """A Rich console on stdout for tables; piped, it is as wide as it needs to be and has no colour."""
+    from rich.console import Console
+
+    wide = None if sys.stdout.isatty() else 120
+    return Console(highlight=False, markup=False, emoji=False, width=wide)
+
+
 def stderr_console() -> Console:
     """A Rich console on stderr; it honours NO_COLOR and TERM=dumb by itself."""
     from rich.console import Console
@@ -71,6 +78,7 @@ class Show:
     output: Path | None = None
     force: bool = False
     ordered: bool = True
+    silent: bool = False
 
     @property
     def name(self) -> str:
@@ -132,7 +140,7 @@ def open_cascade(profile: Profile, options: CallOptions, voice: Voice) -> Cascad
     if not options.offline:
         _check_keys(profile)
         _check_signal(profile)
-    _announce(profile, voice)
+    announce(profile, voice)
     store = Store.temporary() if options.no_cache else Store(cache_folder(os.environ))
     wire = open_wire(profile)
     backend = Cached(wire, store, refresh=options.refresh, offline=options.offline)
@@ -237,18 +245,27 @@ def missing_key(tier: Tier) -> str | None:
     return None if not names or any(os.environ.get(n) for n in names) else names[0]
 
 
-def _announce(profile: Profile, voice: Voice) -> None:
-    """What a person should know of the profile before it is used, each once."""
+def announce(profile: Profile, voice: Voice) -> None:
+    """What a person should know of the tiers before they are asked, each once."""
     if any(t.model.startswith("demo/") for t in profile.tiers):
         voice.once("demo tiers: simulated models, no network, prices made up")
-    if profile.router is None and len(profile.tiers) > 1:
-        voice.once(
-            "uncalibrated: escalates when most votes say no; `automix calibrate` learns it from your rows"
-        )
     for tier in profile.tiers:
         if tier.list_price() is None:
             voice.once(f"price of {tier.model} unknown, so costs are null; tell it in the profile:")
             voice.once(f"  - {{name: {tier.name}, model: {tier.model}, price: {{input: …, output: …}}}}")
+
+
+def announce_router(profile: Profile, voice: Voice) -> None:
+    """Whether the decisions to come were learned, and whether from what is still the case."""
+    from automix_cli.cascade import differences
+
+    if profile.router is None and len(profile.tiers) > 1:
+        voice.once(
+            "uncalibrated: escalates when most votes say no; `automix calibrate` learns from your rows"
+        )
+    changed = differences(profile)
+    if changed:
+        voice.once(f"{' and '.join(changed)} changed since this profile was calibrated: calibrate again")
 
 
 @contextmanager
@@ -256,7 +273,10 @@ def written_to(show: Show) -> Iterator[IO[bytes]]:
     """The output file, locked while it is written, or stdout."""
     from automix_cli.jsonl import open_output
 
-    if show.output is None:
+    if show.silent:
+        with open(os.devnull, "wb") as nowhere:
+            yield nowhere
+    elif show.output is None:
         yield sys.stdout.buffer
     else:
         with open_output(show.output, force=show.force) as file:
@@ -271,12 +291,25 @@ class Result(Protocol):
         ...
 
 
+class RowSource(Protocol):
+    """Where rows come from."""
+
+    @property
+    def total(self) -> int | None:
+        """How many there are, where that is known."""
+        ...
+
+    def stream(self) -> AsyncIterator[Any]:
+        """The rows, in order."""
+        ...
+
+
 T = TypeVar("T", bound=Result)
 
 
 async def run_rows(
     batch: Batch[Any, T],
-    rows: Rows,
+    rows: RowSource,
     show: Show,
     voice: Voice,
     seen: Callable[[T], None],
@@ -292,14 +325,15 @@ async def run_rows(
     with written_to(show) as out, interruptible(batch, voice) as met, _progress(rows, voice, note) as advance:
         writer = RowWriter(out, show.name)
         async for result in batch.run(rows.stream()):
-            writer.write(result.to_dict())
+            if row := result.to_dict():
+                writer.write(row)
             seen(result)
             advance()
     return met
 
 
 @contextmanager
-def _progress(rows: Rows, voice: Voice, note: Callable[[float], str]) -> Iterator[Callable[[], None]]:
+def _progress(rows: RowSource, voice: Voice, note: Callable[[float], str]) -> Iterator[Callable[[], None]]:
     """A bar with rate, errors, dollars and time left; silent off a terminal."""
     if not voice.animated:
         yield lambda: None

@@ -1,0 +1,336 @@
+"""`automix calibrate`: learn the router from labelled rows, with held-out proof of what it is worth."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from automix_cli.commands import options as o
+from automix_cli.commands.datasets import Collector, Data, TableOptions, read_data, scored_rows, table_of
+from automix_cli.commands.session import (
+    CallOptions,
+    Show,
+    Voice,
+    choose_profile,
+    open_cascade,
+    run_live,
+    stdout_console,
+)
+from automix_cli.errors import DataError, GateError, ProfileError, UsageError
+from automix_cli.jsonl import dumps
+
+if TYPE_CHECKING:
+    from automix_cli.calibration import Calibration, Objective
+    from automix_cli.profile import Profile
+    from automix_cli.records import Question
+    from automix_cli.traces import TraceTable
+
+
+def calibrate(
+    labelled: Annotated[Path, typer.Argument(metavar="LABELLED", help="Questions with answers, or traces.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Profile whose router: block is written."),
+    ] = None,
+    keep: Annotated[
+        float | None,
+        typer.Option(
+            "--keep", min=0.0, max=2.0, metavar="Q", help="Cheapest with Q times the best tier's quality."
+        ),
+    ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option("--budget", min=0.0, metavar="USD", help="Best for USD per 1,000 questions."),
+    ] = None,
+    cost_weight: Annotated[
+        float | None, typer.Option("--cost-weight", min=0.0, metavar="X", help="Quality given up per dollar.")
+    ] = None,
+    objective: Annotated[
+        Literal["keep", "ibc"], typer.Option("--objective", help="ibc: best incremental benefit per cost.")
+    ] = "keep",
+    certify: Annotated[
+        float | None,
+        typer.Option("--certify", min=0.5, max=0.999, metavar="P", help="Promise --keep with probability P."),
+    ] = None,
+    labels_from: Annotated[
+        str | None,
+        typer.Option(
+            "--labels-from", metavar="TIER", help="Without labels: agreement with this tier's answers."
+        ),
+    ] = None,
+    traces: o.Traces = None,
+    columns: o.Columns = None,
+    tiers: o.PickTiers = None,
+    costs: o.Costs = None,
+    vote_costs: o.VoteCosts = None,
+    drop_incomplete: o.DropIncomplete = False,
+    value_of_time: Annotated[
+        float,
+        typer.Option("--value-of-time", min=0.0, metavar="USD", help="What an hour of waiting is worth."),
+    ] = 0.0,
+    folds: Annotated[int, typer.Option("--folds", min=2, max=20, metavar="N", help="Folds held out.")] = 5,
+    seed: o.Seed = 0,
+    profile: o.ProfileName = None,
+    dry_run: o.DryRun = False,
+    max_cost: o.MaxCost = None,
+    concurrency: o.Concurrency = None,
+    force: o.Force = False,
+    no_cache: o.NoCache = False,
+    refresh: o.Refresh = False,
+    offline: o.Offline = False,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+    version: o.Version = False,
+) -> None:
+    r"""Learn when to escalate from your own labelled rows, and prove what it saves.
+
+    Questions with "expected" are asked of every tier (cached; the cost is said first);
+    rows that carry "tiers" are traces and need no calls. The router: block of the profile is
+    written, everything else in it stays as it is. Where routing does not pay, it says so.
+
+    \b
+    Examples:
+      automix calibrate profiles/demo-questions.jsonl --profile demo -o automix.yaml
+      automix calibrate labelled.jsonl --keep 0.97 --traces traces.jsonl --dry-run
+      automix calibrate traces.jsonl --tiers small,large --costs small=1,large=20
+    """
+    from automix_cli.calibration import calibrate as run_calibration
+    from automix_cli.calibration_view import CalibrationView
+    from automix_cli.cascade import settings_of
+    from automix_cli.profile import write_router
+
+    voice = Voice(quiet=quiet, verbose=verbose)
+    calls = CallOptions(
+        profile=profile,
+        no_cache=no_cache,
+        refresh=refresh,
+        offline=offline,
+        concurrency=concurrency,
+        max_cost=max_cost,
+    )
+    wanted = _objective(keep, budget, cost_weight, objective, certify)
+    options = TableOptions(
+        columns=columns,
+        tiers=tiers,
+        costs=costs,
+        vote_costs=vote_costs,
+        seed=seed,
+        drop_incomplete=drop_incomplete,
+    )
+    data = read_data(labelled)
+    recorded = columns is not None or data.holds_traces()
+    job = _Job(data, options, calls, voice, traces, labels_from, force)
+    if dry_run:
+        raise typer.Exit(job.dry_run(recorded, json))
+    chosen, table, scale = job.recorded() if recorded else job.collected()
+    target = _target(output, chosen, table)
+    settings = replace(settings_of(chosen), value_of_time=value_of_time)
+    found = run_calibration(table, settings, wanted, folds=folds, seed=seed)
+    view = CalibrationView(found, table, labels_from, data.name)
+    if json:
+        typer.echo(dumps(view.to_dict()))
+    else:
+        console = stdout_console()
+        for part in view.parts():
+            console.print(part, soft_wrap=isinstance(part, str))
+    if target is not None:
+        extra = {"token_scale": scale, "value_of_time": value_of_time or None}
+        write_router(target, _router(found, data, chosen, extra), profile=chosen)
+        voice.say(f"written: router of {target}")
+        voice.say(f'use it: automix ask{_use(target)} "…"')
+    elif not json:
+        voice.say(_why_not_written(chosen, table))
+    raise typer.Exit(_exit_code(found, voice))
+
+
+def _objective(
+    keep: float | None, budget: float | None, cost_weight: float | None, objective: str, certify: float | None
+) -> Objective:
+    """The one objective that the options name.
+
+    Raises:
+        UsageError: when they name several.
+    """
+    from automix_cli.calibration import Objective
+
+    named = [
+        Objective("keep", keep) if keep is not None else None,
+        Objective("budget", budget / 1000) if budget is not None else None,
+        Objective("cost_weight", cost_weight) if cost_weight is not None else None,
+        Objective("ibc", 0.0) if objective == "ibc" else None,
+    ]
+    given = [o for o in named if o is not None]
+    if len(given) > 1:
+        raise UsageError("--keep, --budget, --cost-weight and --objective ibc exclude each other")
+    if certify is not None and given and given[0].kind != "keep":
+        raise UsageError("--certify promises a --keep; it goes with no other objective")
+    return given[0] if given else Objective()
+
+
+# ---------------------------------------------------------------- rows
+
+
+class _Job:
+    """Where the table comes from: a file of traces, or every tier asked now."""
+
+    def __init__(
+        self,
+        data: Data,
+        options: TableOptions,
+        calls: CallOptions,
+        voice: Voice,
+        traces: Path | None,
+        labels_from: str | None,
+        force: bool,
+    ) -> None:
+        self.force = force
+        self.data, self.options, self.calls, self.voice = data, options, calls, voice
+        self.traces, self.labels_from = traces, labels_from
+
+    def dry_run(self, recorded: bool, as_json: bool) -> int:
+        """Say what collecting would cost; traces cost nothing."""
+        from automix_cli import report
+        from automix_cli.cascade import plan_collection
+
+        if recorded:
+            typer.echo(f"{self.data.name} holds traces: no calls, $0")
+            return 0
+        plan = plan_collection(choose_profile(self.calls), self._questions())
+        typer.echo(dumps(plan) if as_json else "\n".join(report.plan_lines(plan)))
+        return 0
+
+    def recorded(self) -> tuple[Profile, TraceTable, float | None]:
+        """The profile, the table of the file, and how real prompt tokens compare with estimates."""
+        if self.traces is not None:
+            raise UsageError("--traces keeps what is collected, and this file holds traces already")
+        chosen = _profile_for_traces(self.calls)
+        rows = scored_rows(self.data.numbered(), chosen.task.scorer, self.labels_from)
+        table = table_of(rows, self.options, self.data.name)
+        return chosen, table, _token_scale(chosen, table, None)
+
+    def collected(self) -> tuple[Profile, TraceTable, float | None]:
+        """The same, after asking every tier of the profile every question."""
+        from automix_cli import report
+        from automix_cli.cascade import plan_collection
+
+        chosen, questions = _picked(choose_profile(self.calls), self.options.tiers), self._questions()
+        for line in report.plan_lines(plan_collection(chosen, questions))[:-1]:
+            self.voice.say(line)
+        show = Show(output=self.traces, force=self.force, silent=self.traces is None)
+        collector = Collector(questions, show, self.voice)
+        cascade = open_cascade(replace(chosen, router=None), self.calls, self.voice)
+        code = run_live(cascade, collector.run)
+        if code:
+            raise typer.Exit(code)
+        numbered = enumerate((t.to_dict() for t in collector.traces), 1)
+        rows = scored_rows(numbered, chosen.task.scorer, self.labels_from)
+        options = replace(self.options, tiers=",".join(t.name for t in chosen.tiers))
+        table = table_of(rows, options, self.data.name)
+        return chosen, table, _token_scale(chosen, table, [t.question for t in collector.traces])
+
+    def _questions(self) -> list[Question]:
+        questions = self.data.questions()
+        unlabelled = sum(not q.expected for q in questions)
+        if unlabelled and self.labels_from is None:
+            raise DataError(
+                f'{self.data.name}: {unlabelled} of {len(questions)} rows have no "expected"',
+                hint="--labels-from TIER measures agreement with that tier instead",
+            )
+        if self.labels_from is not None:
+            questions = [replace(q, expected=()) for q in questions]
+        return questions
+
+
+def _picked(profile: Profile, tiers: str | None) -> Profile:
+    """The profile with only the tiers that `--tiers` names."""
+    if tiers is None:
+        return profile
+    return replace(profile, tiers=tuple(profile.tier(t.strip()) for t in tiers.split(",")), router=None)
+
+
+def _profile_for_traces(calls: CallOptions) -> Profile:
+    """The profile the router is for; traces can be looked at without any."""
+    from automix_cli.profile import Profile
+
+    try:
+        return choose_profile(calls)
+    except ProfileError:
+        if calls.profile is not None:
+            raise
+        return Profile(name="none", tiers=(), origin="bundled")
+
+
+def _token_scale(profile: Profile, table: TraceTable, questions: list[Question] | None) -> float | None:
+    """Prompt tokens as counted by the first tier per token as estimated; None where nobody counted."""
+    import numpy as np
+
+    from automix_cli.cascade import estimated_tokens
+    from automix_cli.records import Question
+
+    counted = table.prompt_tokens
+    if not np.isfinite(counted).all():
+        return None
+    asked = questions or [Question(text=str(text)) for text in table.texts]
+    estimate = sum(estimated_tokens(profile, q) for q in asked if q.text)
+    return float(counted.sum()) / estimate if estimate else None
+
+
+# ---------------------------------------------------------------- the profile
+
+
+def _target(output: Path | None, profile: Profile, table: TraceTable) -> Path | None:
+    """The file to write: as asked, else the profile's own, else automix.yaml; None where none fits.
+
+    Raises:
+        UsageError: a file is asked for, but the profile's tiers are not those of the rows.
+    """
+    same = tuple(t.name for t in profile.tiers) == table.tiers
+    if not same:
+        if output is not None:
+            raise UsageError(_why_not_written(profile, table), hint="name the tiers of the profile alike")
+        return None
+    if output is not None:
+        return output
+    return Path("automix.yaml") if profile.path is None or profile.origin == "bundled" else profile.path
+
+
+def _why_not_written(profile: Profile, table: TraceTable) -> str:
+    mine = ", ".join(t.name for t in profile.tiers) or "none"
+    return f"no router written: the rows' tiers are {', '.join(table.tiers)}, the profile's {mine}"
+
+
+def _use(target: Path) -> str:
+    """The option with which `ask` finds the file; none where it finds it by itself."""
+    return "" if target == Path("automix.yaml") else f" --profile {target}"
+
+
+def _router(found: Calibration, data: Data, profile: Profile, extra: dict[str, Any]) -> dict[str, Any]:
+    """The `router:` block: what was learned, and everything it was learned from."""
+    from automix_cli import __version__
+    from automix_cli.cascade import fingerprint
+
+    router = found.router()
+    prices = {t.name: asdict(p) if (p := t.list_price()) else None for t in profile.tiers}
+    origin = {
+        "automix": __version__,
+        "date": time.strftime("%Y-%m-%d"),
+        "data_sha256": data.sha256,
+        **fingerprint(profile),
+        "prices": prices,
+    }
+    known = {key: value for key, value in extra.items() if value is not None}
+    return {**router, **known, "fitted": {**router["fitted"], **origin}}
+
+
+def _exit_code(found: Calibration, voice: Voice) -> int:
+    """5 when the objective was not met in training, else 0: "do not route" is a success of the tool."""
+    if found.chosen.met:
+        return 0
+    raise GateError(
+        "no setting meets the objective on these rows", hint="ask for less, or add a tier that is better"
+    )

@@ -1,0 +1,277 @@
+"""Labelled rows for `calibrate` and `bench`: questions still to be asked, or traces already recorded."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from automix_cli.commands.session import Show, Voice, run_rows
+from automix_cli.errors import BackendError, BudgetError, DataError, UsageError
+from automix_cli.jsonl import (
+    IdCheck,
+    Row,
+    open_input,
+    parse_line,
+    read_chunks,
+    rows_of,
+    split_lines,
+    stdin_kind,
+)
+
+if TYPE_CHECKING:
+    from automix_cli.cascade import Cascade
+    from automix_cli.records import Json, Question, Trace
+    from automix_cli.traces import TraceTable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableOptions:
+    """How a file of traces is read; texts as they stand on the command line."""
+
+    columns: str | None = None
+    tiers: str | None = None
+    costs: str | None = None
+    vote_costs: str | None = None
+    seed: int = 0
+    drop_incomplete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """The bytes of a data file, read once: what is hashed is what is parsed."""
+
+    name: str
+    content: bytes
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the file."""
+        from hashlib import sha256
+
+        return sha256(self.content).hexdigest()
+
+    def numbered(self) -> Iterator[tuple[int, Json]]:
+        """All rows with their line numbers.
+
+        Raises:
+            DataError: naming file and line.
+        """
+        if self.name.endswith(".csv"):
+            yield from self._csv()
+            return
+        for line in split_lines((self.content,)):
+            try:
+                row = parse_line(line)
+                if not isinstance(row, dict):
+                    raise DataError("expected a JSON object")
+            except DataError as exc:
+                raise DataError(f"{self.name}:{line.number}: {exc.message}", hint=exc.hint) from None
+            yield line.number, row
+
+    def _csv(self) -> Iterator[tuple[int, Json]]:
+        try:
+            text = self.content.decode("utf-8-sig")
+        except UnicodeDecodeError as exc:
+            raise DataError(f"{self.name}: invalid UTF-8 at byte {exc.start + 1}") from exc
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        try:
+            for row in reader:
+                if None in row or None in row.values():
+                    raise DataError(f"{self.name}:{reader.line_num}: not as many cells as the header has")
+                yield reader.line_num, dict(row)
+        except csv.Error as exc:
+            raise DataError(f"{self.name}:{reader.line_num}: {exc}") from exc
+
+    def holds_traces(self) -> bool:
+        """Whether the rows carry what tiers did on them; the first row tells."""
+        first = next(self.numbered(), None)
+        return first is not None and "tiers" in first[1]
+
+    def table(self, options: TableOptions) -> TraceTable:
+        """The rows as a table of traces that score every tier."""
+        return table_of(self.numbered(), options, self.name)
+
+    def questions(self) -> list[Question]:
+        """The rows as questions; any bad line or id that stands twice is an error.
+
+        Raises:
+            DataError: naming file and line.
+        """
+        if self.name.endswith(".csv"):
+            raise DataError(
+                f"{self.name}: CSV holds traces, not questions", hint="name its columns with --columns"
+            )
+        ids, found = IdCheck(), []
+        for row in map(ids.see, rows_of(split_lines((self.content,)))):
+            if row.question is None:
+                raise DataError(f"{self.name}:{row.line}: {row.fault}")
+            found.append(row.question)
+        if not found:
+            raise DataError(f"{self.name}: there are no rows")
+        return found
+
+
+def read_data(path: Path) -> Data:
+    """Read a file, or stdin for `-`."""
+    if str(path) == "-":
+        if stdin_kind() not in ("pipe", "file"):
+            raise UsageError("- reads stdin, and nothing is piped into it")
+        return Data("stdin", b"".join(read_chunks(0)))
+    with open_input(path) as file:
+        return Data(str(path), b"".join(read_chunks(file.fileno())))
+
+
+def scored_rows(
+    rows: Iterator[tuple[int, Json]], scorer: str, labels_from: str | None
+) -> Iterator[tuple[int, Json]]:
+    """Trace rows with a score for every answer that has none and can be judged.
+
+    `labels_from` names the tier whose answer counts as right: then every score is
+    agreement with it, and recorded scores are put aside.
+    """
+    from automix_cli.records import question_from_dict
+    from automix_cli.scoring import score
+
+    for line, row in rows:
+        tiers = row.get("tiers")
+        lacking = isinstance(tiers, dict) and any(
+            isinstance(t, dict) and "answer" in t and not {"score", "correct"} & t.keys()
+            for t in tiers.values()
+        )
+        if not isinstance(tiers, dict) or (labels_from is None and not lacking):
+            yield line, row
+            continue
+        gold, choices = _gold(line, row, labels_from), tuple(row.get("choices") or ())
+        if labels_from is None:
+            gold = question_from_dict({"question": "?", **row}).expected
+        judged = {
+            name: {**_without_score(step), "score": score(str(step["answer"]), gold, scorer, choices)}
+            if gold and isinstance(step.get("answer"), str) and (labels_from or "score" not in step)
+            else step
+            for name, step in tiers.items()
+        }
+        yield line, {**row, "tiers": judged}
+
+
+def _gold(line: int, row: Json, labels_from: str | None) -> tuple[str, ...]:
+    """The answer of the tier that labels come from."""
+    if labels_from is None:
+        return ()
+    step = row["tiers"].get(labels_from)
+    if not isinstance(step, dict) or not isinstance(step.get("answer"), str):
+        raise DataError(f"line {line}: no answer of {labels_from} to take as the label")
+    return (step["answer"],)
+
+
+def _without_score(step: Json) -> Json:
+    return {key: value for key, value in step.items() if key not in ("score", "correct")}
+
+
+class Collector:
+    """Asks every tier every question, once, and keeps the traces in the order of the questions."""
+
+    def __init__(self, questions: list[Question], show: Show, voice: Voice) -> None:
+        self.questions, self.show, self.voice = questions, show, voice
+        self.traces: list[Trace] = []
+        self.failed: list[BackendError] = []
+
+    async def run(self, cascade: Cascade) -> int:
+        """Collect; returns the exit code of a run that was interrupted, else 0.
+
+        Raises:
+            BackendError: no further call can succeed, or none did; what was paid for is in the cache.
+        """
+        from automix_cli.batch import Batch
+
+        batch = Batch(
+            lambda row: self._collect(cascade, row.question), concurrency=cascade.profile.limits.concurrency
+        )
+
+        def seen(found: Collected) -> None:
+            if found.trace is not None:
+                self.traces.append(found.trace)
+            elif found.error is not None:
+                self.failed.append(found.error)
+                if found.error.fatal or isinstance(found.error, BudgetError):
+                    batch.stop()
+
+        rows = GivenRows(self.questions)
+        met = await run_rows(
+            batch, rows, self.show, self.voice, seen, lambda s: f"{len(self.traces) / s:.1f} rows/s"
+        )
+        if met:
+            return 128 + met[0]
+        self._judge()
+        return 0
+
+    async def _collect(self, cascade: Cascade, question: Question) -> Collected:
+        try:
+            return Collected(await cascade.collect(question), None)
+        except BackendError as exc:
+            return Collected(None, exc)
+
+    def _judge(self) -> None:
+        """Some failed rows are left out and said; a stop, or nothing at all, is an error."""
+        last = self.failed[-1] if self.failed else None
+        if last is not None and (last.fatal or isinstance(last, BudgetError) or not self.traces):
+            raise last
+        if last is not None:
+            self.voice.say(
+                f"{len(self.failed)} of {len(self.questions)} questions failed and are left out: {last}"
+            )
+
+
+class Collected(NamedTuple):
+    """The trace of a question, or why there is none."""
+
+    trace: Trace | None
+    error: BackendError | None
+
+    def to_dict(self) -> dict[str, Json]:
+        """The trace row; nothing is written of a question that failed."""
+        return {} if self.trace is None else self.trace.to_dict()
+
+
+class GivenRows:
+    """Questions that are in memory already, as a source of rows."""
+
+    def __init__(self, questions: list[Question]) -> None:
+        self.questions = questions
+        self.total = len(questions)
+
+    async def stream(self) -> AsyncIterator[Row]:
+        """The rows in order."""
+        for index, question in enumerate(self.questions):
+            yield Row(index, index + 1, question)
+
+
+def table_of(rows: Iterator[tuple[int, Any]], options: TableOptions, name: str) -> TraceTable:
+    """Numbered rows as a table, with the options applied."""
+    from automix_cli.columns import read_amounts, read_columns
+    from automix_cli.traces import read_table
+
+    first = next(rows, None)
+    if first is None:
+        raise DataError(f"{name}: there are no rows")
+    if options.columns is None and "tiers" not in first[1]:
+        raise DataError(
+            f"{name}: the rows hold no tiers", hint="--columns small.score=COLUMN,large.score=COLUMN"
+        )
+    try:
+        table = read_table(
+            chain((first,), rows),
+            columns=None if options.columns is None else read_columns(options.columns),
+            tiers=[] if options.tiers is None else [t.strip() for t in options.tiers.split(",")],
+            costs=read_amounts(options.costs, "--costs") if options.costs else {},
+            vote_costs=read_amounts(options.vote_costs, "--vote-costs") if options.vote_costs else {},
+            seed=options.seed,
+        )
+        return table.scored(drop=options.drop_incomplete)
+    except DataError as exc:
+        where = "" if exc.message.startswith(name) else f"{name}: "
+        raise DataError(f"{where}{exc.message}", hint=exc.hint) from None
