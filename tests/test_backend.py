@@ -1,6 +1,7 @@
 """The seam: requests, the scripted backend, and every law of retrying. Time is virtual: nothing waits."""
 
 import asyncio
+import contextlib
 import itertools
 import random
 from collections.abc import Awaitable, Callable, Coroutine
@@ -8,7 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from automix_cli.backend import Backend, Lane, Request, Retrier, ScriptedBackend, retry_after
+from automix_cli.backend import Backend, Breaker, Lane, Request, Retrier, ScriptedBackend, retry_after
 from automix_cli.errors import (
     BackendError,
     BadRequest,
@@ -263,6 +264,17 @@ def test_the_provider_is_waited_for_as_long_as_it_asks() -> None:
     assert 3.0 <= server.gaps[1] <= 3.5
 
 
+def test_those_who_are_told_the_same_time_do_not_come_at_the_same_time() -> None:
+    servers = [Server(BadResponse("503", retry_after=7.0)) for _ in range(9)]
+
+    async def main() -> None:
+        retrying = retrier()
+        await asyncio.gather(*(retrying.call(ASK, server) for server in servers))
+
+    run(main())
+    assert len({server.starts[1] for server in servers}) == 9
+
+
 def test_a_provider_that_asks_for_too_much_stops_the_run() -> None:
     server = endlessly(lambda: RateLimited("slow down", retry_after=3600.0))
     raised = outcome(retrier(), server)
@@ -340,6 +352,37 @@ def test_a_burst_of_429s_halves_the_lane_once_and_successes_open_it_again() -> N
     assert 4.8 < lane.allowed <= 5.0
 
 
+def test_a_lane_that_was_narrowed_and_has_recovered_is_as_wide_as_before() -> None:
+    async def main() -> None:
+        lane = Lane(width=8)
+        for _ in range(8):
+            await lane.acquire()
+        for epoch in [lane.start(0.0) for _ in range(8)]:
+            lane.finish(epoch, RateLimited("429"), 0.0)
+            lane.release()
+        assert await free_places(lane) == 4
+        for _ in range(60):
+            await lane.acquire()
+            lane.finish(lane.start(1.0), None, 1.0)
+            lane.release()
+        assert lane.allowed == 8
+        assert await free_places(lane) == 8
+
+    run(main())
+
+
+async def free_places(lane: Lane) -> int:
+    """How many may come in at once."""
+    taken = 0
+    with contextlib.suppress(TimeoutError):
+        while True:
+            await asyncio.wait_for(lane.acquire(), 1.0)
+            taken += 1
+    for _ in range(taken):
+        lane.release()
+    return taken
+
+
 def test_a_provider_that_bears_four_at_once_gets_everything_done() -> None:
     async def main() -> tuple[Server, int]:
         async def at_most_four(request: Request) -> str:
@@ -399,6 +442,53 @@ def test_cancelling_ends_a_call_at_once_and_frees_its_place(moment: str) -> None
 
 
 # ---------------------------------------------------------------- endpoints that are down
+
+
+def tripped(threshold: int = 3) -> Breaker:
+    breaker = Breaker(threshold=threshold, patience=60.0)
+    for _ in range(threshold):
+        assert breaker.delay(0.0) == 0.0
+        breaker.start(0.0)
+        breaker.finish(BadResponse("500"), 0.0)
+    return breaker
+
+
+def test_a_breaker_trips_and_lets_one_try_after_pauses_that_double() -> None:
+    breaker, at, pauses = tripped(), 0.0, []
+    for _ in range(7):
+        pauses.append(breaker.delay(at))
+        at += pauses[-1]
+        breaker.start(at)
+        assert breaker.delay(at) > 0  # the others wait on while one tries
+        breaker.finish(BadResponse("500"), at)
+    assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0]
+
+
+@pytest.mark.parametrize(
+    "alive", [None, RateLimited("429"), BadRequest("400"), NoText("blank"), Unauthorised("401")]
+)
+def test_whatever_shows_that_an_endpoint_is_alive_closes_the_breaker_for_good(alive: Any) -> None:
+    breaker = tripped()
+    breaker.start(0.5)
+    breaker.finish(alive, 0.6)
+    assert (breaker.delay(0.6), breaker.failures, breaker.dead) == (0.0, 0, None)
+    for _ in range(2):
+        breaker.finish(BadResponse("500"), 100.0)  # it takes the whole number again, and a new patience
+    assert breaker.delay(100.0) == 0.0
+    breaker.finish(BadResponse("500"), 100.0)
+    assert (breaker.delay(100.0), breaker.dead) == (0.5, None)
+
+
+def test_a_request_that_never_arrived_is_no_attempt() -> None:
+    async def main() -> str:
+        retrying = retrier()
+        await retrying.call(ASK, Server())  # it is there
+        lost: list[BackendError] = [Unreachable("refused") for _ in range(8)]
+        failed: list[BackendError] = [BadResponse("500") for _ in range(5)]
+        mixed = [e for pair in itertools.zip_longest(failed, lost) for e in pair if e is not None]
+        return await retrying.call(ASK, Server(*mixed))
+
+    assert run(main()) == "4"
 
 
 async def at_most(seconds: float, work: Awaitable[Any]) -> Any:
