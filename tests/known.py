@@ -1,0 +1,63 @@
+"""Recorded rows drawn from a known model, for tests of what is learned from rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from automix_cli.observations import VoteObservations
+from automix_cli.planner import Cost, Model, TierModel
+from automix_cli.traces import TraceTable, read_table
+
+NAMES = ("small", "medium", "large")
+
+
+def votes(a: float, b: float, c: float, d: float, unparsed: float = 0.0) -> VoteObservations:
+    return VoteObservations(shapes=((a, b), (c, d)), unparsed=unparsed)
+
+
+def two_tiers(cost_weight: float = 0.0) -> Model:
+    """A small tier right in 60 %, a large one in 85 %, six useful votes."""
+    small = TierModel(observation=votes(1.2, 2.5, 4.0, 1.0), max_votes=6, answer=Cost(1.0), vote=Cost(0.2))
+    large = TierModel(answer=Cost(20.0))
+    return Model(tiers=(small, large), priors=((0.10, 0.05, 0.30, 0.55),), cost_weight=cost_weight)
+
+
+def draw_rows(model: Model, rows: int, seed: int) -> list[dict[str, Any]]:
+    """Trace rows whose states, votes and costs come from the model."""
+    rng = np.random.default_rng(seed)
+    states = rng.choice(len(model.priors[0]), size=rows, p=model.priors[0])
+    found: list[dict[str, Any]] = [{"id": i, "tiers": {}} for i in range(rows)]
+    for i, tier in enumerate(model.tiers):
+        right = (states >> i) & 1
+        drawn = _drawn(tier, right, rng)
+        for row, own, bag in zip(found, right, drawn, strict=True):
+            row["tiers"][NAMES[i]] = {
+                "score": int(own),
+                "cost": tier.answer.at(0),
+                "vote_cost": tier.vote.at(0),
+                **({"votes": bag} if bag else {}),
+            }
+    return found
+
+
+def _drawn(tier: TierModel, right: np.ndarray, rng: np.random.Generator) -> list[list[int | None]]:
+    if not isinstance(tier.observation, VoteObservations) or not tier.max_votes:
+        return [[] for _ in right]
+    shapes = np.array(tier.observation.shapes)[right]
+    chance = rng.beta(shapes[:, 0], shapes[:, 1])
+    yes = rng.random((len(right), tier.max_votes)) < chance[:, None]
+    lost = rng.random(yes.shape) < tier.observation.unparsed
+    return [
+        [None if gone else int(v) for v, gone in zip(*row, strict=True)]
+        for row in zip(yes, lost, strict=True)
+    ]
+
+
+def table_of(rows: list[dict[str, Any]], **options: Any) -> TraceTable:
+    return read_table(enumerate(rows, 1), **options)
+
+
+def draw_table(model: Model, rows: int, seed: int) -> TraceTable:
+    return table_of(draw_rows(model, rows, seed), tiers=NAMES[: len(model.tiers)])

@@ -1,0 +1,405 @@
+"""What is learned from rows: against hand counts, known models and direct optimisation."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from known import draw_rows, draw_table, table_of, two_tiers, votes
+from test_planner import expectation
+
+from automix_cli import fitting
+from automix_cli.errors import DataError
+from automix_cli.fitting import Fitted, Scores, Settings, fit, fit_bins, fit_cost, fit_shapes, quantile_cuts
+from automix_cli.observations import (
+    UNSEEN,
+    ConfidenceObservations,
+    ConsistencyObservations,
+    VoteObservations,
+)
+from automix_cli.planner import Cost, Model, PomdpPolicy, TierModel
+from automix_cli.pomdp import Action, Facts
+from automix_cli.traces import TraceTable
+
+SETTINGS = Settings(max_votes=6)
+
+
+# ------------------------------------------------------------------ the prior
+
+
+def test_independent_is_the_product_of_smoothed_marginals_by_hand() -> None:
+    # 3 rows: tier 0 right in 2, tier 1 right in 1; marginals 2.5/4 and 1.5/4
+    counts = np.array([1.0, 1.0, 0.0, 1.0])
+    np.testing.assert_allclose(
+        fitting.independent(counts), [0.375 * 0.625, 0.625 * 0.625, 0.375 * 0.375, 0.625 * 0.375]
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_pseudo_counts_are_those_under_which_left_out_rows_are_likeliest(seed: int) -> None:
+    counts = np.random.default_rng(seed).integers(0, 9, 8).astype(float)
+    weights = fitting.weight_grid(int(counts.sum()))
+    by_hand = []
+    for alpha in weights:
+        total = 0.0
+        for state in range(8):
+            if counts[state]:
+                left = counts.copy()
+                left[state] -= 1
+                chance = fitting.shrunk(left, fitting.independent(left), float(alpha))[state]
+                total += counts[state] * math.log(chance)
+        by_hand.append(total)
+    assert fitting.choose_alpha(counts) == weights[int(np.argmax(by_hand))]
+
+
+def test_tiers_that_are_independent_are_drawn_harder_to_the_product_than_tiers_that_are_not() -> None:
+    independent, dependent = np.array([16.0, 24.0, 24.0, 36.0]), np.array([40.0, 0.0, 0.0, 60.0])
+    assert fitting.choose_alpha(independent) > 10 * fitting.choose_alpha(dependent)
+
+
+def test_classes_alike_are_drawn_together_and_classes_apart_are_not() -> None:
+    alike = np.array([[10.0, 10.0, 10.0, 70.0]] * 3)
+    apart = np.array([[70.0, 10.0, 10.0, 10.0], [10.0, 10.0, 10.0, 70.0], [10.0, 70.0, 10.0, 10.0]])
+    assert fitting.choose_kappa(alike, 1.0) > 20 * fitting.choose_kappa(apart, 1.0)
+
+
+# ------------------------------------------------------------------ votes
+
+
+def direct_posterior(histogram: np.ndarray, a: float, b: float) -> float:
+    """Log posterior of (log a, log b), with gamma functions instead of sums."""
+    value = -(math.log(a) ** 2 + math.log(b) ** 2) / (2 * 1.5**2)
+    for c, t in itertools.product(range(len(histogram)), repeat=2):
+        if histogram[c, t]:
+            beta = math.lgamma(a + c) + math.lgamma(b + t - c) - math.lgamma(a + b + t)
+            value += histogram[c, t] * (beta - math.lgamma(a) - math.lgamma(b) + math.lgamma(a + b))
+    return value
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_shapes_are_the_posterior_mode_of_the_stated_prior(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    histogram = np.zeros((9, 9))
+    a, b = np.exp(rng.normal(0, 1, 2))
+    for _ in range(int(rng.choice([0, 1, 5, 50, 2000]))):
+        t = int(rng.integers(1, 9))
+        histogram[int(rng.binomial(t, rng.beta(a, b))), t] += 1
+    found = fit_shapes(histogram[None])[0]
+    best = direct_posterior(histogram, *found)
+    for da, db in itertools.product((-0.02, 0.0, 0.02), repeat=2):
+        near = np.clip(found * np.exp([da, db]), 0.02, 200)
+        assert best >= direct_posterior(histogram, *near) - 1e-9
+
+
+def test_shapes_of_no_rows_are_uniform_and_extreme_rows_stay_within_the_bounds() -> None:
+    nothing, never, halves = np.zeros((3, 9, 9))
+    never[0, 8], halves[4, 8] = 1e6, 1e6
+    shapes = fit_shapes(np.stack([nothing, never, halves]))
+    np.testing.assert_allclose(shapes[0], [1.0, 1.0])
+    assert (shapes >= 0.02 - 1e-12).all()
+    assert (shapes <= 200 + 1e-9).all()
+    assert shapes[1, 0] == pytest.approx(0.02)
+    np.testing.assert_allclose(shapes[2], [200.0, 200.0])
+
+
+def test_shapes_of_many_rows_are_those_they_were_drawn_from() -> None:
+    rng = np.random.default_rng(1)
+    histogram = np.zeros((9, 9))
+    np.add.at(histogram, (rng.binomial(8, rng.beta(2.5, 0.7, 100_000)), 8), 1)
+    np.testing.assert_allclose(fit_shapes(histogram[None])[0], [2.5, 0.7], rtol=0.03)
+
+
+def test_the_likelihood_of_votes_agrees_with_the_observation_model() -> None:
+    shapes = np.array([[0.3, 1.7], [2.2, 0.4]])
+    logs = fitting.votes_log_likelihood(shapes, 4)
+    model = VoteObservations(shapes=((0.3, 1.7), (2.2, 0.4)))
+    for counts, row in model.table(4, (1,)).row.items():
+        expected = model.table(4, (1,)).likelihood[row]
+        np.testing.assert_allclose(np.exp(logs[:, counts.value, counts.parsed]), expected, rtol=1e-12)
+
+
+def test_votes_that_could_not_be_read_give_a_smoothed_rate_and_none_gives_zero() -> None:
+    model = replace(
+        two_tiers(), tiers=(replace(two_tiers().tiers[0], observation=votes(1, 2, 2, 1, 0.2)), TierModel())
+    )
+    seen = fit(draw_table(model, 300, 0), SETTINGS).tiers[0].observation
+    assert isinstance(seen, VoteObservations)
+    assert seen.unparsed == pytest.approx(0.2, abs=0.03)
+    clean = fit(draw_table(two_tiers(), 300, 0), SETTINGS).tiers[0].observation
+    assert isinstance(clean, VoteObservations)
+    assert clean.unparsed == 0.0
+
+
+# ------------------------------------------------------------------ does the last tier show?
+
+
+def easy_and_hard(rows: int, seed: int, *, shows: bool) -> TraceTable:
+    """Wrong answers get more CORRECT votes where the large tier is right, or do not."""
+    four = ((1.0, 6.0), (5.0, 2.0) if shows else (1.0, 6.0), (3.0, 1.0), (3.0, 1.0))
+    small = TierModel(
+        observation=VoteObservations(shapes=four), max_votes=6, answer=Cost(1.0), vote=Cost(0.1)
+    )
+    model = Model(tiers=(small, TierModel(answer=Cost(9.0))), priors=((0.3, 0.1, 0.3, 0.3),))
+    drawn = draw_rows(model, rows, seed)
+    rng = np.random.default_rng(seed)
+    for row in drawn:  # `draw_rows` knows cells of the tier alone: draw these votes anew
+        own, last = row["tiers"]["small"]["score"], row["tiers"]["medium"]["score"]
+        chance = rng.beta(*four[2 * own + last])
+        row["tiers"]["small"]["votes"] = [int(v) for v in rng.random(6) < chance]
+    return table_of(drawn)
+
+
+def test_the_last_tiers_rightness_enters_an_observation_only_where_it_shows() -> None:
+    for shows, cells in ((True, 4), (False, 2)):
+        found = [
+            fit(easy_and_hard(600, seed, shows=shows), SETTINGS).tiers[0].observation for seed in range(4)
+        ]
+        assert [len(o.shapes) for o in found if isinstance(o, VoteObservations)] == [cells] * 4
+
+
+# ------------------------------------------------------------------ bins
+
+
+def test_smoothing_vanishes_with_rows_and_leaves_nothing_impossible() -> None:
+    steep = np.array([[100_000.0, 0.0, 100_000.0, 0.0]])
+    np.testing.assert_allclose(fit_bins(steep), [[0.5, 0.0, 0.5, 0.0]], atol=1e-4)
+    assert (fit_bins(steep) > 0).all()
+    few = fit_bins(np.array([[1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 0.0, 1.0]]))
+    assert np.abs(few - 0.25).max() < 0.12
+
+
+def test_equal_confidences_share_a_bin_and_every_bin_is_met() -> None:
+    values = np.array([0.1] * 50 + [0.9] * 40 + list(np.linspace(0.91, 0.99, 10)))
+    cuts = quantile_cuts(values)
+    bins = np.searchsorted(cuts, values, side="right")
+    assert len(set(bins[:50])) == len(set(bins[50:90])) == 1
+    assert set(bins) == set(range(len(cuts) + 1))
+    assert quantile_cuts(np.array([0.5, 0.5, 0.5])) == ()
+    assert len(quantile_cuts(np.random.default_rng(0).random(100_000))) == 31
+
+
+def confidence_rows(rows: int, seed: int, **extra: Any) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(seed)
+    found = []
+    for i in range(rows):
+        small, large = rng.random() < 0.6, rng.random() < 0.9
+        value = float(rng.beta(4, 2) if small else rng.beta(2, 4))
+        own = {"score": int(small), "cost": 1, "confidence": value, "vote_cost": 0.5, **extra}
+        found.append({"id": i, "tiers": {"small": own, "large": {"score": int(large), "cost": 20}}})
+    return found
+
+
+def test_a_confidence_is_binned_and_rises_with_rightness() -> None:
+    for signal, with_answer, most in (("logprob", True, 0), ("verdict", False, 1)):
+        tier = fit(table_of(confidence_rows(2000, 0), signal=signal), Settings()).tiers[0]
+        assert isinstance(tier.observation, ConfidenceObservations)
+        assert (tier.observation.with_answer, tier.max_votes) == (with_answer, most)
+        wrong, right = np.array(tier.observation.probabilities)
+        ratio = right / wrong
+        assert ratio[-1] > 4 * ratio[len(ratio) // 2] > 16 * ratio[0]
+
+
+def test_a_confidence_that_is_missing_for_wrong_answers_says_so() -> None:
+    rows = confidence_rows(400, 1)
+    gone = [row["tiers"]["small"] for row in rows if not row["tiers"]["small"]["score"]][:60]
+    for own in gone:
+        del own["confidence"]
+    seen = fit(table_of(rows, signal="logprob"), Settings()).tiers[0].observation
+    assert isinstance(seen, ConfidenceObservations)
+    assert seen.missing[0] > 0.2
+    assert seen.missing[1] < 0.01
+
+
+def test_samples_that_agree_are_counted_per_right_and_wrong() -> None:
+    rows = confidence_rows(300, 2)
+    for row in rows:
+        own = row["tiers"]["small"]
+        own["confidence"] = 1.0 if own["score"] else 0.4
+        own["samples"] = ["x"] * 5
+    tier = fit(table_of(rows), Settings()).tiers[0]
+    assert isinstance(tier.observation, ConsistencyObservations)
+    wrong, right = tier.observation.probabilities
+    assert wrong[1] > 0.9
+    assert right[4] > 0.9
+    assert tier.max_votes == 0
+
+
+# ------------------------------------------------------------------ costs and rewards
+
+
+def test_a_cost_that_grows_with_the_prompt_is_a_line_and_one_that_does_not_is_its_mean() -> None:
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(50, 4000, 200).astype(float)
+    line = fit_cost(0.001 + 2e-6 * tokens + rng.normal(0, 1e-4, 200), tokens)
+    assert line.fixed == pytest.approx(0.001, abs=1e-4)
+    assert line.per_token == pytest.approx(2e-6, rel=0.05)
+    noise = rng.random(200)
+    assert fit_cost(noise, tokens) == Cost(float(noise.mean()))
+    assert fit_cost(noise, np.full(200, 7.0)).per_token == 0
+    assert fit_cost(np.array([np.nan, 2.0, 4.0]), np.full(3, np.nan)) == Cost(3.0)
+    steep = fit_cost(2e-6 * tokens - 1e-4, tokens)
+    assert steep.fixed == 0
+    assert steep.at(float(tokens.mean())) == pytest.approx(float((2e-6 * tokens - 1e-4).mean()))
+
+
+def test_planned_costs_have_the_mean_of_the_recorded_ones() -> None:
+    rows = draw_rows(two_tiers(), 100, 0)
+    rng = np.random.default_rng(0)
+    for row in rows:
+        tokens = int(rng.integers(100, 3000))
+        for own in row["tiers"].values():
+            own["input_tokens"], own["cost"] = tokens, own["cost"] * (0.3 + tokens / 1000)
+    table = table_of(rows)
+    fitted = fit(table, SETTINGS)
+    for j, tier in enumerate(fitted.tiers):
+        assert tier.answer.per_token > 0
+        assert tier.answer.at(fitted.mean_tokens) == pytest.approx(table.mean_cost[j])
+
+
+def test_mean_scores_are_shrunk_with_two_answers_of_one_and_of_zero() -> None:
+    rows = [
+        {"id": i, "tiers": {"s": {"score": score, "cost": 1}}}
+        for i, score in enumerate([1.0, 0.7, 0.5, 0.4, 0.0])
+    ]
+    tier = fit(table_of(rows), Settings()).tiers[0]
+    assert tier.right == Scores(2.2, 3)
+    assert tier.wrong == Scores(0.4, 2)
+    model = tier.model(8)
+    assert model.right == pytest.approx((2.2 + 2) / 5)
+    assert model.wrong == pytest.approx(0.4 / 4)
+
+
+# ------------------------------------------------------------------ little data
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 5])
+def test_few_rows_give_a_model_that_can_be_planned_with(rows: int) -> None:
+    table = draw_table(two_tiers(), 12, 3)
+    table = table.subset(np.arange(12)[:rows])
+    fitted = fit(table, SETTINGS)
+    assert fitted.rows == rows
+    assert PomdpPolicy(fitted.model(0.01, SETTINGS)).forecast().value > -1
+    assert fitted.tiers[0].observation == UNSEEN
+    if rows == 0:
+        assert fitted.priors() == ((0.25,) * 4,)
+        assert fitted.notes == ()
+
+
+def test_fewer_than_five_rows_of_a_class_and_votes_are_not_used_which_is_said() -> None:
+    rows = draw_rows(two_tiers(), 400, 0)
+    right = [row for row in rows if row["tiers"]["small"]["score"]]
+    wrong = [row for row in rows if not row["tiers"]["small"]["score"]]
+    four, five = (fit(table_of([*right, *wrong[:n]]), SETTINGS) for n in (4, 5))
+    assert four.notes == ("small: votes not used: only 4 wrong answers, 5 needed",)
+    assert four.tiers[0].observation == UNSEEN
+    assert five.notes == ()
+    assert isinstance(five.tiers[0].observation, VoteObservations)
+    other = fit(table_of([*right[:3], *wrong]), SETTINGS)
+    assert other.notes == ("small: votes not used: only 3 right answers, 5 needed",)
+
+
+def test_fewer_votes_on_some_row_than_the_profile_allows_are_said() -> None:
+    fitted = fit(draw_table(two_tiers(), 200, 0), Settings(max_votes=8))
+    assert fitted.tiers[0].max_votes == 6
+    assert fitted.notes == ("small: at most 6 votes are planned: some row holds no more",)
+    assert fitted.model(0.0, Settings(max_votes=2)).tiers[0].max_votes == 2
+
+
+def test_a_tier_without_any_signal_is_said() -> None:
+    rows = [
+        {"id": i, "tiers": {"s": {"score": i % 2, "cost": 1}, "l": {"score": 1, "cost": 2}}}
+        for i in range(30)
+    ]
+    assert fit(table_of(rows), Settings()).notes == ("s: no confidence recorded",)
+
+
+def test_costs_that_nobody_recorded_are_an_error_with_the_option_that_gives_them() -> None:
+    rows = draw_rows(two_tiers(), 60, 0)
+    for row in rows:
+        del row["tiers"]["small"]["vote_cost"]
+    with pytest.raises(DataError, match="a vote of tier 'small'") as caught:
+        fit(table_of(rows), SETTINGS)
+    assert caught.value.hint == "--vote-costs small=1"
+    for row in rows:
+        del row["tiers"]["medium"]["cost"]
+    with pytest.raises(DataError, match="an answer of tier 'medium'"):
+        fit(table_of(rows, vote_costs={"small": 1.0}), SETTINGS)
+
+
+# ------------------------------------------------------------------ all of it
+
+
+def test_regret_falls_with_rows_and_is_below_a_tenth_of_a_point_at_a_thousand() -> None:
+    weight = 0.012  # the optimum escalates 43 % there
+    truth = two_tiers(weight)
+    best = PomdpPolicy(truth).forecast()
+    assert 0.3 < best.escalated < 0.5
+    regret = []
+    for rows in (50, 200, 1000):
+        lost = []
+        for seed in range(8):
+            policy = fit(draw_table(truth, rows, seed), SETTINGS).policy(weight, SETTINGS)
+            score, cost = expectation(policy, truth)
+            lost.append(100 * (best.value - (score - weight * cost)))
+        assert min(lost) > -1e-9
+        regret.append(float(np.mean(lost)))
+    assert regret[1] <= regret[0] + 0.05
+    assert regret[2] <= regret[1] + 0.05
+    assert regret[2] < 0.1
+
+
+def test_what_was_fitted_survives_the_round_trip_through_json() -> None:
+    for table in (
+        draw_table(two_tiers(), 200, 0),
+        table_of(confidence_rows(300, 0), signal="logprob"),
+        easy_and_hard(600, 0, shows=True),
+    ):
+        fitted = fit(table, SETTINGS)
+        again = Fitted.from_dict(json.loads(json.dumps(fitted.to_dict())))
+        assert again == fitted
+        assert again.model(0.01, SETTINGS) == fitted.model(0.01, SETTINGS)
+
+
+def test_classes_have_priors_of_their_own() -> None:
+    table = draw_table(two_tiers(), 400, 0)
+    classes = table.score[:, 0].astype(int)
+    fitted = fit(table, SETTINGS, classes, 2)
+    wrong, right = (PomdpPolicy(fitted.model(0.0, SETTINGS)).model.prior(cell) for cell in (0, 1))
+    assert wrong[[1, 3]].sum() < 0.1
+    assert right[[1, 3]].sum() > 0.9
+    assert Fitted.from_dict(fitted.to_dict()) == fitted
+    policy = fitted.policy(0.01, SETTINGS)
+    assert policy.action(policy.begin(Facts(cell=0))) == Action("start", 1)
+    assert policy.action(policy.begin(Facts(cell=1))) == Action("start", 0)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda row: row.pop("prior"),
+        lambda row: row["prior"].pop("alpha"),
+        lambda row: row["prior"].update(counts=[[1, 2, 3]]),
+        lambda row: row["prior"].update(counts="many"),
+        lambda row: row["observations"].update(small=None),
+        lambda row: row["observations"]["small"].update(right=[1]),
+        lambda row: row["observations"]["small"]["observation"].update(shapes=[]),
+        lambda row: row["observations"]["small"]["costs"].update(answer=["much", 1]),
+    ],
+)
+def test_a_router_block_that_was_tampered_with_is_refused(damage: Any) -> None:
+    row = json.loads(json.dumps(fit(draw_table(two_tiers(), 100, 0), SETTINGS).to_dict()))
+    damage(row)
+    with pytest.raises(DataError):
+        Fitted.from_dict(row)
+
+
+def test_the_fit_does_not_depend_on_the_order_in_which_votes_were_recorded() -> None:
+    rows = draw_rows(two_tiers(), 100, 0)
+    for row in rows:
+        row["tiers"]["small"]["votes"].sort()
+    assert fit(table_of(rows), SETTINGS) == fit(draw_table(two_tiers(), 100, 0), SETTINGS)
