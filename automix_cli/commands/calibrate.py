@@ -10,23 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from automix_cli.commands import options as o
-from automix_cli.commands.datasets import Collector, Data, TableOptions, read_data, scored_rows, table_of
-from automix_cli.commands.session import (
-    CallOptions,
-    Show,
-    Voice,
-    choose_profile,
-    open_cascade,
-    run_live,
-    stdout_console,
-)
-from automix_cli.errors import DataError, GateError, ProfileError, UsageError
+from automix_cli.commands.datasets import Data, Source, TableOptions, read_data
+from automix_cli.commands.session import CallOptions, Voice, stdout_console
+from automix_cli.errors import GateError, UsageError
 from automix_cli.jsonl import dumps
 
 if TYPE_CHECKING:
     from automix_cli.calibration import Calibration, Objective
     from automix_cli.profile import Profile
-    from automix_cli.records import Question
     from automix_cli.traces import TraceTable
 
 
@@ -124,7 +115,7 @@ def calibrate(
     )
     data = read_data(labelled)
     recorded = columns is not None or data.holds_traces()
-    job = _Job(data, options, calls, voice, traces, labels_from, force)
+    job = Source(data, options, calls, voice, traces, labels_from, force)
     if dry_run:
         raise typer.Exit(job.dry_run(recorded, json))
     chosen, table, scale = job.recorded() if recorded else job.collected()
@@ -170,114 +161,6 @@ def _objective(
     if certify is not None and given and given[0].kind != "keep":
         raise UsageError("--certify promises a --keep; it goes with no other objective")
     return given[0] if given else Objective()
-
-
-# ---------------------------------------------------------------- rows
-
-
-class _Job:
-    """Where the table comes from: a file of traces, or every tier asked now."""
-
-    def __init__(
-        self,
-        data: Data,
-        options: TableOptions,
-        calls: CallOptions,
-        voice: Voice,
-        traces: Path | None,
-        labels_from: str | None,
-        force: bool,
-    ) -> None:
-        self.force = force
-        self.data, self.options, self.calls, self.voice = data, options, calls, voice
-        self.traces, self.labels_from = traces, labels_from
-
-    def dry_run(self, recorded: bool, as_json: bool) -> int:
-        """Say what collecting would cost; traces cost nothing."""
-        from automix_cli import report
-        from automix_cli.cascade import plan_collection
-
-        if recorded:
-            typer.echo(f"{self.data.name} holds traces: no calls, $0")
-            return 0
-        plan = plan_collection(choose_profile(self.calls), self._questions())
-        typer.echo(dumps(plan) if as_json else "\n".join(report.plan_lines(plan)))
-        return 0
-
-    def recorded(self) -> tuple[Profile, TraceTable, float | None]:
-        """The profile, the table of the file, and how real prompt tokens compare with estimates."""
-        if self.traces is not None:
-            raise UsageError("--traces keeps what is collected, and this file holds traces already")
-        chosen = _profile_for_traces(self.calls)
-        rows = scored_rows(self.data.numbered(), chosen.task.scorer, self.labels_from)
-        table = table_of(rows, self.options, self.data.name)
-        return chosen, table, _token_scale(chosen, table, None)
-
-    def collected(self) -> tuple[Profile, TraceTable, float | None]:
-        """The same, after asking every tier of the profile every question."""
-        from automix_cli import report
-        from automix_cli.cascade import plan_collection
-
-        chosen, questions = _picked(choose_profile(self.calls), self.options.tiers), self._questions()
-        for line in report.plan_lines(plan_collection(chosen, questions))[:-1]:
-            self.voice.say(line)
-        show = Show(output=self.traces, force=self.force, silent=self.traces is None)
-        collector = Collector(questions, show, self.voice)
-        cascade = open_cascade(replace(chosen, router=None), self.calls, self.voice)
-        code = run_live(cascade, collector.run)
-        if code:
-            raise typer.Exit(code)
-        numbered = enumerate((t.to_dict() for t in collector.traces), 1)
-        rows = scored_rows(numbered, chosen.task.scorer, self.labels_from)
-        options = replace(self.options, tiers=",".join(t.name for t in chosen.tiers))
-        table = table_of(rows, options, self.data.name)
-        return chosen, table, _token_scale(chosen, table, [t.question for t in collector.traces])
-
-    def _questions(self) -> list[Question]:
-        questions = self.data.questions()
-        unlabelled = sum(not q.expected for q in questions)
-        if unlabelled and self.labels_from is None:
-            raise DataError(
-                f'{self.data.name}: {unlabelled} of {len(questions)} rows have no "expected"',
-                hint="--labels-from TIER measures agreement with that tier instead",
-            )
-        if self.labels_from is not None:
-            questions = [replace(q, expected=()) for q in questions]
-        return questions
-
-
-def _picked(profile: Profile, tiers: str | None) -> Profile:
-    """The profile with only the tiers that `--tiers` names."""
-    if tiers is None:
-        return profile
-    return replace(profile, tiers=tuple(profile.tier(t.strip()) for t in tiers.split(",")), router=None)
-
-
-def _profile_for_traces(calls: CallOptions) -> Profile:
-    """The profile the router is for; traces can be looked at without any."""
-    from automix_cli.profile import Profile
-
-    try:
-        return choose_profile(calls)
-    except ProfileError:
-        if calls.profile is not None:
-            raise
-        return Profile(name="none", tiers=(), origin="bundled")
-
-
-def _token_scale(profile: Profile, table: TraceTable, questions: list[Question] | None) -> float | None:
-    """Prompt tokens as counted by the first tier per token as estimated; None where nobody counted."""
-    import numpy as np
-
-    from automix_cli.cascade import estimated_tokens
-    from automix_cli.records import Question
-
-    counted = table.prompt_tokens
-    if not np.isfinite(counted).all():
-        return None
-    asked = questions or [Question(text=str(text)) for text in table.texts]
-    estimate = sum(estimated_tokens(profile, q) for q in asked if q.text)
-    return float(counted.sum()) / estimate if estimate else None
 
 
 # ---------------------------------------------------------------- the profile

@@ -5,16 +5,27 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from automix_cli.commands.session import Show, Voice, run_rows
-from automix_cli.errors import BackendError, BudgetError, DataError, UsageError
+import typer
+
+from automix_cli.commands.session import (
+    CallOptions,
+    Show,
+    Voice,
+    choose_profile,
+    open_cascade,
+    run_live,
+    run_rows,
+)
+from automix_cli.errors import BackendError, BudgetError, DataError, ProfileError, UsageError
 from automix_cli.jsonl import (
     IdCheck,
     Row,
+    dumps,
     open_input,
     parse_line,
     read_chunks,
@@ -25,6 +36,7 @@ from automix_cli.jsonl import (
 
 if TYPE_CHECKING:
     from automix_cli.cascade import Cascade
+    from automix_cli.profile import Profile
     from automix_cli.records import Json, Question, Trace
     from automix_cli.traces import TraceTable
 
@@ -188,7 +200,7 @@ class Collector:
         """
         from automix_cli.batch import Batch
 
-        batch = Batch(
+        batch: Batch[Any, Collected] = Batch(
             lambda row: self._collect(cascade, row.question), concurrency=cascade.profile.limits.concurrency
         )
 
@@ -275,3 +287,111 @@ def table_of(rows: Iterator[tuple[int, Any]], options: TableOptions, name: str) 
     except DataError as exc:
         where = "" if exc.message.startswith(name) else f"{name}: "
         raise DataError(f"{where}{exc.message}", hint=exc.hint) from None
+
+
+# ---------------------------------------------------------------- what a command is given
+
+
+class Source:
+    """Where the table comes from: a file of traces, or every tier asked now."""
+
+    def __init__(
+        self,
+        data: Data,
+        options: TableOptions,
+        calls: CallOptions,
+        voice: Voice,
+        traces: Path | None,
+        labels_from: str | None,
+        force: bool,
+    ) -> None:
+        self.force = force
+        self.data, self.options, self.calls, self.voice = data, options, calls, voice
+        self.traces, self.labels_from = traces, labels_from
+
+    def dry_run(self, recorded: bool, as_json: bool) -> int:
+        """Say what collecting would cost; traces cost nothing."""
+        from automix_cli import report
+        from automix_cli.cascade import plan_collection
+
+        if recorded:
+            typer.echo(f"{self.data.name} holds traces: no calls, $0")
+            return 0
+        plan = plan_collection(choose_profile(self.calls), self._questions())
+        typer.echo(dumps(plan) if as_json else "\n".join(report.plan_lines(plan)))
+        return 0
+
+    def recorded(self) -> tuple[Profile, TraceTable, float | None]:
+        """The profile, the table of the file, and how real prompt tokens compare with estimates."""
+        if self.traces is not None:
+            raise UsageError("--traces keeps what is collected, and this file holds traces already")
+        chosen = _profile_for_traces(self.calls)
+        rows = scored_rows(self.data.numbered(), chosen.task.scorer, self.labels_from)
+        table = table_of(rows, self.options, self.data.name)
+        return chosen, table, _token_scale(chosen, table, None)
+
+    def collected(self) -> tuple[Profile, TraceTable, float | None]:
+        """The same, after asking every tier of the profile every question."""
+        from automix_cli import report
+        from automix_cli.cascade import plan_collection
+
+        chosen, questions = _picked(choose_profile(self.calls), self.options.tiers), self._questions()
+        for line in report.plan_lines(plan_collection(chosen, questions))[:-1]:
+            self.voice.say(line)
+        show = Show(output=self.traces, force=self.force, silent=self.traces is None)
+        collector = Collector(questions, show, self.voice)
+        cascade = open_cascade(replace(chosen, router=None), self.calls, self.voice)
+        code = run_live(cascade, collector.run)
+        if code:
+            raise typer.Exit(code)
+        numbered = enumerate((t.to_dict() for t in collector.traces), 1)
+        rows = scored_rows(numbered, chosen.task.scorer, self.labels_from)
+        options = replace(self.options, tiers=",".join(t.name for t in chosen.tiers))
+        table = table_of(rows, options, self.data.name)
+        return chosen, table, _token_scale(chosen, table, [t.question for t in collector.traces])
+
+    def _questions(self) -> list[Question]:
+        questions = self.data.questions()
+        unlabelled = sum(not q.expected for q in questions)
+        if unlabelled and self.labels_from is None:
+            raise DataError(
+                f'{self.data.name}: {unlabelled} of {len(questions)} rows have no "expected"',
+                hint="--labels-from TIER measures agreement with that tier instead",
+            )
+        if self.labels_from is not None:
+            questions = [replace(q, expected=()) for q in questions]
+        return questions
+
+
+def _picked(profile: Profile, tiers: str | None) -> Profile:
+    """The profile with only the tiers that `--tiers` names."""
+    if tiers is None:
+        return profile
+    return replace(profile, tiers=tuple(profile.tier(t.strip()) for t in tiers.split(",")), router=None)
+
+
+def _profile_for_traces(calls: CallOptions) -> Profile:
+    """The profile the router is for; traces can be looked at without any."""
+    from automix_cli.profile import Profile
+
+    try:
+        return choose_profile(calls)
+    except ProfileError:
+        if calls.profile is not None:
+            raise
+        return Profile(name="none", tiers=(), origin="bundled")
+
+
+def _token_scale(profile: Profile, table: TraceTable, questions: list[Question] | None) -> float | None:
+    """Prompt tokens as counted by the first tier per token as estimated; None where nobody counted."""
+    import numpy as np
+
+    from automix_cli.cascade import estimated_tokens
+    from automix_cli.records import Question
+
+    counted = table.prompt_tokens
+    if not np.isfinite(counted).all():
+        return None
+    asked = questions or [Question(text=str(text)) for text in table.texts]
+    estimate = sum(estimated_tokens(profile, q) for q in asked if q.text)
+    return float(counted.sum()) / estimate if estimate else None
