@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 from automix_cli.backend import Request, Retrier, retry_after
 from automix_cli.catalog import is_local, is_loopback, provider_of, standard_key_envs
@@ -197,13 +197,14 @@ def plain(exc: BaseException) -> str:
 # ---------------------------------------------------------------- the backend
 
 
-class Way(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
     """Where a request goes, with which key, and the variable that holds it."""
 
     provider: str
     api_base: str | None
-    api_key: str | None
-    key_env: str
+    api_key: str | None = field(repr=False)
+    key_env: str = ""
 
 
 @dataclass(slots=True)
@@ -218,7 +219,7 @@ class LiteLLMBackend:
     """
 
     retrier: Retrier = field(default_factory=Retrier)
-    environ: Mapping[str, str] | None = None
+    environ: Mapping[str, str] | None = field(default=None, repr=False)
     notes: list[str] = field(default_factory=list)
     _wire: Wire | None = None
     _singles: set[tuple[str, str]] = field(default_factory=set)
@@ -332,7 +333,7 @@ class LiteLLMBackend:
             names: tuple[str, ...] = (request.api_key_env,)
         else:
             names = () if request.api_base else standard_key_envs(request.model)
-        name = next((n for n in names if environ.get(n)), "")
+        name = next((n for n in names if environ.get(n, "").strip()), "")
         if names and not name:
             raise Unauthorised(
                 f"no key for {request.model}: {names[0]} is not set", hint=f"export {names[0]}=…"
@@ -340,13 +341,14 @@ class LiteLLMBackend:
         if not name:
             # Cloud credentials (bedrock, vertex_ai) are found by LiteLLM itself; others get a placeholder.
             signed = not request.api_base and not is_local(request.model)
-            return Way(provider, base, None if signed else DUMMY_KEY, "")
-        keep_secret(environ[name])
+            return Way(provider=provider, api_base=base, api_key=None if signed else DUMMY_KEY)
+        key = environ[name].strip()  # a newline that came along from a file would break the header
+        keep_secret(key)
         if base is not None and base.startswith("http:") and not is_loopback(base):
             raise Unauthorised(
                 f"the key in {name} would go to {base} unencrypted", hint="use an https address"
             )
-        return Way(provider, base, environ[name], name)
+        return Way(provider=provider, api_base=base, api_key=key, key_env=name)
 
     def _learns(self, request: Request, arguments: Mapping[str, Any], exc: Exception) -> bool:
         """Whether the refusal names something that can be left out, or must be asked for differently."""
@@ -407,7 +409,7 @@ class Wire:
 
     LiteLLM wants its own handler for most providers and an SDK client for the others; which is which
     differs from release to release, and it says so at once when it is given the wrong one. (It
-    ignores both for cohere and replicate, which therefore go without the guard.)
+    ignores both for cohere, replicate and models of the responses protocol: these go without the guard.)
     """
 
     def __init__(self, litellm: Any) -> None:

@@ -178,8 +178,9 @@ def refused(status: int, headers: Mapping[str, str], body: bytes, where: str) ->
     prompt and an empty account with whatever status comes to hand.
     """
     if 300 <= status < 400:
-        target = httpx.URL(headers.get("location", "")).host or "elsewhere"
-        gone = BadRequest(f"{where} redirects to {target}; redirects are not followed")
+        target = re.match(r"https?://([^/?#]+)", headers.get("location", ""))
+        host = target[1] if target else "elsewhere"
+        gone = BadRequest(redact(f"{where} redirects to {host}; redirects are not followed"))
         gone.fatal, gone.hint = True, "put the final address into api_base"
         return gone
     said = wording(body)

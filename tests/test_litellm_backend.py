@@ -132,6 +132,7 @@ def test_messages_and_parameters_arrive_as_given() -> None:
     assert call.model == "some/model"
     assert [(m["role"], m["content"]) for m in call.messages] == [("system", "Be brief."), ("user", "2 + 2?")]
     assert call.params == params
+    assert call.headers["accept-encoding"] == "identity"
 
 
 def test_half_a_surrogate_pair_is_neither_sent_nor_returned() -> None:
@@ -296,6 +297,15 @@ def test_nothing_usable_is_never_an_answer_whatever_the_provider(model: str, rep
         assert len(server.calls) <= 4
 
 
+@pytest.mark.parametrize("model", FOUR[:3])
+def test_what_a_filter_withheld_is_no_answer_and_not_asked_for_again(model: str) -> None:
+    with Loopback(lambda call: Reply(texts=("I",), finish_reason="content_filter")) as server:
+        error = error_of(complete(ask(server, model))[0])
+        assert type(error) is ContentFiltered
+        assert error.maybe_billed
+        assert len(server.calls) == 1
+
+
 def test_a_cut_answer_is_kept_and_flagged() -> None:
     with Loopback(lambda call: "one two three") as server:
         (done,) = complete(ask(server, params={"max_tokens": 2}))
@@ -429,6 +439,44 @@ def test_a_storm_changes_no_answer_and_pays_for_none_twice() -> None:
         assert len(good) == len(set(good)) == 120
         assert len(server.calls) == 120 + storm.served.total()
         assert storm.served.total() > 30
+
+
+@pytest.mark.parametrize("model", FOUR)
+def test_a_server_that_goes_away_and_comes_back_is_waited_for(model: str) -> None:
+    async def main(server: Loopback) -> list[list[str]]:
+        backend = LiteLLMBackend(Retrier(backoff=0.05, max_backoff=0.1, concurrency=4))
+        first = await backend.complete(ask(server, model, "before"))
+        server.down()
+        waiting = [asyncio.create_task(backend.complete(ask(server, model, f"{i}"))) for i in range(6)]
+        await asyncio.sleep(0.3)
+        server.up()
+        done = await asyncio.gather(*waiting)
+        await backend.aclose()
+        return [texts(d) for d in (first, *done)]
+
+    with Loopback(lambda call: "391") as server:
+        assert asyncio.run(main(server)) == [["391"]] * 7
+        assert len(server.delivered) == 7
+
+
+@pytest.mark.parametrize("model", FOUR)
+def test_a_cancelled_call_ends_at_once_and_the_next_one_works(model: str) -> None:
+    async def main(server: Loopback) -> list[str]:
+        backend = LiteLLMBackend(Retrier(concurrency=1))
+        task = asyncio.create_task(backend.complete(ask(server, model, timeout=30.0)))
+        while not server.calls:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, 5.0)
+        server.reply = lambda call: "391"
+        done = await backend.complete(ask(server, model))
+        await backend.aclose()
+        return texts(done)
+
+    with Loopback(lambda call: Reply(fault="hang")) as server:
+        assert asyncio.run(main(server)) == ["391"]
+        assert len(server.calls) == 2
 
 
 def test_no_more_requests_are_in_flight_than_allowed() -> None:
@@ -685,6 +733,7 @@ def test_every_status_has_a_class(status: int) -> None:
         ("hosted_vllm/m", {}, {"HOSTED_VLLM_API_KEY": CANARY}, DUMMY_KEY),
         ("ollama_chat/m", {}, {"OLLAMA_API_KEY": CANARY}, DUMMY_KEY),
         ("azure/m", {"api_key_env": "MY_KEY"}, {"MY_KEY": CANARY}, CANARY),
+        ("openai/m", {"api_key_env": "MY_KEY"}, {"MY_KEY": f" {CANARY}\n"}, CANARY),
     ],
 )
 def test_an_address_gets_the_key_that_was_named_for_it_and_no_other(
@@ -780,7 +829,7 @@ def test_a_key_that_the_server_quotes_is_masked(model: str) -> None:
     with Loopback(lambda call: says(401, f"Incorrect API key provided: {call.auth}")) as server:
         backend = LiteLLMBackend(environ={"MY_KEY": CANARY})
         error = error_of(complete(ask(server, model, api_key_env="MY_KEY"), backend=backend)[0])
-        assert CANARY not in f"{error.message} {error.hint} {error!r}"
+        assert CANARY not in f"{error.message} {error.hint} {error!r} {backend!r}"
         assert "[key]" in error.message
         assert error.hint == "check the key in MY_KEY"
 
