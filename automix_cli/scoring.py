@@ -118,7 +118,7 @@ def plurality(answers: Sequence[str], scorer: str, choices: Choices = ()) -> Plu
 # ---------------------------------------------------------------- exact and contains
 
 _PLAIN = str.maketrans("‘’‚“”„«»‐‑‒–—−", '\'\'\'"""""------')
-_EDGES = ".,;:!?…'\"*_`"
+_EDGES = ".,;:!?'\"*_`"
 _ARTICLES = {"a", "an", "the"}
 
 
@@ -185,7 +185,6 @@ _MARKER = re.compile(r"\\boxed\s*\{|####|\banswer\W{0,4}(?:\bis\b|\bwas\b|:|=)",
 _LATEX = (
     (re.compile(r"(?<=[0-9])\\[dt]?frac"), r" \\frac"),
     (re.compile(r"\\[dt]?frac\s*\{([0-9]+)\}\s*\{([0-9]+)\}"), r"\1/\2"),
-    (re.compile(r"\\text\s*\{([^{}]*)\}"), r"\1"),
     (re.compile(r"\{,\}|,?\\[,!]"), ","),
     (re.compile(r"\\([$%])"), r"\1"),
     (re.compile(r"\\(?:times|cdot)"), "x"),
@@ -193,11 +192,11 @@ _LATEX = (
 _NUMBER = re.compile(
     r"""
     (?<![\w./]) (?<![A-Za-z]-) (?<![0-9]:)    # not inside a word, a date, GPT-4 or 2:30
-    (?P<sign>[-+]?) (?:[$€£¥]\s?)? (?P<sign2>[-+]?)
+    (?P<sign>[-+]?) (?:[$€£¥]\s?)?
     (?: (?P<ones>[0-9]+) \s+ (?=[0-9]+/[1-9]) )?          # the 1 of 1 1/2
     (?P<digits> (?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9]) | [0-9]+) (?:\.[0-9]+)? | \.[0-9]+ )
     (?:
-        [eE](?P<exponent>[-+]?[0-9]{1,3})(?!\w)
+        [eE](?P<exponent>[-+]?[0-9]{1,3})
       | \s? [x×*] \s? 10 \s? \^ \s? [{(]? (?P<power>[-+]?[0-9]{1,3}) [})]?
       | \s?/\s? (?P<below>[1-9][0-9]*) (?! [0-9] | / | \.[0-9] )
     )?
@@ -259,7 +258,7 @@ def _number(found: re.Match[str]) -> _Number | None:
             number = number.times(10.0**exponent)
         if found["scale"]:
             number = number.times(_SCALES[found["scale"].lower()])
-        if "-" in (found["sign"], found["sign2"]):
+        if found["sign"] == "-":
             number = number.times(-1)
         return number if math.isfinite(number.value) else None
     except (ValueError, OverflowError):
@@ -289,10 +288,11 @@ def _numeric(answer: str, gold: str, choices: Choices = ()) -> float:
 
 # ---------------------------------------------------------------- choice
 
+_NO_OTHER = r"(?!\W*(?:or|and|&|/)\W*[A-Za-z]\b)"  # (A) or (B) names neither
 _LETTER_FIRST = re.compile(
-    r"\W*(?:(?:option|choice)\b\W*)?([a-z])(?:\W*$|[)\].:}*]|\s*-\s|\s*\n)", re.IGNORECASE
+    r"\W*(?:(?:option|choice)\b\W*)?([a-z])(?:\W*$|[)\].:}*]|\s*-\s|\s*\n)" + _NO_OTHER, re.IGNORECASE
 )
-_LETTER_AFTER_MARKER = re.compile(r"\W*(?:(?:[Oo]ption|[Cc]hoice)\b\W*)?([A-Z])\b")
+_LETTER_AFTER_MARKER = re.compile(r"\W*(?:(?:[Oo]ption|[Cc]hoice)\b\W*)?([A-Z])\b" + _NO_OTHER)
 _LETTER_ANYWHERE = re.compile(
     r"\b(?:[Oo]ption|[Cc]hoice)\W{1,3}([A-Z])\b|\(([A-Z])\)|^\W*([A-Z])(?=\s+(?:is|because)\b)"
 )

@@ -21,6 +21,7 @@ EXACT = [
     ("The Beatles", "Beatles", 1),
     ("the  Lord of the Rings", "Lord of the Rings", 1),
     ("an apple", "apple", 1),
+    ("Paris…", "Paris", 1),
     ("ＰＡＲＩＳ", "paris", 1),
     ("Strasse", "Straße", 1),
     ("José Martí", "José Martí", 1),  # composed and decomposed
@@ -99,6 +100,17 @@ NUMERIC = [
     ("1" * 5000, "2" * 5000, 0),
     ("5/0", "0", 0),
     ("no idea", "42", 0),
+    ("3,1000", "1000", 1),
+    ("odds of .5", "1/2", 1),
+    ("12/25/2023", "0.48", 0),
+    ("12 percent", "0.12", 1),
+    (r"50\%", "0.5", 1),
+    (r"-\$5", "-5", 1),
+    ("The answer is 42 = six times seven.\nStep 5 was hard.", "42", 1),
+    ("The answer is 3. No, the answer is 4 (see 5).", "4", 1),
+    ("The answer is\n42\nbecause x = 5", "42", 1),
+    ("1.55 million", "1554000", 1),
+    ("1.55 million", "1564000", 0),
     ("", "0", 0),
     ("none", "None.", 1),
 ]
@@ -133,6 +145,13 @@ CHOICE = [
     ("A or B", "B", 0),
     ("London or Paris", "B", 0),
     ("(A) or (B)", "B", 0),
+    ("(A) or (B)", "A", 0),
+    ("London or Paris", "A", 0),
+    ("The answer is A or B.", "A", 0),
+    ("A. and C.", "A", 0),
+    ("B - the capital of France", "B", 1),
+    ("B – the capital of France", "B", 1),
+    ("B\nIt is the capital of France.", "B", 1),
     ("A dog named Rex", "A", 0),
     ("E", "B", 0),
     ("C", "B", 0),
@@ -202,6 +221,7 @@ JSON = [
     ('Here it is:\n```\n{"a": 1}\n```\nEnjoy!', '{"a": 1}', 1),
     ('The result is {"a": 1}, as asked.', '{"a": 1}', 1),
     ('In [Paris] the result is {"a": 1}', '{"a": 1}', 1),
+    ('Of [1] and [2]:\n```json\n{"a": 1}\n```', '{"a": 1}', 1),
     ('{"a": 1', '{"a": 1}', 0),
     ("{'a': 1}", '{"a": 1}', 0),
     ('{"a": NaN}', '{"a": NaN}', 1),  # no JSON on either side: compared as words
@@ -357,7 +377,7 @@ def test_an_unknown_scorer_is_a_usage_error_that_names_the_nearest(name: str, me
 
 # ---------------------------------------------------------------- against recorded judgements
 
-DATA = Path(os.environ.get("AUTOMIX_DATA", Path(__file__).parents[2] / "shared" / "data"))
+DATA = Path(os.environ.get("AUTOMIX_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
 
 @pytest.mark.parametrize(("name", "least"), [("openai_gsm8k_gpt3", 1.0), ("zeroeval_gsm8k", 0.99)])
