@@ -7,7 +7,6 @@ duplicate keys, no bottomless nesting. Every problem names its line.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
@@ -119,6 +118,8 @@ async def stream_lines(first: bytes, fd: int) -> AsyncIterator[Line]:
     A daemon thread does the blocking reads: a pipe that stays silent then neither blocks
     the calls in flight nor the end of the process.
     """
+    import asyncio  # the only reader that needs it, and it takes as long as all the rest to import
+
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[bytes] = asyncio.Queue(maxsize=4)
 

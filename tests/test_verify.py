@@ -1,11 +1,12 @@
 """`automix verify` from a shell: what it prints, what it buys, what it refuses."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from loopback import Call, Loopback, Reply
-from shell import ROOT, automix, jsonl
+from shell import ROOT, Ran, automix, jsonl
 from test_ask import profile_for
 
 DEMO = ("verify", "--profile", "demo")
@@ -29,17 +30,32 @@ def mixed(call: Call) -> Reply:
 # ---------------------------------------------------------------- one answer
 
 
-def test_a_person_reads_confidence_verdict_and_votes(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[str | Path, ...]:
+    """A command whose eight verdicts, six of them Correct, are in a cache already."""
+    folder = tmp_path_factory.mktemp("judged")
+    (folder / "cache").mkdir(mode=0o700)
     with Loopback(mixed) as server:
-        ran = automix("verify", "--profile", profile_for(server, tmp_path), *SINGLE)
+        command = ("verify", "--profile", profile_for(server, folder), *SINGLE)
+        assert automix(*command, env={"AUTOMIX_CACHE_DIR": str(folder / "cache")}).code == 0
+    return command
+
+
+@pytest.fixture
+def verify(judged: tuple[str | Path, ...], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
+    """Runs that command once more, with other options."""
+    monkeypatch.setenv("AUTOMIX_CACHE_DIR", str(Path(judged[2]).parent / "cache"))
+    return lambda *args: automix(*judged, *args)
+
+
+def test_a_person_reads_confidence_verdict_and_votes(verify: Callable[..., Ran]) -> None:
+    ran = verify()
     assert (ran.code, ran.out) == (0, "0.75 correct (6 of 8 votes, 0 unparsed; small)\n")
 
 
-def test_json_prints_one_row_and_explain_adds_the_reasons(tmp_path: Path) -> None:
-    with Loopback(mixed) as server:
-        args = ("verify", "--profile", profile_for(server, tmp_path), *SINGLE, "--json")
-        [row] = automix(*args).rows
-        [told] = automix(*args, "--explain").rows
+def test_json_prints_one_row_and_explain_adds_the_reasons(verify: Callable[..., Ran]) -> None:
+    [row] = verify("--json").rows
+    [told] = verify("--json", "--explain").rows
     assert set(row) == VERIFY_KEYS
     assert (row["schema"], row["verdict"], row["confidence"]) == ("automix.verify/1", "correct", 0.75)
     assert row["votes"] == {"correct": 6, "incorrect": 2, "unparsed": 0}
@@ -64,9 +80,10 @@ def test_the_demo_trusts_a_right_answer_more_than_a_wrong_one() -> None:
         (("--threshold", "0.76"), 0),
     ],
 )
-def test_check_is_a_gate_at_the_threshold(args: tuple[str, ...], code: int, tmp_path: Path) -> None:
-    with Loopback(mixed) as server:
-        ran = automix("verify", "--profile", profile_for(server, tmp_path), *SINGLE, *args)
+def test_check_is_a_gate_at_the_threshold(
+    args: tuple[str, ...], code: int, verify: Callable[..., Ran]
+) -> None:
+    ran = verify(*args)
     assert ran.code == code
     assert ("incorrect" in ran.out) is ("0.76" in args)
 
