@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from automix_cli.batch import Tally
-from automix_cli.jsonl import printable
+from automix_cli.jsonl import Earlier, printable
 from automix_cli.records import Answer, Step, Verification, VoteCount, add_money
 
 if TYPE_CHECKING:
@@ -140,6 +140,17 @@ def batch_summary(tally: Tally, seconds: float) -> list[str]:
         for kind, (count, first) in sorted(tally.faults.items())
     ]
     return [" · ".join(parts), *faults]
+
+
+def resume_line(earlier: Earlier) -> str:
+    """What became of the rows of an earlier run."""
+    redone = [
+        (earlier.failed, "failed or skipped before"),
+        (earlier.changed, "with changed input"),
+        (earlier.torn, "torn"),
+    ]
+    again = [f"{number:,} {word}" for number, word in redone if number]
+    return f"{count_of(earlier.kept, 'row')} kept" + (f"; redone: {', '.join(again)}" if again else "")
 
 
 def plan_lines(plan: Mapping[str, Any]) -> list[str]:

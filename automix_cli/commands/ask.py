@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Literal
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from automix_cli.batch import Tally
     from automix_cli.cascade import Cascade
     from automix_cli.commands.sources import Rows, Single
-    from automix_cli.jsonl import Row
+    from automix_cli.jsonl import Earlier, Row
     from automix_cli.profile import Profile
     from automix_cli.records import Answer, Question, RowError
 
@@ -64,6 +66,9 @@ def ask(
     seed: o.Seed = 0,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse the whole file for one bad line.")] = False,
     force: o.Force = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep the finished rows of -o FILE; do the others.")
+    ] = False,
     unordered: Annotated[bool, typer.Option("--unordered", help="Write rows as they finish.")] = False,
     concurrency: o.Concurrency = None,
     max_cost: o.MaxCost = None,
@@ -114,6 +119,8 @@ def ask(
     chosen = choose_profile(calls)
     if dry_run:
         raise typer.Exit(_dry_run(chosen, source, json))
+    if resume:
+        show = replace(show, earlier=_earlier(source, chosen, show))
     cascade = open_cascade(chosen, calls, voice)
     announce_router(chosen, voice)
     if isinstance(source, Single):
@@ -157,14 +164,64 @@ def _write_answer(answer: Answer, show: Show, out: IO[bytes]) -> None:
 # ---------------------------------------------------------------- rows
 
 
+def _earlier(source: Single | Rows, profile: Profile, show: Show) -> Earlier:
+    """What an earlier run wrote, opened and locked.
+
+    Raises:
+        UsageError: the options do not allow it, or the rows are of another input.
+    """
+    from automix_cli.commands.sources import Single
+    from automix_cli.jsonl import Earlier
+
+    if isinstance(source, Single) or show.output is None:
+        raise UsageError("--resume goes with rows and -o FILE")
+    if show.force:
+        raise UsageError("--resume keeps rows and --force drops them: they exclude each other")
+    if not show.ordered:
+        raise UsageError("--resume writes rows in the order of the input: it excludes --unordered")
+    earlier = Earlier(show.output, profile.sha)
+    known = source.known_ids()
+    if known is not None and earlier.ids and known.isdisjoint(earlier.ids):
+        earlier.close()
+        raise UsageError(
+            f"{show.output}: holds rows of another input: no id in common",
+            hint="another -o, or --force to start anew",
+        )
+    return earlier
+
+
+class Kept(NamedTuple):
+    """A row that an earlier run finished."""
+
+    row: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row as it was."""
+        return self.row
+
+
+def _resume_command() -> str:
+    """The command that goes on where this one stopped."""
+    import shlex
+
+    given = [a for a in sys.argv[1:] if a != "--force"]
+    return shlex.join(["automix", *given, *([] if "--resume" in given else ["--resume"])])
+
+
 async def _ask_rows(cascade: Cascade, rows: Rows, show: Show, voice: Voice) -> int:
     from automix_cli import report
     from automix_cli.batch import Batch, Tally
+    from automix_cli.cascade import input_sha
 
-    async def work(row: Row) -> Answer:
-        return fault_row(row) if row.question is None else await answer_row(cascade, row.question)
+    async def work(row: Row) -> Answer | Kept:
+        if row.question is None:
+            return fault_row(row)
+        done = show.earlier and show.earlier.take(row.question.id, input_sha(row.question))
+        return Kept(done) if done else await answer_row(cascade, row.question)
 
-    def seen(answer: Answer) -> None:
+    def seen(answer: Answer | Kept) -> None:
+        if isinstance(answer, Kept):
+            return
         tally.add(answer)
         if show.explain and not voice.quiet:
             stderr_console().print(report.explain_tree(answer))
@@ -174,10 +231,20 @@ async def _ask_rows(cascade: Cascade, rows: Rows, show: Show, voice: Voice) -> i
 
     tally, started = Tally(), time.monotonic()
     fatal: list[RowError] = []
-    batch = Batch(work, concurrency=cascade.profile.limits.concurrency, ordered=show.ordered)
+    batch: Batch[Row, Answer | Kept] = Batch(
+        work, concurrency=cascade.profile.limits.concurrency, ordered=show.ordered
+    )
     met = await run_rows(batch, rows, show, voice, seen, lambda s: report.progress_note(tally, s))
+    stopped = bool(met or fatal)
+    if show.earlier is not None:
+        voice.say(report.resume_line(show.earlier))
+        if not stopped:
+            show.earlier.finish()
+        show.earlier.close()
     for line in report.batch_summary(tally, time.monotonic() - started):
         voice.say(line)
+    if (stopped or tally.skipped) and show.output is not None and not rows.is_pipe:
+        voice.say(f"go on with: {_resume_command()}")
     for line in drift_lines(cascade.profile, tally):
         voice.say(line)
     if met:

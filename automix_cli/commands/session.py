@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from automix_cli.backend import Backend, Request
     from automix_cli.batch import Batch
     from automix_cli.cascade import Cascade
+    from automix_cli.jsonl import Earlier
     from automix_cli.profile import Profile, Tier
     from automix_cli.records import Price
 
@@ -79,6 +80,7 @@ class Show:
     force: bool = False
     ordered: bool = True
     silent: bool = False
+    earlier: Earlier | None = None
 
     @property
     def name(self) -> str:
@@ -273,7 +275,9 @@ def written_to(show: Show) -> Iterator[IO[bytes]]:
     """The output file, locked while it is written, or stdout."""
     from automix_cli.jsonl import open_output
 
-    if show.silent:
+    if show.earlier is not None:
+        yield show.earlier.stream
+    elif show.silent:
         with open(os.devnull, "wb") as nowhere:
             yield nowhere
     elif show.output is None:

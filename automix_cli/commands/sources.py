@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import select
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Set
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -61,7 +61,16 @@ class Rows:
     def check(self, *, strict: bool) -> None:
         """Scan a seekable input once before anything is spent; see `jsonl.scan`."""
         if self.seekable:
-            self.count = scan(self._lines(), self.name, strict=strict)
+            self.count = scan(self._lines(), self.name, self.ids, strict=strict)
+
+    def known_ids(self) -> Set[str] | None:
+        """The ids of all rows, once `check` has seen them; None for a pipe."""
+        return self.ids.seen if self.seekable else None
+
+    @property
+    def is_pipe(self) -> bool:
+        """Whether the rows are gone once read."""
+        return not self.seekable
 
     @property
     def total(self) -> int | None:
