@@ -282,17 +282,22 @@ def choose(curve: Curve, tiers: Sequence[str], tier_points: Sequence[Point], obj
         return _at_weight(curve, objective.value)
     if objective.kind == "ibc":
         return _best_ibc(curve, tier_points)
+    found = corners(curve, tiers, tier_points)
+    if objective.kind == "budget":
+        within = [c for c in found if c.point.cost <= objective.value]
+        return within[-1] if within else found[0]._replace(met=False)
+    target = objective.value * max(point.quality for point in tier_points)
+    return next((c for c in found if c.point.quality >= target), found[-1]._replace(met=False))
+
+
+def corners(curve: Curve, tiers: Sequence[str], tier_points: Sequence[Point]) -> list[Chosen]:
+    """The settings worth having, cheapest first: corners of the hull of a curve and the single tiers."""
     single: list[Setting] = [(("always", name),) for name in tiers]
     named = [*zip(single, tier_points, strict=True), *zip(curve.settings, curve.points, strict=True)]
     first: dict[Point, Setting] = {}
     for setting, point in named:  # a single tier before a policy that comes to the same
         first.setdefault(point, setting)
-    corners = [Chosen(first[point], point) for point in hull([point for _, point in named])]
-    if objective.kind == "budget":
-        within = [c for c in corners if c.point.cost <= objective.value]
-        return within[-1] if within else corners[0]._replace(met=False)
-    target = objective.value * max(point.quality for point in tier_points)
-    return next((c for c in corners if c.point.quality >= target), corners[-1]._replace(met=False))
+    return [Chosen(first[point], point) for point in hull([point for _, point in named])]
 
 
 def _at_weight(curve: Curve, weight: float) -> Chosen:
