@@ -390,7 +390,8 @@ class Earlier:
             self._index(self._old, path)
         if os.fstat(self._out.fileno()).st_size:
             self._join()
-        self._out.truncate(0)
+        self._out.seek(0)
+        self._out.truncate()
 
     def _index(self, file: IO[bytes], name: Path) -> None:
         """Note the place of every whole row; a last line without an end may be torn."""
