@@ -5,6 +5,8 @@ server per test; only what must be seen from outside runs in a child.
 """
 
 import asyncio
+import gc
+import gzip
 import json
 import os
 import re
@@ -12,7 +14,8 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import tracemalloc
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -49,7 +52,7 @@ from automix_cli.litellm_backend import (
     split_usage,
 )
 from automix_cli.records import Completion, Message, Usage
-from automix_cli.transport import MAX_BODY, broken, error_class, refused
+from automix_cli.transport import MAX_BODY, broken, error_class, read_body, refused
 
 FOUR = ("openai/m", "hosted_vllm/m", "anthropic/m", "ollama_chat/m")
 CANARY = "canary-0123456789-abcdef"
@@ -323,6 +326,20 @@ def test_blank_choices_are_left_out_and_what_they_cost_is_borne_by_the_others() 
 def test_an_answer_packed_though_nobody_asked_is_unpacked() -> None:
     with Loopback(lambda call: Reply(texts=("391",), gzip=True, framing="chunked")) as server:
         assert texts(complete(ask(server))[0]) == ["391"]
+
+
+def test_a_bomb_that_comes_in_one_piece_stays_small() -> None:
+    async def bomb() -> AsyncIterator[bytes]:
+        yield packed
+
+    packed = gzip.compress(bytes(100 << 20), compresslevel=1)
+    response = httpx.Response(200, headers={"content-encoding": "gzip"}, content=bomb())
+    tracemalloc.start()
+    with pytest.raises(BadResponse, match="more than 16 MiB"):
+        asyncio.run(read_body(response))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * MAX_BODY
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
@@ -967,6 +984,12 @@ def child(*args: str, cwd: Path, **environ: str) -> tuple[list[Any], str]:
     )
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+
+
+def test_what_the_import_made_is_kept_from_the_collector_and_the_collector_goes_on() -> None:
+    load_litellm()
+    assert gc.get_freeze_count() > 100_000
+    assert gc.isenabled()
 
 
 def test_a_missing_key_costs_no_import(tmp_path: Path) -> None:
