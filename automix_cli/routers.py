@@ -436,6 +436,7 @@ class QueryRouter:
         text = "embedding" not in kept
         features = TextFeatures.from_dict(kept) if text else VectorFeatures(int(kept["embedding"]))
         model = _MODELS[data["kind"]].from_dict(data["model"], features.width, tiers)
+        targets, regressed = data["targets"], _REGRESSED if isinstance(model, Linear) else ()
         return cls(
             kind=data["kind"],
             seed=int(data["seed"]),
@@ -443,9 +444,7 @@ class QueryRouter:
             model=model,
             rewards=finite(data["rewards"], tiers, 2),
             costs=costs,
-            targets={rule: finite(data["targets"][rule], tiers + 1) for rule in _REGRESSED}
-            if isinstance(model, Linear)
-            else {},
+            targets={rule: finite(targets[rule], tiers + 1) for rule in regressed},
             centres=centres if isinstance(model, Clusters) else finite(centres, max(1, len(centres)), tiers),
         )
 
@@ -512,7 +511,7 @@ def fit_router(
 
     Raises:
         UsageError: for an unknown kind, or without scikit-learn.
-        DataError: for rows that do not score every tier, or none.
+        DataError: for rows that do not score every tier, or none; for a cost that is unknown.
     """
     if kind not in KINDS:
         raise UsageError(f"no query-side router {kind!r}", hint=f"there are: {', '.join(KINDS)}")
@@ -520,6 +519,8 @@ def fit_router(
     from threadpoolctl import threadpool_limits  # which scikit-learn brings
 
     table, price = np.asarray(scores, dtype=float), np.asarray(costs, dtype=float)
+    if price.ndim != 1 or not np.isfinite(price).all():
+        raise DataError(f"a router needs a cost for each tier, got {price.tolist()}")
     if not len(texts) or table.shape != (len(texts), len(price)) or not np.isfinite(table).all():
         raise DataError(f"a router needs rows that score each of {len(price)} tiers, got {table.shape}")
     with threadpool_limits(1):  # sums over threads depend on how many there are, and so would clusters
