@@ -119,7 +119,7 @@ class CalibrationView:
                 f.name,
                 f"{f.quality.value:.3f}",
                 _range(f.quality, 1, 3),
-                f"{1000 * (f.cost.value or 0):.4g}",
+                _dollars(1000 * (f.cost.value or 0)),
                 _range(f.cost, 1000, None),
                 f"{f.escalated:.0%}" if ours or f.name == "threshold" else "",
                 f"{f.votes:.1f}" if ours or f.name == "threshold" else "",
@@ -255,7 +255,19 @@ def _bins(seen: list[Counts], cuts: tuple[float, ...]) -> list[str]:
 def _range(m: Measure, scale: float, digits: int | None) -> str:
     if m.low is None or m.high is None:
         return ""
-    return "–".join(f"{scale * x:.{digits}f}" if digits else f"{scale * x:.4g}" for x in (m.low, m.high))
+    return "–".join(f"{scale * x:.{digits}f}" if digits else _dollars(scale * x) for x in (m.low, m.high))
+
+
+def _dollars(amount: float) -> str:
+    """Four significant digits, never as a power of ten.
+
+    Example:
+        >>> _dollars(20000.0), _dollars(0.0047125), _dollars(0.0)
+        ('20,000', '0.004712', '0')
+    """
+    if amount >= 1000:
+        return f"{amount:,.0f}"
+    return f"{amount:.4g}" if amount >= 1e-4 or amount == 0 else f"{amount:.8f}"
 
 
 def _reliability_cell(row: ReliabilityRow) -> str:

@@ -17,6 +17,7 @@ from automix_cli.jsonl import dumps
 
 if TYPE_CHECKING:
     from automix_cli.calibration import Calibration, Objective
+    from automix_cli.fitting import Settings
     from automix_cli.profile import Profile
     from automix_cli.traces import TraceTable
 
@@ -129,9 +130,12 @@ def calibrate(
         console = stdout_console()
         for part in view.parts():
             console.print(part, soft_wrap=isinstance(part, str))
+    router = found.router()
+    if certify is not None:
+        router = _certified(table, settings, wanted.value, certify, seed, router, voice)
     if target is not None:
         extra = {"token_scale": scale, "value_of_time": value_of_time or None}
-        write_router(target, _router(found, data, chosen, extra), profile=chosen)
+        write_router(target, _described(router, data, chosen, extra), profile=chosen)
         voice.say(f"written: router of {target}")
         voice.say(f'use it: automix ask{_use(target)} "…"')
     elif not json:
@@ -192,12 +196,44 @@ def _use(target: Path) -> str:
     return "" if target == Path("automix.yaml") else f" --profile {target}"
 
 
-def _router(found: Calibration, data: Data, profile: Profile, extra: dict[str, Any]) -> dict[str, Any]:
+def _certified(
+    table: TraceTable,
+    settings: Settings,
+    keep: float,
+    confidence: float,
+    seed: int,
+    router: dict[str, Any],
+    voice: Voice,
+) -> dict[str, Any]:
+    """The router that the promise was proved for, with the parameters it was proved with.
+
+    Raises:
+        GateError: no policy but the best single tier can be promised.
+    """
+    from automix_cli.certificate import certify
+
+    proof = certify(table, settings, keep=keep, confidence=confidence, seed=seed)
+    promise = f"{keep:.0%} of the quality of {proof.best} with probability {confidence:.0%}"
+    if proof.labels is not None:
+        raise GateError(
+            f"no routed policy can be promised to keep {promise} on {len(table):,} labelled rows",
+            hint=f"about {proof.labels:,} labels would likely do; nothing was written",
+        )
+    voice.say(f"certified on {proof.rows:,} rows set apart: keeps {promise}")
+    certificate = {"keep": keep, "confidence": confidence, "best": proof.best, "rows": proof.rows}
+    return {
+        "kind": "pomdp",
+        **dict(proof.setting),
+        **proof.fitted.to_dict(),
+        "fitted": {**router["fitted"], "certificate": certificate},
+    }
+
+
+def _described(router: dict[str, Any], data: Data, profile: Profile, extra: dict[str, Any]) -> dict[str, Any]:
     """The `router:` block: what was learned, and everything it was learned from."""
     from automix_cli import __version__
     from automix_cli.cascade import fingerprint
 
-    router = found.router()
     prices = {t.name: asdict(p) if (p := t.list_price()) else None for t in profile.tiers}
     origin = {
         "automix": __version__,
