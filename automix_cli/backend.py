@@ -472,7 +472,8 @@ class ByPrefix:
 class Purse:
     """A cap on dollars: the worst case is reserved before a call, the bill is settled after it.
 
-    What is spent and what is reserved together never exceed `cap`, at any concurrency.
+    What is spent and what is reserved together never exceed `cap`, at any concurrency. Once refused, a
+    `final` purse stays shut; another one goes on to pay for what still fits.
 
     Example:
         >>> purse = Purse(1.0)
@@ -486,6 +487,7 @@ class Purse:
     spent: float = 0.0
     reserved: float = 0.0
     refused: bool = False
+    final: bool = True
 
     def reserve(self, worst: float) -> None:
         """Set `worst` dollars aside.
@@ -494,7 +496,7 @@ class Purse:
             BudgetError: when they are not there, or were not once before: what is left over
                 then would go to whichever rows happen to be cheap.
         """
-        if self.refused or self.spent + self.reserved + worst > self.cap:
+        if (self.refused and self.final) or self.spent + self.reserved + worst > self.cap:
             self.refused = True
             raise BudgetError(f"--max-cost ${self.cap:g} reached: ${self.spent:.6g} spent")
         self.reserved += worst

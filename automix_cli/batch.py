@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -57,7 +57,13 @@ class Batch(Generic[R, T]):
             for task in self._tasks:
                 task.cancel()
 
-    async def run(self, rows: AsyncIterator[R]) -> AsyncIterator[T]:
+    async def drain(self) -> None:
+        """Start no further row, and wait for those in flight, whose results go nowhere."""
+        self.stop()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def run(self, rows: AsyncIterator[R]) -> AsyncGenerator[T, None]:
         """Yield the result of every row that was started."""
         self._feeder = asyncio.create_task(self._feed(rows))
         try:
@@ -121,6 +127,7 @@ class Tally:
     ok: int = 0
     abstained: int = 0
     skipped: int = 0
+    degraded: int = 0
     errors: int = 0
     escalated: int = 0
     cost_usd: float | None = 0.0
@@ -138,6 +145,7 @@ class Tally:
         self.ok += row.status == "ok"
         self.abstained += row.status == "abstained"
         self.skipped += row.status == "skipped"
+        self.degraded += any("degraded" in step.flags for step in row.route)
         self.errors += row.status == "error"
         self.escalated += row.escalated
         self.cost_usd = add_money(self.cost_usd, row.cost_usd)

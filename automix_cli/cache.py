@@ -97,6 +97,7 @@ class Cached:
             that equal requests of one run are still paid once.
         refresh: accept only entries stored from now on, and replace the others.
         offline: never ask `inner`.
+        notes: where closing puts what a user should be told.
 
     Raises:
         UsageError: when `refresh` and `offline` are both set.
@@ -109,6 +110,7 @@ class Cached:
         *,
         refresh: bool = False,
         offline: bool = False,
+        notes: list[str] | None = None,
     ) -> None:
         if refresh and offline:
             raise UsageError("--refresh and --offline contradict each other")
@@ -117,6 +119,7 @@ class Cached:
         self.store = Store.temporary() if store is None else store
         self._since = time.time() if refresh else 0.0
         self._offline = offline
+        self._notes = [] if notes is None else notes
         self._flights: dict[str, _Flight] = {}
 
     async def complete(self, request: Request) -> tuple[Completion, ...]:
@@ -233,6 +236,11 @@ class Cached:
         """Close the inner backend, if it was ever made, and the store."""
         if self._live is not None:
             await self._live.aclose()
+        if damaged := self.store.stats.corrupt:
+            entries = "1 entry" if damaged == 1 else f"{damaged:,} entries"
+            self._notes.append(
+                f"the cache in {self.store.folder} had {entries} damaged: not used, asked again"
+            )
         self.store.close()
 
 

@@ -224,9 +224,28 @@ def worst_cost(tier: Tier, request: Request) -> float | None:
 # ---------------------------------------------------------------- the cascade
 
 
+@dataclass(slots=True)
+class Degrading:
+    """What all questions of a run share under `--on-budget degrade`: whether the cap has been met."""
+
+    met: bool = False
+
+    def check(self) -> None:
+        """Spend no more on votes and larger tiers once the cap has been met.
+
+        Raises:
+            BudgetError: it has.
+        """
+        if self.met:
+            raise BudgetError("--max-cost leaves money for the cheapest tier only")
+
+
 @dataclass(frozen=True, slots=True)
 class Cascade:
     """A profile, a policy and a backend: answers, verifies and collects.
+
+    With `degrading`, a question that the budget stops is answered by the cheapest tier, unverified, if
+    that still fits; so is every question after it.
 
     Example:
         >>> import asyncio
@@ -242,6 +261,7 @@ class Cascade:
     profile: Profile
     backend: Backend
     policy: Policy[Any] | None = None
+    degrading: Degrading | None = None
 
     async def answer(self, question: Question) -> Answer:
         """Run one question through the cascade.
@@ -320,6 +340,7 @@ class _Run:
         self.visits: list[Visit] = []
         self.reason = ""
         self.failure: tuple[BackendError, str] | None = None
+        self.fallback: Visit | None = None
 
     # ------------------------------------------------------------ the loop
 
@@ -333,11 +354,13 @@ class _Run:
             profile_sha=self.profile.sha,
         )
         policy = self.cascade.active_policy()
+        turn: Turn[Any] | None = None
         try:
             turn = await self._drive(policy)
+        except BudgetError as exc:
+            await self._degrade(exc)
         except BackendError as exc:
             self.failure = (exc, self._tier_in_hand())
-            turn = None
         row = replace(
             base,
             route=tuple(v.step() for v in self.visits),
@@ -346,6 +369,28 @@ class _Run:
             latency_s=round(time.perf_counter() - started, 4),
         )
         return self._closed(row, policy, turn)
+
+    async def _degrade(self, stop: BudgetError) -> None:
+        """Settle for the answer of the cheapest tier, bought now if need be; else the row is skipped."""
+        self.failure = (stop, self._tier_in_hand())
+        if self.cascade.degrading is None:
+            return
+        self.cascade.degrading.met = True
+        visit = next((v for v in self.visits if v.tier is self.profile.tiers[0]), None)
+        if visit is None:
+            visit = Visit(self.profile.tiers[0])
+            self.visits.append(visit)
+        try:
+            if not visit.answers:
+                request, cut = self.calls.for_answer(self.question, visit.tier)
+                visit.note(await self.buy(request, visit.answers), cut)
+        except BackendError as exc:
+            self.failure = (exc, visit.tier.name)
+            return
+        visit.answer = visit.answer or visit.answers[0].text.strip()
+        visit.action, visit.flags["degraded"] = "report", None
+        self.reason = "the budget was reached: the cheapest tier, unverified"
+        self.failure, self.fallback = None, visit
 
     async def _drive(self, policy: Policy[Any]) -> Turn[Any]:
         """Let the policy decide and carry out what it decides, until it reports or abstains."""
@@ -380,6 +425,8 @@ class _Run:
 
     async def _observe(self, action: Action) -> Observation:
         """Carry out an action; a tier that cannot serve this question leaves it to the others."""
+        if self.cascade.degrading is not None:
+            self.cascade.degrading.check()
         try:
             return await self.carry_out(action)
         except (ContextTooLong, ContentFiltered) as exc:
@@ -402,6 +449,9 @@ class _Run:
 
     def _closed(self, row: Answer, policy: Policy[Any], turn: Turn[Any] | None) -> Answer:
         """The finished row: an answer, an abstention, or an error."""
+        if self.fallback is not None:
+            visit = self.fallback
+            return replace(row, answer=visit.answer, tier=visit.tier.name, model=visit.tier.model)
         if turn is not None and turn.action.kind == "report":
             visit = next(v for v in self.visits if v.tier is self.profile.tiers[turn.action.tier])
             confidence = policy.confidence(turn.belief, turn.action.tier)

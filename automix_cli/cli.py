@@ -23,7 +23,7 @@ class Boundary(TyperGroup):
             return super().invoke(ctx)
         except AutomixError as exc:
             if ctx.params.get("debug"):
-                raise
+                _show_traceback()
             _show(exc.message, exc.hint)
             raise typer.Exit(exc.exit_code) from None
         except BrokenPipeError:
@@ -33,9 +33,14 @@ class Boundary(TyperGroup):
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
         except Exception as exc:
-            if ctx.params.get("debug") or type(exc).__module__.startswith("typer"):
+            if type(exc).__module__.startswith("typer"):
                 raise
-            _show(f"internal error: {type(exc).__name__}: {exc}", "automix --debug … shows where; please report it")
+            if ctx.params.get("debug"):
+                _show_traceback()
+            _show(
+                f"internal error: {type(exc).__name__}: {exc}",
+                "automix --debug … shows where; please report it",
+            )
             raise typer.Exit(1) from None
 
 
@@ -57,7 +62,6 @@ app.add_typer(profile.app, name="profile")
 app.add_typer(cache.app, name="cache")
 
 
-
 @app.callback()
 def options(
     version: Version = False,
@@ -75,6 +79,31 @@ def _show(message: str, hint: str) -> None:
     print(printable(redact("\n".join(lines))), file=sys.stderr)
 
 
+def _show_traceback() -> None:
+    """The traceback at hand: exceptions of libraries quote what servers say, and those quote keys."""
+    import traceback
+
+    from automix_cli.errors import redact
+    from automix_cli.jsonl import printable
+
+    print(printable(redact(traceback.format_exc())), file=sys.stderr)
+
+
+def _hold_closed_streams() -> None:
+    """Open nowhere in place of each standard stream that the caller closed.
+
+    Else the next file opened, the cache perhaps, would get its number, and messages would go to stdout.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 (lasts as long as the process)
+
+
 def main() -> None:
     """Entry point of the `automix` script."""
+    _hold_closed_streams()
     app()

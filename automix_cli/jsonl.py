@@ -320,8 +320,12 @@ class RowWriter:
 
     def write(self, row: Mapping[str, Json]) -> None:
         """Write one row."""
+        self.put(f"{dumps(row)}\n".encode())
+
+    def put(self, line: bytes) -> None:
+        """Write bytes as they are, and flush them."""
         try:
-            self.stream.write(f"{dumps(row)}\n".encode())
+            self.stream.write(line)
             self.stream.flush()
         except BrokenPipeError:
             raise
@@ -365,6 +369,15 @@ def _open_locked(path: Path, flags: int) -> IO[bytes]:
 # ---------------------------------------------------------------- resuming
 
 
+@contextlib.contextmanager
+def _stored(path: Path) -> Iterator[None]:
+    """Name the file that could not be written."""
+    try:
+        yield
+    except OSError as exc:
+        raise StorageError(f"{path}: {exc.strerror or exc}") from exc
+
+
 class Earlier:
     """What an earlier run left in FILE and FILE.part, and where the rows of this one go.
 
@@ -377,6 +390,7 @@ class Earlier:
         UsageError: another process writes the file, or it is no regular file.
         DataError: a line that is no row of `ask`, other than a torn last one, or rows of
             another profile.
+        StorageError: there is no room to join the two files.
     """
 
     def __init__(self, path: Path, profile_sha: str) -> None:
@@ -389,7 +403,8 @@ class Earlier:
         if self._old is not None:
             self._index(self._old, path)
         if os.fstat(self._out.fileno()).st_size:
-            self._join()
+            with _stored(path):
+                self._join()
         self._out.seek(0)
         self._out.truncate()
 
@@ -470,10 +485,15 @@ class Earlier:
         return self._out
 
     def finish(self) -> None:
-        """Every row of the input is written: FILE.part becomes FILE."""
-        self._out.flush()
-        os.fsync(self._out.fileno())
-        os.replace(self.part, self.path)
+        """Every row of the input is written: FILE.part becomes FILE.
+
+        Raises:
+            StorageError: the disk is full; both files stay.
+        """
+        with _stored(self.path):
+            self._out.flush()
+            os.fsync(self._out.fileno())
+            os.replace(self.part, self.path)
 
     def close(self) -> None:
         """Release the files and their locks."""

@@ -124,6 +124,7 @@ def batch_summary(tally: Tally, seconds: float) -> list[str]:
     parts = [f"{count_of(tally.rows, 'row')}: {tally.ok:,} ok"]
     for number, word in (
         (tally.abstained, "abstained"),
+        (tally.degraded, "degraded"),
         (tally.skipped, "skipped"),
         (tally.errors, "errors"),
     ):

@@ -18,6 +18,7 @@ from automix_cli.commands.session import (
     announce_router,
     choose_profile,
     open_cascade,
+    require_place,
     run_live,
     run_rows,
     stderr_console,
@@ -72,6 +73,7 @@ def ask(
     unordered: Annotated[bool, typer.Option("--unordered", help="Write rows as they finish.")] = False,
     concurrency: o.Concurrency = None,
     max_cost: o.MaxCost = None,
+    on_budget: o.OnBudget = "stop",
     no_cache: o.NoCache = False,
     refresh: o.Refresh = False,
     offline: o.Offline = False,
@@ -109,6 +111,7 @@ def ask(
         offline=offline,
         concurrency=concurrency,
         max_cost=max_cost,
+        on_budget=on_budget,
     )
     show = Show(json=json, explain=explain, output=output, force=force, ordered=not unordered)
     if not isinstance(source, Single):
@@ -121,12 +124,14 @@ def ask(
         raise typer.Exit(_dry_run(chosen, source, json))
     if resume:
         show = replace(show, earlier=_earlier(source, chosen, show))
+    else:
+        require_place(show)
     cascade = open_cascade(chosen, calls, voice)
     announce_router(chosen, voice)
     if isinstance(source, Single):
-        raise typer.Exit(run_live(cascade, lambda c: _ask_one(c, source, show, voice)))
+        raise typer.Exit(run_live(cascade, lambda c: _ask_one(c, source, show, voice), voice))
     rows = source
-    raise typer.Exit(run_live(cascade, lambda c: _ask_rows(c, rows, show, voice)))
+    raise typer.Exit(run_live(cascade, lambda c: _ask_rows(c, rows, show, voice), voice))
 
 
 # ---------------------------------------------------------------- one question
@@ -152,13 +157,13 @@ def _write_answer(answer: Answer, show: Show, out: IO[bytes]) -> None:
     """The answer alone, or its row; controls are shown rather than obeyed on a terminal."""
     from automix_cli.jsonl import RowWriter, printable
 
+    writer = RowWriter(out, show.name)
     if show.json:
-        RowWriter(out, show.name).write(answer.to_dict())
+        writer.write(answer.to_dict())
         return
     text = answer.answer or ""
     shown = printable(text) if out.isatty() else text
-    out.write(f"{shown}\n".encode("utf-8", "surrogatepass"))
-    out.flush()
+    writer.put(f"{shown}\n".encode("utf-8", "surrogatepass"))
 
 
 # ---------------------------------------------------------------- rows
@@ -234,17 +239,20 @@ async def _ask_rows(cascade: Cascade, rows: Rows, show: Show, voice: Voice) -> i
     batch: Batch[Row, Answer | Kept] = Batch(
         work, concurrency=cascade.profile.limits.concurrency, ordered=show.ordered
     )
-    met = await run_rows(batch, rows, show, voice, seen, lambda s: report.progress_note(tally, s))
-    stopped = bool(met or fatal)
-    if show.earlier is not None:
-        voice.say(report.resume_line(show.earlier))
-        if not stopped:
+    quiet = whole = False
+    try:
+        met = await run_rows(batch, rows, show, voice, seen, lambda s: report.progress_note(tally, s))
+        if show.earlier is not None and not (met or fatal):
             show.earlier.finish()
-        show.earlier.close()
-    for line in report.batch_summary(tally, time.monotonic() - started):
-        voice.say(line)
-    if (stopped or tally.skipped) and show.output is not None and not rows.is_pipe:
-        voice.say(f"go on with: {_resume_command()}")
+        whole = not (met or fatal or tally.skipped)
+    except BrokenPipeError:
+        quiet = True
+        raise
+    finally:
+        if show.earlier is not None:
+            show.earlier.close()
+        if not quiet:
+            _conclude(tally, time.monotonic() - started, rows, show, voice, whole=whole)
     for line in drift_lines(cascade.profile, tally):
         voice.say(line)
     if met:
@@ -257,6 +265,18 @@ async def _ask_rows(cascade: Cascade, rows: Rows, show: Show, voice: Voice) -> i
             hint="run it again with more: what is done is in the cache and costs nothing",
         )
     return 3 if tally.errors else 0
+
+
+def _conclude(tally: Tally, seconds: float, rows: Rows, show: Show, voice: Voice, *, whole: bool) -> None:
+    """Say what became of the rows, and how to go on where some are still to be done."""
+    from automix_cli import report
+
+    if show.earlier is not None:
+        voice.say(report.resume_line(show.earlier))
+    for line in report.batch_summary(tally, seconds):
+        voice.say(line)
+    if not whole and not rows.is_pipe and show.output is not None:
+        voice.say(f"go on with: {_resume_command()}")
 
 
 def drift_lines(profile: Profile, tally: Tally) -> list[str]:
@@ -277,6 +297,7 @@ def drift_lines(profile: Profile, tally: Tally) -> list[str]:
 
 async def answer_row(cascade: Cascade, question: Question) -> Answer:
     """The row of a question. What automix itself does wrong on one row must not lose the others."""
+    from automix_cli.errors import redact
     from automix_cli.records import Answer, RowError
 
     try:
@@ -284,7 +305,7 @@ async def answer_row(cascade: Cascade, question: Question) -> Answer:
     except AutomixError:
         raise
     except Exception as exc:
-        error = RowError(type="internal", message=f"{type(exc).__name__}: {exc}")
+        error = RowError(type="internal", message=redact(f"{type(exc).__name__}: {exc}"))
         return Answer(question=question).with_error(error)
 
 

@@ -341,7 +341,7 @@ class Source:
         show = Show(output=self.traces, force=self.force, silent=self.traces is None)
         collector = Collector(questions, show, self.voice)
         cascade = open_cascade(replace(chosen, router=None), self.calls, self.voice)
-        code = run_live(cascade, collector.run)
+        code = run_live(cascade, collector.run, self.voice)
         if code:
             raise typer.Exit(code)
         numbered = enumerate((t.to_dict() for t in collector.traces), 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -40,6 +40,12 @@ MaxCost = Annotated[
     float | None,
     typer.Option(
         "--max-cost", min=0.0, metavar="USD", help="Never spend more than this; other rows are skipped."
+    ),
+]
+OnBudget = Annotated[
+    Literal["stop", "degrade"],
+    typer.Option(
+        "--on-budget", help="At the cap: skip other rows, or ask only the cheapest tier, unverified."
     ),
 ]
 Input = Annotated[

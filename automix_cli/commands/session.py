@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
-from automix_cli.errors import UsageError
+from automix_cli.errors import StorageError, UsageError, redact
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,16 +28,20 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Voice:
-    """Messages for the person at the terminal: stderr, never stdout."""
+    """Messages for the person at the terminal: stderr, never stdout.
+
+    `later` collects what the cache and the backends have to tell when the run is over.
+    """
 
     quiet: bool = False
     verbose: bool = False
+    later: list[str] = field(default_factory=list)
     _said: set[str] = field(default_factory=set)
 
     def say(self, text: str) -> None:
-        """Print a line, unless quiet."""
+        """Print a line, unless quiet; it may quote what a server said, and that may quote a key."""
         if not self.quiet:
-            print(text, file=sys.stderr, flush=True)
+            print(redact(text), file=sys.stderr, flush=True)
 
     def once(self, text: str) -> None:
         """Print a line the first time only."""
@@ -100,6 +105,7 @@ class CallOptions:
     offline: bool = False
     concurrency: int | None = None
     max_cost: float | None = None
+    on_budget: Literal["stop", "degrade"] = "stop"
 
 
 def choose_profile(options: CallOptions) -> Profile:
@@ -125,7 +131,11 @@ def choose_profile(options: CallOptions) -> Profile:
     if options.concurrency is not None:
         limits = replace(limits, concurrency=options.concurrency)
     if options.max_cost is not None:
+        if not math.isfinite(options.max_cost):
+            raise UsageError("--max-cost: expected dollars", hint="leave it out to set no cap")
         limits = replace(limits, max_cost=options.max_cost)
+    if options.on_budget == "degrade" and limits.max_cost is None:
+        raise UsageError("--on-budget degrade needs a budget", hint="--max-cost USD")
     return replace(profile, limits=limits)
 
 
@@ -136,7 +146,7 @@ def open_cascade(profile: Profile, options: CallOptions, voice: Voice) -> Cascad
         Unauthorised: (exit 2 here, nothing was spent) when a key is missing.
     """
     from automix_cli.cache import Cached
-    from automix_cli.cascade import Cascade, router_policy
+    from automix_cli.cascade import Cascade, Degrading, router_policy
     from automix_cli.store import Store, cache_folder
 
     if not options.offline:
@@ -144,22 +154,28 @@ def open_cascade(profile: Profile, options: CallOptions, voice: Voice) -> Cascad
         _check_signal(profile)
     announce(profile, voice)
     store = Store.temporary() if options.no_cache else Store(cache_folder(os.environ))
-    wire = open_wire(profile)
-    backend = Cached(wire, store, refresh=options.refresh, offline=options.offline)
-    return Cascade(profile, backend, router_policy(profile))
+    degrading = Degrading() if options.on_budget == "degrade" else None
+    wire = open_wire(profile, voice, final=degrading is None)
+    backend = Cached(wire, store, refresh=options.refresh, offline=options.offline, notes=voice.later)
+    return Cascade(profile, backend, router_policy(profile), degrading)
 
 
-def open_wire(profile: Profile) -> Backend:
-    """What stands behind the cache: the simulated tiers, and LiteLLM for all others."""
+def open_wire(profile: Profile, voice: Voice, *, final: bool = True) -> Backend:
+    """What stands behind the cache: the simulated tiers, and LiteLLM for all others.
+
+    `final` tells whether the budget, once it has refused a call, refuses all others.
+    """
     from automix_cli.backend import ByPrefix, Metered, Purse
     from automix_cli.cascade import note_maybe_billed
 
     on_maybe_billed = [note_maybe_billed]
-    wire = ByPrefix({"demo/": _demo_backend, "": lambda: _litellm_backend(profile, on_maybe_billed)})
+    wire = ByPrefix({"demo/": _demo_backend, "": lambda: _litellm_backend(profile, on_maybe_billed, voice)})
     if profile.limits.max_cost is None:
         return wire
     prices = {(t.model, t.api_base): _price_for_budget(profile, t) for t in profile.tiers}
-    metered = Metered(wire, Purse(profile.limits.max_cost), lambda r: prices[r.model, r.api_base])
+    metered = Metered(
+        wire, Purse(profile.limits.max_cost, final=final), lambda r: prices[r.model, r.api_base]
+    )
     on_maybe_billed.append(metered.note_maybe_billed)
     return metered
 
@@ -181,7 +197,9 @@ def _demo_backend() -> Backend:
     return DemoBackend()
 
 
-def _litellm_backend(profile: Profile, on_maybe_billed: Sequence[Callable[[Request], None]]) -> Backend:
+def _litellm_backend(
+    profile: Profile, on_maybe_billed: Sequence[Callable[[Request], None]], voice: Voice
+) -> Backend:
     from automix_cli.backend import Retrier
     from automix_cli.litellm_backend import LiteLLMBackend
 
@@ -196,11 +214,12 @@ def _litellm_backend(profile: Profile, on_maybe_billed: Sequence[Callable[[Reque
             concurrency=limits.concurrency,
             rpm={t.model: t.rpm for t in profile.tiers if t.rpm},
             on_maybe_billed=tell,
-        )
+        ),
+        notes=voice.later,
     )
 
 
-def run_live(cascade: Cascade, job: Callable[[Cascade], Awaitable[int]]) -> int:
+def run_live(cascade: Cascade, job: Callable[[Cascade], Awaitable[int]], voice: Voice) -> int:
     """Run a job with an event loop of its own; the cache and the connections are closed at its end."""
     import asyncio
 
@@ -209,6 +228,8 @@ def run_live(cascade: Cascade, job: Callable[[Cascade], Awaitable[int]]) -> int:
             return await job(cascade)
         finally:
             await cascade.backend.aclose()
+            for note in voice.later:
+                voice.once(note)
 
     return asyncio.run(main())
 
@@ -249,6 +270,11 @@ def missing_key(tier: Tier) -> str | None:
 
 def announce(profile: Profile, voice: Voice) -> None:
     """What a person should know of the tiers before they are asked, each once."""
+    from automix_cli.litellm_backend import endpoint_notes
+
+    if any(t.api_base is None and not t.model.startswith("demo/") for t in profile.tiers):
+        for note in endpoint_notes(os.environ):
+            voice.once(note)
     if any(t.model.startswith("demo/") for t in profile.tiers):
         voice.once("demo tiers: simulated models, no network, prices made up")
     for tier in profile.tiers:
@@ -268,6 +294,18 @@ def announce_router(profile: Profile, voice: Voice) -> None:
     changed = differences(profile)
     if changed:
         voice.once(f"{' and '.join(changed)} changed since this profile was calibrated: calibrate again")
+
+
+def require_place(show: Show) -> None:
+    """Refuse to spend on results that have nowhere to go.
+
+    Raises:
+        UsageError: stdout is closed, or the output file exists and may be neither replaced nor continued.
+    """
+    if show.output is None and sys.stdout is None:
+        raise UsageError("stdout is closed: there is nowhere to write to", hint="-o FILE")
+    if show.output is not None and not show.force and show.output.exists():
+        raise UsageError(f"{show.output}: exists", hint="--force overwrites it, --resume continues it")
 
 
 @contextmanager
@@ -328,11 +366,16 @@ async def run_rows(
 
     with written_to(show) as out, interruptible(batch, voice) as met, _progress(rows, voice, note) as advance:
         writer = RowWriter(out, show.name)
-        async for result in batch.run(rows.stream()):
-            if row := result.to_dict():
-                writer.write(row)
-            seen(result)
-            advance()
+        async with aclosing(batch.run(rows.stream())) as results:
+            try:
+                async for result in results:
+                    if row := result.to_dict():
+                        writer.write(row)
+                    seen(result)
+                    advance()
+            except (StorageError, BrokenPipeError):
+                await batch.drain()  # what is being paid for goes to the cache, though its row goes nowhere
+                raise
     return met
 
 
@@ -351,13 +394,17 @@ def _progress(rows: RowSource, voice: Voice, note: Callable[[float], str]) -> It
 
 @contextmanager
 def interruptible(batch: Batch[Any, Any], voice: Voice) -> Iterator[list[int]]:
-    """First Ctrl-C or SIGTERM: start no more rows and finish those in flight; second: drop them.
+    """First Ctrl-C, SIGTERM or SIGHUP: start no more rows and finish those in flight; second: drop them.
 
-    Yields the list that the signals met are appended to.
+    Yields the list that the signals met are appended to. What the caller had ignored (`nohup`, a job
+    in the background) stays ignored.
     """
     import asyncio
 
     met: list[int] = []
+    kinds = [
+        k for k in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(k) != signal.SIG_IGN
+    ]
 
     def stop(number: int) -> None:
         met.append(number)
@@ -366,10 +413,10 @@ def interruptible(batch: Batch[Any, Any], voice: Voice) -> Iterator[list[int]]:
         batch.stop(drop=len(met) > 1)
 
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in kinds:
         loop.add_signal_handler(number, stop, int(number))
     try:
         yield met
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in kinds:
             loop.remove_signal_handler(number)

@@ -104,9 +104,9 @@ def verify(
     job = _Check(chosen, tier, votes or chosen.verification.max_votes or 1, threshold, check, show, voice)
     if rows is None:
         asked = job.single(question or "", answer, context)
-        raise typer.Exit(run_live(open_cascade(chosen, calls, voice), lambda c: job.one(c, *asked)))
+        raise typer.Exit(run_live(open_cascade(chosen, calls, voice), lambda c: job.one(c, *asked), voice))
     source = rows
-    raise typer.Exit(run_live(open_cascade(chosen, calls, voice), lambda c: job.many(c, source)))
+    raise typer.Exit(run_live(open_cascade(chosen, calls, voice), lambda c: job.many(c, source), voice))
 
 
 def _rows(ctx: typer.Context, answer: str | None, context: Path | None, input_file: Path | None) -> Rows:
@@ -171,11 +171,11 @@ class _Check:
         if found.error is not None and not self.show.json:
             raise AutomixError(f"{found.tier}: {found.error.message}")
         with written_to(self.show) as out:
+            writer = RowWriter(out, self.show.name)
             if self.show.json:
-                RowWriter(out, self.show.name).write(found.to_dict(reasons=self.show.explain))
+                writer.write(found.to_dict(reasons=self.show.explain))
             else:
-                out.write(f"{report.verification_line(found)}\n".encode())
-                out.flush()
+                writer.put(f"{report.verification_line(found)}\n".encode())
         if self.show.explain and not self.show.json:
             for line in report.reasons_lines(found):
                 self.voice.say(line)
