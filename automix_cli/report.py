@@ -107,7 +107,7 @@ def _explain_step(step: Step) -> list[str]:
     if len(step.samples) > 1:
         lines.append(f"samples {len(step.samples)}, the plurality reported")
     if step.confidence is not None:
-        lines.append(f"belief  {step.confidence:.2f} that this is right")
+        lines.append(f"trust   {step.confidence:.2f} that this is right")
     if step.flags:
         lines.append(f"flags   {', '.join(step.flags)}")
     if step.action:

@@ -81,7 +81,7 @@ def ask(
     verbose: o.Verbose = False,
     version: o.Version = False,
 ) -> None:
-    r"""Answer a question with the cheapest tier that can be trusted.
+    """Answer a question with the cheapest tier that can be trusted.
 
     Without QUESTION, rows are read from stdin or -i FILE (JSONL, one object a line with
     at least "question"), and one row per row is written, in input order.
@@ -92,7 +92,7 @@ def ask(
       cat notes.txt | automix ask "What was decided?"
       automix ask < questions.jsonl > answers.jsonl
       automix ask -i questions.jsonl -o answers.jsonl --dry-run
-    """
+    """  # noqa: D301
     from automix_cli.commands.sources import Single, find_source
 
     voice = Voice(quiet=quiet, verbose=verbose)

@@ -79,7 +79,7 @@ def calibrate(
     verbose: o.Verbose = False,
     version: o.Version = False,
 ) -> None:
-    r"""Learn when to escalate from your own labelled rows, and prove what it saves.
+    """Learn when to escalate from your own labelled rows, and prove what it saves.
 
     Questions with "expected" are asked of every tier (cached; the cost is said first);
     rows that carry "tiers" are traces and need no calls. The router: block of the profile is
@@ -90,7 +90,7 @@ def calibrate(
       automix calibrate profiles/demo-questions.jsonl --profile demo -o automix.yaml
       automix calibrate labelled.jsonl --keep 0.97 --traces traces.jsonl --dry-run
       automix calibrate traces.jsonl --tiers small,large --costs small=1,large=20
-    """
+    """  # noqa: D301
     from automix_cli.calibration import calibrate as run_calibration
     from automix_cli.calibration_view import CalibrationView
     from automix_cli.cascade import settings_of

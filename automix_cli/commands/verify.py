@@ -76,7 +76,7 @@ def verify(
     verbose: o.Verbose = False,
     version: o.Version = False,
 ) -> None:
-    r"""Check an answer: how likely is it right, and why.
+    """Check an answer: how likely is it right, and why.
 
     Without --question, JSONL rows with "question" and "answer" are read from stdin or
     -i FILE; rows that `automix ask` wrote are valid.
@@ -86,7 +86,7 @@ def verify(
       automix verify --profile demo --question "What is 17 * 23?" --answer 391
       automix ask < questions.jsonl | automix verify > verified.jsonl
       automix verify -i answers.jsonl --check --threshold 0.8
-    """
+    """  # noqa: D301
     voice = Voice(quiet=quiet, verbose=verbose)
     calls = CallOptions(
         profile=profile,
