@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from automix_cli.commands import ask, cache, calibrate, profile, verify
+from automix_cli.commands import ask, bench, cache, calibrate, profile, verify
 from automix_cli.commands.options import Version
 from automix_cli.errors import AutomixError
 
@@ -58,6 +58,7 @@ app = typer.Typer(
 app.command("ask", no_args_is_help=False)(ask.ask)
 app.command("verify")(verify.verify)
 app.command("calibrate", no_args_is_help=True)(calibrate.calibrate)
+app.command("bench", no_args_is_help=True)(bench.bench)
 app.add_typer(profile.app, name="profile")
 app.add_typer(cache.app, name="cache")
 

@@ -1,0 +1,394 @@
+"""`automix bench`: all policies on the same held-out rows, with intervals and a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from automix_cli.commands import options as o
+from automix_cli.commands.datasets import Data, Source, TableOptions, read_data
+from automix_cli.commands.session import CallOptions, Voice, stderr_console, stdout_console
+from automix_cli.errors import GateError, StorageError, UsageError
+from automix_cli.jsonl import dumps
+
+if TYPE_CHECKING:
+    from automix_cli.bench import Run, Runs
+    from automix_cli.bench_view import BenchView
+    from automix_cli.calibration import Objective
+    from automix_cli.contenders import Contender
+    from automix_cli.fitting import Settings
+    from automix_cli.traces import TraceTable
+
+MANY_ROWS = 20_000  # above, runs.jsonl holds the chosen settings only
+
+
+def bench(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Traces, or questions with answers.")],
+    policies: Annotated[
+        str, typer.Option("--policies", metavar="A,B|all", help="Who takes part besides the single tiers.")
+    ] = "all",
+    split: Annotated[
+        float | None,
+        typer.Option(
+            "--split", min=0.0, max=0.99, metavar="SHARE", help="Share of rows to learn from [0.5]."
+        ),
+    ] = None,
+    repeat: Annotated[
+        int, typer.Option("--repeat", min=1, max=1000, metavar="N", help="Average over N random splits.")
+    ] = 1,
+    keep: Annotated[
+        float | None,
+        typer.Option(
+            "--keep", min=0.0, max=2.0, metavar="Q", help="Settings keep Q of the best tier [0.98]."
+        ),
+    ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option("--budget", min=0.0, metavar="USD", help="Settings cost at most USD per 1,000."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder for runs, summary and plots.")
+    ] = None,
+    runs: Annotated[
+        Literal["all", "chosen", "none"] | None,
+        typer.Option("--runs", help="Settings in runs.jsonl [all; chosen above 20,000 rows]."),
+    ] = None,
+    html: Annotated[
+        bool, typer.Option("--html", help="Write DIR/index.html, one page that needs no network.")
+    ] = False,
+    png: Annotated[bool, typer.Option("--png", help="Write DIR/frontier.png (needs matplotlib).")] = False,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw cost against quality in the terminal.")] = False,
+    fail_under: Annotated[
+        str | None,
+        typer.Option(
+            "--fail-under", metavar="EXPR", help="Exit 5 unless e.g. 'savings_at_95>=0.3,quality>=0.8'."
+        ),
+    ] = None,
+    query_router: Annotated[
+        Literal["multilabel", "separate", "kmeans", "knn"],
+        typer.Option("--query-router", help="Whose classes pomdp+query uses."),
+    ] = "multilabel",
+    labels_from: Annotated[
+        str | None,
+        typer.Option(
+            "--labels-from", metavar="TIER", help="Without labels: agreement with this tier's answers."
+        ),
+    ] = None,
+    traces: o.Traces = None,
+    columns: o.Columns = None,
+    tiers: o.PickTiers = None,
+    costs: o.Costs = None,
+    vote_costs: o.VoteCosts = None,
+    drop_incomplete: o.DropIncomplete = False,
+    folds: Annotated[int, typer.Option("--folds", min=2, max=20, metavar="N", help="Folds in training.")] = 5,
+    seed: o.Seed = 0,
+    profile: o.ProfileName = None,
+    dry_run: o.DryRun = False,
+    max_cost: o.MaxCost = None,
+    concurrency: o.Concurrency = None,
+    force: o.Force = False,
+    no_cache: o.NoCache = False,
+    refresh: o.Refresh = False,
+    offline: o.Offline = False,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+    version: o.Version = False,
+) -> None:
+    """Compare routing policies on your own rows: same rows held out for all, same costs, intervals.
+
+    Rows that carry "tiers" are traces and need no calls; questions with "expected" are asked
+    of every tier once, and all policies share what was paid. Settings are chosen on the
+    training rows (their own "split", or --split). It ends with a verdict: route, do not
+    route, or not enough rows.
+
+    \b
+    Examples:
+      automix bench profiles/demo-questions.jsonl --profile demo -o out --html
+      automix bench traces.jsonl --split 0.2 --repeat 10 --policies threshold,pomdp --json
+      automix bench traces.jsonl --fail-under 'savings_at_95>=0.3,quality>=0.8'
+    """  # noqa: D301
+    from automix_cli.cascade import settings_of
+
+    voice = Voice(quiet=quiet, verbose=verbose)
+    calls = CallOptions(
+        profile=profile,
+        no_cache=no_cache,
+        refresh=refresh,
+        offline=offline,
+        concurrency=concurrency,
+        max_cost=max_cost,
+    )
+    options = TableOptions(
+        columns=columns,
+        tiers=tiers,
+        costs=costs,
+        vote_costs=vote_costs,
+        seed=seed,
+        drop_incomplete=drop_incomplete,
+    )
+    job = _Job(
+        policies=policies,
+        query_router=query_router,
+        split=split,
+        repeat=repeat,
+        seed=seed,
+        folds=folds,
+        objective=_objective(keep, budget),
+        gates=fail_under,
+        runs=runs,
+        labels_from=labels_from,
+    )
+    folder = None if output is None else _Folder(output, html=html, png=png, force=force)
+    if folder is None and (html or png or runs is not None):
+        raise UsageError("--html, --png and --runs write into a folder", hint="add -o DIR")
+    job.check()
+    rows = read_data(data)
+    recorded = columns is not None or rows.holds_traces()
+    source = Source(rows, options, calls, voice, traces, labels_from, force)
+    if dry_run:
+        raise typer.Exit(source.dry_run(recorded, json))
+    chosen, table, _ = source.recorded() if recorded else source.collected()
+    settings = settings_of(chosen)
+    view = job.run(table, settings, rows, voice, folder)
+    _show(view, json, plot)
+    if folder is not None:
+        folder.write(view, settings, {**job.config(), **_config(rows, options, chosen.name)})
+        voice.say(f"written: {', '.join(folder.names)} in {output}")
+    _gate(job, view)
+
+
+def _objective(keep: float | None, budget: float | None) -> Objective:
+    from automix_cli.calibration import Objective
+
+    if keep is not None and budget is not None:
+        raise UsageError("--keep and --budget exclude each other")
+    return (
+        Objective("budget", budget / 1000)
+        if budget is not None
+        else Objective("keep", 0.98 if keep is None else keep)
+    )
+
+
+def _show(view: BenchView, as_json: bool, plot: bool) -> None:
+    if as_json:
+        typer.echo(dumps(view.to_dict()))
+        return
+    console = stdout_console()
+    for part in view.parts():
+        console.print(part, soft_wrap=isinstance(part, str))
+    if plot:
+        from automix_cli.plots import terminal_plot
+
+        typer.echo("\n" + terminal_plot(view, console.width))
+
+
+def _gate(job: _Job, view: BenchView) -> None:
+    """Exit 5 where a gate is not met."""
+    from automix_cli.gates import missed_gates, read_gates
+
+    missed = missed_gates(read_gates(job.gates), view.found) if job.gates else []
+    if missed:
+        raise GateError("; ".join(missed))
+
+
+def _config(data: Data, options: TableOptions, profile: str) -> dict[str, Any]:
+    """What was read, and how."""
+    read = {
+        key: getattr(options, key) for key in ("columns", "tiers", "costs", "vote_costs", "drop_incomplete")
+    }
+    return {"data": data.name, "data_sha256": data.sha256, "profile": profile, **read}
+
+
+# ---------------------------------------------------------------- the comparison
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """Who is compared, how rows are split and how settings are chosen."""
+
+    policies: str
+    query_router: Literal["multilabel", "separate", "kmeans", "knn"]
+    split: float | None
+    repeat: int
+    seed: int
+    folds: int
+    objective: Objective
+    gates: str | None
+    runs: Runs | None
+    labels_from: str | None
+
+    def check(self) -> None:
+        """Refuse what cannot work before anything is spent."""
+        from automix_cli.contenders import everyone, invited, needs_router
+        from automix_cli.gates import read_gates
+        from automix_cli.routers import require_sklearn
+
+        if self.gates:
+            read_gates(self.gates)
+        named = ",".join(n for n in self.policies.split(",") if not n.strip().startswith("always"))
+        asked = invited(named, everyone((), self.query_router))
+        if "all" not in named.split(",") and any(needs_router(c) for c in asked):
+            require_sklearn()
+
+    def run(
+        self, table: TraceTable, settings: Settings, data: Data, voice: Voice, folder: _Folder | None
+    ) -> BenchView:
+        """Compare."""
+        from automix_cli.bench import bench, cuts_of
+        from automix_cli.bench_view import BenchView
+
+        seated, notes = self._seated(table)
+        cuts = cuts_of(table, self.split, repeat=self.repeat, seed=self.seed)
+        runs = self.runs or ("all" if len(table) <= MANY_ROWS else "chosen")
+        with _writing(folder, runs) as on_run, _telling(voice) as on_policy:
+            found = bench(
+                table,
+                seated,
+                settings,
+                self.objective,
+                cuts=cuts,
+                folds=self.folds,
+                runs=runs if folder is not None else "none",
+                on_run=on_run,
+                on_policy=on_policy,
+            )
+        return BenchView(
+            found=found,
+            table=table,
+            source=data.name,
+            sha256=data.sha256,
+            notes=notes,
+            labels_from=self.labels_from,
+        )
+
+    def _seated(self, table: TraceTable) -> tuple[tuple[Contender, ...], tuple[str, ...]]:
+        """Who can take part; of `all`, those who cannot are left out, and that is said."""
+        from automix_cli.contenders import everyone, invited, unable
+
+        asked = invited(self.policies, everyone(table.tiers, self.query_router))
+        reasons = {c.name: why for c in asked if (why := unable(c, table))}
+        if reasons and "all" not in [name.strip() for name in self.policies.split(",")]:
+            name, why = next(iter(reasons.items()))
+            raise UsageError(f"{name} cannot take part: {why}")
+        notes = tuple(
+            f"{', '.join(n for n, w in reasons.items() if w == why)} left out: {why}"
+            for why in dict.fromkeys(reasons.values())
+        )
+        return tuple(c for c in asked if c.name not in reasons), notes
+
+    def config(self) -> dict[str, Any]:
+        """The options, as they were understood."""
+        return {
+            "policies": self.policies,
+            "query_router": self.query_router,
+            "split": self.split,
+            "repeat": self.repeat,
+            "seed": self.seed,
+            "folds": self.folds,
+            "objective": {"kind": self.objective.kind, "value": self.objective.value},
+            "labels_from": self.labels_from,
+        }
+
+
+@contextmanager
+def _telling(voice: Voice) -> Iterator[Callable[[str], None]]:
+    """Who is at work, on a terminal."""
+    if not voice.animated:
+        yield voice.detail
+        return
+    with stderr_console().status("") as status:
+        yield lambda name: status.update(name)
+
+
+@contextmanager
+def _writing(folder: _Folder | None, runs: Runs) -> Iterator[Callable[[Run], None]]:
+    """Takes the runs as they come: millions of lines never wait in memory."""
+    from automix_cli.bench_view import run_lines
+
+    if folder is None or runs == "none":
+        yield lambda run: None
+        return
+    with folder.open("runs.jsonl") as file:
+        yield lambda run: file.writelines(run_lines(run))
+
+
+# ---------------------------------------------------------------- the folder
+
+
+class _Folder:
+    """Where the results go; a result that is there already is kept unless forced."""
+
+    def __init__(self, path: Path, *, html: bool, png: bool, force: bool) -> None:
+        self.path, self.html, self.png, self.names = path, html, png, list[str]()
+        if png and find_spec("matplotlib") is None:
+            raise UsageError(
+                "--png is drawn with matplotlib, which is not installed",
+                hint="python -m pip install 'automix-cli[plots]'; frontier.svg needs nothing",
+            )
+        there = [name for name in _NAMES if (path / name).exists()]
+        if there and not force:
+            raise UsageError(
+                f"{path / there[0]} exists", hint="--force overwrites it; or name another folder"
+            )
+
+    def open(self, name: str) -> IO[str]:
+        """A new file in it.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = open(self.path / name, "w", encoding="utf-8", newline="\n")  # noqa: SIM115
+        except OSError as exc:
+            raise StorageError(f"{self.path / name}: {exc.strerror}") from exc
+        self.names.append(name)
+        return file
+
+    def write(self, view: BenchView, settings: Settings, config: dict[str, Any]) -> None:
+        """Everything but the runs, which are written by now."""
+        import yaml
+
+        from automix_cli import __version__
+        from automix_cli.plots import frontier_svg
+
+        texts = {
+            "summary.json": dumps(view.to_dict()) + "\n",
+            "summary.csv": view.to_csv(),
+            "report.md": view.to_markdown(),
+            "frontier.svg": frontier_svg(view),
+            "config.yaml": yaml.safe_dump(
+                {"automix": __version__, **config}, sort_keys=False, allow_unicode=True
+            ),
+        }
+        if self.html:
+            from automix_cli.page import page
+
+            texts["index.html"] = page(view, settings)
+        for name, text in texts.items():
+            with self.open(name) as file:
+                file.write(text)
+        if self.png:
+            from automix_cli.plots import write_png
+
+            write_png(view, self.path / "frontier.png")
+            self.names.append("frontier.png")
+
+
+_NAMES = (
+    "runs.jsonl",
+    "summary.json",
+    "summary.csv",
+    "report.md",
+    "frontier.svg",
+    "frontier.png",
+    "index.html",
+    "config.yaml",
+)
