@@ -6,8 +6,8 @@ milliseconds: `Fitted.model` turns it into the planner's `Model` for any cost_we
 
 Everything is estimated so that little data says little. Priors over states are counts plus
 pseudo-counts, as many as leave-one-out likelihood asks for; votes are BetaBinomials with a
-prior on both parameters; distributions over bins are smoothed by a kernel whose width
-leave-one-out likelihood chooses; mean scores are shrunk towards 1 and 0. With no rows at all
+prior on both parameters; shares right over neighbouring bins are curves as stiff as held-out
+likelihood asks for; mean scores are shrunk towards 1 and 0. With no rows at all
 every state is equally likely and no signal is believed.
 """
 
@@ -36,6 +36,7 @@ from automix_cli.traces import Floats, Ints, TraceTable
 
 LEAST_ROWS = 5  # of right and of wrong answers, for a signal to be believed
 PSEUDO_ROWS = 20.0  # with which a cell (s_i, s_N) is drawn to the fit of its s_i
+MARGIN = 2.0  # log-likelihood by which held-out rows must prefer a less stiff curve
 FOLDS = 5  # of the test whether the last tier's rightness shows in a signal
 _LOG_SHAPE_SD = 1.5
 _LOG_SHAPE_MIN, _LOG_SHAPE_MAX = math.log(0.02), math.log(200.0)
@@ -311,14 +312,6 @@ def _best(weights: Array, likelihood: Array) -> float:
 # ------------------------------------------------------------------ votes
 
 
-def count_votes(correct: Ints, parsed: Ints, cell: Ints, cells: int, most: int) -> Array:
-    """Rows by (cell, CORRECT votes, parsed votes), shape (cells, most + 1, most + 1)."""
-    code = (cell * (most + 1) + correct) * (most + 1) + parsed
-    return (
-        np.bincount(code, minlength=cells * (most + 1) ** 2).reshape(cells, most + 1, most + 1).astype(float)
-    )
-
-
 def fit_shapes(histogram: Array) -> Array:
     """BetaBinomial (a, b) by MAP, many problems at once.
 
@@ -425,44 +418,100 @@ def votes_log_likelihood(shapes: Array, most: int) -> Array:
 # ------------------------------------------------------------------ bins
 
 
-def fit_bins(counts: Array) -> Array:
-    """Distributions over bins, smoothed across neighbours by one kernel for all cells.
+class Roughness(NamedTuple):
+    """How much a curve of log odds over neighbouring bins is penalised: for rising, and for bending."""
 
-    The width of the (normal) kernel, in bins, is the one under which rows left out are
-    likeliest; one pseudo-row is spread evenly.
+    rising: float
+    bending: float
+
+
+# Constant, linear, and ever less stiff curves; a later one must be clearly likelier.
+_CURVES = (
+    Roughness(1e7, 0.0),
+    Roughness(0.0, 1e7),
+    Roughness(0.0, 1e3),
+    Roughness(0.0, 1e2),
+    Roughness(0.0, 10.0),
+)
+
+
+def smooth_shares(hits: Array, rows: Array, *, straight: bool = False) -> Array:
+    """Share of hits per bin, smoothed across neighbours: penalised log odds.
+
+    Of the stiffnesses in `_CURVES` the stiffest but for those under which held-out folds are
+    likelier by `MARGIN`; `straight`: a constant or a line, whichever these prefer. Half a hit
+    and half a miss are spread evenly over the bins.
 
     Args:
-        counts: rows per bin, shape (cells, bins).
+        hits: per fold and bin, shape (folds, bins).
+        rows: the same, hits and misses.
+        straight: no bends, for shares of few rows.
 
     Returns:
-        probabilities, the same shape.
+        shape (bins,); constant where the bins tell nothing.
 
     Example:
-        >>> fit_bins(np.array([[0.0, 0.0], [0.0, 30.0]])).round(2).tolist()
-        [[0.5, 0.5], [0.02, 0.98]]
+        >>> hits = np.array([[0.0, 5.0, 10.0]] * 5)
+        >>> smooth_shares(hits, np.full((5, 3), 10.0)).round(2).tolist()
+        [0.0, 0.5, 1.0]
     """
-    kernel = max(_kernels(counts.shape[1]), key=lambda k: _left_out_bins(counts, k))
-    return shrunk(counts @ kernel.T, np.full(counts.shape[1], 1 / counts.shape[1]), 1.0)
+    total_hits, total_rows = hits.sum(axis=0), rows.sum(axis=0)
+
+    best, likeliest, margin = _CURVES[0], -math.inf, 0.0 if straight else MARGIN
+    for curve in _CURVES[:2] if straight else _CURVES:
+        shares = _penalised(total_hits - hits, total_rows - rows, curve)
+        likelihood = float((hits * np.log(shares) + (rows - hits) * np.log(1 - shares)).sum())
+        if likelihood > likeliest + margin:
+            best, likeliest = curve, likelihood
+    return np.asarray(_penalised(total_hits[None], total_rows[None], best)[0])
 
 
-def _kernels(bins: int) -> list[Array]:
-    """Kernels from wide to none; column i is how a row in bin i is spread. Of equals the widest is taken."""
-    distance = np.subtract.outer(np.arange(bins), np.arange(bins)) ** 2
-    spread = [np.exp(-distance / (2 * h**2)) for h in (16, 11, 8, 6, 4, 3, 2, 1.5, 1, 0.7, 0.5)]
-    return [k / k.sum(axis=0) for k in [*spread, np.eye(bins)]]
+def _penalised(hits: Array, rows: Array, curve: Roughness) -> Array:
+    """Shares whose log odds maximise likelihood less half the penalty, by Newton; shape (problems, bins)."""
+    bins = hits.shape[1]
+    hits, rows = hits + 0.5 / bins, rows + 1.0 / bins
+    rise, bend = np.diff(np.eye(bins), axis=0), np.diff(np.eye(bins), n=2, axis=0)
+    penalty = curve.rising * rise.T @ rise + curve.bending * bend.T @ bend
+    odds = np.repeat(np.log(hits.sum(axis=1) / (rows - hits).sum(axis=1))[:, None], bins, axis=1)
+    for _ in range(30):
+        shares = 1 / (1 + np.exp(-odds))
+        slope = hits - rows * shares - odds @ penalty
+        steepness = np.eye(bins) * (rows * shares * (1 - shares))[:, None, :] + penalty
+        step = np.linalg.solve(steepness, slope[:, :, None])[:, :, 0]
+        odds = np.clip(odds + np.clip(step, -2.0, 2.0), -12.0, 12.0)
+        if np.abs(step).max() < 1e-8:
+            break
+    return np.asarray(1 / (1 + np.exp(-odds)))
 
 
-def _left_out_bins(counts: Array, kernel: Array) -> float:
-    others = counts @ kernel.T - np.diag(kernel)
-    chances = (np.maximum(others, 0.0) + 1 / counts.shape[1]) / np.maximum(
-        counts.sum(axis=1, keepdims=True), 1.0
-    )
-    return float((counts * np.log(chances)).sum())
+def fit_bins(counts: Array, *, alone: bool) -> Array:
+    """Distributions over bins per cell, from how often each bin is right.
+
+    P(bin | state) is P(bin)·P(state | bin), up to its sum. The shares right per bin are smooth
+    curves; so are, among wrong and among right answers, the shares where the last tier is
+    right. Where held-out folds prefer both of these constant, the last tier does not show.
+
+    Args:
+        counts: rows by (fold, 2·s_i + s_N, bin), shape (folds, 4, bins).
+        alone: look at s_i only.
+
+    Returns:
+        shape (2, bins) or (4, bins).
+    """
+    bins = counts.shape[-1]
+    pairs = counts.reshape(len(counts), 2, 2, bins)
+    own, rows = pairs.sum(axis=2), counts.sum(axis=(0, 1))
+    right = smooth_shares(own[:, 1], own.sum(axis=1))
+    weight = (rows + 1 / bins) * np.stack([1 - right, right])
+    last = np.stack([smooth_shares(pairs[:, s, 1], own[:, s], straight=True) for s in (0, 1)])
+    if not alone and np.ptp(last, axis=1).max() > 1e-4:
+        weight = (weight[:, None] * np.stack([1 - last, last], axis=1)).reshape(4, bins)
+    return np.asarray(weight / weight.sum(axis=1, keepdims=True))
 
 
 def quantile_cuts(values: Floats) -> tuple[float, ...]:
-    """Edges that cut values into about √n bins (2 to 32) of equal counts; equal values share a bin."""
-    bins = min(max(math.isqrt(len(values)), 2), _MOST_BINS)
+    """Edges that cut values into bins of 8 rows or more (2 to 32 bins); equal values share a bin."""
+    bins = min(max(len(values) // 8, 2), _MOST_BINS)
     edges = np.unique(np.quantile(values, np.arange(1, bins) / bins, method="higher"))
     return tuple(map(float, edges[edges > values.min()]))
 
@@ -470,28 +519,25 @@ def quantile_cuts(values: Floats) -> tuple[float, ...]:
 # ------------------------------------------------------------------ which cells
 
 
-class _Signal(NamedTuple):
-    """Rows of one tier by what its signal shows, in (fold, s_i, s_N) and one code per thing shown.
+def last_tier_shows(counts: Array) -> bool:
+    """Whether votes are likelier, on held-out folds, when the last tier's rightness is taken into account.
 
-    `counts` has the shape (folds, 4, codes): cells 2·s_i + s_N as in `Model.spread`.
+    Args:
+        counts: rows by (fold, 2·s_i + s_N, correct, parsed), shape (folds, 4, T + 1, T + 1).
     """
+    train = counts.sum(axis=0) - counts
+    own = train.reshape(len(train), 2, 2, *train.shape[2:]).sum(axis=2)
+    drawn = np.stack([_drawn_to_own(fold) for fold in train])
+    two, four = (_log_likelihoods(cells) for cells in (own, drawn))
+    return bool((counts * (four - np.repeat(two, 2, axis=1))).sum() > 0)
 
-    counts: Array
 
-    def log_likelihoods(self, fit: Any) -> tuple[Array, Array]:
-        """Of each fold and code under the 2-cell and the 4-cell model fitted to the other folds."""
-        train = self.counts.sum(axis=0) - self.counts
-        pairs = train.reshape(len(train), 2, 2, -1)
-        own = pairs.sum(axis=2)
-        drawn = pairs + PSEUDO_ROWS * (own / np.maximum(own.sum(axis=-1, keepdims=True), 1e-300))[:, :, None]
-        return np.repeat(fit(own), 2, axis=1), fit(drawn.reshape(train.shape))
-
-    def sees_last(self, fit: Any) -> bool:
-        """Whether the last tier's rightness shows: held-out gain above two standard errors."""
-        two, four = self.log_likelihoods(fit)
-        gain = np.where(self.counts > 0, four - two, 0.0)
-        total, square = (self.counts * gain).sum(), (self.counts * gain**2).sum()
-        return bool(total > 2 * math.sqrt(square) and total > 0)
+def _log_likelihoods(counts: Array) -> Array:
+    """Log ℓ(c, t) under the shapes fitted to each fold and cell; the shape of `counts`."""
+    most = counts.shape[-1] - 1
+    return votes_log_likelihood(fit_shapes(counts.reshape(-1, most + 1, most + 1)), most).reshape(
+        counts.shape
+    )
 
 
 def _fold_of(rows: int) -> Ints:
@@ -524,18 +570,16 @@ def fit_votes(correct: Ints, parsed: Ints, bought: Ints, right: Ints, last: Ints
     most = int(parsed.max(initial=0))
     lost = int(bought.sum() - parsed.sum())
     unparsed = (lost + 0.5) / (int(bought.sum()) + 1) if lost else 0.0
-    code = correct * (most + 1) + parsed
-    counts = _cell_counts(code, (most + 1) ** 2, right, last)
-    square = (most + 1, most + 1)
-
-    def fit(cells: Array) -> Array:
-        flat = fit_shapes(cells.reshape(-1, *square))
-        return votes_log_likelihood(flat, most).reshape(cells.shape)
-
+    codes = (most + 1) ** 2
+    counts = _cell_counts(correct * (most + 1) + parsed, codes, right, last).reshape(
+        FOLDS, 4, most + 1, most + 1
+    )
     total = counts.sum(axis=0)
-    four = last is not None and _Signal(counts).sees_last(fit)
-    cells = _drawn_to_own(total) if four else total.reshape(2, 2, -1).sum(axis=1)
-    shapes = fit_shapes(cells.reshape(-1, *square))
+    if last is not None and last_tier_shows(counts):
+        cells = _drawn_to_own(total)
+    else:
+        cells = total.reshape(2, 2, most + 1, most + 1).sum(axis=1)
+    shapes = fit_shapes(cells)
     return VoteObservations(shapes=tuple((float(a), float(b)) for a, b in shapes), unparsed=unparsed)
 
 
@@ -549,14 +593,7 @@ def _cell_counts(code: Ints, codes: int, right: Ints, last: Ints | None) -> Arra
 def _fit_table(code: Ints, bins: int, right: Ints, last: Ints | None) -> tuple[tuple[float, ...], ...]:
     """Distributions over bins, per cell."""
     counts = _cell_counts(code, bins, right, last)
-
-    def fit(cells: Array) -> Array:
-        return np.stack([np.log(fit_bins(fold)) for fold in cells])
-
-    total = counts.sum(axis=0)
-    four = last is not None and _Signal(counts).sees_last(fit)
-    cells = fit_bins(_drawn_to_own(total) if four else total.reshape(2, 2, -1).sum(axis=1))
-    return tuple(_probabilities(cell) for cell in cells)
+    return tuple(_probabilities(cell) for cell in fit_bins(counts, alone=last is None))
 
 
 def fit_consistency(count: Ints, k: int, right: Ints, last: Ints | None) -> ConsistencyObservations:

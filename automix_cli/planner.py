@@ -209,25 +209,22 @@ class Model:
 
 def simplified(model: Model) -> tuple[Model, str]:
     """The richest model whose plan is exact within `HISTORIES`, and in words what was left out."""
+    if _is_small(model):
+        return model, ""
+    what = "too many histories to plan exactly: one round of"
     at_once = replace(model, batch=())
+    if _is_small(at_once):
+        return at_once, f"{what} votes a tier"
     parsed = replace(at_once, tiers=tuple(_all_parsed(t) for t in at_once.tiers))
-    ladder = [
-        (model, ""),
-        (at_once, "too many histories to plan exactly: one round of votes a tier"),
-        (
-            parsed,
-            "too many histories to plan exactly: one round of votes a tier, unparsed votes not foreseen",
-        ),
-    ]
-    most = max(t.max_votes for t in model.tiers)
-    for votes in range(most - 1, 0, -1):
+    if _is_small(parsed):
+        return parsed, f"{what} votes a tier, unparsed votes not foreseen"
+    votes, fewer = max(t.max_votes for t in model.tiers), parsed
+    while not _is_small(fewer) and votes > 1:
+        votes -= 1
         fewer = replace(
             parsed, tiers=tuple(replace(t, max_votes=min(t.max_votes, votes)) for t in parsed.tiers)
         )
-        ladder.append(
-            (fewer, f"too many histories to plan exactly: one round of at most {votes} votes a tier")
-        )
-    return next(rung for rung in ladder if _is_small(rung[0]) or rung is ladder[-1])
+    return fewer, f"{what} at most {votes} votes a tier"
 
 
 def _is_small(model: Model) -> bool:
