@@ -4,9 +4,10 @@
     AUTOMIX_LLM_PYTHON=VENV/bin/python python tests/benchmarks/post_answer.py
 
 Reads one job per line of stdin and answers each with one line of stdout, both JSON. A job
-holds training rows (scores of both tiers, share of CORRECT votes) and prices; the answer says,
-for each price and each least cost, at which shares the trained package escalates. The package
-decides everything; what it computes twice for the same rows is remembered.
+holds training rows (scores of both tiers, share of CORRECT votes), prices (small, large, all
+votes of a row) and least costs; the answer says, per least cost, at which of the shares `asked`
+the trained package escalates. The package decides everything; what it would compute twice for
+the same rows is remembered.
 """
 
 import json
@@ -16,31 +17,21 @@ from typing import Any
 import pandas as pd  # type: ignore[import-untyped]
 from automix import POMDP, Automix  # type: ignore[import-not-found]
 
-GRID = [k / 20 for k in range(20)]
-
-
-def categorised(frame: pd.DataFrame) -> pd.DataFrame:
-    """The column `category` that the package expects, by the paper's script, on these rows alone."""
-    small, large = frame.llama13b_f1, frame.llama70b_f1
-    frame["category"] = "UNDEFINED"
-    frame.loc[(small <= small.quantile(0.1)) & (large <= large.quantile(0.1)), "category"] = "HOPELESS"
-    frame.loc[(small == large) & (small != 0), "category"] = "GOOD"
-    frame.loc[small < large, "category"] = "NEEDY"
-    return frame
+MOST = 64  # training sets remembered
 
 
 class Remembered:
-    """The package's POMDP, each rule of which is run once over the same rows."""
+    """The package's POMDP on one set of rows, each rule of which is run once."""
 
-    def __init__(self) -> None:
+    def __init__(self, small: list[float], large: list[float], share: list[float]) -> None:
+        self.rows = pd.DataFrame({"llama13b_f1": small, "llama70b_f1": large, "p_ver_13b": share})
+        self.rows["category"] = _categories(self.rows)
         self.method = POMDP(num_bins=8)
-        self.points: list[Any] | None = None
+        self.points = self.method.generate_points(self.rows, verifier_column="p_ver_13b")
         self.runs: dict[str, pd.Series] = {}
 
     def generate_points(self, data: pd.DataFrame, verifier_column: str) -> list[Any]:
-        if self.points is None:
-            self.points = self.method.generate_points(data, verifier_column=verifier_column)
-        return self.points
+        return list(self.points)
 
     def run(self, data: pd.DataFrame, param: Any, verifier_column: str) -> pd.Series:
         if str(param) not in self.runs:
@@ -48,8 +39,18 @@ class Remembered:
         return self.runs[str(param)]
 
 
+def _categories(rows: pd.DataFrame) -> pd.Series:
+    """The column that the package expects, by the paper's script, percentiles on these rows alone."""
+    small, large = rows.llama13b_f1, rows.llama70b_f1
+    found = pd.Series("UNDEFINED", index=rows.index)
+    found[(small <= small.quantile(0.1)) & (large <= large.quantile(0.1))] = "HOPELESS"
+    found[(small == large) & (small != 0)] = "GOOD"
+    found[small < large] = "NEEDY"
+    return found
+
+
 class Quick(Automix):  # type: ignore[misc]
-    """Measures each rule once per price."""
+    """The package's trainer; measures each rule once."""
 
     known: dict[Any, Any]
 
@@ -66,22 +67,23 @@ class Quick(Automix):  # type: ignore[misc]
         return self.known["slope"]
 
 
-def decide(job: dict[str, Any]) -> list[list[list[bool]]]:
-    """Per price, least cost and share: whether the trained package escalates."""
-    frame = categorised(
-        pd.DataFrame({"llama13b_f1": job["small"], "llama70b_f1": job["large"], "p_ver_13b": job["share"]})
-    )
-    asked = pd.DataFrame({"p_ver_13b": job["asked"]})
-    method, found = Remembered(), []
-    for small, large, verifier in job["prices"]:
-        mixer = Quick(method, costs=[small, large], verifier_cost=verifier)
-        mixer.known = {}
-        lines = []
-        for least in GRID:
-            band = (small + least * (large - small), float("inf"))
-            mixer.train(frame, cost_constraint=band)
-            lines.append(list(map(bool, method.method.run(asked, mixer.best_param))))
-        found.append(lines)
+KNOWN: dict[str, Remembered] = {}
+
+
+def decide(job: dict[str, Any]) -> list[list[bool]]:
+    """Per least cost and share: whether the trained package escalates."""
+    key = json.dumps(job["rows"])
+    if key not in KNOWN:
+        if len(KNOWN) == MOST:
+            KNOWN.pop(next(iter(KNOWN)))
+        KNOWN[key] = Remembered(*job["rows"])
+    method, asked = KNOWN[key], pd.DataFrame({"p_ver_13b": job["asked"]})
+    small, large, verifier = job["prices"]
+    mixer = Quick(method, costs=[small, large], verifier_cost=verifier)
+    mixer.known, found = {}, []
+    for least in job["least"]:
+        mixer.train(method.rows, cost_constraint=(least, float("inf")))
+        found.append(list(map(bool, method.method.run(asked, mixer.best_param))))
     return found
 
 

@@ -1,0 +1,248 @@
+"""Post-answer policies on recorded answers: what each gains over a random mix of two tiers.
+
+    python tests/benchmarks/post_answer.py [--quick] [--seeds 10] [--only votes|confidence]
+
+Prints two Markdown tables of gain areas (quality points, mean height of the curve above the line
+from small to large) on held-out rows, paired over seeds, with standard errors:
+
+- sets with recorded votes, 200 training rows, at several prices: `pomdp` against
+  `pomdp:all-at-once`, `threshold`, `paper-pomdp` and, where AUTOMIX_LLM_PYTHON names the Python
+  of an environment that holds it (see `automix_llm_child.py`), the package automix-llm itself;
+- sets with a continuous confidence, 300 training rows: `pomdp` against `threshold`.
+
+A curve is drawn on held-out rows through the settings that are corners of the hull of the
+cross-fitted training points and the single tiers, each fitted on all training rows. Recorded
+agreement between samples is replayed as votes on a fixed answer: a stand-in. The recorded sets
+are looked for as `recorded` says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from recorded import CONFIDENT, VOTED, Recorded
+
+from automix_cli.calibration import (
+    Candidate,
+    PomdpFamily,
+    Setting,
+    ThresholdFamily,
+    corners,
+    cost_weights,
+    crossfit,
+    policy_of,
+    singles,
+)
+from automix_cli.fitting import Settings
+from automix_cli.metrics import Ends, Point, gain_area
+from automix_cli.paper import PaperFamily
+from automix_cli.pomdp import Policy, Rule, ThresholdPolicy
+from automix_cli.replay import replay
+from automix_cli.traces import TraceTable
+
+RATIOS = (50, 20, 10)
+VOTE_PRICES = (1 / 8, 1 / 2)
+FOLDS = 5
+MARGIN = 0.3  # quality points by which a rival may lead in one cell
+
+
+# ------------------------------------------------------------------ the package itself
+
+
+class Package:
+    """A running `automix_llm_child.py`."""
+
+    def __init__(self, python: str) -> None:
+        child = Path(__file__).with_name("automix_llm_child.py")
+        self.process = subprocess.Popen(
+            [python, str(child)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def ask(self, job: dict[str, Any]) -> Any:
+        """Send a job, wait for the answer."""
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(json.dumps(job) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackageFamily:
+    """`paper-pomdp` as the package itself trains and decides it."""
+
+    package: Package
+    votes: int
+    name: str = "automix-llm"
+
+    def candidates(self, table: TraceTable) -> list[Candidate]:
+        """Train the package for each least cost."""
+        small, large = table.mean_cost
+        share = table.bags[0].correct[self.votes] / self.votes
+        least = [k / 20 for k in range(20)]
+        job = {
+            "rows": [table.score[:, 0].tolist(), table.score[:, 1].tolist(), share.tolist()],
+            "prices": [small, large, self.votes * table.vote_cost[0, 0]],
+            "least": [small + k * (large - small) for k in least],
+            "asked": [c / self.votes for c in range(self.votes + 1)],
+        }
+        between = tuple((c + 0.5) / self.votes for c in range(self.votes))
+        rules = [Rule(self.votes, between, tuple(line)) for line in self.package.ask(job)]
+        return [
+            Candidate((("least", k),), ThresholdPolicy((r,)), r) for k, r in zip(least, rules, strict=True)
+        ]
+
+    def policy(self, table: TraceTable, setting: Setting) -> Policy[Any]:
+        """The rule trained for one least cost."""
+        return next(c.policy for c in self.candidates(table) if c.setting == setting)
+
+
+# ------------------------------------------------------------------ one curve
+
+
+class Split(NamedTuple):
+    """Rows to learn from, and rows to measure on."""
+
+    train: TraceTable
+    test: TraceTable
+    seed: int
+
+
+def split(table: TraceTable, rows: int, seed: int) -> Split:
+    """Training rows drawn at random; the votes are in another order for each seed."""
+    order, drawn = np.random.default_rng(seed).permutation(len(table)), table.reseed(seed)
+    return Split(drawn.subset(order[:rows]), drawn.subset(order[rows:]), seed)
+
+
+def gain(family: Any, part: Split) -> float:
+    """Gain area on held-out rows of the curve that the training rows suggest."""
+    train, test, _ = part
+    curve = crossfit(train, family, folds=FOLDS, seed=part.seed)
+    points = []
+    for chosen in corners(curve, train.tiers, singles(train).points()):
+        if "always" not in dict(chosen.setting):
+            run = replay(policy_of(family, train, chosen.setting), test)
+            points.append(Point(float(run.cost.mean()), float(run.score.mean())))
+    area = gain_area(points, Ends(*singles(test).points())).value
+    assert area is not None, "the large tier costs more by construction"
+    return area
+
+
+def families(part: Split, votes: int, package: Package | None) -> Iterator[Any]:
+    """Everybody who takes part."""
+    settings, weights = Settings(max_votes=votes), cost_weights(part.train)
+    yield PomdpFamily(settings=settings, weights=weights)
+    yield ThresholdFamily(settings=settings, max_votes=votes)
+    if votes:
+        yield PomdpFamily(settings=settings, weights=weights, at_once=True)
+        yield PaperFamily(max_votes=votes)
+        if package:
+            yield PackageFamily(package=package, votes=votes)
+
+
+# ------------------------------------------------------------------ all of them
+
+
+class Cell(NamedTuple):
+    """Gain areas at one price of one set: one line per seed, one column per family, `pomdp` first."""
+
+    name: str
+    ratio: int
+    vote: float
+    names: tuple[str, ...]
+    gains: NDArray[np.float64]
+
+    @property
+    def leads(self) -> NDArray[np.float64]:
+        """`pomdp` less each rival, per seed."""
+        return np.asarray(self.gains[:, :1] - self.gains[:, 1:])
+
+
+def measure(
+    recorded: Recorded, rows: int, seeds: int, ratios: Sequence[int], package: Package | None
+) -> Iterator[Cell]:
+    """All prices of one set."""
+    table = recorded.table()
+    votes = table.max_votes[0]
+    prices = [(r, v) for r in ratios for v in (VOTE_PRICES if votes else (0.0,))]
+    gains: dict[tuple[int, float], list[list[float]]] = {price: [] for price in prices}
+    names: tuple[str, ...] = ()
+    for seed in range(seeds):
+        part = split(table, rows, seed)
+        for ratio, vote in prices:
+            at = Split(
+                recorded.priced(part.train, ratio, vote), recorded.priced(part.test, ratio, vote), seed
+            )
+            found = list(families(at, votes, package))
+            names = tuple(family.name for family in found)
+            gains[ratio, vote].append([gain(family, at) for family in found])
+        print(f"{recorded.name}: seed {seed} done", file=sys.stderr, flush=True)
+    name = f"{recorded.name}: {recorded.small} → {recorded.large}"
+    return (Cell(name, *price, names, np.array(areas)) for price, areas in gains.items())
+
+
+def error(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Standard error of the mean over the first axis."""
+    return np.asarray(values.std(axis=0, ddof=1) / np.sqrt(len(values)))
+
+
+def report(cells: list[Cell]) -> Iterator[str]:
+    """The Markdown table, and what was required."""
+    pomdp, *rivals = cells[0].names
+    yield "| set | price | vote | " + " | ".join([pomdp, *rivals]) + " | behind |"
+    yield "|---|---|---|" + "---|" * (len(rivals) + 2)
+    for cell in cells:
+        lead, spread = cell.leads.mean(axis=0), error(cell.leads)
+        behind = [n for n, x, e in zip(rivals, lead, spread, strict=True) if x < -max(MARGIN, 2 * e)]
+        areas = [
+            f"{a:.2f} ± {e:.2f}" for a, e in zip(cell.gains.mean(axis=0), error(cell.gains), strict=True)
+        ]
+        areas = areas[:1] + [
+            f"{a} ({x:+.2f} ± {e:.2f})" for a, x, e in zip(areas[1:], lead, spread, strict=True)
+        ]
+        vote = f"{cell.vote:g}" if cell.vote else "-"
+        yield f"| {cell.name} | 1:{cell.ratio} | {vote} | {' | '.join(areas)} | {', '.join(behind) or '-'} |"
+    leads = np.mean([cell.leads for cell in cells], axis=0)
+    means = np.mean([cell.gains for cell in cells], axis=0).mean(axis=0)
+    last = [f"{means[0]:.2f}"] + [
+        f"{a:.2f} ({x:+.2f} ± {e:.2f})"
+        for a, x, e in zip(means[1:], leads.mean(axis=0), error(leads), strict=True)
+    ]
+    yield f"| mean over cells | | | {' | '.join(last)} | |"
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--quick", action="store_true", help="3 seeds, one price ratio")
+    parser.add_argument("--only", choices=["votes", "confidence"])
+    args = parser.parse_args()
+    seeds, ratios = (3, RATIOS[1:2]) if args.quick else (args.seeds, RATIOS)
+    python = os.environ.get("AUTOMIX_LLM_PYTHON")
+    package = Package(python) if python else None
+    for kind, sets, rows in (("votes", VOTED, 200), ("confidence", CONFIDENT, 300)):
+        present = [recorded for recorded in sets if recorded.path.exists()]
+        if args.only in (None, kind) and present:
+            cells = [cell for r in present for cell in measure(r, rows, seeds, ratios, package)]
+            print(f"\n{rows} training rows, {seeds} seeds; gain area in quality points (lead of pomdp)\n")
+            print("\n".join(report(cells)), flush=True)
+        elif not present:
+            print(f"no recorded sets with {kind} at hand: set AUTOMIX_DATA", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Recorded answers of real models, where they are at hand: never copied into the project.
+
+They are looked for in the folder that the environment variable AUTOMIX_DATA names, else in
+../shared/data beside the repository. Each set is read as two tiers; prices are given, because
+the sets record none or those of another time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from automix_cli.traces import TraceTable, read_table
+
+DATA = Path(os.environ.get("AUTOMIX_DATA") or Path(__file__).parents[2] / "shared" / "data")
+
+
+class Recorded(NamedTuple):
+    """Two tiers of a recorded set."""
+
+    name: str
+    small: str
+    large: str
+
+    @property
+    def path(self) -> Path:
+        """Where the rows are, if they are."""
+        return DATA / f"{self.name}.jsonl"
+
+    def table(self) -> TraceTable:
+        """The rows that score both tiers, at the recorded prices."""
+        table = read_table(enumerate(self._rows(), 1), tiers=(self.small, self.large))
+        return table.scored(drop=True)
+
+    def priced(self, table: TraceTable, ratio: float, vote: float = 0.0) -> TraceTable:
+        """The table at a price of 1 for the small tier, `ratio` for the large one, `vote` for a vote."""
+        costs = {self.small: 1.0, self.large: float(ratio)}
+        return table.priced(costs, {self.small: vote})
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        with self.path.open(encoding="utf-8") as lines:
+            yield from map(json.loads, lines)
+
+
+# Votes: agreement between samples, or an own verdict, recorded for one answer.
+VOTED = (
+    Recorded("cruxeval_output", "codellama-7b", "gpt-4o-mini-2024-07-18"),
+    Recorded("zeroeval_gsm8k", "ensemble5-small", "claude-3-5-sonnet-20241022"),
+    Recorded("zeroeval_math_l5", "ensemble5-small", "o1-mini-2024-09-12"),
+    Recorded("automix_repl_selfverify", "llama-3.1-8b-instruct", "gpt-5"),
+)
+# A continuous confidence that comes with the answer.
+CONFIDENT = (
+    Recorded("mmlupro_confidence", "gpt-4o-mini-2024-07-18", "gpt-4o-2024-08-06"),
+    Recorded("mmlupro_confidence", "llama-3.1-8b-instruct", "llama-3.1-70b-instruct"),
+    Recorded("mcqa_msp", "llama-3-8b-instruct", "llama-3-70b-instruct"),
+    Recorded("mcqa_msp", "gpt-3.5-turbo", "gpt-4-turbo"),
+    Recorded("automix_repl_logprob", "llama-3.1-8b-instruct", "gpt-5"),
+)
+DEAR_IS_WORSE = Recorded("routerarena_haiku_flash", "gemini-2.0-flash-001", "claude-3-haiku-20240307")
