@@ -99,7 +99,11 @@ class Reply:
 
 @dataclass(slots=True)
 class Entry:
-    """One line of the ledger. `status` is 0 until (and unless) a status line went out."""
+    """One line of the ledger.
+
+    `status` is 0 until (and unless) a status line went out; `usable` tells whether the body is a
+    completion rather than one that the script made up.
+    """
 
     number: int
     path: str
@@ -112,6 +116,7 @@ class Entry:
     status: int = 0
     fully_sent: bool = False
     fault: str = ""
+    usable: bool = True
     body: bytes = b""
 
 
@@ -521,7 +526,7 @@ async def read_chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
 
 async def deliver(writer: asyncio.StreamWriter, call: Call, reply: Reply, entry: Entry) -> bool:
     """Send the reply, or break it off as its fault says; whether the connection survives."""
-    entry.fault = reply.fault
+    entry.fault, entry.usable = reply.fault, reply.body is None
     if reply.fault == "drop":
         return False
     if reply.fault == "hang":

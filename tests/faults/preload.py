@@ -1,0 +1,26 @@
+"""What every forked child finds loaded: the first call through LiteLLM takes seconds, a fork no time."""
+
+import asyncio
+import contextlib
+
+import automix_cli.batch
+import automix_cli.cache
+import automix_cli.cascade
+import automix_cli.cli
+import automix_cli.report  # noqa: F401
+from automix_cli.backend import Request, Retrier
+from automix_cli.errors import BackendError
+from automix_cli.litellm_backend import LiteLLMBackend
+from automix_cli.records import Message
+
+
+async def warm_up() -> None:
+    """One call to a port where nobody listens."""
+    backend = LiteLLMBackend(Retrier(attempts=1, patience=0))
+    hello = (Message("user", "hello"),)
+    with contextlib.suppress(BackendError):
+        await backend.complete(Request(model="openai/none", messages=hello, api_base="http://127.0.0.1:9/v1"))
+    await backend.aclose()
+
+
+asyncio.run(warm_up())

@@ -1,0 +1,285 @@
+"""P: processes that are killed, stopped, interrupted, short of something, or two at once."""
+
+import os
+import random
+import resource
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from loopback import Call, Loopback, Reply, default_reply
+from nursery import POINTS, World, comparable, double_paid, paid, rows, until
+from shell import COMMAND, environment
+
+ROWS = 12
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Loopback]:
+    with Loopback(keep_bodies=True) as server:
+        yield server
+
+
+@pytest.fixture
+def world(server: Loopback, tmp_path: Path) -> World:
+    server.forget()
+    server.reply = default_reply
+    return World(server, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def whole(server: Loopback, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What a run without any trouble writes."""
+    world = World(server, tmp_path_factory.mktemp("whole"))
+    assert world.ask(world.questions(ROWS)).code == 0
+    return comparable(world.out)
+
+
+def slowly(call: Call) -> Reply:
+    """The default reply, late enough for a signal to come first."""
+    said = default_reply(call)
+    return Reply(texts=said.texts, latency=0.05)
+
+
+# ---------------------------------------------------------------- killed
+
+LATE = [p for p in POINTS if "new file" in p or "joined" in p]
+EARLY = [p for p in POINTS if p not in LATE]
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_P1_killed_at_any_point_and_resumed_nothing_is_lost_and_little_paid_again(
+    point: str, world: World, whole: list[dict[str, Any]]
+) -> None:
+    questions = world.questions(ROWS)
+    args = ("--resume", "--max-cost", "1")
+    if point in LATE:
+        assert world.ask(questions, *args, crash=("after the row", 5)).code == -signal.SIGKILL
+    killed = world.ask(questions, *args, crash=(point, 1 if point in LATE else 4))
+    assert killed.code == -signal.SIGKILL, killed.err
+    world.server.ledger  # noqa: B018 (settled before the next run starts)
+    resumed = world.ask(questions, *args)
+    assert resumed.code == 0, resumed.err
+    assert comparable(world.out) == whole
+    assert not list(world.folder.glob("one.jsonl.*"))
+    assert double_paid(world.server) <= 4  # those in flight
+
+
+def test_P2_killed_again_and_again_at_random_times_and_resumed_each_time(
+    world: World, whole: list[dict[str, Any]]
+) -> None:
+    world.server.reply = slowly
+    draw, questions, kills = random.Random(11), world.questions(ROWS), 0
+    for _ in range(5):
+        child = world.start("ask", "-i", questions, "-o", world.out, "--resume")
+        made = len(world.server.calls)
+        until(lambda made=made, child=child: len(world.server.calls) > made or not child.process.is_alive())
+        child.process.join(draw.uniform(0.0, 0.15))
+        child.kill(signal.SIGKILL)
+        kills += child.wait().code == -signal.SIGKILL
+    assert kills >= 2
+    assert world.ask(questions, "--resume").code == 0
+    assert comparable(world.out) == whole
+    assert double_paid(world.server) <= 4 * kills
+
+
+# ---------------------------------------------------------------- interrupted
+
+
+def test_P3_a_second_interrupt_drops_what_is_in_flight_and_the_next_run_goes_on(
+    world: World, whole: list[dict[str, Any]]
+) -> None:
+    world.server.reply = lambda call: Reply(texts=default_reply(call).texts, latency=0.3)
+    questions = world.questions(ROWS)
+    child = world.start("ask", "-i", questions, "-o", world.out)
+    until(lambda: len(world.server.calls) > 4)
+    child.kill(signal.SIGINT)
+    until(lambda: "stopping" in child.err.read_text())
+    child.kill(signal.SIGINT)
+    ran = child.wait(20)
+    assert ran.code == 130
+    assert "Traceback" not in ran.err
+    assert {row["status"] for row in rows(world.out)} <= {"ok"}
+    [command] = [line for line in ran.err.splitlines() if line.startswith("go on with: ")]
+    world.server.reply = default_reply
+    assert command.endswith("--resume")
+    assert world.run(*shlex.split(command)[4:]).code == 0
+    assert comparable(world.out) == whole
+
+
+def test_P3_an_interrupt_ends_a_wait_between_attempts(world: World) -> None:
+    world.server.reply = lambda call: Reply(status=429, headers={"Retry-After": "100"})
+    child = world.start("ask", "-i", world.questions(ROWS), "-o", world.out)
+    until(lambda: len(world.server.calls) > 0)
+    child.kill(signal.SIGINT)
+    until(lambda: "stopping" in child.err.read_text())
+    child.kill(signal.SIGINT)
+    assert child.wait(20).code == 130
+
+
+def test_P3_an_interrupt_while_an_output_is_read_changes_nothing(world: World) -> None:
+    questions = world.questions(ROWS)
+    world.ask(questions, crash=("after the row", 5))
+    before = world.out.read_bytes()
+    ran = world.ask(questions, "--resume", crash=("before two files are joined", 1, signal.SIGINT))
+    assert ran.code == 130
+    assert "Traceback" not in ran.err
+    assert world.out.read_bytes() == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_P4_a_request_to_end_finishes_what_is_in_flight_and_prints_the_way_on(
+    number: signal.Signals, world: World, whole: list[dict[str, Any]]
+) -> None:
+    world.server.reply = slowly
+    questions = world.questions(ROWS)
+    child = world.start("ask", "-i", questions, "-o", world.out, "-j", "2")
+    until(lambda: world.out.exists() and bool(world.out.read_bytes()))
+    child.kill(number)
+    ran = child.wait(30)
+    assert ran.code == 128 + number
+    assert 0 < len(rows(world.out)) < ROWS
+    assert "go on with: automix ask" in ran.err
+    assert world.ask(questions, "--resume").code == 0
+    assert comparable(world.out) == whole
+    assert double_paid(world.server) == 0
+
+
+def test_P4_what_the_caller_had_ignored_stays_ignored(world: World) -> None:
+    world.server.reply = slowly
+    child = world.start("ask", "-i", world.questions(ROWS), "-o", world.out, ignored=signal.SIGHUP)
+    until(lambda: world.out.exists() and bool(world.out.read_bytes()))
+    child.kill(signal.SIGHUP)
+    assert child.wait(30).code == 0
+    assert len(rows(world.out)) == ROWS
+
+
+# ---------------------------------------------------------------- streams
+
+
+def test_P5_a_closed_pipe_stops_the_spending_and_what_was_paid_is_kept(
+    world: World, whole: list[dict[str, Any]]
+) -> None:
+    world.server.reply = slowly
+    questions, pipe = world.questions(60), world.folder / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    child = world.start("ask", "-i", questions, "-j", "2", stdout=str(pipe))
+    until(lambda: len(world.server.calls) > 8)
+    os.close(reader)
+    child.process.join(30)
+    assert child.process.exitcode == 141
+    assert child.err.read_text().count("\n") <= 2, "nothing but the notes from before"
+    assert len(paid(world.server.calls)) < 100
+    world.server.reply = default_reply
+    assert world.ask(questions).code == 0
+    assert double_paid(world.server) == 0
+
+
+CLOSED = "import os, sys; os.close(int(sys.argv[1])); os.execv(sys.argv[2], sys.argv[2:])"
+
+
+def with_closed(number: int, *args: str, folder: Path) -> subprocess.CompletedProcess[bytes]:
+    """Run the demo with one standard stream closed, as `2>&-` does."""
+    return subprocess.run(
+        [sys.executable, "-c", CLOSED, str(number), *COMMAND, *args],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env=environment(),
+        cwd=folder,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_P5_with_stderr_closed_no_note_lands_in_the_data(tmp_path: Path) -> None:
+    ran = with_closed(2, "ask", "--profile", "demo", "What is 2 + 2?", folder=tmp_path)
+    assert (ran.returncode, ran.stdout) == (0, b"4\n")
+
+
+def test_P5_with_stdout_closed_nothing_is_asked(tmp_path: Path) -> None:
+    ran = with_closed(1, "ask", "--profile", "demo", "What is 2 + 2?", folder=tmp_path)
+    assert ran.returncode == 2
+    assert b"stdout is closed" in ran.stderr
+    assert b"spent" not in ran.stderr
+
+
+@pytest.mark.parametrize("args", [("What is 2 + 2?",), ("-i", "q.jsonl"), ("--json", "What is 2 + 2?")])
+def test_P5_a_full_stdout_is_a_storage_error(args: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "q.jsonl").write_text('{"question": "What is 2 + 2?"}\n')
+    with open("/dev/full", "wb") as full:
+        ran = subprocess.run(
+            [*COMMAND, "ask", "--profile", "demo", *args],
+            stdin=subprocess.DEVNULL,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=environment(),
+            cwd=tmp_path,
+            timeout=60,
+            check=False,
+        )
+    assert ran.returncode == 1
+    assert b"automix: stdout: No space left on device" in ran.stderr
+    assert b"internal" not in ran.stderr
+
+
+# ---------------------------------------------------------------- slow, short, several
+
+
+def test_P6_a_process_that_was_stopped_longer_than_its_timeouts_goes_on(
+    world: World, whole: list[dict[str, Any]]
+) -> None:
+    world.write_profile(timeout=1)
+    world.server.reply = slowly
+    child = world.start("ask", "-i", world.questions(ROWS), "-o", world.out)
+    until(lambda: len(world.server.calls) > 3)
+    child.kill(signal.SIGSTOP)
+    child.process.join(1.5)
+    child.kill(signal.SIGCONT)
+    assert child.wait(60).code == 0
+    assert comparable(world.out) == whole
+    assert double_paid(world.server) <= 4
+
+
+def test_P7_too_few_file_descriptors_are_named_and_lose_no_row(
+    world: World, whole: list[dict[str, Any]]
+) -> None:
+    world.server.reply = slowly
+    questions = world.questions(ROWS)
+    ran = world.ask(questions, "-j", "12", limits=[(resource.RLIMIT_NOFILE, 22)])
+    assert ran.code == 1
+    assert "too many open files" in ran.err
+    assert "Traceback" not in ran.err
+    assert world.ask(questions, "--resume").code == 0
+    assert comparable(world.out) == whole
+    assert double_paid(world.server) == 0
+
+
+def test_P8_two_processes_on_one_cache_and_one_input_make_the_calls_of_one(
+    world: World, whole: list[dict[str, Any]]
+) -> None:
+    world.server.reply = slowly
+    questions = world.questions(ROWS)
+    outputs = [world.folder / "first.jsonl", world.folder / "second.jsonl"]
+    children = [world.start("ask", "-i", questions, "-o", out) for out in outputs]
+    assert [child.wait().code for child in children] == [0, 0]
+    assert comparable(outputs[0]) == comparable(outputs[1]) == whole
+    plan = sum(step["calls"] for row in whole for step in row["route"])
+    assert len(world.server.calls) == len({e.body_sha for e in world.server.calls}) == plan
+
+
+def test_P9_a_second_process_on_one_output_is_refused_before_any_call(world: World) -> None:
+    world.server.reply = slowly
+    first = world.start("ask", "-i", world.questions(ROWS), "-o", world.out)
+    until(world.out.exists)
+    for way in ("--force", "--resume"):
+        second = world.run("ask", "-i", world.questions(3, "other"), "-o", world.out, way)
+        assert second.code == 2
+    assert not [e for e in world.server.calls if "other" in e.body.decode()]
+    assert first.wait().code == 0
+    assert len(rows(world.out)) == ROWS
