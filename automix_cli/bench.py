@@ -220,6 +220,7 @@ class Bench:
         moved: rows of the first split that the headline policy escalated, by name of what came
             of it: helped, hurt, or neither.
         plan: of the first split, where the headline policy has one.
+        plan_cuts: per tier, the edges between the bins of a continuous confidence in it.
     """
 
     tiers: tuple[str, ...]
@@ -233,6 +234,7 @@ class Bench:
     duplicates: tuple[Duplicates, ...]
     moved: tuple[Moved, ...] = ()
     plan: tuple[PlanRow, ...] = ()
+    plan_cuts: tuple[tuple[float, ...], ...] = ()
 
     def outcome(self, name: str) -> Outcome:
         """What came of a policy.
@@ -620,6 +622,7 @@ def bench(
     outcomes = tuple(_outcome([part[c.name] for part in parts], rows) for c in contenders)
     headline = _headline(parts[0])
     first = parts[0][headline]
+    plan = _plan(first)
     return Bench(
         tiers=table.tiers,
         small=table.tiers[first.at.small],
@@ -631,7 +634,8 @@ def bench(
         single=_single(first.at),
         duplicates=tuple(duplicates_of(table, cut) for cut in cuts),
         moved=_moved(first),
-        plan=_plan(first),
+        plan=tuple(plan.plan().rows()) if plan else (),
+        plan_cuts=tuple(plan.cuts(j) for j in range(len(table.tiers))) if plan else (),
     )
 
 
@@ -767,10 +771,10 @@ def _moved(part: _Part) -> tuple[Moved, ...]:
     return tuple(sorted(found, key=lambda m: -abs(m.after - m.before)))
 
 
-def _plan(part: _Part) -> tuple[PlanRow, ...]:
+def _plan(part: _Part) -> PomdpPolicy | None:
     """The plan at the setting chosen, where there is one."""
     trained, setting = part.played.trained, part.played.chosen.setting
     if trained.policy is None or "cost_weight" not in dict(setting):
-        return ()
+        return None
     policy = trained.policy(setting)
-    return tuple(policy.plan().rows()) if isinstance(policy, PomdpPolicy) else ()
+    return policy if isinstance(policy, PomdpPolicy) else None

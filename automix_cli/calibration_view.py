@@ -101,7 +101,7 @@ class CalibrationView:
         for c in seen:
             if c.bought:
                 by_parsed.setdefault(c.parsed, set()).add(c.value)
-        counts = [f"{r}/{n}" for n, values in sorted(by_parsed.items()) for r in _ranges(values)]
+        counts = [f"{r}/{n}" for n, values in sorted(by_parsed.items()) for r in ranges(values)]
         return f" at {', '.join(at_once + counts)}"
 
     # ------------------------------------------------------------ the figures
@@ -224,11 +224,11 @@ _SHOWN = 0.002  # histories rarer than this are left out of the plan in words
 _USELESS = 0.55
 
 
-def _ranges(values: Iterable[int]) -> list[str]:
+def ranges(values: Iterable[int]) -> list[str]:
     """Whole numbers as ranges.
 
     Example:
-        >>> _ranges({0, 1, 2, 4})
+        >>> ranges({0, 1, 2, 4})
         ['0–2', '4']
     """
     found: list[list[int]] = []
@@ -244,7 +244,7 @@ def _bins(seen: list[Counts], cuts: tuple[float, ...]) -> list[str]:
     """Bins of a confidence as ranges of it; one past the last is a confidence that is missing."""
     edges = ("0", *(f"{c:.3g}" for c in cuts), "1")
     known = {c.value for c in seen if c.parsed and c.value <= len(cuts)}
-    found = [r.partition("–") for r in _ranges(known)]
+    found = [r.partition("–") for r in ranges(known)]
     spans = [f"{edges[int(low)]}–{edges[int(high or low) + 1]}" for low, _, high in found]
     missing = ["no confidence"] if any(c.value > len(cuts) for c in seen) else []
     return (

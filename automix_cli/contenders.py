@@ -150,7 +150,7 @@ class Trained(NamedTuple):
         curve: every setting, with its point in training.
         play: runs a setting on held-out rows, all by default.
         fixed: the setting is the first of the curve, whatever the objective.
-        path: the settings are a path of cost_weights, all of which are kept with the runs.
+        path: the settings are the plans' cost_weights, all of which are kept with the runs.
         policy: the policy of a setting, where it is a plan that can be shown.
     """
 
@@ -361,7 +361,6 @@ class OfFamily:
 
     name: str
     family: Callable[[Split], Any]  # a `Family`, or what has its shape
-    path: bool = False
     group: Group = "rule"
 
     def train(self, split: Split) -> Trained:
@@ -372,7 +371,7 @@ class OfFamily:
             policy = family.policy(split.train, setting)
             return replay(policy, split.test, rows, abstain_value=split.abstain_value)
 
-        return Trained(_curve(split, family), play, path=self.path)
+        return Trained(_curve(split, family), play)
 
 
 def _curve(split: Split, family: Any) -> Curve:
@@ -491,7 +490,7 @@ class Query:
             return _assigned(split.test, rows, tiers(asked.read(rows)[0], _weight(setting), ids))
 
         chosen = [tiers(asked.fitted.probs, weight, list(split.train.ids)) for weight in weights]
-        return Trained(Curve(_weighted(weights), _points(chosen, split.alone)), play, path=True)
+        return Trained(Curve(_weighted(weights), _points(chosen, split.alone)), play)
 
 
 # ------------------------------------------------------------------ bounds
@@ -568,7 +567,7 @@ def everyone(tiers: Sequence[str], query_router: Kind = "multilabel") -> tuple[C
         SelfConsistency(),
         OfFamily("threshold", _threshold),
         OfFamily("double-threshold", lambda split: _threshold(split, double=True)),
-        OfFamily("paper-pomdp", lambda split: PaperFamily(max_votes=split.max_votes), path=True),
+        OfFamily("paper-pomdp", lambda split: PaperFamily(max_votes=split.max_votes)),
         *queries,
         Pomdp(at_once=True),
         Pomdp(),

@@ -1,0 +1,205 @@
+"use strict";
+// Draws what Python put into #data. Every text goes in as a text node, never as markup.
+const data = JSON.parse(document.getElementById("data").textContent);
+const byId = (id) => document.getElementById(id);
+
+function node(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+}
+
+function shape(name, attributes = {}, ...children) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+}
+
+// ---------------------------------------------------------------- plots
+
+function plotter(svg, x, y, box) {
+  const px = (v) => box.left + ((v - x.low) / (x.high - x.low)) * (box.right - box.left);
+  const py = (v) => box.bottom - ((v - y.low) / (y.high - y.low)) * (box.bottom - box.top);
+  for (const tick of y.ticks) {
+    svg.append(shape("line", { class: "grid", x1: box.left, x2: box.right, y1: py(tick), y2: py(tick) }));
+    svg.append(shape("text", { class: "faint", x: box.left - 8, y: py(tick) + 4, "text-anchor": "end" }, String(tick)));
+  }
+  for (const tick of x.ticks) {
+    svg.append(shape("line", { class: "grid", x1: px(tick), x2: px(tick), y1: box.top, y2: box.bottom }));
+    svg.append(shape("text", { class: "faint", x: px(tick), y: box.bottom + 18, "text-anchor": "middle" }, String(tick)));
+  }
+  svg.append(shape("rect", { class: "frame", x: box.left, y: box.top, width: box.right - box.left, height: box.bottom - box.top }));
+  const line = (points) => points.map(([a, b]) => `${px(a)},${py(b)}`).join(" ");
+  return { px, py, line };
+}
+
+function titles(svg, box, x, y) {
+  const middle = (box.top + box.bottom) / 2;
+  svg.append(shape("text", { x: (box.left + box.right) / 2, y: box.bottom + 42, "text-anchor": "middle" }, x));
+  svg.append(shape("text", { x: 16, y: middle, "text-anchor": "middle", transform: `rotate(-90 16 ${middle})` }, y));
+}
+
+function mark(s, x, y, r) {
+  const filled = { fill: s.colour, class: "halo" };
+  const corners = (points) => shape("polygon", { points: points.map(([a, b]) => `${x + a},${y + b}`).join(" "), ...filled });
+  switch (s.shape) {
+    case "ring": return shape("circle", { cx: x, cy: y, r, fill: "none", stroke: s.colour, "stroke-width": 2 });
+    case "square": return shape("rect", { x: x - r, y: y - r, width: 2 * r, height: 2 * r, ...filled });
+    case "triangle": return corners([[0, -r - 1], [r + 1, r], [-r - 1, r]]);
+    case "diamond": return corners([[0, -r - 1], [r + 1, 0], [0, r + 1], [-r - 1, 0]]);
+    case "cross": return shape("path", { d: `M${x - r},${y - r}l${2 * r},${2 * r}m0,${-2 * r}l${-2 * r},${2 * r}`, stroke: s.colour, "stroke-width": 2, fill: "none" });
+    default: return shape("circle", { cx: x, cy: y, r, ...filled });
+  }
+}
+
+// ---------------------------------------------------------------- hover
+
+const tip = byId("tip");
+
+function hover(target, text) {
+  target.classList.add("hit");
+  target.addEventListener("pointermove", (event) => {
+    tip.textContent = text;
+    tip.hidden = false;
+    const { width, height } = tip.getBoundingClientRect();
+    tip.style.left = `${Math.min(event.clientX + 14, innerWidth - width - 8)}px`;
+    tip.style.top = `${Math.min(event.clientY + 14, innerHeight - height - 8)}px`;
+  });
+  target.addEventListener("pointerleave", () => { tip.hidden = true; });
+}
+
+// ---------------------------------------------------------------- the frontier
+
+function frontier() {
+  const box = { left: 62, right: 690, top: 12, bottom: 430 };
+  const svg = shape("svg", { viewBox: "0 0 700 480", role: "img", "aria-label": "cost against quality" });
+  const at = plotter(svg, data.axes.cost, data.axes.quality, box);
+  titles(svg, box, "USD per 1,000 questions", data.measure);
+  svg.append(shape("polyline", { class: "hull", points: at.line(data.hull) }));
+  const legend = node("div", { class: "legend" });
+  const layers = data.series.map((s) => drawn(s, at));
+  for (const place of [...layers.keys()].sort((a, b) => data.series[a].ours - data.series[b].ours)) svg.append(layers[place]);
+  data.series.forEach((s, place) => legend.append(entry(s, layers[place])));
+  byId("frontier").append(svg, legend);
+}
+
+function drawn(s, at) {
+  const group = shape("g", { "data-policy": s.name });
+  const opacity = s.ours ? 1 : s.group === "bound" ? 0.4 : 0.7;
+  if (s.curve.length > 1) {
+    group.append(shape("polyline", { points: at.line(s.curve.map((p) => [p.cost, p.quality])), fill: "none", stroke: s.colour, "stroke-width": s.ours ? 2.5 : 1.2, "stroke-opacity": opacity }));
+  }
+  const x = at.px(s.cost.value), y = at.py(s.quality.value);
+  const bar = { stroke: s.colour, "stroke-opacity": opacity, "stroke-width": 1.2 };
+  group.append(shape("line", { x1: at.px(s.cost.low), x2: at.px(s.cost.high), y1: y, y2: y, ...bar }));
+  group.append(shape("line", { x1: x, x2: x, y1: at.py(s.quality.low), y2: at.py(s.quality.high), ...bar }));
+  for (const p of s.curve) {
+    const dot = shape("circle", { cx: at.px(p.cost), cy: at.py(p.quality), r: 3, fill: s.colour, "fill-opacity": opacity });
+    hover(dot, `${s.name}\n${p.setting}\n${p.text}`);
+    group.append(dot);
+  }
+  const point = mark(s, x, y, s.ours ? 7 : 5);
+  hover(point, `${s.name}\n${s.setting}\n${s.text}`);
+  group.append(point);
+  return group;
+}
+
+function entry(s, layer) {
+  const icon = shape("svg", { width: 16, height: 16, "aria-hidden": "true" }, mark(s, 8, 8, 5));
+  const button = node("button", { type: "button", "aria-pressed": "true" }, icon, s.name);
+  button.addEventListener("click", () => {
+    const shown = button.getAttribute("aria-pressed") !== "true";
+    button.setAttribute("aria-pressed", String(shown));
+    layer.style.display = shown ? "" : "none";
+  });
+  return button;
+}
+
+// ---------------------------------------------------------------- the other parts
+
+function figures() {
+  const table = node("table", {}, node("tr", {}, ...data.table.heads.map((head) => node("th", { title: head.about }, head.name))));
+  for (const row of data.table.rows) {
+    const cells = row.cells.map((cell) => {
+      const td = node("td", cell.reason ? { title: cell.reason } : {}, cell.value);
+      if (cell.range) td.append(" ", node("span", { class: "range" }, cell.range));
+      return td;
+    });
+    table.append(node("tr", { class: row.kind }, node("td", {}, row.name), ...cells));
+  }
+  byId("figures").append(table);
+}
+
+function reliability() {
+  const where = byId("reliability");
+  if (!data.health.length) where.append(node("p", { class: "faint" }, "No votes and no confidence are recorded."));
+  const unit = { low: 0, high: 1, ticks: [0, 0.2, 0.4, 0.6, 0.8, 1] };
+  for (const tier of data.health) {
+    const box = { left: 52, right: 372, top: 12, bottom: 332 };
+    const svg = shape("svg", { viewBox: "0 0 390 385", role: "img", "aria-label": `reliability of ${tier.tier}` });
+    svg.style.maxWidth = "26rem";
+    const at = plotter(svg, unit, unit, box);
+    titles(svg, box, `${tier.tier}: ${tier.signal}, ${tier.auroc}`, "share right");
+    svg.append(shape("polyline", { class: "hull", points: at.line([[0, 0], [1, 1]]) }));
+    const most = Math.max(...tier.table.map((bin) => bin.rows));
+    for (const bin of tier.table) {
+      const x = at.px(bin.confidence);
+      svg.append(shape("line", { x1: x, x2: x, y1: at.py(bin.low), y2: at.py(bin.high), stroke: "#0072b2", "stroke-width": 1.5 }));
+      const dot = shape("circle", { cx: x, cy: at.py(bin.right), r: 3 + 7 * Math.sqrt(bin.rows / most), fill: "#0072b2", "fill-opacity": 0.75 });
+      hover(dot, bin.text);
+      svg.append(dot);
+    }
+    where.append(svg);
+  }
+}
+
+function bars(where, rows, keys) {
+  where.append(node("div", { class: "keys" }, ...keys.map((key) => {
+    const swatch = node("i");
+    swatch.style.background = key.colour;
+    return node("span", {}, swatch, key.name);
+  })));
+  const most = Math.max(...rows.map((row) => row.parts.reduce((sum, part) => sum + part, 0))) || 1;
+  const grid = node("div", { class: "bars" });
+  for (const row of rows) {
+    const bar = node("div", { class: "bar" });
+    row.parts.forEach((part, place) => {
+      const span = node("span");
+      span.style.width = `${(100 * part) / most}%`;
+      span.style.background = keys[place].colour;
+      hover(span, `${row.name}\n${keys[place].name}: ${row.texts[place]}`);
+      bar.append(span);
+    });
+    grid.append(node("span", {}, row.name), bar, node("span", { class: "faint" }, row.text));
+  }
+  where.append(grid);
+}
+
+function escalation() {
+  const where = byId("escalation");
+  if (!data.escalation.rows.length) where.append(node("p", { class: "faint" }, "No row was escalated."));
+  else bars(where, data.escalation.rows, data.escalation.keys);
+  for (const list of data.escalation.examples) {
+    const details = node("details", {}, node("summary", {}, list.title));
+    details.append(node("ul", {}, ...list.rows.map((row) => node("li", {}, `${row.id}: ${row.question} `, node("span", { class: list.kind }, row.change)))));
+    where.append(details);
+  }
+}
+
+function tree(items) {
+  return node("ul", { class: "tree" }, ...items.map((item) => {
+    const label = [item.label, node("span", { class: "chance" }, item.chance)];
+    if (!item.children.length) return node("li", {}, ...label);
+    const details = node("details", { open: "" }, node("summary", {}, ...label), tree(item.children));
+    return node("li", {}, details);
+  }));
+}
+
+frontier();
+figures();
+reliability();
+bars(byId("money"), data.money.rows, data.money.keys);
+escalation();
+byId("plan").append(data.plan.length ? tree(data.plan) : node("p", { class: "faint" }, data.planless));
