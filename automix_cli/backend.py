@@ -185,6 +185,7 @@ class Lane:
 
     width: int
     rpm: float | None = None
+    max_wait: float = math.inf
     allowed: float = 0.0
     successes: int = 0
     refusals: int = 0
@@ -214,7 +215,9 @@ class Lane:
             self.successes += 1
             self.allowed = min(self.width, self.allowed + 1.0 / self.allowed)
         elif isinstance(error, RateLimited):
-            self._held_until = max(self._held_until, now + (error.retry_after or 0.0))
+            asked = error.retry_after or 0.0
+            if asked <= self.max_wait:  # else the run ends with that error, and nobody must wait for it
+                self._held_until = max(self._held_until, now + asked)
             if epoch == self._epoch:  # the others of this burst were sent before anyone could know
                 self.allowed = max(1.0, self.allowed // 2)
                 self._epoch += 1
@@ -319,7 +322,7 @@ class Retrier:
         """The lane of a request's model at its endpoint."""
         key = (request.model, request.endpoint)
         if key not in self._lanes:
-            self._lanes[key] = Lane(self.concurrency, self.rpm.get(request.model))
+            self._lanes[key] = Lane(self.concurrency, self.rpm.get(request.model), self.max_wait)
         return self._lanes[key]
 
     def breaker(self, request: Request) -> Breaker:
@@ -488,6 +491,30 @@ class Purse:
     reserved: float = 0.0
     refused: bool = False
     final: bool = True
+    _waiting: list[asyncio.Future[None]] = field(default_factory=list)
+
+    async def wait_for(self, worst: float) -> None:
+        """Reserve `worst` dollars, after waiting as long as only other calls' reserves are in the way.
+
+        Raises:
+            BudgetError: when they are not there, however the calls under way turn out.
+        """
+        while self._may_fit_later(worst):
+            freed = asyncio.get_running_loop().create_future()
+            self._waiting.append(freed)
+            await freed
+        self.reserve(worst)
+
+    def _may_fit_later(self, worst: float) -> bool:
+        open_still = not (self.refused and self.final)
+        return open_still and self.spent + worst <= self.cap < self.spent + self.reserved + worst
+
+    def _wake(self) -> None:
+        """Let those who wait look again."""
+        waiting, self._waiting = self._waiting, []
+        for freed in waiting:
+            if not freed.done():
+                freed.set_result(None)
 
     def reserve(self, worst: float) -> None:
         """Set `worst` dollars aside.
@@ -498,13 +525,18 @@ class Purse:
         """
         if (self.refused and self.final) or self.spent + self.reserved + worst > self.cap:
             self.refused = True
-            raise BudgetError(f"--max-cost ${self.cap:g} reached: ${self.spent:.6g} spent")
+            self._wake()
+            raise BudgetError(
+                f"could exceed --max-cost ${self.cap:g}: ${self.spent:.6f} is spent, "
+                f"and the next call may cost up to ${worst:.6f}"
+            )
         self.reserved += worst
 
     def settle(self, worst: float, bill: float) -> None:
         """Pay a bill out of what was reserved for it; a bill beyond that is a mistake of the biller."""
         self.reserved = max(0.0, self.reserved - worst)
         self.spent += min(bill, worst)
+        self._wake()
 
     def forfeit(self, worst: float) -> None:
         """Pay a failed attempt at its worst while the next one is reserved still.
@@ -515,6 +547,7 @@ class Purse:
         self.spent += worst
         if self.spent + self.reserved > self.cap:
             self.refused = True
+            self._wake()
             raise BudgetError(f"--max-cost ${self.cap:g} reached by attempts that may have been billed")
 
 
@@ -543,7 +576,7 @@ class Metered:
             BackendError: as the inner backend.
         """
         price, worst = self.price(request), self.worst(request)
-        self.purse.reserve(worst)
+        await self.purse.wait_for(worst)
         bill = 0.0
         try:
             done = await self.inner.complete(request)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from automix_cli import prompts, scoring
 from automix_cli.backend import Backend, Request
-from automix_cli.errors import BackendError, BudgetError, ContentFiltered, ContextTooLong
+from automix_cli.errors import BackendError, BudgetError, ContentFiltered, ContextTooLong, NoText
 from automix_cli.pomdp import Action, Facts, History, MajorityPolicy, Observation, Policy
 from automix_cli.pomdp import Visit as PlannedVisit
 from automix_cli.profile import Profile, Tier
@@ -430,11 +430,13 @@ class _Run:
         try:
             return await self.carry_out(action)
         except (ContextTooLong, ContentFiltered) as exc:
-            self.failure = (exc, self._tier_in_hand())
-            self.visits[-1].flags[exc.kind] = None
-            if action.kind == "vote":
-                return Observation(bought=action.votes)
+            self._set_aside(exc)
             return Observation(failed=True)
+
+    def _set_aside(self, exc: BackendError) -> None:
+        """Note why the tier in hand could not do this, in case no other can do it either."""
+        self.failure = (exc, self._tier_in_hand())
+        self.visits[-1].flags[exc.kind] = None
 
     def _tier_for(self, request: Request) -> Tier:
         """The tier that a request was made for."""
@@ -521,12 +523,18 @@ class _Run:
         request, cut = self.calls.for_votes(
             self.question, visit.answer or "", visit.tier, first=len(visit.checks), n=n
         )
-        checks = await self.buy(request, visit.checks)
+        before = len(visit.checks)
+        try:
+            await self.buy(request, visit.checks)
+        except (ContextTooLong, ContentFiltered, NoText) as exc:
+            self._set_aside(exc)  # a verifier that refuses, or says nothing, is no evidence either way
+        checks = visit.checks[before:]
         visit.note(checks, cut)
         votes = [prompts.read_vote(c) for c in checks]
+        votes += [Vote(verdict=Verdict.UNPARSED)] * (n - len(checks))
         visit.votes += votes
         if self.profile.verification.signal == "logprob":
-            visit.signal = prompts.verdict_confidence(checks[0])
+            visit.signal = prompts.verdict_confidence(checks[0]) if checks else None
             return Observation(bought=len(votes), signal=visit.signal)
         correct = sum(v.verdict is Verdict.CORRECT for v in votes)
         parsed = sum(v.verdict is not Verdict.UNPARSED for v in votes)

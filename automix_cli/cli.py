@@ -107,4 +107,11 @@ def _hold_closed_streams() -> None:
 def main() -> None:
     """Entry point of the `automix` script."""
     _hold_closed_streams()
-    app()
+    if not sys.warnoptions:  # the libraries' warnings are for developers, who ask for them with -W
+        import warnings
+
+        warnings.simplefilter("ignore")
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)

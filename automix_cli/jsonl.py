@@ -212,7 +212,7 @@ def row_of(line: Line, index: int) -> Row:
     except DataError as exc:
         ident = raw.get("id", raw.get("custom_id")) if isinstance(raw, dict) else None
         known = ident if isinstance(ident, str | int) and not isinstance(ident, bool) else None
-        return Row(index, line.number, None, exc.message, id=known)
+        return Row(index, line.number, None, exc.message, id=known, raw=raw)
 
 
 def rows_of(lines: Iterable[Line]) -> Iterator[Row]:

@@ -48,7 +48,9 @@ def add_money(*amounts: float | None) -> float | None:
         >>> add_money(0.5, 0.25), add_money(0.5, None), add_money()
         (0.75, None, 0.0)
     """
-    return None if any(a is None for a in amounts) else math.fsum(a for a in amounts if a is not None)
+    if any(a is None for a in amounts):
+        return None
+    return round(math.fsum(a for a in amounts if a is not None), 12)  # finer than any price list
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -126,7 +126,7 @@ def batch_summary(tally: Tally, seconds: float) -> list[str]:
         (tally.abstained, "abstained"),
         (tally.degraded, "degraded"),
         (tally.skipped, "skipped"),
-        (tally.errors, "errors"),
+        (tally.errors, "error" if tally.errors == 1 else "errors"),
     ):
         if number:
             parts[0] += f", {number:,} {word}"
@@ -137,7 +137,7 @@ def batch_summary(tally: Tally, seconds: float) -> list[str]:
     parts.append(f"cost {money(tally.cost_usd)}, spent {money(tally.spent_usd)}")
     parts.append(f"{count_of(tally.usage.calls, 'call')} behind the rows, {seconds:.1f} s")
     faults = [
-        f"  {count:,} × {kind}: {one_line(first, 100)}"
+        f"  {count:,} × {kind}, the first: {one_line(first, 100)}"
         for kind, (count, first) in sorted(tally.faults.items())
     ]
     return [" · ".join(parts), *faults]

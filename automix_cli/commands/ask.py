@@ -18,6 +18,7 @@ from automix_cli.commands.session import (
     announce_router,
     choose_profile,
     open_cascade,
+    require_other,
     require_place,
     run_live,
     run_rows,
@@ -116,6 +117,7 @@ def ask(
     show = Show(json=json, explain=explain, output=output, force=force, ordered=not unordered)
     if not isinstance(source, Single):
         source = source.picked(limit=limit, sample=sample, seed=seed)
+        require_other(source.fd, output)
         source.check(strict=strict)
     elif limit is not None or sample is not None:
         raise UsageError("--limit and --sample pick from rows; this is one question")
@@ -222,7 +224,13 @@ async def _ask_rows(cascade: Cascade, rows: Rows, show: Show, voice: Voice) -> i
         if row.question is None:
             return fault_row(row)
         done = show.earlier and show.earlier.take(row.question.id, input_sha(row.question))
-        return Kept(done) if done else await answer_row(cascade, row.question)
+        if done:
+            return Kept(done)
+        answer = await answer_row(cascade, row.question)
+        if answer.error is not None and answer.error.fatal:  # at once: this row's turn may be long in coming
+            fatal.append(answer.error)
+            batch.stop()
+        return answer
 
     def seen(answer: Answer | Kept) -> None:
         if isinstance(answer, Kept):
@@ -230,9 +238,6 @@ async def _ask_rows(cascade: Cascade, rows: Rows, show: Show, voice: Voice) -> i
         tally.add(answer)
         if show.explain and not voice.quiet:
             stderr_console().print(report.explain_tree(answer))
-        if answer.error is not None and answer.error.fatal:
-            fatal.append(answer.error)
-            batch.stop()
 
     tally, started = Tally(), time.monotonic()
     fatal: list[RowError] = []
@@ -314,8 +319,11 @@ def fault_row(row: Row) -> Answer:
     from automix_cli.records import Answer, Question, RowError
 
     ident = row.index if row.id is None else row.id
-    blank = Question(text="", id=ident, index=row.index)
-    return Answer(question=blank).with_error(
+    raw = row.raw if isinstance(row.raw, dict) else {}
+    asked = raw.get("question")
+    text = asked if isinstance(asked, str) else ""
+    known = Question(text=text, id=ident, index=row.index, metadata=raw.get("metadata"))
+    return Answer(question=known).with_error(
         RowError(type="invalid_input", message=f"line {row.line}: {row.fault}")
     )
 

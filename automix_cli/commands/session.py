@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from automix_cli.records import Price
 
 
+_GRACE = 15  # seconds for rows in flight, once somebody wants to stop
+
+
 @dataclass(slots=True)
 class Voice:
     """Messages for the person at the terminal: stderr, never stdout.
@@ -289,7 +292,8 @@ def announce_router(profile: Profile, voice: Voice) -> None:
 
     if profile.router is None and len(profile.tiers) > 1:
         voice.once(
-            "uncalibrated: escalates when most votes say no; `automix calibrate` learns from your rows"
+            f"profile {profile.name} is uncalibrated: it escalates when most votes say no; "
+            "automix calibrate learns from your rows"
         )
     changed = differences(profile)
     if changed:
@@ -304,8 +308,22 @@ def require_place(show: Show) -> None:
     """
     if show.output is None and sys.stdout is None:
         raise UsageError("stdout is closed: there is nowhere to write to", hint="-o FILE")
-    if show.output is not None and not show.force and show.output.exists():
+    if show.output is None:
+        return
+    if show.output.exists() and not show.output.is_file():
+        raise UsageError(f"{show.output}: is not a regular file")
+    if not show.force and show.output.exists():
         raise UsageError(f"{show.output}: exists", hint="--force overwrites it, --resume continues it")
+
+
+def require_other(source_fd: int, output: Path | None) -> None:
+    """Refuse to write over what is being read.
+
+    Raises:
+        UsageError: input and output are the same file.
+    """
+    if output is not None and output.exists() and os.path.samestat(os.fstat(source_fd), output.stat()):
+        raise UsageError(f"{output}: is the input as well; results need a file of their own")
 
 
 @contextmanager
@@ -409,7 +427,8 @@ def interruptible(batch: Batch[Any, Any], voice: Voice) -> Iterator[list[int]]:
     def stop(number: int) -> None:
         met.append(number)
         if len(met) == 1:
-            voice.say("stopping: finishing the rows in flight; again drops them")
+            voice.say(f"stopping: finishing the rows in flight; again, or in {_GRACE} s, drops them")
+            loop.call_later(_GRACE, lambda: batch.stop(drop=True))
         batch.stop(drop=len(met) > 1)
 
     loop = asyncio.get_running_loop()

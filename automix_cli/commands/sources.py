@@ -59,7 +59,13 @@ class Rows:
     ids: IdCheck = field(default_factory=IdCheck)
 
     def check(self, *, strict: bool) -> None:
-        """Scan a seekable input once before anything is spent; see `jsonl.scan`."""
+        """Scan a seekable input once before anything is spent; see `jsonl.scan`.
+
+        Raises:
+            UsageError: `strict` on a pipe, which cannot be read twice.
+        """
+        if strict and not self.seekable:
+            raise UsageError("--strict reads the input twice, and this is a pipe", hint="-i FILE, or < FILE")
         if self.seekable:
             self.count = scan(self._lines(), self.name, self.ids, strict=strict)
 
@@ -143,6 +149,11 @@ def find_source(
     if opened is None:
         return None
     named = opened.name.endswith((".jsonl", ".ndjson"))
+    if opened.name.endswith((".csv", ".tsv", ".parquet", ".xlsx")) and form == "auto":
+        raise DataError(
+            f"{opened.name}: is a table; questions are read as JSONL, one object a line",
+            hint="--input text asks the whole file as one question",
+        )
     return _sniffed(opened, "jsonl" if named and form == "auto" else form)
 
 

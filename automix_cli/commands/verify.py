@@ -16,6 +16,7 @@ from automix_cli.commands.session import (
     Voice,
     choose_profile,
     open_cascade,
+    require_other,
     run_live,
     run_rows,
     written_to,
@@ -96,7 +97,11 @@ def verify(
         offline=offline,
         concurrency=concurrency,
     )
+    if question is not None and input_file is not None:
+        raise UsageError("--question and -i exclude each other")
     rows = None if question is not None else _rows(ctx, answer, context, input_file)
+    if rows is not None:
+        require_other(rows.fd, output)
     chosen = _with_signal(choose_profile(calls), signal)
     if tier is not None:
         chosen.tier(tier)
