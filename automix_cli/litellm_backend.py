@@ -275,7 +275,7 @@ class LiteLLMBackend:
         """One request on the wire, its answer checked."""
         started = time.monotonic()
         response = await self._send(request)
-        if len(response.choices) < request.n:
+        if 0 < len(response.choices) < request.n:  # none at all is a failure, which teaches nothing
             self._singles.add((request.model, request.endpoint))
         return read_response(response, request, time.monotonic() - started)
 

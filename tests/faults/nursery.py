@@ -98,6 +98,10 @@ def _arm(point: str, times: int, number: int = signal.SIGKILL) -> None:
 # ---------------------------------------------------------------- children
 
 
+def _text(number: int, mode: str) -> Any:
+    return os.fdopen(number, mode, 1, "utf-8", "backslashreplace" if number == 2 else None, closefd=False)
+
+
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 
 
@@ -113,9 +117,7 @@ def _child(
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)
-    sys.stdin = open(0, encoding="utf-8", closefd=False)
-    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)
-    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
+    sys.stdin, sys.stdout, sys.stderr = _text(0, "r"), _text(1, "w"), _text(2, "w")
     sys.argv = ["automix", *argv]
     if number := settings.get("ignored"):
         signal.signal(number, signal.SIG_IGN)

@@ -4,8 +4,6 @@ The large ones print their figures (`-s` shows them).
 """
 
 import asyncio
-import json
-import os
 import random
 import signal
 import time
@@ -18,9 +16,8 @@ from loopback import Loopback, Reply, Storm, default_reply
 from nursery import World, comparable, double_paid, rows, until
 
 from automix_cli.backend import Metered, Purse, Request, Retrier, ScriptedBackend
-from automix_cli.cache import Cached
 from automix_cli.cascade import Cascade, Degrading
-from automix_cli.errors import TimedOut
+from automix_cli.errors import BackendError, TimedOut
 from automix_cli.profile import Profile, load_profile
 from automix_cli.records import Completion, Price, Question, Usage
 
@@ -141,8 +138,15 @@ class Retried:
             await asyncio.sleep(0)
             return await self.scripted.complete(asked)
 
-        parts = [request.part(request.first + i, 1) for i in range(request.n)]
-        return tuple([c for p in parts for c in await self.retrier.call(p, attempt)])
+        done: list[Completion] = []
+        for i in range(request.n):
+            try:
+                done += await self.retrier.call(request.part(request.first + i, 1), attempt)
+            except BackendError:
+                if not done:
+                    raise
+                break
+        return tuple(done)
 
     async def aclose(self) -> None:
         pass
