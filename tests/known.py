@@ -31,7 +31,7 @@ def draw_rows(model: Model, rows: int, seed: int) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [{"id": i, "tiers": {}} for i in range(rows)]
     for i, tier in enumerate(model.tiers):
         right = (states >> i) & 1
-        drawn = _drawn(tier, right, rng)
+        drawn = _drawn(tier, right, states >> (len(model.tiers) - 1), rng)
         for row, own, bag in zip(found, right, drawn, strict=True):
             row["tiers"][NAMES[i]] = {
                 "score": int(own),
@@ -42,10 +42,13 @@ def draw_rows(model: Model, rows: int, seed: int) -> list[dict[str, Any]]:
     return found
 
 
-def _drawn(tier: TierModel, right: np.ndarray, rng: np.random.Generator) -> list[list[int | None]]:
+def _drawn(
+    tier: TierModel, right: np.ndarray, last: np.ndarray, rng: np.random.Generator
+) -> list[list[int | None]]:
     if not isinstance(tier.observation, VoteObservations) or not tier.max_votes:
         return [[] for _ in right]
-    shapes = np.array(tier.observation.shapes)[right]
+    cells = tier.observation.shapes
+    shapes = np.array(cells)[right if len(cells) == 2 else 2 * right + last]
     chance = rng.beta(shapes[:, 0], shapes[:, 1])
     yes = rng.random((len(right), tier.max_votes)) < chance[:, None]
     lost = rng.random(yes.shape) < tier.observation.unparsed

@@ -10,8 +10,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from automix_cli.traces import TraceTable, read_table
 
@@ -60,4 +63,39 @@ CONFIDENT = (
     Recorded("mcqa_msp", "gpt-3.5-turbo", "gpt-4-turbo"),
     Recorded("automix_repl_logprob", "llama-3.1-8b-instruct", "gpt-5"),
 )
-DEAR_IS_WORSE = Recorded("routerarena_haiku_flash", "gemini-2.0-flash-001", "claude-3-haiku-20240307")
+
+
+class Known(NamedTuple):
+    """A set of which it is known whether routing pays; `shuffled`: votes dealt to other rows at random."""
+
+    words: str
+    recorded: Recorded
+    expected: str
+    ratio: float | None = None
+    vote: float = 0.0
+    shuffled: bool = False
+
+    def table(self) -> TraceTable:
+        """All rows, at these prices or as recorded."""
+        table = self.recorded.table()
+        if self.ratio is not None:
+            table = self.recorded.priced(table, self.ratio, self.vote)
+        return shuffled(table) if self.shuffled else table
+
+
+def shuffled(table: TraceTable) -> TraceTable:
+    """The table with each row's votes dealt to another one: they then say nothing of the answer."""
+    order = np.random.default_rng(0).permutation(len(table))
+    return replace(table, votes=table.votes[order]).reseed(table.seed + 1)
+
+
+VERDICTS = (
+    Known(
+        "routerarena_haiku_flash: the dearer model is the worse one",
+        Recorded("routerarena_haiku_flash", "gemini-2.0-flash-001", "claude-3-haiku-20240307"),
+        "do not route",
+    ),
+    Known("zeroeval_gsm8k at 1:20, a vote at 1/8", VOTED[1], "route", 20, 1 / 8),
+    Known("zeroeval_math_l5, votes shuffled", VOTED[2], "do not route", 20, 1 / 8, True),
+    Known("cruxeval_output, votes shuffled", VOTED[0], "do not route", 20, 1 / 8, True),
+)

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 from known import draw_rows, draw_table, table_of, two_tiers, votes
-from test_planner import expectation
 
 from automix_cli import fitting
 from automix_cli.errors import DataError
@@ -393,25 +392,6 @@ def test_costs_that_nobody_recorded_are_an_error_with_the_option_that_gives_them
 
 
 # ------------------------------------------------------------------ all of it
-
-
-def test_regret_falls_with_rows_and_is_below_a_tenth_of_a_point_at_a_thousand() -> None:
-    weight = 0.012  # the optimum escalates 43 % there
-    truth = two_tiers(weight)
-    best = PomdpPolicy(truth).forecast()
-    assert 0.3 < best.escalated < 0.5
-    regret = []
-    for rows in (50, 200, 1000):
-        lost = []
-        for seed in range(8):
-            policy = fit(draw_table(truth, rows, seed), SETTINGS).policy(weight, SETTINGS)
-            score, cost = expectation(policy, truth)
-            lost.append(100 * (best.value - (score - weight * cost)))
-        assert min(lost) > -1e-9
-        regret.append(float(np.mean(lost)))
-    assert regret[1] <= regret[0] + 0.05
-    assert regret[2] <= regret[1] + 0.05
-    assert regret[2] < 0.1
 
 
 def test_what_was_fitted_survives_the_round_trip_through_json() -> None:
