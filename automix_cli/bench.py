@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automix_cli.calibration import LEAST_ROWS, NO_CURVE, Chosen, Objective, Setting, choose, corners
-from automix_cli.contenders import Contender, Group, Split, Trained
+from automix_cli.contenders import Contender, Group, Split, Trained, shows_something
 from automix_cli.duplicates import Duplicates, near_duplicates, normal_form
 from automix_cli.errors import DataError, UsageError
 from automix_cli.fitting import Settings
@@ -620,7 +620,7 @@ def bench(
         parts.append(_one_split(_Table(split, objective, resamples), contenders, runs, on_run, on_policy))
     rows = (min(len(c.train) for c in cuts), min(len(c.test) for c in cuts))
     outcomes = tuple(_outcome([part[c.name] for part in parts], rows) for c in contenders)
-    headline = _headline(parts[0])
+    headline = _headline(parts[0], table)
     first = parts[0][headline]
     plan = _plan(first)
     return Bench(
@@ -732,9 +732,9 @@ def _known(costs: Floats) -> Floats:
     return filled
 
 
-def _headline(parts: Mapping[str, _Part]) -> str:
-    """Whom the verdict is about: `pomdp`; without it, whoever was the best in training."""
-    if "pomdp" in parts:
+def _headline(parts: Mapping[str, _Part], table: TraceTable) -> str:
+    """Whom the verdict is about: `pomdp`, where it has answers to judge; else the best in training."""
+    if "pomdp" in parts and shows_something(table):
         return "pomdp"
     routing = [p for p in parts.values() if p.played.contender.group not in ("single tier", "mix", "bound")]
 
@@ -743,7 +743,7 @@ def _headline(parts: Mapping[str, _Part]) -> str:
         point = part.played.chosen.point
         return float(point.quality - mix_quality(costs, qualities, point.cost))
 
-    best = max(routing or parts.values(), key=edge)
+    best = max(routing or parts.values(), key=lambda p: (edge(p), p.played.contender.name != "pomdp"))
     return best.played.contender.name
 
 

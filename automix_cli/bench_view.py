@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -49,6 +49,16 @@ DEFINITIONS: Mapping[str, str] = {
 }
 
 _BASELINES = ("single tier", "mix")
+WIDE = 112  # columns of a terminal, for every column of a table
+
+
+class Column(NamedTuple):
+    """A column of a table: a measure, how it is written, and whether it takes a wide terminal."""
+
+    head: str
+    measure: str
+    cell: Callable[[Measure], str]
+    wide: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,13 +85,13 @@ class BenchView:
         """What a score is called."""
         return "quality" if self.labels_from is None else f"agreement with {self.labels_from}"
 
-    def parts(self) -> Iterator[str | Table]:
-        """Head, both tables, notes, verdict: lines of text and tables."""
+    def parts(self, width: int = WIDE) -> Iterator[str | Table]:
+        """Head, both tables, notes, verdict: lines of text and tables, narrower for narrow terminals."""
         yield self.head()
         yield ""
-        yield self.points_table()
+        yield self.points_table(width)
         yield ""
-        yield self.curves_table()
+        yield self.curves_table(width)
         yield ""
         remarks = self.remarks()
         yield from [*remarks, ""] if remarks else []
@@ -119,7 +129,18 @@ class BenchView:
             found.append(
                 f"note: {self.found.large} costs more than {self.found.small} and is worse on these rows"
             )
-        return found
+        return found + self._others()
+
+    def _others(self) -> list[str]:
+        """Policies that pay where the one that the verdict is about does not; seen after the fact."""
+        ours = self.found.outcome(self.found.headline).verdict
+        if ours is None or ours.kind == "route":
+            return []
+        paying = [o for o in self._by_kind()[1] if o.verdict is not None and o.verdict.kind == "route"]
+        names = ", ".join(f"{o.name} ({_range(o.measures['edge'], '+.1f')})" for o in paying)
+        return (
+            [f"note: above the mix are {names}; picked by looking, so confirm on fresh rows"] if names else []
+        )
 
     def sentence(self) -> str:
         """The verdict, with its reason."""
@@ -142,59 +163,58 @@ class BenchView:
         )
         return [[o for o in self.found.outcomes if is_kind(o.group)] for is_kind in kinds]
 
-    def points_table(self) -> Table:
+    def points_table(self, width: int = WIDE) -> Table:
         """Each policy at the setting that was chosen in training."""
-        cells: dict[str, Callable[[Measure], str]] = {
-            "quality": lambda m: _number(m, ".3f"),
-            "quality 95 %": lambda m: _range(m, ".3f"),
-            "USD/1,000": lambda m: _number(m, ".4g", 1000),
-            "escal.": lambda m: _number(m, ".0%"),
-            "votes": lambda m: _number(m, ".1f"),
-            "helped": lambda m: _number(m, ".0%"),
-            "hurt": lambda m: _number(m, ".0%"),
-            "edge": lambda m: _number(m, "+.1f"),
-            "edge 95 %": lambda m: _range(m, "+.1f"),
-        }
-        names = ("quality", "quality", "cost", "escalated", "votes", "helped", "hurt", "edge", "edge")
-        return self._table(
-            f"held out, at the setting chosen in training ({self.measure}; edge: points above a random mix)",
-            [(head, name, cell) for (head, cell), name in zip(cells.items(), names, strict=True)],
+        columns = (
+            Column("quality", "quality", lambda m: _number(m, ".3f")),
+            Column("quality 95 %", "quality", lambda m: _range(m, ".3f"), wide=True),
+            Column("USD/1,000", "cost", lambda m: "–" if m.value is None else amount(1000 * m.value)),
+            Column("escal.", "escalated", lambda m: _number(m, ".0%")),
+            Column("votes", "votes", lambda m: _number(m, ".1f")),
+            Column("helped", "helped", lambda m: _number(m, ".0%"), wide=True),
+            Column("hurt", "hurt", lambda m: _number(m, ".0%"), wide=True),
+            Column("edge", "edge", lambda m: _number(m, "+.1f")),
+            Column("edge 95 %", "edge", lambda m: _range(m, "+.1f")),
         )
+        title = (
+            f"held out, at the setting chosen in training ({self.measure}; edge: points above a random mix)"
+        )
+        return self._table(title, columns, width)
 
-    def curves_table(self) -> Table:
+    def curves_table(self, width: int = WIDE) -> Table:
         """Each policy over all its settings."""
-        columns: list[tuple[str, str, Callable[[Measure], str]]] = [
-            ("ΔIBC %", "ibc_lift", lambda m: _number(m, "+.0f")),
-            ("AIQ", "aiq", lambda m: _number(m, ".3f")),
-            ("APGR", "apgr", lambda m: _number(m, ".2f")),
-            ("CPT50", "cpt_50", lambda m: _number(m, ".2f")),
-            ("CPT80", "cpt_80", lambda m: _number(m, ".2f")),
-            ("gain", "gain_area", lambda m: _number(m, "+.2f")),
-            ("gain 95 %", "gain_area", lambda m: _range(m, "+.2f")),
-            ("saves@99", "savings_at_99", lambda m: _number(m, ".0%")),
-            ("saves@95", "savings_at_95", lambda m: _number(m, ".0%")),
-        ]
-        return self._table(
-            "held out, over all settings (gain: mean points above the line small to large)", columns
+        columns = (
+            Column("ΔIBC %", "ibc_lift", lambda m: _number(m, "+.0f"), wide=True),
+            Column("AIQ", "aiq", lambda m: _number(m, ".3f")),
+            Column("APGR", "apgr", lambda m: _number(m, ".2f")),
+            Column("CPT50", "cpt_50", lambda m: _number(m, ".2f")),
+            Column("CPT80", "cpt_80", lambda m: _number(m, ".2f")),
+            Column("gain", "gain_area", lambda m: _number(m, "+.2f")),
+            Column("gain 95 %", "gain_area", lambda m: _range(m, "+.2f"), wide=True),
+            Column("lead", "lead", lambda m: _number(m, "+.1f"), wide=True),
+            Column("saves@99", "savings_at_99", lambda m: _number(m, ".0%")),
+            Column("saves@95", "savings_at_95", lambda m: _number(m, ".0%")),
         )
+        title = "held out, over all settings (gain: mean points above the line small to large"
+        rest = "; lead: above pomdp at equal cost)" if width >= WIDE else ")"
+        return self._table(title + rest, columns, width)
 
-    def _table(self, title: str, columns: Sequence[tuple[str, str, Callable[[Measure], str]]]) -> Table:
+    def _table(self, title: str, columns: Sequence[Column], width: int) -> Table:
         from rich.table import Table
 
+        shown = [column for column in columns if width >= WIDE or not column.wide]
         table = Table(title=title, title_justify="left", box=None, pad_edge=False)
         table.add_column("policy", no_wrap=True)
-        for head, _, _ in columns:
-            table.add_column(head, justify="right", no_wrap=True)
+        for column in shown:
+            table.add_column(column.head, justify="right", no_wrap=True)
+        best = {c.head: self._best(c.measure) for c in shown if not c.head.endswith("95 %")}
         groups = [group for group in self._by_kind() if group]
-        best = {head: self._best(name) for head, name, _ in columns if not head.endswith("95 %")}
         for group in groups:
             for o in group:
                 style = "bold" if o.name == self.found.headline else "dim" if o.group == "bound" else None
-                row = [
-                    cell(o.measures[name]) + ("*" if best.get(head) == o.name else "")
-                    for head, name, cell in columns
-                ]
-                table.add_row(o.name, *row, style=style, end_section=False)
+                marks = ["*" if best.get(c.head) == o.name else "" for c in shown]
+                cells = [c.cell(o.measures[c.measure]) + mark for c, mark in zip(shown, marks, strict=True)]
+                table.add_row(o.name, *cells, style=style)
             if group is not groups[-1]:
                 table.add_row("")
         table.caption = "* best of the policies; baselines above, bounds below"
@@ -327,7 +347,7 @@ class BenchView:
         for name, part in ours.slices.items():
             cells = (
                 _both(part["quality"], ".3f"),
-                _both(part["cost"], ".4g", 1000),
+                _amounts(part["cost"]),
                 _both(part["edge"], "+.1f"),
             )
             lines.append(_markdown_row((one_line(name), *cells)))
@@ -432,20 +452,38 @@ def measure_dict(m: Measure) -> dict[str, Any]:
     return {**row, "reason": m.reason} if m.reason and (m.value is None or m.low is None) else row
 
 
-def _number(m: Measure, form: str, scale: float = 1.0) -> str:
-    return "–" if m.value is None else f"{scale * m.value:{form}}"
+def _number(m: Measure, form: str) -> str:
+    return "–" if m.value is None else f"{m.value:{form}}"
 
 
-def _range(m: Measure, form: str, scale: float = 1.0) -> str:
+def amount(dollars: float) -> str:
+    """Dollars in four digits, without an exponent however dear.
+
+    Example:
+        >>> amount(0.0041666), amount(1.79), amount(20123.4)
+        ('0.004167', '1.79', '20,123')
+    """
+    return f"{dollars:,.0f}" if abs(dollars) >= 1000 else f"{dollars:.4g}"
+
+
+def _amounts(m: Measure) -> str:
+    """Dollars per 1,000 questions, with their interval."""
+    if m.value is None:
+        return "–"
+    bounds = "" if m.low is None or m.high is None else f" ({amount(1000 * m.low)}–{amount(1000 * m.high)})"
+    return amount(1000 * m.value) + bounds
+
+
+def _range(m: Measure, form: str) -> str:
     if m.low is None or m.high is None:
         return ""
     between = " to " if "+" in form else "–"
-    return f"{scale * m.low:{form}}{between}{scale * m.high:{form}}"
+    return f"{m.low:{form}}{between}{m.high:{form}}"
 
 
-def _both(m: Measure, form: str, scale: float = 1.0) -> str:
-    bounds = _range(m, form, scale)
-    return _number(m, form, scale) + (f" ({bounds})" if bounds else "")
+def _both(m: Measure, form: str) -> str:
+    bounds = _range(m, form)
+    return _number(m, form) + (f" ({bounds})" if bounds else "")
 
 
 def _markdown_row(cells: Sequence[str]) -> str:
@@ -458,7 +496,7 @@ def _markdown_cells(o: Outcome) -> tuple[str, ...]:
         o.name,
         setting_text(o.chosen[0].setting),
         _both(m["quality"], ".3f"),
-        _both(m["cost"], ".4g", 1000),
+        _amounts(m["cost"]),
         _number(m["escalated"], ".0%"),
         _number(m["votes"], ".1f"),
         _both(m["edge"], "+.1f"),

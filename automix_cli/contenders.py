@@ -592,7 +592,7 @@ def unable(contender: Contender, table: TraceTable) -> str:
         return "no question texts are recorded"
     if needs_router(contender) and find_spec("sklearn") is None:
         return "scikit-learn is not installed (python -m pip install 'automix-cli[routers]')"
-    if contender.name in _OF_SIGNALS and not _shows_something(table):
+    if contender.name in _OF_SIGNALS and not shows_something(table):
         return "no votes and no confidence are recorded"
     if contender.name == "paper-pomdp" and len(table.tiers) != 2:
         return "it handles two tiers"
@@ -602,7 +602,7 @@ def unable(contender: Contender, table: TraceTable) -> str:
 _OF_SIGNALS = ("self-consistency", "threshold", "double-threshold", "paper-pomdp", "pomdp:all-at-once")
 
 
-def _shows_something(table: TraceTable) -> bool:
+def shows_something(table: TraceTable) -> bool:
     """Whether any tier but the last has a signal on any row."""
     votes, confidence = table.votes[:, :-1], table.confidence[:, :-1]
     return bool(votes.any() or not np.isnan(confidence).all())

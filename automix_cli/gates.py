@@ -28,7 +28,7 @@ _SIGNS: dict[str, Callable[[float, float], bool]] = {
 
 
 class Gate(NamedTuple):
-    """A figure of a policy (of the headline's where `policy` is "") and what it must come to."""
+    """A figure and what it must come to; without a policy it is that of `pomdp`, or of the headline."""
 
     policy: str
     figure: str
@@ -37,7 +37,8 @@ class Gate(NamedTuple):
 
     def missed(self, found: Bench) -> str:
         """Why the gate is not met, in words; "" where it is. An undefined figure meets none."""
-        outcome = found.outcome(self.policy or found.headline)
+        ours = "pomdp" if any(o.name == "pomdp" for o in found.outcomes) else found.headline
+        outcome = found.outcome(self.policy or ours)
         measure = outcome.measures[self.figure]
         if measure.value is None:
             return f"{outcome.name}.{self.figure} is undefined: {measure.reason}"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from automix_cli.bench import Moved, Outcome
-from automix_cli.bench_view import DEFINITIONS, BenchView, setting_text
+from automix_cli.bench_view import DEFINITIONS, BenchView, amount, setting_text
 from automix_cli.calibration_view import ranges
 from automix_cli.fitting import Settings
 from automix_cli.metrics import Measure
@@ -28,7 +28,7 @@ _SHADES = ("#56b4e9", "#0072b2", "#e69f00", "#d55e00", "#8fb339", "#4c8c2b", "#c
 
 _COLUMNS = (
     ("quality", "quality", ".3f", 1.0),
-    ("cost", "USD per 1,000", ".4g", 1000.0),
+    ("cost", "USD per 1,000", "", 1000.0),
     ("escalated", "escalated", ".0%", 1.0),
     ("votes", "votes", ".1f", 1.0),
     ("helped", "helped", ".0%", 1.0),
@@ -141,15 +141,20 @@ def _series(s: Series, view: BenchView) -> dict[str, Any]:
 
 
 def _hover(quality: Measure, cost: Measure) -> str:
-    a, b = _cell(quality, ".3f", 1.0), _cell(cost, ".4g", 1000.0)
+    a, b = _cell(quality, ".3f", 1.0), _cell(cost, "", 1000.0)
     return f"quality {a['value']} {a['range']}\n{b['value']} {b['range']} USD per 1,000"
 
 
 def _cell(m: Measure, form: str, scale: float) -> dict[str, str]:
+    """A figure and its interval; dollars where there is no format."""
+
+    def written(value: float) -> str:
+        return f"{scale * value:{form}}" if form else amount(scale * value)
+
     if m.value is None:
         return {"value": "–", "range": "", "reason": m.reason}
-    bounds = "" if m.low is None or m.high is None else f"({scale * m.low:{form}} to {scale * m.high:{form}})"
-    return {"value": f"{scale * m.value:{form}}", "range": bounds, "reason": m.reason}
+    bounds = "" if m.low is None or m.high is None else f"({written(m.low)} to {written(m.high)})"
+    return {"value": written(m.value), "range": bounds, "reason": m.reason}
 
 
 def _row(o: Outcome, headline: str) -> dict[str, Any]:
@@ -178,8 +183,8 @@ def _money(view: BenchView) -> dict[str, Any]:
     rows = []
     for o in view.found.outcomes:
         parts = [1000 * part for spent in o.spent for part in (spent.answers, spent.votes)]
-        texts = [f"{part:.4g} USD per 1,000" for part in parts]
-        rows.append({"name": o.name, "parts": parts, "texts": texts, "text": f"{sum(parts):.4g}"})
+        texts = [f"{amount(part)} USD per 1,000" for part in parts]
+        rows.append({"name": o.name, "parts": parts, "texts": texts, "text": amount(sum(parts))})
     colours = [_SHADES[k % len(_SHADES)] for k in range(len(keys))]
     return {"keys": [{"name": n, "colour": c} for n, c in zip(keys, colours, strict=True)], "rows": rows}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from automix_cli.bench import Outcome
-from automix_cli.bench_view import BenchView
+from automix_cli.bench_view import BenchView, amount
 from automix_cli.contenders import Group
 from automix_cli.metrics import Point, hull
 
@@ -243,7 +243,7 @@ def _drawn(s: Series, canvas: _Canvas, headline: str) -> Iterator[str]:
 
 def _hover(s: Series) -> str:
     quality = f"{s.quality.value:.3f} ({s.quality.low:.3f}–{s.quality.high:.3f})"
-    return f"{s.name}: {quality} for {s.cost.value:.4g} USD per 1,000"
+    return f"{s.name}: {quality} for {amount(s.cost.value)} USD per 1,000"
 
 
 def _mark(s: Series, x: float, y: float, size: float) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from known import draw_rows, draw_table, table_of, two_tiers
+from rich.console import Console
 
 from automix_cli import calibration
 from automix_cli.bench import MEASURES, Bench, Run, bench, cuts_of, duplicates_of
@@ -335,12 +336,17 @@ def test_an_assigned_tier_is_asked_and_reported(table: TraceTable) -> None:
 
 
 def test_a_query_side_router_that_sees_what_matters_beats_the_mix() -> None:
-    found = compared(table_of(asking(400)), "multilabel:argmax,bound:multilabel")
+    """And the verdict is about it, because without votes `pomdp` has no answers to judge."""
+    rows = asking(400)
+    for row in rows:
+        del row["tiers"]["small"]["votes"]
+    found = compared(table_of(rows), "multilabel:argmax,bound:multilabel,pomdp")
     routed = found.outcome("multilabel:argmax").measures
     assert routed["gain_area"].low > 0
     bound = found.outcome("bound:multilabel").measures
     assert bound["quality"].value >= routed["quality"].value
     assert found.headline == "multilabel:argmax"
+    assert missed_gates(read_gates("votes>0"), found)[0].startswith("pomdp.votes is 0")
     assert set(found.outcome("always:small").slices) == {"colours", "others"}
 
 
@@ -533,3 +539,12 @@ def test_an_abstention_is_counted_and_has_no_tier(table: TraceTable) -> None:
     assert found.outcome("pomdp").measures["abstained"].value > 0.1
     lines = [json.loads(line) for run in runs if run.policy == "pomdp" for line in run_lines(run)]
     assert {line["score"] for line in lines if line["tier"] is None} == {0.5}
+
+
+def test_narrow_terminals_get_fewer_columns(table: TraceTable, played: tuple[Bench, Any]) -> None:
+    view = view_of(played[0], table)
+    for width in (80, 120):
+        for part in view.parts(width):
+            if not isinstance(part, str):
+                measured = part.__rich_measure__(Console(width=500), Console(width=500).options)
+                assert measured.maximum <= width

@@ -181,7 +181,7 @@ def _show(view: BenchView, as_json: bool, plot: bool) -> None:
         typer.echo(dumps(view.to_dict()))
         return
     console = stdout_console()
-    for part in view.parts():
+    for part in view.parts(console.width):
         console.print(part, soft_wrap=isinstance(part, str))
     if plot:
         from automix_cli.plots import terminal_plot
