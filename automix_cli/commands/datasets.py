@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -100,9 +101,15 @@ class Data:
             raise DataError(f"{self.name}:{reader.line_num}: {exc}") from exc
 
     def holds_traces(self) -> bool:
-        """Whether the rows carry what tiers did on them; the first row tells."""
+        """Whether the rows carry what tiers did on them; the first row tells.
+
+        Raises:
+            DataError: there is none.
+        """
         first = next(self.numbered(), None)
-        return first is not None and "tiers" in first[1]
+        if first is None:
+            raise DataError(f"{self.name}: there are no rows")
+        return "tiers" in first[1]
 
     def table(self, options: TableOptions) -> TraceTable:
         """The rows as a table of traces that score every tier."""
@@ -285,8 +292,20 @@ def table_of(rows: Iterator[tuple[int, Any]], options: TableOptions, name: str) 
         )
         return table.scored(drop=options.drop_incomplete)
     except DataError as exc:
-        where = "" if exc.message.startswith(name) else f"{name}: "
-        raise DataError(f"{where}{exc.message}", hint=exc.hint) from None
+        raise DataError(located(exc.message, name), hint=exc.hint) from None
+
+
+def located(message: str, name: str) -> str:
+    """A message that begins with the file, and the line where it names one.
+
+    Example:
+        >>> located("line 7: id '5' stands twice", "rows.jsonl")
+        "rows.jsonl:7: id '5' stands twice"
+    """
+    if message.startswith(f"{name}:"):
+        return message
+    line = re.match(r"line (\d+): ", message)
+    return f"{name}:{line[1]}: {message[line.end() :]}" if line else f"{name}: {message}"
 
 
 # ---------------------------------------------------------------- what a command is given
