@@ -49,16 +49,23 @@ DEFINITIONS: Mapping[str, str] = {
 }
 
 _BASELINES = ("single tier", "mix")
-WIDE = 112  # columns of a terminal, for every column of a table
+WIDE = 120  # columns of a terminal, for every column of a table
 
 
 class Column(NamedTuple):
-    """A column of a table: a measure, how it is written, and whether it takes a wide terminal."""
+    """A column of a table: a measure, how it is written, what stands behind it, whether it takes width."""
 
     head: str
     measure: str
     cell: Callable[[Measure], str]
+    reached: str = ""
     wide: bool = False
+
+    def text(self, o: Outcome, best: str | None) -> str:
+        """The cell of a policy; the best one is marked."""
+        reached = o.measures[self.reached].value if self.reached else None
+        behind = "" if reached is None else f" ({reached:.2f})"
+        return self.cell(o.measures[self.measure]) + behind + ("*" if best == o.name else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,19 +199,19 @@ class BenchView:
             Column("gain", "gain_area", lambda m: _number(m, "+.2f")),
             Column("gain 95 %", "gain_area", lambda m: _range(m, "+.2f"), wide=True),
             Column("lead", "lead", lambda m: _number(m, "+.1f"), wide=True),
-            Column("saves@99", "savings_at_99", lambda m: _number(m, ".0%")),
-            Column("saves@95", "savings_at_95", lambda m: _number(m, ".0%")),
+            Column("saves@99", "savings_at_99", lambda m: _number(m, ".0%"), "parity_at_99"),
+            Column("saves@95", "savings_at_95", lambda m: _number(m, ".0%"), "parity_at_95"),
         )
-        title = "held out, over all settings (gain: mean points above the line small to large"
-        rest = "; lead: above pomdp at equal cost)" if width >= WIDE else ")"
-        return self._table(title + rest, columns, width)
+        title = "held out, over all settings (gain: mean points above the line small to large; "
+        lead = "lead: above pomdp at equal cost; " if width >= WIDE else ""
+        return self._table(f"{title}{lead}saves: at parity, and what it reached)", columns, width)
 
     def _table(self, title: str, columns: Sequence[Column], width: int) -> Table:
         from rich.table import Table
 
         shown = [column for column in columns if width >= WIDE or not column.wide]
         table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-        table.add_column("policy", no_wrap=True)
+        table.add_column("policy", overflow="fold")  # the one that gives way to long names
         for column in shown:
             table.add_column(column.head, justify="right", no_wrap=True)
         best = {c.head: self._best(c.measure) for c in shown if not c.head.endswith("95 %")}
@@ -212,9 +219,7 @@ class BenchView:
         for group in groups:
             for o in group:
                 style = "bold" if o.name == self.found.headline else "dim" if o.group == "bound" else None
-                marks = ["*" if best.get(c.head) == o.name else "" for c in shown]
-                cells = [c.cell(o.measures[c.measure]) + mark for c, mark in zip(shown, marks, strict=True)]
-                table.add_row(o.name, *cells, style=style)
+                table.add_row(o.name, *(c.text(o, best.get(c.head)) for c in shown), style=style)
             if group is not groups[-1]:
                 table.add_row("")
         table.caption = "* best of the policies; baselines above, bounds below"
@@ -506,6 +511,8 @@ def _markdown_cells(o: Outcome) -> tuple[str, ...]:
         _both(m["cpt_50"], ".2f"),
         _both(m["cpt_80"], ".2f"),
         _both(m["gain_area"], "+.2f"),
-        _both(m["savings_at_99"], ".0%"),
-        _both(m["savings_at_95"], ".0%"),
+        *(
+            f"{_both(m[f'savings_at_{p}'], '.0%')}, reaching {_number(m[f'parity_at_{p}'], '.2f')}"
+            for p in PARITIES
+        ),
     )

@@ -448,13 +448,15 @@ class PomdpQuery:
 
     def _curve(self, split: Split, cells: Ints, n_cells: int) -> Curve:
         n, weights = len(split.train), split.weights
+        # To choose a setting, a plan for the mean length does; there is one per class as it is.
+        table = replace(split.train, input_tokens=np.full_like(split.train.input_tokens, np.nan))
         fold, sums, rows = folds_of(n, split.folds, split.seed), np.zeros((len(weights), 2)), 0
         for k in range(split.folds if n <= MANY_ROWS else 1):
             others, own = fold != k, np.flatnonzero(fold == k)[: MANY_ROWS // 5]
             fitted = fit(split.train.subset(others), split.settings, cells[others], n_cells)
             for at, weight in enumerate(weights):
                 policy = fitted.policy(weight, split.settings, coarse=True)
-                seen = replay(policy, split.train, own, cells=cells, abstain_value=split.abstain_value)
+                seen = replay(policy, table, own, cells=cells, abstain_value=split.abstain_value)
                 sums[at] += seen.cost.sum(), seen.score.sum()
             rows += len(own)
         return Curve(_weighted(weights), tuple(Point(float(c), float(q)) for c, q in sums / rows))

@@ -181,6 +181,8 @@ def _show(view: BenchView, as_json: bool, plot: bool) -> None:
         typer.echo(dumps(view.to_dict()))
         return
     console = stdout_console()
+    if not console.is_terminal:
+        console.width = 240  # a file has no edge, and tiers have long names
     for part in view.parts(console.width):
         console.print(part, soft_wrap=isinstance(part, str))
     if plot:
