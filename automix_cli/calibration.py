@@ -35,6 +35,7 @@ from automix_cli.metrics import (
     oracle,
     verdict,
 )
+from automix_cli.planner import PomdpPolicy
 from automix_cli.pomdp import AlwaysPolicy, Policy, Rule, ThresholdPolicy
 from automix_cli.replay import Replayed, replay
 from automix_cli.traces import Floats, Ints, TraceTable
@@ -47,6 +48,7 @@ STEPS = 80
 FEW_ROWS = 2_000  # below this a curve is averaged over several divisions into folds
 REPEATS = 3
 _LOWEST, _HIGHEST = 0.002, 4.0
+_ALIKE = 4.0  # most ratio of the 95 % to the 5 % quantile of prompt lengths
 
 
 # ------------------------------------------------------------------ candidates
@@ -92,9 +94,11 @@ class PomdpFamily:
 
     def candidates(self, table: TraceTable) -> list[Candidate]:
         """Fit, and plan for each cost_weight; equal plans share their key."""
-        fitted, found = fit(table, self.settings), []
+        fitted, found, alike = fit(table, self.settings), [], _alike(table)
         for weight in self.weights:
             policy = fitted.policy(weight, self._settings(), coarse=True)
+            if alike:
+                policy = PomdpPolicy(policy.model.at_mean(), coarse=True)
             key = None if policy.counts_tokens else policy.plan().decisions()
             found.append(Candidate((("cost_weight", weight),), policy, key))
         return found
@@ -102,6 +106,18 @@ class PomdpFamily:
     def policy(self, table: TraceTable, setting: Setting) -> Policy[Any]:
         """Fit, and plan for one cost_weight."""
         return fit(table, self.settings).policy(float(dict(setting)["cost_weight"]), self._settings())
+
+
+def _alike(table: TraceTable) -> bool:
+    """Whether prompts are so alike in length that to choose a setting one plan does for all.
+
+    The policy of the setting that is chosen plans for each question's own length all the same.
+    """
+    tokens = table.prompt_tokens[~np.isnan(table.prompt_tokens)]
+    if not len(tokens):
+        return True
+    low, high = np.quantile(tokens, (0.05, 0.95))
+    return bool(high <= _ALIKE * low)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -186,6 +186,9 @@ class CalibrationView:
         if v is None:
             return f"Not enough rows to tell: {rows}, and at least 20 are needed."
         bounds = f"{100 * v.edge:+.1f} points over the best random mix of tiers at its cost ({_points(v)})"
+        single = dict(self.found.chosen.setting).get("always")
+        if v.kind == "route" and single is not None:
+            return f"Routing gives {bounds}, but what was asked for takes {single} alone: it is written.{met}"
         if v.kind == "route":
             return f"Route: {bounds}.{met}"
         if v.kind == "do not route":

@@ -170,6 +170,17 @@ class Model:
             return tier.round + tier.vote * action.votes + self.value_of_time * tier.round_s / 3600
         return Cost()
 
+    def at_mean(self) -> Model:
+        """The model in which every prompt has the mean length: one plan serves all questions."""
+
+        def flat(cost: Cost) -> Cost:
+            return Cost(cost.at(self.mean_tokens))
+
+        tiers = tuple(
+            replace(t, answer=flat(t.answer), vote=flat(t.vote), round=flat(t.round)) for t in self.tiers
+        )
+        return replace(self, tiers=tiers)
+
     def prior(self, cell: int) -> Array:
         """Chances of the states for a class of questions, shape (2^N,)."""
         return np.array(self.priors[cell if len(self.priors) > 1 else 0])

@@ -122,6 +122,7 @@ def calibrate(
     chosen, table, scale = job.recorded() if recorded else job.collected()
     target = _target(output, chosen, table)
     settings = replace(settings_of(chosen), value_of_time=value_of_time)
+    voice.say(f"fitting on {len(table):,} rows, and measuring on rows held out …")
     found = run_calibration(table, settings, wanted, folds=folds, seed=seed)
     view = CalibrationView(found, table, labels_from, data.name)
     if json:
