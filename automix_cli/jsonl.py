@@ -497,9 +497,10 @@ class Earlier:
 
     def close(self) -> None:
         """Release the files and their locks."""
-        self._out.close()
-        if self._old is not None:
-            self._old.close()
+        for file in (self._out, self._old):
+            if file is not None:
+                with contextlib.suppress(OSError):  # the rest of a row that could not be written: it was told
+                    file.close()
 
 
 def stdin_kind() -> Literal["terminal", "pipe", "file", "none"]:

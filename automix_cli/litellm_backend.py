@@ -32,6 +32,7 @@ from automix_cli.errors import (
     UnknownModel,
     keep_secret,
     redact,
+    without_secrets,
 )
 from automix_cli.records import Completion, TokenLogprob, Usage
 
@@ -486,7 +487,7 @@ def read_response(response: Any, request: Request, latency_s: float) -> tuple[Co
     usage, suspect = read_usage(response, request, [str(c.message.content) for c in spoken])
     return tuple(
         Completion(
-            text=sendable(choice.message.content),
+            text=without_secrets(sendable(choice.message.content)),  # a server may repeat what it was sent
             usage=share,
             finish_reason=str(choice.finish_reason or "stop"),
             latency_s=latency_s,

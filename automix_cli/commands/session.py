@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, Protocol, TypeVar
@@ -310,9 +310,10 @@ def require_place(show: Show) -> None:
         raise UsageError("stdout is closed: there is nowhere to write to", hint="-o FILE")
     if show.output is None:
         return
-    if show.output.exists() and not show.output.is_file():
+    there = os.path.exists(show.output)  # false, not an error, for a name that is too long
+    if there and not os.path.isfile(show.output):
         raise UsageError(f"{show.output}: is not a regular file")
-    if not show.force and show.output.exists():
+    if there and not show.force:
         raise UsageError(f"{show.output}: exists", hint="--force overwrites it, --resume continues it")
 
 
@@ -322,7 +323,7 @@ def require_other(source_fd: int, output: Path | None) -> None:
     Raises:
         UsageError: input and output are the same file.
     """
-    if output is not None and output.exists() and os.path.samestat(os.fstat(source_fd), output.stat()):
+    if output is not None and os.path.exists(output) and os.path.samestat(os.fstat(source_fd), output.stat()):
         raise UsageError(f"{output}: is the input as well; results need a file of their own")
 
 
@@ -339,8 +340,12 @@ def written_to(show: Show) -> Iterator[IO[bytes]]:
     elif show.output is None:
         yield sys.stdout.buffer
     else:
-        with open_output(show.output, force=show.force) as file:
+        file = open_output(show.output, force=show.force)
+        try:
             yield file
+        finally:
+            with suppress(OSError):  # every row was flushed; the rest is of one that has been told about
+                file.close()
 
 
 class Result(Protocol):
