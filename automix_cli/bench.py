@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from automix_cli.calibration import LEAST_ROWS, NO_CURVE, Chosen, Objective, Setting, choose, corners
 from automix_cli.contenders import Contender, Group, Split, Trained, shows_something
-from automix_cli.duplicates import Duplicates, near_duplicates, normal_form
+from automix_cli.duplicates import Duplicates, Twin, near_duplicates, normal_form
 from automix_cli.errors import DataError, UsageError
 from automix_cli.fitting import Settings
 from automix_cli.metrics import (
@@ -132,9 +132,10 @@ def duplicates_of(table: TraceTable, cut: Cut) -> Duplicates:
     train, test = ([str(t) for t in table.texts[rows]] for rows in (cut.train, cut.test))
     if len(table) <= NEAR_ROWS:
         return near_duplicates(train, test)
-    known = {normal_form(text) for text in train} - {""}
-    kept = [text for text in test if normal_form(text) in known]
-    return near_duplicates(kept, kept)._replace(rows=len(test))
+    first = {form: i for i, form in reversed(list(enumerate(map(normal_form, train)))) if form}
+    forms = [normal_form(text) for text in test]
+    equal = tuple(Twin(i, first[form], 1.0) for i, form in enumerate(forms) if form in first)
+    return Duplicates(equal, (), len(test))
 
 
 # ------------------------------------------------------------------ what comes out

@@ -157,7 +157,19 @@ class BenchView:
             return "There is one tier, so there is nothing to route."
         if ours.verdict is None:
             return "Not enough rows to tell: at least 20 to learn from and 20 held out are needed."
+        alone = {str(dict(chosen.setting).get("always", "")) for chosen in ours.chosen}
+        if len(alone) == 1 and alone != {""}:
+            return self._alone(ours, alone.pop())
         return _judged(ours.verdict, found.headline, found.single)
+
+    def _alone(self, ours: Outcome, tier: str) -> str:
+        """The verdict where no setting but a single tier meets the objective best."""
+        gain, objective = ours.measures["gain_area"], self.found.objective
+        asked = f"{amount(1000 * objective.value)} USD per 1,000"
+        if objective.kind == "keep":
+            asked = f"{objective.value:.0%} of the best tier's quality"
+        over = "" if gain.value is None else f"; over all settings it gains {_both(gain, '+.1f')} points"
+        return f"Do not route: for {asked}, {ours.name} takes {tier} alone{over}."
 
     # ------------------------------------------------------------ tables
 

@@ -38,6 +38,7 @@ from automix_cli.errors import UsageError
 from automix_cli.fitting import Fitted, Settings, fit
 from automix_cli.metrics import Point, hull, oracle
 from automix_cli.paper import PaperFamily
+from automix_cli.planner import PomdpPolicy
 from automix_cli.pomdp import Action, AlwaysPolicy, Facts, Observation, Policy, Rule, ThresholdPolicy
 from automix_cli.replay import Replayed, replay
 from automix_cli.routers import KINDS, RULES, FittedRouter, Kind, fit_router
@@ -448,15 +449,14 @@ class PomdpQuery:
 
     def _curve(self, split: Split, cells: Ints, n_cells: int) -> Curve:
         n, weights = len(split.train), split.weights
-        # To choose a setting, a plan for the mean length does; there is one per class as it is.
-        table = replace(split.train, input_tokens=np.full_like(split.train.input_tokens, np.nan))
         fold, sums, rows = folds_of(n, split.folds, split.seed), np.zeros((len(weights), 2)), 0
         for k in range(split.folds if n <= MANY_ROWS else 1):
             others, own = fold != k, np.flatnonzero(fold == k)[: MANY_ROWS // 5]
             fitted = fit(split.train.subset(others), split.settings, cells[others], n_cells)
             for at, weight in enumerate(weights):
-                policy = fitted.policy(weight, split.settings, coarse=True)
-                seen = replay(policy, table, own, cells=cells, abstain_value=split.abstain_value)
+                # To choose a setting, one plan for the mean length does: there is one per class as it is.
+                policy = PomdpPolicy(fitted.model(weight, split.settings).at_mean(), coarse=True)
+                seen = replay(policy, split.train, own, cells=cells, abstain_value=split.abstain_value)
                 sums[at] += seen.cost.sum(), seen.score.sum()
             rows += len(own)
         return Curve(_weighted(weights), tuple(Point(float(c), float(q)) for c, q in sums / rows))

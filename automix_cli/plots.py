@@ -32,9 +32,10 @@ _COLOURS: dict[Group, tuple[str, ...]] = {
         "#3f9fb5",
         "#5f7f3f",
     ),
-    "pomdp": ("#cc79a7", "#d62728", "#0072b2"),
+    "pomdp": ("#cc79a7", "#0072b2"),
     "bound": ("#9aa0a6",),
 }
+_OURS = "#d62728"
 _SHAPES: dict[Group, str] = {
     "single tier": "square",
     "mix": "cross",
@@ -71,9 +72,10 @@ def series(view: BenchView) -> list[Series]:
     counts: dict[Group, int] = {}
     found = []
     for outcome in view.found.outcomes:
-        place = counts[outcome.group] = counts.get(outcome.group, -1) + 1
-        colours = _COLOURS[outcome.group]
-        found.append(_series(outcome, colours[place % len(colours)], with_curve=len(view.found.cuts) == 1))
+        colours, place = _COLOURS[outcome.group], counts.get(outcome.group, 0)
+        colour = _OURS if outcome.name == "pomdp" else colours[place % len(colours)]
+        counts[outcome.group] = place + (outcome.name != "pomdp")
+        found.append(_series(outcome, colour, with_curve=len(view.found.cuts) == 1))
     return found
 
 

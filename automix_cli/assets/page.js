@@ -73,7 +73,7 @@ function hover(target, text) {
 // ---------------------------------------------------------------- the frontier
 
 function frontier() {
-  const box = { left: 62, right: 690, top: 12, bottom: 430 };
+  const box = { left: 62, right: 674, top: 12, bottom: 430 };
   const svg = shape("svg", { viewBox: "0 0 700 480", role: "img", "aria-label": "cost against quality" });
   const at = plotter(svg, data.axes.cost, data.axes.quality, box);
   titles(svg, box, "USD per 1,000 questions", data.measure);
