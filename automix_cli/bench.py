@@ -93,8 +93,8 @@ class Cut(NamedTuple):
 
 
 def has_own_split(table: TraceTable) -> bool:
-    """Whether the rows say themselves which are held out."""
-    return bool((table.splits == "test").any())
+    """Whether the rows say themselves which to learn from and which are held out."""
+    return bool((table.splits == "train").any() and (table.splits == "test").any())
 
 
 def cuts_of(table: TraceTable, share: float | None, *, repeat: int = 1, seed: int = 0) -> list[Cut]:

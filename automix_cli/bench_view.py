@@ -118,6 +118,9 @@ class BenchView:
     def remarks(self) -> list[str]:
         """Questions on both sides of the split, who was left out, what single tiers show."""
         found = [f"note: {note}" for note in self.notes]
+        left = len(self.table) - len(self.found.cuts[0].train) - len(self.found.cuts[0].test)
+        if left:
+            found.append(f"note: {count_of(left, 'row')} of neither split (train, test) left out")
         twins = [d for d in self.found.duplicates if d.exact or d.near]
         if twins:
             exact, near = (

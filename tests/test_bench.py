@@ -261,6 +261,11 @@ def test_rows_that_bring_their_own_split_keep_it_unless_asked_otherwise() -> Non
     cut = cuts_of(table, None)[0]
     assert (list(cut.train), list(cut.test)) == (list(range(1, 10)), list(range(10, 30)))
     assert len(cuts_of(table, 0.5)[0].train) == 15
+    notes = view_of(compared(table, "oracle", cuts=[cut]), table).remarks()
+    assert "note: 1 row of neither split (train, test) left out" in notes
+    for row in rows:
+        row["split"] = "test"
+    assert len(cuts_of(table_of(rows), None)[0].train) == 15
     with pytest.raises(UsageError, match="bring their own"):
         cuts_of(table, None, repeat=3)
     assert [c.seed for c in cuts_of(table, 0.5, repeat=3, seed=7)] == [7, 8, 9]
