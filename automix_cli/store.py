@@ -246,8 +246,14 @@ class _TextDisk(diskcache.Disk):  # type: ignore[misc]
         """Do nothing: no value is kept in a file, so a row that names one was planted."""
 
 
-# Every setting is given on opening, so that none is taken from the database.
-_SETTINGS = DEFAULT_SETTINGS | {"eviction_policy": "none", "cull_limit": 0, "statistics": 0}
+# Every setting is given on opening, so that none is taken from the database. The file is not mapped into
+# memory: a mapped file that somebody truncates kills the process, and its pages count as memory used.
+_SETTINGS = DEFAULT_SETTINGS | {
+    "eviction_policy": "none",
+    "cull_limit": 0,
+    "statistics": 0,
+    "sqlite_mmap_size": 0,
+}
 
 _SCHEMA_NAMES = {
     *("Settings", "sqlite_autoindex_Settings_1", "Cache", "Cache_key_raw", "Cache_expire_time"),
