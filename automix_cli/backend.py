@@ -535,7 +535,9 @@ class Purse:
     def settle(self, worst: float, bill: float) -> None:
         """Pay a bill out of what was reserved for it; a bill beyond that is a mistake of the biller."""
         self.reserved = max(0.0, self.reserved - worst)
-        self.spent += min(bill, worst)
+        # A forfeit that was refused has been paid out of this reserve already.
+        left = max(0.0, self.cap - self.spent - self.reserved)
+        self.spent += min(bill, worst, left)
         self._wake()
 
     def forfeit(self, worst: float) -> None:
