@@ -192,10 +192,10 @@ def test_B1_B3_no_budget_is_ever_exceeded_at_any_concurrency_over_two_hundred_se
 # ---------------------------------------------------------------- a hundred thousand rows
 
 
-def resident(pid: int, field: str = "VmHWM") -> float:
-    """Memory of a process, in MB."""
-    text = Path(f"/proc/{pid}/status").read_text()
-    return int(next(line.split()[1] for line in text.splitlines() if line.startswith(field))) / 1024
+def resident(pid: int) -> float:
+    """Memory of a process, in MB; 0 when it has ended."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS")), 0.0)
 
 
 @LARGE
@@ -205,14 +205,11 @@ def test_a_hundred_thousand_rows_take_the_memory_of_ten_thousand_and_resume_in_s
     world = World(server, tmp_path, concurrency=32)
     questions = world.questions(100_000)
     child = world.start("ask", "-i", questions, "-o", world.out, "--tier", "small")
-    started, early = time.monotonic(), 0.0
+    started, early, late = time.monotonic(), 0.0, 0.0
     while child.process.is_alive():
         child.process.join(0.5)
-        made = len(server._ledger)
-        if not early and made >= 10_000:
-            early = resident(child.process.pid, "VmRSS")
-        if child.process.is_alive():
-            late = resident(child.process.pid, "VmRSS")
+        late = resident(child.process.pid) or late
+        early = early or (late if len(server._ledger) >= 10_000 else 0.0)
     took = time.monotonic() - started
     assert child.wait().code == 0
     assert len(rows(world.out)) == 100_000
