@@ -21,14 +21,14 @@ from automix_cli.commands.session import (
     run_rows,
     written_to,
 )
-from automix_cli.errors import DataError, GateError, UsageError
+from automix_cli.errors import AutomixError, BudgetError, DataError, GateError, UsageError
 
 if TYPE_CHECKING:
     from automix_cli.cascade import Cascade
     from automix_cli.commands.sources import Rows
     from automix_cli.jsonl import Row
     from automix_cli.profile import Profile
-    from automix_cli.records import Verification
+    from automix_cli.records import RowError, Verification
 
 
 def verify(
@@ -169,7 +169,6 @@ class _Check:
     async def one(self, cascade: Cascade, question: Any, answer: str) -> int:
         """Check one answer and show it to a person, or as a row."""
         from automix_cli import report
-        from automix_cli.errors import AutomixError
         from automix_cli.jsonl import RowWriter
 
         found = self.judged(await cascade.verify(question, answer, self._tier_of(None), self.votes))
@@ -193,13 +192,16 @@ class _Check:
         from automix_cli.batch import Batch
 
         tally, started = report.CheckTally(), time.monotonic()
+        stops: list[RowError] = []
 
         async def work(row: Row) -> report.Shown:
             return report.Shown(self.judged(await self._verify_row(cascade, row)), self.show.explain)
 
         def seen(shown: report.Shown) -> None:
             tally.add(shown.found)
-            if shown.found.error is not None and shown.found.error.fatal:
+            error = shown.found.error
+            if error is not None and (error.fatal or error.type == "budget"):
+                stops.append(error)
                 batch.stop()
 
         batch = Batch(work, concurrency=cascade.profile.limits.concurrency)
@@ -207,6 +209,9 @@ class _Check:
         self.voice.say(tally.summary(time.monotonic() - started))
         if met:
             return 128 + met[0]
+        if stops:
+            kind = BudgetError if stops[0].type == "budget" else AutomixError
+            raise kind(f"stopped: {stops[0].message}", hint="the rows written so far are complete")
         self._gate()
         return 3 if tally.errors else 0
 

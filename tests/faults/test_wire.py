@@ -257,3 +257,20 @@ def test_N14_T2_a_redirect_ends_the_run_and_the_other_host_hears_nothing(status:
     assert ran.code == 1
     assert "redirects are not followed" in ran.err
     assert len(world.server.calls) <= 4
+
+
+@pytest.mark.parametrize("command", ["verify", "calibrate"])
+def test_N13_a_refused_key_stops_verify_and_calibrate_as_well(command: str, world: World) -> None:
+    world.server.reply = always(Reply(status=401))
+    path = world.folder / "labelled.jsonl"
+    path.write_text(
+        "".join(
+            json.dumps({"id": n, "question": f"q{n}", "answer": "a", "expected": "a"}) + "\n"
+            for n in range(60)
+        )
+    )
+    args = ("-i", path) if command == "verify" else (path,)
+    ran = world.run(command, *args, "-o", world.out)
+    assert ran.code == 1, ran.err
+    assert "401" in ran.err
+    assert len(world.server.calls) <= 8, "what was in flight, two votes at a time"
