@@ -13,11 +13,12 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from automix_cli.classes import NO_CLASSES, Classed, Classes, Source
 from automix_cli.errors import DataError, GateError
 from automix_cli.fitting import Fitted, Settings, fit
 from automix_cli.metrics import (
@@ -36,9 +37,12 @@ from automix_cli.metrics import (
     verdict,
 )
 from automix_cli.planner import PomdpPolicy
-from automix_cli.pomdp import AlwaysPolicy, Policy, Rule, ThresholdPolicy
+from automix_cli.pomdp import AlwaysPolicy, Facts, Policy, Rule, ThresholdPolicy
 from automix_cli.replay import Replayed, replay
 from automix_cli.traces import Floats, Ints, TraceTable
+
+if TYPE_CHECKING:
+    from automix_cli.routers import QueryRouter
 
 Setting: TypeAlias = tuple[tuple[str, float | int | str], ...]
 
@@ -94,18 +98,23 @@ class PomdpFamily:
 
     def candidates(self, table: TraceTable) -> list[Candidate]:
         """Fit, and plan for each cost_weight; equal plans share their key."""
-        fitted, found, alike = fit(table, self.settings), [], _alike(table)
+        fitted, found, alike = fit(table, self.settings), [], table.n_cells > 1 or _alike(table)
         for weight in self.weights:
             policy = fitted.policy(weight, self._settings(), coarse=True)
             if alike:
                 policy = PomdpPolicy(policy.model.at_mean(), coarse=True)
-            key = None if policy.counts_tokens else policy.plan().decisions()
+            key = None if policy.counts_tokens else _decisions(policy, table.n_cells)
             found.append(Candidate((("cost_weight", weight),), policy, key))
         return found
 
     def policy(self, table: TraceTable, setting: Setting) -> Policy[Any]:
         """Fit, and plan for one cost_weight."""
         return fit(table, self.settings).policy(float(dict(setting)["cost_weight"]), self._settings())
+
+
+def _decisions(policy: PomdpPolicy, n_cells: int) -> Hashable:
+    """What the plans for all classes of questions do."""
+    return tuple(policy.plan(Facts(cell=cell)).decisions() for cell in range(n_cells))
 
 
 def _alike(table: TraceTable) -> bool:
@@ -349,6 +358,43 @@ def _best_ibc(curve: Curve, tier_points: Sequence[Point]) -> Chosen:
     return Chosen(setting, point)
 
 
+def choose_each(
+    curves: Mapping[Source, Curve], tiers: Sequence[str], tier_points: Sequence[Point], objective: Objective
+) -> dict[Source, Chosen]:
+    """The setting that the objective asks for, per source of classes; without those it is undefined for.
+
+    Raises:
+        GateError: ΔIBC is undefined for every setting of every source.
+    """
+    found: dict[Source, Chosen] = {}
+    refused: list[GateError] = []
+    for source, curve in curves.items():
+        try:
+            found[source] = choose(curve, tiers, tier_points, objective)
+        except GateError as exc:
+            refused.append(exc)
+    if not found:
+        raise refused[0]
+    return found
+
+
+def best_source(found: Mapping[Source, Chosen], tier_points: Sequence[Point], objective: Objective) -> Source:
+    """The source of classes whose setting serves the objective best; of equals the first."""
+    return max(found, key=lambda source: _worth(found[source], tier_points, objective))
+
+
+def _worth(chosen: Chosen, tier_points: Sequence[Point], objective: Objective) -> tuple[float, ...]:
+    """What an objective thinks of a setting, more being better."""
+    cost, quality = chosen.point
+    if objective.kind == "cost_weight":
+        return (quality - objective.value * cost,)
+    if objective.kind == "ibc":
+        return (ibc_lift(chosen.point, ends_of(tier_points)).value or 0.0,)
+    if objective.kind == "keep":
+        return (1.0, -cost, quality) if chosen.met else (0.0, quality, -cost)
+    return (1.0, quality, -cost) if chosen.met else (0.0, -cost, quality)
+
+
 def ends_of(tier_points: Sequence[Point]) -> Ends:
     """The cheapest and the dearest tier."""
     return Ends(min(tier_points, key=lambda p: p.cost), max(tier_points, key=lambda p: p.cost))
@@ -361,7 +407,7 @@ class HeldOut(NamedTuple):
     """What the whole procedure did on rows it had not seen; rows in the table's order.
 
     `best` is the score of the single tier that was the best one where the setting was chosen;
-    `path` the points of every setting, fitted on the outer folds.
+    `paths` the points of every setting, fitted on the outer folds, per source of classes.
     """
 
     score: Floats
@@ -370,25 +416,37 @@ class HeldOut(NamedTuple):
     escalated: NDArray[np.bool_]
     votes: Ints
     best: Floats
-    path: Curve
+    paths: dict[Source, Curve]
 
 
 def held_out(
-    table: TraceTable, family: Family, objective: Objective, *, folds: int, seed: int, abstain_value: float
+    table: TraceTable,
+    family: Family,
+    objective: Objective,
+    *,
+    folds: int,
+    seed: int,
+    abstain_value: float,
+    classes: Classes = NO_CLASSES,
 ) -> HeldOut:
-    """Choose a setting inside each outer fold's training rows, and run it on the fold."""
+    """Choose source of classes and setting inside each outer fold's training rows, and run it on the fold."""
     alone, fold, n = singles(table), folds_of(len(table), folds, seed), len(table)
-    path, best = _Sums(), np.zeros(n)
-    parts: list[Replayed] = []
+    paths: dict[Source, _Sums] = {source: _Sums() for source in classes.sources}
+    best, parts = np.zeros(n), list[Replayed]()
     for k in range(folds):
-        train, rows = table.subset(fold != k), np.flatnonzero(fold == k)
-        curve = crossfit(train, family, folds=folds, seed=seed + 1 + k, abstain_value=abstain_value)
-        points = Singles(alone.score[fold != k], alone.cost[fold != k]).points()
-        chosen = choose(curve, table.tiers, points, objective)
-        path.add(family.candidates(train), table, _some(fold == k), abstain_value)
-        parts.append(
-            replay(policy_of(family, train, chosen.setting), table, rows, abstain_value=abstain_value)
-        )
+        learn, rows = fold != k, np.flatnonzero(fold == k)
+        points = Singles(alone.score[learn], alone.cost[learn]).points()
+        tables, curves = dict[Source, TraceTable](), dict[Source, Curve]()
+        for source, seen, _ in classes.of(table, learn):
+            train, tables[source] = seen.subset(learn), seen
+            curves[source] = crossfit(
+                train, family, folds=folds, seed=seed + 1 + k, abstain_value=abstain_value
+            )
+            paths[source].add(family.candidates(train), seen, _some(fold == k), abstain_value)
+        found = choose_each(curves, table.tiers, points, objective)
+        source = best_source(found, points, objective)
+        policy = policy_of(family, tables[source].subset(learn), found[source].setting)
+        parts.append(replay(policy, tables[source], rows, abstain_value=abstain_value))
         best[rows] = alone.score[rows, int(np.argmax([p.quality for p in points]))]
     order = np.argsort(np.concatenate([part.rows for part in parts]), kind="stable")
 
@@ -403,7 +461,7 @@ def held_out(
         escalated=asked.sum(axis=1) > 1,
         votes=votes.sum(axis=1),
         best=best,
-        path=path.curve(),
+        paths={source: sums.curve() for source, sums in paths.items()},
     )
 
 
@@ -445,6 +503,8 @@ class Calibration:
         figures: held-out, by name: the router, each tier (`always:NAME`), `threshold`, `oracle`,
             and `random-mix`, the best mix of single tiers at the router's cost.
         path: held-out points of every cost_weight.
+        query: the query-side router whose classes the prior knows; None for no classes.
+        compared: the setting and point that each source of classes came to, cross-fitted.
         rates: shares to compare later batches with, as (hits, cases): `escalated`, and the
             first votes that say CORRECT per tier.
     """
@@ -460,6 +520,8 @@ class Calibration:
     figures: tuple[Figures, ...] = ()
     path: Curve = NO_CURVE
     rates: tuple[tuple[str, int, int], ...] = ()
+    query: QueryRouter | None = None
+    compared: tuple[tuple[Source, Chosen], ...] = ()
 
     @property
     def unproven(self) -> bool:
@@ -479,7 +541,9 @@ class Calibration:
         if single is not None:
             return {"kind": "always", "tier": str(single), "fitted": self._proof()}
         weight = float(names["cost_weight"])
-        return {"kind": "pomdp", "cost_weight": weight, **self.fitted.to_dict(), "fitted": self._proof()}
+        query = {} if self.query is None else {"query": self.query.to_dict()}
+        learned = {**self.fitted.to_dict(), **query}
+        return {"kind": "pomdp", "cost_weight": weight, **learned, "fitted": self._proof()}
 
     def _proof(self) -> dict[str, Any]:
         proof: dict[str, Any] = {"rows": self.fitted.rows, "objective": list(self.objective)}
@@ -501,6 +565,7 @@ def calibrate(
     *,
     folds: int = 5,
     seed: int = 0,
+    classes: Classes = NO_CLASSES,
 ) -> Calibration:
     """Fit on all rows, choose a setting, and prove it on rows held out.
 
@@ -510,6 +575,8 @@ def calibrate(
         objective: how to choose the cost_weight.
         folds: outer and inner.
         seed: of folds and resamples.
+        classes: which query-side routers may tell the prior the class of a question. With few
+            rows there is none.
 
     Raises:
         DataError: no rows, or a cost that is not recorded.
@@ -520,7 +587,40 @@ def calibrate(
     table.require_costs()
     weights = (objective.value,) if objective.kind == "cost_weight" else cost_weights(table)
     family = PomdpFamily(settings=settings, weights=weights)
-    found = Calibration(
+    found = _unproved(table, settings, objective)
+    points = singles(table).points()
+    curves: dict[Source, Curve] = {"none": NO_CURVE}
+    if len(table) >= LEAST_ROWS:
+        worth = settings.abstain_value or 0.0
+        held = held_out(
+            table, family, objective, folds=folds, seed=seed, abstain_value=worth, classes=classes
+        )
+        found, curves = _proved(found, table, held, folds, seed), held.paths
+    elif objective.kind == "cost_weight":
+        curves = {"none": Curve(((("cost_weight", objective.value),),), (Point(math.nan, math.nan),))}
+    alone = choose(NO_CURVE, table.tiers, points, _without_weight(objective))
+    wanted = objective if any(c.settings for c in curves.values()) else _without_weight(objective)
+    each = choose_each(curves, table.tiers, points, wanted)
+    source = best_source(each, points, wanted)
+    seen = _learned(table, replace(classes, sources=(source,)))
+    found = replace(
+        found,
+        fitted=fit(seen.table, settings),
+        chosen=each[source],
+        single=str(dict(alone.setting)["always"]),
+        path=curves[source] if len(table) >= LEAST_ROWS else NO_CURVE,
+        query=seen.router,
+        compared=tuple(each.items()) if len(table) >= LEAST_ROWS else (),
+    )
+    if found.router()["kind"] != "pomdp":
+        found = replace(found, query=None)
+    # Of the router as it is written: held-out runs mix the settings of several folds.
+    return replace(found, rates=_rates(table, replay(found.policy(), seen.table)))
+
+
+def _unproved(table: TraceTable, settings: Settings, objective: Objective) -> Calibration:
+    """What is known before anything was chosen or measured."""
+    return Calibration(
         tiers=table.tiers,
         settings=settings,
         fitted=fit(table, settings),
@@ -528,19 +628,12 @@ def calibrate(
         chosen=Chosen((("always", table.tiers[0]),), Point(0.0, 0.0)),
         single=table.tiers[0],
     )
-    points = singles(table).points()
-    curve = NO_CURVE
-    if len(table) >= LEAST_ROWS:
-        worth = settings.abstain_value or 0.0
-        held = held_out(table, family, objective, folds=folds, seed=seed, abstain_value=worth)
-        found, curve = _proved(found, table, held, folds, seed), held.path
-    elif objective.kind == "cost_weight":
-        curve = Curve(((("cost_weight", objective.value),),), (Point(math.nan, math.nan),))
-    alone = choose(NO_CURVE, table.tiers, points, _without_weight(objective))
-    chosen = choose(curve, table.tiers, points, objective if curve.settings else _without_weight(objective))
-    found = replace(found, chosen=chosen, single=str(dict(alone.setting)["always"]))
-    # Of the router as it is written: held-out runs mix the settings of several folds.
-    return replace(found, rates=_rates(table, replay(found.policy(), table)))
+
+
+def _learned(table: TraceTable, classes: Classes) -> Classed:
+    """The classes of one source, learned from all rows; a router that tells none apart is left out."""
+    seen = next(classes.of(table, np.ones(len(table), dtype=bool)))
+    return seen if seen.table.n_cells > 1 else Classed(seen.source, table)
 
 
 def _without_weight(objective: Objective) -> Objective:
@@ -594,7 +687,6 @@ def _proved(found: Calibration, table: TraceTable, held: HeldOut, folds: int, se
         verdict=verdict(float(means[0] - mix), gap, len(table)),
         met=_chance_met(found.objective, draws),
         figures=tuple(figures),
-        path=held.path,
     )
 
 

@@ -653,12 +653,14 @@ def fit(table: TraceTable, settings: Settings, cells: Ints | None = None, n_cell
     Args:
         table: the rows; also none, or one.
         settings: what the profile decides.
-        cells: the query-side class of each row, 0 … n_cells - 1.
+        cells: the query-side class of each row, 0 … n_cells - 1; the table's own by default.
         n_cells: how many classes there are.
 
     Raises:
         DataError: when a cost that a plan needs is not recorded on any row.
     """
+    if cells is None:
+        cells, n_cells = table.cells, table.n_cells
     right = (table.score >= settings.pass_score).astype(np.intp)
     states = right @ (1 << np.arange(len(table.tiers)))
     size = 2 ** len(table.tiers)

@@ -95,7 +95,7 @@ def replay(
         table: the recorded rows.
         rows: which of them (indices or a mask); all by default.
         seed: draw the votes in the order of this seed rather than the table's.
-        cells: the query-side class of every row of the table, 0 by default.
+        cells: the query-side class of every row of the table, its own by default, else 0.
         abstain_value: the score of an abstention.
 
     Raises:
@@ -115,7 +115,7 @@ def replay(
     if seed is not None and seed != table.seed:
         table = table.reseed(seed)
     chosen = np.arange(len(table)) if rows is None else np.arange(len(table))[rows]
-    level = list(_begin(policy, table, chosen, cells))
+    level = list(_begin(policy, table, chosen, table.cells if cells is None else cells))
     ended: list[_Ended] = []
     while level:
         following: list[_Group[B]] = []

@@ -70,6 +70,8 @@ class TraceTable:
         bags: per tier, its votes in the order drawn by `seed`.
         signals: per tier, what a policy sees of an answer; see `with_signal`.
         seed: of the order in which votes are drawn.
+        cells: n, the query-side class of each row; None where all are alike.
+        n_cells: how many classes there are.
     """
 
     tiers: tuple[str, ...]
@@ -89,6 +91,8 @@ class TraceTable:
     bags: tuple[Bag, ...]
     signals: tuple[Signal, ...]
     seed: int
+    cells: Ints | None = None
+    n_cells: int = 1
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -123,7 +127,8 @@ class TraceTable:
         bags = tuple(
             Bag(b.drawn[rows], b.held[rows], b.correct[:, rows], b.parsed[:, rows]) for b in self.bags
         )
-        return replace(self, bags=bags, **per_row)
+        cells = None if self.cells is None else self.cells[rows]
+        return replace(self, bags=bags, cells=cells, **per_row)
 
     def reseed(self, seed: int) -> TraceTable:
         """The same rows with their votes drawn in another order."""
@@ -420,6 +425,7 @@ class _Gathered:
             bags=_draw(ids, tuple(self.tiers), votes, seed),
             signals=(),
             seed=seed,
+            n_cells=1,
             **numbers,
         )
 

@@ -19,7 +19,7 @@ FLOORS = [
     ["metrics"],
     ["features", "duplicates"],
     ["routers"],
-    ["fitting"],
+    ["fitting", "classes"],
     ["calibration", "health"],
     ["certificate", "paper"],
     ["contenders"],
