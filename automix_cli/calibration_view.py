@@ -13,7 +13,8 @@ from automix_cli.calibration import Calibration, Figures
 from automix_cli.health import alarms, examine
 from automix_cli.metrics import Measure, ReliabilityRow, Verdict
 from automix_cli.observations import ConfidenceObservations, Counts, NoObservations
-from automix_cli.planner import PlanRow, PomdpPolicy
+from automix_cli.planner import Plan, PlanRow, PomdpPolicy
+from automix_cli.pomdp import Facts
 from automix_cli.report import count_of
 from automix_cli.traces import TraceTable
 
@@ -43,6 +44,7 @@ class CalibrationView:
         yield f"{self.source}: {count_of(len(self.table), 'row')}, {' → '.join(self.found.tiers)}"
         yield ""
         yield from self.plan_lines()
+        yield from [self.query_line()] if self.query_line() else []
         yield ""
         if self.found.figures:
             yield self.figures_table()
@@ -55,21 +57,43 @@ class CalibrationView:
     # ------------------------------------------------------------ the plan
 
     def plan_lines(self) -> list[str]:
-        """The plan in words: what is done at which counts, tier by tier."""
+        """The plan in words: what is done at which counts, tier by tier, for each class of questions."""
         policy = self.found.policy()
         if not isinstance(policy, PomdpPolicy):
             return [f"plan: always {self.found.router()['tier']}, no votes"]
-        plan = policy.plan()
+        sizes = [sum(counts) for counts in self.found.fitted.counts]
+        alike: dict[tuple[str, ...], int] = {}
+        for cell, size in enumerate(sizes):
+            lines = tuple(self._of_plan(policy.plan(Facts(cell=cell))))
+            alike[lines] = alike.get(lines, 0) + size
+        told = []
+        for (start, *rest), size in sorted(alike.items(), key=lambda item: -item[1]):
+            share = "" if len(alike) == 1 else f" for {size / sum(sizes):.0%} of questions"
+            told += [f"plan{share}: {start}", *rest]
+        return [*told, *([f"  ({policy.limitation})"] if policy.limitation else [])]
+
+    def _of_plan(self, plan: Plan) -> Iterator[str]:
         first = plan.action(plan.start)
-        lines = [
-            f"plan: start at {self.found.tiers[first.tier]}" if first.kind == "start" else "plan: abstain"
-        ]
+        yield f"start at {self.found.tiers[first.tier]}" if first.kind == "start" else "abstain"
         rows = [row for row in plan.rows() if row.probability >= _SHOWN]
         for tier, name in enumerate(self.found.tiers):
             own = [row for row in rows if row.tier == tier]
             if own:
-                lines.append(f"  {name}: {'; '.join(self._clauses(own))}")
-        return [*lines, *([f"  ({policy.limitation})"] if policy.limitation else [])]
+                yield f"  {name}: {'; '.join(self._clauses(own))}"
+
+    def query_line(self) -> str:
+        """Which query-side router the prior listens to, and how those that were tried compare."""
+        found = self.found
+        if not any(source != "none" for source, _ in found.compared):
+            return ""
+        each = [
+            f"{source} {chosen.point.quality:.3f} at {_dollars(1000 * chosen.point.cost)}"
+            for source, chosen in found.compared
+        ]
+        tried = f"cross-fitted {self.measure} and USD per 1,000: {', '.join(each)}"
+        if found.query is None:
+            return f"query router: none ({tried})"
+        return f"query router: {found.query.kind}, {found.query.n_cells} classes of questions ({tried})"
 
     def _clauses(self, rows: list[PlanRow]) -> list[str]:
         """`buy 2 votes at 1/1` and so on: one clause per action, with the counts it is taken at."""
@@ -147,7 +171,9 @@ class CalibrationView:
         found = [f"note: {note}" for note in self.found.fitted.notes]
         policy = self.found.policy()
         if isinstance(policy, PomdpPolicy):
-            found += [f"alarm: {a}" for a in alarms(policy.plan().rows(), self.found.tiers)]
+            plans = [policy.plan(Facts(cell=cell)) for cell in range(len(self.found.fitted.counts))]
+            told = dict.fromkeys(a for plan in plans for a in alarms(plan.rows(), self.found.tiers))
+            found += [f"alarm: {a}" for a in told]
         return found + [f"note: {text}" for text in self._warnings()]
 
     def _warnings(self) -> list[str]:
@@ -207,6 +233,11 @@ class CalibrationView:
             "measure": self.measure,
             "plan": self.plan_lines(),
             "setting": dict(found.chosen.setting),
+            "query_router": None if found.query is None else found.query.kind,
+            "compared": {
+                source: {"quality": c.point.quality, "cost": c.point.cost, "met": c.met}
+                for source, c in found.compared
+            },
             "figures": {f.name: _figure(f) for f in found.figures},
             "health": [
                 {"tier": h.tier, "signal": h.signal, "auroc": h.auroc.value, "unparsed": h.unparsed}

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from automix_cli import prompts, scoring
 from automix_cli.backend import Backend, Request
-from automix_cli.errors import BackendError, BudgetError, ContentFiltered, ContextTooLong, NoText
+from automix_cli.errors import BackendError, BudgetError, ContentFiltered, ContextTooLong, DataError, NoText
 from automix_cli.pomdp import Action, Facts, History, MajorityPolicy, Observation, Policy
 from automix_cli.pomdp import Visit as PlannedVisit
 from automix_cli.profile import Profile, Tier
@@ -45,6 +45,7 @@ from automix_cli.rollout import Turn, rollout
 
 if TYPE_CHECKING:
     from automix_cli.fitting import Settings
+    from automix_cli.routers import QueryRouter
 
 TOP_LOGPROBS = 5  # what every server that gives log-probabilities is willing to give
 MAX_TOKENS = 1024  # of a tier whose profile sets none: every call needs a bound that a budget can count on
@@ -262,6 +263,10 @@ class Cascade:
     backend: Backend
     policy: Policy[Any] | None = None
     degrading: Degrading | None = None
+    query: QueryRouter | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "query", query_router(self.profile))
 
     async def answer(self, question: Question) -> Answer:
         """Run one question through the cascade.
@@ -409,9 +414,13 @@ class _Run:
     def _facts(self) -> Facts:
         """Prompt tokens as the fit counted them; it says how far the estimate is off (`token_scale`)."""
         scale = (self.profile.router or {}).get("token_scale")
-        if scale is None:
-            return Facts()
-        return Facts(prompt_tokens=scale * estimated_tokens(self.profile, self.question))
+        tokens = None if scale is None else scale * estimated_tokens(self.profile, self.question)
+        return Facts(tokens, self.cell())
+
+    def cell(self) -> int:
+        """The question's class, read by the profile's query-side router; 0 where it has none."""
+        query = self.cascade.query
+        return 0 if query is None else int(query.read([self.question.text]).cells[0])
 
     def _leave(self, policy: Policy[Any], turn: Turn[Any]) -> None:
         """Write down what was decided about the tier in hand, and why."""
@@ -601,7 +610,7 @@ class _Check:
         policy = self.cascade.policy
         if policy is None:
             return (seen.correct / seen.parsed if seen.signal is None else seen.signal), False
-        belief = policy.begin(Facts())
+        belief = policy.begin(Facts(cell=self.run_of.cell()))
         belief = policy.update(belief, Action("start", self.index), Observation())
         belief = policy.update(belief, Action("vote", self.index, seen.bought), seen)
         return policy.confidence(belief, self.index), True
@@ -651,6 +660,29 @@ def router_policy(profile: Profile) -> Policy[Any] | None:
     from automix_cli.calibration import policy_from_router
 
     return policy_from_router(profile.router, settings_of(profile), [t.name for t in profile.tiers])
+
+
+def query_router(profile: Profile) -> QueryRouter | None:
+    """The query-side router whose classes the profile's prior knows; None where it has none.
+
+    Raises:
+        DataError: it cannot be read, or knows other classes than the prior.
+    """
+    router = profile.router or {}
+    if router.get("query") is None:
+        return None
+    from automix_cli.routers import QueryRouter
+
+    hint = "automix calibrate writes it anew"
+    try:
+        query = QueryRouter.from_dict(router["query"])
+    except DataError as exc:
+        raise DataError(exc.message, hint=hint) from exc
+    known = len(router.get("prior", {}).get("counts", ()))
+    if query.n_cells != known:
+        problem = f"the query-side router tells {query.n_cells} classes apart, and the prior knows {known}"
+        raise DataError(problem, hint=hint)
+    return query
 
 
 def fingerprint(profile: Profile) -> dict[str, Any]:

@@ -733,6 +733,9 @@ def _router(node: Node, path: str, report: Report) -> Any:
     for where, leaf in _leaves(node.value.get("prior", node._replace(value={})), at(path, "prior")):
         if is_number(leaf.value) and leaf.value < 0:
             report.add(leaf, where, f"expected a count, got {said(leaf.value)}")
+    query = node.value.get("query")
+    if query is not None and not isinstance(query.value, dict):
+        report.add(query, at(path, "query"), f"expected a query-side router, got {said(query.value)}")
     return node.plain() if len(report.lines) == before else BAD
 
 
@@ -845,6 +848,19 @@ def write_router(path: Path, router: Mapping[str, Any], *, profile: Profile | No
         raise ProfileError(f"{shown_path(path)}: cannot take a router block: {e}") from e
     _check_rewrite(path, old, new, router)
     _replace_file(path, new.encode())
+
+
+def room_for_router(path: Path, profile: Profile) -> int:
+    """How many bytes a router block may take in the profile at `path`, there or still to be made.
+
+    Raises:
+        ProfileError: the file cannot take the block, or holds other tiers.
+    """
+    text = _text_for_router(path, profile) if path.exists() else _new_text(path, profile)
+    try:
+        return yamltree.MAX_BYTES - len(yamltree.put_block(text, "router", ["router: null"]).encode())
+    except ValueError as e:
+        raise ProfileError(f"{shown_path(path)}: cannot take a router block: {e}") from e
 
 
 def _text_for_router(path: Path, profile: Profile | None) -> str:

@@ -17,6 +17,7 @@ from automix_cli.jsonl import dumps
 
 if TYPE_CHECKING:
     from automix_cli.calibration import Calibration, Objective
+    from automix_cli.classes import Classes, Wanted
     from automix_cli.fitting import Settings
     from automix_cli.profile import Profile
     from automix_cli.traces import TraceTable
@@ -48,6 +49,10 @@ def calibrate(
         float | None,
         typer.Option("--certify", min=0.5, max=0.999, metavar="P", help="Promise --keep with probability P."),
     ] = None,
+    query_router: Annotated[
+        Literal["none", "multilabel", "separate", "kmeans", "knn", "auto"],
+        typer.Option("--query-router", help="Look at the question before asking; auto: if it pays."),
+    ] = "none",
     labels_from: Annotated[
         str | None,
         typer.Option(
@@ -106,6 +111,7 @@ def calibrate(
         max_cost=max_cost,
     )
     wanted = _objective(keep, budget, cost_weight, objective, certify)
+    _check_router(query_router, certify)
     options = TableOptions(
         columns=columns,
         tiers=tiers,
@@ -123,7 +129,8 @@ def calibrate(
     target = _target(output, chosen, table)
     settings = replace(settings_of(chosen), value_of_time=value_of_time)
     voice.say(f"fitting on {len(table):,} rows, and measuring on rows held out …")
-    found = run_calibration(table, settings, wanted, folds=folds, seed=seed)
+    classes = _classes(query_router, table, target, chosen, seed)
+    found = run_calibration(table, settings, wanted, folds=folds, seed=seed, classes=classes)
     view = CalibrationView(found, table, labels_from, data.name)
     if json:
         typer.echo(dumps(view.to_dict()))
@@ -168,6 +175,21 @@ def _objective(
     return given[0] if given else Objective()
 
 
+def _check_router(query_router: str, certify: float | None) -> None:
+    """Refuse a query-side router that cannot be fitted, before anything is spent.
+
+    Raises:
+        UsageError: scikit-learn is missing, or a certificate is wanted, which looks at no question.
+    """
+    from automix_cli.routers import require_sklearn
+
+    if query_router == "none":
+        return
+    if certify is not None:
+        raise UsageError("--certify promises a router that looks at no question; leave out --query-router")
+    require_sklearn()
+
+
 # ---------------------------------------------------------------- the profile
 
 
@@ -190,6 +212,18 @@ def _target(output: Path | None, profile: Profile, table: TraceTable) -> Path | 
 def _why_not_written(profile: Profile, table: TraceTable) -> str:
     mine = ", ".join(t.name for t in profile.tiers) or "none"
     return f"no router written: the rows' tiers are {', '.join(table.tiers)}, the profile's {mine}"
+
+
+def _classes(wanted: Wanted, table: TraceTable, target: Path | None, profile: Profile, seed: int) -> Classes:
+    """The query-side routers to try, each small enough for the profile that is written."""
+    from automix_cli.classes import NO_CLASSES, classes_for
+    from automix_cli.profile import room_for_router
+    from automix_cli.yamltree import MAX_BYTES
+
+    if wanted == "none":
+        return NO_CLASSES
+    room = MAX_BYTES if target is None else room_for_router(target, profile)
+    return classes_for(wanted, table, room=room, pass_score=profile.task.pass_score, seed=seed)
 
 
 def _use(target: Path) -> str:
