@@ -165,6 +165,15 @@ def test_held_out_figures_are_those_of_a_router_fitted_without_the_fold(table: T
     np.testing.assert_array_equal(held.cost[fold == 1], run.cost)
 
 
+@pytest.mark.parametrize("count", [1, 12, 20])
+def test_few_rows_are_legal_and_tell_no_classes(count: int) -> None:
+    few = drawn(count, telling=True)
+    wanted = classes_for("auto", few, room=60_000, pass_score=0.5, seed=0)
+    result = calibrate(few, SETTINGS, Objective("cost_weight", 30.0), classes=wanted)
+    assert result.query is None
+    json.dumps(CalibrationView(result, few, None, "rows").to_dict(), allow_nan=False)
+
+
 def test_rows_without_questions_and_profiles_without_room_are_refused() -> None:
     bare = table_of([{k: v for k, v in row.items() if k != "question"} for row in rows(30, telling=True)])
     with pytest.raises(UsageError, match="record none"):
