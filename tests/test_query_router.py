@@ -21,7 +21,7 @@ from automix_cli.calibration import Calibration, Objective, PomdpFamily, calibra
 from automix_cli.calibration_view import CalibrationView
 from automix_cli.cascade import Cascade, query_router, router_policy
 from automix_cli.classes import Classes, classes_for
-from automix_cli.errors import DataError, UsageError
+from automix_cli.errors import DataError, ProfileError, UsageError
 from automix_cli.fitting import Settings, fit
 from automix_cli.planner import PomdpPolicy
 from automix_cli.profile import read_profile, room_for_router, write_router
@@ -316,3 +316,10 @@ def test_without_scikit_learn_calibrate_says_how_to_install_it(
     with pytest.raises(UsageError, match="not installed"):
         _check_router("auto", None)
     _check_router("none", 0.9)
+
+
+def test_a_query_router_that_is_none_is_named_with_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "automix.yaml"
+    path.write_text(PROFILE + "router:\n  kind: pomdp\n  query: 7\n")
+    with pytest.raises(ProfileError, match=r"automix.yaml:8: router.query: expected a query-side router"):
+        read_profile(path, trusted=True, origin="named")
