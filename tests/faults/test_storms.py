@@ -194,7 +194,10 @@ def test_B1_B3_no_budget_is_ever_exceeded_at_any_concurrency_over_two_hundred_se
 
 def resident(pid: int) -> float:
     """Memory of a process, in MB; 0 when it has ended."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS")), 0.0)
 
 
