@@ -80,13 +80,38 @@ def cost_weights(table: TraceTable) -> tuple[float, ...]:
     return (0.0, *(float(w) / span for w in np.geomspace(_LOWEST, _HIGHEST, STEPS))) if span > 0 else (0.0,)
 
 
+def going_rate(table: TraceTable) -> float:
+    """Quality per dollar between the worst and the best tier: what a cost_weight is weighed against.
+
+    Tiers less than a hundredth apart count as a hundredth apart, so that luck gives no rate of 0.
+
+    Example:
+        >>> row = {"tiers": {"s": {"score": 0.5, "cost": 1}, "l": {"score": 0.75, "cost": 6}}}
+        >>> from automix_cli.traces import read_table
+        >>> going_rate(read_table([(1, row)]))
+        0.05
+    """
+    means, costs = table.score.mean(axis=0), table.mean_cost
+    return max(float(np.ptp(means)), 0.01) / (float(np.ptp(costs)) or 1.0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PomdpFamily:
-    """The fitted model's plans, one per cost_weight; `at_once`: all votes of a tier in one round."""
+    """The fitted model's plans, one per cost_weight.
+
+    Attributes:
+        settings: what the profile decides.
+        weights: of the path.
+        at_once: all votes of a tier in one round.
+        rate: the `going_rate` of the rows whose settings the weights are. A fold whose tiers
+            are further apart escalates more at one cost_weight: its plans are for weights as
+            much higher, so that a setting means the same in every fold. None: as they are.
+    """
 
     settings: Settings
     weights: tuple[float, ...]
     at_once: bool = False
+    rate: float | None = None
 
     @property
     def name(self) -> str:
@@ -99,8 +124,9 @@ class PomdpFamily:
     def candidates(self, table: TraceTable) -> list[Candidate]:
         """Fit, and plan for each cost_weight; equal plans share their key."""
         fitted, found, alike = fit(table, self.settings), [], table.n_cells > 1 or _alike(table)
+        scale = 1.0 if self.rate is None else going_rate(table) / self.rate
         for weight in self.weights:
-            policy = fitted.policy(weight, self._settings(), coarse=True)
+            policy = fitted.policy(weight * scale, self._settings(), coarse=True)
             if alike:
                 policy = PomdpPolicy(policy.model.at_mean(), coarse=True)
             key = None if policy.counts_tokens else _decisions(policy, table.n_cells)
@@ -210,7 +236,7 @@ def crossfit(
     With many rows one turn measures as many as it takes to choose; with few, the whole is
     repeated with other folds and other orders of the votes, whose luck would choose otherwise.
     """
-    sums = _Sums()
+    sums, family = _Sums(), _along(family, table)
     for r in range(REPEATS if len(table) < FEW_ROWS else 1):
         drawn, fold = (
             table.reseed(table.seed + r) if r else table,
@@ -219,6 +245,13 @@ def crossfit(
         for k in range(folds if len(table) <= MANY_ROWS else 1):
             sums.add(family.candidates(drawn.subset(fold != k)), drawn, _some(fold == k), abstain_value)
     return sums.curve()
+
+
+def _along(family: Family, table: TraceTable) -> Family:
+    """The family with its path laid along these rows; a single cost_weight is meant as it is."""
+    if isinstance(family, PomdpFamily) and len(family.weights) > 1:
+        return replace(family, rate=going_rate(table))
+    return family
 
 
 def _some(chosen: NDArray[np.bool_]) -> Ints:
@@ -442,7 +475,7 @@ def held_out(
             curves[source] = crossfit(
                 train, family, folds=folds, seed=seed + 1 + k, abstain_value=abstain_value
             )
-            paths[source].add(family.candidates(train), seen, _some(fold == k), abstain_value)
+            paths[source].add(_along(family, table).candidates(train), seen, _some(fold == k), abstain_value)
         found = choose_each(curves, table.tiers, points, objective)
         source = best_source(found, points, objective)
         policy = policy_of(family, tables[source].subset(learn), found[source].setting)

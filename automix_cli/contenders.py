@@ -32,6 +32,7 @@ from automix_cli.calibration import (
     cost_weights,
     crossfit,
     folds_of,
+    going_rate,
     singles,
 )
 from automix_cli.errors import UsageError
@@ -452,10 +453,12 @@ class PomdpQuery:
         fold, sums, rows = folds_of(n, split.folds, split.seed), np.zeros((len(weights), 2)), 0
         for k in range(split.folds if n <= MANY_ROWS else 1):
             others, own = fold != k, np.flatnonzero(fold == k)[: MANY_ROWS // 5]
-            fitted = fit(split.train.subset(others), split.settings, cells[others], n_cells)
+            learned = split.train.subset(others)
+            fitted = fit(learned, split.settings, cells[others], n_cells)
+            scale = going_rate(learned) / going_rate(split.train)
             for at, weight in enumerate(weights):
                 # To choose a setting, one plan for the mean length does: there is one per class as it is.
-                policy = PomdpPolicy(fitted.model(weight, split.settings).at_mean(), coarse=True)
+                policy = PomdpPolicy(fitted.model(weight * scale, split.settings).at_mean(), coarse=True)
                 seen = replay(policy, split.train, own, cells=cells, abstain_value=split.abstain_value)
                 sums[at] += seen.cost.sum(), seen.score.sum()
             rows += len(own)

@@ -25,6 +25,7 @@ from automix_cli.calibration import (
     cost_weights,
     crossfit,
     folds_of,
+    going_rate,
     held_out,
     policy_from_router,
 )
@@ -121,6 +122,43 @@ def test_with_few_rows_other_folds_and_other_orders_of_votes_are_averaged(
         assert point.quality == pytest.approx(np.mean([curve.points[k].quality for curve in once]))
     monkeypatch.setattr(calibration, "FEW_ROWS", 100)
     assert crossfit(table, family, folds=5, seed=0) == once[0]
+
+
+def test_a_fold_is_planned_at_weights_in_the_proportion_of_what_its_tiers_earn(table: TraceTable) -> None:
+    """So that a setting escalates alike in every fold; what is fitted on all rows is planned as it says."""
+    good = np.flatnonzero(table.score[:, 1] > table.score[:, 0])
+    fold = table.subset(np.concatenate([good, np.arange(len(table))]))
+    ratio = going_rate(fold) / going_rate(table)
+    assert ratio > 1.3
+    laid = PomdpFamily(settings=SETTINGS, weights=(0.01, 0.02), rate=going_rate(table))
+    for found in laid.candidates(fold):
+        assert found.policy.model.cost_weight == pytest.approx(dict(found.setting)["cost_weight"] * ratio)
+    assert laid.policy(fold, (("cost_weight", 0.01),)).model.cost_weight == 0.01
+    for found in replace(laid, rate=None).candidates(fold):
+        assert found.policy.model.cost_weight == dict(found.setting)["cost_weight"]
+
+
+def test_folds_are_laid_along_the_rows_whose_setting_is_chosen(
+    table: TraceTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: list[float | None] = []
+
+    def candidates(self: PomdpFamily, part: TraceTable) -> list[calibration.Candidate]:
+        rates.append(self.rate)
+        return [calibration.Candidate((("cost_weight", 0.0),), AlwaysPolicy(2, 0))]
+
+    monkeypatch.setattr(PomdpFamily, "candidates", candidates)
+    crossfit(table, PomdpFamily(settings=SETTINGS, weights=(0.0, 0.01)), folds=2, seed=0)
+    assert set(rates) == {going_rate(table)}
+    rates.clear()
+    crossfit(table, PomdpFamily(settings=SETTINGS, weights=(0.01,)), folds=2, seed=0)
+    assert set(rates) == {None}  # one cost_weight that the user gave
+
+
+def test_tiers_that_score_or_cost_the_same_have_a_rate_all_the_same(table: TraceTable) -> None:
+    alike = replace(table, score=np.repeat(table.score[:, :1], 2, axis=1))
+    assert going_rate(alike) == pytest.approx(0.01 / 19)
+    assert 0 < going_rate(alike.priced({"small": 0.0, "medium": 0.0})) < math.inf
 
 
 def test_equal_plans_are_replayed_once_and_give_what_each_would_give(table: TraceTable) -> None:
