@@ -425,27 +425,20 @@ class Roughness(NamedTuple):
     bending: float
 
 
-# Constant, linear, and ever less stiff curves; a later one must be clearly likelier.
-_CURVES = (
-    Roughness(1e7, 0.0),
-    Roughness(0.0, 1e7),
-    Roughness(0.0, 1e3),
-    Roughness(0.0, 1e2),
-    Roughness(0.0, 10.0),
-)
+_CONSTANT, _LINE = Roughness(1e7, 0.0), Roughness(0.0, 1e7)
+# Ever less stiff; a later one must be clearly likelier.
+_CURVES = (_CONSTANT, _LINE, Roughness(0.0, 1e3), Roughness(0.0, 1e2), Roughness(0.0, 10.0))
 
 
-def smooth_shares(hits: Array, rows: Array, *, straight: bool = False) -> Array:
+def smooth_shares(hits: Array, rows: Array) -> Array:
     """Share of hits per bin, smoothed across neighbours: penalised log odds.
 
     Of the stiffnesses in `_CURVES` the stiffest but for those under which held-out folds are
-    likelier by `MARGIN`; `straight`: a constant or a line, whichever these prefer. Half a hit
-    and half a miss are spread evenly over the bins.
+    likelier by `MARGIN`. Half a hit and half a miss are spread evenly over the bins.
 
     Args:
         hits: per fold and bin, shape (folds, bins).
         rows: the same, hits and misses.
-        straight: no bends, for shares of few rows.
 
     Returns:
         shape (bins,); constant where the bins tell nothing.
@@ -457,11 +450,11 @@ def smooth_shares(hits: Array, rows: Array, *, straight: bool = False) -> Array:
     """
     total_hits, total_rows = hits.sum(axis=0), rows.sum(axis=0)
 
-    best, likeliest, margin = _CURVES[0], -math.inf, 0.0 if straight else MARGIN
-    for curve in _CURVES[:2] if straight else _CURVES:
+    best, likeliest = _CURVES[0], -math.inf
+    for curve in _CURVES:
         shares = _penalised(total_hits - hits, total_rows - rows, curve)
         likelihood = float((hits * np.log(shares) + (rows - hits) * np.log(1 - shares)).sum())
-        if likelihood > likeliest + margin:
+        if likelihood > likeliest + MARGIN:
             best, likeliest = curve, likelihood
     return np.asarray(_penalised(total_hits[None], total_rows[None], best)[0])
 
@@ -488,8 +481,8 @@ def fit_bins(counts: Array, *, alone: bool) -> Array:
     """Distributions over bins per cell, from how often each bin is right.
 
     P(bin | state) is P(bin)·P(state | bin), up to its sum. The shares right per bin are smooth
-    curves; so are, among wrong and among right answers, the shares where the last tier is
-    right. Where held-out folds prefer both of these constant, the last tier does not show.
+    curves. Where the last tier shows, the shares where it is right are lines in log odds, one
+    among wrong and one among right answers.
 
     Args:
         counts: rows by (fold, 2·s_i + s_N, bin), shape (folds, 4, bins).
@@ -503,10 +496,27 @@ def fit_bins(counts: Array, *, alone: bool) -> Array:
     own, rows = pairs.sum(axis=2), counts.sum(axis=(0, 1))
     right = smooth_shares(own[:, 1], own.sum(axis=1))
     weight = (rows + 1 / bins) * np.stack([1 - right, right])
-    last = np.stack([smooth_shares(pairs[:, s, 1], own[:, s], straight=True) for s in (0, 1)])
-    if not alone and np.ptp(last, axis=1).max() > 1e-4:
+    if not alone and last_tier_in_bins(pairs):
+        last = _penalised(pairs[:, :, 1].sum(axis=0), own.sum(axis=0), _LINE)
         weight = (weight[:, None] * np.stack([1 - last, last], axis=1)).reshape(4, bins)
     return np.asarray(weight / weight.sum(axis=1, keepdims=True))
+
+
+def last_tier_in_bins(pairs: Array) -> bool:
+    """Whether the bins tell more of the last tier's rightness than the tier's own does.
+
+    They do where held-out rows are likelier under two lines in log odds than under two
+    constants by two standard errors. Slopes learned from few rows turn the order of the bins
+    round, and with it decisions, where constants misplace all of them alike.
+
+    Args:
+        pairs: rows by (fold, s_i, s_N, bin), shape (folds, 2, 2, bins).
+    """
+    folds, bins = len(pairs), pairs.shape[-1]
+    train = (pairs.sum(axis=0) - pairs).reshape(-1, 2, bins)
+    flat, line = (_penalised(train[:, 1], train.sum(axis=1), c) for c in (_CONSTANT, _LINE))
+    gain = np.stack([np.log((1 - line) / (1 - flat)), np.log(line / flat)], axis=1).reshape(folds, 2, 2, bins)
+    return bool((pairs * gain).sum() > 2 * math.sqrt((pairs * gain**2).sum()))
 
 
 def quantile_cuts(values: Floats) -> tuple[float, ...]:

@@ -169,13 +169,14 @@ def folds(hits: list[float], rows: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_shares_that_rise_become_a_line_of_log_odds_and_equal_ones_a_constant() -> None:
-    truth, worst, flat = 1 / (1 + np.exp(-np.linspace(-2, 2, 20))), [], []
+    truth, worst, rising, flat = 1 / (1 + np.exp(-np.linspace(-2, 2, 20))), [], [], []
     for seed in range(10):
         rng = np.random.default_rng(seed)
-        found = fitting.smooth_shares(*drawn_shares(rng, truth), straight=True)
-        assert (np.diff(found) > 0).all()
+        found = fitting.smooth_shares(*drawn_shares(rng, truth))
+        rising.append((np.diff(found) > 0).all())
         worst.append(np.abs(found - truth).max())
         flat.append(np.ptp(fitting.smooth_shares(*drawn_shares(rng, np.full(20, 0.6)))))
+    assert np.mean(rising) >= 0.8
     assert np.mean(worst) < 0.08
     assert np.median(flat) < 1e-4
 
@@ -227,6 +228,18 @@ def test_bins_tell_of_the_last_tier_only_where_it_shows() -> None:
     four = fit_bins(counts, alone=False)
     np.testing.assert_allclose(four[1] / four[0], [1 / 3, 1.0, 3.0], rtol=0.05)
     assert fit_bins(counts, alone=True).shape == (2, 3)
+
+
+def test_the_last_tier_is_seen_in_bins_where_it_shows_and_seldom_where_it_does_not() -> None:
+    found = {0.0: 0, 2.0: 0}
+    for slope, seed in itertools.product(found, range(40)):
+        rng = np.random.default_rng(seed)
+        last = 1 / (1 + np.exp(-np.linspace(-slope, slope, 12)))
+        own = rng.multinomial(60, [1 / 24] * 24, 5).reshape(5, 2, 12)
+        right = rng.binomial(own, last)
+        found[slope] += fitting.last_tier_in_bins(np.stack([own - right, right], axis=2))
+    assert found[0.0] <= 3
+    assert found[2.0] >= 35
 
 
 def test_equal_confidences_share_a_bin_and_every_bin_is_met() -> None:
