@@ -248,11 +248,13 @@ class _TextDisk(diskcache.Disk):  # type: ignore[misc]
 
 # Every setting is given on opening, so that none is taken from the database. The file is not mapped into
 # memory: a mapped file that somebody truncates kills the process, and its pages count as memory used.
+# SQLite holds 8 MB of pages rather than 32, which a long run would slowly fill; the system caches the rest.
 _SETTINGS = DEFAULT_SETTINGS | {
     "eviction_policy": "none",
     "cull_limit": 0,
     "statistics": 0,
     "sqlite_mmap_size": 0,
+    "sqlite_cache_size": 2048,
 }
 
 _SCHEMA_NAMES = {
