@@ -36,7 +36,8 @@ class Request:
     Samples are numbered: a request for `n` completions starting at sample `first` is
     answered with samples first … first+n-1 or a leading part of them, so that the cache
     holds each under its own index. `params` are sampling parameters by name;
-    `api_key_env` names the variable that holds the key.
+    `api_key_env` names the variable that holds the key. With `embeds` it is the embedding of
+    its one message that is wanted; the completion's text is that vector (`embedding.packed`).
     """
 
     model: str
@@ -47,11 +48,17 @@ class Request:
     api_base: str | None = None
     api_key_env: str | None = None
     timeout: float = 60.0
+    embeds: bool = False
 
     @property
     def param(self) -> dict[str, Any]:
         """The parameters as a dictionary."""
         return dict(self.params)
+
+    @property
+    def max_tokens(self) -> int:
+        """The most tokens that a sample may have; an embedding has none."""
+        return 0 if self.embeds else int(self.param["max_tokens"])
 
     @property
     def endpoint(self) -> str:
@@ -556,7 +563,7 @@ class Purse:
 def most_tokens(request: Request) -> Usage:
     """The most that a request can use: a token has at least a byte, and every sample may be a call."""
     told = sum(16 + len(m.content.encode("utf-8", "surrogatepass")) for m in request.messages)
-    return Usage(input_tokens=request.n * told, output_tokens=request.n * int(request.param["max_tokens"]))
+    return Usage(input_tokens=request.n * told, output_tokens=request.n * request.max_tokens)
 
 
 @dataclass(slots=True)

@@ -48,6 +48,7 @@ def fingerprint(request: Request) -> str:
         "api_base": request.api_base,
         "messages": request.messages,
         "params": request.param,
+        **({"embeds": True} if request.embeds else {}),
     }
     return hashlib.sha256(canonical(asked).encode()).hexdigest()
 

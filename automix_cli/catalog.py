@@ -165,8 +165,8 @@ def list_price(model: str) -> Price | None:
     """The list price of a model in LiteLLM's table, USD per million tokens; None when unknown.
 
     Free is only what runs on a server of one's own (`LOCAL_PROVIDERS`); Ollama's `…-cloud`
-    models do not. A zero in the table from anybody else is a gap in the table: unknown. Dearer
-    rates for very long prompts are not in it.
+    models do not. A zero in the table from anybody else is a gap in the table: unknown, unless it
+    is the output of an embedding model, which has none. Dearer rates for very long prompts are not in it.
 
     Example:
         >>> list_price("ollama_chat/gemma3:4b"), list_price("nobody/knows")
@@ -177,7 +177,7 @@ def list_price(model: str) -> Price | None:
         return None if re.search("[:-]cloud$", rest) else Price(input=0.0, output=0.0)
     entry = _entry(model)
     told, written = _rate(entry, "input_cost_per_token"), _rate(entry, "output_cost_per_token")
-    if not told or not written:
+    if not told or not (written or entry.get("mode") == "embedding"):
         return None
     return Price(input=told, output=written, cached_input=_rate(entry, "cache_read_input_token_cost") or None)
 

@@ -3,6 +3,7 @@
     demo/small    cheap and quick; slips on harder questions; a fair judge of its own answers
     demo/medium   in between
     demo/large    reasons before it speaks (and charges for that); rarely wrong
+    demo/embed    embeds: words and pieces of words, hashed
 
 **Errors.** Every question has a difficulty d in [0, 1], computed from its form: digits, operations,
 awkward factors, spans of time. For each pair of model and question a *grasp* is drawn once:
@@ -34,6 +35,7 @@ from typing import NamedTuple
 from automix_cli import prompts
 from automix_cli.backend import Request
 from automix_cli.demo_questions import Solution, agrees, generate_questions, solve_question
+from automix_cli.embedding import DEMO_MODEL, demo_vector, packed
 from automix_cli.errors import BadRequest
 from automix_cli.records import Completion, TokenLogprob, Usage
 
@@ -210,8 +212,10 @@ class DemoBackend:
             BadRequest: an unknown model, or a question the tiers cannot work out.
         """
         await asyncio.sleep(0)  # a run of many questions stays responsive to signals and its progress bar
-        if request.model not in MODELS:
-            raise BadRequest(f"no model {request.model!r}: the demo has {', '.join(MODELS)}")
+        if request.embeds and request.model == DEMO_MODEL:
+            return (_embedding(request),)
+        if request.embeds or request.model not in MODELS:
+            raise BadRequest(f"no model {request.model!r}: the demo has {', '.join((*MODELS, DEMO_MODEL))}")
         speak, difficulty = _speaker(request)
         prompt = Usage(input_tokens=prompts.estimate_tokens(request.messages), calls=1)
         return tuple(
@@ -221,6 +225,13 @@ class DemoBackend:
 
     async def aclose(self) -> None:
         """Nothing to release."""
+
+
+def _embedding(request: Request) -> Completion:
+    """The embedding of a text, charged by its tokens."""
+    tokens = prompts.estimate_tokens(request.messages)
+    vector = packed(demo_vector(request.messages[0].content))
+    return Completion(text=vector, usage=Usage(input_tokens=tokens, calls=1), latency_s=0.02)
 
 
 def _speaker(request: Request) -> tuple[Callable[[int], Tokens], float]:

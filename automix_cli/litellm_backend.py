@@ -13,12 +13,13 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, NoReturn
 
 from automix_cli.backend import Request, Retrier, retry_after
 from automix_cli.catalog import is_local, is_loopback, provider_of, standard_key_envs
+from automix_cli.embedding import flaw, packed
 from automix_cli.errors import (
     BackendError,
     BadRequest,
@@ -68,6 +69,7 @@ _DROPPABLE = ("temperature", "top_p")  # sampling advice; a model that refuses i
 _OURS = {
     *("model", "messages", "n", "stream", "client", "timeout", "max_retries", "num_retries", "fallbacks"),
     *("api_key", "api_base", "base_url", "headers", "extra_headers", "drop_params", "mock_response"),
+    *("input", "encoding_format"),
 }
 
 
@@ -225,6 +227,7 @@ class LiteLLMBackend:
     _wire: Wire | None = None
     _singles: set[tuple[str, str]] = field(default_factory=set)
     _refused: dict[tuple[str, str], dict[str, str | None]] = field(default_factory=dict)
+    _widths: dict[tuple[str, str], int] = field(default_factory=dict)
 
     async def complete(self, request: Request) -> tuple[Completion, ...]:
         """Ask for `n` completions; see `Backend.complete`.
@@ -275,6 +278,8 @@ class LiteLLMBackend:
     async def _attempt(self, request: Request) -> tuple[Completion, ...]:
         """One request on the wire, its answer checked."""
         started = time.monotonic()
+        if request.embeds:
+            return (self._read_embedding(await self._send(by_open_road(request)), request, started),)
         response = await self._send(request)
         if 0 < len(response.choices) < request.n:  # none at all is a failure, which teaches nothing
             self._singles.add((request.model, request.endpoint))
@@ -288,13 +293,13 @@ class LiteLLMBackend:
         while True:
             arguments = self._arguments(request, way)
             try:
-                return await litellm.acompletion(**arguments)
+                return await (litellm.aembedding if request.embeds else litellm.acompletion)(**arguments)
             except Exception as exc:  # LiteLLM lets ValueError, KeyError and TypeError through as well
                 if not (self._wire.learns(way, exc) or self._learns(request, arguments, exc)):
                     blame(exc, way)
 
     def _arguments(self, request: Request, way: Way) -> dict[str, Any]:
-        """The keyword arguments of `litellm.acompletion`."""
+        """The keyword arguments of `litellm.acompletion`, or of `litellm.aembedding`."""
         assert self._wire is not None
         params = request.param
         if ours := _OURS & params.keys():
@@ -307,9 +312,14 @@ class LiteLLMBackend:
             params.setdefault("max_tokens", MAX_TOKENS)
         if request.n > 1:
             params["n"] = request.n
+        if request.embeds:
+            params["input"] = [sendable(m.content) for m in request.messages]
+            if way.provider == "azure":  # whose SDK would else ask for another form than all others
+                params["encoding_format"] = "float"
+        else:
+            params["messages"] = [{"role": m.role, "content": sendable(m.content)} for m in request.messages]
         return params | {
             "model": request.model,
-            "messages": [{"role": m.role, "content": sendable(m.content)} for m in request.messages],
             "timeout": request.timeout,
             "max_retries": 0,
             "drop_params": False,
@@ -317,6 +327,31 @@ class LiteLLMBackend:
             "api_base": way.api_base,
             "client": self._wire.client(way),
         }
+
+    def _read_embedding(self, response: Any, request: Request, started: float) -> Completion:
+        """The vector of an answer; one of another length than before is none of this model's.
+
+        Raises:
+            BadResponse: no vector, or one that cannot be it.
+        """
+        held = getattr(response, "data", None) or [{}]
+        vector: Any = held[0].get("embedding") if isinstance(held[0], dict) else None
+        problem = flaw(vector)
+        if problem:
+            raise BadResponse(f"{request.model}: the embedding {problem}", maybe_billed=True)
+        wanted = request.param.get("dimensions")
+        width = self._widths.get((request.model, request.endpoint), wanted or len(vector))
+        if len(vector) != width:
+            told = f"{request.model}: an embedding of {len(vector)} numbers instead of {width}"
+            raise BadResponse(told, maybe_billed=True)
+        self._widths[request.model, request.endpoint] = width
+        usage, suspect = read_embedding_usage(response, request)
+        return Completion(
+            text=packed(vector),
+            usage=usage,
+            latency_s=time.monotonic() - started,
+            flags=("usage_suspect",) if suspect else (),
+        )
 
     def _way(self, request: Request) -> Way:
         """Provider, address and key of a request.
@@ -372,6 +407,20 @@ class LiteLLMBackend:
         return False
 
 
+def by_open_road(request: Request) -> Request:
+    """Ollama's embeddings by the road that all servers share: on its own one LiteLLM takes no client.
+
+    Example:
+        >>> by_open_road(Request(model="ollama/nomic-embed-text", messages=(), embeds=True)).api_base
+        'http://localhost:11434/v1'
+    """
+    provider, _, name = request.model.partition("/")
+    if provider not in ("ollama", "ollama_chat"):
+        return request
+    base = request.api_base or os.environ.get("OLLAMA_API_BASE") or "http://localhost:11434"
+    return replace(request, model=f"openai/{name}", api_base=f"{base.rstrip('/')}/v1")
+
+
 @cache
 def listed_params(model: str) -> frozenset[str]:
     """The OpenAI parameters that LiteLLM lists for a model; asks no server."""
@@ -410,7 +459,8 @@ class Wire:
 
     LiteLLM wants its own handler for most providers and an SDK client for the others; which is which
     differs from release to release, and it says so at once when it is given the wrong one. (It
-    ignores both for cohere, replicate and models of the responses protocol: these go without the guard.)
+    ignores both for cohere, replicate, models of the responses protocol and Gemini's embeddings: these go
+    without the guard.)
     """
 
     def __init__(self, litellm: Any) -> None:
@@ -550,6 +600,13 @@ def read_usage(response: Any, request: Request, texts: list[str]) -> tuple[Usage
         calls=1,
     )
     return usage, suspect
+
+
+def read_embedding_usage(response: Any, request: Request) -> tuple[Usage, bool]:
+    """The usage of an embedding, and whether it had to be estimated; nothing is written for it."""
+    told = getattr(response, "usage", None)
+    read = count(told, "prompt_tokens") or count(told, "total_tokens")
+    return Usage(input_tokens=read or estimate(prompt_text(request)), calls=1), not read
 
 
 def count(holder: Any, name: str) -> int | None:

@@ -1,6 +1,6 @@
 """A model provider on 127.0.0.1: real sockets, scripted replies, deterministic faults, a ledger.
 
-It speaks the OpenAI chat protocol, Anthropic's messages and Ollama's chat:
+It speaks the OpenAI chat protocol and its embeddings, Anthropic's messages and Ollama's chat:
 
     with Loopback() as server:                        # default replies: answers and verdicts
         ...  # openai/any-name with api_base=server.url
@@ -55,8 +55,10 @@ class Call(NamedTuple):
 
     @property
     def prompt(self) -> str:
-        """All message texts, one after the other."""
-        return "\n".join(text_of(m.get("content")) for m in self.messages)
+        """All message texts, one after the other; of an embedding the text to embed."""
+        given = self.params.get("input", ())
+        embedded = [given] if isinstance(given, str) else list(given)
+        return "\n".join([*(text_of(m.get("content")) for m in self.messages), *embedded])
 
     @property
     def verifies(self) -> bool:
@@ -73,7 +75,8 @@ class Reply:
     """What the server does with one request.
 
     `texts` holds one text per choice (None is a null content); a single one serves all
-    choices. `usage` replaces the counted usage; `{}` leaves the field out. `body` replaces the whole
+    choices. `vector` is the embedding of every text (None: one that depends on the text alone).
+    `usage` replaces the counted usage; `{}` leaves the field out. `body` replaces the whole
     body, `headers` are added. `fault` breaks the wire:
 
         drop        close without a byte           whitespace  headers, then blanks for ever
@@ -84,6 +87,7 @@ class Reply:
     """
 
     texts: tuple[str | None, ...] = ("",)
+    vector: tuple[float, ...] | None = None
     finish_reason: str = "stop"
     usage: Mapping[str, Any] | None = None
     logprobs: Any = None
@@ -317,10 +321,39 @@ def used(reply: Reply, usage: dict[str, Any]) -> dict[str, Any]:
     return {"usage": dict(reply.usage)} if reply.usage else {}
 
 
+WIDTH = 24  # of a default embedding
+
+
+def default_vector(text: str) -> list[float]:
+    """An embedding: how often each hashed word stands in a text, and a little of its own."""
+    vector = [int(digest(f"{i}/{text}")[:4], 16) / 2**20 for i in range(WIDTH)]
+    for word in text.casefold().split():
+        vector[int(digest(word)[:8], 16) % WIDTH] += 1.0
+    return vector
+
+
+def embeddings_body(call: Call, reply: Reply) -> dict[str, Any]:
+    """A list of embeddings, one per text."""
+    given = call.params.get("input", ())
+    texts = [given] if isinstance(given, str) else given
+    read = len(tokens(call.prompt))
+    data = [
+        {
+            "object": "embedding",
+            "index": i,
+            "embedding": default_vector(t) if reply.vector is None else reply.vector,
+        }
+        for i, t in enumerate(texts)
+    ]
+    usage = {"prompt_tokens": read, "total_tokens": read}
+    return {"object": "list", "data": data, "model": call.model} | used(reply, usage)
+
+
 SPEAKS = (
     (re.compile(r"/chat/completions$"), openai_body),
     (re.compile(r"/v1/messages$"), anthropic_body),
     (re.compile(r"/api/chat$"), ollama_body),
+    (re.compile(r"/v1/embeddings$"), embeddings_body),
 )
 
 
