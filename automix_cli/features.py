@@ -387,11 +387,25 @@ def _most_frequent(key: Ints, frequency: Ints, side: NDArray[np.bool_], limit: i
 # ---------------------------------------------------------------- embeddings
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class VectorFeatures:
-    """Given embeddings of `width` numbers, scaled to unit length."""
+    """Embeddings, seen from the middle of the training rows and scaled to unit length.
 
-    width: int
+    Embeddings of one kind of text lie close together in a corner of their space; less their mean
+    they differ by what the questions are about. Like a vocabulary the mean looks at no label.
+
+    Attributes:
+        centre: width×1, the mean of the training rows' embeddings, themselves of unit length.
+        model: whose embeddings they are; "" where nobody said.
+    """
+
+    centre: Quantised
+    model: str = ""
+
+    @property
+    def width(self) -> int:
+        """How many numbers an embedding has."""
+        return len(self.centre.steps)
 
     def of(self, vectors: ArrayLike) -> Floats:
         """The rows of some embeddings, n×width.
@@ -401,9 +415,30 @@ class VectorFeatures:
         """
         table = np.asarray(vectors, dtype=float)
         if table.ndim != 2 or table.shape[1] != self.width or not np.isfinite(table).all():
-            raise DataError(f"expected embeddings of {self.width} finite numbers, got shape {table.shape}")
-        return unit_rows(table)
+            whose = f" of {self.model}" if self.model else ""
+            raise DataError(
+                f"expected embeddings{whose} of {self.width} finite numbers, got shape {table.shape}",
+                hint="automix calibrate --embed-model fits the router anew",
+            )
+        return unit_rows(unit_rows(table) - self.centre.matrix[:, 0])
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON form."""
-        return {"embedding": self.width}
+        """The JSON form: a byte for each number of the centre."""
+        return {"embedding": self.width, "model": self.model, "centre": self.centre.to_dict()}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> VectorFeatures:
+        """Read the JSON form."""
+        centre = Quantised.from_dict(data["centre"], int(data["embedding"]))
+        finite(centre.scale, 1)
+        if not isinstance(data["model"], str):
+            raise DataError("the query-side router cannot be read: the embedding model has no name")
+        return cls(centre, data["model"])
+
+
+def fit_vector_features(vectors: ArrayLike, model: str = "") -> VectorFeatures:
+    """Learn the middle of training embeddings, n×width."""
+    table = np.asarray(vectors, dtype=float)
+    if table.ndim != 2 or not table.size or not np.isfinite(table).all():
+        raise DataError(f"expected finite embeddings, one a row, got shape {table.shape}")
+    return VectorFeatures(Quantised.of(unit_rows(table).mean(axis=0)[:, None]), model)

@@ -155,6 +155,8 @@ class Profile:
     """A checked profile; `router` is the block `automix calibrate` wrote, None when uncalibrated.
 
     `router` is checked for shape only (known kind, finite numbers); `fitting` reads the rest.
+    `embedding` says what an embedding model costs and where it is; whether one is used at all is
+    for `--embed-model` and the router to say.
     """
 
     name: str
@@ -162,6 +164,7 @@ class Profile:
     task: Task = Task()
     verification: VerificationSettings = VerificationSettings()
     router: Mapping[str, Any] | None = None
+    embedding: Tier | None = None
     limits: Limits = Limits()
     path: Path | None = None
     origin: Origin = "named"
@@ -176,7 +179,7 @@ class Profile:
     def sha(self) -> str:
         """Short hash over all that changes answers or routing.
 
-        That is tiers, task, verification and router; prices too, where the profile gives
+        That is tiers, embedding, task, verification and router; prices too, where the profile gives
         them, because planned costs steer the router. Limits, keys, names of files and what
         the router says of its own fitting are left out, and so is LiteLLM's table: an
         upgrade must not orphan a half-finished output.
@@ -184,8 +187,10 @@ class Profile:
         import hashlib
 
         body = self.to_dict()
+        embedding = {"embedding": _lasting(body["embedding"])} if "embedding" in body else {}
         told = {
-            "tiers": [{k: v for k, v in t.items() if k not in ("api_key_env", "rpm")} for t in body["tiers"]],
+            **embedding,
+            "tiers": [_lasting(tier) for tier in body["tiers"]],
             "task": body["task"],
             "verification": body["verification"],
             "router": {k: v for k, v in (self.router or {}).items() if k != "fitted"},
@@ -208,6 +213,11 @@ class Profile:
             hint=f"tiers: {', '.join(names)}",
         )
 
+    def embedder(self, model: str) -> Tier:
+        """How an embedding model is reached and paid: as `embedding` says of it, else by its name alone."""
+        known = self.embedding
+        return known if known is not None and known.model == model else _embedder(model=model)
+
     def budget_price(self, tier: Tier) -> Price | None:
         """What a budget counts for `tier`: a discovered profile never less than LiteLLM's table.
 
@@ -218,7 +228,7 @@ class Profile:
             return told
         table = replace(tier, price=None).list_price()
         if table is None:
-            return told if told.input > 0 and told.output > 0 else None
+            return told if told.input > 0 and (told.output > 0 or tier == self.embedding) else None
         return Price(
             input=max(told.input, table.input),
             output=max(told.output, table.output),
@@ -234,6 +244,8 @@ class Profile:
         told["verification"]["examples"] = [
             _set_only({**e._asdict(), "choices": list(e.choices)}) for e in self.verification.examples
         ]
+        if self.embedding is not None:
+            told["embedding"] = _embedding_dict(self.embedding)
         if self.router is not None:
             told["router"] = dict(self.router)
         told["limits"] = _settings_dict(self.limits)
@@ -260,6 +272,20 @@ def _tier_dict(tier: Tier) -> dict[str, Any]:
     told["price"] = _set_only(_settings_dict(tier.price)) if tier.price else None
     told["params"] = dict(tier.params) or None
     return _set_only(told)
+
+
+def _embedding_dict(embedding: Tier) -> dict[str, Any]:
+    """The `embedding` block as the YAML has it."""
+    told = _tier_dict(embedding)
+    del told["name"]
+    if embedding.price is not None:
+        told["price"] = {"input": embedding.price.input}
+    return told
+
+
+def _lasting(tier: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a tier changes answers or routing."""
+    return {key: value for key, value in tier.items() if key not in ("api_key_env", "rpm")}
 
 
 # ── The search ────────────────────────────────────────────────────────────────────────────────
@@ -551,6 +577,8 @@ def _refuse_foreign(own: Mapping[str, Node], base: Mapping[str, Node], report: R
     for i, tier in enumerate(_children(own, "tiers", list)):
         if isinstance(tier.value, dict):
             _refuse_foreign_tier(tier.value, at("tiers", i), report)
+    if embedding := _children(own, "embedding", dict):
+        _refuse_foreign_tier(embedding, "embedding", report)
     below = _children(base, "limits", dict)
     for key, node in _children(own, "limits", dict).items():
         ceiling = below[key].value if key in below else getattr(Limits(), key, None)
@@ -657,6 +685,13 @@ _PARAMS = record(
     **dict.fromkeys(("n", "stream", "timeout", "api_base", "base_url", "logprobs", "model"), _DIRECT),
 )
 _RATE = number(0, 1_000_000)
+
+
+def _input_price(**rates: Any) -> Price:
+    """A price of what is read; nothing is written."""
+    return Price(output=0.0, **rates)
+
+
 _NAME = matching(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,99}", "a name of letters, digits and . _ - (100 at most)")
 _TIER = record(
     Tier,
@@ -676,6 +711,26 @@ _TIER = record(
     ("name", "model"),
     api_key=_KEY_ADVICE,
     headers="extra headers are not sent; name the key's variable in api_key_env",
+)
+
+
+def _embedder(**settings: Any) -> Tier:
+    """An embedding model as a tier that answers nothing."""
+    return Tier(name="embedding", **settings)
+
+
+_EMBEDDING = record(
+    _embedder,
+    {
+        "model": _model,
+        "price": or_null(record(_input_price, {"input": _RATE}, ("input",))),
+        "params": record(_params, {"dimensions": whole(1, 100_000), "extra_body": anything}),
+        "api_base": or_null(_api_base),
+        "api_key_env": or_null(_api_key_env),
+        "rpm": or_null(whole(1, 10_000_000)),
+    },
+    ("model",),
+    api_key=_KEY_ADVICE,
 )
 _EXAMPLE = record(
     VerificationExample,
@@ -760,6 +815,7 @@ _ROOT = record(
         "task": _TASK,
         "verification": _VERIFICATION,
         "router": or_null(_router),
+        "embedding": or_null(_EMBEDDING),
         "limits": _LIMITS,
     },
     ("tiers",),
@@ -779,11 +835,14 @@ def _profile(tree: Node, path: Path, origin: Origin, report: Report) -> Profile 
         report.add(tiers, "tiers", f"expected 1 to {MAX_TIERS} tiers, got none")
     for i, message in _order_problems(profile.tiers):
         report.add(tiers.value[i], at("tiers", i), message)
-    for i, tier in enumerate(profile.tiers):
+    called = [(tier, tiers.value[i], at("tiers", i)) for i, tier in enumerate(profile.tiers)]
+    if profile.embedding is not None:
+        called.append((profile.embedding, tree.value["embedding"], "embedding"))
+    for tier, node, where in called:
         base = tier.api_base or ""
         if tier.api_key_env and base.startswith("http:") and not is_loopback(base):
             message = "would send the key in the clear: use https://"
-            report.add(tiers.value[i].value["api_base"], f"{at('tiers', i)}.api_base", message)
+            report.add(node.value["api_base"], f"{where}.api_base", message)
     names = [tier.name for tier in profile.tiers]
     if profile.router and profile.router["kind"] == "always" and profile.router.get("tier") not in names:
         report.add(tree.value["router"], "router.tier", f"expected one of {', '.join(names)}")

@@ -6,7 +6,8 @@
 These are the routers of "Harnessing the Power of Multiple Minds: Lessons Learned from LLM
 Routing" (Srivatsa, Maurya and Kochmar 2024, arXiv 2405.00467). There a question's label is the
 set of models that answer it right, and a fine-tuned encoder gives each model a confidence; here
-linear models on TF-IDF and on the question's form do, in a fraction of a millisecond.
+linear models on TF-IDF and on the question's form do, in a fraction of a millisecond, or on
+embeddings that somebody else has made (`embeddings`, which look at no label either).
 
 - `separate`: a classifier per tier, a logistic regression with weights of its own.
 - `multilabel`: one model for all tiers at once. Each tier's weights are a common part plus
@@ -50,6 +51,7 @@ from automix_cli.features import (
     VectorFeatures,
     finite,
     fit_text_features,
+    fit_vector_features,
     pack,
     product,
     rounded,
@@ -78,6 +80,7 @@ _SURE = 1e-3  # no probability is nearer to 0 or 1
 _DIMENSIONS = 16  # of the space in which clusters and neighbours are looked for
 _MOST_ENTRIES = 3_000
 _STRENGTHS = (0.1, 0.3, 1.0)  # prior variances of a weight, of which folds choose
+_VECTOR_STRENGTHS = (0.3, 1.0, 3.0, 10.0)  # of an embedding, whose single numbers are small
 _TUNING_ROWS = 2_500  # on which they choose
 _CLUSTERS = (2, 3, 4, 6, 8, 12, 16, 24, 32)
 _NEIGHBOURS = (8, 16, 32, 64, 128)
@@ -295,6 +298,11 @@ class QueryRouter:
         """The selection rules this kind has."""
         return RULES if self.targets else RULES[:1]
 
+    @property
+    def embed_model(self) -> str | None:
+        """Whose embeddings it reads; None where it reads the texts themselves."""
+        return self.features.model if isinstance(self.features, VectorFeatures) else None
+
     def read(self, texts: Sequence[str], *, embeddings: ArrayLike | None = None) -> Reading:
         """Look at n questions: as texts, or as embeddings where the router was fitted on these.
 
@@ -434,7 +442,7 @@ class QueryRouter:
         costs, centres, kept = finite(data["costs"]), finite(data["centres"]), data["features"]
         tiers = len(costs)
         text = "embedding" not in kept
-        features = TextFeatures.from_dict(kept) if text else VectorFeatures(int(kept["embedding"]))
+        features = TextFeatures.from_dict(kept) if text else VectorFeatures.from_dict(kept)
         model = _MODELS[data["kind"]].from_dict(data["model"], features.width, tiers)
         targets, regressed = data["targets"], _REGRESSED if isinstance(model, Linear) else ()
         return cls(
@@ -494,6 +502,7 @@ def fit_router(
     *,
     seed: int = 0,
     embeddings: ArrayLike | None = None,
+    embed_model: str = "",
     pass_score: float = 0.5,
     budget: int = BUDGET,
 ) -> FittedRouter:
@@ -506,6 +515,7 @@ def fit_router(
         costs: N, planned cost of an answer per tier, USD; any common unit does.
         seed: of folds, clusters and draws.
         embeddings: n×D, to be read instead of the texts.
+        embed_model: whose they are; kept with the router.
         pass_score: from this score on an answer is right.
         budget: about how many characters of JSON the router may take.
 
@@ -524,7 +534,7 @@ def fit_router(
     if not len(texts) or table.shape != (len(texts), len(price)) or not np.isfinite(table).all():
         raise DataError(f"a router needs rows that score each of {len(price)} tiers, got {table.shape}")
     with threadpool_limits(1):  # sums over threads depend on how many there are, and so would clusters
-        return _fitted(kind, texts, table, table >= pass_score, price, seed, embeddings, budget)
+        return _fitted(kind, texts, table, table >= pass_score, price, seed, embeddings, embed_model, budget)
 
 
 def _fitted(
@@ -535,11 +545,18 @@ def _fitted(
     costs: Floats,
     seed: int,
     embeddings: ArrayLike | None,
+    embed_model: str,
     budget: int,
 ) -> FittedRouter:
     fold = _folds(texts, seed)
     used = np.flatnonzero(fold >= 0)
-    task = _task(kind, _some(texts, used), _taken(embeddings, used), right[used], fold[used], seed, budget)
+    if embeddings is None:
+        task = _task(kind, _some(texts, used), right[used], fold[used], seed, budget)
+    else:
+        table = np.asarray(embeddings, dtype=float)[used]
+        task = _vector_task(
+            fit_vector_features(table, embed_model), table, right[used], fold[used], seed, budget
+        )
     model, held_out = _fit_model(kind, task)
     seen = task.seen(np.clip(held_out, _SURE, 1 - _SURE))
     router = QueryRouter(
@@ -607,22 +624,25 @@ _OVERHEAD = 3_000.0  # of the form, the rates and whatever else is small
 def _task(
     kind: Kind,
     texts: Sequence[str],
-    embeddings: Floats | None,
     right: Bools,
     fold: Ints,
     seed: int,
     budget: int,
 ) -> _Task:
     left = budget - _OVERHEAD
-    if embeddings is not None:
-        given = VectorFeatures(embeddings.shape[1] if embeddings.ndim == 2 else 0)
-        return _Task(given, given.of(embeddings), right, fold, seed, left)
     columns = right.shape[1] if kind in ("multilabel", "separate") else _DIMENSIONS
     share = {"knn": 0.4, "kmeans": 0.6}.get(kind, 1.0)  # neighbours and centres take the rest
     entries = int(share * left / (_PER_ENTRY + _PER_BYTE * columns))
     features = fit_text_features(texts, max(2, min(entries, _MOST_ENTRIES)))
     left -= _PER_ENTRY * len(features.vocabulary)
     return _Task(features, features.of(texts), right, fold, seed, left)
+
+
+def _vector_task(
+    features: VectorFeatures, vectors: Floats, right: Bools, fold: Ints, seed: int, budget: int
+) -> _Task:
+    left = budget - _OVERHEAD - _PER_BYTE * features.width
+    return _Task(features, features.of(vectors), right, fold, seed, left)
 
 
 def _fit_model(kind: Kind, task: _Task) -> tuple[Model, Floats]:
@@ -723,13 +743,14 @@ def _tuned(task: _Task, x: Any, share: float) -> tuple[float, Floats]:
     order = np.random.default_rng(task.seed).permutation(len(task.right))
     sample = np.arange(len(task.right)) if few else np.sort(order[:_TUNING_ROWS])
     part = task._replace(right=task.right[sample], fold=task.fold[sample])
-    tried = {c: _held_out_logits(part, x[sample], c, share) for c in _STRENGTHS}
+    strengths = _STRENGTHS if isinstance(task.features, TextFeatures) else _VECTOR_STRENGTHS
+    tried = {c: _held_out_logits(part, x[sample], c, share) for c in strengths}
 
     def loss(strength: float) -> float:
         slope, offset = _calibration(tried[strength], part.right)
         return _log_loss(sigmoid(tried[strength] * slope + offset), part.right)
 
-    best = min(_STRENGTHS, key=loss)
+    best = min(strengths, key=loss)
     return best, tried[best] if few else _held_out_logits(task, x, best, share)
 
 

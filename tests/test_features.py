@@ -14,6 +14,7 @@ from automix_cli.features import (
     TextFeatures,
     VectorFeatures,
     fit_text_features,
+    fit_vector_features,
     form,
     pack,
     product,
@@ -168,9 +169,23 @@ def test_unpacking_checks_the_size() -> None:
 
 
 def test_embeddings_are_scaled_to_length_one_and_checked() -> None:
-    rows = VectorFeatures(2).of([[3.0, 4.0], [0.0, 0.0]])
+    around_zero = VectorFeatures(Quantised.of(np.zeros((2, 1))))
+    rows = around_zero.of([[3.0, 4.0], [0.0, 0.0]])
     assert rows.tolist() == [[0.6, 0.8], [0.0, 0.0]]
     assert product(rows, np.array([[1.0], [1.0]])).tolist() == [[1.4], [0.0]]
     for wrong in ([[1.0]], [1.0, 2.0], [[np.nan, 1.0]]):
         with pytest.raises(DataError, match="expected embeddings of 2"):
-            VectorFeatures(2).of(wrong)
+            around_zero.of(wrong)
+    with pytest.raises(DataError, match="expected finite embeddings"):
+        fit_vector_features([[np.inf, 1.0]])
+
+
+def test_embeddings_that_lie_in_one_corner_are_told_apart_from_their_middle() -> None:
+    vectors = np.random.default_rng(0).normal(size=(50, 8)) + 20 * np.eye(8)[0]
+    features = fit_vector_features(vectors, "openai/e")
+    corner, spread = np.corrcoef(vectors), features.of(vectors)
+    assert np.abs(corner).mean() > 0.9
+    assert np.abs(spread @ spread.T - np.eye(50)).mean() < 0.4
+    read = VectorFeatures.from_dict(json.loads(json.dumps(features.to_dict())))
+    assert (read.model, read.width) == ("openai/e", 8)
+    assert (read.of(vectors) == spread).all()

@@ -154,7 +154,7 @@ MISTAKES = {
     "unknown key": (after_two("teirs: 1"), "6: teirs: unknown key; did you mean tiers?"),
     "unknown key, nothing near": (
         after_two("zzz: 1"),
-        "6: zzz: unknown key; known are version, name, extends, tiers, task, verification, router, limits",
+        "6: zzz: unknown key; known are version, name, extends, tiers, task, verification, router, embedding, limits",
     ),
     "unknown setting": (
         after_two("verification:", "  max_vote: 8"),
@@ -358,7 +358,7 @@ MISTAKES = {
     "cache folder": (
         after_two("cache_dir: /tmp"),
         "6: cache_dir: unknown key; known are version, name, extends, tiers, task, "
-        "verification, router, limits",
+        "verification, router, embedding, limits",
     ),
     "router without kind": (
         after_two("router: {cost_weight: 1}"),
