@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automix_cli.calibration import LEAST_ROWS, NO_CURVE, Chosen, Objective, Setting, choose, corners
-from automix_cli.contenders import Contender, Group, Split, Trained, shows_something
+from automix_cli.contenders import Contender, Group, Split, Trained, needs_router, shows_something
 from automix_cli.duplicates import Duplicates, Twin, near_duplicates, normal_form
 from automix_cli.errors import DataError, UsageError
 from automix_cli.fitting import Settings
@@ -390,7 +390,7 @@ class _Table:
             outcome=outcome,
             scores=np.stack([score for score, _ in on_curve], axis=1),
             costs=np.stack([cost for _, cost in on_curve], axis=1),
-            seconds=self._seconds(trained, chosen.setting),
+            seconds=self._seconds(trained, chosen.setting) + self._look(contender, chosen.setting),
             trained=trained,
         )
 
@@ -408,6 +408,13 @@ class _Table:
             self._outcome(trained, setting, np.array([row]))
             taken.append(time.perf_counter() - start)
         return float(np.median(taken))
+
+    def _look(self, contender: Contender, setting: Setting) -> float:
+        """Mean time in which a question was embedded, for who reads embeddings before it decides."""
+        embeddings = self.split.test.embeddings
+        if embeddings is None or not needs_router(contender) or "always" in dict(setting):
+            return 0.0
+        return float(embeddings.latency.mean())
 
     # ------------------------------------------------------------ its figures
 
@@ -472,7 +479,7 @@ class _Table:
             "cpt_80": partial(_cpt, 0.8),
             "gain_area": gain_area,
         }
-        if played.contender.group == "single tier":
+        if played.contender.group in ("single tier", "majority"):
             return dict.fromkeys(names, _nothing("a single tier draws no curve"))
         own, k = self._curve(seen), len(played.curve)
         ends = self._ends(self.seen.mean).tolist()
@@ -503,7 +510,7 @@ class _Table:
     def _savings(self, played: _Played, seen: _Seen, parity: int) -> dict[str, Drawn]:
         """What the setting chosen in training saves against the tier that was the best there."""
         names = f"savings_at_{parity}", f"parity_at_{parity}"
-        if played.contender.group in ("single tier", "bound"):
+        if played.contender.group in ("single tier", "majority", "bound"):
             return dict.fromkeys(names, _nothing("no setting of it is chosen by parity"))
         n, k = len(self.tiers), len(played.curve)
         own = self._curve(seen)
@@ -529,7 +536,7 @@ class _Table:
         }
 
     def _router_latency(self, played: _Played) -> Drawn:
-        """The policy's own time as a share of the time that an answer of the small tier takes."""
+        """The policy's own time, embeddings included, as a share of what an answer of the small tier takes."""
         latency = self.split.test.latency[:, self.small]
         known = latency[~np.isnan(latency)]
         if not len(known) or known.mean() <= 0:
@@ -692,7 +699,7 @@ def _outcome(parts: Sequence[_Part], rows: tuple[int, int]) -> Outcome:
         if all(name in p.slices for p in parts)
     }
     first = parts[0].played
-    spent = [_spent(p.at.split.test, p.played.outcome) for p in parts]
+    spent = [_spent(p.played.trained.paid or p.at.split.test, p.played.outcome) for p in parts]
     return Outcome(
         name=first.contender.name,
         group=first.contender.group,
@@ -733,11 +740,14 @@ def _known(costs: Floats) -> Floats:
     return filled
 
 
+_UNROUTED = ("single tier", "majority", "mix", "bound")
+
+
 def _headline(parts: Mapping[str, _Part], table: TraceTable) -> str:
     """Whom the verdict is about: `pomdp`, where it has answers to judge; else the best in training."""
     if "pomdp" in parts and shows_something(table):
         return "pomdp"
-    routing = [p for p in parts.values() if p.played.contender.group not in ("single tier", "mix", "bound")]
+    routing = [p for p in parts.values() if p.played.contender.group not in _UNROUTED]
 
     def edge(part: _Part) -> float:
         costs, qualities = np.array(part.at.trained).T

@@ -48,7 +48,7 @@ DEFINITIONS: Mapping[str, str] = {
     "router_latency": "the policy's own time, as a share of the small tier's latency",
 }
 
-_BASELINES = ("single tier", "mix")
+_BASELINES = ("single tier", "majority", "mix")
 WIDE = 120  # columns of a terminal, for every column of a table
 
 

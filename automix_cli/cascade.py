@@ -15,14 +15,23 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from automix_cli import prompts, scoring
 from automix_cli.backend import Backend, Request
-from automix_cli.errors import BackendError, BudgetError, ContentFiltered, ContextTooLong, DataError, NoText
+from automix_cli.embedding import embedding_request, unpacked
+from automix_cli.errors import (
+    BackendError,
+    BudgetError,
+    CacheMiss,
+    ContentFiltered,
+    ContextTooLong,
+    DataError,
+    NoText,
+)
 from automix_cli.pomdp import Action, Facts, History, MajorityPolicy, Observation, Policy
 from automix_cli.pomdp import Visit as PlannedVisit
 from automix_cli.profile import Profile, Tier
@@ -166,12 +175,13 @@ class Visit:
         """The visit as a record."""
         everything = [*self.answers, *self.checks]
         round_cost, vote_cost = _split_round(self.tier, self.checks)
+        sampled = self.answers if len(self.answers) > 1 else []
         return Step(
             tier=self.tier.name,
             model=self.tier.model,
             answer=self.answer,
             votes=tuple(v.verdict for v in self.votes),
-            samples=tuple(c.text for c in self.answers) if len(self.answers) > 1 else (),
+            samples=tuple(c.text for c in sampled),
             confidence=self.signal if self.confidence is None else round(self.confidence, 6),
             score=self.score,
             action=self.action,
@@ -183,15 +193,16 @@ class Visit:
             answer_cost=list_cost(self.tier, self.answers),
             vote_cost=vote_cost,
             round_cost=round_cost,
+            sample_cost=_split_round(self.tier, sampled)[1],
             latency_s=round(self.seconds, 4),
             flags=tuple(self.flags),
         )
 
 
 def _split_round(tier: Tier, checks: Sequence[Completion]) -> tuple[float | None, float | None]:
-    """What a round of votes costs once (its prompt) and per vote.
+    """What a round of votes (or of sampled answers) costs once, for its prompt, and for each of them.
 
-    Where each vote was a call of its own, the prompt is part of the vote.
+    Where each was a call of its own, the prompt is part of it.
     """
     price, usage = tier.list_price(), total_usage(c.usage for c in checks)
     if price is None or not checks:
@@ -218,7 +229,7 @@ def worst_cost(tier: Tier, request: Request) -> float | None:
     price = tier.list_price()
     if price is None:
         return None
-    longest = request.n * int(request.param["max_tokens"])
+    longest = request.n * request.max_tokens
     return price.of(Usage(input_tokens=prompts.estimate_tokens(request.messages), output_tokens=longest))
 
 
@@ -264,9 +275,12 @@ class Cascade:
     policy: Policy[Any] | None = None
     degrading: Degrading | None = None
     query: QueryRouter | None = field(init=False, repr=False, compare=False)
+    classless: Policy[Any] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "query", query_router(self.profile))
+        embeds = self.embedder is not None
+        object.__setattr__(self, "classless", router_policy(without_classes(self.profile)) if embeds else None)
 
     async def answer(self, question: Question) -> Answer:
         """Run one question through the cascade.
@@ -293,6 +307,20 @@ class Cascade:
     async def verify(self, question: Question, answer: str, tier: Tier, votes: int) -> Verification:
         """Have `tier` check an answer with `votes` votes (samples, for `consistency`)."""
         return await _Check(self, question, answer, tier, votes).run()
+
+    @property
+    def embedder(self) -> Tier | None:
+        """The model whose embeddings the query-side router reads; None where it reads none."""
+        return None if self.query is None or self.query.embed_model is None else embedder_of(self.profile)
+
+    async def embed(self, question: Question, tier: Tier) -> Completion:
+        """Buy the embedding of a question.
+
+        Raises:
+            BackendError: it could not be had.
+        """
+        request = embedding_request(question.text, tier, self.profile.limits.timeout)
+        return (await self.backend.complete(request))[0]
 
     @property
     def votes_per_answer(self) -> int:
@@ -346,6 +374,8 @@ class _Run:
         self.reason = ""
         self.failure: tuple[BackendError, str] | None = None
         self.fallback: Visit | None = None
+        self.embedding: Visit | None = None
+        self.unread = False
 
     # ------------------------------------------------------------ the loop
 
@@ -361,7 +391,9 @@ class _Run:
         policy = self.cascade.active_policy()
         turn: Turn[Any] | None = None
         try:
-            turn = await self._drive(policy)
+            facts = await self._facts()
+            policy = self.policy_for(policy)
+            turn = await self._drive(policy, facts)
         except BudgetError as exc:
             await self._degrade(exc)
         except BackendError as exc:
@@ -369,6 +401,7 @@ class _Run:
         row = replace(
             base,
             route=tuple(v.step() for v in self.visits),
+            embedding=self.embedding and self.embedding.step(),
             reason=self.reason,
             failed_usd=add_money(*(worst_cost(self._tier_for(r), r) for r in billed)),
             latency_s=round(time.perf_counter() - started, 4),
@@ -397,9 +430,9 @@ class _Run:
         self.reason = "the budget was reached: the cheapest tier, unverified"
         self.failure, self.fallback = None, visit
 
-    async def _drive(self, policy: Policy[Any]) -> Turn[Any]:
+    async def _drive(self, policy: Policy[Any], facts: Facts) -> Turn[Any]:
         """Let the policy decide and carry out what it decides, until it reports or abstains."""
-        run = rollout(policy, self._facts())
+        run = rollout(policy, facts)
         try:
             turn = next(run)
             while True:
@@ -411,16 +444,40 @@ class _Run:
             self._leave(policy, last)
             return last
 
-    def _facts(self) -> Facts:
+    async def _facts(self) -> Facts:
         """Prompt tokens as the fit counted them; it says how far the estimate is off (`token_scale`)."""
         scale = (self.profile.router or {}).get("token_scale")
         tokens = None if scale is None else scale * estimated_tokens(self.profile, self.question)
-        return Facts(tokens, self.cell())
+        return Facts(tokens, await self.cell())
 
-    def cell(self) -> int:
-        """The question's class, read by the profile's query-side router; 0 where it has none."""
-        query = self.cascade.query
-        return 0 if query is None else int(query.read([self.question.text]).cells[0])
+    async def cell(self) -> int:
+        """The question's class, read by the profile's query-side router; 0 where it has none.
+
+        Raises:
+            BackendError: the embedding it reads could not be had, nor will the next one be; or there is
+                no money for it, or the cache does not have it. Any other failure makes the question
+                `unread`: it goes on without a class.
+            DataError: the embedding is not like those that the router was fitted on.
+        """
+        query, tier = self.cascade.query, self.cascade.embedder
+        if query is None:
+            return 0
+        if tier is None:
+            return int(query.read([self.question.text]).cells[0])
+        self.embedding = Visit(tier)
+        try:
+            bought = await self.cascade.embed(self.question, tier)
+        except BackendError as exc:
+            if exc.fatal or isinstance(exc, BudgetError | CacheMiss):
+                raise
+            self.unread = True
+            return 0
+        self.embedding.answers.append(bought)
+        return int(query.read([self.question.text], embeddings=[unpacked(bought.text)]).cells[0])
+
+    def policy_for(self, policy: Policy[Any]) -> Policy[Any]:
+        """The policy, or for a question of unknown class the one that knows no classes."""
+        return self.cascade.classless or policy if self.unread else policy
 
     def _leave(self, policy: Policy[Any], turn: Turn[Any]) -> None:
         """Write down what was decided about the tier in hand, and why."""
@@ -449,6 +506,8 @@ class _Run:
 
     def _tier_for(self, request: Request) -> Tier:
         """The tier that a request was made for."""
+        if request.embeds and self.embedding is not None:
+            return self.embedding.tier
         return next(
             v.tier
             for v in reversed(self.visits)
@@ -489,6 +548,8 @@ class _Run:
             observe = self._vote(visit, action.votes)
         else:
             visit = Visit(self.profile.tiers[action.tier])
+            if self.unread and not self.visits:
+                visit.flags["embedding_failed"] = None
             self.visits.append(visit)
             observe = self._ask(visit, action.tier)
         try:
@@ -576,9 +637,9 @@ class _Check:
         """The verification; a call that fails makes an error row."""
         try:
             seen = await self._observe()
+            confidence, calibrated = await self._confidence(seen)
         except BackendError as exc:
             return self._row(error=row_error(exc, self.visit.tier.name))
-        confidence, calibrated = self._confidence(seen)
         return self._row(
             confidence=None if confidence is None else round(confidence, 6),
             calibrated=calibrated,
@@ -603,30 +664,33 @@ class _Check:
         )
         return Observation(same, len(self.visit.answers), len(self.visit.answers))
 
-    def _confidence(self, seen: Observation) -> tuple[float | None, bool]:
+    async def _confidence(self, seen: Observation) -> tuple[float | None, bool]:
         """The posterior under a calibrated policy, else the signal itself; None without evidence."""
         if seen.signal is None and not seen.parsed:
             return None, False
         policy = self.cascade.policy
         if policy is None:
             return (seen.correct / seen.parsed if seen.signal is None else seen.signal), False
-        belief = policy.begin(Facts(cell=self.run_of.cell()))
+        facts = Facts(cell=await self.run_of.cell())
+        policy = self.run_of.policy_for(policy)
+        belief = policy.begin(facts)
         belief = policy.update(belief, Action("start", self.index), Observation())
         belief = policy.update(belief, Action("vote", self.index, seen.bought), seen)
         return policy.confidence(belief, self.index), True
 
     def _row(self, **found: Any) -> Verification:
-        step = self.visit.step()
+        step, looked = self.visit.step(), self.run_of.embedding and self.run_of.embedding.step()
+        paid = [step] if looked is None else [step, looked]
         return Verification(
             question=self.question,
             answer=self.answer,
             tier=self.visit.tier.name,
             signal=self.cascade.profile.verification.signal,
             votes=tuple(self.visit.votes),
-            usage=step.usage,
-            cost_usd=step.cost_usd,
-            spent_usd=step.spent_usd,
-            flags=step.flags,
+            usage=total_usage(s.usage for s in paid),
+            cost_usd=add_money(*(s.cost_usd for s in paid)),
+            spent_usd=add_money(*(s.spent_usd for s in paid)),
+            flags=(*step.flags, *(["embedding_failed"] if self.run_of.unread else [])),
             **found,
         )
 
@@ -683,6 +747,23 @@ def query_router(profile: Profile) -> QueryRouter | None:
         problem = f"the query-side router tells {query.n_cells} classes apart, and the prior knows {known}"
         raise DataError(problem, hint=hint)
     return query
+
+
+def without_classes(profile: Profile) -> Profile:
+    """The profile with a prior for all classes of questions together, and no query-side router."""
+    router = dict(profile.router or {})
+    router.pop("query", None)
+    prior = router["prior"]
+    pooled = [sum(column) for column in zip(*prior["counts"], strict=True)]
+    return replace(profile, router={**router, "prior": {**prior, "counts": [pooled]}})
+
+
+def embedder_of(profile: Profile) -> Tier | None:
+    """The embedding model that the profile's router reads, as the profile reaches it; None for none."""
+    query = (profile.router or {}).get("query") or {}
+    features = query.get("features") if isinstance(query, Mapping) else None
+    model = features.get("model") if isinstance(features, Mapping) else None
+    return profile.embedder(model) if isinstance(model, str) and model else None
 
 
 def fingerprint(profile: Profile) -> dict[str, Any]:
@@ -802,12 +883,19 @@ def _bought(profile: Profile, verified: bool) -> tuple[int, int]:
     return 1, (v.max_votes if v.signal == "votes" else int(v.logprob_of == "verdict"))
 
 
+def samples_of(profile: Profile) -> tuple[int, ...]:
+    """How many answers are sampled of each tier, 0 where one is asked for."""
+    last = len(profile.tiers) - 1
+    bought = [_bought(profile, j < last or profile.verification.last_tier)[0] for j in range(last + 1)]
+    return tuple(n if n > 1 else 0 for n in bought)
+
+
 def _cost_of(tier: Tier, request: Request, output: float | None) -> float:
     """Dollars of one completion whose length is a share of max_tokens (None: next to nothing)."""
     price = tier.list_price()
     if price is None:
         return 0.0
-    most, told = int(request.param["max_tokens"]), prompts.estimate_tokens(request.messages)
+    most, told = request.max_tokens, prompts.estimate_tokens(request.messages)
     if output is None:  # and at the low end a token is worth five bytes rather than three
         return price.of(Usage(input_tokens=told * 3 // 5, output_tokens=min(most, _LEAST_OUTPUT)))
     return price.of(Usage(input_tokens=told, output_tokens=math.ceil(most * output)))

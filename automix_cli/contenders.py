@@ -11,6 +11,7 @@ Query-side routers, mixes and oracles choose a tier before any call: that tier i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -37,6 +38,7 @@ from automix_cli.calibration import (
 )
 from automix_cli.errors import UsageError
 from automix_cli.fitting import Fitted, Settings, fit
+from automix_cli.majority import FEWEST
 from automix_cli.metrics import Point, hull, oracle
 from automix_cli.paper import PaperFamily
 from automix_cli.planner import PomdpPolicy
@@ -47,7 +49,7 @@ from automix_cli.routers import Rule as Selection
 from automix_cli.schema import did_you_mean
 from automix_cli.traces import Floats, Ints, TraceTable
 
-Group = Literal["single tier", "mix", "rule", "query", "pomdp", "bound"]
+Group = Literal["single tier", "majority", "mix", "rule", "query", "pomdp", "bound"]
 
 MIX_STEPS = 20  # shares between two neighbouring tiers of a random mix
 
@@ -120,26 +122,40 @@ class Split:
                 self.train.score,
                 self.train.mean_cost,
                 seed=self.seed,
+                embeddings=self.train.embeddings and self.train.embeddings.vectors,
+                embed_model=self.train.embeddings.model if self.train.embeddings else "",
                 pass_score=self.settings.pass_score,
             )
-            self._routers[kind] = Asked(fitted, self.test)
+            self._routers[kind] = Asked(fitted, self.train.looked_at(), self.test.looked_at())
         return self._routers[kind]
 
 
 class Asked:
-    """A fitted router and what it reads in the held-out questions, read once."""
+    """A fitted router and what it reads in the held-out questions, read once.
 
-    def __init__(self, fitted: FittedRouter, test: TraceTable) -> None:
-        self.fitted, self.router, self.test = fitted, fitted.router, test
+    `train` and `test` are the rows as those pay for them who let the router look at them.
+    """
+
+    def __init__(self, fitted: FittedRouter, train: TraceTable, test: TraceTable) -> None:
+        self.fitted, self.router, self.train, self.test = fitted, fitted.router, train, test
         self._read: tuple[Floats, Ints] | None = None
 
     def read(self, rows: Ints | None) -> tuple[Floats, Ints]:
         """P(right) and the class of the held-out rows; some rows are read anew, as they would be live."""
         if rows is not None:
-            return self.router.read([str(text) for text in self.test.texts[rows]])
+            return self._looked(rows)
         if self._read is None:
-            self._read = self.router.read([str(text) for text in self.test.texts])
+            self._read = self._looked(np.arange(len(self.test)))
         return self._read
+
+    def _looked(self, rows: Ints) -> tuple[Floats, Ints]:
+        vectors = self.test.embeddings and self.test.embeddings.vectors[rows]
+        return self.router.read([str(text) for text in self.test.texts[rows]], embeddings=vectors)
+
+    def points(self, choices: Sequence[Ints], alone: Singles) -> tuple[Point, ...]:
+        """Mean cost and score of tiers chosen per training row, the look at the question included."""
+        fee = 0.0 if self.train.fee is None else float(self.train.fee[:, 0].mean())
+        return tuple(Point(cost + fee, quality) for cost, quality in _points(choices, alone))
 
 
 Play = Callable[[Setting, "Ints | None"], Replayed]
@@ -154,6 +170,7 @@ class Trained(NamedTuple):
         fixed: the setting is the first of the curve, whatever the objective.
         path: the settings are the plans' cost_weights, all of which are kept with the runs.
         policy: the policy of a setting, where it is a plan that can be shown.
+        paid: the held-out rows as this policy pays for them, where that is not as all others do.
     """
 
     curve: Curve
@@ -161,6 +178,7 @@ class Trained(NamedTuple):
     fixed: bool = False
     path: bool = False
     policy: Callable[[Setting], Policy[Any]] | None = None
+    paid: TraceTable | None = None
 
 
 class Contender(Protocol):
@@ -283,6 +301,36 @@ class Always:
         point = split.alone.points()[at] if len(split.train) else Point(0.0, 0.0)
         curve = Curve(((("always", self.tier),),), (point,))
         return Trained(curve, lambda _, rows: replay(policy, split.test, rows), fixed=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Majority:
+    """MAJ@k: one tier, asked k times; its commonest answer is reported, of equals the one drawn first.
+
+    Source: "Lessons Learned from LLM Routing" (arXiv 2405.00467). It costs k answers, see
+    `Samples.costs`.
+    """
+
+    k: int
+    tier: str
+    group: Group = "majority"
+
+    @property
+    def name(self) -> str:
+        """As the results call it."""
+        return f"maj@{self.k}:{self.tier}"
+
+    def train(self, split: Split) -> Trained:
+        """Nothing is learned."""
+        at = split.train.tiers.index(self.tier)
+        policy, setting = AlwaysPolicy(len(split.train.tiers), at), (("samples", self.k),)
+        held, point = split.test.by_majority(self.tier, self.k), Point(0.0, 0.0)
+        if len(split.train):
+            seen = replay(policy, split.train.by_majority(self.tier, self.k))
+            point = Point(float(seen.cost.mean()), float(seen.score.mean()))
+        return Trained(
+            Curve((setting,), (point,)), lambda _, rows: replay(policy, held, rows), fixed=True, paid=held
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -444,11 +492,12 @@ class PomdpQuery:
             cells = np.zeros(len(split.test), dtype=np.intp)
             cells[_at(split.test, rows)] = asked.read(rows)[1]
             policy = kept.policy(fitted, setting)
-            return replay(policy, split.test, rows, cells=cells, abstain_value=split.abstain_value)
+            return replay(policy, asked.test, rows, cells=cells, abstain_value=split.abstain_value)
 
-        return Trained(self._curve(split, asked.fitted.cells, n_cells), play, path=True)
+        return Trained(self._curve(split, asked, n_cells), play, path=True)
 
-    def _curve(self, split: Split, cells: Ints, n_cells: int) -> Curve:
+    def _curve(self, split: Split, asked: Asked, n_cells: int) -> Curve:
+        cells = asked.fitted.cells
         n, weights = len(split.train), split.weights
         fold, sums, rows = folds_of(n, split.folds, split.seed), np.zeros((len(weights), 2)), 0
         for k in range(split.folds if n <= MANY_ROWS else 1):
@@ -459,7 +508,7 @@ class PomdpQuery:
             for at, weight in enumerate(weights):
                 # To choose a setting, one plan for the mean length does: there is one per class as it is.
                 policy = PomdpPolicy(fitted.model(weight * scale, split.settings).at_mean(), coarse=True)
-                seen = replay(policy, split.train, own, cells=cells, abstain_value=split.abstain_value)
+                seen = replay(policy, asked.train, own, cells=cells, abstain_value=split.abstain_value)
                 sums[at] += seen.cost.sum(), seen.score.sum()
             rows += len(own)
         return Curve(_weighted(weights), tuple(Point(float(c), float(q)) for c, q in sums / rows))
@@ -492,10 +541,10 @@ class Query:
 
         def play(setting: Setting, rows: Ints | None) -> Replayed:
             ids = list(split.test.ids[_at(split.test, rows)])
-            return _assigned(split.test, rows, tiers(asked.read(rows)[0], _weight(setting), ids))
+            return _assigned(asked.test, rows, tiers(asked.read(rows)[0], _weight(setting), ids))
 
         chosen = [tiers(asked.fitted.probs, weight, list(split.train.ids)) for weight in weights]
-        return Trained(Curve(_weighted(weights), _points(chosen, split.alone)), play)
+        return Trained(Curve(_weighted(weights), asked.points(chosen, split.alone)), play)
 
 
 # ------------------------------------------------------------------ bounds
@@ -547,9 +596,9 @@ class Bound:
             at = _at(split.test, rows)
             scores = split.test.score[at]
             best = asked.router.bound(asked.read(rows)[0], scores, cost_weight=_weight(setting))
-            return _assigned(split.test, rows, best.tier)
+            return _assigned(asked.test, rows, best.tier)
 
-        return Trained(Curve(_weighted(weights), _points(chosen, alone)), play, fixed=True)
+        return Trained(Curve(_weighted(weights), asked.points(chosen, alone)), play, fixed=True)
 
 
 # ------------------------------------------------------------------ the table
@@ -559,7 +608,9 @@ def _threshold(split: Split, *, double: bool = False) -> ThresholdFamily:
     return ThresholdFamily(settings=split.settings, max_votes=split.max_votes, double=double)
 
 
-def everyone(tiers: Sequence[str], query_router: Kind = "multilabel") -> tuple[Contender, ...]:
+def everyone(
+    tiers: Sequence[str], query_router: Kind = "multilabel", majorities: Sequence[Majority] = ()
+) -> tuple[Contender, ...]:
     """Every policy there is, in the order in which results show them."""
     queries = [
         Query(kind, rule)
@@ -568,6 +619,7 @@ def everyone(tiers: Sequence[str], query_router: Kind = "multilabel") -> tuple[C
     ]
     return (
         *(Always(tier) for tier in tiers),
+        *majorities,
         RandomMix(),
         SelfConsistency(),
         OfFamily("threshold", _threshold),
@@ -582,6 +634,41 @@ def everyone(tiers: Sequence[str], query_router: Kind = "multilabel") -> tuple[C
     )
 
 
+def majorities(asked: str, tiers: Sequence[str], samples: Sequence[int]) -> tuple[Majority, ...]:
+    """MAJ@k of every tier with samples enough, for odd k; and whatever else of it a list of names asks for.
+
+    Beyond 9 only the largest odd k has a place, so that many samples do not make a long table.
+    `maj@5` stands for all tiers with that many samples, `maj` for all there are; where there is
+    none they stand for what cannot take part.
+
+    Args:
+        asked: as `--policies` has it.
+        tiers: their names.
+        samples: the fewest judged samples on any row, per tier.
+
+    Example:
+        >>> [m.name for m in majorities("all, maj@4:s", ["s", "l"], [5, 0])]
+        ['maj@1:s', 'maj@3:s', 'maj@4:s', 'maj@5:s']
+    """
+    there = {
+        (tier, k)
+        for tier, most in zip(tiers, samples, strict=True)
+        if most >= FEWEST
+        for k in (*range(1, min(most, 9) + 1, 2), most - 1 + most % 2)
+    }
+    for name in (name.strip() for name in asked.split(",")):
+        match = _MAJORITY.fullmatch(name)
+        if match is None or (match["tier"] is not None and match["tier"] not in tiers):
+            continue
+        k = int(match["k"] or FEWEST)
+        able = [tier for tier, most in zip(tiers, samples, strict=True) if most >= k]
+        there |= {(tier, k) for tier in ([match["tier"]] if match["tier"] else able or tiers)}
+    return tuple(Majority(k, tier) for tier, k in sorted(there, key=lambda t: (tiers.index(t[0]), t[1])))
+
+
+_MAJORITY = re.compile(r"maj(?:@(?P<k>[1-9][0-9]{0,4})(?::(?P<tier>.+))?)?", re.ASCII)
+
+
 def needs_router(contender: Contender) -> bool:
     """Whether it looks at the question, for which scikit-learn and question texts are needed."""
     return isinstance(contender, Query | Bound | PomdpQuery)
@@ -591,6 +678,8 @@ def unable(contender: Contender, table: TraceTable) -> str:
     """Why a policy cannot take part on these rows; "" where it can."""
     if contender.group == "single tier":
         return ""
+    if isinstance(contender, Majority):
+        return _no_majority(contender, table)
     if len(table.tiers) == 1:
         return "there is one tier, so there is nothing to choose"
     if needs_router(contender) and not any(table.texts):
@@ -602,6 +691,19 @@ def unable(contender: Contender, table: TraceTable) -> str:
     if contender.name == "paper-pomdp" and len(table.tiers) != 2:
         return "it handles two tiers"
     return ""
+
+
+def _no_majority(contender: Majority, table: TraceTable) -> str:
+    """Why k samples of a tier cannot be compared; "" where they can."""
+    j = table.tiers.index(contender.tier)
+    samples = table.samples[j] if table.samples else None
+    if samples is None:
+        return f"no samples of {contender.tier} are recorded beside what is expected"
+    held = samples.held
+    if held.min() >= contender.k:
+        return ""
+    few = table.ids[int(held.argmin())]
+    return f"row {few!r} records {held.min()} samples of {contender.tier} that can be judged"
 
 
 _OF_SIGNALS = ("self-consistency", "threshold", "double-threshold", "paper-pomdp", "pomdp:all-at-once")
@@ -616,7 +718,8 @@ def shows_something(table: TraceTable) -> bool:
 def invited(asked: str, known: Sequence[Contender]) -> tuple[Contender, ...]:
     """The contenders that a list of names asks for; single tiers are always there.
 
-    `multilabel` stands for `multilabel:argmax` and its other rules; `all` for everyone.
+    `multilabel` stands for `multilabel:argmax` and its other rules, `maj` for every `maj@k:TIER`;
+    `all` for everyone.
 
     Raises:
         UsageError: for a name that is nobody's.
@@ -625,7 +728,9 @@ def invited(asked: str, known: Sequence[Contender]) -> tuple[Contender, ...]:
     wanted: set[str] = set()
     for name in names:
         exact = {c.name for c in known if c.name == name}
-        found = exact or {c.name for c in known if name == "all" or c.name.startswith(f"{name}:")}
+        found = exact or {
+            c.name for c in known if name == "all" or c.name.startswith((f"{name}:", f"{name}@"))
+        }
         if not found:
             there = [
                 *dict.fromkeys(part for c in known for part in (c.name, c.name.partition(":")[0])),

@@ -76,6 +76,20 @@ def _gate(part: str) -> Gate:
     return Gate(match["policy"] or "", figure, match["sign"], float(match["value"]))
 
 
+def check_policies(gates: Sequence[Gate], names: Sequence[str]) -> None:
+    """Refuse gates of policies that do not take part.
+
+    Raises:
+        UsageError: naming the policy.
+    """
+    for gate in gates:
+        if gate.policy and gate.policy not in names:
+            raise UsageError(
+                f"--fail-under: {gate.policy!r} does not take part{did_you_mean(gate.policy, names)}",
+                hint=f"there are {', '.join(names)}",
+            )
+
+
 def missed_gates(gates: Sequence[Gate], found: Bench) -> list[str]:
     """What is not met, a sentence each.
 

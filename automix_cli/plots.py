@@ -18,6 +18,7 @@ from automix_cli.metrics import Point, hull
 # Okabe and Ito's colours, told apart by people who see few; then darker kin of theirs.
 _COLOURS: dict[Group, tuple[str, ...]] = {
     "single tier": ("#7a7f87",),
+    "majority": ("#9a9fa7",),
     "mix": ("#7a7f87",),
     "rule": ("#e69f00", "#b8860b", "#d07c3c", "#a65e2e"),
     "query": (
@@ -38,6 +39,7 @@ _COLOURS: dict[Group, tuple[str, ...]] = {
 _OURS = "#d62728"
 _SHAPES: dict[Group, str] = {
     "single tier": "square",
+    "majority": "square",
     "mix": "cross",
     "rule": "triangle",
     "query": "diamond",

@@ -231,7 +231,8 @@ class Step:
 
     `votes` are kept in the order bought. `cost_usd` is the list price of all
     completions of the step, `spent_usd` what this run paid for them; `answer_cost`,
-    `vote_cost` (per vote) and `round_cost` (per round) split it for replay.
+    `vote_cost` (per vote) and `round_cost` (per round) split it for replay; `sample_cost` is
+    what one more sampled answer costs.
     `action` is what followed: report, escalate or abstain.
     """
 
@@ -251,6 +252,7 @@ class Step:
     answer_cost: float | None = None
     vote_cost: float | None = None
     round_cost: float | None = None
+    sample_cost: float | None = None
     latency_s: float | None = None
     flags: tuple[str, ...] = ()
 
@@ -289,6 +291,7 @@ class Step:
             "cost": self.answer_cost,
             "vote_cost": self.vote_cost,
             "round_cost": self.round_cost,
+            "sample_cost": self.sample_cost,
             "input_tokens": self.answer_usage.input_tokens or None,
             "output_tokens": self.answer_usage.output_tokens or None,
             "latency": self.latency_s,
@@ -329,7 +332,11 @@ class RowError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """The row that `ask` writes: an answer, the route to it, and both ledgers."""
+    """The row that `ask` writes: an answer, the route to it, and both ledgers.
+
+    `embedding` (not part of the route) is what a query-side router had to buy before it could
+    look at the question; usage and both ledgers include it.
+    """
 
     question: Question
     status: Status = "ok"
@@ -339,6 +346,7 @@ class Answer:
     confidence: float | None = None
     reason: str = ""
     route: tuple[Step, ...] = ()
+    embedding: Step | None = None
     failed_usd: float | None = 0.0
     latency_s: float = 0.0
     error: RowError | None = None
@@ -353,17 +361,21 @@ class Answer:
     @property
     def usage(self) -> Usage:
         """Tokens and calls over the route."""
-        return total_usage(s.usage for s in self.route)
+        return total_usage(s.usage for s in self._paid)
 
     @property
     def cost_usd(self) -> float | None:
         """List price of every completion behind the row, cached or not."""
-        return add_money(*(s.cost_usd for s in self.route))
+        return add_money(*(s.cost_usd for s in self._paid))
 
     @property
     def spent_usd(self) -> float | None:
         """What this run paid, failed attempts that may have been billed included."""
-        return add_money(self.failed_usd, *(s.spent_usd for s in self.route))
+        return add_money(self.failed_usd, *(s.spent_usd for s in self._paid))
+
+    @property
+    def _paid(self) -> tuple[Step, ...]:
+        return self.route if self.embedding is None else (self.embedding, *self.route)
 
     def with_error(self, error: RowError, status: Status = "error") -> Answer:
         """The same row, failed; the route and the money so far are kept."""
@@ -598,6 +610,7 @@ def _recorded_step(tier: str, cell: Json) -> Step:
         answer_cost=_number(cell.get("cost"), f"{where}.cost"),
         vote_cost=_number(cell.get("vote_cost"), f"{where}.vote_cost"),
         round_cost=_number(cell.get("round_cost"), f"{where}.round_cost"),
+        sample_cost=_number(cell.get("sample_cost"), f"{where}.sample_cost"),
         latency_s=_number(cell.get("latency"), f"{where}.latency"),
     )
 

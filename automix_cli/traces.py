@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from automix_cli.columns import Columns
 from automix_cli.errors import DataError, UsageError
-from automix_cli.records import Json, Trace, question_from_dict, trace_from_dict
+from automix_cli.majority import Samples, judge
+from automix_cli.records import Json, Step, Trace, question_from_dict, trace_from_dict
 from automix_cli.schema import did_you_mean
 
 Floats = NDArray[np.float64]
@@ -53,6 +54,22 @@ class Bag(NamedTuple):
     parsed: NDArray[np.int16]
 
 
+class Embeddings(NamedTuple):
+    """The embeddings of the questions of n rows, for query-side routers.
+
+    `vectors` is n×D; `cost` (USD) and `latency` (seconds, when they were made) are n each.
+    """
+
+    model: str
+    vectors: Floats
+    cost: Floats
+    latency: Floats
+
+    def take(self, rows: Ints | NDArray[np.bool_]) -> Embeddings:
+        """Those of some rows."""
+        return Embeddings(self.model, self.vectors[rows], self.cost[rows], self.latency[rows])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TraceTable:
     """n recorded rows with what each of N tiers did on them.
@@ -67,11 +84,14 @@ class TraceTable:
         input_tokens: n×N, prompt tokens of the answer as the tier counted them.
         votes: n×N×3, how many votes say CORRECT, INCORRECT, nothing.
         sampled: n×N, how many answers were sampled.
+        samples: per tier, its sampled answers, judged; empty where none are, or nobody asked.
         bags: per tier, its votes in the order drawn by `seed`.
         signals: per tier, what a policy sees of an answer; see `with_signal`.
         seed: of the order in which votes are drawn.
         cells: n, the query-side class of each row; None where all are alike.
         n_cells: how many classes there are.
+        embeddings: of the questions, where there are any; who reads them pays for them.
+        fee: n×2, USD and seconds that a row takes before any tier is asked; None for nothing.
     """
 
     tiers: tuple[str, ...]
@@ -93,6 +113,9 @@ class TraceTable:
     seed: int
     cells: Ints | None = None
     n_cells: int = 1
+    embeddings: Embeddings | None = None
+    fee: Floats | None = None
+    samples: tuple[Samples | None, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -101,6 +124,13 @@ class TraceTable:
     def max_votes(self) -> tuple[int, ...]:
         """The fewest votes on any row, per tier: what a plan for these rows may buy at most."""
         return tuple(int(bag.held.min()) if len(self) else 0 for bag in self.bags)
+
+    @property
+    def fewest_samples(self) -> tuple[int, ...]:
+        """The fewest judged samples on any row, per tier."""
+        if not self.samples or not len(self):
+            return (0,) * len(self.tiers)
+        return tuple(0 if found is None else int(found.held.min()) for found in self.samples)
 
     @property
     def mean_cost(self) -> Floats:
@@ -124,11 +154,22 @@ class TraceTable:
     def subset(self, rows: Ints | NDArray[np.bool_]) -> TraceTable:
         """The table of some rows (indices or a mask), votes in the same order."""
         per_row = {name: getattr(self, name)[rows] for name in _PER_ROW}
+        if self.embeddings is not None:
+            per_row["embeddings"] = self.embeddings.take(rows)
+        if self.fee is not None:
+            per_row["fee"] = self.fee[rows]
         bags = tuple(
             Bag(b.drawn[rows], b.held[rows], b.correct[:, rows], b.parsed[:, rows]) for b in self.bags
         )
         cells = None if self.cells is None else self.cells[rows]
-        return replace(self, bags=bags, cells=cells, **per_row)
+        samples = tuple(found and found.subset(rows) for found in self.samples)
+        return replace(self, bags=bags, cells=cells, samples=samples, **per_row)
+
+    def looked_at(self) -> TraceTable:
+        """The rows as somebody pays for them who reads the questions' embeddings."""
+        if self.embeddings is None:
+            return self
+        return replace(self, fee=np.column_stack([self.embeddings.cost, self.embeddings.latency]))
 
     def reseed(self, seed: int) -> TraceTable:
         """The same rows with their votes drawn in another order."""
@@ -149,8 +190,27 @@ class TraceTable:
             tiers=tuple(tiers),
             bags=tuple(self.bags[j] for j in at),
             signals=tuple(self.signals[j] for j in at),
+            samples=tuple(self.samples[j] for j in at) if self.samples else (),
             **per_tier,
         )
+
+    def by_majority(self, tier: str, k: int) -> TraceTable:
+        """The table with MAJ@k in the place of a tier's answer: what it scores, and what k samples cost.
+
+        Samples are drawn as votes are: in an order that depends on the seed, the id and the
+        tier's name only. The latency stays that of the answer: samples are drawn side by side.
+
+        Raises:
+            UsageError: for a tier that is not in the table, or of which some row has fewer samples.
+        """
+        j = _index(tier, self.tiers, "--policies")
+        found = self.samples[j] if self.samples else None
+        if found is None or self.fewest_samples[j] < k:
+            raise UsageError(f"some row has fewer than {k} samples of {tier}")
+        keys = _keys(_row_keys(self.ids, self.seed), f"samples:{tier}", found.kinds.shape[1])
+        score, cost = self.score.copy(), self.cost.copy()
+        score[:, j], cost[:, j] = found.plurality_scores(k, keys), found.costs(k, cost[:, j])
+        return replace(self, score=score, cost=cost)
 
     def priced(self, costs: Mapping[str, float], vote_costs: Mapping[str, float] | None = None) -> TraceTable:
         """The table with what a call, or a vote, costs given or replaced for some tiers.
@@ -159,12 +219,16 @@ class TraceTable:
             UsageError: for a name that is not in the table.
         """
         cost, vote_cost, round_cost = self.cost.copy(), self.vote_cost.copy(), self.round_cost.copy()
+        samples = list(self.samples)
         for name, dollars in costs.items():
-            cost[:, _index(name, self.tiers, "--costs")] = dollars
+            j = _index(name, self.tiers, "--costs")
+            cost[:, j] = dollars
+            if samples:
+                samples[j] = _unpriced(samples[j])
         for name, dollars in (vote_costs or {}).items():
             j = _index(name, self.tiers, "--vote-costs")
             vote_cost[:, j], round_cost[:, j] = dollars, 0.0
-        return replace(self, cost=cost, vote_cost=vote_cost, round_cost=round_cost)
+        return replace(self, cost=cost, vote_cost=vote_cost, round_cost=round_cost, samples=tuple(samples))
 
     def with_signal(self, signal: Signal | None) -> TraceTable:
         """The table with what policies see of an answer: one of four, or for None what fits each tier.
@@ -230,6 +294,10 @@ _PER_TIER = (
 _PER_ROW = ("ids", "texts", "datasets", "splits", *_PER_TIER)
 
 
+def _unpriced(samples: Samples | None) -> Samples | None:
+    return samples and samples._replace(cost=np.full_like(samples.cost, np.nan))
+
+
 def _means(values: Floats) -> Floats:
     """Column means over what is recorded; NaN, without a warning, where nothing is."""
     known = ~np.isnan(values)
@@ -255,9 +323,19 @@ def _draw(ids: Objects, tiers: Sequence[str], votes: NDArray[np.int16], seed: in
     if not votes.any():
         held, none = np.zeros((2, 1, len(ids)), np.int16)
         return (Bag(np.zeros((len(ids), 0), np.int8), held[0], none, none),) * len(tiers)
-    texts = (f"{seed}:{ident}".encode("utf-8", "surrogatepass") for ident in ids)
-    row_keys = np.frombuffer(b"".join([sha256(text).digest()[:8] for text in texts]), dtype="<u8")
+    row_keys = _row_keys(ids, seed)
     return tuple(_bag(row_keys, name, votes[:, j]) for j, name in enumerate(tiers))
+
+
+def _row_keys(ids: Objects, seed: int) -> NDArray[np.uint64]:
+    texts = (f"{seed}:{ident}".encode("utf-8", "surrogatepass") for ident in ids)
+    return np.frombuffer(b"".join([sha256(text).digest()[:8] for text in texts]), dtype="<u8")
+
+
+def _keys(row_keys: NDArray[np.uint64], name: str, width: int) -> NDArray[np.uint64]:
+    """n×width pseudo-random keys, by whose order something of that name is drawn."""
+    salt = np.frombuffer(sha256(name.encode("utf-8", "surrogatepass")).digest()[:8], dtype="<u8")
+    return _mixed((row_keys ^ salt)[:, None] + np.arange(width, dtype=np.uint64)) >> np.uint64(1)
 
 
 def _bag(row_keys: NDArray[np.uint64], tier: str, counts: NDArray[np.int16]) -> Bag:
@@ -267,8 +345,7 @@ def _bag(row_keys: NDArray[np.uint64], tier: str, counts: NDArray[np.int16]) -> 
     place = np.arange(width, dtype=np.int16)
     kinds = sum((place >= ends[:, [k]]).astype(np.int8) for k in range(3))
     canonical = np.array([1, 0, UNPARSED, NO_VOTE], dtype=np.int8)[kinds]
-    salt = np.frombuffer(sha256(tier.encode("utf-8", "surrogatepass")).digest()[:8], dtype="<u8")
-    keys = _mixed((row_keys ^ salt)[:, None] + place.astype(np.uint64)) >> np.uint64(1)
+    keys = _keys(row_keys, tier, width)
     keys[canonical == NO_VOTE] = np.iinfo(np.uint64).max
     drawn = np.take_along_axis(canonical, keys.argsort(axis=1), axis=1)
     return Bag(drawn, ends[:, -1], _running(drawn == 1), _running(drawn >= 0))
@@ -312,13 +389,15 @@ def read_table(
     vote_costs: Mapping[str, float] | None = None,
     signal: Signal | None = None,
     seed: int = 0,
+    scorer: str | None = None,
 ) -> TraceTable:
     """Read trace rows, each with its 1-based line number, into a table.
 
     Rows that `trace_from_dict` accepts are read, to the same values; of what it refuses, all
-    that a table holds is refused with its message and the line, and the rest (answers, gold
-    answers) is not looked at. A row without an id gets its 0-based place. Tiers come in the
-    order of `tiers`; else by mean cost where every tier has one; else as they appear.
+    that a table holds is refused with its message and the line, and the rest (answers, and
+    without a `scorer`, which judges samples, gold answers and samples) is not looked at. A row
+    without an id gets its 0-based place. Tiers come in the order of `tiers`; else by mean cost
+    where every tier has one; else as they appear.
 
     Raises:
         DataError: for the first bad row, ids that stand twice (`1` and `"1"` are the same
@@ -330,7 +409,7 @@ def read_table(
         >>> table.tiers, table.max_votes, table.score.tolist()
         (('s',), (3,), [[1.0]])
     """
-    gathered = _Gathered(only=frozenset(tiers))
+    gathered = _Gathered(only=frozenset(tiers), scorer=scorer)
     source = iter(rows if columns is None else columns.trace_rows(rows))
     while chunk := list(islice(source, _CHUNK)):
         gathered.add([line for line, _ in chunk], [row for _, row in chunk])
@@ -355,11 +434,11 @@ class _OddRowError(Exception):
 class _Gathered:
     """Columns gathered chunk by chunk: NumPy converts and checks them, no value per row is built.
 
-    `names` are all tiers seen, `tiers` those wanted.
+    `names` are all tiers seen, `tiers` those wanted; samples are judged where there is a `scorer`.
     """
 
-    def __init__(self, only: frozenset[str]) -> None:
-        self.only = only
+    def __init__(self, only: frozenset[str], scorer: str | None) -> None:
+        self.only, self.scorer = only, scorer
         self.names: dict[str, None] = {}
         self.lines: list[int] = []
         self.ids: list[str | int] = []
@@ -393,7 +472,10 @@ class _Gathered:
             if name not in self.tiers and (not self.only or name in self.only):
                 self.tiers[name] = [_Cells.absent(start)] if start else []
         for name, cells in self.tiers.items():
-            cells.append(_Cells.of([row.get(name) for row in tiers]))
+            found = _Cells.of([row.get(name) for row in tiers])
+            if self.scorer and found.sampled.any():
+                found = found._replace(judged=_judged(rows, name, start, self.scorer))
+            cells.append(found)
         self.texts += _texts(rows, start)
         self.datasets += _words(rows, "dataset")
         self.splits += _words(rows, "split")
@@ -426,6 +508,8 @@ class _Gathered:
             signals=(),
             seed=seed,
             n_cells=1,
+            embeddings=None,
+            samples=_samples(parts),
             **numbers,
         )
 
@@ -441,11 +525,12 @@ class _Gathered:
 
 
 class _Cells(NamedTuple):
-    """One tier over one chunk of rows."""
+    """One tier over one chunk of rows; `judged` are its samples, where they are wanted and there are any."""
 
     numbers: dict[str, Floats]
     votes: NDArray[np.int16]
     sampled: NDArray[np.int16]
+    judged: Samples | None = None
 
     @classmethod
     def absent(cls, rows: int) -> _Cells:
@@ -470,6 +555,32 @@ class _Cells(NamedTuple):
         _expect({list, NoneType}, samples)
         sampled = np.array([len(texts) if texts else 0 for texts in samples], dtype=np.int16)
         return cls(numbers, _counted([cell.get("votes") for cell in known]), sampled)
+
+
+def _judged(rows: list[Json], tier: str, start: int, scorer: str) -> Samples:
+    """The samples of a tier on a chunk of rows; judging takes longer than the strict reader does."""
+    try:
+        traces = [trace_from_dict(row, index) for index, row in enumerate(rows, start)]
+    except DataError:
+        raise _OddRowError from None
+    steps = [trace.step(tier) or Step(tier=tier) for trace in traces]
+    judged = [
+        judge(step.samples, trace.question.expected, scorer, trace.question.choices)
+        for trace, step in zip(traces, steps, strict=True)
+    ]
+    return Samples.of(judged, np.array([step.sample_cost for step in steps], dtype=np.float64))
+
+
+def _samples(parts: Sequence[Sequence[_Cells]]) -> tuple[Samples | None, ...]:
+    """Of each tier, chunk after chunk; nothing at all where no tier has any."""
+    if not any(cells.judged for chunks in parts for cells in chunks):
+        return ()
+    return tuple(
+        Samples.joined([cells.judged or Samples.absent(len(cells.sampled)) for cells in chunks])
+        if any(cells.judged for cells in chunks)
+        else None
+        for chunks in parts
+    )
 
 
 _NOTHING: dict[str, Json] = {}

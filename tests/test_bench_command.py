@@ -121,6 +121,64 @@ def test_labelled_questions_are_collected_once_and_shared(tmp_path: Path) -> Non
     assert offline.out == ran.out
 
 
+SAMPLING = """version: 1
+name: sampling
+extends: demo
+verification: {signal: consistency, max_votes: 5}
+"""
+
+
+def test_sampled_answers_are_collected_and_compared_by_majority(tmp_path: Path) -> None:
+    rows = [{"question": f"What is {a} * 486?", "expected": str(a * 486)} for a in range(13, 43)]
+    (tmp_path / "q.jsonl").write_text(jsonl(*rows), encoding="utf-8")
+    (tmp_path / "sampling.yaml").write_text(SAMPLING, encoding="utf-8")
+    args = ("--profile", "sampling.yaml", "--policies", "maj", "--json")
+    ran = automix("bench", "q.jsonl", *args, "--traces", "t.jsonl", cwd=tmp_path)
+    assert ran.code == 0, ran.err
+    policies = ran.rows[0]["policies"]
+    assert list(policies) == ["always:small", "always:large", "maj@1:small", "maj@3:small", "maj@5:small"]
+    costs = [policies[name]["cost"]["value"] for name in policies]
+    assert costs[2] < costs[3] < costs[4] == pytest.approx(costs[0])  # the tier's answer is that of all five
+    traces = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text("utf-8").splitlines()]
+    assert {len(row["tiers"]["small"]["samples"]) for row in traces} == {5}
+    assert all("samples" not in row["tiers"]["large"] for row in traces)
+    again = automix("bench", "t.jsonl", *args, cwd=tmp_path)
+    for name, figures in again.rows[0]["policies"].items():
+        assert (figures["quality"], figures["cost"]) == (policies[name]["quality"], policies[name]["cost"])
+    other = automix("bench", "t.jsonl", *args, "--labels-from", "small", cwd=tmp_path)
+    agreement = other.rows[0]["policies"]["maj@5:small"]["quality"]["value"]
+    assert agreement > policies["maj@5:small"]["quality"]["value"]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--policies", "always:small,always:NOSUCH"), "no policy 'always:NOSUCH'"),
+        (("--policies", "maj@3:NOSUCH"), "no policy 'maj@3:NOSUCH'"),
+        (("--policies", "maj@3:small"), "profile demo asks small for 1 of 3 answers"),
+        (("--policies", "oracle", "--fail-under", "knn.quality>=0"), "'knn' does not take part"),
+    ],
+    ids=" ".join,
+)
+def test_what_the_tiers_cannot_do_is_refused_before_anything_is_asked(
+    args: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "q.jsonl").write_text(jsonl({"question": "What is 2 * 3?", "expected": "6"}), "utf-8")
+    ran = automix(
+        "bench",
+        "q.jsonl",
+        "--profile",
+        "demo",
+        *args,
+        env={"AUTOMIX_CACHE_DIR": str(tmp_path / "cache")},
+        cwd=tmp_path,
+    )
+    assert ran.code == 2
+    assert message in ran.err
+    assert "dollars" not in ran.err  # the bill comes before the first call
+    assert not (tmp_path / "cache").exists()
+
+
 FLAT = {
     "automix.jsonl": (
         "".join(
@@ -222,6 +280,7 @@ def test_a_gate_that_is_not_met_exits_5_after_the_table(traces: Path) -> None:
         (("--runs", "all"), "add -o DIR"),
         (("--keep", "0.9", "--budget", "1"), "exclude each other"),
         (("--policies", "always:huge"), "no policy 'always:huge'"),
+        (("--policies", "maj@5:small"), "maj@5:small cannot take part: no samples of small are recorded"),
         (("--tiers", "small,huge"), "no tier 'huge'"),
     ],
     ids=" ".join,

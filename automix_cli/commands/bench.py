@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from automix_cli.calibration import Objective
     from automix_cli.contenders import Contender
     from automix_cli.fitting import Settings
+    from automix_cli.profile import Profile
     from automix_cli.traces import TraceTable
 
 MANY_ROWS = 20_000  # above, runs.jsonl holds the chosen settings only
@@ -132,6 +133,7 @@ def bench(
         vote_costs=vote_costs,
         seed=seed,
         drop_incomplete=drop_incomplete,
+        judge_samples=any(name.strip().startswith(("all", "maj")) for name in policies.split(",")),
     )
     job = _Job(
         policies=policies,
@@ -152,6 +154,8 @@ def bench(
     rows = read_data(data)
     recorded = columns is not None or rows.holds_traces()
     source = Source(rows, options, calls, voice, traces, labels_from, force)
+    if not recorded:
+        job.check_tiers(source.profile())
     if dry_run:
         raise typer.Exit(source.dry_run(recorded, json))
     chosen, table, _ = source.recorded() if recorded else source.collected()
@@ -234,10 +238,30 @@ class _Job:
 
         if self.gates:
             read_gates(self.gates)
-        named = ",".join(n for n in self.policies.split(",") if not n.strip().startswith("always"))
+        of_tiers = ("always", "maj")
+        named = ",".join(n for n in self.policies.split(",") if not n.strip().startswith(of_tiers))
         asked = invited(named, everyone((), self.query_router))
         if "all" not in named.split(",") and any(needs_router(c) for c in asked):
             require_sklearn()
+
+    def check_tiers(self, profile: Profile) -> None:
+        """Refuse what cannot work with the tiers that are about to be asked."""
+        from automix_cli.cascade import samples_of
+        from automix_cli.contenders import Majority, everyone, invited, majorities
+        from automix_cli.gates import check_policies, read_gates
+
+        tiers, samples = [tier.name for tier in profile.tiers], samples_of(profile)
+        known = everyone(tiers, self.query_router, majorities(self.policies, tiers, samples))
+        asked = invited(self.policies, known)
+        for contender in asked:
+            if isinstance(contender, Majority) and contender.k > samples[tiers.index(contender.tier)]:
+                drawn = samples[tiers.index(contender.tier)] or 1
+                raise UsageError(
+                    f"{contender.name} cannot take part: profile {profile.name} asks {contender.tier} "
+                    f"for {drawn} of {contender.k} answers",
+                    hint="signal: consistency asks each tier but the last for max_votes answers",
+                )
+        check_policies(read_gates(self.gates) if self.gates else (), [c.name for c in asked])
 
     def run(
         self, table: TraceTable, settings: Settings, data: Data, voice: Voice, folder: _Folder | None
@@ -272,9 +296,10 @@ class _Job:
 
     def _seated(self, table: TraceTable) -> tuple[tuple[Contender, ...], tuple[str, ...]]:
         """Who can take part; of `all`, those who cannot are left out, and that is said."""
-        from automix_cli.contenders import everyone, invited, unable
+        from automix_cli.contenders import everyone, invited, majorities, unable
 
-        asked = invited(self.policies, everyone(table.tiers, self.query_router))
+        several = majorities(self.policies, table.tiers, table.fewest_samples)
+        asked = invited(self.policies, everyone(table.tiers, self.query_router, several))
         reasons = {c.name: why for c in asked if (why := unable(c, table))}
         if reasons and "all" not in [name.strip() for name in self.policies.split(",")]:
             name, why = next(iter(reasons.items()))

@@ -44,7 +44,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableOptions:
-    """How a file of traces is read; texts as they stand on the command line."""
+    """How a file of traces is read; texts as they stand on the command line.
+
+    `judge_samples`: recorded samples are wanted too, which takes longer.
+    """
 
     columns: str | None = None
     tiers: str | None = None
@@ -52,6 +55,7 @@ class TableOptions:
     vote_costs: str | None = None
     seed: int = 0
     drop_incomplete: bool = False
+    judge_samples: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +115,6 @@ class Data:
             raise DataError(f"{self.name}: there are no rows")
         return "tiers" in first[1]
 
-    def table(self, options: TableOptions) -> TraceTable:
-        """The rows as a table of traces that score every tier."""
-        return table_of(self.numbered(), options, self.name)
-
     def questions(self) -> list[Question]:
         """The rows as questions; any bad line or id that stands twice is an error.
 
@@ -151,7 +151,7 @@ def scored_rows(
     """Trace rows with a score for every answer that has none and can be judged.
 
     `labels_from` names the tier whose answer counts as right: then every score is
-    agreement with it, and recorded scores are put aside.
+    agreement with it, and recorded scores and gold answers are put aside.
     """
     from automix_cli.records import question_from_dict
     from automix_cli.scoring import score
@@ -174,7 +174,7 @@ def scored_rows(
             else step
             for name, step in tiers.items()
         }
-        yield line, {**row, "tiers": judged}
+        yield line, {**row, "tiers": judged, **({"expected": list(gold)} if labels_from else {})}
 
 
 def _gold(line: int, row: Json, labels_from: str | None) -> tuple[str, ...]:
@@ -269,7 +269,7 @@ class GivenRows:
             yield Row(index, index + 1, question)
 
 
-def table_of(rows: Iterator[tuple[int, Any]], options: TableOptions, name: str) -> TraceTable:
+def table_of(rows: Iterator[tuple[int, Any]], options: TableOptions, name: str, scorer: str) -> TraceTable:
     """Numbered rows as a table, with the options applied."""
     from automix_cli.columns import read_amounts, read_columns
     from automix_cli.traces import read_table
@@ -289,6 +289,7 @@ def table_of(rows: Iterator[tuple[int, Any]], options: TableOptions, name: str) 
             costs=read_amounts(options.costs, "--costs") if options.costs else {},
             vote_costs=read_amounts(options.vote_costs, "--vote-costs") if options.vote_costs else {},
             seed=options.seed,
+            scorer=scorer if options.judge_samples else None,
         )
         return table.scored(drop=options.drop_incomplete)
     except DataError as exc:
@@ -346,15 +347,19 @@ class Source:
             raise UsageError("--traces keeps what is collected, and this file holds traces already")
         chosen = _profile_for_traces(self.calls)
         rows = scored_rows(self.data.numbered(), chosen.task.scorer, self.labels_from)
-        table = table_of(rows, self.options, self.data.name)
+        table = table_of(rows, self.options, self.data.name, chosen.task.scorer)
         return chosen, table, _token_scale(chosen, table, None)
+
+    def profile(self) -> Profile:
+        """The profile whose tiers would be asked."""
+        return _picked(choose_profile(self.calls), self.options.tiers)
 
     def collected(self) -> tuple[Profile, TraceTable, float | None]:
         """The same, after asking every tier of the profile every question."""
         from automix_cli import report
         from automix_cli.cascade import plan_collection
 
-        chosen, questions = _picked(choose_profile(self.calls), self.options.tiers), self._questions()
+        chosen, questions = self.profile(), self._questions()
         for line in report.plan_lines(plan_collection(chosen, questions))[:-1]:
             self.voice.say(line)
         show = Show(output=self.traces, force=self.force, silent=self.traces is None)
@@ -366,7 +371,7 @@ class Source:
         numbered = enumerate((t.to_dict() for t in collector.traces), 1)
         rows = scored_rows(numbered, chosen.task.scorer, self.labels_from)
         options = replace(self.options, tiers=",".join(t.name for t in chosen.tiers))
-        table = table_of(rows, options, self.data.name)
+        table = table_of(rows, options, self.data.name, chosen.task.scorer)
         return chosen, table, _token_scale(chosen, table, [t.question for t in collector.traces])
 
     def _questions(self) -> list[Question]:
