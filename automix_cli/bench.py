@@ -536,7 +536,7 @@ class _Table:
         }
 
     def _router_latency(self, played: _Played) -> Drawn:
-        """The policy's own time, embeddings included, as a share of what an answer of the small tier takes."""
+        """The policy's own time, embedding included, as a share of what an answer of the small tier takes."""
         latency = self.split.test.latency[:, self.small]
         known = latency[~np.isnan(latency)]
         if not len(known) or known.mean() <= 0:

@@ -279,8 +279,8 @@ class Cascade:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "query", query_router(self.profile))
-        embeds = self.embedder is not None
-        object.__setattr__(self, "classless", router_policy(without_classes(self.profile)) if embeds else None)
+        pooled = None if self.embedder is None else router_policy(without_classes(self.profile))
+        object.__setattr__(self, "classless", pooled)
 
     async def answer(self, question: Question) -> Answer:
         """Run one question through the cascade.
@@ -401,7 +401,7 @@ class _Run:
         row = replace(
             base,
             route=tuple(v.step() for v in self.visits),
-            embedding=self.embedding and self.embedding.step(),
+            embedding=None if self.embedding is None else self.embedding.step(),
             reason=self.reason,
             failed_usd=add_money(*(worst_cost(self._tier_for(r), r) for r in billed)),
             latency_s=round(time.perf_counter() - started, 4),
@@ -679,8 +679,8 @@ class _Check:
         return policy.confidence(belief, self.index), True
 
     def _row(self, **found: Any) -> Verification:
-        step, looked = self.visit.step(), self.run_of.embedding and self.run_of.embedding.step()
-        paid = [step] if looked is None else [step, looked]
+        visits = [self.visit, self.run_of.embedding]
+        paid = [visit.step() for visit in visits if visit is not None]
         return Verification(
             question=self.question,
             answer=self.answer,
@@ -690,7 +690,7 @@ class _Check:
             usage=total_usage(s.usage for s in paid),
             cost_usd=add_money(*(s.cost_usd for s in paid)),
             spent_usd=add_money(*(s.spent_usd for s in paid)),
-            flags=(*step.flags, *(["embedding_failed"] if self.run_of.unread else [])),
+            flags=(*paid[0].flags, *(["embedding_failed"] if self.run_of.unread else [])),
             **found,
         )
 

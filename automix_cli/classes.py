@@ -56,6 +56,7 @@ class Classes:
     def _classed(self, kind: Kind, table: TraceTable, learn: NDArray[np.bool_]) -> Classed:
         from automix_cli.routers import fit_router
 
+        table = table.looked_at()
         train, texts = table.subset(learn), [str(text) for text in table.texts]
         known = [text for text, own in zip(texts, learn, strict=True) if own]
         fitted = fit_router(
@@ -64,6 +65,8 @@ class Classes:
             train.score,
             train.mean_cost,
             seed=self.seed,
+            embeddings=train.embeddings and train.embeddings.vectors,
+            embed_model=train.embeddings.model if train.embeddings else "",
             pass_score=self.pass_score,
             budget=self.room,
         )
@@ -71,7 +74,8 @@ class Classes:
         cells[learn] = fitted.cells
         if not learn.all():
             others = [text for text, own in zip(texts, learn, strict=True) if not own]
-            cells[~learn] = fitted.router.read(others).cells
+            seen = table.embeddings and table.embeddings.vectors[~learn]
+            cells[~learn] = fitted.router.read(others, embeddings=seen).cells
         return Classed(kind, replace(table, cells=cells, n_cells=fitted.router.n_cells), fitted.router)
 
 

@@ -28,8 +28,9 @@ class Replayed(NamedTuple):
         rows: n, their places in the table.
         tier: n, the tier reported, -1 for an abstention.
         score: n, of the answer reported; NaN where the table has none.
-        cost: n, USD charged: the recorded cost of the answers asked and the votes bought.
-        latency: n, seconds of the answers asked; NaN where one is not recorded.
+        cost: n, USD charged: the recorded cost of the answers asked and the votes bought, and the
+            table's fee.
+        latency: n, seconds of the answers asked, and the fee's; NaN where one is not recorded.
         asked: n×N, which tiers were asked.
         votes: n×N, how many votes were bought.
         rounds: n×N, in how many rounds.
@@ -283,7 +284,7 @@ def _outcome(table: TraceTable, rows: Ints, ended: list[_Ended], abstain_value: 
         tier=tier,
         score=np.where(tier < 0, abstain_value, table.score[rows, tier]),
         cost=_charged(table, rows, asked, votes, rounds),
-        latency=np.where(asked, table.latency[rows], 0.0).sum(axis=1),
+        latency=np.where(asked, table.latency[rows], 0.0).sum(axis=1) + _fee(table, rows, 1),
         asked=asked,
         votes=votes,
         rounds=rounds,
@@ -292,7 +293,7 @@ def _outcome(table: TraceTable, rows: Ints, ended: list[_Ended], abstain_value: 
 
 def _charged(table: TraceTable, rows: Ints, asked: NDArray[np.bool_], votes: Ints, rounds: Ints) -> Floats:
     """Dollars per row: answers, votes and the prompts of rounds, each as recorded or at its tier's mean."""
-    total = np.zeros(len(rows))
+    total = np.zeros(len(rows)) + _fee(table, rows, 0)
     for j, name in enumerate(table.tiers):
         if asked[:, j].any():
             answer = _known(table.cost[:, j], f"an answer of tier {name!r}", f"--costs {name}=1")[rows]
@@ -304,6 +305,11 @@ def _charged(table: TraceTable, rows: Ints, asked: NDArray[np.bool_], votes: Int
             if not np.isnan(prompt).all():  # most providers charge none
                 total += rounds[:, j] * _known(prompt, "", "")[rows]
     return total
+
+
+def _fee(table: TraceTable, rows: Ints, column: int) -> Floats | float:
+    """What the rows take before any tier is asked: USD (column 0) or seconds."""
+    return 0.0 if table.fee is None else table.fee[rows, column]
 
 
 def _known(costs: Floats, what: str, hint: str) -> Floats:
