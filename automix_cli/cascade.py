@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from automix_cli import prompts, scoring
@@ -806,11 +807,16 @@ def plan_calls(profile: Profile, questions: Iterable[Question]) -> dict[str, Any
     makes the dollars None.
     """
     sums = {name: [0.0, 0.0] for name in ("low", "expected", "worst")}
-    known = all(tier.list_price() is not None for tier in profile.tiers)
+    embedder = embedder_of(profile)
+    called = profile.tiers if embedder is None else (*profile.tiers, embedder)
+    known = all(tier.list_price() is not None for tier in called)
     count = 0
     for question in questions:
         count += 1
-        for name, per_question in _plan_one(profile, question).items():
+        parts = [_plan_one(profile, question)]
+        if embedder is not None:
+            parts.append(_plan_embedding(embedder, question))
+        for name, per_question in chain.from_iterable(part.items() for part in parts):
             for i, amount in enumerate(per_question):
                 sums[name][i] += amount
     return {
@@ -826,9 +832,28 @@ def plan_calls(profile: Profile, questions: Iterable[Question]) -> dict[str, Any
     }
 
 
+def plan_embeddings(plan: dict[str, Any], tier: Tier, questions: Iterable[Question]) -> dict[str, Any]:
+    """A plan with the embeddings of the questions besides; equal ones are embedded once."""
+    texts = {q.text: q for q in questions}
+    bills = [_plan_embedding(tier, question) for question in texts.values()]
+    known, told = tier.list_price() is not None, {**plan}
+    for name in ("low", "expected", "worst"):
+        calls, usd = plan[name]["calls"], plan[name]["usd"]
+        more = math.fsum(bill[name][1] for bill in bills) if known else None
+        told[name] = {"calls": calls + len(texts), "usd": add_money(usd, more)}
+    return {**told, "embeddings": len(texts), "assumes": f"{plan['assumes']}; {len(texts):,} embeddings"}
+
+
+NO_CALLS = {
+    **{name: {"calls": 0, "usd": 0.0} for name in ("low", "expected", "worst")},
+    "assumes": "tiers are not asked: the rows are traces",
+}
+"""The plan for rows that hold traces."""
+
+
 def plan_collection(profile: Profile, questions: Sequence[Question]) -> dict[str, Any]:
     """The same for asking every tier every question and buying all votes: low is that with short replies."""
-    plan = plan_calls(profile, questions)
+    plan = plan_calls(replace(profile, router=None), questions)
     short = usual = longest = 0.0
     for question in questions:
         for tier, index in zip(profile.tiers, range(len(profile.tiers)), strict=True):
@@ -871,6 +896,13 @@ def _plan_one(profile: Profile, question: Question) -> dict[str, tuple[float, fl
             bill[1] += share * (answers * _cost_of(tier, ask, output) + votes * _cost_of(tier, check, output))
         reach *= _EXPECTED_ESCALATED
     return {"low": (low[0], low[1]), "expected": (expected[0], expected[1]), "worst": (worst[0], worst[1])}
+
+
+def _plan_embedding(tier: Tier, question: Question) -> dict[str, tuple[float, float]]:
+    """(calls, dollars) of one embedding: low, expected, worst."""
+    request = embedding_request(question.text, tier, 1.0)
+    most = _cost_of(tier, request, 1.0)
+    return {"low": (1.0, _cost_of(tier, request, None)), "expected": (1.0, most), "worst": (1.0, most)}
 
 
 def _bought(profile: Profile, verified: bool) -> tuple[int, int]:

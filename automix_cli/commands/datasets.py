@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import typer
 
@@ -19,6 +19,7 @@ from automix_cli.commands.session import (
     Voice,
     choose_profile,
     open_cascade,
+    price_of_embedding,
     run_live,
     run_rows,
 )
@@ -37,8 +38,8 @@ from automix_cli.jsonl import (
 
 if TYPE_CHECKING:
     from automix_cli.cascade import Cascade
-    from automix_cli.profile import Profile
-    from automix_cli.records import Json, Question, Trace
+    from automix_cli.profile import Profile, Tier
+    from automix_cli.records import Completion, Json, Question
     from automix_cli.traces import TraceTable
 
 
@@ -191,12 +192,21 @@ def _without_score(step: Json) -> Json:
     return {key: value for key, value in step.items() if key not in ("score", "correct")}
 
 
-class Collector:
-    """Asks every tier every question, once, and keeps the traces in the order of the questions."""
+T = TypeVar("T")
 
-    def __init__(self, questions: list[Question], show: Show, voice: Voice) -> None:
-        self.questions, self.show, self.voice = questions, show, voice
-        self.traces: list[Trace] = []
+
+class Collector(Generic[T]):
+    """Buys something for every question, once, and keeps it in the order of the questions."""
+
+    def __init__(
+        self,
+        questions: list[Question],
+        buy: Callable[[Cascade, Question], Awaitable[T]],
+        show: Show,
+        voice: Voice,
+    ) -> None:
+        self.questions, self.buy, self.show, self.voice = questions, buy, show, voice
+        self.found: list[T] = []
         self.failed: list[BackendError] = []
 
     async def run(self, cascade: Cascade) -> int:
@@ -207,13 +217,13 @@ class Collector:
         """
         from automix_cli.batch import Batch
 
-        batch: Batch[Any, Collected] = Batch(
+        batch: Batch[Any, Collected[T]] = Batch(
             lambda row: self._collect(cascade, row.question), concurrency=cascade.profile.limits.concurrency
         )
 
-        def seen(found: Collected) -> None:
-            if found.trace is not None:
-                self.traces.append(found.trace)
+        def seen(found: Collected[T]) -> None:
+            if found.bought is not None:
+                self.found.append(found.bought)
             elif found.error is not None:
                 self.failed.append(found.error)
                 if found.error.fatal or isinstance(found.error, BudgetError):
@@ -221,23 +231,23 @@ class Collector:
 
         rows = GivenRows(self.questions)
         met = await run_rows(
-            batch, rows, self.show, self.voice, seen, lambda s: f"{len(self.traces) / s:.1f} rows/s"
+            batch, rows, self.show, self.voice, seen, lambda s: f"{len(self.found) / s:.1f} rows/s"
         )
         if met:
             return 128 + met[0]
         self._judge()
         return 0
 
-    async def _collect(self, cascade: Cascade, question: Question) -> Collected:
+    async def _collect(self, cascade: Cascade, question: Question) -> Collected[T]:
         try:
-            return Collected(await cascade.collect(question), None)
+            return Collected(await self.buy(cascade, question), None)
         except BackendError as exc:
             return Collected(None, exc)
 
     def _judge(self) -> None:
         """Some failed rows are left out and said; a stop, or nothing at all, is an error."""
         last = self.failed[-1] if self.failed else None
-        if last is not None and (last.fatal or isinstance(last, BudgetError) or not self.traces):
+        if last is not None and (last.fatal or isinstance(last, BudgetError) or not self.found):
             raise last
         if last is not None:
             self.voice.say(
@@ -245,15 +255,24 @@ class Collector:
             )
 
 
-class Collected(NamedTuple):
-    """The trace of a question, or why there is none."""
+class Collected(NamedTuple, Generic[T]):
+    """What was bought for a question, or why there is nothing."""
 
-    trace: Trace | None
+    bought: T | None
     error: BackendError | None
 
     def to_dict(self) -> dict[str, Json]:
-        """The trace row; nothing is written of a question that failed."""
-        return {} if self.trace is None else self.trace.to_dict()
+        """The trace row; nothing is written of an embedding, or of a question that failed."""
+        write = getattr(self.bought, "to_dict", dict)
+        row: dict[str, Json] = write()
+        return row
+
+
+class Embedded(NamedTuple):
+    """The embedding of a text, as it was bought."""
+
+    text: str
+    completion: Completion
 
 
 class GivenRows:
@@ -324,20 +343,20 @@ class Source:
         traces: Path | None,
         labels_from: str | None,
         force: bool,
+        embed_model: str | None = None,
     ) -> None:
-        self.force = force
+        self.force, self.embed_model = force, embed_model
         self.data, self.options, self.calls, self.voice = data, options, calls, voice
         self.traces, self.labels_from = traces, labels_from
 
     def dry_run(self, recorded: bool, as_json: bool) -> int:
-        """Say what collecting would cost; traces cost nothing."""
+        """Say what collecting would cost; traces cost nothing, but embeddings of their questions do."""
         from automix_cli import report
-        from automix_cli.cascade import plan_collection
 
-        if recorded:
+        if recorded and self.embed_model is None:
             typer.echo(f"{self.data.name} holds traces: no calls, $0")
             return 0
-        plan = plan_collection(choose_profile(self.calls), self._questions())
+        plan = self._plan_of_traces() if recorded else self._plan(choose_profile(self.calls))
         typer.echo(dumps(plan) if as_json else "\n".join(report.plan_lines(plan)))
         return 0
 
@@ -348,7 +367,14 @@ class Source:
         chosen = _profile_for_traces(self.calls)
         rows = scored_rows(self.data.numbered(), chosen.task.scorer, self.labels_from)
         table = table_of(rows, self.options, self.data.name, chosen.task.scorer)
-        return chosen, table, _token_scale(chosen, table, None)
+        scale = _token_scale(chosen, table, None)
+        embedder = self._embedder(chosen)
+        if embedder is None:
+            return chosen, table, scale
+        collector = self._embeddings(_texts_of(table, self.data.name), embedder)
+        cascade = open_cascade(replace(chosen, tiers=(), router=None), self.calls, self.voice, embedder)
+        self._done(run_live(cascade, collector.run, self.voice))
+        return chosen, with_embeddings(table, embedder, collector.found), scale
 
     def profile(self) -> Profile:
         """The profile whose tiers would be asked."""
@@ -357,22 +383,80 @@ class Source:
     def collected(self) -> tuple[Profile, TraceTable, float | None]:
         """The same, after asking every tier of the profile every question."""
         from automix_cli import report
-        from automix_cli.cascade import plan_collection
 
         chosen, questions = self.profile(), self._questions()
-        for line in report.plan_lines(plan_collection(chosen, questions))[:-1]:
+        embedder = self._embedder(chosen)
+        for line in report.plan_lines(self._plan(chosen))[:-1]:
             self.voice.say(line)
         show = Show(output=self.traces, force=self.force, silent=self.traces is None)
-        collector = Collector(questions, show, self.voice)
-        cascade = open_cascade(replace(chosen, router=None), self.calls, self.voice)
-        code = run_live(cascade, collector.run, self.voice)
-        if code:
-            raise typer.Exit(code)
-        numbered = enumerate((t.to_dict() for t in collector.traces), 1)
+        collector = Collector(questions, lambda c, question: c.collect(question), show, self.voice)
+        embeddings = None if embedder is None else self._embeddings(questions, embedder)
+        cascade = open_cascade(replace(chosen, router=None), self.calls, self.voice, embedder)
+
+        async def job(opened: Cascade) -> int:
+            code = await collector.run(opened)
+            return code or (0 if embeddings is None else await embeddings.run(opened))
+
+        self._done(run_live(cascade, job, self.voice))
+        numbered = enumerate((t.to_dict() for t in collector.found), 1)
         rows = scored_rows(numbered, chosen.task.scorer, self.labels_from)
         options = replace(self.options, tiers=",".join(t.name for t in chosen.tiers))
         table = table_of(rows, options, self.data.name, chosen.task.scorer)
-        return chosen, table, _token_scale(chosen, table, [t.question for t in collector.traces])
+        scale = _token_scale(chosen, table, [t.question for t in collector.found])
+        if embedder is not None and embeddings is not None:
+            table = with_embeddings(table, embedder, embeddings.found)
+        return chosen, table, scale
+
+    def _done(self, code: int) -> None:
+        """Leave with the code of a run that was interrupted."""
+        if code:
+            raise typer.Exit(code)
+
+    def _embedder(self, profile: Profile) -> Tier | None:
+        """The model of `--embed-model`, as the profile reaches it.
+
+        Raises:
+            UsageError: there is no such model, or its price is unknown: then nothing can be compared.
+        """
+        if self.embed_model is None:
+            return None
+        tier = profile.embedder(self.embed_model)
+        if tier.list_price() is None:
+            raise UsageError(
+                f"the price of {tier.model} is unknown, and what a router costs is part of its worth",
+                hint=f"tell it in the profile: {price_of_embedding(tier)}",
+            )
+        return tier
+
+    def _embeddings(self, questions: list[Question], tier: Tier) -> Collector[Embedded]:
+        """Who buys the embedding of every question; of equal ones once."""
+
+        async def buy(cascade: Cascade, question: Question) -> Embedded:
+            return Embedded(question.text, await cascade.embed(question, tier))
+
+        different = list({q.text: q for q in questions}.values())
+        return Collector(different, buy, Show(silent=True), self.voice)
+
+    def _plan(self, profile: Profile) -> dict[str, Any]:
+        """What collecting would cost."""
+        from automix_cli.cascade import plan_collection, plan_embeddings
+
+        questions = self._questions()
+        plan = plan_collection(profile, questions)
+        if self.embed_model is None:
+            return plan
+        return plan_embeddings(plan, profile.embedder(self.embed_model), questions)
+
+    def _plan_of_traces(self) -> dict[str, Any]:
+        """What the embeddings of recorded questions would cost."""
+        from automix_cli.cascade import NO_CALLS, plan_embeddings
+
+        chosen = _profile_for_traces(self.calls)
+        rows = scored_rows(self.data.numbered(), chosen.task.scorer, self.labels_from)
+        table = table_of(rows, self.options, self.data.name, chosen.task.scorer)
+        questions = _texts_of(table, self.data.name)
+        plan = {"questions": len(questions), "profile": chosen.name, "policy": "none", **NO_CALLS}
+        return plan_embeddings(plan, chosen.embedder(self.embed_model or ""), questions)
 
     def _questions(self) -> list[Question]:
         questions = self.data.questions()
@@ -385,6 +469,45 @@ class Source:
         if self.labels_from is not None:
             questions = [replace(q, expected=()) for q in questions]
         return questions
+
+
+def _texts_of(table: TraceTable, name: str) -> list[Question]:
+    """The recorded questions.
+
+    Raises:
+        DataError: some row records none.
+    """
+    from automix_cli.records import Question
+
+    blank = sum(not str(text).strip() for text in table.texts)
+    if blank:
+        raise DataError(f"{name}: {blank:,} of {len(table):,} rows record no question to embed")
+    return [Question(text=str(text)) for text in table.texts]
+
+
+def with_embeddings(table: TraceTable, tier: Tier, bought: list[Embedded]) -> TraceTable:
+    """The rows whose question could be embedded, with its embedding, what that cost and how long it took.
+
+    Raises:
+        DataError: the embeddings are not all of one length.
+    """
+    import numpy as np
+
+    from automix_cli.cascade import list_cost
+    from automix_cli.embedding import unpacked
+    from automix_cli.traces import Embeddings
+
+    found = {text: (unpacked(done.text), list_cost(tier, [done]), done.latency_s) for text, done in bought}
+    if len(widths := {len(vector) for vector, _, _ in found.values()}) > 1:
+        told = " and of ".join(map(str, sorted(widths)))
+        raise DataError(
+            f"{tier.model}: embeddings of {told} numbers: the model has changed",
+            hint="--refresh buys all anew",
+        )
+    kept = table.subset(np.array([str(text) in found for text in table.texts], dtype=bool))
+    vectors, costs, seconds = zip(*(found[str(text)] for text in kept.texts), strict=True)
+    embeddings = Embeddings(tier.model, np.array(vectors), np.array(costs, dtype=float), np.array(seconds))
+    return replace(kept, embeddings=embeddings)
 
 
 def _picked(profile: Profile, tiers: str | None) -> Profile:

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from automix_cli.batch import Batch
     from automix_cli.cascade import Cascade
     from automix_cli.jsonl import Earlier
-    from automix_cli.profile import Profile, Tier
+    from automix_cli.profile import Limits, Profile, Tier
     from automix_cli.records import Price
 
 
@@ -142,40 +142,51 @@ def choose_profile(options: CallOptions) -> Profile:
     return replace(profile, limits=limits)
 
 
-def open_cascade(profile: Profile, options: CallOptions, voice: Voice) -> Cascade:
+def open_cascade(
+    profile: Profile, options: CallOptions, voice: Voice, embedder: Tier | None = None
+) -> Cascade:
     """The cascade over the cache over whatever the models stand behind.
+
+    `embedder` is the embedding model that will be called besides the tiers; by default the one that
+    the profile's router reads.
 
     Raises:
         Unauthorised: (exit 2 here, nothing was spent) when a key is missing.
     """
     from automix_cli.cache import Cached
-    from automix_cli.cascade import Cascade, Degrading, router_policy
+    from automix_cli.cascade import Cascade, Degrading, embedder_of, router_policy
     from automix_cli.store import Store, cache_folder
 
+    embedder = embedder or embedder_of(profile)
+    called = profile.tiers if embedder is None else (*profile.tiers, embedder)
     if not options.offline:
-        _check_keys(profile)
+        _check_keys(called, profile)
         _check_signal(profile)
-    announce(profile, voice)
+    announce(called, profile, voice)
     store = Store.temporary() if options.no_cache else Store(cache_folder(os.environ))
     degrading = Degrading() if options.on_budget == "degrade" else None
-    wire = open_wire(profile, voice, final=degrading is None)
+    wire = open_wire(called, profile, voice, final=degrading is None)
     backend = Cached(wire, store, refresh=options.refresh, offline=options.offline, notes=voice.later)
     return Cascade(profile, backend, router_policy(profile), degrading)
 
 
-def open_wire(profile: Profile, voice: Voice, *, final: bool = True) -> Backend:
+def open_wire(called: Sequence[Tier], profile: Profile, voice: Voice, *, final: bool = True) -> Backend:
     """What stands behind the cache: the simulated tiers, and LiteLLM for all others.
 
-    `final` tells whether the budget, once it has refused a call, refuses all others.
+    `called` are the tiers, and the embedding model if there is one. `final` tells whether the
+    budget, once it has refused a call, refuses all others.
     """
     from automix_cli.backend import ByPrefix, Metered, Purse
     from automix_cli.cascade import note_maybe_billed
 
     on_maybe_billed = [note_maybe_billed]
-    wire = ByPrefix({"demo/": _demo_backend, "": lambda: _litellm_backend(profile, on_maybe_billed, voice)})
+    rpm = {t.model: t.rpm for t in called if t.rpm}
+    wire = ByPrefix(
+        {"demo/": _demo_backend, "": lambda: _litellm_backend(profile.limits, rpm, on_maybe_billed, voice)}
+    )
     if profile.limits.max_cost is None:
         return wire
-    prices = {(t.model, t.api_base): _price_for_budget(profile, t) for t in profile.tiers}
+    prices = {(t.model, t.api_base): _price_for_budget(profile, t) for t in called}
     metered = Metered(
         wire, Purse(profile.limits.max_cost, final=final), lambda r: prices[r.model, r.api_base]
     )
@@ -187,11 +198,17 @@ def _price_for_budget(profile: Profile, tier: Tier) -> Price:
     """What a budget counts for a tier: a cap on unknown prices would be no cap."""
     price = profile.budget_price(tier)
     if price is None:
+        where = f"at tier {tier.name}: price: {{input: …, output: …}}"
         raise UsageError(
             f"--max-cost needs the price of {tier.model}, which is unknown",
-            hint=f"tell it in the profile, at tier {tier.name}: price: {{input: …, output: …}}",
+            hint=f"tell it in the profile, {where if tier in profile.tiers else price_of_embedding(tier)}",
         )
     return price
+
+
+def price_of_embedding(tier: Tier) -> str:
+    """How a profile tells the price of an embedding model."""
+    return f"embedding: {{model: {tier.model}, price: {{input: …}}}}"
 
 
 def _demo_backend() -> Backend:
@@ -201,7 +218,10 @@ def _demo_backend() -> Backend:
 
 
 def _litellm_backend(
-    profile: Profile, on_maybe_billed: Sequence[Callable[[Request], None]], voice: Voice
+    limits: Limits,
+    rpm: Mapping[str, float],
+    on_maybe_billed: Sequence[Callable[[Request], None]],
+    voice: Voice,
 ) -> Backend:
     from automix_cli.backend import Retrier
     from automix_cli.litellm_backend import LiteLLMBackend
@@ -210,12 +230,11 @@ def _litellm_backend(
         for told in on_maybe_billed:
             told(request)
 
-    limits = profile.limits
     return LiteLLMBackend(
         Retrier(
             attempts=limits.attempts,
             concurrency=limits.concurrency,
-            rpm={t.model: t.rpm for t in profile.tiers if t.rpm},
+            rpm=rpm,
             on_maybe_billed=tell,
         ),
         notes=voice.later,
@@ -237,13 +256,14 @@ def run_live(cascade: Cascade, job: Callable[[Cascade], Awaitable[int]], voice: 
     return asyncio.run(main())
 
 
-def _check_keys(profile: Profile) -> None:
+def _check_keys(called: Sequence[Tier], profile: Profile) -> None:
     """Refuse to start when a tier's key is not in the environment: half a run helps nobody."""
-    for tier in profile.tiers:
+    for tier in called:
         missing = missing_key(tier)
         if missing:
+            name = f"tier {tier.name} ({tier.model})" if tier in profile.tiers else tier.model
             raise UsageError(
-                f"tier {tier.name} ({tier.model}) needs a key: {missing} is not set",
+                f"{name} needs a key: {missing} is not set",
                 hint=f'export {missing}=…, or without a key: automix ask --profile demo "What is 17 * 23?"',
             )
 
@@ -271,19 +291,20 @@ def missing_key(tier: Tier) -> str | None:
     return None if not names or any(os.environ.get(n) for n in names) else names[0]
 
 
-def announce(profile: Profile, voice: Voice) -> None:
-    """What a person should know of the tiers before they are asked, each once."""
+def announce(called: Sequence[Tier], profile: Profile, voice: Voice) -> None:
+    """What a person should know of the models before they are asked, each once."""
     from automix_cli.litellm_backend import endpoint_notes
 
-    if any(t.api_base is None and not t.model.startswith("demo/") for t in profile.tiers):
+    if any(t.api_base is None and not t.model.startswith("demo/") for t in called):
         for note in endpoint_notes(os.environ):
             voice.once(note)
-    if any(t.model.startswith("demo/") for t in profile.tiers):
+    if any(t.model.startswith("demo/") for t in called):
         voice.once("demo tiers: simulated models, no network, prices made up")
-    for tier in profile.tiers:
+    for tier in called:
         if tier.list_price() is None:
             voice.once(f"price of {tier.model} unknown, so costs are null; tell it in the profile:")
-            voice.once(f"  - {{name: {tier.name}, model: {tier.model}, price: {{input: …, output: …}}}}")
+            own = f"- {{name: {tier.name}, model: {tier.model}, price: {{input: …, output: …}}}}"
+            voice.once(f"  {own if tier in profile.tiers else price_of_embedding(tier)}")
 
 
 def announce_router(profile: Profile, voice: Voice) -> None:
