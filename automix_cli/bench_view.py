@@ -131,6 +131,9 @@ class BenchView:
                 f"note: {exact:.0f} held-out questions also stand in training and {near:.0f} nearly do "
                 f"({share:.1%}): what looks at questions looks better than it is"
             )
+        classes = [dict(c.setting).get("query_router") for o in self.found.outcomes for c in o.chosen]
+        if told := sorted({str(name) for name in classes if name is not None}):
+            found.append(f"note: pomdp+query takes the classes of {', '.join(told)}, chosen in training")
         small, large = (
             self.found.outcome(f"always:{t}").measures["quality"]
             for t in (self.found.small, self.found.large)

@@ -83,6 +83,11 @@ NO_CLASSES = Classes()
 _ALL: tuple[Source, ...] = ("none", "multilabel", "separate", "kmeans", "knn")
 
 
+def sources_of(wanted: Wanted) -> tuple[Source, ...]:
+    """The sources of classes that `--query-router` asks for; `auto` has all of them compared."""
+    return _ALL if wanted == "auto" else (wanted,)
+
+
 def classes_for(wanted: Wanted, table: TraceTable, *, room: int, pass_score: float, seed: int) -> Classes:
     """The classes that `--query-router` asks for.
 
@@ -111,7 +116,7 @@ def classes_for(wanted: Wanted, table: TraceTable, *, room: int, pass_score: flo
             hint="name a new file with -o",
         )
     return Classes(
-        sources=_ALL if wanted == "auto" else (wanted,),
+        sources=sources_of(wanted),
         room=min(left, _MOST_ROOM),
         pass_score=pass_score,
         seed=seed,

@@ -12,7 +12,7 @@ Query-side routers, mixes and oracles choose a tier before any call: that tier i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from importlib.util import find_spec
@@ -23,25 +23,25 @@ import numpy as np
 
 from automix_cli.calibration import (
     LEAST_ROWS,
-    MANY_ROWS,
     NO_CURVE,
     Curve,
+    Objective,
     PomdpFamily,
     Setting,
     Singles,
     ThresholdFamily,
+    best_source,
+    choose_each,
     cost_weights,
     crossfit,
-    folds_of,
-    going_rate,
     singles,
 )
+from automix_cli.classes import Source, Wanted, sources_of
 from automix_cli.errors import UsageError
 from automix_cli.fitting import Fitted, Settings, fit
 from automix_cli.majority import FEWEST
 from automix_cli.metrics import Point, hull, oracle
 from automix_cli.paper import PaperFamily
-from automix_cli.planner import PomdpPolicy
 from automix_cli.pomdp import Action, AlwaysPolicy, Facts, Observation, Policy, Rule, ThresholdPolicy
 from automix_cli.replay import Replayed, replay
 from automix_cli.routers import KINDS, RULES, FittedRouter, Kind, fit_router
@@ -424,11 +424,12 @@ class OfFamily:
         return Trained(_curve(split, family), play)
 
 
-def _curve(split: Split, family: Any) -> Curve:
+def _curve(split: Split, family: Any, table: TraceTable | None = None) -> Curve:
+    """Cross-fitted on the training rows, in the form in which the policy sees them."""
     if len(split.train) < LEAST_ROWS:
         return NO_CURVE
-    worth = split.abstain_value
-    return crossfit(split.train, family, folds=split.folds, seed=split.seed, abstain_value=worth)
+    worth, rows = split.abstain_value, split.train if table is None else table
+    return crossfit(rows, family, folds=split.folds, seed=split.seed, abstain_value=worth)
 
 
 @dataclass(frozen=True, slots=True)
@@ -471,11 +472,24 @@ class _Kept:
         return self._last[1]
 
 
+class _Learned(NamedTuple):
+    """The training rows with the classes that a source tells, its router, and the curve that they draw."""
+
+    table: TraceTable
+    asked: Asked | None
+    curve: Curve
+
+
 @dataclass(frozen=True, slots=True)
 class PomdpQuery:
-    """The union of both papers: the query-side router's class of a question supplies the prior."""
+    """The union of both papers: the query-side router's class of a question supplies the prior.
 
-    kind: Kind
+    `wanted` is a kind of router, or `auto`: the one, or none, that serves the `objective` best on
+    the training rows; its name then stands in the setting.
+    """
+
+    wanted: Wanted
+    objective: Objective
     name: str = "pomdp+query"
     group: Group = "pomdp"
 
@@ -483,35 +497,35 @@ class PomdpQuery:
         """Classes of training rows come from models that never saw their labels."""
         if len(split.train) < LEAST_ROWS:
             return Trained(NO_CURVE, _no_play)
-        asked = split.router(self.kind)
-        n_cells = asked.router.n_cells
-        fitted = fit(split.train, split.settings, asked.fitted.cells, n_cells)
-        kept = _Kept(split.settings)
+        each = {source: self._learned(split, source) for source in sources_of(self.wanted)}
+        source = self._best({source: seen.curve for source, seen in each.items()}, split)
+        table, asked, curve = each[source]
+        fitted, kept = fit(table, split.settings), _Kept(split.settings)
 
         def play(setting: Setting, rows: Ints | None) -> Replayed:
-            cells = np.zeros(len(split.test), dtype=np.intp)
-            cells[_at(split.test, rows)] = asked.read(rows)[1]
+            test, cells = split.test, np.zeros(len(split.test), dtype=np.intp)
+            if asked is not None:
+                test, cells[_at(test, rows)] = asked.test, asked.read(rows)[1]
             policy = kept.policy(fitted, setting)
-            return replay(policy, asked.test, rows, cells=cells, abstain_value=split.abstain_value)
+            return replay(policy, test, rows, cells=cells, abstain_value=split.abstain_value)
 
-        return Trained(self._curve(split, asked, n_cells), play, path=True)
+        if self.wanted == "auto":
+            settings = tuple((("query_router", source), *setting) for setting in curve.settings)
+            curve = curve._replace(settings=settings)
+        return Trained(curve, play, path=True)
 
-    def _curve(self, split: Split, asked: Asked, n_cells: int) -> Curve:
-        cells = asked.fitted.cells
-        n, weights = len(split.train), split.weights
-        fold, sums, rows = folds_of(n, split.folds, split.seed), np.zeros((len(weights), 2)), 0
-        for k in range(split.folds if n <= MANY_ROWS else 1):
-            others, own = fold != k, np.flatnonzero(fold == k)[: MANY_ROWS // 5]
-            learned = split.train.subset(others)
-            fitted = fit(learned, split.settings, cells[others], n_cells)
-            scale = going_rate(learned) / going_rate(split.train)
-            for at, weight in enumerate(weights):
-                # To choose a setting, one plan for the mean length does: there is one per class as it is.
-                policy = PomdpPolicy(fitted.model(weight * scale, split.settings).at_mean(), coarse=True)
-                seen = replay(policy, asked.train, own, cells=cells, abstain_value=split.abstain_value)
-                sums[at] += seen.cost.sum(), seen.score.sum()
-            rows += len(own)
-        return Curve(_weighted(weights), tuple(Point(float(c), float(q)) for c, q in sums / rows))
+    def _learned(self, split: Split, source: Source) -> _Learned:
+        asked, table = None, split.train
+        if source != "none":
+            asked = split.router(source)
+            table = replace(asked.train, cells=asked.fitted.cells, n_cells=asked.router.n_cells)
+        family = PomdpFamily(settings=split.settings, weights=split.weights)
+        return _Learned(table, asked, _curve(split, family, table))
+
+    def _best(self, curves: Mapping[Source, Curve], split: Split) -> Source:
+        points = split.alone.points()
+        found = choose_each(curves, split.train.tiers, points, self.objective)
+        return best_source(found, points, self.objective)
 
 
 # ------------------------------------------------------------------ what looks at questions
@@ -609,9 +623,12 @@ def _threshold(split: Split, *, double: bool = False) -> ThresholdFamily:
 
 
 def everyone(
-    tiers: Sequence[str], query_router: Kind = "multilabel", majorities: Sequence[Majority] = ()
+    tiers: Sequence[str],
+    query_router: Wanted = "multilabel",
+    majorities: Sequence[Majority] = (),
+    objective: Objective = Objective(),  # noqa: B008
 ) -> tuple[Contender, ...]:
-    """Every policy there is, in the order in which results show them."""
+    """Every policy there is, in the order in which results show them; the objective is for `auto`."""
     queries = [
         Query(kind, rule)
         for kind in KINDS
@@ -628,7 +645,7 @@ def everyone(
         *queries,
         Pomdp(at_once=True),
         Pomdp(),
-        PomdpQuery(query_router),
+        PomdpQuery(query_router, objective),
         Oracle(),
         *(Bound(kind) for kind in KINDS),
     )

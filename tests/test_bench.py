@@ -18,9 +18,12 @@ from rich.console import Console
 from automix_cli import calibration
 from automix_cli.bench import MEASURES, Bench, Run, bench, cuts_of, duplicates_of
 from automix_cli.bench_view import BenchView, run_lines
-from automix_cli.calibration import Objective, cost_weights
+from automix_cli.calibration import Curve, Objective, best_source, choose_each, cost_weights
+from automix_cli.classes import Source, Wanted
 from automix_cli.contenders import (
     ASSIGNED,
+    Pomdp,
+    PomdpQuery,
     Query,
     RandomMix,
     Split,
@@ -32,6 +35,7 @@ from automix_cli.errors import DataError, UsageError
 from automix_cli.fitting import Settings
 from automix_cli.gates import Gate, missed_gates, read_gates
 from automix_cli.replay import replay
+from automix_cli.routers import KINDS
 from automix_cli.traces import TraceTable
 
 SETTINGS = Settings(max_votes=6)
@@ -49,12 +53,17 @@ def coarse_path() -> Iterator[None]:
 
 
 def compared(
-    table: TraceTable, names: str = FAST, objective: Objective | None = None, **options: Any
+    table: TraceTable,
+    names: str = FAST,
+    objective: Objective | None = None,
+    query_router: Wanted = "knn",
+    **options: Any,
 ) -> Bench:
-    known = everyone(table.tiers, "knn")
+    wanted = objective or Objective("keep", 0.95)
+    known = everyone(table.tiers, query_router, objective=wanted)
     seated = [c for c in invited(names, known) if not unable(c, table)]
     options = {"cuts": cuts_of(table, 0.5), **options}
-    return bench(table, seated, SETTINGS, objective or Objective("keep", 0.95), **options)
+    return bench(table, seated, SETTINGS, wanted, **options)
 
 
 def with_runs(table: TraceTable, names: str = FAST, **options: Any) -> tuple[Bench, list[dict[str, Any]]]:
@@ -214,14 +223,18 @@ def own_split(rows: list[dict[str, Any]], train: int) -> list[dict[str, Any]]:
 QUERY = "random-mix,threshold,pomdp,kmeans,knn,pomdp+query"
 
 
-def test_shuffled_labels_of_held_out_rows_change_no_setting_and_no_decision() -> None:
+@pytest.mark.parametrize(("names", "query_router"), [(QUERY, "knn"), ("pomdp+query", "auto")])
+def test_shuffled_labels_of_held_out_rows_change_no_setting_and_no_decision(
+    names: str, query_router: Wanted
+) -> None:
     rows = own_split(asking(260), 200)
     shuffled = [json.loads(json.dumps(row)) for row in rows]
     for row, other in zip(shuffled[200:], reversed(rows[200:]), strict=True):
         for tier in row["tiers"]:
             row["tiers"][tier]["score"] = other["tiers"][tier]["score"]
     (one, runs), (two, others) = (
-        with_runs(table_of(r), QUERY, cuts=cuts_of(table_of(r), None)) for r in (rows, shuffled)
+        with_runs(table_of(r), names, query_router=query_router, cuts=cuts_of(table_of(r), None))
+        for r in (rows, shuffled)
     )
     assert [o.chosen for o in one.outcomes] == [o.chosen for o in two.outcomes]
     assert [[p.trained for p in o.curve] for o in one.outcomes] == [
@@ -355,6 +368,28 @@ def test_a_query_side_router_that_sees_what_matters_beats_the_mix() -> None:
     assert found.headline == "multilabel:argmax"
     assert missed_gates(read_gates("votes>0"), found)[0].startswith("pomdp.votes is 0")
     assert set(found.outcome("always:small").slices) == {"colours", "others"}
+
+
+@pytest.mark.parametrize("mute", [False, True], ids=["telling words", "no word tells"])
+def test_the_router_of_the_prior_is_chosen_in_training_and_stands_in_the_setting(mute: bool) -> None:
+    """As `calibrate` chooses it: where all questions are alike, no router serves better than none."""
+    rows = asking(300)
+    table = table_of([{**row, "question": "the same?"} for row in rows] if mute else rows)
+    cut = cuts_of(table, 0.5)[0]
+    split = Split.of(table, cut.train, cut.test, seed=0, folds=5, settings=SETTINGS)
+    objective = Objective("keep", 0.95)
+    curves: dict[Source, Curve] = {"none": Pomdp().train(split).curve}
+    for kind in KINDS:
+        curves[kind] = PomdpQuery(kind, objective).train(split).curve
+    each = choose_each(curves, table.tiers, split.alone.points(), objective)
+    best = best_source(each, split.alone.points(), objective)
+    assert (best == "none") == mute
+    auto = PomdpQuery("auto", objective).train(split)
+    assert auto.curve.points == curves[best].points
+    assert {dict(setting)["query_router"] for setting in auto.curve.settings} == {best}
+    same = PomdpQuery(best, objective).train(split)
+    for named, setting in list(zip(auto.curve.settings, same.curve.settings, strict=True))[::7]:
+        assert auto.play(named, None).cost.tolist() == same.play(setting, None).cost.tolist()
 
 
 def test_a_row_decided_alone_is_decided_as_among_others() -> None:

@@ -72,8 +72,8 @@ def bench(
         ),
     ] = None,
     query_router: Annotated[
-        Literal["multilabel", "separate", "kmeans", "knn"],
-        typer.Option("--query-router", help="Whose classes pomdp+query uses."),
+        Literal["multilabel", "separate", "kmeans", "knn", "auto"],
+        typer.Option("--query-router", help="Whose classes pomdp+query uses; auto: chosen in training."),
     ] = "multilabel",
     labels_from: Annotated[
         str | None,
@@ -220,7 +220,7 @@ class _Job:
     """Who is compared, how rows are split and how settings are chosen."""
 
     policies: str
-    query_router: Literal["multilabel", "separate", "kmeans", "knn"]
+    query_router: Literal["multilabel", "separate", "kmeans", "knn", "auto"]
     split: float | None
     repeat: int
     seed: int
@@ -299,7 +299,8 @@ class _Job:
         from automix_cli.contenders import everyone, invited, majorities, unable
 
         several = majorities(self.policies, table.tiers, table.fewest_samples)
-        asked = invited(self.policies, everyone(table.tiers, self.query_router, several))
+        known = everyone(table.tiers, self.query_router, several, self.objective)
+        asked = invited(self.policies, known)
         reasons = {c.name: why for c in asked if (why := unable(c, table))}
         if reasons and "all" not in [name.strip() for name in self.policies.split(",")]:
             name, why = next(iter(reasons.items()))
