@@ -412,7 +412,9 @@ class _Table:
     def _look(self, contender: Contender, setting: Setting) -> float:
         """Mean time in which a question was embedded, for who reads embeddings before it decides."""
         embeddings = self.split.test.embeddings
-        if embeddings is None or not needs_router(contender) or "always" in dict(setting):
+        names = dict(setting)
+        blind = "always" in names or names.get("query_router") == "none"
+        if embeddings is None or not needs_router(contender) or blind:
             return 0.0
         return float(embeddings.latency.mean())
 

@@ -93,7 +93,8 @@ class CalibrationView:
         tried = f"cross-fitted {self.measure} and USD per 1,000: {', '.join(each)}"
         if found.query is None:
             return f"query router: none ({tried})"
-        return f"query router: {found.query.kind}, {found.query.n_cells} classes of questions ({tried})"
+        eyes = f" on embeddings of {found.query.embed_model}" if found.query.embed_model else ""
+        return f"query router: {found.query.kind}{eyes}, {found.query.n_cells} classes of questions ({tried})"
 
     def _clauses(self, rows: list[PlanRow]) -> list[str]:
         """`buy 2 votes at 1/1` and so on: one clause per action, with the counts it is taken at."""

@@ -85,6 +85,9 @@ def explain_tree(answer: Answer) -> Tree:
     from rich.tree import Tree
 
     tree = Tree(Text(one_line(answer.question.text, 72), style="bold"))
+    if answer.embedding is not None:
+        embedded = answer.embedding
+        tree.add(Text.assemble(("look ", "dim"), f"{embedded.model}, {money(embedded.cost_usd)}"))
     for step in answer.route:
         branch = tree.add(Text.assemble((step.tier, "cyan"), f"  {step.model or ''}"))
         for line in _explain_step(step):

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from automix_cli.commands import options as o
-from automix_cli.commands.datasets import Data, Source, TableOptions, read_data
+from automix_cli.commands.datasets import Data, Source, TableOptions, check_embed_model, read_data
 from automix_cli.commands.session import CallOptions, Voice, stderr_console, stdout_console
 from automix_cli.errors import GateError, StorageError, UsageError
 from automix_cli.jsonl import dumps
@@ -81,6 +81,7 @@ def bench(
             "--labels-from", metavar="TIER", help="Without labels: agreement with this tier's answers."
         ),
     ] = None,
+    embed_model: o.EmbedModel = None,
     traces: o.Traces = None,
     columns: o.Columns = None,
     tiers: o.PickTiers = None,
@@ -146,6 +147,7 @@ def bench(
         gates=fail_under,
         runs=runs,
         labels_from=labels_from,
+        embed_model=embed_model,
     )
     folder = None if output is None else _Folder(output, html=html, png=png, force=force)
     if folder is None and (html or png or runs is not None):
@@ -153,7 +155,7 @@ def bench(
     job.check()
     rows = read_data(data)
     recorded = columns is not None or rows.holds_traces()
-    source = Source(rows, options, calls, voice, traces, labels_from, force)
+    source = Source(rows, options, calls, voice, traces, labels_from, force, embed_model)
     if not recorded:
         job.check_tiers(source.profile())
     if dry_run:
@@ -229,6 +231,7 @@ class _Job:
     gates: str | None
     runs: Runs | None
     labels_from: str | None
+    embed_model: str | None
 
     def check(self) -> None:
         """Refuse what cannot work before anything is spent."""
@@ -241,7 +244,10 @@ class _Job:
         of_tiers = ("always", "maj")
         named = ",".join(n for n in self.policies.split(",") if not n.strip().startswith(of_tiers))
         asked = invited(named, everyone((), self.query_router))
-        if "all" not in named.split(",") and any(needs_router(c) for c in asked):
+        looking = any(needs_router(c) for c in asked)
+        if self.embed_model is not None:
+            check_embed_model(self.embed_model, "" if looking else "--policies all, knn or pomdp+query do")
+        if looking and ("all" not in named.split(",") or self.embed_model is not None):
             require_sklearn()
 
     def check_tiers(self, profile: Profile) -> None:
@@ -309,6 +315,12 @@ class _Job:
             f"{', '.join(n for n, w in reasons.items() if w == why)} left out: {why}"
             for why in dict.fromkeys(reasons.values())
         )
+        if table.embeddings is not None:
+            usd = float(table.embeddings.cost.mean())
+            notes += (
+                f"query-side routers read embeddings of {table.embeddings.model}: {1000 * usd:.4g} USD "
+                f"per 1,000 questions and {table.embeddings.latency.mean():.2g} s each, in their figures",
+            )
         return tuple(c for c in asked if c.name not in reasons), notes
 
     def config(self) -> dict[str, Any]:
@@ -322,6 +334,7 @@ class _Job:
             "folds": self.folds,
             "objective": {"kind": self.objective.kind, "value": self.objective.value},
             "labels_from": self.labels_from,
+            "embed_model": self.embed_model,
         }
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from automix_cli.commands import options as o
-from automix_cli.commands.datasets import Data, Source, TableOptions, read_data
+from automix_cli.commands.datasets import Data, Source, TableOptions, check_embed_model, read_data
 from automix_cli.commands.session import CallOptions, Voice, stdout_console
 from automix_cli.errors import GateError, UsageError
 from automix_cli.jsonl import dumps
@@ -53,6 +53,7 @@ def calibrate(
         Literal["none", "multilabel", "separate", "kmeans", "knn", "auto"],
         typer.Option("--query-router", help="Look at the question before asking; auto: if it pays."),
     ] = "none",
+    embed_model: o.EmbedModel = None,
     labels_from: Annotated[
         str | None,
         typer.Option(
@@ -112,6 +113,8 @@ def calibrate(
     )
     wanted = _objective(keep, budget, cost_weight, objective, certify)
     _check_router(query_router, certify)
+    if embed_model is not None:
+        check_embed_model(embed_model, "--query-router auto does" if query_router == "none" else "")
     options = TableOptions(
         columns=columns,
         tiers=tiers,
@@ -122,7 +125,7 @@ def calibrate(
     )
     data = read_data(labelled)
     recorded = columns is not None or data.holds_traces()
-    job = Source(data, options, calls, voice, traces, labels_from, force)
+    job = Source(data, options, calls, voice, traces, labels_from, force, embed_model)
     if dry_run:
         raise typer.Exit(job.dry_run(recorded, json))
     chosen, table, scale = job.recorded() if recorded else job.collected()

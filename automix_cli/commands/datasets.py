@@ -328,6 +328,22 @@ def located(message: str, name: str) -> str:
     return f"{name}:{line[1]}: {message[line.end() :]}" if line else f"{name}: {message}"
 
 
+def check_embed_model(model: str, who_would: str) -> None:
+    """Refuse an embedding model that is none, or that nobody would read.
+
+    `who_would` says who reads embeddings, where nobody who was asked for does; else it is "".
+
+    Raises:
+        UsageError: it cannot be used.
+    """
+    from automix_cli.catalog import model_problem
+
+    if problem := model_problem(model):
+        raise UsageError(f"--embed-model: {problem}")
+    if who_would:
+        raise UsageError("--embed-model: nobody here looks at questions", hint=who_would)
+
+
 # ---------------------------------------------------------------- what a command is given
 
 

@@ -79,6 +79,10 @@ VoteCosts = Annotated[
 DropIncomplete = Annotated[
     bool, typer.Option("--drop-incomplete", help="Leave out rows that do not score every tier.")
 ]
+EmbedModel = Annotated[
+    str | None,
+    typer.Option("--embed-model", metavar="MODEL", help="Query-side routers read its embeddings."),
+]
 Traces = Annotated[
     Path | None, typer.Option("--traces", metavar="FILE", help="Keep what was collected, to be read again.")
 ]
