@@ -314,6 +314,8 @@ class LiteLLMBackend:
             params["n"] = request.n
         if request.embeds:
             params["input"] = [sendable(m.content) for m in request.messages]
+            if "dimensions" in params:  # which LiteLLM knows of OpenAI's own models only
+                params["allowed_openai_params"] = ["dimensions"]
             if way.provider == "azure":  # whose SDK would else ask for another form than all others
                 params["encoding_format"] = "float"
         else:
