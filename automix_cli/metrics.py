@@ -598,18 +598,22 @@ class Verdict(NamedTuple):
     more_rows: int | None = None
 
 
+_ROUNDING = 1e-12
+
+
 def verdict(value: float, bounds: Interval, rows: int, margin: float = 0.01) -> Verdict:
     """Judge d, the quality above the best equally dear mix of single tiers.
 
     Its lower bound above 0: route. Its upper bound below one quality point: do not. Else
     as many more rows are asked for as would shrink the interval, whose width falls with the
-    square root of the rows, until one of the two holds at this d.
+    square root of the rows, until one of the two holds at this d. A bound that differs from 0
+    by the rounding of sums alone is 0: who ties with the mix does not beat it.
 
     Example:
         >>> verdict(0.02, Interval(-0.02, 0.06), rows=100)
         Verdict(kind='not enough rows', edge=0.02, low=-0.02, high=0.06, more_rows=300)
     """
-    low, high = bounds
+    low, high = (0.0 if abs(bound) < _ROUNDING else bound for bound in bounds)
     if low > 0:
         return Verdict("route", value, low, high)
     if high < margin:

@@ -550,6 +550,9 @@ def test_curve_measures_are_redrawn_with_their_ends() -> None:
         (0.0, -0.02, 0.009, "do not route", None),
         (-0.2, -0.3, -0.1, "do not route", None),
         (0.0, 0.0, 0.0, "do not route", None),
+        (1e-16, 1e-16, 1e-16, "do not route", None),  # sums of the same numbers, added otherwise
+        (-1e-16, -1e-16, 2e-13, "do not route", None),
+        (2e-9, 1e-9, 3e-9, "route", None),
         (0.02, -0.02, 0.06, "not enough rows", 300),  # half the width needs four times the rows
         (-0.01, -0.05, 0.03, "not enough rows", 300),  # for the upper bound to come to 0.01
         (0.005, -0.005, 0.015, "not enough rows", 300),  # either bound
@@ -561,7 +564,7 @@ def test_the_verdict_follows_from_the_interval(
 ) -> None:
     found = verdict(value, Interval(low, high), rows=100)
     assert (found.kind, found.more_rows) == (kind, more)
-    assert (found.edge, found.low, found.high) == (value, low, high)
+    assert (found.edge, found.low, found.high) == pytest.approx((value, low, high), abs=1e-12)
 
 
 def test_the_rows_asked_for_would_have_told() -> None:
