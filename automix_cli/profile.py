@@ -445,7 +445,7 @@ def profile_of_models(models: Sequence[str]) -> Profile:
     problems = [p for model in models if (p := model_problem(model))]
     if not 1 <= len(tiers) <= MAX_TIERS:
         problems.append(f"expected 1 to {MAX_TIERS} models, got {len(tiers)}")
-    problems += [message for _, message in _order_problems(tiers)]
+    problems += [message for _, message in _order_problems(tiers, names)]
     if problems:
         raise UsageError(
             f"--tiers: {'; '.join(problems)}",
@@ -825,46 +825,74 @@ _ROOT = record(
 def _profile(tree: Node, path: Path, origin: Origin, report: Report) -> Profile | None:
     """Check the merged tree; None when there is nothing to build from."""
     values = _ROOT(tree, "", report)
+    if isinstance(tree.value, dict):
+        _check_across(tree.value, report)
     if values is BAD:
         return None
     places = tuple((where, f"{leaf.source}:{leaf.line}") for where, leaf in _leaves(tree, ""))
     settings = {key: value for key, value in values.items() if key not in ("version", "extends")}
-    profile = Profile(**{"name": path.stem, **settings}, path=path, origin=origin, sources=places)
-    tiers = tree.value["tiers"]
-    if not profile.tiers:
-        report.add(tiers, "tiers", f"expected 1 to {MAX_TIERS} tiers, got none")
-    for i, message in _order_problems(profile.tiers):
-        report.add(tiers.value[i], at("tiers", i), message)
-    called = [(tier, tiers.value[i], at("tiers", i)) for i, tier in enumerate(profile.tiers)]
-    if profile.embedding is not None:
-        called.append((profile.embedding, tree.value["embedding"], "embedding"))
-    for tier, node, where in called:
-        base = tier.api_base or ""
-        if tier.api_key_env and base.startswith("http:") and not is_loopback(base):
-            message = "would send the key in the clear: use https://"
-            report.add(node.value["api_base"], f"{where}.api_base", message)
-    names = [tier.name for tier in profile.tiers]
-    if profile.router and profile.router["kind"] == "always" and profile.router.get("tier") not in names:
-        report.add(tree.value["router"], "router.tier", f"expected one of {', '.join(names)}")
-    return profile
+    return Profile(**{"name": path.stem, **settings}, path=path, origin=origin, sources=places)
 
 
-def _order_problems(tiers: Sequence[Tier]) -> list[tuple[int, str]]:
+def _check_across(tree: Mapping[str, Node], report: Report) -> None:
+    """Check what must fit together, as far as it can be read: one mistake does not hide another."""
+    nodes = _children(tree, "tiers", list)[:MAX_TIERS]
+    if "tiers" in tree and tree["tiers"].value == []:
+        report.add(tree["tiers"], "tiers", f"expected 1 to {MAX_TIERS} tiers, got none")
+    tiers = [_readable(node) for node in nodes]
+    names = [_plain_text(node, "name") for node in nodes]
+    for i, message in _order_problems(tiers, names):
+        report.add(nodes[i], at("tiers", i), message)
+    for i, node in enumerate(nodes):
+        _refuse_clear_text(node, at("tiers", i), report)
+    if "embedding" in tree:
+        _refuse_clear_text(tree["embedding"], "embedding", report)
+    router, verification = (tree.get(key, Node(None, 0)) for key in ("router", "verification"))
+    if _plain_text(router, "kind") == "always" and nodes and _plain_text(router, "tier") not in names:
+        report.add(router, "router.tier", f"expected one of {', '.join(dict.fromkeys(filter(None, names)))}")
+    most = _children(tree, "verification", dict).get("max_votes")
+    if _plain_text(verification, "signal") == "consistency" and most and most.value in (0, 1):
+        report.add(most, "verification.max_votes", "signal: consistency compares 2 answers at least")
+
+
+def _readable(node: Node) -> Tier | None:
+    """The tier of a node; None where something in it is wrong, which is told elsewhere."""
+    tier = _TIER(node, "", Report())
+    return tier if isinstance(tier, Tier) else None
+
+
+def _plain_text(node: Node, key: str) -> str | None:
+    """The text under a key of a mapping, where there is one."""
+    child = node.value.get(key) if isinstance(node.value, dict) else None
+    return child.value if child is not None and isinstance(child.value, str) else None
+
+
+def _refuse_clear_text(node: Node, path: str, report: Report) -> None:
+    """Refuse to send a key to another machine unencrypted."""
+    base = _plain_text(node, "api_base") or ""
+    if _plain_text(node, "api_key_env") and base.startswith("http:") and not is_loopback(base):
+        message = "would send the key in the clear: use https://"
+        report.add(node.value["api_base"], f"{path}.api_base", message)
+
+
+def _order_problems(tiers: Sequence[Tier | None], names: Sequence[str | None]) -> list[tuple[int, str]]:
     """Tiers that repeat an earlier one, or are cheaper than the one before in every respect."""
     problems = []
     for i, tier in enumerate(tiers):
         for j, earlier in enumerate(tiers[:i]):
-            if tier.name == earlier.name:
-                problems.append((i, f"is named {tier.name} like tiers[{j}]"))
-            elif (tier.model, tier.params, tier.api_base) == (
-                earlier.model,
-                earlier.params,
-                earlier.api_base,
-            ):
+            if names[i] is not None and names[i] == names[j]:
+                problems.append((i, f"is named {names[i]} like tiers[{j}]"))
+            elif tier and earlier and _called_alike(tier, earlier):
                 problems.append((i, f"is the same model with the same parameters as tiers[{j}]"))
-        if i and _undercuts(tier.list_price(), tiers[i - 1].list_price()):
+        before = tiers[i - 1] if i else None
+        if tier and before and _undercuts(tier.list_price(), before.list_price()):
             problems.append((i, f"costs less than tiers[{i - 1}]: put the cheapest tier first"))
     return problems
+
+
+def _called_alike(tier: Tier, other: Tier) -> bool:
+    """Whether a call of one is a call of the other."""
+    return (tier.model, tier.params, tier.api_base) == (other.model, other.params, other.api_base)
 
 
 def _undercuts(price: Price | None, other: Price | None) -> bool:

@@ -176,6 +176,38 @@ def test_check_tells_every_problem_on_a_line_of_its_own_and_exits_2(folder: Path
     assert (told["ok"], len(told["problems"])) == (False, 2)
 
 
+def test_check_tells_what_does_not_fit_together_beside_what_cannot_be_read(folder: Path) -> None:
+    Path("p.yaml").write_text(
+        "tiers:\n"
+        "- {name: a, model: ollama/x, rpm: -1}\n"
+        "- {name: a, model: ollama/y, api_base: 'http://example.org', api_key_env: KEY}\n"
+        "- {name: c, model: ollama/z}\n"
+        "- {name: d, model: ollama/z}\n"
+        "verification: {signal: consistency, max_votes: 0, batch: [2, 1]}\n"
+        "router: {kind: always, tier: e, cost_weight: -1}\n"
+    )
+    told = json.loads(automix("check", "p.yaml", "--json").stdout)["problems"]
+    assert sorted(told) == [
+        "p.yaml:2: tiers[0].rpm: expected a whole number from 1 to 10000000, got -1",
+        "p.yaml:3: tiers[1].api_base: would send the key in the clear: use https://",
+        "p.yaml:3: tiers[1]: is named a like tiers[0]",
+        "p.yaml:5: tiers[3]: is the same model with the same parameters as tiers[2]",
+        "p.yaml:6: verification.batch: expected rising numbers of votes such as [1, 2, 4], got [2, 1]",
+        "p.yaml:6: verification.max_votes: signal: consistency compares 2 answers at least",
+        "p.yaml:7: router.cost_weight: expected a number from 0 to 1e+12, got -1",
+        "p.yaml:7: router.tier: expected one of a, c, d",
+    ]
+
+
+@pytest.mark.parametrize("tiers", ["[]", "[3, null]", "{name: a}", "", "[{name: 3, model: [x]}]"])
+def test_check_tells_of_tiers_of_any_shape_without_stumbling(folder: Path, tiers: str) -> None:
+    Path("p.yaml").write_text(f"tiers: {tiers}\nrouter: {{kind: always, tier: a}}\nverification: 3\n")
+    ran = automix("check", "p.yaml")
+    assert ran.exit_code == 2
+    assert "p.yaml:1: tiers" in ran.stderr
+    assert "p.yaml:3: verification: expected a mapping" in ran.stderr
+
+
 def test_check_json_of_a_good_file_has_no_problems(folder: Path) -> None:
     Path("p.yaml").write_text(TWO)
     assert json.loads(automix("check", "p.yaml", "--json").stdout) == {
@@ -238,6 +270,12 @@ def test_init_leaves_an_existing_file_alone(folder: Path) -> None:
     ran = automix("init")
     assert ran.exit_code == 2
     assert "automix.yaml is already used here" in ran.stderr
+
+
+def test_init_names_a_file(folder: Path) -> None:
+    ran = automix("init", "demo", "-o", "-")
+    assert (ran.exit_code, ran.stderr) == (2, "automix: -o: expected a FILE; - would be stdout\n")
+    assert not Path("-").exists()
 
 
 def test_init_where_nothing_can_be_written_says_so(folder: Path) -> None:
