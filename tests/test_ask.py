@@ -118,6 +118,7 @@ def test_alone_on_a_terminal_it_prints_help_and_exits_2() -> None:
     os.close(worker)
     assert ran.returncode == 2
     assert b"Usage" in ran.stderr
+    assert b"stdin is empty" not in ran.stderr
     assert ran.stdout == b""
 
 
@@ -125,6 +126,7 @@ def test_without_stdin_it_prints_help_and_exits_2() -> None:
     ran = automix("ask")
     assert ran.code == 2
     assert "Usage" in ran.err
+    assert ran.err.endswith("\nautomix: no question was given, and stdin is empty\n")
 
 
 @pytest.mark.parametrize(
@@ -290,6 +292,15 @@ def test_a_file_is_written_in_order_and_never_overwritten(tmp_path: Path) -> Non
     assert again.code == 2
     assert "--force" in again.err
     assert automix(*args, "--force").code == 0
+
+
+def test_a_dash_is_stdout(tmp_path: Path) -> None:
+    demo, row = ("ask", "--profile", "demo", "-o", "-"), jsonl({"question": "2 + 2?"})
+    assert automix(*demo, "What is 17 * 23?", cwd=tmp_path).out == "391\n"
+    assert [r["answer"] for r in automix(*demo, "--force", stdin=row, cwd=tmp_path).rows] == ["4"]
+    refused = automix(*demo, "--resume", stdin=row, cwd=tmp_path)
+    assert "--resume goes with rows and -o FILE" in refused.err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_sample_is_drawn_by_seed_and_kept_in_order(tmp_path: Path) -> None:

@@ -277,6 +277,8 @@ def test_a_gate_that_is_not_met_exits_5_after_the_table(traces: Path) -> None:
         (("--fail-under", "quality>>1"), "cannot read"),
         (("--policies", "pompd"), "did you mean pomdp"),
         (("--html",), "add -o DIR"),
+        (("-o", "-"), "-o: expected a DIR; - would be stdout"),
+        (("--traces", "-"), "--traces: expected a FILE; - would be stdout"),
         (("--runs", "all"), "add -o DIR"),
         (("--keep", "0.9", "--budget", "1"), "exclude each other"),
         (("--policies", "always:huge"), "no policy 'always:huge'"),

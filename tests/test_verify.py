@@ -238,6 +238,28 @@ def test_a_tier_can_be_named_for_all_rows() -> None:
     assert automix(*DEMO, "--tier", "small", stdin=rows).rows[0]["tier"] == "small"
 
 
+def test_a_row_of_a_tier_that_is_not_there_is_an_error_that_names_those_there_are() -> None:
+    row = {"question": "What is 2 + 2?", "answer": "4"}
+    ran = automix(*DEMO, stdin=jsonl(*({**row, "tier": tier} for tier in ("huge", 3, None, "small"))))
+    assert ran.code == 3
+    assert [r["tier"] for r in ran.rows] == ["huge", "3", "small", "small"]
+    assert [r["status"] for r in ran.rows] == ["error", "error", "ok", "ok"]
+    wrong = ran.rows[0]["error"]
+    assert wrong["type"] == "invalid_input"
+    assert wrong["message"] == "line 1: tier: no tier 'huge' in profile demo (small, large); see --tier"
+    assert automix(*DEMO, "--tier", "large", stdin=jsonl({**row, "tier": "huge"})).rows[0]["tier"] == "large"
+
+
+def test_a_dash_is_stdout_and_without_rows_the_reason_is_said(tmp_path: Path) -> None:
+    row = jsonl({"question": "What is 2 + 2?", "answer": "4"})
+    ran = automix(*DEMO, "-o", "-", stdin=row, cwd=tmp_path)
+    assert (ran.code, len(ran.rows)) == (0, 1)
+    assert not (tmp_path / "-").exists()
+    mute = automix(*DEMO, cwd=tmp_path)
+    assert (mute.code, mute.out) == (2, "")
+    assert mute.err.endswith("\nautomix: no answer was given, and stdin is empty\n")
+
+
 def test_rows_go_to_a_file_that_is_not_overwritten(tmp_path: Path) -> None:
     out, rows = tmp_path / "v.jsonl", jsonl({"question": "What is 2 + 2?", "answer": "4"})
     assert automix(*DEMO, "-o", out, stdin=rows).code == 0

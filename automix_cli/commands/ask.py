@@ -94,15 +94,14 @@ def ask(
       automix ask < questions.jsonl > answers.jsonl
       automix ask -i questions.jsonl -o answers.jsonl --dry-run
     """  # noqa: D301
-    from automix_cli.commands.sources import Single, find_source
+    from automix_cli.commands.sources import Single, find_source, show_help
 
     voice = Voice(quiet=quiet, verbose=verbose)
     source = find_source(
         question, input_file=input_file, context=context, form=form, ignore_stdin=ignore_stdin, voice=voice
     )
     if source is None:
-        typer.echo(ctx.get_help(), err=True)
-        raise typer.Exit(2)
+        show_help(ctx, "no question was given")
     calls = CallOptions(
         profile=profile,
         tiers=tiers,

@@ -54,7 +54,14 @@ def bench(
         typer.Option("--budget", min=0.0, metavar="USD", help="Settings cost at most USD per 1,000."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder for runs, summary and plots.")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Folder for runs, summary and plots.",
+            callback=o.not_stdout,
+        ),
     ] = None,
     runs: Annotated[
         Literal["all", "chosen", "none"] | None,

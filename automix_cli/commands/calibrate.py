@@ -27,7 +27,13 @@ def calibrate(
     labelled: Annotated[Path, typer.Argument(metavar="LABELLED", help="Questions with answers, or traces.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Profile whose router: block is written."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Profile whose router: block is written.",
+            callback=o.not_stdout,
+        ),
     ] = None,
     keep: Annotated[
         float | None,

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from automix_cli.errors import UsageError
+
 
 def _show_version(asked: bool) -> None:
     if asked:
@@ -14,6 +16,22 @@ def _show_version(asked: bool) -> None:
 
         typer.echo(f"automix {__version__}")
         raise typer.Exit()
+
+
+def _stdout_for_dash(path: Path | None) -> Path | None:
+    """`-` is stdout, which is where rows go without a file."""
+    return None if str(path) == "-" else path
+
+
+def not_stdout(param: typer.CallbackParam, path: Path | None) -> Path | None:
+    """Refuse `-` where stdout cannot be meant.
+
+    Raises:
+        UsageError: naming the option.
+    """
+    if str(path) == "-":
+        raise UsageError(f"{param.opts[-1]}: expected a {param.metavar}; - would be stdout")
+    return path
 
 
 ProfileName = Annotated[
@@ -53,7 +71,14 @@ Input = Annotated[
     typer.Option("--input-file", "-i", metavar="FILE", help="Read rows from FILE instead of stdin."),
 ]
 Output = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write rows to FILE instead of stdout.")
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Write rows to FILE instead of stdout.",
+        callback=_stdout_for_dash,
+    ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the output file.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Say what it would cost; send nothing.")]
@@ -84,5 +109,8 @@ EmbedModel = Annotated[
     typer.Option("--embed-model", metavar="MODEL", help="Query-side routers read its embeddings."),
 ]
 Traces = Annotated[
-    Path | None, typer.Option("--traces", metavar="FILE", help="Keep what was collected, to be read again.")
+    Path | None,
+    typer.Option(
+        "--traces", metavar="FILE", help="Keep what was collected, to be read again.", callback=not_stdout
+    ),
 ]

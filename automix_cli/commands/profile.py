@@ -180,9 +180,10 @@ def init(
         str | None,
         typer.Argument(metavar="[NAME]", help="A bundled profile, else the one used here."),
     ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to start.")] = Path(
-        "automix.yaml"
-    ),
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", help="The file to start.", callback=o.not_stdout),
+    ] = Path("automix.yaml"),
     quiet: o.Quiet = False,
 ) -> None:
     """Start a profile for this folder, on top of a bundled one."""

@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Set
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
+
+import typer
 
 from automix_cli.commands.session import Voice
 from automix_cli.errors import DataError, UsageError
@@ -174,6 +176,18 @@ def _opened(input_file: Path | None) -> Rows | None:
     if input_file is not None:
         raise UsageError("-i - reads stdin, and nothing is piped into it")
     return None
+
+
+def show_help(ctx: typer.Context, lacking: str) -> NoReturn:
+    """Show how a command is used; where nobody typed it, say what it lacks.
+
+    Raises:
+        Exit: always, with code 2.
+    """
+    typer.echo(ctx.get_help(), err=True)
+    if stdin_kind() == "none":
+        typer.echo(f"\nautomix: {lacking}, and stdin is empty", err=True)
+    raise typer.Exit(2)
 
 
 def asked(text: str, context: str | None) -> Question:

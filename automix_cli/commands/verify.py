@@ -115,14 +115,13 @@ def verify(
 
 
 def _rows(ctx: typer.Context, answer: str | None, context: Path | None, input_file: Path | None) -> Rows:
-    from automix_cli.commands.sources import open_rows
+    from automix_cli.commands.sources import open_rows, show_help
 
     if answer is not None or context is not None:
         raise UsageError("--answer and --context go with --question")
     rows = open_rows(input_file)
     if rows is None:
-        typer.echo(ctx.get_help(), err=True)
-        raise typer.Exit(2)
+        show_help(ctx, "no answer was given")
     rows.check(strict=False)
     return rows
 
@@ -226,17 +225,27 @@ class _Check:
             ident = row.index if row.id is None else row.id
             return Verification(
                 question=row.question or Question(text="", id=ident, index=row.index),
-                tier=self._tier_of(row.raw).name,
+                tier=self._named_tier(row.raw),
                 signal=self.profile.verification.signal,
                 error=RowError(type="invalid_input", message=f"line {row.line}: {exc.message}"),
             )
 
     def _tier_of(self, raw: Any) -> Any:
-        """The tier that checks: as asked, else the one that answered, else the cheapest."""
-        if self.tier is not None:
-            return self.profile.tier(self.tier)
+        """The tier that checks: as asked, else the one that answered, else the cheapest.
+
+        Raises:
+            DataError: the row names a tier that the profile does not have.
+        """
+        named, known = self._named_tier(raw), {t.name: t for t in self.profile.tiers}
+        if named not in known:
+            tiers = ", ".join(known)
+            raise DataError(f"tier: no tier {named!r} in profile {self.profile.name} ({tiers}); see --tier")
+        return known[named]
+
+    def _named_tier(self, raw: Any) -> str:
+        """Its name; that of the cheapest where none is named."""
         named = raw.get("tier") if isinstance(raw, dict) else None
-        return next((t for t in self.profile.tiers if t.name == named), self.profile.tiers[0])
+        return self.tier or (self.profile.tiers[0].name if named is None else str(named))
 
     def judged(self, found: Verification) -> Verification:
         """The verification with its verdict at the threshold; counts what the gate must know."""
