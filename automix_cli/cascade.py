@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from automix_cli import prompts, scoring
 from automix_cli.backend import Backend, Request
+from automix_cli.catalog import model_problem
 from automix_cli.embedding import embedding_request, unpacked
 from automix_cli.errors import (
     BackendError,
@@ -760,11 +761,20 @@ def without_classes(profile: Profile) -> Profile:
 
 
 def embedder_of(profile: Profile) -> Tier | None:
-    """The embedding model that the profile's router reads, as the profile reaches it; None for none."""
+    """The embedding model that the profile's router reads, as the profile reaches it; None for none.
+
+    Raises:
+        DataError: what the router names is no model.
+    """
     query = (profile.router or {}).get("query") or {}
     features = query.get("features") if isinstance(query, Mapping) else None
     model = features.get("model") if isinstance(features, Mapping) else None
-    return profile.embedder(model) if isinstance(model, str) and model else None
+    if not isinstance(model, str) or not model:
+        return None
+    if problem := model_problem(model):
+        hint = "automix calibrate writes it anew"
+        raise DataError(f"the query-side router reads embeddings of no known model: {problem}", hint=hint)
+    return profile.embedder(model)
 
 
 def fingerprint(profile: Profile) -> dict[str, Any]:

@@ -555,7 +555,7 @@ def _fitted(
     else:
         table = np.asarray(embeddings, dtype=float)[used]
         task = _vector_task(
-            fit_vector_features(table, embed_model), table, right[used], fold[used], seed, budget
+            kind, fit_vector_features(table, embed_model), table, right[used], fold[used], seed, budget
         )
     model, held_out = _fit_model(kind, task)
     seen = task.seen(np.clip(held_out, _SURE, 1 - _SURE))
@@ -639,9 +639,15 @@ def _task(
 
 
 def _vector_task(
-    features: VectorFeatures, vectors: Floats, right: Bools, fold: Ints, seed: int, budget: int
+    kind: Kind, features: VectorFeatures, vectors: Floats, right: Bools, fold: Ints, seed: int, budget: int
 ) -> _Task:
-    left = budget - _OVERHEAD - _PER_BYTE * features.width
+    left = (budget - _OVERHEAD - _PER_BYTE * features.width) * (0.8 if kind == "kmeans" else 1.0)
+    columns = right.shape[1] if kind in ("multilabel", "separate") else 2
+    if left < _PER_BYTE * features.width * columns:
+        raise UsageError(
+            f"a router on embeddings of {features.width:,} numbers takes more than {budget:,} characters",
+            hint=f"profile: embedding: {{model: {features.model or '…'}, params: {{dimensions: 256}}}}",
+        )
     return _Task(features, features.of(vectors), right, fold, seed, left)
 
 

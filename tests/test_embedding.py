@@ -36,6 +36,7 @@ from automix_cli.errors import (
     ProfileError,
     TimedOut,
     Unauthorised,
+    UsageError,
 )
 from automix_cli.fitting import Settings, fit
 from automix_cli.litellm_backend import LiteLLMBackend
@@ -44,6 +45,7 @@ from automix_cli.profile import Profile, Tier, read_profile
 from automix_cli.prompts import decision
 from automix_cli.records import Answer, Completion, Message, Price, Question, Usage
 from automix_cli.replay import replay
+from automix_cli.routers import KINDS, Kind, fit_router
 from automix_cli.store import Store, cache_folder
 from automix_cli.traces import Embeddings
 
@@ -441,6 +443,28 @@ def test_embeddings_of_another_length_than_fitted_on_are_refused_by_name(routed:
     with pytest.raises(DataError, match="expected embeddings of openai/embed of 24 finite numbers") as caught:
         answered(routed, "maths", Completion(text=packed([1.0, 2.0])))
     assert "fits the router anew" in caught.value.hint
+
+
+@pytest.mark.parametrize("model", ["nobody/x", "openai/https://far.example/", "embed"])
+def test_a_router_that_names_no_model_is_refused(model: str, routed: Profile) -> None:
+    router: Any = json.loads(json.dumps(routed.router))
+    router["query"]["features"]["model"] = model
+    with pytest.raises(DataError, match="no known model"):
+        Cascade(replace(routed, router=router), ScriptedBackend([]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_router_keeps_within_its_room_or_says_how_to_make_embeddings_shorter(kind: Kind) -> None:
+    rng = np.random.default_rng(0)
+    vectors, scores = rng.normal(size=(60, 1536)), rng.integers(0, 2, size=(60, 2)).astype(float)
+    texts = [f"question {i}" for i in range(60)]
+    router = fit_router(
+        kind, texts, scores, [1, 9], embeddings=vectors, embed_model="m", budget=16_000
+    ).router
+    assert len(json.dumps(router.to_dict())) < 16_000
+    with pytest.raises(UsageError, match="takes more than 8,000 characters") as caught:
+        fit_router(kind, texts, scores, [1, 9], embeddings=vectors, embed_model="m", budget=8_000)
+    assert "dimensions" in caught.value.hint
 
 
 def test_verify_starts_from_the_prior_of_the_class_and_bills_the_embedding(routed: Profile) -> None:
