@@ -361,6 +361,31 @@ def test_where_one_call_samples_all_votes_the_prompt_is_the_cost_of_the_round() 
     assert step.vote_cost == pytest.approx(100e-6)
 
 
+@pytest.mark.parametrize(
+    ("calls_of_first_and_others", "whole", "one_more"),
+    [((1, 1), 750e-6, 150e-6), ((1, 0), 750e-6, 50e-6)],  # five prompts of 100 tokens, or one of 500
+    ids=["five calls", "one call"],
+)
+def test_sampled_answers_are_kept_with_what_one_more_of_them_costs(
+    calls_of_first_and_others: tuple[int, int], whole: float, one_more: float
+) -> None:
+    alone, others = calls_of_first_and_others
+
+    def reply(request: Request) -> Completion:
+        told = 100 if others else 500 * (request.first == 0)
+        usage = Usage(input_tokens=told, output_tokens=25, calls=alone if request.first == 0 else others)
+        return Completion(text=str(request.first % 2), usage=usage)
+
+    cascade = Cascade(profile(signal="consistency", max_votes=5), ScriptedBackend(reply))
+    trace = asyncio.run(cascade.collect(Question(text="?", expected=("0",)))).to_dict()
+    small, large = trace["tiers"].values()
+    assert small["samples"] == ["0", "1", "0", "1", "0"]
+    assert (small["answer"], small["score"]) == ("0", 1.0)
+    assert (small["cost"], small["sample_cost"]) == pytest.approx((whole, one_more))
+    assert "samples" not in large
+    assert "sample_cost" not in large
+
+
 @pytest.mark.parametrize("verdicts", ["++++++++", "--------", "+-+-+-+-", "??+?-?+?"])
 def test_a_live_run_decides_as_the_loop_driven_by_its_trace(verdicts: str) -> None:
     answer = ask(script(verdicts))
