@@ -21,7 +21,14 @@ from automix_cli import calibration
 from automix_cli.backend import Request, Retrier, ScriptedBackend
 from automix_cli.cache import Cached, fingerprint
 from automix_cli.calibration import PomdpFamily
-from automix_cli.cascade import Cascade, embedder_of, note_maybe_billed, router_policy
+from automix_cli.cascade import (
+    Cascade,
+    embedder_of,
+    note_maybe_billed,
+    query_router,
+    router_policy,
+    without_classes,
+)
 from automix_cli.catalog import list_price
 from automix_cli.classes import Classes
 from automix_cli.cli import app
@@ -404,15 +411,19 @@ def test_a_question_whose_embedding_fails_goes_on_without_a_class_and_says_so(ro
     row, _ = answered(routed, "maths river", TimedOut("too slow"))
     assert row.status == "ok"
     assert row.to_dict()["route"][0]["flags"] == ["embedding_failed"]
-    pooled = Cascade(routed, ScriptedBackend([])).classless
-    assert pooled is not None
-    policy: Any = router_policy(routed)
-    overall = np.average(
-        policy.model.priors, axis=0, weights=np.sum(routed.router["prior"]["counts"], axis=1)
-    )
-    known: Any = pooled
-    assert len(known.model.priors) == 1
-    np.testing.assert_allclose(known.model.priors[0], overall, atol=0.05)
+    pooled = without_classes(routed)
+    assert query_router(pooled) is None
+    believed = {}
+    for name, profile in (("classless", pooled), ("unread", routed)):
+        backend = ScriptedBackend(lambda r: TimedOut("too slow") if r.embeds else decision(True))
+        cascade = Cascade(profile, backend, router_policy(profile))
+        check = asyncio.run(cascade.verify(Question(text="maths"), "an answer", routed.tiers[0], 2))
+        believed[name] = check.confidence
+        assert check.flags == (("embedding_failed",) if name == "unread" else ())
+    assert believed["unread"] == believed["classless"]
+    classes: Any = router_policy(routed)
+    overall: Any = router_policy(pooled)
+    assert all(np.abs(np.subtract(own, overall.model.priors[0])).max() > 0.1 for own in classes.model.priors)
 
 
 def test_a_failed_embedding_that_may_be_billed_is_on_the_bill_of_its_row(routed: Profile) -> None:
