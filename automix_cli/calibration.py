@@ -49,6 +49,7 @@ Setting: TypeAlias = tuple[tuple[str, float | int | str], ...]
 LEAST_ROWS = 20  # to cross-fit at all
 MANY_ROWS = 20_000  # enough to choose a setting on
 STEPS = 80
+SPENDS = 20  # settings to choose from
 FEW_ROWS = 2_000  # below this a curve is averaged over several divisions into folds
 REPEATS = 3
 _LOWEST, _HIGHEST = 0.002, 4.0
@@ -67,7 +68,7 @@ class Candidate(NamedTuple):
 
 
 def cost_weights(table: TraceTable) -> tuple[float, ...]:
-    """The path: 0, then 80 geometric steps from 0.002 to 4 in units of 1/(c_dearest - c_cheapest).
+    """Weights to plan for: 0, then 80 geometric steps from 0.002 to 4 in units of 1/(c_dearest - c_cheapest).
 
     Steps of a tenth: at steps of a fifth, half of the useful cuts of a continuous confidence
     fall between two settings.
@@ -80,38 +81,24 @@ def cost_weights(table: TraceTable) -> tuple[float, ...]:
     return (0.0, *(float(w) / span for w in np.geomspace(_LOWEST, _HIGHEST, STEPS))) if span > 0 else (0.0,)
 
 
-def going_rate(table: TraceTable) -> float:
-    """Quality per dollar between the worst and the best tier: what a cost_weight is weighed against.
-
-    Tiers less than a hundredth apart count as a hundredth apart, so that luck gives no rate of 0.
-
-    Example:
-        >>> row = {"tiers": {"s": {"score": 0.5, "cost": 1}, "l": {"score": 0.75, "cost": 6}}}
-        >>> from automix_cli.traces import read_table
-        >>> going_rate(read_table([(1, row)]))
-        0.05
-    """
-    means, costs = table.score.mean(axis=0), table.mean_cost
-    return max(float(np.ptp(means)), 0.01) / (float(np.ptp(costs)) or 1.0)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PomdpFamily:
     """The fitted model's plans, one per cost_weight.
 
     Attributes:
         settings: what the profile decides.
-        weights: of the path.
+        weights: of the path; () for one that is yet to be laid along some rows.
         at_once: all votes of a tier in one round.
-        rate: the `going_rate` of the rows whose settings the weights are. A fold whose tiers
-            are further apart escalates more at one cost_weight: its plans are for weights as
-            much higher, so that a setting means the same in every fold. None: as they are.
+        spend: the planned cost of each weight on the rows that the path was laid along. A model
+            fitted on other rows buys more or less at the same cost_weight: of its plans it takes
+            those that spend the same, so that a setting means the same in every fold. () for
+            plans at the weights as they are.
     """
 
     settings: Settings
-    weights: tuple[float, ...]
+    weights: tuple[float, ...] = ()
     at_once: bool = False
-    rate: float | None = None
+    spend: tuple[float, ...] = ()
 
     @property
     def name(self) -> str:
@@ -121,21 +108,66 @@ class PomdpFamily:
     def _settings(self) -> Settings:
         return replace(self.settings, batch=()) if self.at_once else self.settings
 
+    def laid(self, table: TraceTable) -> PomdpFamily:
+        """The family with its path laid along these rows: settings in even steps of planned cost.
+
+        Even steps, because among many settings that differ by little the luckiest is chosen.
+        Weights that were given stay as they are.
+        """
+        if self.weights or not len(table):
+            return replace(self, weights=self.weights or (0.0,))
+        path = _Path.of(self._plans(table, cost_weights(table)), table)
+        even = np.linspace(path.spend.min(), path.spend.max(), SPENDS + 1)[::-1]
+        kept = sorted({path.nearest(float(cost)) for cost in even})
+        weights = tuple(path.policies[k].model.cost_weight for k in kept)
+        return replace(self, weights=weights, spend=tuple(float(path.spend[k]) for k in kept))
+
     def candidates(self, table: TraceTable) -> list[Candidate]:
-        """Fit, and plan for each cost_weight; equal plans share their key."""
-        fitted, found, alike = fit(table, self.settings), [], table.n_cells > 1 or _alike(table)
-        scale = 1.0 if self.rate is None else going_rate(table) / self.rate
-        for weight in self.weights:
-            policy = fitted.policy(weight * scale, self._settings(), coarse=True)
-            if alike:
-                policy = PomdpPolicy(policy.model.at_mean(), coarse=True)
-            key = None if policy.counts_tokens else _decisions(policy, table.n_cells)
-            found.append(Candidate((("cost_weight", weight),), policy, key))
-        return found
+        """Fit, and plan for each setting; equal plans share their key."""
+        if self.spend:
+            path = _Path.of(self._plans(table, cost_weights(table)), table)
+            policies = [path.policies[path.nearest(cost)] for cost in self.spend]
+        else:
+            policies = self._plans(table, self.weights)
+        return [
+            Candidate(
+                (("cost_weight", weight),),
+                policy,
+                None if policy.counts_tokens else _decisions(policy, table.n_cells),
+            )
+            for weight, policy in zip(self.weights, policies, strict=True)
+        ]
+
+    def _plans(self, table: TraceTable, weights: Sequence[float]) -> list[PomdpPolicy]:
+        """Coarse plans of what is fitted to the rows: enough to choose a setting by."""
+        fitted, alike = fit(table, self.settings), table.n_cells > 1 or _alike(table)
+        plans = [fitted.policy(weight, self._settings(), coarse=True) for weight in weights]
+        return [PomdpPolicy(p.model.at_mean(), coarse=True) for p in plans] if alike else plans
 
     def policy(self, table: TraceTable, setting: Setting) -> Policy[Any]:
         """Fit, and plan for one cost_weight."""
         return fit(table, self.settings).policy(float(dict(setting)["cost_weight"]), self._settings())
+
+
+class _Path(NamedTuple):
+    """Plans along the path of cost_weights, and what each is expected to spend on a question."""
+
+    policies: list[PomdpPolicy]
+    spend: Floats
+
+    @classmethod
+    def of(cls, policies: list[PomdpPolicy], table: TraceTable) -> _Path:
+        """Classes count as often as they stand in the rows."""
+        known = np.zeros(1, dtype=np.intp) if table.cells is None else table.cells
+        shares = np.bincount(known, minlength=table.n_cells) / len(known)
+        costs = [[p.forecast(Facts(cell=c)).cost for c in range(table.n_cells)] for p in policies]
+        return cls(policies, np.array(costs) @ shares)
+
+    def nearest(self, cost: float) -> int:
+        """The place whose spending is nearest to a cost; of a run of equals the one in the middle."""
+        gap = np.abs(self.spend - cost)
+        alike = np.flatnonzero(gap <= gap.min() + 1e-9 * self.spend.max())
+        return int(alike[len(alike) // 2])
 
 
 def _decisions(policy: PomdpPolicy, n_cells: int) -> Hashable:
@@ -248,10 +280,8 @@ def crossfit(
 
 
 def _along(family: Family, table: TraceTable) -> Family:
-    """The family with its path laid along these rows; a single cost_weight is meant as it is."""
-    if isinstance(family, PomdpFamily) and len(family.weights) > 1:
-        return replace(family, rate=going_rate(table))
-    return family
+    """The family with its path laid along these rows, where it has one."""
+    return family.laid(table) if isinstance(family, PomdpFamily) else family
 
 
 def _some(chosen: NDArray[np.bool_]) -> Ints:
@@ -461,9 +491,14 @@ def held_out(
     seed: int,
     abstain_value: float,
     classes: Classes = NO_CLASSES,
+    learned: Mapping[Source, Classed] | None = None,
 ) -> HeldOut:
-    """Choose source of classes and setting inside each outer fold's training rows, and run it on the fold."""
+    """Choose source of classes and setting inside each outer fold's training rows, and run it on the fold.
+
+    `learned` are the classes of each source, learned from all rows: `paths` are laid along them.
+    """
     alone, fold, n = singles(table), folds_of(len(table), folds, seed), len(table)
+    whole = {s: _along(family, c.table) for s, c in (learned or _learned(table, classes)).items()}
     paths: dict[Source, _Sums] = {source: _Sums() for source in classes.sources}
     best, parts = np.zeros(n), list[Replayed]()
     for k in range(folds):
@@ -475,7 +510,7 @@ def held_out(
             curves[source] = crossfit(
                 train, family, folds=folds, seed=seed + 1 + k, abstain_value=abstain_value
             )
-            paths[source].add(_along(family, table).candidates(train), seen, _some(fold == k), abstain_value)
+            paths[source].add(whole[source].candidates(train), seen, _some(fold == k), abstain_value)
         found = choose_each(curves, table.tiers, points, objective)
         source = best_source(found, points, objective)
         policy = policy_of(family, tables[source].subset(learn), found[source].setting)
@@ -618,15 +653,22 @@ def calibrate(
     if not len(table):
         raise DataError("there are no rows to calibrate on")
     table.require_costs()
-    weights = (objective.value,) if objective.kind == "cost_weight" else cost_weights(table)
+    weights = (objective.value,) if objective.kind == "cost_weight" else ()
     family = PomdpFamily(settings=settings, weights=weights)
     found = _unproved(table, settings, objective)
     points = singles(table).points()
+    learned = _learned(table, classes if len(table) >= LEAST_ROWS else NO_CLASSES)
     curves: dict[Source, Curve] = {"none": NO_CURVE}
     if len(table) >= LEAST_ROWS:
-        worth = settings.abstain_value or 0.0
         held = held_out(
-            table, family, objective, folds=folds, seed=seed, abstain_value=worth, classes=classes
+            table,
+            family,
+            objective,
+            folds=folds,
+            seed=seed,
+            abstain_value=settings.abstain_value or 0.0,
+            classes=classes,
+            learned=learned,
         )
         found, curves = _proved(found, table, held, folds, seed), held.paths
     elif objective.kind == "cost_weight":
@@ -635,7 +677,7 @@ def calibrate(
     wanted = objective if any(c.settings for c in curves.values()) else _without_weight(objective)
     each = choose_each(curves, table.tiers, points, wanted)
     source = best_source(each, points, wanted)
-    seen = _learned(table, replace(classes, sources=(source,)))
+    seen = learned[source]
     found = replace(
         found,
         fitted=fit(seen.table, settings),
@@ -663,10 +705,10 @@ def _unproved(table: TraceTable, settings: Settings, objective: Objective) -> Ca
     )
 
 
-def _learned(table: TraceTable, classes: Classes) -> Classed:
-    """The classes of one source, learned from all rows; a router that tells none apart is left out."""
-    seen = next(classes.of(table, np.ones(len(table), dtype=bool)))
-    return seen if seen.table.n_cells > 1 else Classed(seen.source, table)
+def _learned(table: TraceTable, classes: Classes) -> dict[Source, Classed]:
+    """The classes of each source, learned from all rows; a router that tells none apart is left out."""
+    known = classes.of(table, np.ones(len(table), dtype=bool))
+    return {c.source: c if c.table.n_cells > 1 else Classed(c.source, table) for c in known}
 
 
 def _without_weight(objective: Objective) -> Objective:

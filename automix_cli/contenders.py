@@ -110,7 +110,7 @@ class Split:
 
     @property
     def weights(self) -> tuple[float, ...]:
-        """The path of cost_weights."""
+        """The cost_weights of routers that look at questions only, and of the oracle."""
         return cost_weights(self.train) if len(self.train) else (0.0,)
 
     def router(self, kind: Kind) -> Asked:
@@ -446,7 +446,7 @@ class Pomdp:
 
     def train(self, split: Split) -> Trained:
         """Fit once; a plan per setting."""
-        family = PomdpFamily(settings=split.settings, weights=split.weights, at_once=self.at_once)
+        family = PomdpFamily(settings=split.settings, at_once=self.at_once)
         settings = replace(split.settings, batch=()) if self.at_once else split.settings
         fitted, kept = fit(split.train, split.settings), _Kept(settings)
 
@@ -519,7 +519,7 @@ class PomdpQuery:
         if source != "none":
             asked = split.router(source)
             table = replace(asked.train, cells=asked.fitted.cells, n_cells=asked.router.n_cells)
-        family = PomdpFamily(settings=split.settings, weights=split.weights)
+        family = PomdpFamily(settings=split.settings)
         return _Learned(table, asked, _curve(split, family, table))
 
     def _best(self, curves: Mapping[Source, Curve], split: Split) -> Source:

@@ -40,7 +40,7 @@ MARGIN = 2.0  # log-likelihood by which held-out rows must prefer a less stiff c
 FOLDS = 5  # of the test whether the last tier's rightness shows in a signal
 _LOG_SHAPE_SD = 1.5
 _LOG_SHAPE_MIN, _LOG_SHAPE_MAX = math.log(0.02), math.log(200.0)
-_MOST_BINS = 32
+_MOST_BINS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -520,7 +520,7 @@ def last_tier_in_bins(pairs: Array) -> bool:
 
 
 def quantile_cuts(values: Floats) -> tuple[float, ...]:
-    """Edges that cut values into bins of 8 rows or more (2 to 32 bins); equal values share a bin."""
+    """Edges that cut values into bins of 8 rows or more (2 to 20 bins); equal values share a bin."""
     bins = min(max(len(values) // 8, 2), _MOST_BINS)
     edges = np.unique(np.quantile(values, np.arange(1, bins) / bins, method="higher"))
     return tuple(map(float, edges[edges > values.min()]))

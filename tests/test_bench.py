@@ -18,7 +18,7 @@ from rich.console import Console
 from automix_cli import calibration
 from automix_cli.bench import MEASURES, Bench, Run, bench, cuts_of, duplicates_of
 from automix_cli.bench_view import BenchView, run_lines
-from automix_cli.calibration import Curve, Objective, best_source, choose_each, cost_weights
+from automix_cli.calibration import Curve, Objective, PomdpFamily, best_source, choose_each
 from automix_cli.classes import Source, Wanted
 from automix_cli.contenders import (
     ASSIGNED,
@@ -181,8 +181,8 @@ def test_a_line_of_the_runs_is_shaped_as_documented(
     assert all(list(run) == keys for run in played[1])
     ours = [r for r in played[1] if r["policy"] == "pomdp"]
     weights = sorted({r["setting"]["cost_weight"] for r in ours if "cost_weight" in r["setting"]})
-    assert weights[0] == 0
-    assert len(weights) == len(cost_weights(table.subset(cuts_of(table, 0.5)[0].train)))
+    train = table.reseed(0).subset(cuts_of(table, 0.5)[0].train)
+    assert weights == sorted(PomdpFamily(settings=SETTINGS).laid(train).weights)
     escalated = next(r for r in ours if len(r["asked"]) == 2)
     assert escalated["asked"] == ["small", "medium"]
     assert escalated["tier"] in ("small", "medium")

@@ -25,12 +25,11 @@ from automix_cli.calibration import (
     cost_weights,
     crossfit,
     folds_of,
-    going_rate,
     held_out,
     policy_from_router,
 )
 from automix_cli.errors import DataError, GateError
-from automix_cli.fitting import Settings
+from automix_cli.fitting import Settings, fit
 from automix_cli.metrics import Point
 from automix_cli.planner import PomdpPolicy
 from automix_cli.pomdp import AlwaysPolicy, ThresholdPolicy
@@ -124,41 +123,63 @@ def test_with_few_rows_other_folds_and_other_orders_of_votes_are_averaged(
     assert crossfit(table, family, folds=5, seed=0) == once[0]
 
 
-def test_a_fold_is_planned_at_weights_in_the_proportion_of_what_its_tiers_earn(table: TraceTable) -> None:
-    """So that a setting escalates alike in every fold; what is fitted on all rows is planned as it says."""
+def test_a_path_is_laid_in_even_steps_of_planned_cost(table: TraceTable) -> None:
+    """Every twentieth of the range has a setting, unless no plan spends about so much."""
+    laid = PomdpFamily(settings=SETTINGS).laid(table)
+    assert len(laid.weights) <= calibration.SPENDS + 1
+    assert list(laid.weights) == sorted(laid.weights)
+    assert list(laid.spend) == sorted(laid.spend, reverse=True)
+    every = [fit(table, SETTINGS).policy(w, SETTINGS) for w in cost_weights(table)]
+    costs = np.array([policy.forecast().cost for policy in every])
+    assert (laid.spend[0], laid.spend[-1]) == pytest.approx((costs.max(), costs.min()))
+    for target in np.linspace(costs.min(), costs.max(), calibration.SPENDS + 1):
+        assert np.abs(np.array(laid.spend) - target).min() == pytest.approx(np.abs(costs - target).min())
+
+
+def test_a_fold_takes_the_plans_that_spend_what_the_setting_spends_on_all_rows(table: TraceTable) -> None:
+    """So that a setting means the same in every fold; what is fitted on all rows is planned as it says."""
     good = np.flatnonzero(table.score[:, 1] > table.score[:, 0])
-    fold = table.subset(np.concatenate([good, np.arange(len(table))]))
-    ratio = going_rate(fold) / going_rate(table)
-    assert ratio > 1.3
-    laid = PomdpFamily(settings=SETTINGS, weights=(0.01, 0.02), rate=going_rate(table))
-    for found in laid.candidates(fold):
-        assert found.policy.model.cost_weight == pytest.approx(dict(found.setting)["cost_weight"] * ratio)
+    fold = table.subset(np.concatenate([good, np.arange(len(table))]))  # a fold that escalation pays more in
+    laid = PomdpFamily(settings=SETTINGS).laid(table)
+    as_they_are = PomdpFamily(settings=SETTINGS, weights=laid.weights)
+
+    def misses(family: PomdpFamily) -> float:
+        spent = [found.policy.forecast().cost for found in family.candidates(fold)]
+        return float(np.abs(np.array(spent) - laid.spend).mean())
+
+    assert misses(laid) < 0.2 * misses(as_they_are)
+    for found, weight in zip(as_they_are.candidates(fold), laid.weights, strict=True):
+        assert found.policy.model.cost_weight == weight
+        assert found.setting == (("cost_weight", weight),)
     assert laid.policy(fold, (("cost_weight", 0.01),)).model.cost_weight == 0.01
-    for found in replace(laid, rate=None).candidates(fold):
-        assert found.policy.model.cost_weight == dict(found.setting)["cost_weight"]
 
 
 def test_folds_are_laid_along_the_rows_whose_setting_is_chosen(
     table: TraceTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rates: list[float | None] = []
+    seen: list[PomdpFamily] = []
 
     def candidates(self: PomdpFamily, part: TraceTable) -> list[calibration.Candidate]:
-        rates.append(self.rate)
+        seen.append(self)
         return [calibration.Candidate((("cost_weight", 0.0),), AlwaysPolicy(2, 0))]
 
     monkeypatch.setattr(PomdpFamily, "candidates", candidates)
-    crossfit(table, PomdpFamily(settings=SETTINGS, weights=(0.0, 0.01)), folds=2, seed=0)
-    assert set(rates) == {going_rate(table)}
-    rates.clear()
-    crossfit(table, PomdpFamily(settings=SETTINGS, weights=(0.01,)), folds=2, seed=0)
-    assert set(rates) == {None}  # one cost_weight that the user gave
+    crossfit(table, PomdpFamily(settings=SETTINGS), folds=2, seed=0)
+    assert set(seen) == {PomdpFamily(settings=SETTINGS).laid(table)}
+    seen.clear()
+    given = PomdpFamily(settings=SETTINGS, weights=(0.01,))
+    crossfit(table, given, folds=2, seed=0)
+    assert set(seen) == {given}  # one cost_weight that the user gave
 
 
-def test_tiers_that_score_or_cost_the_same_have_a_rate_all_the_same(table: TraceTable) -> None:
+def test_tiers_that_score_or_cost_the_same_have_a_path_all_the_same(table: TraceTable) -> None:
     alike = replace(table, score=np.repeat(table.score[:, :1], 2, axis=1))
-    assert going_rate(alike) == pytest.approx(0.01 / 19)
-    assert 0 < going_rate(alike.priced({"small": 0.0, "medium": 0.0})) < math.inf
+    free = table.priced({"small": 0.0, "medium": 0.0})
+    for rows in (alike, free, table.subset(np.arange(0)), table.subset(np.arange(1))):
+        laid = PomdpFamily(settings=SETTINGS).laid(rows)
+        assert laid.weights
+        assert all(math.isfinite(x) for x in (*laid.weights, *laid.spend))
+    assert PomdpFamily(settings=SETTINGS).laid(free).weights == (0.0,)
 
 
 def test_equal_plans_are_replayed_once_and_give_what_each_would_give(table: TraceTable) -> None:

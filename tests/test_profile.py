@@ -154,7 +154,8 @@ MISTAKES = {
     "unknown key": (after_two("teirs: 1"), "6: teirs: unknown key; did you mean tiers?"),
     "unknown key, nothing near": (
         after_two("zzz: 1"),
-        "6: zzz: unknown key; known are version, name, extends, tiers, task, verification, router, embedding, limits",
+        "6: zzz: unknown key; known are version, name, extends, tiers, task, verification, router, "
+        "embedding, limits",
     ),
     "unknown setting": (
         after_two("verification:", "  max_vote: 8"),

@@ -41,7 +41,6 @@ from automix_cli.calibration import (
     Setting,
     ThresholdFamily,
     corners,
-    cost_weights,
     crossfit,
     policy_of,
     singles,
@@ -143,11 +142,11 @@ def gain(family: Any, part: Split) -> float:
 
 def families(part: Split, votes: int, package: Package | None) -> Iterator[Any]:
     """Everybody who takes part."""
-    settings, weights = Settings(max_votes=votes), cost_weights(part.train)
-    yield PomdpFamily(settings=settings, weights=weights)
+    settings = Settings(max_votes=votes)
+    yield PomdpFamily(settings=settings)
     yield ThresholdFamily(settings=settings, max_votes=votes)
     if votes:
-        yield PomdpFamily(settings=settings, weights=weights, at_once=True)
+        yield PomdpFamily(settings=settings, at_once=True)
         yield PaperFamily(max_votes=votes)
         if package:
             yield PackageFamily(package=package, votes=votes)
