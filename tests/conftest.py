@@ -1,11 +1,18 @@
 """Fixtures for all tests: no key, no user folder and no colour leaks in from the machine."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 LEAKY = ("AUTOMIX_", "OPENAI_", "ANTHROPIC_", "GEMINI_", "GOOGLE_API", "OPENROUTER_", "OLLAMA_", "LITELLM_")
+
+
+def pytest_configure() -> None:
+    """Child processes obey signals even where whoever started the tests ignores them, like nohup."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,6 @@
-"""Faults in numbers: the long runs. Small ones run always, large ones with `python -m pytest -m storm`.
+"""Faults in numbers: the long runs. Small ones always, large ones with `python -m pytest -n 0 -s -m storm`.
 
-The large ones print their figures (`-s` shows them).
+The large ones print their figures.
 """
 
 import asyncio
