@@ -49,7 +49,7 @@ Setting: TypeAlias = tuple[tuple[str, float | int | str], ...]
 LEAST_ROWS = 20  # to cross-fit at all
 MANY_ROWS = 20_000  # enough to choose a setting on
 STEPS = 80
-SPENDS = 20  # settings to choose from
+SPENDS = 20  # steps of planned cost to choose from; with more rows twice as many
 FEW_ROWS = 2_000  # below this a curve is averaged over several divisions into folds
 REPEATS = 3
 _LOWEST, _HIGHEST = 0.002, 4.0
@@ -117,7 +117,8 @@ class PomdpFamily:
         if self.weights or not len(table):
             return replace(self, weights=self.weights or (0.0,))
         path = _Path.of(self._plans(table, cost_weights(table)), table)
-        even = np.linspace(path.spend.min(), path.spend.max(), SPENDS + 1)[::-1]
+        steps = SPENDS if len(table) < FEW_ROWS else 2 * SPENDS
+        even = np.linspace(path.spend.min(), path.spend.max(), steps + 1)[::-1]
         kept = sorted({path.nearest(float(cost)) for cost in even})
         weights = tuple(path.policies[k].model.cost_weight for k in kept)
         return replace(self, weights=weights, spend=tuple(float(path.spend[k]) for k in kept))
@@ -656,7 +657,6 @@ def calibrate(
     weights = (objective.value,) if objective.kind == "cost_weight" else ()
     family = PomdpFamily(settings=settings, weights=weights)
     found = _unproved(table, settings, objective)
-    points = singles(table).points()
     learned = _learned(table, classes if len(table) >= LEAST_ROWS else NO_CLASSES)
     curves: dict[Source, Curve] = {"none": NO_CURVE}
     if len(table) >= LEAST_ROWS:
@@ -673,24 +673,7 @@ def calibrate(
         found, curves = _proved(found, table, held, folds, seed), held.paths
     elif objective.kind == "cost_weight":
         curves = {"none": Curve(((("cost_weight", objective.value),),), (Point(math.nan, math.nan),))}
-    alone = choose(NO_CURVE, table.tiers, points, _without_weight(objective))
-    wanted = objective if any(c.settings for c in curves.values()) else _without_weight(objective)
-    each = choose_each(curves, table.tiers, points, wanted)
-    source = best_source(each, points, wanted)
-    seen = learned[source]
-    found = replace(
-        found,
-        fitted=fit(seen.table, settings),
-        chosen=each[source],
-        single=str(dict(alone.setting)["always"]),
-        path=curves[source] if len(table) >= LEAST_ROWS else NO_CURVE,
-        query=seen.router,
-        compared=tuple(each.items()) if len(table) >= LEAST_ROWS else (),
-    )
-    if found.router()["kind"] != "pomdp":
-        found = replace(found, query=None)
-    # Of the router as it is written: held-out runs mix the settings of several folds.
-    return replace(found, rates=_rates(table, replay(found.policy(), seen.table)))
+    return _settled(found, table, learned, curves)
 
 
 def _unproved(table: TraceTable, settings: Settings, objective: Objective) -> Calibration:
@@ -703,6 +686,30 @@ def _unproved(table: TraceTable, settings: Settings, objective: Objective) -> Ca
         chosen=Chosen((("always", table.tiers[0]),), Point(0.0, 0.0)),
         single=table.tiers[0],
     )
+
+
+def _settled(
+    found: Calibration, table: TraceTable, learned: Mapping[Source, Classed], curves: Mapping[Source, Curve]
+) -> Calibration:
+    """Choose the setting, and what there is without a router; fit to all rows what will be written."""
+    points, single = singles(table).points(), _without_weight(found.objective)
+    wanted = found.objective if any(c.settings for c in curves.values()) else single
+    each = choose_each(curves, table.tiers, points, wanted)
+    source, held = best_source(each, points, wanted), len(table) >= LEAST_ROWS
+    seen = learned[source]
+    found = replace(
+        found,
+        fitted=fit(seen.table, found.settings),
+        chosen=each[source],
+        single=str(dict(choose(NO_CURVE, table.tiers, points, single).setting)["always"]),
+        path=curves[source] if held else NO_CURVE,
+        query=seen.router,
+        compared=tuple(each.items()) if held else (),
+    )
+    if found.router()["kind"] != "pomdp":
+        found = replace(found, query=None)
+    # Of the router as it is written: held-out runs mix the settings of several folds.
+    return replace(found, rates=_rates(table, replay(found.policy(), seen.table)))
 
 
 def _learned(table: TraceTable, classes: Classes) -> dict[Source, Classed]:
