@@ -158,10 +158,11 @@ class _Path(NamedTuple):
 
     @classmethod
     def of(cls, policies: list[PomdpPolicy], table: TraceTable) -> _Path:
-        """Classes count as often as they stand in the rows."""
+        """Classes count as often as they stand in the rows; a prompt of mean length stands for all."""
         known = np.zeros(1, dtype=np.intp) if table.cells is None else table.cells
         shares = np.bincount(known, minlength=table.n_cells) / len(known)
-        costs = [[p.forecast(Facts(cell=c)).cost for c in range(table.n_cells)] for p in policies]
+        mean = [PomdpPolicy(p.model.at_mean(), coarse=True) if p.counts_tokens else p for p in policies]
+        costs = [[p.forecast(Facts(cell=c)).cost for c in range(table.n_cells)] for p in mean]
         return cls(policies, np.array(costs) @ shares)
 
     def nearest(self, cost: float) -> int:

@@ -1,11 +1,11 @@
 """How long calibrating, planning and deciding take.
 
-    python tests/benchmarks/speed.py [--rows 200000] [--repeat 3]
+    python tests/benchmarks/speed.py [--rows 200000] [--tiers 2 3] [--repeat 3]
 
 Prints one Markdown table, medians with the range seen. `calibrate` is the command itself, start
-and all, on generated trace rows (two tiers, eight votes, prompts of many lengths), next to the
-time in which the standard library's `json` parses the same file. Seconds are of the processor,
-so that what else runs on the machine counts little.
+and all, on generated trace rows (eight votes of every tier but the last, prompts of many
+lengths), next to the time in which the standard library's `json` parses the same file. Seconds
+are of the processor, so that what else runs on the machine counts little.
 """
 
 from __future__ import annotations
@@ -55,22 +55,30 @@ def timed(action: Callable[[], object], repeat: int) -> list[float]:
 # ------------------------------------------------------------------ calibrate
 
 
-def write_rows(path: Path, rows: int) -> None:
-    """Trace rows of two tiers."""
+def write_rows(path: Path, rows: int, tiers: int) -> None:
+    """Trace rows; every tier but the last has votes."""
     rng = np.random.default_rng(0)
-    small, large = rng.random(rows) < 0.6, rng.random(rows) < 0.85
-    chance = np.where(small, rng.beta(4.0, 1.0, rows), rng.beta(1.2, 2.5, rows))
-    ballots = (rng.random((rows, 8)) < chance[:, None]).astype(int).tolist()
     tokens = rng.integers(20, 900, rows).tolist()
+    right = (rng.random((rows, tiers)) < np.linspace(0.6, 0.85, tiers)).tolist()
+    chance = np.where(right, rng.beta(4.0, 1.0, (rows, tiers)), rng.beta(1.2, 2.5, (rows, tiers)))
+    ballots = (rng.random((rows, tiers, 8)) < chance[:, :, None]).astype(int).tolist()
     with path.open("w", encoding="utf-8") as file:
         for i in range(rows):
-            price = 1e-7 * (tokens[i] + 40)
-            cheap = {"score": int(small[i]), "votes": ballots[i], "cost": price, "vote_cost": price * 1.2}
-            cheap["input_tokens"] = tokens[i]
-            dear = {"score": int(large[i]), "cost": 20 * price}
+            found: dict[str, dict[str, object]] = {}
+            for j, dearer in enumerate(np.geomspace(1, 20, tiers).tolist()):
+                price = 1e-7 * (tokens[i] + 40) * dearer
+                found[f"tier-{j}"] = {"score": int(right[i][j]), "cost": price, "input_tokens": tokens[i]}
+                if j < tiers - 1:
+                    found[f"tier-{j}"] |= {"votes": ballots[i][j], "vote_cost": price * 1.2}
             text = " ".join(WORDS[(i + k) % len(WORDS)] for k in range(12)) + f" {i}?"
-            row = {"id": f"q{i}", "question": text, "tiers": {"small": cheap, "large": dear}}
-            file.write(json.dumps(row) + "\n")
+            file.write(json.dumps({"id": f"q{i}", "question": text, "tiers": found}) + "\n")
+
+
+def write_profile(path: Path, tiers: int) -> Path:
+    """A profile with the tiers of the rows; nobody is asked."""
+    lines = [f"  - {{name: tier-{j}, model: openai/tier-{j}}}\n" for j in range(tiers)]
+    path.write_text(f"version: 1\nname: speed\ntiers:\n{''.join(lines)}", encoding="utf-8")
+    return path
 
 
 def parse(path: Path) -> None:
@@ -80,10 +88,10 @@ def parse(path: Path) -> None:
             json.loads(line)
 
 
-def run_calibrate(path: Path, target: Path) -> float:
+def run_calibrate(path: Path, profile: Path, target: Path) -> float:
     """Processor seconds of the whole command."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "-m", "automix_cli", "calibrate", str(path), "--profile", "demo"]
+    command = [sys.executable, "-m", "automix_cli", "calibrate", str(path), "--profile", str(profile)]
     command += ["-o", str(target), "--force"]
     quiet = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     subprocess.run(command, check=True, capture_output=True, env=quiet)
@@ -91,16 +99,17 @@ def run_calibrate(path: Path, target: Path) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def calibrating(rows: int, repeat: int) -> list[str]:
+def calibrating(rows: int, tiers: int, repeat: int) -> list[str]:
     """Lines of the table."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "traces.jsonl"
-        write_rows(path, rows)
+        write_rows(path, rows, tiers)
         parsing = timed(lambda: parse(path), repeat)
-        whole = [run_calibrate(path, Path(folder) / f"automix-{k}.yaml") for k in range(repeat)]
+        profile = write_profile(Path(folder) / "speed.yaml", tiers)
+        whole = [run_calibrate(path, profile, Path(folder) / f"automix-{k}.yaml") for k in range(repeat)]
     beyond = [x - 2 * statistics.median(parsing) for x in whole]
     return [
-        f"| `json` parses {rows:,} rows | {spread(parsing)} s | |",
+        f"| `json` parses {rows:,} rows of {tiers} tiers | {spread(parsing)} s | |",
         f"| `automix calibrate` on them | {spread(whole)} s | |",
         f"| the same, beyond twice the parsing | {spread(beyond)} s | 15 s |",
     ]
@@ -166,9 +175,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="How long calibrating, planning and deciding take.")
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--tiers", type=int, nargs="+", default=[2, 3])
     args = parser.parse_args()
     print("| what | median (range) | limit |\n|---|---|---|")
-    for line in (*planning(args.repeat), *calibrating(args.rows, args.repeat)):
+    calibrated = (line for tiers in args.tiers for line in calibrating(args.rows, tiers, args.repeat))
+    for line in (*planning(args.repeat), *calibrated):
         print(line, flush=True)
 
 
