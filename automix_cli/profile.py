@@ -923,12 +923,7 @@ def write_router(path: Path, router: Mapping[str, Any], *, profile: Profile | No
         ProfileError: the file cannot take the block, or holds other tiers.
         StorageError: the file cannot be written.
     """
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise ProfileError(
-            f"{shown_path(path)}: is not a regular file, so it is not replaced",
-            hint="name another file with -o",
-        )
-    old = _text_for_router(path, profile) if path.exists() else _new_text(path, profile)
+    old = _text_for_router(path, profile)
     try:
         new = yamltree.put_block(old, "router", yamltree.lines_of({"router": router}))
     except ValueError as e:
@@ -941,9 +936,11 @@ def room_for_router(path: Path, profile: Profile) -> int:
     """How many bytes a router block may take in the profile at `path`, there or still to be made.
 
     Raises:
-        ProfileError: the file cannot take the block, or holds other tiers.
+        ProfileError: the file cannot take the block or be made, or holds other tiers.
     """
-    text = _text_for_router(path, profile) if path.exists() else _new_text(path, profile)
+    if not path.parent.is_dir():
+        raise ProfileError(f"{shown_path(path)}: there is no folder {path.parent}", hint="make it first")
+    text = _text_for_router(path, profile)
     try:
         return yamltree.MAX_BYTES - len(yamltree.put_block(text, "router", ["router: null"]).encode())
     except ValueError as e:
@@ -951,7 +948,14 @@ def room_for_router(path: Path, profile: Profile) -> int:
 
 
 def _text_for_router(path: Path, profile: Profile | None) -> str:
-    """The text of an existing profile whose tiers are those of `profile`."""
+    """The text of the profile that is to take a router: one with the tiers of `profile`, or a new one."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise ProfileError(
+            f"{shown_path(path)}: is not a regular file, so it is not replaced",
+            hint="name another file with -o",
+        )
+    if not path.exists():
+        return _new_text(path, profile)
     there = read_profile(path, trusted=True, origin="named")
     tiers = [replace(t, price=None, rpm=None) for t in there.tiers]
     if profile is not None and tiers != [replace(t, price=None, rpm=None) for t in profile.tiers]:

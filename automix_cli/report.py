@@ -139,11 +139,15 @@ def batch_summary(tally: Tally, seconds: float) -> list[str]:
         parts.append(f"{tally.unparsed / tally.bought:.1%} of votes unparsed")
     parts.append(f"cost {money(tally.cost_usd)}, spent {money(tally.spent_usd)}")
     parts.append(f"{count_of(tally.usage.calls, 'call')} behind the rows, {seconds:.1f} s")
-    faults = [
+    return [" · ".join(parts), *_fault_lines(tally.faults)]
+
+
+def _fault_lines(faults: Mapping[str, tuple[int, str]]) -> list[str]:
+    """How often each kind of error was met, and the first of it."""
+    return [
         f"  {count:,} × {kind}, the first: {one_line(first, 100)}"
-        for kind, (count, first) in sorted(tally.faults.items())
+        for kind, (count, first) in sorted(faults.items())
     ]
-    return [" · ".join(parts), *faults]
 
 
 def resume_line(earlier: Earlier) -> str:
@@ -249,12 +253,16 @@ class CheckTally:
     verdicts: dict[str, int] = field(default_factory=dict)
     cost_usd: float | None = 0.0
     spent_usd: float | None = 0.0
+    faults: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     def add(self, found: Verification) -> None:
         """Count one row."""
         self.rows += 1
-        self.errors += found.error is not None
-        if found.error is None:
+        if found.error is not None:
+            self.errors += 1
+            count, first = self.faults.get(found.error.type, (0, found.error.message))
+            self.faults[found.error.type] = (count + 1, first)
+        else:
             self.verdicts[found.verdict] = self.verdicts.get(found.verdict, 0) + 1
         self.cost_usd = add_money(self.cost_usd, found.cost_usd)
         self.spent_usd = add_money(self.spent_usd, found.spent_usd)
@@ -265,9 +273,10 @@ class CheckTally:
         return f"{rate:.1f} rows/s · {self.errors:,} errors · {money(self.spent_usd)}"
 
     def summary(self, seconds: float) -> str:
-        """The whole in a line."""
+        """The whole in a line, and one per kind of error."""
         shares = [f"{self.verdicts[v]:,} {v}" for v in ("correct", "incorrect") if v in self.verdicts]
         shares += [f"{self.verdicts['none']:,} without evidence"] if "none" in self.verdicts else []
-        shares += [f"{self.errors:,} errors"] if self.errors else []
+        shares += [count_of(self.errors, "error")] if self.errors else []
         bill = f"cost {money(self.cost_usd)}, spent {money(self.spent_usd)}"
-        return f"{count_of(self.rows, 'row')}: {', '.join(shares) or 'none'} · {bill} · {seconds:.1f} s"
+        whole = f"{count_of(self.rows, 'row')}: {', '.join(shares) or 'none'} · {bill} · {seconds:.1f} s"
+        return "\n".join([whole, *_fault_lines(self.faults)])

@@ -265,6 +265,41 @@ def test_a_dry_run_says_calls_and_dollars_and_sends_nothing(tmp_path: Path) -> N
     assert 0 < plan["low"]["usd"] < plan["expected"]["usd"] < plan["worst"]["usd"]
 
 
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--labels-from", "huge"), "has no tier huge"),
+        (("--labels-from", "huge", "--dry-run"), "has no tier huge"),
+        (("-o", "q.jsonl"), "q.jsonl"),
+        (("-o", "no/o.yaml"), "there is no folder no"),
+        (("--query-router", "knn", "--embed-model", "openai/none-such", "--dry-run"), "price of openai/none"),
+    ],
+    ids=" ".join,
+)
+def test_what_would_fail_after_paying_is_refused_before(
+    args: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "q.jsonl").write_text("".join(QUESTIONS.read_text().splitlines(keepends=True)[:3]))
+    with Loopback() as server:
+        ran = automix(*CALIBRATE, "q.jsonl", "--profile", profile_for(server, tmp_path), *args, cwd=tmp_path)
+        assert server.ledger == []
+    assert (ran.code, ran.out) == (2, "")
+    assert message in ran.err
+
+
+def test_a_dry_run_counts_the_picked_tiers_only(tmp_path: Path) -> None:
+    args = (*CALIBRATE, QUESTIONS, "--profile", "demo", "--tiers", "large", "--dry-run", "--json")
+    [plan] = automix(*args, cwd=tmp_path).rows
+    assert plan["worst"]["calls"] < 900 * 10
+
+
+def test_without_a_profile_a_router_has_nowhere_to_go_and_the_way_is_said(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text(synthetic(30, 0.6, 0.9))
+    ran = automix(*CALIBRATE, "t.jsonl", "-o", "o.yaml", cwd=tmp_path)
+    assert ran.code == 2
+    assert "no profile was given or found\n  --profile NAME|FILE" in ran.err
+
+
 def test_rows_without_labels_are_refused_or_measured_as_agreement(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in QUESTIONS.read_text().splitlines()[:60]]
     (tmp_path / "q.jsonl").write_text(jsonl(*({"question": r["question"], "id": r["id"]} for r in rows)))
@@ -306,6 +341,10 @@ def test_flat_tables_are_read_by_a_mapping(tmp_path: Path) -> None:
         (synthetic(30, 0.5, 0.5).replace('"cost": 20.0', '"latency": 1'), (), "--costs large=1"),
         (synthetic(30, 0.5, 0.5).replace('{"score"', '{"grade"', 1), (), "--drop-incomplete"),
         (synthetic(30, 0.5, 0.5), ("--folds", "1"), "--folds"),
+        (synthetic(30, 0.5, 0.5), ("--cost-weight", "nan"), "--cost-weight: expected a finite number"),
+        (synthetic(30, 0.5, 0.5), ("--keep", "nan"), "--keep: expected a finite number"),
+        (synthetic(30, 0.5, 0.5), ("-o", "t.jsonl"), "t.jsonl:2: is not valid YAML"),
+        (synthetic(30, 0.5, 0.5), ("-o", "no/o.yaml"), "no/o.yaml: there is no folder no"),
     ],
 )
 def test_what_cannot_be_used_exits_2_and_is_named(

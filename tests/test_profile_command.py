@@ -176,6 +176,21 @@ def test_check_tells_every_problem_on_a_line_of_its_own_and_exits_2(folder: Path
     assert (told["ok"], len(told["problems"])) == (False, 2)
 
 
+@pytest.mark.parametrize(
+    ("router", "message"),
+    [
+        ("{kind: pomdp}", "p.yaml:4: router: the router block cannot be read: KeyError('cost_weight')"),
+        ("{kind: threshold, cut: high}", "p.yaml:4: router: the router block cannot be read"),
+        ("{kind: threshold, cut: 0.5}", ""),
+    ],
+)
+def test_check_tells_of_a_router_that_ask_could_not_use(folder: Path, router: str, message: str) -> None:
+    Path("p.yaml").write_text(f"version: 1\nextends: demo\n# learned\nrouter: {router}\n")
+    ran = automix("check", "p.yaml")
+    assert ran.exit_code == (2 if message else 0)
+    assert message in ran.stderr
+
+
 def test_check_tells_what_does_not_fit_together_beside_what_cannot_be_read(folder: Path) -> None:
     Path("p.yaml").write_text(
         "tiers:\n"

@@ -232,6 +232,13 @@ def test_check_over_rows_says_how_many_are_below() -> None:
     assert "1 answer is below" in ran.err
 
 
+def test_what_failed_is_said_once_per_kind_with_the_first() -> None:
+    ran = automix(*DEMO, stdin=jsonl({"question": "What is 2 + 2?"}, {"question": "What is 3 + 2?"}))
+    assert ran.code == 3
+    assert "2 errors" in ran.err
+    assert "  2 × invalid_input, the first: line 1: answer: expected text, got nothing" in ran.err
+
+
 def test_a_tier_can_be_named_for_all_rows() -> None:
     rows = jsonl({"question": "What is 2 + 2?", "answer": "4", "tier": "large"})
     assert automix(*DEMO, stdin=rows).rows[0]["tier"] == "large"

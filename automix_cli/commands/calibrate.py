@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -38,22 +39,39 @@ def calibrate(
     keep: Annotated[
         float | None,
         typer.Option(
-            "--keep", min=0.0, max=2.0, metavar="Q", help="Cheapest with Q times the best tier's quality."
+            "--keep",
+            min=0.0,
+            max=2.0,
+            metavar="Q",
+            help="Cheapest with Q times the best tier's quality.",
+            callback=o.finite,
         ),
     ] = None,
     budget: Annotated[
         float | None,
-        typer.Option("--budget", min=0.0, metavar="USD", help="Best for USD per 1,000 questions."),
+        typer.Option(
+            "--budget", min=0.0, metavar="USD", help="Best for USD per 1,000 questions.", callback=o.finite
+        ),
     ] = None,
     cost_weight: Annotated[
-        float | None, typer.Option("--cost-weight", min=0.0, metavar="X", help="Quality given up per dollar.")
+        float | None,
+        typer.Option(
+            "--cost-weight", min=0.0, metavar="X", help="Quality given up per dollar.", callback=o.finite
+        ),
     ] = None,
     objective: Annotated[
         Literal["keep", "ibc"], typer.Option("--objective", help="ibc: best incremental benefit per cost.")
     ] = "keep",
     certify: Annotated[
         float | None,
-        typer.Option("--certify", min=0.5, max=0.999, metavar="P", help="Promise --keep with probability P."),
+        typer.Option(
+            "--certify",
+            min=0.5,
+            max=0.999,
+            metavar="P",
+            help="Promise --keep with probability P.",
+            callback=o.finite,
+        ),
     ] = None,
     query_router: Annotated[
         Literal["none", "multilabel", "separate", "kmeans", "knn", "auto"],
@@ -74,7 +92,13 @@ def calibrate(
     drop_incomplete: o.DropIncomplete = False,
     value_of_time: Annotated[
         float,
-        typer.Option("--value-of-time", min=0.0, metavar="USD", help="What an hour of waiting is worth."),
+        typer.Option(
+            "--value-of-time",
+            min=0.0,
+            metavar="USD",
+            help="What an hour of waiting is worth.",
+            callback=o.finite,
+        ),
     ] = 0.0,
     folds: Annotated[int, typer.Option("--folds", min=2, max=20, metavar="N", help="Folds held out.")] = 5,
     seed: o.Seed = 0,
@@ -107,6 +131,7 @@ def calibrate(
     from automix_cli.calibration_view import CalibrationView
     from automix_cli.cascade import settings_of
     from automix_cli.profile import write_router
+    from automix_cli.report import count_of
 
     voice = Voice(quiet=quiet, verbose=verbose)
     calls = CallOptions(
@@ -134,10 +159,13 @@ def calibrate(
     job = Source(data, options, calls, voice, traces, labels_from, force, embed_model)
     if dry_run:
         raise typer.Exit(job.dry_run(recorded, json))
+    if not recorded:  # before anything is paid for
+        asked = job.profile()
+        _target(output, asked, [tier.name for tier in asked.tiers])
     chosen, table, scale = job.recorded() if recorded else job.collected()
-    target = _target(output, chosen, table)
+    target = _target(output, chosen, table.tiers)
     settings = replace(settings_of(chosen), value_of_time=value_of_time)
-    voice.say(f"fitting on {len(table):,} rows, and measuring on rows held out …")
+    voice.say(f"fitting on {count_of(len(table), 'row')}, and measuring on rows held out …")
     classes = _classes(query_router, table, target, chosen, seed)
     found = run_calibration(table, settings, wanted, folds=folds, seed=seed, classes=classes)
     view = CalibrationView(found, table, labels_from, data.name)
@@ -156,7 +184,7 @@ def calibrate(
         voice.say(f"written: router of {target}")
         voice.say(f'use it: automix ask{_use(target)} "…"')
     elif not json:
-        voice.say(_why_not_written(chosen, table))
+        voice.say(_why_not_written(chosen, table.tiers))
     raise typer.Exit(_exit_code(found, voice))
 
 
@@ -202,25 +230,30 @@ def _check_router(query_router: str, certify: float | None) -> None:
 # ---------------------------------------------------------------- the profile
 
 
-def _target(output: Path | None, profile: Profile, table: TraceTable) -> Path | None:
+def _target(output: Path | None, profile: Profile, tiers: Sequence[str]) -> Path | None:
     """The file to write: as asked, else the profile's own, else automix.yaml; None where none fits.
 
     Raises:
         UsageError: a file is asked for, but the profile's tiers are not those of the rows.
+        ProfileError: the file cannot take the router.
     """
-    same = tuple(t.name for t in profile.tiers) == table.tiers
-    if not same:
+    from automix_cli.profile import room_for_router
+
+    if [t.name for t in profile.tiers] != list(tiers):
         if output is not None:
-            raise UsageError(_why_not_written(profile, table), hint="name the tiers of the profile alike")
+            hint = "name the tiers of the profile alike" if profile.tiers else "--profile NAME|FILE has them"
+            raise UsageError(_why_not_written(profile, tiers), hint=hint)
         return None
-    if output is not None:
-        return output
-    return Path("automix.yaml") if profile.path is None or profile.origin == "bundled" else profile.path
+    own = None if profile.origin == "bundled" else profile.path
+    target = output or own or Path("automix.yaml")
+    room_for_router(target, profile)
+    return target
 
 
-def _why_not_written(profile: Profile, table: TraceTable) -> str:
-    mine = ", ".join(t.name for t in profile.tiers) or "none"
-    return f"no router written: the rows' tiers are {', '.join(table.tiers)}, the profile's {mine}"
+def _why_not_written(profile: Profile, tiers: Sequence[str]) -> str:
+    mine = ", ".join(t.name for t in profile.tiers)
+    theirs = f"the profile's {mine}" if mine else "and no profile was given or found"
+    return f"no router written: the rows' tiers are {', '.join(tiers)}, {theirs}"
 
 
 def _classes(wanted: Wanted, table: TraceTable, target: Path | None, profile: Profile, seed: int) -> Classes:

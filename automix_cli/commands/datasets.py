@@ -372,7 +372,7 @@ class Source:
         if recorded and self.embed_model is None:
             typer.echo(f"{self.data.name} holds traces: no calls, $0")
             return 0
-        plan = self._plan_of_traces() if recorded else self._plan(choose_profile(self.calls))
+        plan = self._plan_of_traces() if recorded else self._plan(self.profile())
         typer.echo(dumps(plan) if as_json else "\n".join(report.plan_lines(plan)))
         return 0
 
@@ -393,8 +393,16 @@ class Source:
         return chosen, with_embeddings(table, embedder, collector.found), scale
 
     def profile(self) -> Profile:
-        """The profile whose tiers would be asked."""
-        return _picked(choose_profile(self.calls), self.options.tiers)
+        """The profile whose tiers would be asked.
+
+        Raises:
+            ProfileError: it cannot be used.
+            UsageError: it lacks a tier that is picked, or the one that labels come from.
+        """
+        chosen = _picked(choose_profile(self.calls), self.options.tiers)
+        if self.labels_from is not None:
+            chosen.tier(self.labels_from)
+        return chosen
 
     def collected(self) -> tuple[Profile, TraceTable, float | None]:
         """The same, after asking every tier of the profile every question."""
@@ -459,9 +467,8 @@ class Source:
 
         questions = self._questions()
         plan = plan_collection(profile, questions)
-        if self.embed_model is None:
-            return plan
-        return plan_embeddings(plan, profile.embedder(self.embed_model), questions)
+        embedder = self._embedder(profile)
+        return plan if embedder is None else plan_embeddings(plan, embedder, questions)
 
     def _plan_of_traces(self) -> dict[str, Any]:
         """What the embeddings of recorded questions would cost."""
@@ -472,7 +479,8 @@ class Source:
         table = table_of(rows, self.options, self.data.name, chosen.task.scorer)
         questions = _texts_of(table, self.data.name)
         plan = {"questions": len(questions), "profile": chosen.name, "policy": "none", **NO_CALLS}
-        return plan_embeddings(plan, chosen.embedder(self.embed_model or ""), questions)
+        embedder = self._embedder(chosen)
+        return plan if embedder is None else plan_embeddings(plan, embedder, questions)
 
     def _questions(self) -> list[Question]:
         questions = self.data.questions()

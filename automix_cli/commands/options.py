@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -32,6 +33,17 @@ def not_stdout(param: typer.CallbackParam, path: Path | None) -> Path | None:
     if str(path) == "-":
         raise UsageError(f"{param.opts[-1]}: expected a {param.metavar}; - would be stdout")
     return path
+
+
+def finite(param: typer.CallbackParam, value: float | None) -> float | None:
+    """Refuse NaN and infinity, which pass every bound.
+
+    Raises:
+        UsageError: naming the option.
+    """
+    if value is not None and not math.isfinite(value):
+        raise UsageError(f"{param.opts[0]}: expected a finite number, got {value}")
+    return value
 
 
 ProfileName = Annotated[

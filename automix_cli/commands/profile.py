@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from automix_cli.commands import options as o
-from automix_cli.errors import ProfileError, StorageError, UsageError
+from automix_cli.errors import DataError, ProfileError, StorageError, UsageError
 
 if TYPE_CHECKING:
     from automix_cli.profile import Profile
@@ -127,6 +127,7 @@ def check(
 
     try:
         profile = read_profile(file, trusted=True, origin="named")
+        _check_router(profile, file)
     except ProfileError as trouble:
         if json:
             _print_verdict(file, trouble.message.splitlines())
@@ -142,6 +143,24 @@ def check(
             _note(f"{tier.name}: the price of {tier.model} is unknown, so costs will be null", quiet)
     if file.name == FILE_NAME:
         _warn_of_restrictions(file, quiet)
+
+
+def _check_router(profile: Profile, file: Path) -> None:
+    """Refuse a router that `ask` could not use.
+
+    Raises:
+        ProfileError: it cannot be read, or was fitted on other tiers.
+    """
+    from automix_cli.cascade import query_router, router_policy
+    from automix_cli.profile import shown_path
+
+    try:
+        router_policy(profile)
+        query_router(profile)
+    except DataError as exc:
+        lines = file.read_text(encoding="utf-8").splitlines()
+        at = next((f":{n}" for n, line in enumerate(lines, 1) if line.startswith("router:")), "")
+        raise ProfileError(f"{shown_path(file)}{at}: router: {exc.message}", hint=exc.hint) from exc
 
 
 def _print_verdict(file: Path, problems: list[str]) -> None:

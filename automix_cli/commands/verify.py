@@ -58,7 +58,12 @@ def verify(
     threshold: Annotated[
         float,
         typer.Option(
-            "--threshold", min=0.0, max=1.0, metavar="P", help="Least confidence of a correct answer."
+            "--threshold",
+            min=0.0,
+            max=1.0,
+            metavar="P",
+            help="Least confidence of a correct answer.",
+            callback=o.finite,
         ),
     ] = 0.5,
     check: Annotated[
