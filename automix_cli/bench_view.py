@@ -49,6 +49,7 @@ DEFINITIONS: Mapping[str, str] = {
 }
 
 _BASELINES = ("single tier", "majority", "mix")
+_LEAST_NAME = 12  # characters of a policy's name, before columns make room for it
 WIDE = 120  # columns of a terminal, for every column of a table
 
 
@@ -161,6 +162,8 @@ class BenchView:
         ours = found.outcome(found.headline)
         if len(found.tiers) == 1:
             return "There is one tier, so there is nothing to route."
+        if ours.group == "single tier":
+            return "Only single tiers take part, so there is nothing to judge: --policies names who routes."
         if ours.verdict is None:
             return "Not enough rows to tell: at least 20 to learn from and 20 held out are needed."
         alone = {str(dict(chosen.setting).get("always", "")) for chosen in ours.chosen}
@@ -227,7 +230,7 @@ class BenchView:
     def _table(self, title: str, columns: Sequence[Column], width: int) -> Table:
         from rich.table import Table
 
-        shown = [column for column in columns if width >= WIDE or not column.wide]
+        shown = self._fitting([c for c in columns if width >= WIDE or not c.wide], width)
         table = Table(title=title, title_justify="left", box=None, pad_edge=False)
         table.add_column("policy", overflow="fold")  # the one that gives way to long names
         for column in shown:
@@ -243,6 +246,17 @@ class BenchView:
         table.caption = "* best of the policies; baselines above, bounds below"
         table.caption_justify = "left"
         return table
+
+    def _fitting(self, columns: list[Column], width: int) -> list[Column]:
+        """As many columns as fit beside the names; intervals go first, then the last ones."""
+        name = min(max(len(o.name) for o in self.found.outcomes), _LEAST_NAME)
+        taken = [
+            2 + max(len(c.head), *(len(c.text(o, o.name)) for o in self.found.outcomes)) for c in columns
+        ]
+        kept = list(zip(columns, taken, strict=True))
+        while len(kept) > 1 and name + sum(wide for _, wide in kept) > width:
+            kept.remove(next((k for k in reversed(kept) if k[0].head.endswith("95 %")), kept[-1]))
+        return [column for column, _ in kept]
 
     def _best(self, name: str) -> str | None:
         """Who is best in a column, among policies that could be used."""

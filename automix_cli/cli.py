@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +14,8 @@ from typer.core import TyperGroup
 from automix_cli.commands import ask, bench, cache, calibrate, profile, verify
 from automix_cli.commands.options import Version
 from automix_cli.errors import AutomixError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # a disk that takes no more
 
 
 class Boundary(TyperGroup):
@@ -37,10 +41,13 @@ class Boundary(TyperGroup):
                 raise
             if ctx.params.get("debug"):
                 _show_traceback()
-            _show(
-                f"internal error: {type(exc).__name__}: {exc}",
-                "automix --debug … shows where; please report it",
-            )
+            if isinstance(exc, OSError) and exc.errno in _FULL and exc.filename is None:
+                _show(f"stdout: {exc.strerror}", "what was paid for is in the cache and is not paid again")
+            else:
+                _show(
+                    f"internal error: {type(exc).__name__}: {exc}",
+                    "automix --debug … shows where; please report it",
+                )
             raise typer.Exit(1) from None
 
 
@@ -107,6 +114,8 @@ def _hold_closed_streams() -> None:
 def main() -> None:
     """Entry point of the `automix` script."""
     _hold_closed_streams()
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a locale may lack arrows and dashes
     if not sys.warnoptions:  # the libraries' warnings are for developers, who ask for them with -W
         import warnings
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from io import StringIO
 from itertools import pairwise
 from typing import Any
 
@@ -582,6 +584,18 @@ def test_an_abstention_is_counted_and_has_no_tier(table: TraceTable) -> None:
     assert found.outcome("pomdp").measures["abstained"].value > 0.1
     lines = [json.loads(line) for run in runs if run.policy == "pomdp" for line in run_lines(run)]
     assert {line["score"] for line in lines if line["tier"] is None} == {0.5}
+
+
+def test_a_very_narrow_terminal_still_reads_names_and_whole_figures(
+    table: TraceTable, played: tuple[Bench, Any]
+) -> None:
+    text = StringIO()
+    console = Console(width=40, file=text)
+    for part in view_of(played[0], table).parts(40):
+        if not isinstance(part, str):
+            console.print(part)
+    assert "…" not in text.getvalue()
+    assert re.search(r"^always:small +0\.\d{3}", text.getvalue(), re.MULTILINE)
 
 
 def test_narrow_terminals_get_fewer_columns(table: TraceTable, played: tuple[Bench, Any]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from known import draw_rows, two_tiers
-from shell import Ran, automix, jsonl
+from shell import COMMAND, Ran, automix, environment, jsonl
 
 QUICK = ("--policies", "random-mix,threshold,oracle")
 EVIL = "</script><script>document.title='owned'</script><b>&amp;"
@@ -280,6 +280,11 @@ def test_a_gate_that_is_not_met_exits_5_after_the_table(traces: Path) -> None:
         (("-o", "-"), "-o: expected a DIR; - would be stdout"),
         (("--traces", "-"), "--traces: expected a FILE; - would be stdout"),
         (("--runs", "all"), "add -o DIR"),
+        (("--fail-under", ""), "--fail-under: cannot read ''"),
+        (("--keep", "nan"), "--keep: expected a finite number, got nan"),
+        (("--split", "nan"), "--split: expected a finite number, got nan"),
+        (("--budget", "inf"), "--budget: expected a finite number, got inf"),
+        (("-o", __file__), "is a file"),
         (("--keep", "0.9", "--budget", "1"), "exclude each other"),
         (("--policies", "always:huge"), "no policy 'always:huge'"),
         (("--policies", "maj@5:small"), "maj@5:small cannot take part: no samples of small are recorded"),
@@ -293,6 +298,60 @@ def test_what_cannot_work_is_refused_in_a_line(args: tuple[str, ...], message: s
     assert message in ran.err
     assert ran.out == ""
     assert len(ran.err.splitlines()) <= 3
+
+
+# ------------------------------------------------------------------ where results go
+
+
+def test_a_reader_that_goes_away_is_exit_141_and_the_folder_is_whole(traces: Path, tmp_path: Path) -> None:
+    child = subprocess.Popen(
+        [*COMMAND, "bench", str(traces), *QUICK, "-o", str(tmp_path / "out")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment(),
+    )
+    assert child.stdout is not None
+    child.stdout.close()
+    assert child.wait(60) == 141
+    assert {"runs.jsonl", "summary.json", "report.md"} <= {p.name for p in (tmp_path / "out").iterdir()}
+
+
+def test_a_full_disk_behind_stdout_is_said_and_is_no_internal_error(traces: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*COMMAND, "bench", str(traces), *QUICK],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=environment(),
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.decode().startswith("automix: stdout: No space left on device\n")
+
+
+def test_a_closed_stdout_is_refused_unless_there_is_a_folder(traces: Path, tmp_path: Path) -> None:
+    closed = ["sh", "-c", 'exec "$0" "$@" >&-', *COMMAND, "bench", str(traces), *QUICK]
+    ran = subprocess.run(closed, stderr=subprocess.PIPE, env=environment(), check=False)
+    assert (ran.returncode, ran.stderr.decode().splitlines()[0]) == (
+        2,
+        "automix: stdout is closed: there is nowhere to write to",
+    )
+    assert subprocess.run([*closed, "-o", str(tmp_path / "o"), "-q"], env=environment()).returncode == 0
+
+
+def test_a_locale_without_arrows_is_no_reason_to_fail(traces: Path) -> None:
+    ran = automix("bench", traces, *QUICK, env={"PYTHONIOENCODING": "ascii"})
+    assert ran.code == 0, ran.err
+    assert "\\u2192" in ran.out
+
+
+def test_single_tiers_alone_get_no_verdict(traces: Path) -> None:
+    ran = automix("bench", traces, "--policies", "always:small")
+    assert ran.code == 0
+    assert ran.out.splitlines()[-1].startswith("Only single tiers take part")
+
+
+# ------------------------------------------------------------------ what it cannot do without
 
 
 def test_a_missing_library_is_said_before_anything_is_asked(traces: Path, tmp_path: Path) -> None:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from automix_cli.commands import options as o
 from automix_cli.commands.datasets import Data, Source, TableOptions, check_embed_model, read_data
-from automix_cli.commands.session import CallOptions, Voice, stderr_console, stdout_console
+from automix_cli.commands.session import (
+    CallOptions,
+    Show,
+    Voice,
+    require_place,
+    stderr_console,
+    stdout_console,
+)
 from automix_cli.errors import GateError, StorageError, UsageError
 from automix_cli.jsonl import dumps
 
@@ -37,7 +44,12 @@ def bench(
     split: Annotated[
         float | None,
         typer.Option(
-            "--split", min=0.0, max=0.99, metavar="SHARE", help="Share of rows to learn from [0.5]."
+            "--split",
+            min=0.0,
+            max=0.99,
+            metavar="SHARE",
+            help="Share of rows to learn from [0.5].",
+            callback=o.finite,
         ),
     ] = None,
     repeat: Annotated[
@@ -46,12 +58,23 @@ def bench(
     keep: Annotated[
         float | None,
         typer.Option(
-            "--keep", min=0.0, max=2.0, metavar="Q", help="Settings keep Q of the best tier [0.98]."
+            "--keep",
+            min=0.0,
+            max=2.0,
+            metavar="Q",
+            help="Settings keep Q of the best tier [0.98].",
+            callback=o.finite,
         ),
     ] = None,
     budget: Annotated[
         float | None,
-        typer.Option("--budget", min=0.0, metavar="USD", help="Settings cost at most USD per 1,000."),
+        typer.Option(
+            "--budget",
+            min=0.0,
+            metavar="USD",
+            help="Settings cost at most USD per 1,000.",
+            callback=o.finite,
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -157,6 +180,7 @@ def bench(
         embed_model=embed_model,
     )
     folder = None if output is None else _Folder(output, html=html, png=png, force=force)
+    require_place(Show(silent=folder is not None))
     if folder is None and (html or png or runs is not None):
         raise UsageError("--html, --png and --runs write into a folder", hint="add -o DIR")
     job.check()
@@ -170,9 +194,12 @@ def bench(
     chosen, table, _ = source.recorded() if recorded else source.collected()
     settings = settings_of(chosen)
     view = job.run(table, settings, rows, voice, folder)
-    _show(view, json, plot)
+    try:
+        if folder is not None:  # first: whoever reads stdout may go away
+            folder.write(view, settings, {**job.config(), **_config(rows, options, chosen.name)})
+    finally:
+        _show(view, json, plot)
     if folder is not None:
-        folder.write(view, settings, {**job.config(), **_config(rows, options, chosen.name)})
         voice.say(f"written: {', '.join(folder.names)} in {output}")
     _gate(job, view)
 
@@ -208,7 +235,7 @@ def _gate(job: _Job, view: BenchView) -> None:
     """Exit 5 where a gate is not met."""
     from automix_cli.gates import missed_gates, read_gates
 
-    missed = missed_gates(read_gates(job.gates), view.found) if job.gates else []
+    missed = [] if job.gates is None else missed_gates(read_gates(job.gates), view.found)
     if missed:
         raise GateError("; ".join(missed))
 
@@ -246,7 +273,7 @@ class _Job:
         from automix_cli.gates import read_gates
         from automix_cli.routers import require_sklearn
 
-        if self.gates:
+        if self.gates is not None:
             read_gates(self.gates)
         of_tiers = ("always", "maj")
         named = ",".join(n for n in self.policies.split(",") if not n.strip().startswith(of_tiers))
@@ -363,8 +390,8 @@ def _writing(folder: _Folder | None, runs: Runs) -> Iterator[Callable[[Run], Non
     if folder is None or runs == "none":
         yield lambda run: None
         return
-    with folder.open("runs.jsonl") as file:
-        yield lambda run: file.writelines(run_lines(run))
+    with folder.open("runs.jsonl") as take:
+        yield lambda run: take(run_lines(run))
 
 
 # ---------------------------------------------------------------- the folder
@@ -380,25 +407,43 @@ class _Folder:
                 "--png is drawn with matplotlib, which is not installed",
                 hint="python -m pip install 'automix-cli[plots]'; frontier.svg needs nothing",
             )
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"{path} is a file", hint="-o names a folder")
         there = [name for name in _NAMES if (path / name).exists()]
         if there and not force:
             raise UsageError(
                 f"{path / there[0]} exists", hint="--force overwrites it; or name another folder"
             )
 
-    def open(self, name: str) -> IO[str]:
-        """A new file in it.
+    @contextmanager
+    def open(self, name: str) -> Iterator[Callable[[Iterable[str]], None]]:
+        """A new file in it, as what takes its lines.
 
         Raises:
             StorageError: it cannot be written.
         """
-        try:
+        with self._told(name):
             self.path.mkdir(parents=True, exist_ok=True)
             file = open(self.path / name, "w", encoding="utf-8", newline="\n")  # noqa: SIM115
-        except OSError as exc:
-            raise StorageError(f"{self.path / name}: {exc.strerror}") from exc
+
+        def take(lines: Iterable[str]) -> None:
+            with self._told(name):
+                file.writelines(lines)
+
+        try:
+            yield take
+        finally:
+            with self._told(name):
+                file.close()
         self.names.append(name)
-        return file
+
+    @contextmanager
+    def _told(self, name: str) -> Iterator[None]:
+        """What the system refuses, with the name of the file."""
+        try:
+            yield
+        except OSError as exc:
+            raise StorageError(f"{self.path / name}: {exc.strerror or exc}") from exc
 
     def write(self, view: BenchView, settings: Settings, config: dict[str, Any]) -> None:
         """Everything but the runs, which are written by now."""
@@ -421,12 +466,13 @@ class _Folder:
 
             texts["index.html"] = page(view, settings)
         for name, text in texts.items():
-            with self.open(name) as file:
-                file.write(text)
+            with self.open(name) as take:
+                take((text,))
         if self.png:
             from automix_cli.plots import write_png
 
-            write_png(view, self.path / "frontier.png")
+            with self._told("frontier.png"):
+                write_png(view, self.path / "frontier.png")
             self.names.append("frontier.png")
 
 

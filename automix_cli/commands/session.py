@@ -43,8 +43,14 @@ class Voice:
 
     def say(self, text: str) -> None:
         """Print a line, unless quiet; it may quote what a server said, and that may quote a key."""
-        if not self.quiet:
+        if self.quiet:
+            return
+        try:
             print(redact(text), file=sys.stderr, flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError:  # a full disk behind stderr: what was paid for matters more than what is said of it
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
     def once(self, text: str) -> None:
         """Print a line the first time only."""
@@ -67,8 +73,16 @@ def stdout_console() -> Console:
     """A Rich console on stdout for tables; piped, it is as wide as it needs to be and has no colour."""
     from rich.console import Console
 
-    wide = None if sys.stdout.isatty() else 120
-    return Console(highlight=False, markup=False, emoji=False, width=wide)
+    class Tables(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # noqa: PLE0704 (called where the error is at hand; Rich itself would exit with 1)
+
+    out = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 (the caller closed stdout)
+    wide = None if out.isatty() else 120
+    console = Tables(file=out, highlight=False, markup=False, emoji=False, width=wide)
+    if console.width < 1:  # COLUMNS=0
+        console.width = 80
+    return console
 
 
 def stderr_console() -> Console:
@@ -327,7 +341,7 @@ def require_place(show: Show) -> None:
     Raises:
         UsageError: stdout is closed, or the output file exists and may be neither replaced nor continued.
     """
-    if show.output is None and sys.stdout is None:
+    if show.output is None and sys.stdout is None and not show.silent:
         raise UsageError("stdout is closed: there is nowhere to write to", hint="-o FILE")
     if show.output is None:
         return
