@@ -37,6 +37,7 @@ from automix_cli.traces import Floats, Ints, TraceTable
 LEAST_ROWS = 5  # of right and of wrong answers, for a signal to be believed
 PSEUDO_ROWS = 20.0  # with which a cell (s_i, s_N) is drawn to the fit of its s_i
 MARGIN = 2.0  # log-likelihood by which held-out rows must prefer a less stiff curve
+LAST_MARGIN = 3.0  # and a curve of the last tier's rightness: about twenty times likelier
 FOLDS = 5  # of the test whether the last tier's rightness shows in a signal
 _LOG_SHAPE_SD = 1.5
 _LOG_SHAPE_MIN, _LOG_SHAPE_MAX = math.log(0.02), math.log(200.0)
@@ -428,6 +429,8 @@ class Roughness(NamedTuple):
 _CONSTANT, _LINE = Roughness(1e7, 0.0), Roughness(0.0, 1e7)
 # Ever less stiff; a later one must be clearly likelier.
 _CURVES = (_CONSTANT, _LINE, Roughness(0.0, 1e3), Roughness(0.0, 1e2), Roughness(0.0, 10.0))
+_WALKS = (_CONSTANT, Roughness(300.0, 0.0), Roughness(100.0, 0.0), Roughness(30.0, 0.0))
+_TIE = 1e6  # holds the curves of two groups at one distance
 
 
 def smooth_shares(hits: Array, rows: Array) -> Array:
@@ -448,41 +451,52 @@ def smooth_shares(hits: Array, rows: Array) -> Array:
         >>> smooth_shares(hits, np.full((5, 3), 10.0)).round(2).tolist()
         [0.0, 0.5, 1.0]
     """
-    total_hits, total_rows = hits.sum(axis=0), rows.sum(axis=0)
+    hits, rows = hits[:, None], rows[:, None]
+    curve = _likeliest(hits, rows, _CURVES, MARGIN)
+    return np.asarray(_penalised(hits.sum(axis=0)[None], rows.sum(axis=0)[None], curve)[0, 0])
 
-    best, likeliest = _CURVES[0], -math.inf
-    for curve in _CURVES:
-        shares = _penalised(total_hits - hits, total_rows - rows, curve)
+
+def _likeliest(hits: Array, rows: Array, curves: tuple[Roughness, ...], margin: float) -> Roughness:
+    """The first curve, but for a later one under which rows of held-out folds are likelier by the margin."""
+    train_hits, train_rows = hits.sum(axis=0) - hits, rows.sum(axis=0) - rows
+    best, most = curves[0], -math.inf
+    for curve in curves:
+        shares = _penalised(train_hits, train_rows, curve)
         likelihood = float((hits * np.log(shares) + (rows - hits) * np.log(1 - shares)).sum())
-        if likelihood > likeliest + MARGIN:
-            best, likeliest = curve, likelihood
-    return np.asarray(_penalised(total_hits[None], total_rows[None], best)[0])
+        if likelihood > most + margin:
+            best, most = curve, likelihood
+    return best
 
 
 def _penalised(hits: Array, rows: Array, curve: Roughness) -> Array:
-    """Shares whose log odds maximise likelihood less half the penalty, by Newton; shape (problems, bins)."""
-    bins = hits.shape[1]
+    """Shares whose log odds maximise likelihood less half the penalty, by Newton.
+
+    Shapes are (problems, groups, bins). Log odds are a_group + f(bin): the groups share the curve.
+    """
+    problems, groups, bins = hits.shape
     hits, rows = hits + 0.5 / bins, rows + 1.0 / bins
     rise, bend = np.diff(np.eye(bins), axis=0), np.diff(np.eye(bins), n=2, axis=0)
-    penalty = curve.rising * rise.T @ rise + curve.bending * bend.T @ bend
-    odds = np.repeat(np.log(hits.sum(axis=1) / (rows - hits).sum(axis=1))[:, None], bins, axis=1)
+    rough = (curve.rising * rise.T @ rise + curve.bending * bend.T @ bend) / groups
+    apart = groups * np.eye(groups) - 1
+    penalty = np.kron(np.eye(groups), rough) + _TIE * np.kron(apart, rise.T @ rise)
+    level = np.log(hits.sum(axis=2) / (rows - hits).sum(axis=2))
+    odds, hits, rows = np.repeat(level, bins, axis=1), hits.reshape(problems, -1), rows.reshape(problems, -1)
     for _ in range(30):
         shares = 1 / (1 + np.exp(-odds))
         slope = hits - rows * shares - odds @ penalty
-        steepness = np.eye(bins) * (rows * shares * (1 - shares))[:, None, :] + penalty
+        steepness = np.eye(groups * bins) * (rows * shares * (1 - shares))[:, None, :] + penalty
         step = np.linalg.solve(steepness, slope[:, :, None])[:, :, 0]
         odds = np.clip(odds + np.clip(step, -2.0, 2.0), -12.0, 12.0)
         if np.abs(step).max() < 1e-8:
             break
-    return np.asarray(1 / (1 + np.exp(-odds)))
+    return np.asarray(1 / (1 + np.exp(-odds))).reshape(problems, groups, bins)
 
 
 def fit_bins(counts: Array, *, alone: bool) -> Array:
     """Distributions over bins per cell, from how often each bin is right.
 
     P(bin | state) is P(bin)·P(state | bin), up to its sum. The shares right per bin are smooth
-    curves. Where the last tier shows, the shares where it is right are lines in log odds, one
-    among wrong and one among right answers.
+    curves; where the last tier shows, so are the shares where it is right (`last_tier_shares`).
 
     Args:
         counts: rows by (fold, 2·s_i + s_N, bin), shape (folds, 4, bins).
@@ -496,27 +510,31 @@ def fit_bins(counts: Array, *, alone: bool) -> Array:
     own, rows = pairs.sum(axis=2), counts.sum(axis=(0, 1))
     right = smooth_shares(own[:, 1], own.sum(axis=1))
     weight = (rows + 1 / bins) * np.stack([1 - right, right])
-    if not alone and last_tier_in_bins(pairs):
-        last = _penalised(pairs[:, :, 1].sum(axis=0), own.sum(axis=0), _LINE)
+    last = None if alone else last_tier_shares(pairs)
+    if last is not None:
         weight = (weight[:, None] * np.stack([1 - last, last], axis=1)).reshape(4, bins)
     return np.asarray(weight / weight.sum(axis=1, keepdims=True))
 
 
-def last_tier_in_bins(pairs: Array) -> bool:
-    """Whether the bins tell more of the last tier's rightness than the tier's own does.
+def last_tier_shares(pairs: Array) -> Array | None:
+    """How often the last tier is right, among wrong and among right answers of each bin.
 
-    They do where held-out rows are likelier under two lines in log odds than under two
-    constants by two standard errors. Slopes learned from few rows turn the order of the bins
-    round, and with it decisions, where constants misplace all of them alike.
+    One curve for both, at two levels, because a curve of its own for each is learned from too few
+    rows: it turns the order of the bins round, and with it decisions. The curve is drawn to a
+    constant (a random walk from bin to bin), and is one unless held-out rows are likelier by
+    `LAST_MARGIN`.
 
     Args:
         pairs: rows by (fold, s_i, s_N, bin), shape (folds, 2, 2, bins).
+
+    Returns:
+        shape (2, bins); None where the bins tell no more of the last tier than s_i does.
     """
-    folds, bins = len(pairs), pairs.shape[-1]
-    train = (pairs.sum(axis=0) - pairs).reshape(-1, 2, bins)
-    flat, line = (_penalised(train[:, 1], train.sum(axis=1), c) for c in (_CONSTANT, _LINE))
-    gain = np.stack([np.log((1 - line) / (1 - flat)), np.log(line / flat)], axis=1).reshape(folds, 2, 2, bins)
-    return bool((pairs * gain).sum() > 2 * math.sqrt((pairs * gain**2).sum()))
+    hits, rows = pairs[:, :, 1], pairs.sum(axis=2)
+    curve = _likeliest(hits, rows, _WALKS, LAST_MARGIN)
+    if curve is _CONSTANT:
+        return None
+    return np.asarray(_penalised(hits.sum(axis=0)[None], rows.sum(axis=0)[None], curve)[0])
 
 
 def quantile_cuts(values: Floats) -> tuple[float, ...]:

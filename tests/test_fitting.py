@@ -194,22 +194,29 @@ def test_smoothing_gives_way_to_many_rows_and_leaves_nothing_impossible() -> Non
     assert (never < 0.02).all()
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_penalised_shares_are_where_the_slope_of_the_penalised_likelihood_vanishes(seed: int) -> None:
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("seed", range(3))
+def test_penalised_shares_are_where_the_slope_of_the_penalised_likelihood_vanishes(
+    seed: int, groups: int
+) -> None:
     rng = np.random.default_rng(seed)
-    rows = rng.integers(0, 20, (1, 9)).astype(float)
+    rows = rng.integers(1, 20, (1, groups, 9)).astype(float)
     hits = rng.binomial(rows.astype(int), 0.4).astype(float)
-    for curve in fitting._CURVES[2:]:
+    for curve in (*fitting._CURVES[2:], *fitting._WALKS[1:]):
         shares = fitting._penalised(hits, rows, curve)[0]
 
-        def objective(odds: np.ndarray, curve: fitting.Roughness = curve) -> float:
-            p = 1 / (1 + np.exp(-odds))
+        def objective(curve_: np.ndarray, level: np.ndarray, rough: fitting.Roughness = curve) -> float:
+            p = 1 / (1 + np.exp(-(curve_ + level[:, None])))
             fit_ = ((hits[0] + 0.5 / 9) * np.log(p) + (rows[0] - hits[0] + 0.5 / 9) * np.log(1 - p)).sum()
-            return float(fit_ - 0.5 * curve.bending * (np.diff(odds, n=2) ** 2).sum())
+            bent, risen = (np.diff(curve_, n=2) ** 2).sum(), (np.diff(curve_) ** 2).sum()
+            return float(fit_ - 0.5 * (rough.bending * bent + rough.rising * risen))
 
-        best = np.log(shares / (1 - shares))
+        odds = np.log(shares / (1 - shares))
+        best, level = odds[0], odds.mean(axis=1) - odds[0].mean()
+        np.testing.assert_allclose(odds, best + level[:, None], atol=1e-4)  # one curve, at two levels
         for _ in range(20):
-            assert objective(best) >= objective(best + 1e-3 * rng.normal(size=9)) - 1e-12
+            off, apart = 1e-2 * rng.normal(size=9), np.r_[0.0, 1e-2 * rng.normal(size=groups - 1)]
+            assert objective(best, level) >= objective(best + off, level + apart) - 1e-9
 
 
 def test_bins_of_a_cell_have_the_odds_of_its_shares() -> None:
@@ -224,9 +231,12 @@ def test_bins_tell_of_the_last_tier_only_where_it_shows() -> None:
     counts = np.zeros((5, 4, 3))
     counts[:, 0], counts[:, 1], counts[:, 2], counts[:, 3] = 10.0, 20.0, 5.0, 5.0
     assert fit_bins(counts, alone=False).shape == (2, 3)
-    counts[:, 0], counts[:, 1] = [30, 10, 10], [10, 10, 30]
+    counts[:, 0], counts[:, 1] = [300, 100, 100], [100, 100, 300]
+    counts[:, 2], counts[:, 3] = [150, 50, 50], [100, 100, 300]
     four = fit_bins(counts, alone=False)
-    np.testing.assert_allclose(four[1] / four[0], [1 / 3, 1.0, 3.0], rtol=0.05)
+    for wrong, right in ((four[0], four[1]), (four[2], four[3])):
+        odds = right / wrong
+        np.testing.assert_allclose(odds / odds[1], [1 / 3, 1.0, 3.0], rtol=0.1)
     assert fit_bins(counts, alone=True).shape == (2, 3)
 
 
@@ -237,7 +247,7 @@ def test_the_last_tier_is_seen_in_bins_where_it_shows_and_seldom_where_it_does_n
         last = 1 / (1 + np.exp(-np.linspace(-slope, slope, 12)))
         own = rng.multinomial(60, [1 / 24] * 24, 5).reshape(5, 2, 12)
         right = rng.binomial(own, last)
-        found[slope] += fitting.last_tier_in_bins(np.stack([own - right, right], axis=2))
+        found[slope] += fitting.last_tier_shares(np.stack([own - right, right], axis=2)) is not None
     assert found[0.0] <= 3
     assert found[2.0] >= 35
 
