@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+WIDE = 100  # columns of a terminal, for every column of the table of figures
+_COLUMNS = ((WIDE, (0, 1, 2, 3, 4, 5, 6)), (80, (0, 1, 2, 4, 5, 6)), (60, (0, 2, 4, 5)), (0, (0, 2)))
+
+
 @dataclass(frozen=True, slots=True)
 class CalibrationView:
     """What `calibrate` found, for people and as JSON.
@@ -39,15 +43,15 @@ class CalibrationView:
         """What a score is called."""
         return "quality" if self.labels_from is None else f"agreement with {self.labels_from}"
 
-    def parts(self) -> Iterator[str | Table]:
-        """Head, plan, figures, health, notes, verdict: lines of text and tables."""
+    def parts(self, width: int = WIDE) -> Iterator[str | Table]:
+        """Head, plan, figures, health, notes, verdict: lines and tables, narrower for narrow terminals."""
         yield f"{self.source}: {count_of(len(self.table), 'row')}, {' → '.join(self.found.tiers)}"
         yield ""
         yield from self.plan_lines()
         yield from [self.query_line()] if self.query_line() else []
         yield ""
         if self.found.figures:
-            yield self.figures_table()
+            yield self.figures_table(width)
             yield ""
         yield from self.health_lines()
         yield from self.notes()
@@ -131,27 +135,34 @@ class CalibrationView:
 
     # ------------------------------------------------------------ the figures
 
-    def figures_table(self) -> Table:
+    def figures_table(self, width: int = WIDE) -> Table:
         """Held-out quality and cost of the router beside everything it is measured against."""
         from rich.table import Table
 
-        table = Table(title=f"held out ({self.measure}, 95 % intervals)", title_justify="left", box=None)
-        for name in ("policy", self.measure, "", "USD per 1,000", "", "escalated", "votes", "abstained"):
-            table.add_column(name, justify="left" if name == "policy" else "right")
+        heads = (self.measure, "", "USD per 1,000", "", "escalated", "votes", "abstained")
+        shown = next(columns for least, columns in _COLUMNS if width >= least)
+        bounds = ", 95 % intervals" if 1 in shown else ""
+        table = Table(title=f"held out ({self.measure}{bounds})", title_justify="left", box=None)
+        table.add_column("policy", overflow="fold")  # the one that gives way to long names
+        for k in shown:
+            table.add_column(heads[k], justify="right", no_wrap=True)
         for f in self.found.figures:
-            ours = f.name == "pomdp"
-            table.add_row(
-                f.name,
-                f"{f.quality.value:.3f}",
-                _range(f.quality, 1, 3),
-                _dollars(1000 * (f.cost.value or 0)),
-                _range(f.cost, 1000, None),
-                f"{f.escalated:.0%}" if ours or f.name == "threshold" else "",
-                f"{f.votes:.1f}" if ours or f.name == "threshold" else "",
-                f"{f.abstained:.0%}" if f.abstained else "",
-                style="bold" if ours else None,
-            )
+            cells = self._cells(f)
+            table.add_row(f.name, *(cells[k] for k in shown), style="bold" if f.name == "pomdp" else None)
         return table
+
+    def _cells(self, f: Figures) -> tuple[str, ...]:
+        """What stands beside the name of a policy, column by column."""
+        acts = f.name in ("pomdp", "threshold")
+        return (
+            f"{f.quality.value:.3f}",
+            _range(f.quality, 1, 3),
+            _dollars(1000 * (f.cost.value or 0)),
+            _range(f.cost, 1000, None),
+            f"{f.escalated:.0%}" if acts else "",
+            f"{f.votes:.1f}" if acts else "",
+            f"{f.abstained:.0%}" if f.abstained else "",
+        )
 
     # ------------------------------------------------------------ health, notes, verdict
 

@@ -42,7 +42,7 @@ class Boundary(TyperGroup):
             if ctx.params.get("debug"):
                 _show_traceback()
             if isinstance(exc, OSError) and exc.errno in _FULL and exc.filename is None:
-                _show(f"stdout: {exc.strerror}", "what was paid for is in the cache and is not paid again")
+                _show(f"stdout: {exc.strerror}", "make room, or write elsewhere")
             else:
                 _show(
                     f"internal error: {type(exc).__name__}: {exc}",

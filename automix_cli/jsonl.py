@@ -396,7 +396,7 @@ class Earlier:
     def __init__(self, path: Path, profile_sha: str) -> None:
         self.path, self.part = path, path.with_name(f"{path.name}.part")
         self.profile_sha = profile_sha
-        self.kept = self.changed = self.failed = self.torn = 0
+        self.kept = self.changed = self.failed = self.torn = self.dropped = 0
         self._places: dict[str, int] = {}
         self._out = _open_locked(self.part, os.O_RDWR | os.O_CREAT)
         self._old = _open_locked(path, os.O_RDWR) if path.exists() else None
@@ -485,7 +485,7 @@ class Earlier:
         return self._out
 
     def finish(self) -> None:
-        """Every row of the input is written: FILE.part becomes FILE.
+        """Every row of the input is written: FILE.part becomes FILE, without rows no longer asked for.
 
         Raises:
             StorageError: the disk is full; both files stay.
@@ -494,6 +494,7 @@ class Earlier:
             self._out.flush()
             os.fsync(self._out.fileno())
             os.replace(self.part, self.path)
+        self.dropped = len(self._places) - self.kept - self.changed - self.failed
 
     def close(self) -> None:
         """Release the files and their locks."""

@@ -158,7 +158,9 @@ def resume_line(earlier: Earlier) -> str:
         (earlier.torn, "torn"),
     ]
     again = [f"{number:,} {word}" for number, word in redone if number]
-    return f"{count_of(earlier.kept, 'row')} kept" + (f"; redone: {', '.join(again)}" if again else "")
+    redo = f"; redone: {', '.join(again)}" if again else ""
+    gone = f"; left out: {earlier.dropped:,} no longer asked for" if earlier.dropped > 0 else ""
+    return f"{count_of(earlier.kept, 'row')} kept{redo}{gone}"
 
 
 def plan_lines(plan: Mapping[str, Any]) -> list[str]:

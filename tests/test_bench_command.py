@@ -326,7 +326,7 @@ def test_a_full_disk_behind_stdout_is_said_and_is_no_internal_error(traces: Path
             check=False,
         )
     assert done.returncode == 1
-    assert done.stderr.decode().startswith("automix: stdout: No space left on device\n")
+    assert done.stderr.decode().startswith("automix: stdout: No space left on device\n  make room")
 
 
 def test_a_closed_stdout_is_refused_unless_there_is_a_folder(traces: Path, tmp_path: Path) -> None:

@@ -1,14 +1,17 @@
 """`automix calibrate` from a shell: what it collects, writes, says and refuses."""
 
 import json
+import os
+import pty
 import random
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 from loopback import Loopback
-from shell import ROOT, Ran, automix, jsonl
+from shell import COMMAND, ROOT, Ran, automix, environment, jsonl
 from test_ask import profile_for
 
 QUESTIONS = ROOT / "profiles" / "demo-questions.jsonl"
@@ -298,6 +301,28 @@ def test_without_a_profile_a_router_has_nowhere_to_go_and_the_way_is_said(tmp_pa
     ran = automix(*CALIBRATE, "t.jsonl", "-o", "o.yaml", cwd=tmp_path)
     assert ran.code == 2
     assert "no profile was given or found\n  --profile NAME|FILE" in ran.err
+
+
+@pytest.mark.parametrize(("width", "shown"), [(40, "USD per 1,000"), (80, "95 % intervals"), (120, "95 %")])
+def test_figures_are_whole_on_every_terminal(width: int, shown: str, demo: Path) -> None:
+    main, worker = pty.openpty()
+    with os.fdopen(main, "rb", buffering=0) as reader, os.fdopen(worker, "wb") as writer:
+        ran = subprocess.run(
+            [*COMMAND, *CALIBRATE, str(demo / "few.jsonl"), "-q"],
+            stdin=subprocess.DEVNULL,
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            env=environment(COLUMNS=str(width), TERM="xterm"),
+            check=False,
+        )
+        writer.flush()
+        text = re.sub("\x1b\\[[0-9;]*m", "", reader.read(65536).decode())
+    assert ran.returncode == 0, ran.stderr
+    assert shown in text
+    table = text[text.index("held out (") : text.index("verifier small")]
+    assert "…" not in table
+    assert max(map(len, table.splitlines())) <= width, table
+    assert "always:small" in table
 
 
 def test_rows_without_labels_are_refused_or_measured_as_agreement(tmp_path: Path) -> None:

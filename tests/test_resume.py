@@ -108,7 +108,9 @@ def test_new_rows_are_added_and_rows_no_longer_asked_for_leave(questions: Path, 
     run(questions, out)
     kept = questions.read_text().splitlines(keepends=True)[10:]
     questions.write_text(jsonl({"id": "new", "question": "What is 3 + 3?"}) + "".join(kept))
-    assert run(questions, out, "--resume").code == 0
+    ran = run(questions, out, "--resume")
+    assert ran.code == 0
+    assert "10 rows kept; left out: 10 no longer asked for" in ran.err
     assert [row["id"] for row in rows(out)] == ["new", *(f"q{n}" for n in range(10, 20))]
 
 

@@ -173,7 +173,7 @@ def calibrate(
         typer.echo(dumps(view.to_dict()))
     else:
         console = stdout_console()
-        for part in view.parts():
+        for part in view.parts(console.width):
             console.print(part, soft_wrap=isinstance(part, str))
     router = found.router()
     if certify is not None:
