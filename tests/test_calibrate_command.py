@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import random
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
