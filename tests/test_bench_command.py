@@ -345,6 +345,14 @@ def test_a_locale_without_arrows_is_no_reason_to_fail(traces: Path) -> None:
     assert "\\u2192" in ran.out
 
 
+def test_a_split_without_test_rows_is_said_to_be_drawn(tmp_path: Path) -> None:
+    rows = [{**row, "split": "train"} for row in trace_rows(60)]
+    (tmp_path / "t.jsonl").write_text(jsonl(*rows), encoding="utf-8")
+    ran = automix("bench", tmp_path / "t.jsonl", *QUICK)
+    assert ran.code == 0, ran.err
+    assert 'note: the rows\' own "split" is not train and test, so one was drawn' in ran.out
+
+
 def test_single_tiers_alone_get_no_verdict(traces: Path) -> None:
     ran = automix("bench", traces, "--policies", "always:small")
     assert ran.code == 0

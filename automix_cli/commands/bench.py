@@ -307,10 +307,12 @@ class _Job:
         self, table: TraceTable, settings: Settings, data: Data, voice: Voice, folder: _Folder | None
     ) -> BenchView:
         """Compare."""
-        from automix_cli.bench import bench, cuts_of
+        from automix_cli.bench import bench, cuts_of, has_own_split
         from automix_cli.bench_view import BenchView
 
         seated, notes = self._seated(table)
+        if self.split is None and any(table.splits) and not has_own_split(table):
+            notes += ('the rows\' own "split" is not train and test, so one was drawn',)
         cuts = cuts_of(table, self.split, repeat=self.repeat, seed=self.seed)
         runs = self.runs or ("all" if len(table) <= MANY_ROWS else "chosen")
         with _writing(folder, runs) as on_run, _telling(voice) as on_policy:
