@@ -11,7 +11,7 @@ of single tiers. The choice itself costs rows too: therefore the nesting.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
@@ -116,20 +116,21 @@ class PomdpFamily:
         """
         if self.weights or not len(table):
             return replace(self, weights=self.weights or (0.0,))
-        path = _Path.of(self._plans(table, cost_weights(table)), table)
+        path = _Path(self._planner(table), cost_weights(table), table)
         steps = SPENDS if len(table) < FEW_ROWS else 2 * SPENDS
         even = np.linspace(path.spend.min(), path.spend.max(), steps + 1)[::-1]
         kept = sorted({path.nearest(float(cost)) for cost in even})
-        weights = tuple(path.policies[k].model.cost_weight for k in kept)
-        return replace(self, weights=weights, spend=tuple(float(path.spend[k]) for k in kept))
+        spend = tuple(float(path.spend[k]) for k in kept)
+        return replace(self, weights=tuple(path.weights[k] for k in kept), spend=spend)
 
     def candidates(self, table: TraceTable) -> list[Candidate]:
         """Fit, and plan for each setting; equal plans share their key."""
+        plan = self._planner(table)
         if self.spend:
-            path = _Path.of(self._plans(table, cost_weights(table)), table)
-            policies = [path.policies[path.nearest(cost)] for cost in self.spend]
+            path = _Path(plan, cost_weights(table), table)
+            policies = [path.policy(path.nearest(cost)) for cost in self.spend]
         else:
-            policies = self._plans(table, self.weights)
+            policies = [plan(weight) for weight in self.weights]
         return [
             Candidate(
                 (("cost_weight", weight),),
@@ -139,37 +140,73 @@ class PomdpFamily:
             for weight, policy in zip(self.weights, policies, strict=True)
         ]
 
-    def _plans(self, table: TraceTable, weights: Sequence[float]) -> list[PomdpPolicy]:
+    def _planner(self, table: TraceTable) -> Callable[[float], PomdpPolicy]:
         """Coarse plans of what is fitted to the rows: enough to choose a setting by."""
         fitted, alike = fit(table, self.settings), table.n_cells > 1 or _alike(table)
-        plans = [fitted.policy(weight, self._settings(), coarse=True) for weight in weights]
-        return [PomdpPolicy(p.model.at_mean(), coarse=True) for p in plans] if alike else plans
+
+        def plan(weight: float) -> PomdpPolicy:
+            policy = fitted.policy(weight, self._settings(), coarse=True)
+            return _at_mean(policy) if alike else policy
+
+        return plan
 
     def policy(self, table: TraceTable, setting: Setting) -> Policy[Any]:
         """Fit, and plan for one cost_weight."""
         return fit(table, self.settings).policy(float(dict(setting)["cost_weight"]), self._settings())
 
 
-class _Path(NamedTuple):
-    """Plans along the path of cost_weights, and what each is expected to spend on a question."""
+class _Path:
+    """Plans along some cost_weights, made when needed, and what each is expected to spend on a question.
 
-    policies: list[PomdpPolicy]
-    spend: Floats
+    What a plan spends falls as its cost_weight rises: between two that spend the same, all do.
+    """
 
-    @classmethod
-    def of(cls, policies: list[PomdpPolicy], table: TraceTable) -> _Path:
-        """Classes count as often as they stand in the rows; a prompt of mean length stands for all."""
+    def __init__(
+        self, plan: Callable[[float], PomdpPolicy], weights: tuple[float, ...], table: TraceTable
+    ) -> None:
         known = np.zeros(1, dtype=np.intp) if table.cells is None else table.cells
-        shares = np.bincount(known, minlength=table.n_cells) / len(known)
-        mean = [PomdpPolicy(p.model.at_mean(), coarse=True) if p.counts_tokens else p for p in policies]
-        costs = [[p.forecast(Facts(cell=c)).cost for c in range(table.n_cells)] for p in mean]
-        return cls(policies, np.array(costs) @ shares)
+        self._shares = np.bincount(known, minlength=table.n_cells) / len(known)
+        self._plan, self._policies = plan, dict[int, PomdpPolicy]()
+        self.weights = weights
+        self.spend = self._spending(len(weights))
+
+    def policy(self, place: int) -> PomdpPolicy:
+        """The plan for one weight."""
+        if place not in self._policies:
+            self._policies[place] = self._plan(self.weights[place])
+        return self._policies[place]
 
     def nearest(self, cost: float) -> int:
         """The place whose spending is nearest to a cost; of a run of equals the one in the middle."""
         gap = np.abs(self.spend - cost)
         alike = np.flatnonzero(gap <= gap.min() + 1e-9 * self.spend.max())
         return int(alike[len(alike) // 2])
+
+    def _cost(self, place: int) -> float:
+        """Of a prompt of mean length; classes count as often as they stand in the rows."""
+        policy = self.policy(place)
+        mean = _at_mean(policy) if policy.counts_tokens else policy
+        costs = [mean.forecast(Facts(cell=c)).cost for c in range(len(self._shares))]
+        return float(self._shares @ costs)
+
+    def _spending(self, places: int) -> Floats:
+        found: Floats = np.empty(places)
+        found[0], found[-1] = self._cost(0), self._cost(places - 1)
+        between = [(0, places - 1)]
+        while between:
+            low, high = between.pop()
+            if found[low] - found[high] <= 1e-9 * found[0]:
+                found[low + 1 : high] = found[low]
+            elif high - low > 1:
+                middle = (low + high) // 2
+                found[middle] = self._cost(middle)
+                between += [(low, middle), (middle, high)]
+        return found
+
+
+def _at_mean(policy: PomdpPolicy) -> PomdpPolicy:
+    """One plan for a prompt of mean length, whatever the question."""
+    return PomdpPolicy(policy.model.at_mean(), coarse=True)
 
 
 def _decisions(policy: PomdpPolicy, n_cells: int) -> Hashable:
