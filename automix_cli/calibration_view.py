@@ -96,7 +96,10 @@ class CalibrationView:
         ]
         tried = f"cross-fitted {self.measure} and USD per 1,000: {', '.join(each)}"
         if found.query is None:
-            return f"query router: none ({tried})"
+            single = found.router()["kind"] == "always"
+            wanted = [source for source, _ in found.compared]
+            why = "one tier takes every question" if single else "it tells no classes apart"
+            return f"query router: none{'' if 'none' in wanted else f', for {why}'} ({tried})"
         eyes = f" on embeddings of {found.query.embed_model}" if found.query.embed_model else ""
         return f"query router: {found.query.kind}{eyes}, {found.query.n_cells} classes of questions ({tried})"
 

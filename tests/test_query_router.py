@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,15 @@ def test_where_questions_tell_nothing_auto_takes_none() -> None:
     view = CalibrationView(result, blank, None, "rows")
     assert view.query_line().startswith("query router: none (cross-fitted quality and USD per 1,000: none 0.")
     assert "query" not in result.router()
+
+
+def test_a_router_that_was_named_and_not_kept_is_accounted_for() -> None:
+    blank = drawn(150, telling=False)
+    wanted = classes_for("knn", blank, room=60_000, pass_score=0.5, seed=0)
+    result = calibrate(blank, SETTINGS, OBJECTIVE, folds=FOLDS, classes=wanted)
+    single = replace(result, query=None, chosen=result.chosen._replace(setting=(("always", "small"),)))
+    line = CalibrationView(single, blank, None, "rows").query_line()
+    assert line.startswith("query router: none, for one tier takes every question (cross-fitted")
 
 
 def test_the_report_names_the_router_the_figures_and_a_plan_for_each_class(

@@ -222,6 +222,13 @@ def test_rows_without_an_answer_are_errors_and_an_empty_answer_is_an_answer() ->
     assert ran.rows[1]["verdict"] in ("incorrect", "none")
 
 
+def test_a_gate_that_saw_no_answer_is_not_met() -> None:
+    ran = automix(*DEMO, "--check", stdin="")
+    assert ran.code == 5
+    assert "no answer came in" in ran.err
+    assert automix(*DEMO, stdin="").code == 0
+
+
 def test_check_over_rows_says_how_many_are_below() -> None:
     rows = jsonl(
         {"question": "What is 2 + 2?", "answer": "4"}, {"question": "What is 2 + 2?", "answer": "900"}

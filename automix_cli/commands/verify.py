@@ -67,7 +67,7 @@ def verify(
         ),
     ] = 0.5,
     check: Annotated[
-        bool, typer.Option("--check", help="Exit 5 when an answer is below the threshold.")
+        bool, typer.Option("--check", help="Exit 5 when an answer is below the threshold, or none came in.")
     ] = False,
     profile: o.ProfileName = None,
     tiers: o.Tiers = None,
@@ -159,7 +159,7 @@ class _Check:
             )
         self.profile, self.tier, self.votes = profile, tier, votes
         self.threshold, self.check, self.show, self.voice = threshold, check, show, voice
-        self.below = 0
+        self.below = self.seen = 0
 
     def single(self, question: str, answer: str | None, context: Path | None) -> tuple[Any, str]:
         """The question and the answer of the command line."""
@@ -254,6 +254,7 @@ class _Check:
 
     def judged(self, found: Verification) -> Verification:
         """The verification with its verdict at the threshold; counts what the gate must know."""
+        self.seen += 1
         if found.confidence is None:
             self.below += found.error is None
             return found
@@ -262,6 +263,8 @@ class _Check:
         return replace(found, verdict="correct" if right else "incorrect")
 
     def _gate(self) -> None:
+        if self.check and not self.seen:
+            raise GateError("no answer came in, so none was checked")
         if self.check and self.below:
             answers = "1 answer is" if self.below == 1 else f"{self.below:,} answers are"
             raise GateError(f"{answers} below the threshold of {self.threshold:g}")
