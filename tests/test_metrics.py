@@ -277,6 +277,43 @@ def test_cpt_is_the_first_cost_that_recovers_the_share() -> None:
     assert cpt(ZIGZAG, ENDS, 0.0).value == 0.0
 
 
+# What routellm 0.2.0 (routellm.evals.evaluate.generate_results) prints for these tables: accuracy by
+# per cent of calls to the strong model, then the calls for 20, 50 and 80 % of the gap, and APGR.
+ROUTELLM = [
+    ({20: 66, 45: 74, 70: 85}, (50, 90), (10.00, 32.50, 63.18), 0.6306249999999999),
+    ({10: 63, 50: 71, 80: 80}, (62.5, 82), (27.00, 54.17, 73.67), 0.4833333333333339),
+    ({30: 70, 60: 72}, (40, 80), (8.00, 20.00, 60.00), 0.7050000000000001),
+]
+
+
+@pytest.mark.parametrize(("accuracy", "models", "calls", "gap"), ROUTELLM)
+def test_apgr_and_cpt_are_what_routellm_prints_where_cost_is_the_share_of_strong_calls(
+    accuracy: dict[int, float], models: tuple[float, float], calls: tuple[float, ...], gap: float
+) -> None:
+    ends = Ends(Point(0, models[0] / 100), Point(1, models[1] / 100))
+    points = [Point(percent / 100, right / 100) for percent, right in accuracy.items()]
+    assert apgr(points, ends).value == pytest.approx(gap)
+    found = [cpt(points, ends, share).value for share in (0.2, 0.5, 0.8)]
+    assert found == pytest.approx([percent / 100 for percent in calls], abs=5e-5)
+
+
+# What automix-llm (Automix.evaluate) says of six rows, three of them escalated, at three prices:
+# costs of the two models, the average cost, and its ibc_lift.
+@pytest.mark.parametrize(
+    ("costs", "spent", "lift"),
+    [
+        ((1, 50), 27.0, 1.0295857988165698),
+        ((1, 10), 6.5, 0.7622377622377637),
+        ((2, 20), 12.0, 0.93846153846154),
+    ],
+)
+def test_ibc_lift_is_what_the_package_of_automix_says(
+    costs: tuple[float, float], spent: float, lift: float
+) -> None:
+    ends = Ends(Point(costs[0], 2.8 / 6), Point(costs[1], 4.1 / 6))
+    assert ibc_lift(Point(spent, 0.7), ends).value == pytest.approx(100 * lift)
+
+
 def test_gain_area_takes_no_hull_and_bad_settings_count() -> None:
     assert gain_area(ZIGZAG, ENDS).value == pytest.approx(0, abs=1e-9)
     assert gain_area([Point(2, 0.8)], ENDS).value == pytest.approx(100 * (0.8 - 0.7))
