@@ -136,6 +136,20 @@ def test_a_path_is_laid_in_even_steps_of_planned_cost(table: TraceTable) -> None
         assert np.abs(np.array(laid.spend) - target).min() == pytest.approx(np.abs(costs - target).min())
 
 
+def test_spending_is_known_along_the_whole_path_though_few_plans_are_made(table: TraceTable) -> None:
+    fitted, weights, made = fit(table, SETTINGS), cost_weights(table), list[float]()
+
+    def plan(weight: float) -> calibration.PomdpPolicy:
+        made.append(weight)
+        return fitted.policy(weight, SETTINGS)
+
+    path = calibration._Path(plan, weights, table)
+    assert len(made) == len(set(made)) < len(weights)
+    costs = [fitted.policy(weight, SETTINGS).forecast().cost for weight in weights]
+    np.testing.assert_allclose(path.spend, costs, rtol=1e-6)
+    assert (np.diff(path.spend) <= 1e-9).all()
+
+
 def test_a_fold_takes_the_plans_that_spend_what_the_setting_spends_on_all_rows(table: TraceTable) -> None:
     """So that a setting means the same in every fold; what is fitted on all rows is planned as it says."""
     good = np.flatnonzero(table.score[:, 1] > table.score[:, 0])
