@@ -534,11 +534,12 @@ def held_out(
 ) -> HeldOut:
     """Choose source of classes and setting inside each outer fold's training rows, and run it on the fold.
 
-    `learned` are the classes of each source, learned from all rows: `paths` are laid along them.
+    `learned` are the classes of each source, learned from all rows: `paths` are laid along them, and
+    empty without.
     """
     alone, fold, n = singles(table), folds_of(len(table), folds, seed), len(table)
-    whole = {s: _along(family, c.table) for s, c in (learned or _learned(table, classes)).items()}
-    paths: dict[Source, _Sums] = {source: _Sums() for source in classes.sources}
+    whole = {source: _along(family, known.table) for source, known in (learned or {}).items()}
+    paths = {source: _Sums() for source in whole}
     best, parts = np.zeros(n), list[Replayed]()
     for k in range(folds):
         learn, rows = fold != k, np.flatnonzero(fold == k)
@@ -549,7 +550,8 @@ def held_out(
             curves[source] = crossfit(
                 train, family, folds=folds, seed=seed + 1 + k, abstain_value=abstain_value
             )
-            paths[source].add(whole[source].candidates(train), seen, _some(fold == k), abstain_value)
+            if source in whole:
+                paths[source].add(whole[source].candidates(train), seen, _some(fold == k), abstain_value)
         found = choose_each(curves, table.tiers, points, objective)
         source = best_source(found, points, objective)
         policy = policy_of(family, tables[source].subset(learn), found[source].setting)
