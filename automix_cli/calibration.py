@@ -1,6 +1,6 @@
 """From a table of traces to one setting of the router, and held-out proof of what it is worth.
 
-    fit ─▶ candidates (one per cost_weight) ─▶ cross-fitted points ─▶ objective ─▶ setting
+    fit ─▶ candidates (one per setting) ─▶ cross-fitted points ─▶ objective ─▶ setting
      └───── all of it again inside each outer fold; what is reported was never looked at ─────┘
 
 A setting is chosen among the corners of the upper hull of the candidates' cross-fitted
@@ -611,7 +611,7 @@ class Calibration:
         single: the tier to use where routing does not pay.
         figures: held-out, by name: the router, each tier (`always:NAME`), `threshold`, `oracle`,
             and `random-mix`, the best mix of single tiers at the router's cost.
-        path: held-out points of every cost_weight.
+        path: held-out points of every setting.
         query: the query-side router whose classes the prior knows; None for no classes.
         compared: the setting and point that each source of classes came to, cross-fitted.
         rates: shares to compare later batches with, as (hits, cases): `escalated`, and the

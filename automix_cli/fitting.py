@@ -675,34 +675,28 @@ def fit_cost(dollars: Floats, tokens: Floats) -> Cost:
 # ------------------------------------------------------------------ all of it
 
 
-def fit(table: TraceTable, settings: Settings, cells: Ints | None = None, n_cells: int = 1) -> Fitted:
+def fit(table: TraceTable, settings: Settings) -> Fitted:
     """Learn the model from recorded rows that score every tier.
 
     Args:
-        table: the rows; also none, or one.
+        table: the rows, with their query-side classes; also none, or one.
         settings: what the profile decides.
-        cells: the query-side class of each row, 0 … n_cells - 1; the table's own by default.
-        n_cells: how many classes there are.
 
     Raises:
         DataError: when a cost that a plan needs is not recorded on any row.
     """
-    if cells is None:
-        cells, n_cells = table.cells, table.n_cells
     right = (table.score >= settings.pass_score).astype(np.intp)
     states = right @ (1 << np.arange(len(table.tiers)))
-    size = 2 ** len(table.tiers)
-    classes = np.zeros(len(table), dtype=np.intp) if cells is None else cells
-    counts = (
-        np.bincount(classes * size + states, minlength=n_cells * size).reshape(n_cells, size).astype(float)
-    )
+    size, cells = 2 ** len(table.tiers), table.n_cells
+    own = states if table.cells is None else table.cells * size + states
+    counts = np.bincount(own, minlength=cells * size).reshape(cells, size).astype(float)
     alpha = choose_alpha(counts.sum(axis=0))
     tokens = table.prompt_tokens
     return Fitted(
         tiers=tuple(_fit_tier(table, j, right, tokens, settings) for j in range(len(table.tiers))),
         counts=tuple(tuple(map(int, row)) for row in counts),
         alpha=alpha,
-        kappa=choose_kappa(counts, alpha) if n_cells > 1 else 0.0,
+        kappa=choose_kappa(counts, alpha) if cells > 1 else 0.0,
         mean_tokens=float(np.nanmean(tokens)) if (~np.isnan(tokens)).any() else 0.0,
     )
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,16 @@ def pytest_configure() -> None:
     """Child processes obey signals even where whoever started the tests ignores them, like nohup."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture(scope="module")
+def one_division() -> Iterator[None]:
+    """Cross-fit once, not three times: what repeats do has a test of its own."""
+    from automix_cli import calibration
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calibration, "REPEATS", 1)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -36,16 +35,10 @@ from automix_cli.pomdp import AlwaysPolicy, ThresholdPolicy
 from automix_cli.replay import replay
 from automix_cli.traces import TraceTable
 
+pytestmark = pytest.mark.usefixtures("one_division")
+
 SETTINGS = Settings(max_votes=6)
 TIERS = ("small", "large")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_division() -> Iterator[None]:
-    """Cross-fit once, not three times: what repeats do has a test of its own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(calibration, "REPEATS", 1)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from loopback import Call, Loopback, Reply, default_vector, nobody
 from shell import jsonl
 from typer.testing import CliRunner
 
-from automix_cli import calibration
 from automix_cli.backend import Request, Retrier, ScriptedBackend
 from automix_cli.cache import Cached, fingerprint
 from automix_cli.calibration import PomdpFamily
@@ -55,6 +53,8 @@ from automix_cli.replay import replay
 from automix_cli.routers import KINDS, Kind, fit_router
 from automix_cli.store import Store, cache_folder
 from automix_cli.traces import Embeddings
+
+pytestmark = pytest.mark.usefixtures("one_division")
 
 CANARY = "canary-0123456789-abcdef"
 WORDS = ("river", "stone", "cloud", "window", "garden", "letter", "candle", "bridge", "market", "winter")
@@ -341,14 +341,6 @@ def test_whoever_reads_embeddings_pays_for_them_and_nobody_else() -> None:
     assert seeing.router is not None
     assert seeing.router.embed_model == "e"
     assert (seeing.table.subset(~learn).fee == [[0.5, 2.0]] * 10).all()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_division() -> Iterator[None]:
-    """Cross-fit once, not three times: what repeats do is tested elsewhere."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(calibration, "REPEATS", 1)
-        yield
 
 
 # ---------------------------------------------------------------- ask, with a router that reads embeddings

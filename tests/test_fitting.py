@@ -432,7 +432,7 @@ def test_what_was_fitted_survives_the_round_trip_through_json() -> None:
 def test_classes_have_priors_of_their_own() -> None:
     table = draw_table(two_tiers(), 400, 0)
     classes = table.score[:, 0].astype(int)
-    fitted = fit(table, SETTINGS, classes, 2)
+    fitted = fit(replace(table, cells=classes, n_cells=2), SETTINGS)
     wrong, right = (PomdpPolicy(fitted.model(0.0, SETTINGS)).model.prior(cell) for cell in (0, 1))
     assert wrong[[1, 3]].sum() < 0.1
     assert right[[1, 3]].sum() > 0.9

@@ -6,7 +6,6 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,8 @@ from automix_cli.records import Question
 from automix_cli.replay import replay
 from automix_cli.traces import TraceTable
 
+pytestmark = pytest.mark.usefixtures("one_division")
+
 SETTINGS = Settings(max_votes=0)
 OBJECTIVE = Objective("budget", 0.007)
 FOLDS = 3
@@ -43,14 +44,6 @@ tiers:
   - {name: large, model: demo/large}
 verification: {max_votes: 0}
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_division() -> Iterator[None]:
-    """Cross-fit once, not three times: what repeats do is tested elsewhere."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(calibration, "REPEATS", 1)
-        yield
 
 
 def rows(count: int, *, telling: bool, seed: int = 0) -> list[dict[str, Any]]:

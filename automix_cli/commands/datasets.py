@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 import typer
 
@@ -192,7 +192,15 @@ def _without_score(step: Json) -> Json:
     return {key: value for key, value in step.items() if key not in ("score", "correct")}
 
 
-T = TypeVar("T")
+class Bought(Protocol):
+    """What can be bought for a question."""
+
+    def to_dict(self) -> dict[str, Json]:
+        """The row that is written of it."""
+        ...
+
+
+T = TypeVar("T", bound=Bought)
 
 
 class Collector(Generic[T]):
@@ -262,10 +270,8 @@ class Collected(NamedTuple, Generic[T]):
     error: BackendError | None
 
     def to_dict(self) -> dict[str, Json]:
-        """The trace row; nothing is written of an embedding, or of a question that failed."""
-        write = getattr(self.bought, "to_dict", dict)
-        row: dict[str, Json] = write()
-        return row
+        """The row of what was bought; nothing is written of a question that failed."""
+        return {} if self.bought is None else self.bought.to_dict()
 
 
 class Embedded(NamedTuple):
@@ -273,6 +279,10 @@ class Embedded(NamedTuple):
 
     text: str
     completion: Completion
+
+    def to_dict(self) -> dict[str, Json]:
+        """The text and its embedding, packed."""
+        return {"text": self.text, "embedding": self.completion.text}
 
 
 class GivenRows:
@@ -381,8 +391,7 @@ class Source:
         if self.traces is not None:
             raise UsageError("--traces keeps what is collected, and this file holds traces already")
         chosen = _profile_for_traces(self.calls)
-        rows = scored_rows(self.data.numbered(), chosen.task.scorer, self.labels_from)
-        table = table_of(rows, self.options, self.data.name, chosen.task.scorer)
+        table = self._table(chosen, self.data.numbered(), self.options)
         scale = _token_scale(chosen, table, None)
         embedder = self._embedder(chosen)
         if embedder is None:
@@ -423,13 +432,17 @@ class Source:
 
         self._done(run_live(cascade, job, self.voice))
         numbered = enumerate((t.to_dict() for t in collector.found), 1)
-        rows = scored_rows(numbered, chosen.task.scorer, self.labels_from)
         options = replace(self.options, tiers=",".join(t.name for t in chosen.tiers))
-        table = table_of(rows, options, self.data.name, chosen.task.scorer)
+        table = self._table(chosen, numbered, options)
         scale = _token_scale(chosen, table, [t.question for t in collector.found])
         if embedder is not None and embeddings is not None:
             table = with_embeddings(table, embedder, embeddings.found)
         return chosen, table, scale
+
+    def _table(self, profile: Profile, rows: Iterator[tuple[int, Any]], options: TableOptions) -> TraceTable:
+        """Numbered trace rows, judged as the profile's task says, as a table."""
+        scorer = profile.task.scorer
+        return table_of(scored_rows(rows, scorer, self.labels_from), options, self.data.name, scorer)
 
     def _done(self, code: int) -> None:
         """Leave with the code of a run that was interrupted."""
@@ -475,8 +488,7 @@ class Source:
         from automix_cli.cascade import NO_CALLS, plan_embeddings
 
         chosen = _profile_for_traces(self.calls)
-        rows = scored_rows(self.data.numbered(), chosen.task.scorer, self.labels_from)
-        table = table_of(rows, self.options, self.data.name, chosen.task.scorer)
+        table = self._table(chosen, self.data.numbered(), self.options)
         questions = _texts_of(table, self.data.name)
         plan = {"questions": len(questions), "profile": chosen.name, "policy": "none", **NO_CALLS}
         embedder = self._embedder(chosen)

@@ -6,7 +6,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from nursery import CANARY
+from loopback import Loopback, default_reply
+from nursery import CANARY, World
 
 FORMS = [
     CANARY.encode(),
@@ -20,6 +21,20 @@ def hits(*folders: Path) -> list[Path]:
     """Files below the folders that hold the canary in any form."""
     files = (path for folder in folders for path in folder.rglob("*") if path.is_file())
     return [path for path in files if any(form in path.read_bytes() for form in FORMS)]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Loopback]:
+    with Loopback(keep_bodies=True) as server:
+        yield server
+
+
+@pytest.fixture
+def world(server: Loopback, tmp_path: Path) -> World:
+    """A folder of its own on a server that remembers nothing."""
+    server.forget()
+    server.reply = default_reply
+    return World(server, tmp_path)
 
 
 @pytest.fixture(autouse=True)

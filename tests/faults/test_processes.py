@@ -7,7 +7,6 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +16,6 @@ from nursery import POINTS, World, comparable, double_paid, paid, rows, until
 from shell import COMMAND, environment
 
 ROWS = 12
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Loopback]:
-    with Loopback(keep_bodies=True) as server:
-        yield server
-
-
-@pytest.fixture
-def world(server: Loopback, tmp_path: Path) -> World:
-    server.forget()
-    server.reply = default_reply
-    return World(server, tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -8,24 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from loopback import Call, Loopback, Reply, default_reply
+from loopback import Call, Reply, default_reply
 from nursery import World, double_paid, rows
 
 ROWS = 12
 CORRECT = "The answer was compared.\nVerification Decision: The AI generated answer is Correct."
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Loopback]:
-    with Loopback() as server:
-        yield server
-
-
 @pytest.fixture
-def world(server: Loopback, tmp_path: Path) -> World:
-    server.forget()
-    server.reply = long_winded
-    return World(server, tmp_path)
+def world(world: World) -> World:
+    world.server.reply = long_winded
+    return world
 
 
 def long_winded(call: Call) -> Reply:

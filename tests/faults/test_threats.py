@@ -4,29 +4,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import hits
-from loopback import Loopback, Reply, default_reply
+from loopback import Reply, default_reply
 from nursery import CANARY, World, double_paid, paid, rows
 from shell import COMMAND, environment
 
 PROVIDER_KEYS = dict.fromkeys(("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "OPENROUTER_API_KEY"), CANARY)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Loopback]:
-    with Loopback() as server:
-        yield server
-
-
-@pytest.fixture
-def world(server: Loopback, tmp_path: Path) -> World:
-    server.forget()
-    server.reply = default_reply
-    return World(server, tmp_path)
 
 
 # ---------------------------------------------------------------- T1, T3, T7: who may name a host

@@ -2,28 +2,21 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
-from loopback import Call, Loopback, Reply, default_reply, nobody
+from loopback import Call, Loopback, Reply, nobody
 from nursery import CANARY, World, rows
 
 CORRECT = "It was compared.\nVerification Decision: The AI generated answer is Correct."
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Loopback]:
-    with Loopback(keep_bodies=True) as server:
-        yield server
-
-
 @pytest.fixture
-def world(server: Loopback, tmp_path: Path) -> World:
-    server.forget()
-    server.reply = default_reply
-    return World(server, tmp_path, attempts=3, timeout=2)
+def world(world: World) -> World:
+    """It gives up soon."""
+    world.write_profile(attempts=3, timeout=2)
+    return world
 
 
 def said(call: Call) -> str:
