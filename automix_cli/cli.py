@@ -80,8 +80,8 @@ def options(
 
 def _show(message: str, hint: str) -> None:
     """What, where, and the command that mends it."""
+    from automix_cli.data.jsonl import printable
     from automix_cli.errors import redact
-    from automix_cli.jsonl import printable
 
     lines = [f"automix: {message}", *(f"  {line}" for line in hint.splitlines())]
     print(printable(redact("\n".join(lines))), file=sys.stderr)
@@ -91,8 +91,8 @@ def _show_traceback() -> None:
     """The traceback at hand: exceptions of libraries quote what servers say, and those quote keys."""
     import traceback
 
+    from automix_cli.data.jsonl import printable
     from automix_cli.errors import redact
-    from automix_cli.jsonl import printable
 
     print(printable(redact(traceback.format_exc())), file=sys.stderr)
 

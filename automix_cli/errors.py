@@ -32,6 +32,8 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Collection
+from typing import Any
 from urllib.parse import quote
 
 _secrets: set[str] = set()
@@ -65,6 +67,29 @@ def without_secrets(text: str) -> str:
     for secret in sorted(_secrets, key=len, reverse=True):
         text = text.replace(secret, "[key]")
     return text
+
+
+def quoted(value: Any) -> str:
+    """A value as an error names it, on one line and not long."""
+    if isinstance(value, (dict, list)):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    import json
+
+    text = "nothing" if value is None else json.dumps(value, ensure_ascii=True)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def did_you_mean(word: str, known: Collection[str]) -> str:
+    """The end of a sentence that names the nearest known word, or nothing.
+
+    Example:
+        >>> did_you_mean("teirs", ("tiers", "task"))
+        '; did you mean tiers?'
+    """
+    import difflib
+
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 class AutomixError(Exception):

@@ -19,7 +19,7 @@ def pytest_configure() -> None:
 @pytest.fixture(scope="module")
 def one_division() -> Iterator[None]:
     """Cross-fit once, not three times: what repeats do has a test of its own."""
-    from automix_cli import calibration
+    from automix_cli.evaluation import calibration
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(calibration, "REPEATS", 1)

@@ -32,6 +32,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
 Fault = Literal["", "drop", "reset", "truncate", "hang", "drip", "whitespace", "endless", "long", "short"]
@@ -634,3 +635,20 @@ def nobody() -> Iterator[str]:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{held.getsockname()[1]}/v1"
+
+
+def profile_for(server: Loopback, folder: Path, **extra: str) -> Path:
+    """A two-tier profile whose models stand on a loopback server."""
+    path = folder / "loopback.yaml"
+    lines = [f"{key}: {value}" for key, value in extra.items()]
+    path.write_text(
+        f"""
+version: 1
+name: loopback
+tiers:
+  - {{name: small, model: openai/tiny, api_base: "{server.url}", price: {{input: 1, output: 2}}}}
+  - {{name: large, model: openai/huge, api_base: "{server.url}", price: {{input: 10, output: 20}}}}
+"""
+        + "\n".join(lines)
+    )
+    return path

@@ -28,11 +28,11 @@ from automix_cli.commands.session import (
 from automix_cli.errors import AutomixError, BudgetError, UsageError
 
 if TYPE_CHECKING:
-    from automix_cli.batch import Tally
-    from automix_cli.cascade import Cascade
+    from automix_cli.cascade.batch import Tally
+    from automix_cli.cascade.run import Cascade
     from automix_cli.commands.sources import Rows, Single
-    from automix_cli.jsonl import Earlier, Row
-    from automix_cli.profile import Profile
+    from automix_cli.data.jsonl import Earlier, Row
+    from automix_cli.profile.model import Profile
     from automix_cli.records import Answer, Question, RowError
 
 
@@ -139,7 +139,7 @@ def ask(
 
 
 async def _ask_one(cascade: Cascade, source: Single, show: Show, voice: Voice) -> int:
-    from automix_cli import report
+    from automix_cli.views import report
 
     answer = await cascade.answer(source.question)
     if show.explain and not voice.quiet:
@@ -156,7 +156,7 @@ async def _ask_one(cascade: Cascade, source: Single, show: Show, voice: Voice) -
 
 def _write_answer(answer: Answer, show: Show, out: IO[bytes]) -> None:
     """The answer alone, or its row; controls are shown rather than obeyed on a terminal."""
-    from automix_cli.jsonl import RowWriter, printable
+    from automix_cli.data.jsonl import RowWriter, printable
 
     writer = RowWriter(out, show.name)
     if show.json:
@@ -177,7 +177,7 @@ def _earlier(source: Single | Rows, profile: Profile, show: Show) -> Earlier:
         UsageError: the options do not allow it, or the rows are of another input.
     """
     from automix_cli.commands.sources import Single
-    from automix_cli.jsonl import Earlier
+    from automix_cli.data.jsonl import Earlier
 
     if isinstance(source, Single) or show.output is None:
         raise UsageError("--resume goes with rows and -o FILE")
@@ -215,9 +215,9 @@ def _resume_command() -> str:
 
 
 async def _ask_rows(cascade: Cascade, rows: Rows, show: Show, voice: Voice) -> int:
-    from automix_cli import report
-    from automix_cli.batch import Batch, Tally
-    from automix_cli.cascade import input_sha
+    from automix_cli.cascade.batch import Batch, Tally
+    from automix_cli.cascade.run import input_sha
+    from automix_cli.views import report
 
     async def work(row: Row) -> Answer | Kept:
         if row.question is None:
@@ -273,7 +273,7 @@ async def _ask_rows(cascade: Cascade, rows: Rows, show: Show, voice: Voice) -> i
 
 def _conclude(tally: Tally, seconds: float, rows: Rows, show: Show, voice: Voice, *, whole: bool) -> None:
     """Say what became of the rows, and how to go on where some are still to be done."""
-    from automix_cli import report
+    from automix_cli.views import report
 
     if show.earlier is not None:
         voice.say(report.resume_line(show.earlier))
@@ -288,7 +288,7 @@ def drift_lines(profile: Profile, tally: Tally) -> list[str]:
     rates = (profile.router or {}).get("fitted", {}).get("rates")
     if not rates:
         return []
-    from automix_cli.health import drifted
+    from automix_cli.evaluation.health import drifted
     from automix_cli.records import Verdict
 
     seen = {"escalated": (tally.escalated, tally.answered)}
@@ -332,10 +332,10 @@ def fault_row(row: Row) -> Answer:
 
 def _dry_run(profile: Profile, source: Single | Rows, as_json: bool) -> int:
     """Say what it would cost: stdout carries the estimate, nothing is sent."""
-    from automix_cli import report
-    from automix_cli.cascade import plan_calls
+    from automix_cli.cascade.run import plan_calls
     from automix_cli.commands.sources import Single
-    from automix_cli.jsonl import dumps
+    from automix_cli.data.jsonl import dumps
+    from automix_cli.views import report
 
     if isinstance(source, Single):
         plan = plan_calls(profile, [source.question])

@@ -21,17 +21,17 @@ from automix_cli.commands.session import (
     stderr_console,
     stdout_console,
 )
+from automix_cli.data.jsonl import dumps
 from automix_cli.errors import GateError, StorageError, UsageError
-from automix_cli.jsonl import dumps
 
 if TYPE_CHECKING:
-    from automix_cli.bench import Run, Runs
-    from automix_cli.bench_view import BenchView
-    from automix_cli.calibration import Objective
-    from automix_cli.contenders import Contender
-    from automix_cli.fitting import Settings
-    from automix_cli.profile import Profile
-    from automix_cli.traces import TraceTable
+    from automix_cli.data.traces import TraceTable
+    from automix_cli.evaluation.bench import Run, Runs
+    from automix_cli.evaluation.calibration import Objective
+    from automix_cli.evaluation.contenders import Contender
+    from automix_cli.fitting.router_block import Settings
+    from automix_cli.profile.model import Profile
+    from automix_cli.views.bench_view import BenchView
 
 MANY_ROWS = 20_000  # above, runs.jsonl holds the chosen settings only
 
@@ -146,7 +146,7 @@ def bench(
       automix bench traces.jsonl --split 0.2 --repeat 10 --policies threshold,pomdp --json
       automix bench traces.jsonl --fail-under 'savings_at_95>=0.3,quality>=0.8'
     """  # noqa: D301
-    from automix_cli.cascade import settings_of
+    from automix_cli.profile.router import settings_of
 
     voice = Voice(quiet=quiet, verbose=verbose)
     calls = CallOptions(
@@ -205,7 +205,7 @@ def bench(
 
 
 def _objective(keep: float | None, budget: float | None) -> Objective:
-    from automix_cli.calibration import Objective
+    from automix_cli.evaluation.calibration import Objective
 
     if keep is not None and budget is not None:
         raise UsageError("--keep and --budget exclude each other")
@@ -226,14 +226,14 @@ def _show(view: BenchView, as_json: bool, plot: bool) -> None:
     for part in view.parts(console.width):
         console.print(part, soft_wrap=isinstance(part, str))
     if plot:
-        from automix_cli.plots import terminal_plot
+        from automix_cli.views.plots import terminal_plot
 
         typer.echo("\n" + terminal_plot(view, console.width))
 
 
 def _gate(job: _Job, view: BenchView) -> None:
     """Exit 5 where a gate is not met."""
-    from automix_cli.gates import missed_gates, read_gates
+    from automix_cli.evaluation.gates import missed_gates, read_gates
 
     missed = [] if job.gates is None else missed_gates(read_gates(job.gates), view.found)
     if missed:
@@ -269,9 +269,9 @@ class _Job:
 
     def check(self) -> None:
         """Refuse what cannot work before anything is spent."""
-        from automix_cli.contenders import everyone, invited, needs_router
-        from automix_cli.gates import read_gates
-        from automix_cli.routers import require_sklearn
+        from automix_cli.evaluation.contenders import everyone, invited, needs_router
+        from automix_cli.evaluation.gates import read_gates
+        from automix_cli.fitting.query_router import require_sklearn
 
         if self.gates is not None:
             read_gates(self.gates)
@@ -286,9 +286,9 @@ class _Job:
 
     def check_tiers(self, profile: Profile) -> None:
         """Refuse what cannot work with the tiers that are about to be asked."""
-        from automix_cli.cascade import samples_of
-        from automix_cli.contenders import Majority, everyone, invited, majorities
-        from automix_cli.gates import check_policies, read_gates
+        from automix_cli.cascade.run import samples_of
+        from automix_cli.evaluation.contenders import Majority, everyone, invited, majorities
+        from automix_cli.evaluation.gates import check_policies, read_gates
 
         tiers, samples = [tier.name for tier in profile.tiers], samples_of(profile)
         known = everyone(tiers, self.query_router, majorities(self.policies, tiers, samples))
@@ -307,8 +307,8 @@ class _Job:
         self, table: TraceTable, settings: Settings, data: Data, voice: Voice, folder: _Folder | None
     ) -> BenchView:
         """Compare."""
-        from automix_cli.bench import bench, cuts_of, has_own_split
-        from automix_cli.bench_view import BenchView
+        from automix_cli.evaluation.bench import bench, cuts_of, has_own_split
+        from automix_cli.views.bench_view import BenchView
 
         seated, notes = self._seated(table)
         if self.split is None and any(table.splits) and not has_own_split(table):
@@ -338,7 +338,7 @@ class _Job:
 
     def _seated(self, table: TraceTable) -> tuple[tuple[Contender, ...], tuple[str, ...]]:
         """Who can take part; of `all`, those who cannot are left out, and that is said."""
-        from automix_cli.contenders import everyone, invited, majorities, unable
+        from automix_cli.evaluation.contenders import everyone, invited, majorities, unable
 
         several = majorities(self.policies, table.tiers, table.fewest_samples)
         known = everyone(table.tiers, self.query_router, several, self.objective)
@@ -387,7 +387,7 @@ def _telling(voice: Voice) -> Iterator[Callable[[str], None]]:
 @contextmanager
 def _writing(folder: _Folder | None, runs: Runs) -> Iterator[Callable[[Run], None]]:
     """Takes the runs as they come: millions of lines never wait in memory."""
-    from automix_cli.bench_view import run_lines
+    from automix_cli.views.bench_view import run_lines
 
     if folder is None or runs == "none":
         yield lambda run: None
@@ -452,7 +452,7 @@ class _Folder:
         import yaml
 
         from automix_cli import __version__
-        from automix_cli.plots import frontier_svg
+        from automix_cli.views.plots import frontier_svg
 
         texts = {
             "summary.json": dumps(view.to_dict()) + "\n",
@@ -464,14 +464,14 @@ class _Folder:
             ),
         }
         if self.html:
-            from automix_cli.page import page
+            from automix_cli.views.page import page
 
             texts["index.html"] = page(view, settings)
         for name, text in texts.items():
             with self.open(name) as take:
                 take((text,))
         if self.png:
-            from automix_cli.plots import write_png
+            from automix_cli.views.plots import write_png
 
             with self._told("frontier.png"):
                 write_png(view, self.path / "frontier.png")

@@ -19,7 +19,7 @@ LARGE = 2**30
 @app.command()
 def info(json: o.Json = False) -> None:
     """Say where the cache is, how many completions it holds and how large it is."""
-    from automix_cli.store import cache_folder, survey
+    from automix_cli.backends.store import cache_folder, survey
 
     found = survey(cache_folder(os.environ))
     if json:
@@ -47,7 +47,7 @@ def clear(
 
     What is removed has been paid for: asked again, it is paid again.
     """
-    from automix_cli.store import Damaged, Store, cache_folder, survey
+    from automix_cli.backends.store import Damaged, Store, cache_folder, survey
 
     folder = cache_folder(os.environ)
     if not folder.exists():
@@ -70,7 +70,7 @@ def clear(
 @app.command()
 def path() -> None:
     """Print the cache folder, which need not exist yet."""
-    from automix_cli.store import cache_folder
+    from automix_cli.backends.store import cache_folder
 
     print(cache_folder(os.environ))
 

@@ -13,15 +13,15 @@ import typer
 from automix_cli.commands import options as o
 from automix_cli.commands.datasets import Data, Source, TableOptions, check_embed_model, read_data
 from automix_cli.commands.session import CallOptions, Voice, stdout_console
+from automix_cli.data.jsonl import dumps
 from automix_cli.errors import GateError, UsageError
-from automix_cli.jsonl import dumps
 
 if TYPE_CHECKING:
-    from automix_cli.calibration import Calibration, Objective
-    from automix_cli.classes import Classes, Wanted
-    from automix_cli.fitting import Settings
-    from automix_cli.profile import Profile
-    from automix_cli.traces import TraceTable
+    from automix_cli.data.traces import TraceTable
+    from automix_cli.evaluation.calibration import Calibration, Objective
+    from automix_cli.fitting.classes import Classes, Wanted
+    from automix_cli.fitting.router_block import Settings
+    from automix_cli.profile.model import Profile
 
 
 def calibrate(
@@ -127,11 +127,11 @@ def calibrate(
       automix calibrate labelled.jsonl --keep 0.97 --traces traces.jsonl --dry-run
       automix calibrate traces.jsonl --tiers small,large --costs small=1,large=20
     """  # noqa: D301
-    from automix_cli.calibration import calibrate as run_calibration
-    from automix_cli.calibration_view import CalibrationView
-    from automix_cli.cascade import settings_of
-    from automix_cli.profile import write_router
-    from automix_cli.report import count_of
+    from automix_cli.evaluation.calibration import calibrate as run_calibration
+    from automix_cli.profile.model import write_router
+    from automix_cli.profile.router import settings_of
+    from automix_cli.views.calibration_view import CalibrationView
+    from automix_cli.views.report import count_of
 
     voice = Voice(quiet=quiet, verbose=verbose)
     calls = CallOptions(
@@ -196,7 +196,7 @@ def _objective(
     Raises:
         UsageError: when they name several.
     """
-    from automix_cli.calibration import Objective
+    from automix_cli.evaluation.calibration import Objective
 
     named = [
         Objective("keep", keep) if keep is not None else None,
@@ -218,7 +218,7 @@ def _check_router(query_router: str, certify: float | None) -> None:
     Raises:
         UsageError: scikit-learn is missing, or a certificate is wanted, which looks at no question.
     """
-    from automix_cli.routers import require_sklearn
+    from automix_cli.fitting.query_router import require_sklearn
 
     if query_router == "none":
         return
@@ -237,7 +237,7 @@ def _target(output: Path | None, profile: Profile, tiers: Sequence[str]) -> Path
         UsageError: a file is asked for, but the profile's tiers are not those of the rows.
         ProfileError: the file cannot take the router.
     """
-    from automix_cli.profile import room_for_router
+    from automix_cli.profile.model import room_for_router
 
     if [t.name for t in profile.tiers] != list(tiers):
         if output is not None:
@@ -258,9 +258,9 @@ def _why_not_written(profile: Profile, tiers: Sequence[str]) -> str:
 
 def _classes(wanted: Wanted, table: TraceTable, target: Path | None, profile: Profile, seed: int) -> Classes:
     """The query-side routers to try, each small enough for the profile that is written."""
-    from automix_cli.classes import NO_CLASSES, classes_for
-    from automix_cli.profile import room_for_router
-    from automix_cli.yamltree import MAX_BYTES
+    from automix_cli.fitting.classes import NO_CLASSES, classes_for
+    from automix_cli.profile.model import room_for_router
+    from automix_cli.profile.yamltree import MAX_BYTES
 
     if wanted == "none":
         return NO_CLASSES
@@ -287,7 +287,7 @@ def _certified(
     Raises:
         GateError: no policy but the best single tier can be promised.
     """
-    from automix_cli.certificate import certify
+    from automix_cli.evaluation.certificate import certify
 
     proof = certify(table, settings, keep=keep, confidence=confidence, seed=seed)
     promise = f"{keep:.0%} of the quality of {proof.best} with probability {confidence:.0%}"
@@ -309,7 +309,7 @@ def _certified(
 def _described(router: dict[str, Any], data: Data, profile: Profile, extra: dict[str, Any]) -> dict[str, Any]:
     """The `router:` block: what was learned, and everything it was learned from."""
     from automix_cli import __version__
-    from automix_cli.cascade import fingerprint
+    from automix_cli.profile.router import fingerprint
 
     prices = {t.name: asdict(p) if (p := t.list_price()) else None for t in profile.tiers}
     origin = {

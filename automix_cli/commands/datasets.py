@@ -23,8 +23,7 @@ from automix_cli.commands.session import (
     run_live,
     run_rows,
 )
-from automix_cli.errors import BackendError, BudgetError, DataError, ProfileError, UsageError
-from automix_cli.jsonl import (
+from automix_cli.data.jsonl import (
     IdCheck,
     Row,
     dumps,
@@ -35,12 +34,13 @@ from automix_cli.jsonl import (
     split_lines,
     stdin_kind,
 )
+from automix_cli.errors import BackendError, BudgetError, DataError, ProfileError, UsageError
 
 if TYPE_CHECKING:
-    from automix_cli.cascade import Cascade
-    from automix_cli.profile import Profile, Tier
+    from automix_cli.cascade.run import Cascade
+    from automix_cli.data.traces import TraceTable
+    from automix_cli.profile.model import Profile, Tier
     from automix_cli.records import Completion, Json, Question
-    from automix_cli.traces import TraceTable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,7 +223,7 @@ class Collector(Generic[T]):
         Raises:
             BackendError: no further call can succeed, or none did; what was paid for is in the cache.
         """
-        from automix_cli.batch import Batch
+        from automix_cli.cascade.batch import Batch
 
         batch: Batch[Any, Collected[T]] = Batch(
             lambda row: self._collect(cascade, row.question), concurrency=cascade.profile.limits.concurrency
@@ -300,8 +300,8 @@ class GivenRows:
 
 def table_of(rows: Iterator[tuple[int, Any]], options: TableOptions, name: str, scorer: str) -> TraceTable:
     """Numbered rows as a table, with the options applied."""
-    from automix_cli.columns import read_amounts, read_columns
-    from automix_cli.traces import read_table
+    from automix_cli.data.columns import read_amounts, read_columns
+    from automix_cli.data.traces import read_table
 
     first = next(rows, None)
     if first is None:
@@ -346,7 +346,7 @@ def check_embed_model(model: str, who_would: str) -> None:
     Raises:
         UsageError: it cannot be used.
     """
-    from automix_cli.catalog import model_problem
+    from automix_cli.backends.catalog import model_problem
 
     if problem := model_problem(model):
         raise UsageError(f"--embed-model: {problem}")
@@ -377,7 +377,7 @@ class Source:
 
     def dry_run(self, recorded: bool, as_json: bool) -> int:
         """Say what collecting would cost; traces cost nothing, but embeddings of their questions do."""
-        from automix_cli import report
+        from automix_cli.views import report
 
         if recorded and self.embed_model is None:
             typer.echo(f"{self.data.name} holds traces: no calls, $0")
@@ -415,7 +415,7 @@ class Source:
 
     def collected(self) -> tuple[Profile, TraceTable, float | None]:
         """The same, after asking every tier of the profile every question."""
-        from automix_cli import report
+        from automix_cli.views import report
 
         chosen, questions = self.profile(), self._questions()
         embedder = self._embedder(chosen)
@@ -476,7 +476,7 @@ class Source:
 
     def _plan(self, profile: Profile) -> dict[str, Any]:
         """What collecting would cost."""
-        from automix_cli.cascade import plan_collection, plan_embeddings
+        from automix_cli.cascade.run import plan_collection, plan_embeddings
 
         questions = self._questions()
         plan = plan_collection(profile, questions)
@@ -485,7 +485,7 @@ class Source:
 
     def _plan_of_traces(self) -> dict[str, Any]:
         """What the embeddings of recorded questions would cost."""
-        from automix_cli.cascade import NO_CALLS, plan_embeddings
+        from automix_cli.cascade.run import NO_CALLS, plan_embeddings
 
         chosen = _profile_for_traces(self.calls)
         table = self._table(chosen, self.data.numbered(), self.options)
@@ -529,9 +529,9 @@ def with_embeddings(table: TraceTable, tier: Tier, bought: list[Embedded]) -> Tr
     """
     import numpy as np
 
-    from automix_cli.cascade import list_cost
-    from automix_cli.embedding import unpacked
-    from automix_cli.traces import Embeddings
+    from automix_cli.backends.embedding import unpacked
+    from automix_cli.cascade.run import list_cost
+    from automix_cli.data.traces import Embeddings
 
     found = {text: (unpacked(done.text), list_cost(tier, [done]), done.latency_s) for text, done in bought}
     if len(widths := {len(vector) for vector, _, _ in found.values()}) > 1:
@@ -555,7 +555,7 @@ def _picked(profile: Profile, tiers: str | None) -> Profile:
 
 def _profile_for_traces(calls: CallOptions) -> Profile:
     """The profile the router is for; traces can be looked at without any."""
-    from automix_cli.profile import Profile
+    from automix_cli.profile.model import Profile
 
     try:
         return choose_profile(calls)
@@ -572,7 +572,7 @@ def _token_scale(profile: Profile, table: TraceTable, questions: list[Question] 
     """
     import numpy as np
 
-    from automix_cli.cascade import estimated_tokens
+    from automix_cli.cascade.run import estimated_tokens
     from automix_cli.records import Question
 
     counted = table.prompt_tokens

@@ -13,7 +13,7 @@ from automix_cli.commands import options as o
 from automix_cli.errors import DataError, ProfileError, StorageError, UsageError
 
 if TYPE_CHECKING:
-    from automix_cli.profile import Profile
+    from automix_cli.profile.model import Profile
 
 app = typer.Typer(no_args_is_help=True, help="List, show and check profiles; start one of your own.")
 
@@ -21,7 +21,7 @@ app = typer.Typer(no_args_is_help=True, help="List, show and check profiles; sta
 @app.command("list", epilog="Example: automix profile list")
 def list_profiles(json: o.Json = False, quiet: o.Quiet = False) -> None:
     """List the profiles that can be used here; the one that would be used is marked with *."""
-    from automix_cli.profile import bundled_names, bundled_path, found_files
+    from automix_cli.profile.model import bundled_names, bundled_path, found_files
 
     used, trouble = _used()
     rows = [
@@ -44,7 +44,7 @@ def list_profiles(json: o.Json = False, quiet: o.Quiet = False) -> None:
 
 def _used() -> tuple[Profile | None, ProfileError | None]:
     """The profile that `automix ask` would take here, or why it would take none."""
-    from automix_cli.profile import load_profile
+    from automix_cli.profile.model import load_profile
 
     try:
         return load_profile(), None
@@ -54,7 +54,7 @@ def _used() -> tuple[Profile | None, ProfileError | None]:
 
 def _row(path: Path, origin: str, used: Profile | None) -> dict[str, Any]:
     """A line of the list."""
-    from automix_cli.profile import read_profile, shown_path
+    from automix_cli.profile.model import read_profile, shown_path
 
     name = path.stem if origin == "bundled" else shown_path(path)
     row: dict[str, Any] = {"name": name, "origin": origin, "path": str(path)}
@@ -83,8 +83,8 @@ def show(
     json: o.Json = False,
 ) -> None:
     """Print the effective profile as YAML, with all it extends and every default."""
-    from automix_cli.profile import load_profile
-    from automix_cli.yamltree import lines_of
+    from automix_cli.profile.model import load_profile
+    from automix_cli.profile.yamltree import lines_of
 
     profile = load_profile(name)
     if json:
@@ -123,7 +123,7 @@ def check(
     quiet: o.Quiet = False,
 ) -> None:
     """Check a profile; every problem is told with its line. Exit 0 when there is none, else 2."""
-    from automix_cli.profile import FILE_NAME, read_profile, shown_path
+    from automix_cli.profile.model import FILE_NAME, read_profile, shown_path
 
     try:
         profile = read_profile(file, trusted=True, origin="named")
@@ -151,8 +151,8 @@ def _check_router(profile: Profile, file: Path) -> None:
     Raises:
         ProfileError: it cannot be read, or was fitted on other tiers.
     """
-    from automix_cli.cascade import query_router, router_policy
-    from automix_cli.profile import shown_path
+    from automix_cli.profile.model import shown_path
+    from automix_cli.profile.router import query_router, router_policy
 
     try:
         router_policy(profile)
@@ -171,7 +171,7 @@ def _print_verdict(file: Path, problems: list[str]) -> None:
 
 def _warn_of_restrictions(file: Path, quiet: bool) -> None:
     """Say when a file that is fine when named would be refused when found in a folder."""
-    from automix_cli.profile import read_profile
+    from automix_cli.profile.model import read_profile
 
     try:
         read_profile(file, trusted=False, origin="discovered")
@@ -206,7 +206,7 @@ def init(
     quiet: o.Quiet = False,
 ) -> None:
     """Start a profile for this folder, on top of a bundled one."""
-    from automix_cli.profile import load_profile
+    from automix_cli.profile.model import load_profile
 
     profile = load_profile(name)
     if profile.origin != "bundled":

@@ -18,11 +18,11 @@ from automix_cli.errors import StorageError, UsageError, redact
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from automix_cli.backend import Backend, Request
-    from automix_cli.batch import Batch
-    from automix_cli.cascade import Cascade
-    from automix_cli.jsonl import Earlier
-    from automix_cli.profile import Limits, Profile, Tier
+    from automix_cli.backends.base import Backend, Request
+    from automix_cli.cascade.batch import Batch
+    from automix_cli.cascade.run import Cascade
+    from automix_cli.data.jsonl import Earlier
+    from automix_cli.profile.model import Limits, Profile, Tier
     from automix_cli.records import Price
 
 
@@ -132,7 +132,7 @@ def choose_profile(options: CallOptions) -> Profile:
         ProfileError: when none is found or it cannot be used.
         UsageError: when the options contradict each other.
     """
-    from automix_cli.profile import load_profile, profile_of_models
+    from automix_cli.profile.model import load_profile, profile_of_models
 
     if options.profile and options.tiers:
         raise UsageError("--profile and --tiers exclude each other")
@@ -167,9 +167,10 @@ def open_cascade(
     Raises:
         Unauthorised: (exit 2 here, nothing was spent) when a key is missing.
     """
-    from automix_cli.cache import Cached
-    from automix_cli.cascade import Cascade, Degrading, embedder_of, router_policy
-    from automix_cli.store import Store, cache_folder
+    from automix_cli.backends.cache import Cached
+    from automix_cli.backends.store import Store, cache_folder
+    from automix_cli.cascade.run import Cascade, Degrading
+    from automix_cli.profile.router import embedder_of, router_policy
 
     embedder = embedder or embedder_of(profile)
     called = profile.tiers if embedder is None else (*profile.tiers, embedder)
@@ -190,8 +191,8 @@ def open_wire(called: Sequence[Tier], profile: Profile, voice: Voice, *, final: 
     `called` are the tiers, and the embedding model if there is one. `final` tells whether the
     budget, once it has refused a call, refuses all others.
     """
-    from automix_cli.backend import ByPrefix, Metered, Purse
-    from automix_cli.cascade import note_maybe_billed
+    from automix_cli.backends.base import ByPrefix, Metered, Purse
+    from automix_cli.cascade.run import note_maybe_billed
 
     on_maybe_billed = [note_maybe_billed]
     rpm = {t.model: t.rpm for t in called if t.rpm}
@@ -226,7 +227,7 @@ def price_of_embedding(tier: Tier) -> str:
 
 
 def _demo_backend() -> Backend:
-    from automix_cli.demo import DemoBackend
+    from automix_cli.backends.demo.tiers import DemoBackend
 
     return DemoBackend()
 
@@ -237,8 +238,8 @@ def _litellm_backend(
     on_maybe_billed: Sequence[Callable[[Request], None]],
     voice: Voice,
 ) -> Backend:
-    from automix_cli.backend import Retrier
-    from automix_cli.litellm_backend import LiteLLMBackend
+    from automix_cli.backends.base import Retrier
+    from automix_cli.backends.litellm import LiteLLMBackend
 
     def tell(request: Request) -> None:
         for told in on_maybe_billed:
@@ -287,7 +288,7 @@ def _check_signal(profile: Profile) -> None:
     verification = profile.verification
     if verification.signal != "logprob":
         return
-    from automix_cli.litellm_backend import listed_params
+    from automix_cli.backends.litellm import listed_params
 
     wanted = {"logprobs"} if verification.logprob_of == "answer" else {"logprobs", "top_logprobs"}
     verified = profile.tiers if len(profile.tiers) == 1 or verification.last_tier else profile.tiers[:-1]
@@ -307,7 +308,7 @@ def missing_key(tier: Tier) -> str | None:
 
 def announce(called: Sequence[Tier], profile: Profile, voice: Voice) -> None:
     """What a person should know of the models before they are asked, each once."""
-    from automix_cli.litellm_backend import endpoint_notes
+    from automix_cli.backends.litellm import endpoint_notes
 
     if any(t.api_base is None and not t.model.startswith("demo/") for t in called):
         for note in endpoint_notes(os.environ):
@@ -323,7 +324,7 @@ def announce(called: Sequence[Tier], profile: Profile, voice: Voice) -> None:
 
 def announce_router(profile: Profile, voice: Voice) -> None:
     """Whether the decisions to come were learned, and whether from what is still the case."""
-    from automix_cli.cascade import differences
+    from automix_cli.profile.router import differences
 
     if profile.router is None and len(profile.tiers) > 1:
         voice.once(
@@ -365,7 +366,7 @@ def require_other(source_fd: int, output: Path | None) -> None:
 @contextmanager
 def written_to(show: Show) -> Iterator[IO[bytes]]:
     """The output file, locked while it is written, or stdout."""
-    from automix_cli.jsonl import open_output
+    from automix_cli.data.jsonl import open_output
 
     if show.earlier is not None:
         yield show.earlier.stream
@@ -420,7 +421,7 @@ async def run_rows(
     `note` is the text beside the progress bar, given the seconds so far. Returns the
     signals that ended the run early.
     """
-    from automix_cli.jsonl import RowWriter
+    from automix_cli.data.jsonl import RowWriter
 
     with written_to(show) as out, interruptible(batch, voice) as met, _progress(rows, voice, note) as advance:
         writer = RowWriter(out, show.name)
@@ -443,7 +444,7 @@ def _progress(rows: RowSource, voice: Voice, note: Callable[[float], str]) -> It
     if not voice.animated:
         yield lambda: None
         return
-    from automix_cli.report import batch_progress
+    from automix_cli.views.report import batch_progress
 
     with batch_progress(stderr_console()) as bar:
         task, started = bar.add_task("", total=rows.total, note=""), time.monotonic()

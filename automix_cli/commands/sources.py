@@ -14,8 +14,7 @@ from typing import Literal, NoReturn
 import typer
 
 from automix_cli.commands.session import Voice
-from automix_cli.errors import DataError, UsageError
-from automix_cli.jsonl import (
+from automix_cli.data.jsonl import (
     MAX_LINE,
     IdCheck,
     Line,
@@ -30,6 +29,7 @@ from automix_cli.jsonl import (
     stdin_kind,
     stream_lines,
 )
+from automix_cli.errors import DataError, UsageError
 from automix_cli.records import Question
 
 Form = Literal["auto", "jsonl", "text"]

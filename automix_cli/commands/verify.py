@@ -24,10 +24,10 @@ from automix_cli.commands.session import (
 from automix_cli.errors import AutomixError, BudgetError, DataError, GateError, UsageError
 
 if TYPE_CHECKING:
-    from automix_cli.cascade import Cascade
+    from automix_cli.cascade.run import Cascade
     from automix_cli.commands.sources import Rows
-    from automix_cli.jsonl import Row
-    from automix_cli.profile import Profile
+    from automix_cli.data.jsonl import Row
+    from automix_cli.profile.model import Profile
     from automix_cli.records import RowError, Verification
 
 
@@ -172,8 +172,8 @@ class _Check:
 
     async def one(self, cascade: Cascade, question: Any, answer: str) -> int:
         """Check one answer and show it to a person, or as a row."""
-        from automix_cli import report
-        from automix_cli.jsonl import RowWriter
+        from automix_cli.data.jsonl import RowWriter
+        from automix_cli.views import report
 
         found = self.judged(await cascade.verify(question, answer, self._tier_of(None), self.votes))
         if found.error is not None and not self.show.json:
@@ -192,8 +192,8 @@ class _Check:
 
     async def many(self, cascade: Cascade, rows: Rows) -> int:
         """Check the answers of many rows."""
-        from automix_cli import report
-        from automix_cli.batch import Batch
+        from automix_cli.cascade.batch import Batch
+        from automix_cli.views import report
 
         tally, started = report.CheckTally(), time.monotonic()
         stops: list[RowError] = []

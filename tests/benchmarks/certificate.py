@@ -10,12 +10,12 @@ most 10 % of calibrations.
 import argparse
 from dataclasses import replace
 
+from exact import expectation
 from known import draw_table, two_tiers
-from test_planner import expectation
 
-from automix_cli.certificate import certify
-from automix_cli.fitting import Settings
-from automix_cli.metrics import wilson
+from automix_cli.evaluation.certificate import certify
+from automix_cli.evaluation.metrics import wilson
+from automix_cli.fitting.router_block import Settings
 
 SETTINGS = Settings(max_votes=6)
 BEST = 0.85  # of the large tier, exactly

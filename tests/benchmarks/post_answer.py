@@ -35,7 +35,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from recorded import CONFIDENT, VOTED, Recorded
 
-from automix_cli.calibration import (
+from automix_cli.data.traces import TraceTable
+from automix_cli.evaluation.calibration import (
     Candidate,
     PomdpFamily,
     Setting,
@@ -45,12 +46,11 @@ from automix_cli.calibration import (
     policy_of,
     singles,
 )
-from automix_cli.fitting import Settings
-from automix_cli.metrics import Ends, Point, gain_area
-from automix_cli.paper import PaperFamily
-from automix_cli.pomdp import Policy, Rule, ThresholdPolicy
-from automix_cli.replay import replay
-from automix_cli.traces import TraceTable
+from automix_cli.evaluation.metrics import Ends, Point, gain_area
+from automix_cli.evaluation.paper import PaperFamily
+from automix_cli.evaluation.replay import replay
+from automix_cli.fitting.router_block import Settings
+from automix_cli.pomdp.problem import Policy, Rule, ThresholdPolicy
 
 RATIOS = (50, 20, 10)
 VOTE_PRICES = (1 / 8, 1 / 2)

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from automix_cli.duplicates import near_duplicates
-from automix_cli.metrics import (
+from automix_cli.data.duplicates import near_duplicates
+from automix_cli.data.oracle import oracle
+from automix_cli.evaluation.metrics import (
     Ends,
     Interval,
     Point,
@@ -35,13 +35,10 @@ from automix_cli.metrics import (
     hull,
     interval,
     mix_quality,
-    oracle,
     verdict,
 )
-from automix_cli.routers import KINDS, FittedRouter, Kind, Rule, fit_router, require_sklearn
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.intp]
+from automix_cli.fitting.query_router import KINDS, FittedRouter, Kind, Rule, fit_router, require_sklearn
+from automix_cli.pomdp.arrays import Floats, Ints
 
 KEEP = 0.98
 DATA = Path(os.environ.get("AUTOMIX_DATA") or Path(__file__).parents[2].parent / "shared" / "data")

@@ -28,10 +28,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from known import votes
 
-from automix_cli.observations import VoteObservations
-from automix_cli.planner import Cost, Model, PomdpPolicy, TierModel, _tabulate
-from automix_cli.pomdp import Facts, Observation
-from automix_cli.rollout import rollout
+from automix_cli.pomdp.observations import VoteObservations
+from automix_cli.pomdp.plan import Cost, Model, PomdpPolicy, TierModel, _tabulate
+from automix_cli.pomdp.problem import Facts, Observation
+from automix_cli.pomdp.rollout import rollout
 
 WORDS = ("what", "is", "the", "sum", "of", "all", "even", "numbers", "below", "and", "why")
 

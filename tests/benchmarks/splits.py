@@ -25,10 +25,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from recorded import CONFIDENT, VOTED, Recorded
 
-from automix_cli.bench import Bench, bench, cuts_of
-from automix_cli.calibration import Objective
-from automix_cli.contenders import everyone, invited
-from automix_cli.fitting import Settings
+from automix_cli.evaluation.bench import Bench, bench, cuts_of
+from automix_cli.evaluation.calibration import Objective
+from automix_cli.evaluation.contenders import everyone, invited
+from automix_cli.fitting.router_block import Settings
 
 RIVALS = ("self-consistency", "threshold", "double-threshold", "paper-pomdp", "pomdp:all-at-once")
 VOTE = 1 / 8

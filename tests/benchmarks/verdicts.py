@@ -14,8 +14,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from recorded import VERDICTS
 
-from automix_cli.calibration import calibrate
-from automix_cli.fitting import Settings
+from automix_cli.evaluation.calibration import calibrate
+from automix_cli.fitting.router_block import Settings
 
 
 def main() -> None:

@@ -38,17 +38,17 @@ def _half_a_row(writer: Any, line: bytes) -> None:
 
 
 POINTS: dict[str, tuple[str, str, str]] = {
-    "before the request is sent": ("automix_cli.litellm_backend:LiteLLMBackend", "_send", "before"),
-    "after the response": ("automix_cli.litellm_backend:LiteLLMBackend", "_attempt", "after"),
-    "after the lease": ("automix_cli.store:Store", "take", "after"),
+    "before the request is sent": ("automix_cli.backends.litellm:LiteLLMBackend", "_send", "before"),
+    "after the response": ("automix_cli.backends.litellm:LiteLLMBackend", "_attempt", "after"),
+    "after the lease": ("automix_cli.backends.store:Store", "take", "after"),
     "in the cache transaction": ("diskcache:Cache", "set", "after"),
-    "after the cache commit": ("automix_cli.store:Store", "put", "after"),
-    "in the settling of the budget": ("automix_cli.backend:Purse", "settle", "before"),
-    "in the middle of a row": ("automix_cli.jsonl:RowWriter", "put", "half"),
-    "after the row": ("automix_cli.jsonl:RowWriter", "put", "after"),
-    "before two files are joined": ("automix_cli.jsonl:Earlier", "_index", "after"),
-    "before the new file takes its place": ("automix_cli.jsonl:Earlier", "finish", "before"),
-    "after the new file took its place": ("automix_cli.jsonl:Earlier", "finish", "after"),
+    "after the cache commit": ("automix_cli.backends.store:Store", "put", "after"),
+    "in the settling of the budget": ("automix_cli.backends.base:Purse", "settle", "before"),
+    "in the middle of a row": ("automix_cli.data.jsonl:RowWriter", "put", "half"),
+    "after the row": ("automix_cli.data.jsonl:RowWriter", "put", "after"),
+    "before two files are joined": ("automix_cli.data.jsonl:Earlier", "_index", "after"),
+    "before the new file takes its place": ("automix_cli.data.jsonl:Earlier", "finish", "before"),
+    "after the new file took its place": ("automix_cli.data.jsonl:Earlier", "finish", "after"),
 }
 
 

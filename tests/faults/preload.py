@@ -3,14 +3,14 @@
 import asyncio
 import contextlib
 
-import automix_cli.batch
-import automix_cli.cache
-import automix_cli.cascade
+import automix_cli.backends.cache
+import automix_cli.cascade.batch
+import automix_cli.cascade.run
 import automix_cli.cli
-import automix_cli.report  # noqa: F401
-from automix_cli.backend import Request, Retrier
+import automix_cli.views.report  # noqa: F401
+from automix_cli.backends.base import Request, Retrier
+from automix_cli.backends.litellm import LiteLLMBackend
 from automix_cli.errors import BackendError
-from automix_cli.litellm_backend import LiteLLMBackend
 from automix_cli.records import Message
 
 

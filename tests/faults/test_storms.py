@@ -15,10 +15,10 @@ import pytest
 from loopback import Loopback, Reply, Storm, default_reply
 from nursery import World, comparable, double_paid, rows, until
 
-from automix_cli.backend import Metered, Purse, Request, Retrier, ScriptedBackend
-from automix_cli.cascade import Cascade, Degrading
+from automix_cli.backends.base import Metered, Purse, Request, Retrier, ScriptedBackend
+from automix_cli.cascade.run import Cascade, Degrading
 from automix_cli.errors import BackendError, TimedOut
-from automix_cli.profile import Profile, load_profile
+from automix_cli.profile.model import Profile, load_profile
 from automix_cli.records import Completion, Price, Question, Usage
 
 LARGE = pytest.mark.storm

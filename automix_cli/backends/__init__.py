@@ -1,0 +1,1 @@
+"""A request goes in, completions come out."""

@@ -1,0 +1,198 @@
+"""What is known of a model without importing LiteLLM, which takes seconds: provider, key, list price.
+
+LiteLLM's package folder holds a table of some four thousand models as JSON; single entries are
+read out of it as they are needed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from automix_cli.errors import did_you_mean, quoted
+from automix_cli.records import Price
+
+LOCAL_PROVIDERS = frozenset(
+    {"ollama", "ollama_chat", "lm_studio", "llamafile", "hosted_vllm", "docker_model_runner"}
+)
+"""Servers that a person runs; a token costs nothing there. Everybody else charges."""
+
+_COMMON_PROVIDERS = LOCAL_PROVIDERS | {
+    *("openai", "anthropic", "gemini", "openrouter", "demo", "azure", "bedrock", "vertex_ai", "mistral"),
+    *("groq", "deepseek", "together_ai", "fireworks_ai", "xai", "cohere_chat"),
+}
+_KEY_ENVS = {
+    "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+    "together_ai": ("TOGETHERAI_API_KEY", "TOGETHER_AI_API_KEY"),
+    "fireworks_ai": ("FIREWORKS_AI_API_KEY", "FIREWORKS_API_KEY"),
+    "perplexity": ("PERPLEXITYAI_API_KEY",),
+    "cohere_chat": ("COHERE_API_KEY",),
+    "huggingface": ("HF_TOKEN", "HUGGINGFACE_API_KEY"),
+    # Signed with cloud credentials or logged in elsewhere: there is no one key.
+    **dict.fromkeys(("bedrock", "bedrock_converse", "sagemaker", "sagemaker_chat", "vertex_ai", "oci"), ()),
+    **dict.fromkeys(("github_copilot", "chatgpt", "demo", *LOCAL_PROVIDERS), ()),
+}
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
+URL = re.compile(
+    r"(https?)://(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?"
+)
+
+
+def is_loopback(api_base: str) -> bool:
+    """Whether an address can only be this machine. What is not surely so is not.
+
+    Example:
+        >>> [is_loopback(f"http://{h}/v1") for h in ("localhost:80", "127.0.0.1", "[::1]", "127.0.0.1@e.com")]
+        [True, True, True, False]
+    """
+    import ipaddress
+
+    match = URL.fullmatch(api_base)
+    if match is None:
+        return False
+    host = match[2].strip("[]").lower()
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_local(model: str) -> bool:
+    """Whether a model runs on a server of one's own."""
+    return model.partition("/")[0] in LOCAL_PROVIDERS
+
+
+def standard_key_envs(model: str) -> tuple[str, ...]:
+    """The variables in which the model's provider looks for a key; empty when it needs none.
+
+    Example:
+        >>> standard_key_envs("gemini/gemini-2.5-flash"), standard_key_envs("ollama_chat/gemma3")
+        (('GEMINI_API_KEY', 'GOOGLE_API_KEY'), ())
+    """
+    provider = provider_of(model)
+    if provider is None:
+        return ()
+    return _KEY_ENVS.get(provider, (f"{provider.upper().replace('-', '_')}_API_KEY",))
+
+
+def provider_of(model: str) -> str | None:
+    """The provider that LiteLLM sends a model's requests to; None when it knows none.
+
+    Example:
+        >>> provider_of("openai/anything"), provider_of("demo/small"), provider_of("nobody/x")
+        ('openai', 'demo', None)
+    """
+    head, slash, _ = model.partition("/")
+    if slash and (head in _COMMON_PROVIDERS or head in _providers()):
+        return head
+    entry = _table_entry(model)
+    return str(entry.get("litellm_provider", "")).partition("-")[0] or None if entry else None
+
+
+def model_problem(model: str) -> str | None:
+    """What is wrong with a model's name, if anything."""
+    if not _MODEL_NAME.fullmatch(model) or "://" in model or model.endswith("/"):
+        return f"expected a model such as openai/gpt-6-luna, got {quoted(model)}"
+    if provider_of(model) is not None:
+        return None
+    head, slash, _ = model.partition("/")
+    if slash:
+        return f"unknown provider {head}{did_you_mean(head, _COMMON_PROVIDERS | _providers())}"
+    return f"unknown model {model}: write provider/model, such as openai/{model}"
+
+
+def _litellm_folder() -> Path | None:
+    """Where LiteLLM is installed, found without the seconds it takes to import it."""
+    from importlib.util import find_spec
+
+    spec = find_spec("litellm")
+    return Path(spec.origin).parent if spec and spec.origin else None
+
+
+@cache
+def _price_table() -> str:
+    """LiteLLM's bundled table of models as JSON text; empty when there is none."""
+    folder = _litellm_folder()
+    path = folder / "model_prices_and_context_window_backup.json" if folder else None
+    return path.read_text(encoding="utf-8") if path and path.is_file() else ""
+
+
+@cache
+def _providers() -> frozenset[str]:
+    """Every provider that LiteLLM names: no one place of it names them all."""
+    folder = _litellm_folder()
+    if folder is None:
+        return frozenset()
+    named = set(re.findall(r'"litellm_provider": "([a-z0-9_.-]+)"', _price_table()))
+    named |= {p.name for p in folder.glob("llms/[a-z]*") if p.is_dir()}
+    listed, typed = folder / "provider_endpoints_support_backup.json", folder / "types" / "utils.py"
+    if listed.is_file():
+        named |= json.loads(listed.read_text(encoding="utf-8")).get("providers", {}).keys()
+    if typed.is_file():
+        _, _, members = typed.read_text(encoding="utf-8").partition("class LlmProviders")
+        named |= set(re.findall(r'^    [A-Z0-9_]+ = "([a-z0-9_.-]+)"', members.partition("\n\n\n")[0], re.M))
+    return frozenset(named)
+
+
+def _table_entry(model: str) -> dict[str, Any] | None:
+    """LiteLLM's entry for a model. One entry is decoded, not the three megabytes around it."""
+    found = re.search(re.escape(json.dumps(model)) + r":\s*(?=\{)", _price_table())
+    if found is None or model == "sample_spec":
+        return None
+    entry: dict[str, Any] = json.JSONDecoder().raw_decode(_price_table(), found.end())[0]
+    return entry
+
+
+@cache
+def _entry(model: str) -> Mapping[str, Any]:
+    """The table's entry for a model, with or without its provider's prefix; empty when there is none."""
+    entry = _table_entry(model)
+    provider, slash, rest = model.partition("/")
+    if entry is None and slash:
+        # OpenAI, Anthropic and a few others stand in the table without their prefix.
+        entry = _table_entry(rest)
+        if entry is not None and not str(entry.get("litellm_provider")).startswith(provider):
+            return {}
+    return entry or {}
+
+
+@cache
+def list_price(model: str) -> Price | None:
+    """The list price of a model in LiteLLM's table, USD per million tokens; None when unknown.
+
+    Free is only what runs on a server of one's own (`LOCAL_PROVIDERS`); Ollama's `…-cloud`
+    models do not. A zero in the table from anybody else is a gap in the table: unknown, unless it
+    is the output of an embedding model, which has none. Dearer rates for very long prompts are not in it.
+
+    Example:
+        >>> list_price("ollama_chat/gemma3:4b"), list_price("nobody/knows")
+        (Price(input=0.0, output=0.0, cached_input=None), None)
+    """
+    provider, _, rest = model.partition("/")
+    if provider in LOCAL_PROVIDERS:
+        return None if re.search("[:-]cloud$", rest) else Price(input=0.0, output=0.0)
+    entry = _entry(model)
+    told, written = _rate(entry, "input_cost_per_token"), _rate(entry, "output_cost_per_token")
+    if not told or not (written or entry.get("mode") == "embedding"):
+        return None
+    return Price(input=told, output=written, cached_input=_rate(entry, "cache_read_input_token_cost") or None)
+
+
+def context_window(model: str) -> int | None:
+    """How many input tokens a model takes, in LiteLLM's table; None when unknown.
+
+    Example:
+        >>> context_window("nobody/knows") is None
+        True
+    """
+    tokens = _entry(model).get("max_input_tokens")
+    return tokens if isinstance(tokens, int) and tokens > 0 else None
+
+
+def _rate(entry: Mapping[str, Any], key: str) -> float:
+    """A rate of the table in USD per million tokens; 0 where it has none."""
+    return round(float(entry.get(key) or 0) * 1e6, 9)

@@ -1,0 +1,1 @@
+"""Simulated tiers that need no network and no key."""

@@ -1,0 +1,1 @@
+"""Live runs: the policy decides, calls are made."""

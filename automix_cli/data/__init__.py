@@ -1,0 +1,1 @@
+"""Rows in, rows out, and tables of recorded runs."""

@@ -1,0 +1,185 @@
+"""Flat tables (JSONL or CSV) as trace rows, by a mapping of columns.
+
+Tables in the shape of others read with one `--columns` option each:
+
+- AutoMix's released table (JSONL):
+  `small.score=llama13b_f1,small.confidence=p_ver_13b,large.score=llama70b_f1`
+- RouteLLM's response tables (CSV, True and False):
+  `small.score=mixtral-8x7b-instruct-v0.1,large.score=gpt-4-1106-preview`
+- RouterBench's wide table (a score in `MODEL`, a cost in `MODEL|total_cost`):
+  `id=sample_id,dataset=eval_name,small.score=MODEL,small.cost=MODEL|total_cost,large.score=…`
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from automix_cli.errors import DataError, UsageError, did_you_mean
+from automix_cli.records import Json
+
+_TIER_KEYS = (
+    "score",
+    "confidence",
+    "votes",
+    "answer",
+    "cost",
+    "vote_cost",
+    "round_cost",
+    "input_tokens",
+    "output_tokens",
+    "latency",
+)
+_ROW_KEYS = ("id", "question", "context", "expected", "dataset", "split")
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_TRUTH = {"true": 1.0, "false": 0.0}
+
+
+class Mapped(NamedTuple):
+    """One column of a flat table: where it goes in a trace row (`tier` "" is the row itself)."""
+
+    tier: str
+    key: str
+    column: str
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which columns of a flat table (JSONL or CSV) make up a trace row; made by `read_columns`."""
+
+    mapped: tuple[Mapped, ...]
+
+    def trace_rows(self, rows: Iterable[tuple[int, Json]]) -> Iterator[tuple[int, Json]]:
+        """Turn numbered flat rows into numbered trace rows.
+
+        Columns that are not mapped keep their names, so `question`, `prompt`, `id` and the
+        other names of a question row are found without being mapped.
+
+        Raises:
+            DataError: for a cell that is no number where one is needed, with its line.
+            UsageError: at the end, for a mapped column that no row had.
+        """
+        unseen, last = {m.column for m in self.mapped}, None
+        for line, row in rows:
+            try:
+                yield line, self.trace_row(row)
+            except DataError as exc:
+                raise DataError(f"line {line}: {exc.message}") from None
+            if unseen:
+                unseen, last = unseen - row.keys(), row
+        if unseen and last is not None:
+            column = sorted(unseen)[0]
+            raise UsageError(
+                f"--columns: no column {column!r}{did_you_mean(column, last)}",
+                hint=f"the columns are {', '.join(last)}",
+            )
+
+    def trace_row(self, row: Json) -> Json:
+        """One flat row in the shape of a trace row; empty cells are not recorded.
+
+        Example:
+            >>> read_columns("small.score=right").trace_row({"prompt": "2 + 2?", "right": "True"})
+            {'prompt': '2 + 2?', 'right': 'True', 'tiers': {'small': {'score': 1.0}}}
+        """
+        if not isinstance(row, dict) or None in row:
+            raise DataError("expected one row with as many cells as there are columns")
+        shaped = {key: value for key, value in row.items() if value != ""}
+        tiers: dict[str, dict[str, Json]] = {m.tier: {} for m in self.mapped if m.tier}
+        for tier, key, column in self.mapped:
+            value = row.get(column)
+            if tier:
+                tiers[tier][key] = None if value == "" else _cell(value, key, column)
+            else:
+                shaped[key] = None if value == "" else value
+        return {**shaped, "tiers": tiers}
+
+
+def read_columns(text: str) -> Columns:
+    """Read a `--columns` mapping: `TIER.KEY=COLUMN` and `KEY=COLUMN`, separated by commas.
+
+    A tier's name may hold dots (the last one separates) and a column may hold anything; one
+    with a comma is quoted: `small.score=f1,"large.score=f1, large"`.
+
+    Raises:
+        UsageError: for what is not of that form, and keys that are unknown or mapped twice.
+
+    Example:
+        >>> read_columns("small.score=llama13b_f1").mapped
+        (Mapped(tier='small', key='score', column='llama13b_f1'),)
+    """
+    items = next(csv.reader([text], skipinitialspace=True), [])
+    mapped = tuple(_mapping(item) for item in items)
+    targets = [(m.tier, m.key) for m in mapped]
+    twice = [t for t in targets if targets.count(t) > 1]
+    if twice:
+        raise UsageError(f"--columns: {'.'.join(filter(None, twice[0]))} is mapped twice")
+    if not any(m.tier for m in mapped):
+        raise UsageError("--columns: no tier is mapped", hint="write for example small.score=COLUMN")
+    return Columns(mapped)
+
+
+def _mapping(item: str) -> Mapped:
+    target, equals, column = item.partition("=")
+    tier, _, key = target.strip().rpartition(".")
+    key = "score" if tier and key == "correct" else key
+    if not equals or not column or not key:
+        raise UsageError(f"--columns: expected TIER.KEY=COLUMN, got {item!r}")
+    keys = _TIER_KEYS if tier else _ROW_KEYS
+    if key not in keys:
+        raise UsageError(
+            f"--columns: unknown key {key!r} in {item!r}{did_you_mean(key, keys)}",
+            hint=f"known are {', '.join(keys)}",
+        )
+    return Mapped(tier, key, column)
+
+
+def _cell(value: Json, key: str, column: str) -> Json:
+    """A cell as its key needs it: a CSV holds only text, and True and False are scores there."""
+    if value is None or key == "answer":
+        return value
+    if key == "votes":
+        return _listed(value, column)
+    if isinstance(value, bool) and key == "score":
+        return float(value)
+    if not isinstance(value, str):
+        return value
+    if key == "score" and value.strip().lower() in _TRUTH:
+        return _TRUTH[value.strip().lower()]
+    if _NUMBER.fullmatch(value.strip()):
+        return float(value)
+    raise DataError(f"column {column!r}: expected a number, got {value!r:.40}")
+
+
+def _listed(value: Json, column: str) -> Json:
+    """Votes in a CSV cell are written as in JSON: `[1, 0, null]`."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise DataError(f"column {column!r}: expected votes like [1, 0, null], got {value!r:.40}") from None
+
+
+def read_amounts(text: str, option: str) -> dict[str, float]:
+    """Read `a=1,b=20`: dollars per tier.
+
+    Raises:
+        UsageError: naming `option`, for anything but finite numbers of 0 or more.
+
+    Example:
+        >>> read_amounts("a=1,b=2e-5", "--costs")
+        {'a': 1.0, 'b': 2e-05}
+    """
+    amounts: dict[str, float] = {}
+    for item in text.split(","):
+        name, equals, number = item.strip().rpartition("=")
+        fits = equals and name and _NUMBER.fullmatch(number) and 0 <= float(number) <= sys.float_info.max
+        if not fits or name in amounts:
+            raise UsageError(f"{option}: expected TIER=DOLLARS, each tier once, got {item!r}")
+        amounts[name] = float(number)
+    return amounts

@@ -1,0 +1,662 @@
+"""Recorded traces as arrays: one table that every policy is fitted on and replayed on.
+
+    rows (dicts) ─▶ read_table ─▶ TraceTable ─▶ replay, fitting, metrics
+    flat rows ─▶ Columns ─┘   (see `columns`)
+
+Recorded votes are a bag: only how many say CORRECT, INCORRECT and nothing is read, and the
+order in which a replay draws them comes from SHA-256(seed, id). The order in the file,
+which recorders often sort, therefore cannot leak into a decision. NaN stands for "not
+recorded" in every array and is refused in the input.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from itertools import chain, islice
+from types import NoneType
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from automix_cli.data.columns import Columns
+from automix_cli.data.samples import Samples, judge
+from automix_cli.errors import DataError, UsageError, did_you_mean
+from automix_cli.pomdp.arrays import Floats, Ints
+from automix_cli.records import Json, Step, Trace, question_from_dict, trace_from_dict
+
+Objects = NDArray[np.object_]
+Signal = Literal["votes", "logprob", "verdict", "consistency"]
+
+NO_VOTE = -2  # beyond the recorded votes of a row
+UNPARSED = -1
+
+
+# ---------------------------------------------------------------- the table
+
+
+class Bag(NamedTuple):
+    """The votes recorded for one tier, drawn in the order of the table's seed.
+
+    `drawn[i, k]` is the k-th vote of row i: 1, 0, UNPARSED or NO_VOTE; row i holds `held[i]`.
+    `correct[k]` and `parsed[k]` count, for each row, the CORRECT and the parsed among its
+    first k votes, so a round of m votes after k is `correct[k + m] - correct[k]`.
+    """
+
+    drawn: NDArray[np.int8]
+    held: NDArray[np.int16]
+    correct: NDArray[np.int16]
+    parsed: NDArray[np.int16]
+
+
+class Embeddings(NamedTuple):
+    """The embeddings of the questions of n rows, for query-side routers.
+
+    `vectors` is n×D; `cost` (USD) and `latency` (seconds, when they were made) are n each.
+    """
+
+    model: str
+    vectors: Floats
+    cost: Floats
+    latency: Floats
+
+    def take(self, rows: Ints | NDArray[np.bool_]) -> Embeddings:
+        """Those of some rows."""
+        return Embeddings(self.model, self.vectors[rows], self.cost[rows], self.latency[rows])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TraceTable:
+    """n recorded rows with what each of N tiers did on them.
+
+    Attributes:
+        tiers: the tiers' names, cheapest first; columns of all n×N arrays.
+        ids, texts, datasets, splits: per row; a text is "" and the others None where not recorded.
+        score: n×N, 0..1.
+        confidence: n×N, 0..1, the continuous signal, or the plurality's share of the samples.
+        cost, vote_cost, round_cost: n×N, USD of an answer, of one vote, of the prompt of a round.
+        latency: n×N, seconds of an answer.
+        input_tokens: n×N, prompt tokens of the answer as the tier counted them.
+        votes: n×N×3, how many votes say CORRECT, INCORRECT, nothing.
+        sampled: n×N, how many answers were sampled.
+        samples: per tier, its sampled answers, judged; empty where none are, or nobody asked.
+        bags: per tier, its votes in the order drawn by `seed`.
+        signals: per tier, what a policy sees of an answer; see `with_signal`.
+        seed: of the order in which votes are drawn.
+        cells: n, the query-side class of each row; None where all are alike.
+        n_cells: how many classes there are.
+        embeddings: of the questions, where there are any; who reads them pays for them.
+        fee: n×2, USD and seconds that a row takes before any tier is asked; None for nothing.
+    """
+
+    tiers: tuple[str, ...]
+    ids: Objects
+    texts: Objects
+    datasets: Objects
+    splits: Objects
+    score: Floats
+    confidence: Floats
+    cost: Floats
+    vote_cost: Floats
+    round_cost: Floats
+    latency: Floats
+    input_tokens: Floats
+    votes: NDArray[np.int16]
+    sampled: NDArray[np.int16]
+    bags: tuple[Bag, ...]
+    signals: tuple[Signal, ...]
+    seed: int
+    cells: Ints | None = None
+    n_cells: int = 1
+    embeddings: Embeddings | None = None
+    fee: Floats | None = None
+    samples: tuple[Samples | None, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def max_votes(self) -> tuple[int, ...]:
+        """The fewest votes on any row, per tier: what a plan for these rows may buy at most."""
+        return tuple(int(bag.held.min()) if len(self) else 0 for bag in self.bags)
+
+    @property
+    def fewest_samples(self) -> tuple[int, ...]:
+        """The fewest judged samples on any row, per tier."""
+        if not self.samples or not len(self):
+            return (0,) * len(self.tiers)
+        return tuple(0 if found is None else int(found.held.min()) for found in self.samples)
+
+    @property
+    def mean_cost(self) -> Floats:
+        """Mean recorded cost of an answer per tier; NaN where none is recorded."""
+        return _means(self.cost)
+
+    @property
+    def missing(self) -> dict[str, int]:
+        """Rows without a score, per tier."""
+        absent = np.isnan(self.score).sum(axis=0)
+        return dict(zip(self.tiers, (int(a) for a in absent), strict=True))
+
+    @property
+    def prompt_tokens(self) -> Floats:
+        """Prompt tokens of each question: of the first tier, in order, that recorded them."""
+        tokens = np.full(len(self), np.nan)
+        for j in range(len(self.tiers)):
+            tokens = np.where(np.isnan(tokens), self.input_tokens[:, j], tokens)
+        return tokens
+
+    def subset(self, rows: Ints | NDArray[np.bool_]) -> TraceTable:
+        """The table of some rows (indices or a mask), votes in the same order."""
+        per_row = {name: getattr(self, name)[rows] for name in _PER_ROW}
+        if self.embeddings is not None:
+            per_row["embeddings"] = self.embeddings.take(rows)
+        if self.fee is not None:
+            per_row["fee"] = self.fee[rows]
+        bags = tuple(
+            Bag(b.drawn[rows], b.held[rows], b.correct[:, rows], b.parsed[:, rows]) for b in self.bags
+        )
+        cells = None if self.cells is None else self.cells[rows]
+        samples = tuple(found and found.subset(rows) for found in self.samples)
+        return replace(self, bags=bags, cells=cells, samples=samples, **per_row)
+
+    def looked_at(self) -> TraceTable:
+        """The rows as somebody pays for them who reads the questions' embeddings."""
+        if self.embeddings is None:
+            return self
+        return replace(self, fee=np.column_stack([self.embeddings.cost, self.embeddings.latency]))
+
+    def reseed(self, seed: int) -> TraceTable:
+        """The same rows with their votes drawn in another order."""
+        return replace(self, seed=seed, bags=_draw(self.ids, self.tiers, self.votes, seed))
+
+    def pick(self, tiers: Sequence[str]) -> TraceTable:
+        """The table of these tiers, in this order.
+
+        Raises:
+            UsageError: for a name that is not in the table, or stands twice.
+        """
+        if len(set(tiers)) != len(tiers) or not tiers:
+            raise UsageError(f"--tiers: expected different names, got {', '.join(tiers) or 'nothing'}")
+        at = [_index(name, self.tiers, "--tiers") for name in tiers]
+        per_tier = {name: getattr(self, name)[:, at] for name in _PER_TIER}
+        return replace(
+            self,
+            tiers=tuple(tiers),
+            bags=tuple(self.bags[j] for j in at),
+            signals=tuple(self.signals[j] for j in at),
+            samples=tuple(self.samples[j] for j in at) if self.samples else (),
+            **per_tier,
+        )
+
+    def by_majority(self, tier: str, k: int) -> TraceTable:
+        """The table with MAJ@k in the place of a tier's answer: what it scores, and what k samples cost.
+
+        Samples are drawn as votes are: in an order that depends on the seed, the id and the
+        tier's name only. The latency stays that of the answer: samples are drawn side by side.
+
+        Raises:
+            UsageError: for a tier that is not in the table, or of which some row has fewer samples.
+        """
+        j = _index(tier, self.tiers, "--policies")
+        found = self.samples[j] if self.samples else None
+        if found is None or self.fewest_samples[j] < k:
+            raise UsageError(f"some row has fewer than {k} samples of {tier}")
+        keys = _keys(_row_keys(self.ids, self.seed), f"samples:{tier}", found.kinds.shape[1])
+        score, cost = self.score.copy(), self.cost.copy()
+        score[:, j], cost[:, j] = found.plurality_scores(k, keys), found.costs(k, cost[:, j])
+        return replace(self, score=score, cost=cost)
+
+    def priced(self, costs: Mapping[str, float], vote_costs: Mapping[str, float] | None = None) -> TraceTable:
+        """The table with what a call, or a vote, costs given or replaced for some tiers.
+
+        Raises:
+            UsageError: for a name that is not in the table.
+        """
+        cost, vote_cost, round_cost = self.cost.copy(), self.vote_cost.copy(), self.round_cost.copy()
+        samples = list(self.samples)
+        for name, dollars in costs.items():
+            j = _index(name, self.tiers, "--costs")
+            cost[:, j] = dollars
+            if samples:
+                samples[j] = _unpriced(samples[j])
+        for name, dollars in (vote_costs or {}).items():
+            j = _index(name, self.tiers, "--vote-costs")
+            vote_cost[:, j], round_cost[:, j] = dollars, 0.0
+        return replace(self, cost=cost, vote_cost=vote_cost, round_cost=round_cost, samples=tuple(samples))
+
+    def with_signal(self, signal: Signal | None) -> TraceTable:
+        """The table with what policies see of an answer: one of four, or for None what fits each tier.
+
+        `votes`: its votes, bought. `logprob`: the confidence, which comes with the answer.
+        `verdict`: the confidence, bought as one vote (that of a verdict's tokens).
+        `consistency`: with the answer, how many of the samples agree. What fits is
+        `consistency` where every row has samples, else `votes` where every row has some,
+        else `logprob`. The confidence is never shown beside votes: it often *is* their share.
+        """
+        if signal is not None:
+            return replace(self, signals=(signal,) * len(self.tiers))
+        return replace(self, signals=tuple(self._fitting(j) for j in range(len(self.tiers))))
+
+    def _fitting(self, j: int) -> Signal:
+        if len(self) and (self.sampled[:, j] > 1).all():
+            return "consistency"
+        return "votes" if self.max_votes[j] else "logprob"
+
+    def scored(self, *, drop: bool = False) -> TraceTable:
+        """The table of the rows that score every tier.
+
+        Raises:
+            DataError: when there is no such row, or some row is incomplete and `drop` is false.
+        """
+        complete = np.asarray(~np.isnan(self.score).any(axis=1))
+        if complete.all() and len(self):
+            return self
+        counts = ", ".join(f"{name} {count}" for name, count in self.missing.items() if count)
+        problem = f"{int((~complete).sum())} of {len(self)} rows do not score every tier"
+        if not complete.any():
+            raise DataError(f"{problem}; without a score: {counts or 'none'}")
+        if not drop:
+            raise DataError(
+                f"{problem}; without a score: {counts}",
+                hint="--drop-incomplete leaves them out; --tiers picks the tiers to compare",
+            )
+        return self.subset(complete)
+
+    def require_costs(self) -> None:
+        """Check that the cost of an answer is known for every tier.
+
+        Raises:
+            DataError: naming the tiers without any; unknown is never 0.
+        """
+        unknown = [t for t, mean in zip(self.tiers, self.mean_cost, strict=True) if np.isnan(mean)]
+        if unknown:
+            example = ",".join(f"{name}=1" for name in unknown)
+            raise DataError(f"no cost is recorded for {', '.join(unknown)}", hint=f"--costs {example}")
+
+
+_PER_TIER = (
+    "score",
+    "confidence",
+    "cost",
+    "vote_cost",
+    "round_cost",
+    "latency",
+    "input_tokens",
+    "votes",
+    "sampled",
+)
+_PER_ROW = ("ids", "texts", "datasets", "splits", *_PER_TIER)
+
+
+def _unpriced(samples: Samples | None) -> Samples | None:
+    return samples and samples._replace(cost=np.full_like(samples.cost, np.nan))
+
+
+def _means(values: Floats) -> Floats:
+    """Column means over what is recorded; NaN, without a warning, where nothing is."""
+    known = ~np.isnan(values)
+    counts = known.sum(axis=0)
+    sums = np.where(known, values, 0.0).sum(axis=0)
+    means: Floats = np.divide(sums, counts, out=np.full(values.shape[1], np.nan), where=counts > 0)
+    return means
+
+
+def _index(name: str, names: Sequence[str], option: str) -> int:
+    if name in names:
+        return list(names).index(name)
+    raise UsageError(
+        f"{option}: no tier {name!r}{did_you_mean(name, names)}", hint=f"the tiers are {', '.join(names)}"
+    )
+
+
+# ---------------------------------------------------------------- drawing votes
+
+
+def _draw(ids: Objects, tiers: Sequence[str], votes: NDArray[np.int16], seed: int) -> tuple[Bag, ...]:
+    """Each tier's votes in an order that depends on the seed, the id and the tier's name only."""
+    if not votes.any():
+        held, none = np.zeros((2, 1, len(ids)), np.int16)
+        return (Bag(np.zeros((len(ids), 0), np.int8), held[0], none, none),) * len(tiers)
+    row_keys = _row_keys(ids, seed)
+    return tuple(_bag(row_keys, name, votes[:, j]) for j, name in enumerate(tiers))
+
+
+def _row_keys(ids: Objects, seed: int) -> NDArray[np.uint64]:
+    texts = (f"{seed}:{ident}".encode("utf-8", "surrogatepass") for ident in ids)
+    return np.frombuffer(b"".join([sha256(text).digest()[:8] for text in texts]), dtype="<u8")
+
+
+def _keys(row_keys: NDArray[np.uint64], name: str, width: int) -> NDArray[np.uint64]:
+    """n×width pseudo-random keys, by whose order something of that name is drawn."""
+    salt = np.frombuffer(sha256(name.encode("utf-8", "surrogatepass")).digest()[:8], dtype="<u8")
+    return _mixed((row_keys ^ salt)[:, None] + np.arange(width, dtype=np.uint64)) >> np.uint64(1)
+
+
+def _bag(row_keys: NDArray[np.uint64], tier: str, counts: NDArray[np.int16]) -> Bag:
+    """Shuffle each row: sort its votes by pseudo-random keys, empty places last."""
+    ends = counts.cumsum(axis=1, dtype=np.int16)  # of the CORRECT, the INCORRECT, the unparsed
+    width = int(ends[:, -1].max(initial=0))
+    place = np.arange(width, dtype=np.int16)
+    kinds = sum((place >= ends[:, [k]]).astype(np.int8) for k in range(3))
+    canonical = np.array([1, 0, UNPARSED, NO_VOTE], dtype=np.int8)[kinds]
+    keys = _keys(row_keys, tier, width)
+    keys[canonical == NO_VOTE] = np.iinfo(np.uint64).max
+    drawn = np.take_along_axis(canonical, keys.argsort(axis=1), axis=1)
+    return Bag(drawn, ends[:, -1], _running(drawn == 1), _running(drawn >= 0))
+
+
+def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014): neighbours become independent."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def _running(hits: NDArray[np.bool_]) -> NDArray[np.int16]:
+    """Hits among the first k places of each row, one line per k: (width + 1)×n."""
+    counts = np.zeros((hits.shape[1] + 1, len(hits)), dtype=np.int16)
+    np.cumsum(hits.T, axis=0, out=counts[1:])
+    return counts
+
+
+# ---------------------------------------------------------------- reading rows
+
+_CHUNK = 256  # rows held as dictionaries at a time: few enough to stay in the processor's cache
+_AMOUNT = sys.float_info.max
+_HIGHEST = {
+    "score": 1.0,
+    "confidence": 1.0,
+    "cost": _AMOUNT,
+    "vote_cost": _AMOUNT,
+    "round_cost": _AMOUNT,
+    "latency": _AMOUNT,
+    "input_tokens": _AMOUNT,
+}
+
+
+def read_table(
+    rows: Iterable[tuple[int, Json]],
+    *,
+    columns: Columns | None = None,
+    tiers: Sequence[str] = (),
+    costs: Mapping[str, float] | None = None,
+    vote_costs: Mapping[str, float] | None = None,
+    signal: Signal | None = None,
+    seed: int = 0,
+    scorer: str | None = None,
+) -> TraceTable:
+    """Read trace rows, each with its 1-based line number, into a table.
+
+    Rows that `trace_from_dict` accepts are read, to the same values; of what it refuses, all
+    that a table holds is refused with its message and the line, and the rest (answers, and
+    without a `scorer`, which judges samples, gold answers and samples) is not looked at. A row
+    without an id gets its 0-based place. Tiers come in the order of `tiers`; else by mean cost
+    where every tier has one; else as they appear.
+
+    Raises:
+        DataError: for the first bad row, ids that stand twice (`1` and `"1"` are the same
+            id), no rows at all, or a column that no row has.
+        UsageError: for a tier or column name that does not exist.
+
+    Example:
+        >>> table = read_table([(1, {"tiers": {"s": {"score": 1, "votes": [1, 1, 0]}}})])
+        >>> table.tiers, table.max_votes, table.score.tolist()
+        (('s',), (3,), [[1.0]])
+    """
+    gathered = _Gathered(only=frozenset(tiers), scorer=scorer)
+    source = iter(rows if columns is None else columns.trace_rows(rows))
+    while chunk := list(islice(source, _CHUNK)):
+        gathered.add([line for line, _ in chunk], [row for _, row in chunk])
+    for name in tiers:
+        _index(name, list(gathered.names), "--tiers")
+    table = gathered.table(seed).with_signal(signal).priced(costs or {}, vote_costs)
+    return table.pick(tiers or _by_cost(table))
+
+
+def _by_cost(table: TraceTable) -> Sequence[str]:
+    """The tiers, cheapest first; as they appear when some tier's cost is unknown."""
+    means = table.mean_cost
+    if np.isnan(means).any():
+        return table.tiers
+    return [table.tiers[j] for j in np.argsort(means, kind="stable")]
+
+
+class _OddRowError(Exception):
+    """A chunk of rows is not as the fast reader knows them; the strict reader says why."""
+
+
+class _Gathered:
+    """Columns gathered chunk by chunk: NumPy converts and checks them, no value per row is built.
+
+    `names` are all tiers seen, `tiers` those wanted; samples are judged where there is a `scorer`.
+    """
+
+    def __init__(self, only: frozenset[str], scorer: str | None) -> None:
+        self.only, self.scorer = only, scorer
+        self.names: dict[str, None] = {}
+        self.lines: list[int] = []
+        self.ids: list[str | int] = []
+        self.texts: list[str] = []
+        self.datasets: list[str | None] = []
+        self.splits: list[str | None] = []
+        self.tiers: dict[str, list[_Cells]] = {}
+
+    def add(self, lines: list[int], rows: list[Json]) -> None:
+        """Append a chunk; only if something is odd is it read row by row, for the message."""
+        start = len(self.ids)
+        try:
+            self._add(rows, start)
+        except _OddRowError:
+            for index, (line, row) in enumerate(zip(lines, rows, strict=True), start):
+                _strictly(line, row, index)
+            raise DataError(f"lines {lines[0]} to {lines[-1]}: cannot be read as trace rows") from None
+        self.lines += lines
+
+    def _add(self, rows: list[Json], start: int) -> None:
+        _expect({dict}, rows)
+        tiers = [row.get("tiers") for row in rows]
+        _expect({dict}, tiers)
+        ids = [row.get("id") for row in rows]
+        if None in ids:
+            ids = [_ident(row, index) for index, row in enumerate(rows, start)]
+        _expect({str, int}, ids)
+        names = dict.fromkeys(chain.from_iterable(tiers))
+        self.names |= names
+        for name in names:
+            if name not in self.tiers and (not self.only or name in self.only):
+                self.tiers[name] = [_Cells.absent(start)] if start else []
+        for name, cells in self.tiers.items():
+            found = _Cells.of([row.get(name) for row in tiers])
+            if self.scorer and found.sampled.any():
+                found = found._replace(judged=_judged(rows, name, start, self.scorer))
+            cells.append(found)
+        self.texts += _texts(rows, start)
+        self.datasets += _words(rows, "dataset")
+        self.splits += _words(rows, "split")
+        self.ids += ids
+
+    def table(self, seed: int) -> TraceTable:
+        """All rows, tiers in order of appearance."""
+        if not self.ids:
+            raise DataError("there are no rows")
+        self._check_ids()
+        if not self.tiers:
+            raise DataError("no row has a tier")
+        parts = list(self.tiers.values())
+        ids = _objects(self.ids)
+        votes = np.stack([np.concatenate([c.votes for c in cells]) for cells in parts], axis=1)
+        sampled = np.stack([np.concatenate([c.sampled for c in cells]) for cells in parts], axis=1)
+        numbers = {
+            key: np.stack([np.concatenate([c.numbers[key] for c in cells]) for cells in parts], axis=1)
+            for key in _HIGHEST
+        }
+        return TraceTable(
+            tiers=tuple(self.tiers),
+            ids=ids,
+            texts=_objects(self.texts),
+            datasets=_objects(self.datasets),
+            splits=_objects(self.splits),
+            votes=votes,
+            sampled=sampled,
+            bags=_draw(ids, tuple(self.tiers), votes, seed),
+            signals=(),
+            seed=seed,
+            n_cells=1,
+            embeddings=None,
+            samples=_samples(parts),
+            **numbers,
+        )
+
+    def _check_ids(self) -> None:
+        names = [str(ident) for ident in self.ids]
+        if len(set(names)) == len(names):
+            return
+        first: dict[str, int] = {}
+        for line, name in zip(self.lines, names, strict=True):
+            if name in first:
+                raise DataError(f"line {line}: id {name!r} stands twice (first in line {first[name]})")
+            first[name] = line
+
+
+class _Cells(NamedTuple):
+    """One tier over one chunk of rows; `judged` are its samples, where they are wanted and there are any."""
+
+    numbers: dict[str, Floats]
+    votes: NDArray[np.int16]
+    sampled: NDArray[np.int16]
+    judged: Samples | None = None
+
+    @classmethod
+    def absent(cls, rows: int) -> _Cells:
+        """A tier that was not recorded."""
+        nothing, none = np.full(rows, np.nan), np.zeros((rows, 4), dtype=np.int16)
+        return cls(dict.fromkeys(_HIGHEST, nothing), none[:, :3], none[:, 3])
+
+    @classmethod
+    def of(cls, cells: list[Json]) -> _Cells:
+        """Read a tier's cells; null is a tier that was not recorded."""
+        _expect({dict, NoneType}, cells)
+        known = [_NOTHING if cell is None else cell for cell in cells]
+        plain = {key: _plain([cell.get(key) for cell in known]) for key in _HIGHEST}
+        if None in plain["score"]:
+            plain["score"] = [
+                cell.get("correct") if score is None else score
+                for cell, score in zip(known, plain["score"], strict=True)
+            ]
+            _expect({int, float, bool, NoneType}, plain["score"])
+        numbers = {key: _finite(column, _HIGHEST[key]) for key, column in plain.items()}
+        samples = [cell.get("samples") for cell in known]
+        _expect({list, NoneType}, samples)
+        sampled = np.array([len(texts) if texts else 0 for texts in samples], dtype=np.int16)
+        return cls(numbers, _counted([cell.get("votes") for cell in known]), sampled)
+
+
+def _judged(rows: list[Json], tier: str, start: int, scorer: str) -> Samples:
+    """The samples of a tier on a chunk of rows; judging takes longer than the strict reader does."""
+    try:
+        traces = [trace_from_dict(row, index) for index, row in enumerate(rows, start)]
+    except DataError:
+        raise _OddRowError from None
+    steps = [trace.step(tier) or Step(tier=tier) for trace in traces]
+    judged = [
+        judge(step.samples, trace.question.expected, scorer, trace.question.choices)
+        for trace, step in zip(traces, steps, strict=True)
+    ]
+    return Samples.of(judged, np.array([step.sample_cost for step in steps], dtype=np.float64))
+
+
+def _samples(parts: Sequence[Sequence[_Cells]]) -> tuple[Samples | None, ...]:
+    """Of each tier, chunk after chunk; nothing at all where no tier has any."""
+    if not any(cells.judged for chunks in parts for cells in chunks):
+        return ()
+    return tuple(
+        Samples.joined([cells.judged or Samples.absent(len(cells.sampled)) for cells in chunks])
+        if any(cells.judged for cells in chunks)
+        else None
+        for chunks in parts
+    )
+
+
+_NOTHING: dict[str, Json] = {}
+_NO_VOTES: list[Json] = []
+
+
+def _expect(kinds: set[type], values: list[Json]) -> None:
+    if not set(map(type, values)) <= kinds:
+        raise _OddRowError
+
+
+def _plain(values: list[Json]) -> list[Json]:
+    """The values, after a look that they are numbers (a boolean is none) or not recorded."""
+    if values.count(None) != len(values):
+        _expect({int, float, NoneType}, values)
+    return values
+
+
+def _finite(values: list[Json], high: float) -> Floats:
+    """A column of numbers in 0..high, NaN where nothing is recorded."""
+    absent = values.count(None)
+    if absent == len(values):
+        return np.full(absent, np.nan)
+    try:
+        column: Floats = np.array(values, dtype=np.float64)
+    except OverflowError:  # a whole number beyond the largest double
+        raise _OddRowError from None
+    fits = (column >= 0) & (column <= high)
+    if int(fits.sum()) != len(values) - absent:  # NaN in the input fits nothing
+        raise _OddRowError
+    return column
+
+
+def _counted(votes: list[Json]) -> NDArray[np.int16]:
+    """How many votes say CORRECT, INCORRECT and nothing, n×3."""
+    _expect({list, NoneType}, votes)
+    lists = [_NO_VOTES if cell is None else cell for cell in votes]
+    kinds = [[cell.count(value) for cell in lists] for value in (1, 0, None)]
+    counts = np.array(kinds, dtype=np.int16).T
+    if not np.array_equal(counts.sum(axis=1), [len(cell) for cell in lists]):
+        raise _OddRowError
+    return counts
+
+
+def _ident(row: Mapping[str, Json], index: int) -> Json:
+    ident = row.get("id")
+    if ident is None:
+        ident = row.get("custom_id")
+    return index if ident is None else ident
+
+
+def _texts(rows: list[Json], start: int) -> list[str]:
+    """The question texts; aliases and chat rows take the strict reader."""
+    texts = [row.get("question") for row in rows]
+    if {type(text) for text in texts} == {str} and not any("messages" in r or "body" in r for r in rows):
+        return texts
+    try:
+        return [question_from_dict(row, start + i, textless=True).text for i, row in enumerate(rows)]
+    except DataError:
+        raise _OddRowError from None
+
+
+def _words(rows: list[Json], key: str) -> list[str | None]:
+    values = [row.get(key) for row in rows]
+    if values.count(None) == len(values):
+        return values
+    return [sys.intern(value) if isinstance(value, str) else None for value in values]
+
+
+def _objects(values: Sequence[object]) -> Objects:
+    array = np.empty(len(values), dtype=np.object_)
+    array[:] = values
+    return array
+
+
+def _strictly(line: int, row: Json, index: int) -> Trace:
+    """Read one row, or say what is wrong in which line."""
+    try:
+        return trace_from_dict(row, index)
+    except DataError as exc:
+        raise DataError(f"line {line}: {exc.message}", hint=exc.hint) from None

@@ -1,0 +1,1 @@
+"""From policies and rows to figures."""

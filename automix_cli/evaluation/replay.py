@@ -1,0 +1,325 @@
+"""`rollout` over many recorded rows at once: what a policy would have decided, scored and cost.
+
+Rows that share their facts and have shown a policy the same observations share one belief.
+So the policy is asked once per group of rows, and NumPy splits the group by what the next
+action shows of each row. Row for row the outcome is that of `rollout`, which the tests
+hold it to; no call is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from automix_cli.data.traces import TraceTable
+from automix_cli.errors import DataError
+from automix_cli.pomdp.arrays import Floats, Ints
+from automix_cli.pomdp.problem import Action, Facts, Observation, Policy
+
+B = TypeVar("B")
+
+
+class Replayed(NamedTuple):
+    """What came of each of n rows, with N tiers.
+
+    Attributes:
+        rows: n, their places in the table.
+        tier: n, the tier reported, -1 for an abstention.
+        score: n, of the answer reported; NaN where the table has none.
+        cost: n, USD charged: the recorded cost of the answers asked and the votes bought, and the
+            table's fee.
+        latency: n, seconds of the answers asked, and the fee's; NaN where one is not recorded.
+        asked: n×N, which tiers were asked.
+        votes: n×N, how many votes were bought.
+        rounds: n×N, in how many rounds.
+    """
+
+    rows: Ints
+    tier: Ints
+    score: Floats
+    cost: Floats
+    latency: Floats
+    asked: NDArray[np.bool_]
+    votes: Ints
+    rounds: Ints
+
+    @property
+    def escalated(self) -> NDArray[np.bool_]:
+        """Which rows asked more than one tier."""
+        more: NDArray[np.bool_] = self.asked.sum(axis=1) > 1
+        return more
+
+
+class _Group(NamedTuple, Generic[B]):
+    """Rows that have shown the same: one belief, and what was done to reach it, per tier."""
+
+    belief: B
+    rows: Ints
+    asked: tuple[bool, ...]
+    votes: tuple[int, ...]
+    rounds: tuple[int, ...]
+
+    @property
+    def path(self) -> Hashable:
+        return self.asked, self.votes, self.rounds
+
+
+class _Ended(NamedTuple):
+    """Rows whose question is closed: the tier reported (-1: none), and what was done, per tier."""
+
+    rows: Ints
+    tier: int
+    asked: tuple[bool, ...]
+    votes: tuple[int, ...]
+    rounds: tuple[int, ...]
+
+
+def replay(
+    policy: Policy[B],
+    table: TraceTable,
+    rows: Ints | NDArray[np.bool_] | None = None,
+    *,
+    seed: int | None = None,
+    cells: Ints | None = None,
+    abstain_value: float = 0.0,
+) -> Replayed:
+    """Run a policy over recorded rows.
+
+    Decisions see the observations and the facts only; the recorded costs are charged
+    afterwards, and where a row has none, the mean of its tier. A policy with a method
+    `group(facts)` is begun once for all facts with equal groups; others once per facts.
+
+    Args:
+        policy: the policy; of a continuous confidence it sees one value per bin of its `cuts`.
+        table: the recorded rows.
+        rows: which of them (indices or a mask); all by default.
+        seed: draw the votes in the order of this seed rather than the table's.
+        cells: the query-side class of every row of the table, its own by default, else 0.
+        abstain_value: the score of an abstention.
+
+    Raises:
+        DataError: when the policy buys more votes than a row holds, or what it asked or
+            bought has no recorded cost on any row.
+        ValueError: when the policy reports a tier that it did not ask, or buys no votes.
+
+    Example:
+        >>> from automix_cli.pomdp.problem import MajorityPolicy
+        >>> from automix_cli.data.traces import read_table
+        >>> row = {"tiers": {"s": {"score": 0, "votes": [0, 0], "cost": 1, "vote_cost": 1},
+        ...                  "l": {"score": 1, "cost": 9}}}
+        >>> result = replay(MajorityPolicy(tiers=2, max_votes=2), read_table([(1, row)]))
+        >>> result.tier.tolist(), result.score.tolist(), result.cost.tolist()
+        ([1], [1.0], [12.0])
+    """
+    if seed is not None and seed != table.seed:
+        table = table.reseed(seed)
+    chosen = np.arange(len(table)) if rows is None else np.arange(len(table))[rows]
+    level = list(_begin(policy, table, chosen, table.cells if cells is None else cells))
+    ended: list[_Ended] = []
+    while level:
+        following: list[_Group[B]] = []
+        for group in level:
+            action = policy.action(group.belief)
+            if action.final:
+                ended.append(_ended(group, action))
+            else:
+                following += _after(policy, table, group, action)
+        level = _merged(following)
+    return _outcome(table, chosen, ended, abstain_value)
+
+
+def _begin(policy: Policy[B], table: TraceTable, rows: Ints, cells: Ints | None) -> Iterator[_Group[B]]:
+    """One group per class of facts that the policy tells apart."""
+    none, zero = (False,) * len(table.tiers), (0,) * len(table.tiers)
+    group_of = getattr(policy, "group", lambda facts: facts)
+    places: dict[Hashable, tuple[Facts, list[Ints]]] = {}
+    for facts, part in _by_facts(table.prompt_tokens[rows], None if cells is None else cells[rows]):
+        places.setdefault(group_of(facts), (facts, []))[1].append(rows[part])
+    starts = [
+        _Group(policy.begin(facts), _joined(parts), none, zero, zero) for facts, parts in places.values()
+    ]
+    yield from _merged(starts)
+
+
+def _by_facts(tokens: Floats, cells: Ints | None) -> Iterator[tuple[Facts, Ints]]:
+    """Rows by what is known of their questions before any call."""
+    sizes, size_of = np.unique(tokens, return_inverse=True)
+    classes, class_of = np.unique(np.zeros(len(tokens), int) if cells is None else cells, return_inverse=True)
+    for code, part in _parts(size_of * len(classes) + class_of):
+        size, cell = sizes[code // len(classes)], classes[code % len(classes)]
+        yield Facts(None if np.isnan(size) else float(size), int(cell)), part
+
+
+def _parts(codes: Ints) -> Iterator[tuple[int, Ints]]:
+    """Each code (0 or more) that occurs, with the places where it does, in order."""
+    if not len(codes):
+        return
+    highest = codes.max()
+    if codes.min() == highest:
+        yield int(highest), np.arange(len(codes))
+        return
+    narrow = codes.astype(np.min_scalar_type(highest))  # up to 16 bits NumPy sorts by radix
+    order = narrow.argsort(kind="stable")
+    ordered = narrow[order]
+    for part in np.split(order, np.flatnonzero(ordered[1:] != ordered[:-1]) + 1):
+        yield int(codes[part[0]]), part
+
+
+def _joined(parts: list[Ints]) -> Ints:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _merged(groups: list[_Group[B]]) -> list[_Group[B]]:
+    """Join groups that did the same and believe the same: one vote at a time, order is forgotten.
+
+    A belief that cannot be hashed (an array) keeps its groups apart, which costs time only.
+    """
+    merged: dict[Hashable, list[_Group[B]]] = {}
+    for place, group in enumerate(groups):
+        try:
+            merged.setdefault((group.belief, group.path), []).append(group)
+        except TypeError:
+            merged[place] = [group]
+    return [same[0]._replace(rows=_joined([g.rows for g in same])) for same in merged.values()]
+
+
+def _after(policy: Policy[B], table: TraceTable, group: _Group[B], action: Action) -> Iterator[_Group[B]]:
+    """The groups into which an action splits one."""
+    j = action.tier
+    if action.kind == "vote":
+        seen = _votes_seen(table, group, action, policy.cuts(j))
+        votes = _with(group.votes, j, group.votes[j] + action.votes)
+        done = group._replace(votes=votes, rounds=_with(group.rounds, j, group.rounds[j] + 1))
+    else:
+        seen = _answer_seen(table, group.rows, j, policy.cuts(j))
+        done = group._replace(asked=_with(group.asked, j, True))
+    for observation, part in seen:
+        belief = policy.update(group.belief, action, observation)
+        yield done._replace(belief=belief, rows=group.rows[part])
+
+
+T = TypeVar("T")
+
+
+def _with(values: tuple[T, ...], place: int, value: T) -> tuple[T, ...]:
+    return (*values[:place], value, *values[place + 1 :])
+
+
+Seen = Iterator[tuple[Observation, Ints]]
+
+
+def _answer_seen(table: TraceTable, rows: Ints, j: int, cuts: tuple[float, ...]) -> Seen:
+    """What comes with an answer: nothing, a confidence, or how many samples agree with it."""
+    if table.signals[j] == "logprob":
+        for signal, part in _binned(table.confidence[rows, j], cuts):
+            yield Observation(signal=signal), part
+    elif table.signals[j] == "consistency":
+        k = table.sampled[rows, j].astype(np.intp)
+        agreeing = np.nan_to_num(np.rint(table.confidence[rows, j] * k)).astype(np.intp)
+        most = int(k.max(initial=0)) + 1
+        for code, part in _parts(k * most + agreeing):
+            yield Observation(code % most, code // most, code // most), part
+    else:
+        yield Observation(), np.arange(len(rows))
+
+
+def _votes_seen(table: TraceTable, group: _Group[B], action: Action, cuts: tuple[float, ...]) -> Seen:
+    """What the next votes of each row say, or the confidence that is bought as one vote."""
+    j, m, start = action.tier, action.votes, group.votes[action.tier]
+    if m < 1 or not group.asked[j]:
+        raise ValueError(f"{action} is no round of votes on an answer in hand")
+    if table.signals[j] == "verdict":
+        _check_held(table, group.rows, j, start + m, np.ones(len(group.rows)))
+        for signal, part in _binned(table.confidence[group.rows, j], cuts):
+            yield Observation(bought=m, signal=signal), part
+        return
+    bag = table.bags[j]
+    all_shown = table.signals[j] == "consistency"  # no votes can be bought beside the samples
+    _check_held(table, group.rows, j, start + m, bag.held[group.rows] * (not all_shown))
+    correct = bag.correct[start + m][group.rows] - bag.correct[start][group.rows]
+    parsed = bag.parsed[start + m][group.rows] - bag.parsed[start][group.rows]
+    for code, part in _parts(parsed.astype(np.intp) * (m + 1) + correct):
+        yield Observation(code % (m + 1), code // (m + 1), m), part
+
+
+def _binned(signal: Floats, cuts: tuple[float, ...]) -> Iterator[tuple[float | None, Ints]]:
+    """A confidence, one value standing for all in its bin; None where it is not recorded."""
+    bins = np.searchsorted(np.array(cuts, dtype=np.float64), signal, side="right")
+    for code, part in _parts(np.where(np.isnan(signal), len(cuts) + 1, bins)):
+        yield None if code > len(cuts) else float(signal[part[0]]), part
+
+
+def _check_held(table: TraceTable, rows: Ints, j: int, needed: int, held: NDArray[np.number[Any]]) -> None:
+    if (held >= needed).all():
+        return
+    ident, least = table.ids[rows[held.argmin()]], int(held.min())
+    raise DataError(
+        f"the policy buys {needed} votes of tier {table.tiers[j]!r}, and row {ident!r} holds {least}",
+        hint=f"at most {least} votes can be planned for these rows",
+    )
+
+
+def _ended(group: _Group[B], action: Action) -> _Ended:
+    if action.kind == "abstain":
+        return _Ended(group.rows, -1, group.asked, group.votes, group.rounds)
+    if not group.asked[action.tier]:
+        raise ValueError(f"{action} reports a tier that was not asked")
+    return _Ended(group.rows, action.tier, group.asked, group.votes, group.rounds)
+
+
+def _outcome(table: TraceTable, rows: Ints, ended: list[_Ended], abstain_value: float) -> Replayed:
+    """Spread what each group did over its rows, and charge the recorded costs."""
+    group_of = np.zeros(len(table), dtype=np.intp)
+    for number, end in enumerate(ended):
+        group_of[end.rows] = number
+    at, shape = group_of[rows], (len(ended), len(table.tiers))
+    tier = np.array([end.tier for end in ended], dtype=np.intp)[at]
+    asked = np.array([end.asked for end in ended], dtype=bool).reshape(shape)[at]
+    votes = np.array([end.votes for end in ended], dtype=np.intp).reshape(shape)[at]
+    rounds = np.array([end.rounds for end in ended], dtype=np.intp).reshape(shape)[at]
+    return Replayed(
+        rows=rows,
+        tier=tier,
+        score=np.where(tier < 0, abstain_value, table.score[rows, tier]),
+        cost=_charged(table, rows, asked, votes, rounds),
+        latency=np.where(asked, table.latency[rows], 0.0).sum(axis=1) + _fee(table, rows, 1),
+        asked=asked,
+        votes=votes,
+        rounds=rounds,
+    )
+
+
+def _charged(table: TraceTable, rows: Ints, asked: NDArray[np.bool_], votes: Ints, rounds: Ints) -> Floats:
+    """Dollars per row: answers, votes and the prompts of rounds, each as recorded or at its tier's mean."""
+    total = np.zeros(len(rows)) + _fee(table, rows, 0)
+    for j, name in enumerate(table.tiers):
+        if asked[:, j].any():
+            answer = _known(table.cost[:, j], f"an answer of tier {name!r}", f"--costs {name}=1")[rows]
+            total += np.where(asked[:, j], answer, 0.0)
+        if votes[:, j].any():
+            one = _known(table.vote_cost[:, j], f"a vote of tier {name!r}", f"--vote-costs {name}=1")[rows]
+            total += votes[:, j] * one
+            prompt = table.round_cost[:, j]
+            if not np.isnan(prompt).all():  # most providers charge none
+                total += rounds[:, j] * _known(prompt, "", "")[rows]
+    return total
+
+
+def _fee(table: TraceTable, rows: Ints, column: int) -> Floats | float:
+    """What the rows take before any tier is asked: USD (column 0) or seconds."""
+    return 0.0 if table.fee is None else table.fee[rows, column]
+
+
+def _known(costs: Floats, what: str, hint: str) -> Floats:
+    """Costs with the mean where a row has none.
+
+    Raises:
+        DataError: when no row has one; unknown is never 0.
+    """
+    absent = np.isnan(costs)
+    if absent.all() and len(costs):
+        raise DataError(f"no row records what {what} costs", hint=hint)
+    return np.where(absent, costs[~absent].mean(), costs) if absent.any() else costs

@@ -1,0 +1,1 @@
+"""From rows to parameters, and the `router:` block that keeps them."""

@@ -1,0 +1,128 @@
+"""Classes of questions for the POMDP's prior, from a query-side router: AutoMix and routing joined.
+
+    Classes.of(table, learn) ─▶ one Classed per kind ─▶ fit and replay look at `table.cells`
+
+A router is fitted on the rows that may be learned from and on no others. Their own classes
+come from models of other folds, those of all other rows from reading the question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from automix_cli.data.traces import TraceTable
+from automix_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from automix_cli.fitting.query_router import Kind, QueryRouter
+
+Source: TypeAlias = Literal["none", "multilabel", "separate", "kmeans", "knn"]
+Wanted: TypeAlias = Literal["none", "multilabel", "separate", "kmeans", "knn", "auto"]
+
+_LEAST_ROOM = 8_000  # characters of JSON below which a router has hardly a word to go by
+_MOST_ROOM = 40_000
+
+
+class Classed(NamedTuple):
+    """A table whose rows know their class, and the router that told; None for no classes."""
+
+    source: Source
+    table: TraceTable
+    router: QueryRouter | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classes:
+    """Which query-side routers may supply classes, `none` first where it may be taken.
+
+    `room`: about how many characters of JSON a router may take; `pass_score` as in `Settings`.
+    """
+
+    sources: tuple[Source, ...] = ("none",)
+    room: int = _MOST_ROOM
+    pass_score: float = 0.5
+    seed: int = 0
+
+    def of(self, table: TraceTable, learn: NDArray[np.bool_]) -> Iterator[Classed]:
+        """The table with the classes of each source in turn, learned from the rows in the mask."""
+        for source in self.sources:
+            yield Classed("none", table) if source == "none" else self._classed(source, table, learn)
+
+    def _classed(self, kind: Kind, table: TraceTable, learn: NDArray[np.bool_]) -> Classed:
+        from automix_cli.fitting.query_router import fit_router
+
+        table = table.looked_at()
+        train, texts = table.subset(learn), [str(text) for text in table.texts]
+        known = [text for text, own in zip(texts, learn, strict=True) if own]
+        fitted = fit_router(
+            kind,
+            known,
+            train.score,
+            train.mean_cost,
+            seed=self.seed,
+            embeddings=train.embeddings and train.embeddings.vectors,
+            embed_model=train.embeddings.model if train.embeddings else "",
+            pass_score=self.pass_score,
+            budget=self.room,
+        )
+        cells = np.empty(len(table), dtype=np.intp)
+        cells[learn] = fitted.cells
+        if not learn.all():
+            others = [text for text, own in zip(texts, learn, strict=True) if not own]
+            seen = table.embeddings and table.embeddings.vectors[~learn]
+            cells[~learn] = fitted.router.read(others, embeddings=seen).cells
+        return Classed(kind, replace(table, cells=cells, n_cells=fitted.router.n_cells), fitted.router)
+
+
+NO_CLASSES = Classes()
+_ALL: tuple[Source, ...] = ("none", "multilabel", "separate", "kmeans", "knn")
+
+
+def sources_of(wanted: Wanted) -> tuple[Source, ...]:
+    """The sources of classes that `--query-router` asks for; `auto` has all of them compared."""
+    return _ALL if wanted == "auto" else (wanted,)
+
+
+def classes_for(wanted: Wanted, table: TraceTable, *, room: int, pass_score: float, seed: int) -> Classes:
+    """The classes that `--query-router` asks for.
+
+    Args:
+        wanted: a kind of router, `none`, or `auto` for whichever does best.
+        table: the rows to be learned from.
+        room: bytes that the profile has for a router block.
+        pass_score: from this score on an answer is right.
+        seed: of folds, clusters and draws.
+
+    Raises:
+        UsageError: no row records its question, or the profile has no room for a router.
+
+    Example:
+        >>> from automix_cli.data.traces import read_table
+        >>> rows = read_table([(1, {"question": "2 + 2?", "tiers": {"s": {"score": 1, "cost": 1}}})])
+        >>> classes_for("auto", rows, room=60_000, pass_score=0.5, seed=0).sources
+        ('none', 'multilabel', 'separate', 'kmeans', 'knn')
+    """
+    if not any(table.texts):
+        raise UsageError("--query-router looks at questions, and these rows record none")
+    left = room - _kept(len(table.tiers))
+    if left < _LEAST_ROOM:
+        raise UsageError(
+            "this profile has no room for a query-side router: it may hold 64 KiB in all",
+            hint="name a new file with -o",
+        )
+    return Classes(
+        sources=sources_of(wanted),
+        room=min(left, _MOST_ROOM),
+        pass_score=pass_score,
+        seed=seed,
+    )
+
+
+def _kept(tiers: int) -> int:
+    """Bytes that the rest of a router block may take: signals per tier, counts per class and state."""
+    return int(6_000 + 3_000 * tiers + 32 * 6 * 2**tiers)

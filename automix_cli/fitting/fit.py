@@ -1,0 +1,277 @@
+"""From recorded traces to the router's model: counts, parameters, and how each is estimated.
+
+`fit` looks at rows that score every tier and returns a `Fitted`: what the profile's
+`router:` block keeps. It holds counts and parameters, never a policy, because planning takes
+milliseconds: `Fitted.model` turns it into the planner's `Model` for any cost_weight.
+
+Everything is estimated so that little data says little. Priors over states are counts plus
+pseudo-counts, as many as leave-one-out likelihood asks for; votes are BetaBinomials with a
+prior on both parameters; shares right over neighbouring bins are curves as stiff as held-out
+likelihood asks for; mean scores are shrunk towards 1 and 0. With no rows at all
+every state is equally likely and no signal is believed.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from automix_cli.data.traces import TraceTable
+from automix_cli.errors import DataError
+from automix_cli.fitting.confidence import fit_bins, quantile_cuts
+from automix_cli.fitting.fitted import Fitted, FittedTier, Scores, as_probabilities
+from automix_cli.fitting.prior import choose_alpha, choose_kappa
+from automix_cli.fitting.router_block import Settings
+from automix_cli.fitting.votes import fit_shapes, votes_log_likelihood
+from automix_cli.pomdp.arrays import Floats, Ints
+from automix_cli.pomdp.observations import (
+    UNSEEN,
+    Array,
+    ConfidenceObservations,
+    ConsistencyObservations,
+    ObservationModel,
+    VoteObservations,
+)
+from automix_cli.pomdp.plan import FREE, Cost
+
+LEAST_ROWS = 5  # of right and of wrong answers, for a signal to be believed
+PSEUDO_ROWS = 20.0  # with which a cell (s_i, s_N) is drawn to the fit of its s_i
+FOLDS = 5  # of the test whether the last tier's rightness shows in a signal
+
+
+def last_tier_shows(counts: Array) -> bool:
+    """Whether votes are likelier, on held-out folds, when the last tier's rightness is taken into account.
+
+    Args:
+        counts: rows by (fold, 2·s_i + s_N, correct, parsed), shape (folds, 4, T + 1, T + 1).
+    """
+    train = counts.sum(axis=0) - counts
+    own = train.reshape(len(train), 2, 2, *train.shape[2:]).sum(axis=2)
+    drawn = np.stack([_drawn_to_own(fold) for fold in train])
+    two, four = (_log_likelihoods(cells) for cells in (own, drawn))
+    return bool((counts * (four - np.repeat(two, 2, axis=1))).sum() > 0)
+
+
+def _log_likelihoods(counts: Array) -> Array:
+    """Log ℓ(c, t) under the shapes fitted to each fold and cell; the shape of `counts`."""
+    most = counts.shape[-1] - 1
+    return votes_log_likelihood(fit_shapes(counts.reshape(-1, most + 1, most + 1)), most).reshape(
+        counts.shape
+    )
+
+
+def _fold_of(rows: int) -> Ints:
+    """Folds of the test, the same for the same number of rows: shuffled, because files are often sorted."""
+    return np.random.default_rng(rows).permutation(rows) % FOLDS
+
+
+def _drawn_to_own(counts: Array) -> Array:
+    """Counts of four cells, each with pseudo-rows from its s_i; shape (4, …)."""
+    pairs = counts.reshape(2, 2, *counts.shape[1:])
+    own = pairs.sum(axis=1)
+    rows = own.reshape(2, -1).sum(axis=1).reshape(2, *(1,) * (own.ndim - 1))
+    drawn = pairs + PSEUDO_ROWS * (own / np.maximum(rows, 1e-300))[:, None]
+    return np.asarray(drawn.reshape(counts.shape))
+
+
+# ------------------------------------------------------------------ one tier
+
+
+def fit_votes(correct: Ints, parsed: Ints, bought: Ints, right: Ints, last: Ints | None) -> VoteObservations:
+    """A tier's votes from rows with all their recorded votes counted.
+
+    Args:
+        correct: votes per row that say CORRECT, shape (n,).
+        parsed: votes that say something.
+        bought: all votes.
+        right: 1 where the tier is right, shape (n,).
+        last: the same of the last tier, or None for the last tier itself.
+    """
+    most = int(parsed.max(initial=0))
+    lost = int(bought.sum() - parsed.sum())
+    unparsed = (lost + 0.5) / (int(bought.sum()) + 1) if lost else 0.0
+    codes = (most + 1) ** 2
+    counts = _cell_counts(correct * (most + 1) + parsed, codes, right, last).reshape(
+        FOLDS, 4, most + 1, most + 1
+    )
+    total = counts.sum(axis=0)
+    if last is not None and last_tier_shows(counts):
+        cells = _drawn_to_own(total)
+    else:
+        cells = total.reshape(2, 2, most + 1, most + 1).sum(axis=1)
+    shapes = fit_shapes(cells)
+    return VoteObservations(shapes=tuple((float(a), float(b)) for a, b in shapes), unparsed=unparsed)
+
+
+def _cell_counts(code: Ints, codes: int, right: Ints, last: Ints | None) -> Array:
+    """Rows by (fold, 2·s_i + s_N, code); without `last`, s_N is s_i."""
+    cell = 2 * right + (right if last is None else last)
+    places = (_fold_of(len(code)) * 4 + cell) * codes + code
+    return np.bincount(places, minlength=FOLDS * 4 * codes).reshape(FOLDS, 4, codes).astype(float)
+
+
+def _fit_table(code: Ints, bins: int, right: Ints, last: Ints | None) -> tuple[tuple[float, ...], ...]:
+    """Distributions over bins, per cell."""
+    counts = _cell_counts(code, bins, right, last)
+    return tuple(as_probabilities(cell) for cell in fit_bins(counts, alone=last is None))
+
+
+def fit_consistency(count: Ints, k: int, right: Ints, last: Ints | None) -> ConsistencyObservations:
+    """The plurality's count among k samples, per row (1..k)."""
+    return ConsistencyObservations(probabilities=_fit_table(np.clip(count, 1, k) - 1, k, right, last))
+
+
+def fit_confidence(
+    values: Floats, right: Ints, last: Ints | None, *, with_answer: bool
+) -> ConfidenceObservations:
+    """A continuous confidence, NaN where it is missing."""
+    known = ~np.isnan(values)
+    cuts = quantile_cuts(values[known])
+    code = np.searchsorted(cuts, values[known], side="right")
+    table = _fit_table(code, len(cuts) + 1, right[known], None if last is None else last[known])
+    missing: tuple[float, ...] = ()
+    if not known.all():
+        cell = right if len(table) == 2 or last is None else 2 * right + last
+        gone = np.bincount(cell[~known], minlength=len(table))
+        missing = tuple(map(float, (gone + 0.5) / (np.bincount(cell, minlength=len(table)) + 1)))
+    return ConfidenceObservations(cuts=cuts, probabilities=table, missing=missing, with_answer=with_answer)
+
+
+def fit_cost(dollars: Floats, tokens: Floats) -> Cost:
+    """Dollars of a call as a + b·(prompt tokens), by least squares where the prompt's length shows.
+
+    Where it does not (no counts, or a slope within two standard errors of 0), the mean.
+
+    Example:
+        >>> fit_cost(np.array([1.0, 3.0]), np.array([np.nan, np.nan]))
+        Cost(fixed=2.0, per_token=0.0)
+    """
+    known = ~np.isnan(dollars)
+    y = dollars[known]
+    if not len(y):
+        return FREE
+    flat = Cost(float(y.mean()))
+    x = tokens[known]
+    if len(y) < 10 or np.isnan(x).any() or float(x.std()) < 1e-9:
+        return flat
+    spread = x - x.mean()
+    slope = float(spread @ y / (spread @ spread))
+    left = y - y.mean() - slope * spread
+    error = math.sqrt(float(left @ left) / (len(y) - 2) / float(spread @ spread))
+    if slope <= 2 * error:
+        return flat
+    fixed = float(y.mean() - slope * x.mean())
+    return Cost(fixed, slope) if fixed >= 0 else Cost(0.0, float(y.mean() / x.mean()))
+
+
+# ------------------------------------------------------------------ all of it
+
+
+def fit(table: TraceTable, settings: Settings) -> Fitted:
+    """Learn the model from recorded rows that score every tier.
+
+    Args:
+        table: the rows, with their query-side classes; also none, or one.
+        settings: what the profile decides.
+
+    Raises:
+        DataError: when a cost that a plan needs is not recorded on any row.
+    """
+    right = (table.score >= settings.pass_score).astype(np.intp)
+    states = right @ (1 << np.arange(len(table.tiers)))
+    size, cells = 2 ** len(table.tiers), table.n_cells
+    own = states if table.cells is None else table.cells * size + states
+    counts = np.bincount(own, minlength=cells * size).reshape(cells, size).astype(float)
+    alpha = choose_alpha(counts.sum(axis=0))
+    tokens = table.prompt_tokens
+    return Fitted(
+        tiers=tuple(_fit_tier(table, j, right, tokens, settings) for j in range(len(table.tiers))),
+        counts=tuple(tuple(map(int, row)) for row in counts),
+        alpha=alpha,
+        kappa=choose_kappa(counts, alpha) if cells > 1 else 0.0,
+        mean_tokens=float(np.nanmean(tokens)) if (~np.isnan(tokens)).any() else 0.0,
+    )
+
+
+def _fit_tier(
+    table: TraceTable, j: int, right: NDArray[np.intp], tokens: Floats, settings: Settings
+) -> FittedTier:
+    score, own = table.score[:, j], right[:, j].astype(bool)
+    looked_at = j < len(table.tiers) - 1 or settings.last_tier or settings.abstain_value is not None
+    observation, max_votes, note = _fit_signal(table, j, right, settings) if looked_at else (UNSEEN, 0, "")
+    latency = table.latency[:, j]
+    seconds = float(np.nanmean(latency)) if (~np.isnan(latency)).any() else 0.0
+    return FittedTier(
+        name=table.tiers[j],
+        right=Scores(float(score[own].sum()), int(own.sum())),
+        wrong=Scores(float(score[~own].sum()), int((~own).sum())),
+        observation=observation,
+        max_votes=max_votes,
+        answer=_needed(
+            table.cost[:, j], tokens, f"an answer of tier {table.tiers[j]!r}", f"--costs {table.tiers[j]}=1"
+        ),
+        vote=_vote_cost(table, j, tokens) if max_votes else FREE,
+        round=fit_cost(table.round_cost[:, j], tokens) if max_votes else FREE,
+        answer_s=seconds,
+        round_s=seconds if max_votes else 0.0,
+        note=note,
+    )
+
+
+def _vote_cost(table: TraceTable, j: int, tokens: Floats) -> Cost:
+    name = table.tiers[j]
+    return _needed(table.vote_cost[:, j], tokens, f"a vote of tier {name!r}", f"--vote-costs {name}=1")
+
+
+def _needed(dollars: Floats, tokens: Floats, what: str, hint: str) -> Cost:
+    if len(dollars) and np.isnan(dollars).all():
+        raise DataError(f"no row records what {what} costs", hint=hint)
+    return fit_cost(dollars, tokens)
+
+
+def _fit_signal(
+    table: TraceTable, j: int, right: NDArray[np.intp], settings: Settings
+) -> tuple[ObservationModel, int, str]:
+    """A tier's observation model, how many votes may be planned, and what went wrong."""
+    own = right[:, j]
+    last = right[:, -1] if j < len(table.tiers) - 1 else None
+    signal, usable = table.signals[j], _usable(table, j)
+    seen = [int((own[usable] == s).sum()) for s in (0, 1)]
+    if not usable.any():
+        return UNSEEN, 0, f"no {_WORDS[signal]} recorded" if len(table) else ""
+    if min(seen) < LEAST_ROWS:
+        kind = "wrong" if seen[0] < LEAST_ROWS else "right"
+        few = f"only {min(seen)} {kind} answers, {LEAST_ROWS} needed"
+        return UNSEEN, 0, f"{_WORDS[signal]} not used: {few}"
+    if signal == "votes":
+        return _fit_bag(table, j, own, last, settings)
+    if signal == "consistency":
+        k = int(np.median(table.sampled[:, j]))
+        agreeing = np.rint(table.confidence[:, j] * k).astype(np.intp)
+        return fit_consistency(agreeing, k, own, last), 0, ""
+    with_answer = signal == "logprob"
+    model = fit_confidence(table.confidence[:, j], own, last, with_answer=with_answer)
+    return model, 0 if with_answer else min(settings.max_votes, 1), ""
+
+
+_WORDS = {"votes": "votes", "consistency": "samples", "logprob": "confidence", "verdict": "confidence"}
+
+
+def _usable(table: TraceTable, j: int) -> NDArray[np.bool_]:
+    """Rows on which a tier's signal shows something."""
+    if table.signals[j] == "votes":
+        return np.asarray(table.votes[:, j, :2].sum(axis=1) > 0)
+    return np.asarray(~np.isnan(table.confidence[:, j]))
+
+
+def _fit_bag(
+    table: TraceTable, j: int, own: Ints, last: Ints | None, settings: Settings
+) -> tuple[ObservationModel, int, str]:
+    votes = table.votes[:, j].astype(np.intp)
+    parsed, bought = votes[:, :2].sum(axis=1), votes.sum(axis=1)
+    model = fit_votes(votes[:, 0], parsed, bought, own, last)
+    most = min(settings.max_votes, table.max_votes[j])
+    fewer = f"at most {most} votes are planned: some row holds no more" if most < settings.max_votes else ""
+    return model, most, fewer

@@ -1,0 +1,201 @@
+"""What was learned from rows: counts and parameters, as the profile's `router:` block keeps them.
+
+It holds no policy, because planning takes milliseconds: `Fitted.model` turns it into the
+decision problem for any cost_weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from automix_cli.errors import DataError
+from automix_cli.fitting.prior import independent, shrunk
+from automix_cli.fitting.router_block import HINT, Settings
+from automix_cli.pomdp.observations import UNSEEN, Array, ObservationModel, observations_from_dict
+from automix_cli.pomdp.plan import FREE, Cost, Model, PomdpPolicy, TierModel
+
+
+class Scores(NamedTuple):
+    """Sum of the scores of some answers, and how many there are."""
+
+    total: float = 0.0
+    answers: int = 0
+
+    def mean(self, towards: float) -> float:
+        """Mean score, shrunk with two pseudo-answers: (Σ + 2·towards)/(n + 2).
+
+        Example:
+            >>> Scores(3.5, 4).mean(1.0), Scores().mean(0.0)
+            (0.9166666666666666, 0.0)
+        """
+        return (self.total + 2 * towards) / (self.answers + 2)
+
+
+_NO_SCORES = Scores()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FittedTier:
+    """What was learned of one tier; costs as in `TierModel`.
+
+    `note` says in words what could not be learned; "" where all could.
+    """
+
+    name: str
+    right: Scores = _NO_SCORES
+    wrong: Scores = _NO_SCORES
+    observation: ObservationModel = UNSEEN
+    max_votes: int = 0
+    answer: Cost = FREE
+    vote: Cost = FREE
+    round: Cost = FREE
+    answer_s: float = 0.0
+    round_s: float = 0.0
+    note: str = ""
+
+    def model(self, max_votes: int) -> TierModel:
+        """The planner's view of the tier."""
+        return TierModel(
+            right=self.right.mean(1.0),
+            wrong=self.wrong.mean(0.0),
+            observation=self.observation,
+            max_votes=min(max_votes, self.max_votes),
+            answer=self.answer,
+            vote=self.vote,
+            round=self.round,
+            answer_s=self.answer_s,
+            round_s=self.round_s,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form, without the name, which is its key."""
+        row: dict[str, Any] = {
+            "right": list(self.right),
+            "wrong": list(self.wrong),
+            "observation": self.observation.to_dict(),
+            "max_votes": self.max_votes,
+            "costs": {key: list(getattr(self, key)) for key in _COSTS},
+            "latency": [self.answer_s, self.round_s],
+        }
+        return {**row, "note": self.note} if self.note else row
+
+    @classmethod
+    def from_dict(cls, name: str, row: Mapping[str, Any]) -> FittedTier:
+        """Read what `to_dict` wrote."""
+        answer_s, round_s = map(float, row["latency"])
+        return cls(
+            name=name,
+            right=_scores(row["right"]),
+            wrong=_scores(row["wrong"]),
+            observation=observations_from_dict(row["observation"]),
+            max_votes=int(row["max_votes"]),
+            answer_s=answer_s,
+            round_s=round_s,
+            note=str(row.get("note", "")),
+            **{key: Cost(*map(float, row["costs"][key])) for key in _COSTS},
+        )
+
+
+_COSTS = ("answer", "vote", "round")
+
+
+def _scores(row: Sequence[Any]) -> Scores:
+    total, answers = row
+    return Scores(float(total), int(answers))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """What was learned from traces.
+
+    Attributes:
+        tiers: cheapest first.
+        counts: per class of questions, how many rows were in each of the 2^N states
+            (bit i is set where tier i is right); one class unless a query-side router makes more.
+        alpha: pseudo-counts that draw all classes' prior to the product of the marginals.
+        kappa: pseudo-counts that draw a class's prior to that of all classes.
+        mean_tokens: mean prompt tokens of a question; 0 where nobody counted.
+    """
+
+    tiers: tuple[FittedTier, ...]
+    counts: tuple[tuple[int, ...], ...]
+    alpha: float
+    kappa: float = 0.0
+    mean_tokens: float = 0.0
+
+    @property
+    def rows(self) -> int:
+        """How many rows were fitted."""
+        return sum(map(sum, self.counts))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What could not be learned, tier by tier."""
+        return tuple(f"{tier.name}: {tier.note}" for tier in self.tiers if tier.note)
+
+    def priors(self) -> tuple[tuple[float, ...], ...]:
+        """Chances of the states, per class."""
+        counts = np.array(self.counts, dtype=float)
+        overall = shrunk(counts.sum(axis=0), independent(counts.sum(axis=0)), self.alpha)
+        if len(counts) == 1:
+            return (as_probabilities(overall),)
+        return tuple(as_probabilities(shrunk(own, overall, self.kappa)) for own in counts)
+
+    def model(self, cost_weight: float, settings: Settings) -> Model:
+        """The decision problem at a cost_weight."""
+        return Model(
+            tiers=tuple(tier.model(settings.max_votes) for tier in self.tiers),
+            priors=self.priors(),
+            cost_weight=cost_weight,
+            batch=settings.batch,
+            abstain_value=settings.abstain_value,
+            last_tier=settings.last_tier,
+            value_of_time=settings.value_of_time,
+            mean_tokens=self.mean_tokens,
+        )
+
+    def policy(self, cost_weight: float, settings: Settings, *, coarse: bool = False) -> PomdpPolicy:
+        """The best policy at a cost_weight, under the model."""
+        return PomdpPolicy(self.model(cost_weight, settings), coarse)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The `prior` and `observations` of a profile's `router:` block."""
+        return {
+            "prior": {
+                "counts": [list(row) for row in self.counts],
+                "alpha": self.alpha,
+                "kappa": self.kappa,
+                "mean_tokens": self.mean_tokens,
+            },
+            "observations": {tier.name: tier.to_dict() for tier in self.tiers},
+        }
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Fitted:
+        """Read a `router:` block.
+
+        Raises:
+            DataError: when it is not what `to_dict` writes.
+        """
+        try:
+            prior = row["prior"]
+            fitted = cls(
+                tiers=tuple(FittedTier.from_dict(name, tier) for name, tier in row["observations"].items()),
+                counts=tuple(tuple(map(int, counts)) for counts in prior["counts"]),
+                alpha=float(prior["alpha"]),
+                kappa=float(prior["kappa"]),
+                mean_tokens=float(prior["mean_tokens"]),
+            )
+            fitted.model(0.0, Settings())
+        except (KeyError, TypeError, ValueError, AttributeError) as exc:
+            raise DataError(f"the router block cannot be read: {exc!r}", hint=HINT) from exc
+        return fitted
+
+
+def as_probabilities(values: Array) -> tuple[float, ...]:
+    """Values as a distribution that sums to one."""
+    return tuple(map(float, values / values.sum()))

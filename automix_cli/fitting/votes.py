@@ -1,0 +1,115 @@
+"""Votes on right and on wrong answers: BetaBinomials with a prior on both parameters."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from automix_cli.pomdp.observations import Array
+
+_LOG_SHAPE_SD = 1.5
+_LOG_SHAPE_MIN, _LOG_SHAPE_MAX = math.log(0.02), math.log(200.0)
+
+
+def fit_shapes(histogram: Array) -> Array:
+    """BetaBinomial (a, b) by MAP, many problems at once.
+
+    The likelihood of c of t votes is Σ_{i<c} log(a+i) + Σ_{i<t-c} log(b+i) - Σ_{i<t} log(a+b+i),
+    so all data enter through how many rows exceed each i, and the cost does not grow with rows.
+    The prior is log a, log b ~ N(0, 1.5²); both are clipped to [0.02, 200].
+
+    Args:
+        histogram: weights of (c, t), shape (problems, T + 1, T + 1).
+
+    Returns:
+        shape (problems, 2).
+
+    Example:
+        >>> one_yes_in_four = np.zeros((1, 5, 5)); one_yes_in_four[0, 1, 4] = 1000
+        >>> a, b = fit_shapes(one_yes_in_four)[0]
+        >>> round(float(a / (a + b)), 2)
+        0.25
+    """
+    exceed = _exceedances(histogram)
+    log_shapes = _grid_start(*exceed)
+    damping = np.full(len(histogram), 1e-3)
+    value, slope, curve = _posterior_of(log_shapes, *exceed)
+    for _ in range(60):
+        slope, curve = _held_at_bounds(log_shapes, slope, curve)
+        if (np.abs(slope).max(axis=1, initial=0.0) < 1e-9 * (1 + histogram.sum(axis=(1, 2)))).all():
+            break
+        tried = np.clip(log_shapes + _step(slope, curve, damping), _LOG_SHAPE_MIN, _LOG_SHAPE_MAX)
+        new_value, new_slope, new_curve = _posterior_of(tried, *exceed)
+        better = new_value >= value
+        damping = np.where(better, damping * 0.2, damping * 10)
+        log_shapes = np.where(better[:, None], tried, log_shapes)
+        value = np.where(better, new_value, value)
+        slope = np.where(better[:, None], new_slope, slope)
+        curve = np.where(better[:, None, None], new_curve, curve)
+    return np.exp(log_shapes)
+
+
+def _exceedances(histogram: Array) -> tuple[Array, Array, Array]:
+    """How many rows have c > i, t - c > i and t > i, for i < T; each (problems, T)."""
+    most = histogram.shape[-1] - 1
+    c, t = np.meshgrid(np.arange(most + 1), np.arange(most + 1), indexing="ij")
+    steps = np.arange(most)[:, None, None]
+    return tuple(np.einsum("pct,ict->pi", histogram, (n > steps).astype(float)) for n in (c, t - c, t))
+
+
+def _grid_start(yes: Array, no: Array, all_: Array) -> Array:
+    """The best point of a coarse grid, so that Newton starts on the right hill."""
+    grid = np.linspace(_LOG_SHAPE_MIN, _LOG_SHAPE_MAX, 14)
+    a, b = np.exp(grid)[:, None], np.exp(grid)[None, :]
+    i = np.arange(yes.shape[1])
+    value = (yes @ np.log(a + i).T)[:, :, None] + (no @ np.log(b.T + i).T)[:, None, :]
+    value = value - np.einsum("pi,abi->pab", all_, np.log((a + b)[:, :, None] + i))
+    value = value - (grid[:, None] ** 2 + grid[None, :] ** 2) / (2 * _LOG_SHAPE_SD**2)
+    best = value.reshape(len(value), -1).argmax(axis=1)
+    return np.stack([grid[best // len(grid)], grid[best % len(grid)]], axis=1)
+
+
+def _posterior_of(log_shapes: Array, yes: Array, no: Array, all_: Array) -> tuple[Array, Array, Array]:
+    """Log posterior, its gradient and its Hessian in (log a, log b); shapes (p,), (p, 2), (p, 2, 2)."""
+    i = np.arange(yes.shape[1])
+    a, b = np.exp(log_shapes[:, :1]), np.exp(log_shapes[:, 1:])
+    value = (yes * np.log(a + i) + no * np.log(b + i) - all_ * np.log(a + b + i)).sum(axis=1)
+    value = value - (log_shapes**2).sum(axis=1) / (2 * _LOG_SHAPE_SD**2)
+    both, both2 = (all_ / (a + b + i)).sum(axis=1), (all_ / (a + b + i) ** 2).sum(axis=1)
+    first = np.stack([(yes / (a + i)).sum(axis=1) - both, (no / (b + i)).sum(axis=1) - both], axis=1)
+    second = np.stack(
+        [both2 - (yes / (a + i) ** 2).sum(axis=1), both2 - (no / (b + i) ** 2).sum(axis=1)], axis=1
+    )
+    shapes = np.exp(log_shapes)
+    curve = np.empty((len(shapes), 2, 2))
+    curve[:, 0, 1] = curve[:, 1, 0] = shapes.prod(axis=1) * both2
+    diagonal = shapes**2 * second + shapes * first - 1 / _LOG_SHAPE_SD**2
+    curve[:, 0, 0], curve[:, 1, 1] = diagonal[:, 0], diagonal[:, 1]
+    return value, shapes * first - log_shapes / _LOG_SHAPE_SD**2, curve
+
+
+def _held_at_bounds(log_shapes: Array, slope: Array, curve: Array) -> tuple[Array, Array]:
+    """A parameter at its bound that would go further stays: no slope, no bearing on the other one."""
+    held = ((log_shapes <= _LOG_SHAPE_MIN) & (slope < 0)) | ((log_shapes >= _LOG_SHAPE_MAX) & (slope > 0))
+    curve = np.where(held[:, :, None] | held[:, None, :], 0.0, curve)
+    return np.where(held, 0.0, slope), curve - held[:, :, None] * np.eye(2)
+
+
+def _step(slope: Array, curve: Array, damping: Array) -> Array:
+    """A damped Newton step uphill (Levenberg–Marquardt); short where the hill is not concave."""
+    steep = np.abs(curve).sum(axis=2).max(axis=1)
+    top = np.linalg.eigvalsh(curve)[:, -1]
+    damp = damping * steep + np.maximum(top + 1e-3 * steep, 0.0)
+    lifted = damp[:, None, None] * np.eye(2) - curve
+    return np.linalg.solve(lifted, slope[:, :, None])[:, :, 0]
+
+
+def votes_log_likelihood(shapes: Array, most: int) -> Array:
+    """Log ℓ(c, t) per problem: shape (problems, most + 1, most + 1), 0 where c > t."""
+    i = np.arange(most)
+    logs = [np.log(x[:, None] + i) for x in (shapes[:, 0], shapes[:, 1], shapes.sum(axis=1))]
+    yes, no, all_ = (np.concatenate([np.zeros((len(shapes), 1)), np.cumsum(x, axis=1)], axis=1) for x in logs)
+    c, t = np.meshgrid(np.arange(most + 1), np.arange(most + 1), indexing="ij")
+    value = yes[:, c] + no[:, np.maximum(t - c, 0)] - all_[:, t]
+    return np.asarray(np.where(c <= t, value, 0.0))

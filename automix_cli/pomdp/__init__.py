@@ -1,0 +1,1 @@
+"""The decision: which tier to ask, how many votes to buy, what to report."""

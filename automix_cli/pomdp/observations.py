@@ -1,0 +1,386 @@
+"""Observation models: what a tier's signal shows of right and of wrong answers.
+
+A model says, for each cell, how likely each count is. Cells are (wrong, right) of the tier
+itself or, where the last tier's rightness shows too, (s_i, s_N) = (0,0), (0,1), (1,0), (1,1).
+Each model lays out a `Table`: every count a plan may meet at the tier, and how one action
+leads from counts to counts. Parameters are checked where they are built.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from automix_cli.errors import DataError
+from automix_cli.pomdp.problem import Visit
+
+Array: TypeAlias = NDArray[np.float64]
+
+MAX_VOTES = 128  # orders of votes are counted in floats
+
+
+class Counts(NamedTuple):
+    """What a plan tells apart at one tier: counts of votes, or `value` = the bin of a confidence.
+
+    For `votes` the value is the number of CORRECT ones among `parsed`; for `consistency`
+    the plurality's count; for a confidence its bin, where one past the last is "missing".
+    `parsed` and `bought` are 0 until something was seen.
+    """
+
+    value: int = 0
+    parsed: int = 0
+    bought: int = 0
+
+
+NOTHING = Counts()
+
+
+class Round(NamedTuple):
+    """Votes bought in one action: from rows at one level to rows at another.
+
+    `orders[i, j]`: in how many orders the votes can lead from row i of the level to row j
+    of the next one.
+    """
+
+    votes: int
+    to: slice
+    orders: Array
+
+
+class Level(NamedTuple):
+    """The rows of a table with equally many votes bought, and the rounds legal there."""
+
+    rows: slice
+    rounds: tuple[Round, ...]
+
+
+class Table(NamedTuple):
+    """Every count a plan may meet at one tier, ordered by votes bought.
+
+    `likelihood[k, cell]` is ℓ of row k, one column per cell of the observation model;
+    `entry[k]` the number of orders in which asking the tier shows row k at once.
+    """
+
+    counts: tuple[Counts, ...]
+    row: Mapping[Counts, int]
+    likelihood: Array
+    entry: Array
+    levels: tuple[Level, ...]
+
+
+def _table(counts: list[Counts], likelihood: Array, entry: Array, levels: list[Level]) -> Table:
+    return Table(tuple(counts), {c: k for k, c in enumerate(counts)}, likelihood, entry, tuple(levels))
+
+
+def check_distribution(name: str, values: tuple[float, ...]) -> None:
+    """Distributions are checked where they are built, not where they go wrong."""
+    if not all(math.isfinite(v) and v >= 0 for v in values) or abs(math.fsum(values) - 1) > 1e-9:
+        raise ValueError(f"{name} must be probabilities that sum to one, got {values}")
+
+
+def _check_cells(name: str, cells: tuple[Any, ...]) -> None:
+    if len(cells) not in (2, 4):
+        raise ValueError(f"{name} needs 2 cells (wrong, right) or 4 (with the last tier), got {len(cells)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoteObservations:
+    """Votes on one answer: BetaBinomial(a, b), one pair per cell.
+
+    Attributes:
+        shapes: (a, b) for wrong and for right answers; or four pairs, for
+            (s_i, s_N) = (0,0), (0,1), (1,0), (1,1), where the last tier's rightness matters too.
+        unparsed: the rate of votes that say nothing, whatever the state.
+
+    Example:
+        >>> model = VoteObservations(shapes=((1, 3), (3, 1)))
+        >>> model.likelihood(Counts(2, 2, 2)).round(3).tolist()   # 1/4·2/5 and 3/4·4/5
+        [0.1, 0.6]
+    """
+
+    shapes: tuple[tuple[float, float], ...]
+    unparsed: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_cells("votes", self.shapes)
+        if not all(0 < x < math.inf for pair in self.shapes for x in pair):
+            raise ValueError(f"votes: shapes must be positive, got {self.shapes}")
+        if not 0 <= self.unparsed < 1:
+            raise ValueError(f"votes: the rate of unparsed votes must lie in [0, 1), got {self.unparsed}")
+
+    def counts(self, visit: Visit) -> Counts:
+        """What this model sees of a visit. Unparsed votes count only where they were foreseen."""
+        return Counts(visit.correct, visit.parsed, visit.bought if self.unparsed else visit.parsed)
+
+    def likelihood(self, counts: Counts) -> Array:
+        """ℓ(counts | cell): the probability of one order of these votes, shape (cells,)."""
+        return np.asarray(self._ordered(np.array([counts]))[0])
+
+    def table(self, max_votes: int, batch: tuple[int, ...], start: Counts = NOTHING) -> Table:
+        """All counts reachable from `start` by legal rounds up to `max_votes`."""
+        levels = reachable_levels(start.bought, max_votes, batch)
+        blocks = [self._level(start, level) for level in levels]
+        counts = np.concatenate(blocks)
+        ends = np.cumsum([len(block) for block in blocks])
+        rows = {
+            level: slice(int(end) - len(block), int(end))
+            for level, block, end in zip(levels, blocks, ends, strict=True)
+        }
+        entry = np.zeros(len(counts))
+        entry[0] = 1.0
+        grid = [
+            Level(
+                rows[b],
+                tuple(Round(m, rows[b + m], _orders(counts[rows[b]], counts[rows[b + m]])) for m in votes),
+            )
+            for b, votes in levels.items()
+        ]
+        return _table([Counts(*map(int, c)) for c in counts], self._ordered(counts), entry, grid)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {"signal": "votes", "shapes": [list(pair) for pair in self.shapes], "unparsed": self.unparsed}
+
+    def _level(self, start: Counts, bought: int) -> NDArray[np.int64]:
+        """Rows (correct, parsed, bought) that `bought` votes can have led to."""
+        new = bought - start.bought
+        fewest = 0 if self.unparsed else new
+        found = [
+            (start.value + c, start.parsed + p, bought) for p in range(fewest, new + 1) for c in range(p + 1)
+        ]
+        return np.array(found, dtype=np.int64)
+
+    def _ordered(self, counts: NDArray[np.int64]) -> Array:
+        """ℓ of many rows: B(a + c, b + t - c)/B(a, b), times the chance to be parsed; (rows, cells)."""
+        c, t, bought = counts.T
+        columns = [
+            np.exp(_log_rise(a, c) + _log_rise(b, t - c) - _log_rise(a + b, t)) for a, b in self.shapes
+        ]
+        heard = (1 - self.unparsed) ** t * self.unparsed ** (bought - t) if self.unparsed else 1.0
+        return np.asarray(np.stack(columns, axis=1) * np.reshape(heard, (-1, 1)))
+
+
+def _log_rise(x: float, n: NDArray[np.int64]) -> Array:
+    """Logarithm of x·(x + 1)···(x + n - 1), the rising factorial."""
+    steps = np.log(x + np.arange(int(n.max(initial=0))))
+    return np.concatenate(([0.0], np.cumsum(steps)))[n]
+
+
+def reachable_levels(start: int, limit: int, batch: tuple[int, ...]) -> dict[int, tuple[int, ...]]:
+    """Votes bought → rounds legal there, rising; "all that remain" is always legal."""
+    legal: dict[int, tuple[int, ...]] = {}
+    waiting = {start}
+    while waiting:
+        bought = min(waiting)
+        waiting.remove(bought)
+        left = limit - bought
+        legal[bought] = tuple(sorted({m for m in (*batch, left) if 0 < m <= left}))
+        waiting |= {bought + m for m in legal[bought]}
+    return legal
+
+
+def _orders(here: NDArray[np.int64], there: NDArray[np.int64]) -> Array:
+    """Multinomial coefficients between two levels of (correct, parsed, bought); 0 where impossible."""
+    factorial = np.array([math.factorial(n) for n in range(MAX_VOTES + 1)], dtype=float)
+    correct, parsed, bought = (there[None, :, :] - here[:, None, :]).transpose(2, 0, 1)
+    parts = np.stack([correct, parsed - correct, bought - parsed])
+    possible = (parts >= 0).all(axis=0)
+    orders = factorial[bought] / factorial[np.where(possible, parts, 0)].prod(axis=0)
+    return np.where(possible, np.rint(orders), 0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsistencyObservations:
+    """The plurality's count among k answers sampled together: a table per cell over 1..k.
+
+    Attributes:
+        probabilities: per cell (see `VoteObservations.shapes`), P(count = 1), …, P(count = k).
+    """
+
+    probabilities: tuple[tuple[float, ...], ...]
+
+    def __post_init__(self) -> None:
+        _check_cells("consistency", self.probabilities)
+        for cell in self.probabilities:
+            check_distribution("consistency", cell)
+
+    @property
+    def k(self) -> int:
+        """How many answers are sampled."""
+        return len(self.probabilities[0])
+
+    def counts(self, visit: Visit) -> Counts:
+        """The plurality's count; when fewer answers came back, the same share of k."""
+        if visit.parsed == 0:
+            return NOTHING
+        count = visit.correct if visit.parsed == self.k else round(visit.correct * self.k / visit.parsed)
+        return Counts(min(max(count, 1), self.k), self.k, self.k)
+
+    def likelihood(self, counts: Counts) -> Array:
+        """P(count | cell), shape (cells,); 1 when nothing was seen."""
+        if not counts.parsed:
+            return np.ones(len(self.probabilities))
+        return np.array([cell[counts.value - 1] for cell in self.probabilities])
+
+    def table(self, max_votes: int, batch: tuple[int, ...], start: Counts = NOTHING) -> Table:
+        """One row per count, all shown on asking; or the one row seen, when planning from there."""
+        shown = [Counts(c + 1, self.k, self.k) for c in range(self.k)]
+        return _shown_at_once(self, shown)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {"signal": "consistency", "probabilities": [list(cell) for cell in self.probabilities]}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfidenceObservations:
+    """A continuous confidence cut into bins: a table per cell over the bins.
+
+    Bin j holds cuts[j-1] ≤ x < cuts[j]. `missing`, where it was met in fitting, is the
+    chance per cell that no number comes; where it was not, a missing number is no evidence.
+
+    Attributes:
+        cuts: rising edges between the bins.
+        probabilities: per cell (see `VoteObservations.shapes`), the chance of each bin.
+        missing: per cell; () when it was never met.
+        with_answer: the number comes with the answer, at no cost; otherwise it is bought as one vote.
+    """
+
+    cuts: tuple[float, ...]
+    probabilities: tuple[tuple[float, ...], ...]
+    missing: tuple[float, ...] = ()
+    with_answer: bool = True
+
+    def __post_init__(self) -> None:
+        _check_cells("logprob", self.probabilities)
+        if list(self.cuts) != sorted(set(self.cuts)):
+            raise ValueError(f"logprob: cuts must rise, got {self.cuts}")
+        for cell in self.probabilities:
+            check_distribution("logprob", cell)
+            if len(cell) != len(self.cuts) + 1:
+                raise ValueError(f"logprob: {len(self.cuts)} cuts make {len(self.cuts) + 1} bins, got {cell}")
+        if self.missing and (
+            len(self.missing) != len(self.probabilities) or not all(0 <= m < 1 for m in self.missing)
+        ):
+            raise ValueError(f"logprob: one chance in [0, 1) to be missing per cell, got {self.missing}")
+
+    def counts(self, visit: Visit) -> Counts:
+        """The bin, or the one past the last when the number was asked for and did not come."""
+        if visit.signal is not None and not math.isnan(visit.signal):
+            return Counts(int(np.searchsorted(self.cuts, visit.signal, side="right")), 1, 1)
+        asked = self.with_answer or visit.bought > 0
+        return Counts(len(self.cuts) + 1, 1, 1) if asked and self.missing else NOTHING
+
+    def likelihood(self, counts: Counts) -> Array:
+        """P(bin | cell), shape (cells,); 1 when nothing was seen."""
+        return np.array(self._columns()[counts.value]) if counts.parsed else np.ones(len(self.probabilities))
+
+    def table(self, max_votes: int, batch: tuple[int, ...], start: Counts = NOTHING) -> Table:
+        """One row per bin, shown on asking or by one vote."""
+        shown = [Counts(j, 1, 1) for j in range(len(self._columns()))]
+        if self.with_answer:
+            return _shown_at_once(self, shown)
+        if max_votes < 1 or start.parsed:
+            return one_row(self, start)
+        likelihood = np.stack([self.likelihood(c) for c in [NOTHING, *shown]])
+        look = Round(1, slice(1, len(shown) + 1), np.ones((1, len(shown))))
+        levels = [Level(slice(0, 1), (look,)), Level(look.to, ())]
+        return _table([NOTHING, *shown], likelihood, np.eye(len(shown) + 1)[0], levels)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {
+            "signal": "logprob",
+            "cuts": list(self.cuts),
+            "probabilities": [list(cell) for cell in self.probabilities],
+            "missing": list(self.missing),
+            "with_answer": self.with_answer,
+        }
+
+    def _columns(self) -> list[tuple[float, ...]]:
+        """Chance of each thing that can be shown, per cell: the bins, then "missing" if it was ever met."""
+        if not self.missing:
+            return list(zip(*self.probabilities, strict=True))
+        cells = [
+            (*(p * (1 - m) for p in cell), m)
+            for cell, m in zip(self.probabilities, self.missing, strict=True)
+        ]
+        return list(zip(*cells, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class NoObservations:
+    """A tier whose answers are not verified."""
+
+    def counts(self, visit: Visit) -> Counts:
+        """Nothing is told apart, whatever was bought."""
+        return NOTHING
+
+    def likelihood(self, counts: Counts) -> Array:
+        """No evidence."""
+        return np.ones(2)
+
+    def table(self, max_votes: int, batch: tuple[int, ...], start: Counts = NOTHING) -> Table:
+        """The one row."""
+        return one_row(self, NOTHING)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {"signal": "none"}
+
+
+UNSEEN = NoObservations()
+
+ObservationModel: TypeAlias = (
+    VoteObservations | ConsistencyObservations | ConfidenceObservations | NoObservations
+)
+
+
+def _shown_at_once(model: ObservationModel, shown: list[Counts]) -> Table:
+    likelihood = np.stack([model.likelihood(c) for c in shown])
+    return _table(shown, likelihood, np.ones(len(shown)), [Level(slice(0, len(shown)), ())])
+
+
+def one_row(model: ObservationModel, counts: Counts) -> Table:
+    """A table that stays where it is."""
+    return _table([counts], model.likelihood(counts)[None], np.ones(1), [Level(slice(0, 1), ())])
+
+
+def observations_from_dict(row: Mapping[str, Any]) -> ObservationModel:
+    """Read what `to_dict` of an observation model wrote.
+
+    Raises:
+        DataError: unknown signal, missing key, or numbers that are no distribution.
+    """
+    signal = row.get("signal")
+    try:
+        if signal == "votes":
+            return VoteObservations(shapes=_cells(row["shapes"]), unparsed=float(row["unparsed"]))
+        if signal == "consistency":
+            return ConsistencyObservations(probabilities=_cells(row["probabilities"]))
+        if signal == "logprob":
+            return ConfidenceObservations(
+                cuts=tuple(map(float, row["cuts"])),
+                probabilities=_cells(row["probabilities"]),
+                missing=tuple(map(float, row["missing"])),
+                with_answer=bool(row["with_answer"]),
+            )
+    except (KeyError, TypeError, ValueError) as exc:
+        raise DataError(f"observations of signal {signal}: {exc!r}") from exc
+    if signal == "none":
+        return NoObservations()
+    raise DataError(f"observations: unknown signal {signal!r}")
+
+
+def _cells(rows: Any) -> tuple[Any, ...]:
+    return tuple(tuple(float(x) for x in row) for row in rows)
+
+
+def lost(seen: ObservationModel, visit: Visit) -> int:
+    """Votes paid for that the model's counts do not show: each takes one off the tier's max_votes."""
+    return max(0, visit.bought - seen.counts(visit).bought)

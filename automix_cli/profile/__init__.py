@@ -1,0 +1,1 @@
+"""The YAML file that says which tiers to ask."""

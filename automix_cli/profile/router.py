@@ -1,0 +1,99 @@
+"""What a profile's `router:` block stands for: its policy, and whether it still fits the profile."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from automix_cli import prompts
+from automix_cli.backends.catalog import model_problem
+from automix_cli.errors import DataError
+from automix_cli.fitting.router_block import (
+    HINT,
+    Settings,
+    embedding_model_of,
+    policy_from_router,
+    query_router_of,
+)
+from automix_cli.fitting.router_block import without_classes as block_without_classes
+from automix_cli.pomdp.problem import Policy
+from automix_cli.profile.model import Profile, Tier
+
+if TYPE_CHECKING:
+    from automix_cli.fitting.query_router import QueryRouter
+
+
+def settings_of(profile: Profile) -> Settings:
+    """What the profile decides and no data changes, as the fitting needs it."""
+    v, task = profile.verification, profile.task
+    return Settings(
+        max_votes=v.max_votes,
+        batch=v.batch,
+        abstain_value=task.abstain_value,
+        last_tier=v.last_tier,
+        value_of_time=float((profile.router or {}).get("value_of_time", 0.0)),
+        pass_score=task.pass_score,
+    )
+
+
+def router_policy(profile: Profile) -> Policy[Any] | None:
+    """The policy that the profile's `router:` block holds; None when it is uncalibrated.
+
+    Raises:
+        DataError: the block cannot be read, or was fitted on other tiers.
+    """
+    if profile.router is None:
+        return None
+    return policy_from_router(profile.router, settings_of(profile), [t.name for t in profile.tiers])
+
+
+def query_router(profile: Profile) -> QueryRouter | None:
+    """The query-side router whose classes the profile's prior knows; None where it has none.
+
+    Raises:
+        DataError: it cannot be read, or knows other classes than the prior.
+    """
+    return query_router_of(profile.router or {})
+
+
+def without_classes(profile: Profile) -> Profile:
+    """The profile with a prior for all classes of questions together, and no query-side router."""
+    return replace(profile, router=block_without_classes(profile.router or {}))
+
+
+def embedder_of(profile: Profile) -> Tier | None:
+    """The embedding model that the profile's router reads, as the profile reaches it; None for none.
+
+    Raises:
+        DataError: what the router names is no model.
+    """
+    model = embedding_model_of(profile.router or {})
+    if model is None:
+        return None
+    if problem := model_problem(model):
+        raise DataError(f"the query-side router reads embeddings of no known model: {problem}", hint=HINT)
+    return profile.embedder(model)
+
+
+def fingerprint(profile: Profile) -> dict[str, Any]:
+    """What a router is fitted to, apart from the rows; `differences` compares it later."""
+    v = profile.verification
+    return {
+        "models": [t.model for t in profile.tiers],
+        "prompt_sha256": prompts.prompt_sha(profile.task.instruction, v.examples),
+        "signal": v.signal if v.signal != "logprob" else f"logprob of the {v.logprob_of}",
+        "votes": [v.max_votes, list(v.batch), v.temperature],
+    }
+
+
+def differences(profile: Profile) -> list[str]:
+    """In words, what is no longer as it was when the router was fitted."""
+    fitted = (profile.router or {}).get("fitted", {})
+    names = {
+        "models": "the models",
+        "prompt_sha256": "the prompts",
+        "signal": "the signal",
+        "votes": "the vote settings",
+    }
+    now = fingerprint(profile)
+    return [name for key, name in names.items() if key in fitted and fitted[key] != now[key]]

@@ -1,0 +1,340 @@
+"""What `calibrate` found, as Rich renderables and plain values. Nothing here prints.
+
+Apart from `report` because it needs the mathematics, which `ask` does not load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from automix_cli.data.traces import TraceTable
+from automix_cli.evaluation.calibration import Calibration, Figures
+from automix_cli.evaluation.health import alarms, examine
+from automix_cli.evaluation.metrics import Measure, ReliabilityRow, Verdict
+from automix_cli.pomdp.observations import ConfidenceObservations, Counts, NoObservations
+from automix_cli.pomdp.plan import Plan, PlanRow, PomdpPolicy
+from automix_cli.pomdp.problem import Facts
+from automix_cli.views.report import count_of
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+WIDE = 100  # columns of a terminal, for every column of the table of figures
+_COLUMNS = ((WIDE, (0, 1, 2, 3, 4, 5, 6)), (80, (0, 1, 2, 4, 5, 6)), (60, (0, 2, 4, 5)), (0, (0, 2)))
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationView:
+    """What `calibrate` found, for people and as JSON.
+
+    `labels_from` is the tier whose answers served as labels: then nothing here is accuracy.
+    """
+
+    found: Calibration
+    table: TraceTable
+    labels_from: str | None
+    source: str
+
+    @property
+    def measure(self) -> str:
+        """What a score is called."""
+        return "quality" if self.labels_from is None else f"agreement with {self.labels_from}"
+
+    def parts(self, width: int = WIDE) -> Iterator[str | Table]:
+        """Head, plan, figures, health, notes, verdict: lines and tables, narrower for narrow terminals."""
+        yield f"{self.source}: {count_of(len(self.table), 'row')}, {' → '.join(self.found.tiers)}"
+        yield ""
+        yield from self.plan_lines()
+        yield from [self.query_line()] if self.query_line() else []
+        yield ""
+        if self.found.figures:
+            yield self.figures_table(width)
+            yield ""
+        yield from self.health_lines()
+        yield from self.notes()
+        yield ""
+        yield self.sentence()
+
+    # ------------------------------------------------------------ the plan
+
+    def plan_lines(self) -> list[str]:
+        """The plan in words: what is done at which counts, tier by tier, for each class of questions."""
+        policy = self.found.policy()
+        if not isinstance(policy, PomdpPolicy):
+            return [f"plan: always {self.found.router()['tier']}, no votes"]
+        sizes = [sum(counts) for counts in self.found.fitted.counts]
+        alike: dict[tuple[str, ...], int] = {}
+        for cell, size in enumerate(sizes):
+            lines = tuple(self._of_plan(policy.plan(Facts(cell=cell))))
+            alike[lines] = alike.get(lines, 0) + size
+        told = []
+        for (start, *rest), size in sorted(alike.items(), key=lambda item: -item[1]):
+            share = "" if len(alike) == 1 else f" for {size / sum(sizes):.0%} of questions"
+            told += [f"plan{share}: {start}", *rest]
+        return [*told, *([f"  ({policy.limitation})"] if policy.limitation else [])]
+
+    def _of_plan(self, plan: Plan) -> Iterator[str]:
+        first = plan.action(plan.start)
+        yield f"start at {self.found.tiers[first.tier]}" if first.kind == "start" else "abstain"
+        rows = [row for row in plan.rows() if row.probability >= _SHOWN]
+        for tier, name in enumerate(self.found.tiers):
+            own = [row for row in rows if row.tier == tier]
+            if own:
+                yield f"  {name}: {'; '.join(self._clauses(own))}"
+
+    def query_line(self) -> str:
+        """Which query-side router the prior listens to, and how those that were tried compare."""
+        found = self.found
+        if not any(source != "none" for source, _ in found.compared):
+            return ""
+        each = [
+            f"{source} {chosen.point.quality:.3f} at {_dollars(1000 * chosen.point.cost)}"
+            for source, chosen in found.compared
+        ]
+        tried = f"cross-fitted {self.measure} and USD per 1,000: {', '.join(each)}"
+        if found.query is None:
+            single = found.router()["kind"] == "always"
+            wanted = [source for source, _ in found.compared]
+            why = "one tier takes every question" if single else "it tells no classes apart"
+            return f"query router: none{'' if 'none' in wanted else f', for {why}'} ({tried})"
+        eyes = f" on embeddings of {found.query.embed_model}" if found.query.embed_model else ""
+        return f"query router: {found.query.kind}{eyes}, {found.query.n_cells} classes of questions ({tried})"
+
+    def _clauses(self, rows: list[PlanRow]) -> list[str]:
+        """`buy 2 votes at 1/1` and so on: one clause per action, with the counts it is taken at."""
+        found: dict[str, list[PlanRow]] = {}
+        for row in rows:
+            found.setdefault(self._do(row), []).append(row)
+        return [f"{what}{self._where(where)}" for what, where in found.items()]
+
+    def _do(self, row: PlanRow) -> str:
+        action, names = row.action, self.found.tiers
+        if action.kind == "vote":
+            return f"buy {count_of(action.votes, 'vote')}"
+        if action.kind == "escalate":
+            return f"go to {names[action.tier]}"
+        if action.kind == "report" and action.tier != row.tier:
+            return f"report {names[action.tier]}"
+        return action.kind
+
+    def _where(self, rows: list[PlanRow]) -> str:
+        """At which counts: correct/parsed, or the confidence, as ranges; none before any evidence."""
+        seen = [row.counts for row in rows]
+        tier = self.found.fitted.tiers[rows[0].tier]
+        if isinstance(tier.observation, NoObservations) or not any(c.bought or c.parsed for c in seen):
+            return ""
+        if isinstance(tier.observation, ConfidenceObservations):
+            return f" at {', '.join(_bins(seen, tier.observation.cuts))}"
+        at_once = ["the answer alone"] if any(not c.bought for c in seen) else []
+        by_parsed: dict[int, set[int]] = {}
+        for c in seen:
+            if c.bought:
+                by_parsed.setdefault(c.parsed, set()).add(c.value)
+        counts = [f"{r}/{n}" for n, values in sorted(by_parsed.items()) for r in ranges(values)]
+        return f" at {', '.join(at_once + counts)}"
+
+    # ------------------------------------------------------------ the figures
+
+    def figures_table(self, width: int = WIDE) -> Table:
+        """Held-out quality and cost of the router beside everything it is measured against."""
+        from rich.table import Table
+
+        heads = (self.measure, "", "USD per 1,000", "", "escalated", "votes", "abstained")
+        shown = next(columns for least, columns in _COLUMNS if width >= least)
+        bounds = ", 95 % intervals" if 1 in shown else ""
+        table = Table(title=f"held out ({self.measure}{bounds})", title_justify="left", box=None)
+        table.add_column("policy", overflow="fold")  # the one that gives way to long names
+        for k in shown:
+            table.add_column(heads[k], justify="right", no_wrap=True)
+        for f in self.found.figures:
+            cells = self._cells(f)
+            table.add_row(f.name, *(cells[k] for k in shown), style="bold" if f.name == "pomdp" else None)
+        return table
+
+    def _cells(self, f: Figures) -> tuple[str, ...]:
+        """What stands beside the name of a policy, column by column."""
+        acts = f.name in ("pomdp", "threshold")
+        return (
+            f"{f.quality.value:.3f}",
+            _range(f.quality, 1, 3),
+            _dollars(1000 * (f.cost.value or 0)),
+            _range(f.cost, 1000, None),
+            f"{f.escalated:.0%}" if acts else "",
+            f"{f.votes:.1f}" if acts else "",
+            f"{f.abstained:.0%}" if f.abstained else "",
+        )
+
+    # ------------------------------------------------------------ health, notes, verdict
+
+    def health_lines(self) -> list[str]:
+        """How far each tier's signal can be believed."""
+        lines = []
+        for h in examine(self.table, self.found.settings.pass_score):
+            auc = f"AUROC {h.auroc.value:.2f}" if h.auroc.value is not None else f"AUROC: {h.auroc.reason}"
+            text = f"verifier {h.tier} ({h.signal}): {auc}, {h.unparsed:.1%} unparsed"
+            if h.auroc_next is not None and h.auroc_next.value is not None:
+                text += f", {h.auroc_next.value:.2f} for the next tier among wrong answers"
+            lines.append(text)
+            lines.append("  right by confidence: " + "  ".join(_reliability_cell(r) for r in h.table))
+        return lines
+
+    def notes(self) -> list[str]:
+        """What could not be learned, and what looks wrong."""
+        found = [f"note: {note}" for note in self.found.fitted.notes]
+        policy = self.found.policy()
+        if isinstance(policy, PomdpPolicy):
+            plans = [policy.plan(Facts(cell=cell)) for cell in range(len(self.found.fitted.counts))]
+            told = dict.fromkeys(a for plan in plans for a in alarms(plan.rows(), self.found.tiers))
+            found += [f"alarm: {a}" for a in told]
+        return found + [f"note: {text}" for text in self._warnings()]
+
+    def _warnings(self) -> list[str]:
+        right = self.table.score >= self.found.settings.pass_score
+        found = []
+        for j, name in enumerate(self.found.tiers):
+            share = float(right[:, j].mean())
+            if share in (0.0, 1.0):
+                found.append(
+                    f"every answer of {name} is {'right' if share else 'wrong'}: nothing to tell apart"
+                )
+        for j in range(1, len(self.found.tiers)):
+            if right[:, j].mean() < right[:, j - 1].mean():
+                a, b = self.found.tiers[j], self.found.tiers[j - 1]
+                found.append(f"{a} costs more than {b} and is worse on these rows")
+        for h in examine(self.table, self.found.settings.pass_score):
+            if h.auroc.value is not None and h.auroc.value < _USELESS and self._is_verified(h.tier):
+                found.append(
+                    f"{h.tier}: its verifier hardly tells right from wrong (AUROC {h.auroc.value:.2f})"
+                )
+        return found
+
+    def _is_verified(self, tier: str) -> bool:
+        return tier != self.found.tiers[-1] or self.found.settings.last_tier
+
+    def sentence(self) -> str:
+        """The verdict, with its reason, and whether the objective is likely met on new rows."""
+        v, rows = self.found.verdict, len(self.table)
+        met = (
+            ""
+            if self.found.met is None
+            else f" The objective holds on new rows with chance {self.found.met:.0%}."
+        )
+        if len(self.found.tiers) == 1:
+            return "There is one tier, so there is nothing to route; votes only say how sure it is."
+        if v is None:
+            return f"Not enough rows to tell: {rows}, and at least 20 are needed."
+        bounds = f"{100 * v.edge:+.1f} points over the best random mix of tiers at its cost ({_points(v)})"
+        single = dict(self.found.chosen.setting).get("always")
+        if v.kind == "route" and single is not None:
+            return f"Routing gives {bounds}, but what was asked for takes {single} alone: it is written.{met}"
+        if v.kind == "route":
+            return f"Route: {bounds}.{met}"
+        if v.kind == "do not route":
+            best = self.found.router().get("tier", self.found.single)
+            return f"Do not route: use {best}; routing gives {bounds}.{met}"
+        more = f"; about {v.more_rows:,} more would" if v.more_rows else ""
+        return f"Not enough rows to tell: {bounds}{more}. The router is written, marked unproven.{met}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything above as plain values."""
+        found = self.found
+        return {
+            "source": self.source,
+            "rows": len(self.table),
+            "tiers": list(found.tiers),
+            "measure": self.measure,
+            "plan": self.plan_lines(),
+            "setting": dict(found.chosen.setting),
+            "query_router": None if found.query is None else found.query.kind,
+            "compared": {
+                source: {"quality": c.point.quality, "cost": c.point.cost, "met": c.met}
+                for source, c in found.compared
+            },
+            "figures": {f.name: _figure(f) for f in found.figures},
+            "health": [
+                {"tier": h.tier, "signal": h.signal, "auroc": h.auroc.value, "unparsed": h.unparsed}
+                for h in examine(self.table, found.settings.pass_score)
+            ],
+            "notes": self.notes(),
+            "verdict": None if found.verdict is None else found.verdict._asdict(),
+            "objective": {
+                "kind": found.objective.kind,
+                "value": found.objective.value,
+                "chance_met": found.met,
+            },
+            "sentence": self.sentence(),
+        }
+
+
+_SHOWN = 0.002  # histories rarer than this are left out of the plan in words
+_USELESS = 0.55
+
+
+def ranges(values: Iterable[int]) -> list[str]:
+    """Whole numbers as ranges.
+
+    Example:
+        >>> ranges({0, 1, 2, 4})
+        ['0–2', '4']
+    """
+    found: list[list[int]] = []
+    for value in sorted(values):
+        if found and found[-1][1] == value - 1:
+            found[-1][1] = value
+        else:
+            found.append([value, value])
+    return [str(low) if low == high else f"{low}–{high}" for low, high in found]
+
+
+def _bins(seen: list[Counts], cuts: tuple[float, ...]) -> list[str]:
+    """Bins of a confidence as ranges of it; one past the last is a confidence that is missing."""
+    edges = ("0", *(f"{c:.3g}" for c in cuts), "1")
+    known = {c.value for c in seen if c.parsed and c.value <= len(cuts)}
+    found = [r.partition("–") for r in ranges(known)]
+    spans = [f"{edges[int(low)]}–{edges[int(high or low) + 1]}" for low, _, high in found]
+    missing = ["no confidence"] if any(c.value > len(cuts) for c in seen) else []
+    return (
+        (["the answer alone"] if any(not c.bought and not c.parsed for c in seen) else []) + spans + missing
+    )
+
+
+def _range(m: Measure, scale: float, digits: int | None) -> str:
+    if m.low is None or m.high is None:
+        return ""
+    return "–".join(f"{scale * x:.{digits}f}" if digits else _dollars(scale * x) for x in (m.low, m.high))
+
+
+def _dollars(amount: float) -> str:
+    """Four significant digits, never as a power of ten.
+
+    Example:
+        >>> _dollars(20000.0), _dollars(0.0047125), _dollars(0.0)
+        ('20,000', '0.004712', '0')
+    """
+    if amount >= 1000:
+        return f"{amount:,.0f}"
+    return f"{amount:.4g}" if amount >= 1e-4 or amount == 0 else f"{amount:.8f}"
+
+
+def _reliability_cell(row: ReliabilityRow) -> str:
+    return f"{row.confidence:.2f}→{row.right:.2f} ({row.rows})"
+
+
+def _points(v: Verdict) -> str:
+    return f"95 %: {100 * v.low:+.1f} to {100 * v.high:+.1f}"
+
+
+def _figure(f: Figures) -> dict[str, Any]:
+    def interval(m: Measure) -> dict[str, float | None]:
+        return {"value": m.value, "low": m.low, "high": m.high}
+
+    return {
+        "quality": interval(f.quality),
+        "cost": interval(f.cost),
+        "escalated": f.escalated,
+        "abstained": f.abstained,
+        "votes": f.votes,
+    }

@@ -1,0 +1,284 @@
+"""Results as text and Rich renderables. Nothing here prints.
+
+Model text never meets Rich markup: it goes in as `Text`, with its controls made visible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from automix_cli.cascade.batch import Tally
+from automix_cli.data.jsonl import Earlier, printable
+from automix_cli.records import Answer, Step, Verification, VoteCount, add_money
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.tree import Tree
+
+
+def money(dollars: float | None) -> str:
+    """Dollars for people: two significant digits below a cent, cents above.
+
+    Example:
+        >>> money(None), money(0.0), money(0.000412), money(1.5)
+        ('$ unknown', '$0', '$0.00041', '$1.50')
+    """
+    if dollars is None:
+        return "$ unknown"
+    if dollars == 0:
+        return "$0"
+    if abs(dollars) >= 0.01:
+        return f"${dollars:,.2f}"
+    return f"${float(f'{dollars:.1e}'):.12f}".rstrip("0")
+
+
+def count_of(number: int, word: str) -> str:
+    """A count with its noun.
+
+    Example:
+        >>> count_of(1, "call"), count_of(1200, "row")
+        ('1 call', '1,200 rows')
+    """
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def votes_of(count: VoteCount) -> str:
+    """Votes for people.
+
+    Example:
+        >>> votes_of(VoteCount(3, 1, 1))
+        '3 of 4 votes correct, 1 unparsed'
+    """
+    unparsed = f", {count.unparsed} unparsed" if count.unparsed else ""
+    return f"{count.correct} of {count_of(count.parsed, 'vote')} correct{unparsed}"
+
+
+def one_line(text: str | None, width: int = 60) -> str:
+    r"""The beginning of a text on one line, controls made visible.
+
+    Example:
+        >>> one_line("a\nb"), one_line("x" * 99, 5)
+        ('a b', 'xxxx…')
+    """
+    flat = " ".join(printable(text or "").split())
+    return flat if len(flat) <= width else f"{flat[: width - 1]}…"
+
+
+# ---------------------------------------------------------------- one answer
+
+
+def footer(answer: Answer) -> str:
+    """The cost line under a single answer."""
+    tiers = " → ".join(step.tier for step in answer.route)
+    seen = [votes_of(step.count) for step in answer.route if step.votes]
+    bill = f"cost {money(answer.cost_usd)}, spent {money(answer.spent_usd)}"
+    calls = count_of(answer.usage.calls, "call")
+    return " · ".join([tiers, *seen, bill, f"{calls}, {answer.latency_s:.2f} s"])
+
+
+def explain_tree(answer: Answer) -> Tree:
+    """Each tier with its votes, the belief, the decision and the money, as a Rich tree."""
+    from rich.text import Text
+    from rich.tree import Tree
+
+    tree = Tree(Text(one_line(answer.question.text, 72), style="bold"))
+    if answer.embedding is not None:
+        embedded = answer.embedding
+        tree.add(Text.assemble(("look ", "dim"), f"{embedded.model}, {money(embedded.cost_usd)}"))
+    for step in answer.route:
+        branch = tree.add(Text.assemble((step.tier, "cyan"), f"  {step.model or ''}"))
+        for line in _explain_step(step):
+            branch.add(Text(line))
+    if answer.reason:
+        tree.add(Text.assemble(("why  ", "dim"), answer.reason))
+    tree.add(
+        Text.assemble(("bill ", "dim"), f"cost {money(answer.cost_usd)}, spent {money(answer.spent_usd)}")
+    )
+    if answer.error is not None:
+        tree.add(Text(f"error {answer.error.type}: {printable(answer.error.message)}", style="red"))
+    return tree
+
+
+def _explain_step(step: Step) -> list[str]:
+    lines = [f"answer  {one_line(step.answer)}" if step.answer is not None else "no answer"]
+    if step.votes:
+        marks = "".join({1: "+", 0: "-", None: "?"}[v.value] for v in step.votes)
+        lines.append(f"votes   {marks}  {votes_of(step.count)}")
+    if len(step.samples) > 1:
+        lines.append(f"samples {len(step.samples)}, the plurality reported")
+    if step.confidence is not None:
+        lines.append(f"trust   {step.confidence:.2f} that this is right")
+    if step.flags:
+        lines.append(f"flags   {', '.join(step.flags)}")
+    if step.action:
+        lines.append(f"then    {step.action}")
+    lines.append(f"money   {money(step.cost_usd)}, {count_of(step.calls, 'call')}")
+    return lines
+
+
+# ---------------------------------------------------------------- a batch
+
+
+def batch_summary(tally: Tally, seconds: float) -> list[str]:
+    """What a batch came to, a line for the whole and one per kind of error."""
+    parts = [f"{count_of(tally.rows, 'row')}: {tally.ok:,} ok"]
+    for number, word in (
+        (tally.abstained, "abstained"),
+        (tally.degraded, "degraded"),
+        (tally.skipped, "skipped"),
+        (tally.errors, "error" if tally.errors == 1 else "errors"),
+    ):
+        if number:
+            parts[0] += f", {number:,} {word}"
+    if tally.escalated_share is not None:
+        parts.append(f"{tally.escalated_share:.0%} escalated")
+    if tally.unparsed:
+        parts.append(f"{tally.unparsed / tally.bought:.1%} of votes unparsed")
+    parts.append(f"cost {money(tally.cost_usd)}, spent {money(tally.spent_usd)}")
+    parts.append(f"{count_of(tally.usage.calls, 'call')} behind the rows, {seconds:.1f} s")
+    return [" · ".join(parts), *_fault_lines(tally.faults)]
+
+
+def _fault_lines(faults: Mapping[str, tuple[int, str]]) -> list[str]:
+    """How often each kind of error was met, and the first of it."""
+    return [
+        f"  {count:,} × {kind}, the first: {one_line(first, 100)}"
+        for kind, (count, first) in sorted(faults.items())
+    ]
+
+
+def resume_line(earlier: Earlier) -> str:
+    """What became of the rows of an earlier run."""
+    redone = [
+        (earlier.failed, "failed or skipped before"),
+        (earlier.changed, "with changed input"),
+        (earlier.torn, "torn"),
+    ]
+    again = [f"{number:,} {word}" for number, word in redone if number]
+    redo = f"; redone: {', '.join(again)}" if again else ""
+    gone = f"; left out: {earlier.dropped:,} no longer asked for" if earlier.dropped > 0 else ""
+    return f"{count_of(earlier.kept, 'row')} kept{redo}{gone}"
+
+
+def plan_lines(plan: Mapping[str, Any]) -> list[str]:
+    """A dry run for people: calls and dollars at best, expected, at worst."""
+    lines = [
+        f"{count_of(plan['questions'], 'question')}, profile {plan['profile']} ({plan['policy']})",
+        f"{'':10}{'calls':>12}{'dollars':>14}",
+    ]
+    for name in ("low", "expected", "worst"):
+        row = plan[name]
+        lines.append(f"{name:10}{row['calls']:>12,}{money(row['usd']):>14}")
+    return [*lines, plan["assumes"], "nothing was sent"]
+
+
+def batch_progress(console: Console) -> Progress:
+    """A progress bar for rows; each task carries a `note`."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+def progress_note(tally: Tally, seconds: float) -> str:
+    """Rate, escalations, errors and dollars so far.
+
+    Example:
+        >>> progress_note(Tally(rows=30, ok=30, escalated=3), 2.0)
+        '15.0 rows/s · 10% escalated · 0 errors · $0'
+    """
+    share = tally.escalated_share or 0.0
+    rate = tally.rows / seconds if seconds > 0 else 0.0
+    return f"{rate:.1f} rows/s · {share:.0%} escalated · {tally.errors:,} errors · {money(tally.spent_usd)}"
+
+
+# ---------------------------------------------------------------- verifications
+
+
+def verification_line(found: Verification) -> str:
+    """One verification for people.
+
+    Example:
+        >>> from automix_cli.records import Question, Verdict, Vote
+        >>> votes = (Vote(verdict=Verdict.CORRECT),) * 6 + (Vote(verdict=Verdict.INCORRECT),) * 2
+        >>> verification_line(
+        ...     Verification(
+        ...         question=Question(text="?"), tier="small", signal="votes",
+        ...         votes=votes, confidence=0.75, verdict="correct",
+        ...     )
+        ... )
+        '0.75 correct (6 of 8 votes, 0 unparsed; small)'
+    """
+    head = "no evidence" if found.confidence is None else f"{found.confidence:.2f} {found.verdict}"
+    parts = ["calibrated"] if found.calibrated else []
+    if found.sampled is not None:
+        parts.append(f"{found.agreeing} of {count_of(found.sampled, 'sample')} agree")
+    elif found.signal == "logprob":
+        parts.append("log-probability of the verdict")
+    else:
+        count = found.count
+        parts.append(f"{count.correct} of {count_of(count.parsed, 'vote')}, {count.unparsed} unparsed")
+    return f"{head} ({'; '.join([*parts, found.tier])})"
+
+
+def reasons_lines(found: Verification) -> list[str]:
+    """What the verifier wrote, a line a vote."""
+    return [f"  {v.verdict.name.lower():10}{one_line(v.reasons, 160)}" for v in found.votes]
+
+
+class Shown(NamedTuple):
+    """A verification as a row, with or without its reasons."""
+
+    found: Verification
+    reasons: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row."""
+        return self.found.to_dict(reasons=self.reasons)
+
+
+@dataclass(slots=True)
+class CheckTally:
+    """What a batch of verifications came to."""
+
+    rows: int = 0
+    errors: int = 0
+    verdicts: dict[str, int] = field(default_factory=dict)
+    cost_usd: float | None = 0.0
+    spent_usd: float | None = 0.0
+    faults: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    def add(self, found: Verification) -> None:
+        """Count one row."""
+        self.rows += 1
+        if found.error is not None:
+            self.errors += 1
+            count, first = self.faults.get(found.error.type, (0, found.error.message))
+            self.faults[found.error.type] = (count + 1, first)
+        else:
+            self.verdicts[found.verdict] = self.verdicts.get(found.verdict, 0) + 1
+        self.cost_usd = add_money(self.cost_usd, found.cost_usd)
+        self.spent_usd = add_money(self.spent_usd, found.spent_usd)
+
+    def note(self, seconds: float) -> str:
+        """Rate, errors and dollars so far."""
+        rate = self.rows / seconds if seconds > 0 else 0.0
+        return f"{rate:.1f} rows/s · {self.errors:,} errors · {money(self.spent_usd)}"
+
+    def summary(self, seconds: float) -> str:
+        """The whole in a line, and one per kind of error."""
+        shares = [f"{self.verdicts[v]:,} {v}" for v in ("correct", "incorrect") if v in self.verdicts]
+        shares += [f"{self.verdicts['none']:,} without evidence"] if "none" in self.verdicts else []
+        shares += [count_of(self.errors, "error")] if self.errors else []
+        bill = f"cost {money(self.cost_usd)}, spent {money(self.spent_usd)}"
+        whole = f"{count_of(self.rows, 'row')}: {', '.join(shares) or 'none'} · {bill} · {seconds:.1f} s"
+        return "\n".join([whole, *_fault_lines(self.faults)])

@@ -1,0 +1,177 @@
+"""Laws of the batch: order, bounds, and what a stop leaves behind."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+
+import pytest
+
+from automix_cli.cascade.batch import AHEAD, Batch, Tally
+from automix_cli.records import Answer, Question, RowError, Step, Usage, Verdict
+
+
+async def numbers(count: int) -> AsyncIterator[int]:
+    for n in range(count):
+        yield n
+
+
+async def run(batch: Batch, rows: AsyncIterator[int]) -> list:
+    return [result async for result in batch.run(rows)]
+
+
+@pytest.mark.parametrize("concurrency", [1, 3, 64])
+def test_results_keep_input_order_however_long_each_takes(concurrency: int) -> None:
+    rng = random.Random(1)
+
+    async def work(n: int) -> int:
+        await asyncio.sleep(rng.random() / 500)
+        return n
+
+    assert asyncio.run(run(Batch(work, concurrency=concurrency), numbers(200))) == list(range(200))
+
+
+def test_unordered_results_are_the_same_rows() -> None:
+    async def work(n: int) -> int:
+        await asyncio.sleep((200 - n) / 50_000)
+        return n
+
+    found = asyncio.run(run(Batch(work, concurrency=200, ordered=False), numbers(200)))
+    assert found != sorted(found)
+    assert sorted(found) == list(range(200))
+
+
+def test_no_more_than_concurrency_are_at_work() -> None:
+    now = most = 0
+
+    async def work(n: int) -> int:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0.001)
+        now -= 1
+        return n
+
+    asyncio.run(run(Batch(work, concurrency=5), numbers(60)))
+    assert most == 5
+
+
+def test_rows_are_read_only_a_bounded_way_ahead_of_a_slow_first_row() -> None:
+    read = 0
+    gate = asyncio.Event()
+
+    async def rows() -> AsyncIterator[int]:
+        nonlocal read
+        for n in range(1000):
+            read += 1
+            yield n
+
+    async def work(n: int) -> int:
+        if n == 0:
+            await gate.wait()
+        return n
+
+    async def main() -> None:
+        batch = Batch(work, concurrency=2)
+        results = batch.run(rows())
+        first = asyncio.ensure_future(anext(results))
+        await asyncio.sleep(0.05)
+        assert read <= 2 * AHEAD + 1
+        gate.set()
+        assert await first == 0
+        assert [r async for r in results] == list(range(1, 1000))
+
+    asyncio.run(main())
+
+
+def test_a_stop_finishes_the_rows_in_flight_and_starts_no_other() -> None:
+    started: list[int] = []
+
+    async def main() -> list[int]:
+        async def work(n: int) -> int:
+            started.append(n)
+            if n == 3:
+                batch.stop()
+            await asyncio.sleep(0.01)
+            return n
+
+        batch = Batch(work, concurrency=2)
+        return await run(batch, numbers(100))
+
+    found = asyncio.run(main())
+    assert found == started
+    assert 4 <= len(started) <= 6
+
+
+def test_a_stop_does_not_wait_for_an_input_that_is_silent() -> None:
+    async def rows() -> AsyncIterator[int]:
+        yield 1
+        await asyncio.Event().wait()
+
+    async def main() -> list[int]:
+        async def work(n: int) -> int:
+            asyncio.get_running_loop().call_later(0.01, batch.stop)
+            return n
+
+        batch = Batch(work, concurrency=2)
+        return await run(batch, rows())
+
+    assert asyncio.run(main()) == [1]
+
+
+def test_dropping_gives_up_the_rows_in_flight() -> None:
+    async def main() -> list[int]:
+        async def work(n: int) -> int:
+            if n < 2:
+                return n
+            asyncio.get_running_loop().call_later(0.01, lambda: batch.stop(drop=True))
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        batch = Batch(work, concurrency=2)
+        return await run(batch, numbers(10))
+
+    assert asyncio.run(main()) == [0, 1]
+
+
+def test_an_error_of_the_input_is_raised_after_the_rows_before_it() -> None:
+    async def rows() -> AsyncIterator[int]:
+        yield 1
+        raise OSError("gone")
+
+    async def work(n: int) -> int:
+        return n
+
+    async def main() -> None:
+        results = Batch(work, concurrency=1).run(rows())
+        assert await anext(results) == 1
+        with pytest.raises(OSError, match="gone"):
+            await anext(results)
+
+    asyncio.run(main())
+
+
+def answer(**fields: object) -> Answer:
+    return Answer(question=Question(text="?"), **fields)
+
+
+def test_a_tally_counts_rows_money_and_votes() -> None:
+    small = Step(tier="small", votes=(Verdict.CORRECT, Verdict.UNPARSED), cost_usd=0.1, spent_usd=0.1)
+    large = Step(tier="large", cost_usd=1.0, spent_usd=0.0, usage=Usage(calls=1))
+    tally = Tally()
+    tally.add(answer(answer="a", route=(small,)))
+    tally.add(answer(answer="b", route=(small, large)))
+    tally.add(answer(route=(small,)).with_error(RowError(type="timeout", message="late")))
+    assert (tally.rows, tally.ok, tally.errors, tally.escalated) == (3, 2, 1, 1)
+    assert tally.cost_usd == pytest.approx(1.3)
+    assert tally.spent_usd == pytest.approx(0.3)
+    assert tally.escalated_share == 0.5
+    assert tally.faults == {"timeout": (1, "late")}
+    assert tally.first_votes["small"][Verdict.CORRECT] == 3
+    assert (tally.bought, tally.unparsed) == (6, 3)
+
+
+def test_one_unknown_price_makes_the_total_unknown_never_zero() -> None:
+    tally = Tally()
+    tally.add(answer(answer="a", route=(Step(tier="small", cost_usd=None, spent_usd=None),)))
+    tally.add(answer(answer="b", route=(Step(tier="small", cost_usd=0.5),)))
+    assert tally.cost_usd is None

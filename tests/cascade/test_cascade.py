@@ -1,0 +1,457 @@
+"""The cascade, live, on a scripted backend: which calls it makes, what it reports, what it bills."""
+
+import asyncio
+import itertools
+import math
+from dataclasses import replace
+
+import pytest
+
+from automix_cli import prompts
+from automix_cli.backends.base import Request, ScriptedBackend
+from automix_cli.cascade.run import (
+    Cascade,
+    default_policy,
+    input_sha,
+    note_maybe_billed,
+    plan_calls,
+)
+from automix_cli.errors import (
+    BadResponse,
+    ContentFiltered,
+    ContextTooLong,
+    RateLimited,
+    Unauthorised,
+)
+from automix_cli.pomdp.problem import Action, MajorityPolicy, Observation
+from automix_cli.pomdp.rollout import rollout
+from automix_cli.profile.model import Profile, Task, Tier, VerificationSettings
+from automix_cli.records import Answer, Completion, Message, Price, Question, TokenLogprob, Usage, Verdict
+
+SMALL = Tier(name="small", model="test/small", price=Price(input=1.0, output=2.0))
+LARGE = Tier(name="large", model="test/large", price=Price(input=10.0, output=20.0))
+USAGE = Usage(input_tokens=100, output_tokens=50, calls=1)
+SMALL_CALL = 0.0002
+LARGE_CALL = 0.002
+
+
+def profile(*tiers: Tier, **verification: object) -> Profile:
+    return Profile(
+        name="test",
+        tiers=tiers or (SMALL, LARGE),
+        task=Task(scorer="exact"),
+        verification=VerificationSettings(**verification),
+    )
+
+
+def says(text: str, **fields: object) -> Completion:
+    return Completion(text=text, usage=USAGE, **fields)
+
+
+def script(verdicts: str = "", small: str = "17", large: str = "18") -> ScriptedBackend:
+    """Tiers with fixed answers; verdicts in order, + correct, - incorrect, ? unparsed."""
+    left = iter(verdicts)
+
+    def reply(request: Request) -> Completion | Exception:
+        if prompts.is_verification(request.messages):
+            mark = next(left)
+            return says("I cannot tell." if mark == "?" else prompts.decision(mark == "+"))
+        return says(small if request.model == "test/small" else large)
+
+    return ScriptedBackend(reply)
+
+
+def ask(backend: ScriptedBackend, profile_: Profile | None = None, **question: object) -> Answer:
+    asked = Question(**{"text": "9 + 9?", **question})
+    return asyncio.run(Cascade(profile_ or profile(), backend).answer(asked))
+
+
+def calls(backend: ScriptedBackend) -> list[tuple[str, bool, int]]:
+    return [(r.model, prompts.is_verification(r.messages), r.n) for r in backend.calls]
+
+
+# ---------------------------------------------------------------- the default policy
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "rounds", "tier"),
+    [
+        ("++++", [4], "small"),
+        ("----" + "-", [4, 1], "large"),
+        ("++-+" + "+", [4, 1], "small"),
+        ("++--" + "++", [4, 2], "small"),
+        ("++--" + "--" + "-", [4, 2, 1], "large"),
+        ("+---" + "--", [4, 2], "large"),
+        ("+---" + "+-" + "-", [4, 2, 1], "large"),
+        ("????????", [4, 2, 1, 1], "large"),
+        ("????" + "??" + "?" + "+", [4, 2, 1, 1], "small"),
+        ("++??" + "+", [4, 1], "small"),
+    ],
+)
+def test_votes_are_bought_in_rounds_until_no_later_vote_could_change_the_decision(
+    verdicts: str, rounds: list[int], tier: str
+) -> None:
+    backend = script(verdicts)
+    answer = ask(backend)
+    assert [n for _, vote, n in calls(backend) if vote] == rounds
+    assert answer.tier == tier
+    assert answer.route[0].count.bought == len(verdicts)
+
+
+@pytest.mark.parametrize("max_votes", [1, 2, 3, 5, 8])
+def test_stopping_early_decides_as_all_votes_together_would(max_votes: int) -> None:
+    policy = MajorityPolicy(tiers=2, max_votes=max_votes)
+    for verdicts in itertools.product("+-?", repeat=max_votes):
+        run = rollout(policy)
+        action = next(run).action
+        observation, at = Observation(), 0
+        try:
+            while True:
+                if action.kind == "vote":
+                    seen = verdicts[at : at + action.votes]
+                    at += action.votes
+                    parsed = len(seen) - seen.count("?")
+                    observation = Observation(seen.count("+"), parsed, len(seen))
+                elif action.tier == 1:
+                    observation = Observation()
+                action = run.send(observation).action
+                observation = Observation()
+        except StopIteration as done:
+            last = done.value.action
+        correct, wrong = verdicts.count("+"), verdicts.count("-")
+        assert (last == Action("report", 0)) == (correct + wrong > 0 and correct >= wrong)
+
+
+def test_the_last_tier_is_reported_without_verification() -> None:
+    backend = script("-----")
+    answer = ask(backend)
+    assert calls(backend)[-1] == ("test/large", False, 1)
+    assert (answer.answer, answer.tier, answer.model, answer.escalated) == ("18", "large", "test/large", True)
+    assert [s.action for s in answer.route] == ["escalate", "report"]
+
+
+def test_one_tier_is_asked_once_and_reported() -> None:
+    backend = script()
+    answer = ask(backend, profile(SMALL))
+    assert calls(backend) == [("test/small", False, 1)]
+    assert answer.answer == "17"
+
+
+def test_votes_carry_their_sample_numbers_so_that_each_has_its_place_in_the_cache() -> None:
+    backend = script("++--++")
+    ask(backend)
+    assert [(r.first, r.n) for r in backend.calls if prompts.is_verification(r.messages)] == [(0, 4), (4, 2)]
+
+
+# ---------------------------------------------------------------- the row
+
+
+def test_the_row_holds_the_route_and_both_ledgers() -> None:
+    row = ask(script("++++"), id="q1", index=4, metadata={"k": 1}).to_dict()
+    assert (row["schema"], row["id"], row["index"], row["status"]) == ("automix.ask/1", "q1", 4, "ok")
+    assert row["cost_usd"] == pytest.approx(5 * SMALL_CALL)
+    assert row["spent_usd"] == pytest.approx(5 * SMALL_CALL)
+    assert row["usage"]["calls"] == 5
+    assert row["metadata"] == {"k": 1}
+    assert row["route"][0]["votes"] == {"correct": 4, "incorrect": 0, "unparsed": 0}
+    assert row["reason"] == "4 of 4 votes correct: at least 50%"
+    assert row["error"] is None
+
+
+def test_the_reason_of_an_escalated_row_is_why_it_left_the_small_tier() -> None:
+    assert ask(script("-----")).reason == "0 of 5 votes correct: under 50%"
+
+
+def test_cached_completions_cost_the_same_and_are_not_paid_again() -> None:
+    backend = ScriptedBackend(
+        lambda r: says(prompts.decision(True) if prompts.is_verification(r.messages) else "17", cached=True)
+    )
+    answer = ask(backend)
+    assert answer.cost_usd == pytest.approx(5 * SMALL_CALL)
+    assert answer.spent_usd == 0.0
+
+
+def test_an_unknown_price_is_null_never_zero() -> None:
+    unpriced = replace(SMALL, price=None)
+    answer = ask(script("++++"), profile(unpriced, LARGE))
+    assert answer.cost_usd is None
+    assert answer.spent_usd is None
+    assert answer.to_dict()["cost_usd"] is None
+
+
+def test_input_sha_ignores_the_id_and_sees_everything_asked() -> None:
+    base = Question(text="q", context="c", choices=("a",), history=(Message("user", "h"),))
+    others = [
+        replace(base, text="x"),
+        replace(base, context=None),
+        replace(base, choices=()),
+        replace(base, history=()),
+    ]
+    assert input_sha(base) == input_sha(replace(base, id="other", index=9))
+    assert len({input_sha(q) for q in [base, *others]}) == 5
+
+
+# ---------------------------------------------------------------- failures
+
+
+@pytest.mark.parametrize("error", [ContextTooLong("too long"), ContentFiltered("filtered")])
+def test_a_tier_that_cannot_serve_the_question_leaves_it_to_the_next(error: Exception) -> None:
+    backend = ScriptedBackend(lambda r: error if r.model == "test/small" else says("18"))
+    answer = ask(backend)
+    assert (answer.status, answer.answer, answer.tier) == ("ok", "18", "large")
+    assert answer.route[0].answer is None
+    assert error.kind in answer.route[0].flags
+
+
+def test_when_no_tier_can_serve_the_question_the_row_is_an_error() -> None:
+    answer = ask(ScriptedBackend(lambda r: ContextTooLong("too long")))
+    assert answer.status == "error"
+    assert (answer.error.type, answer.error.tier) == ("context_length", "large")
+
+
+def test_a_verification_that_is_refused_is_no_evidence_and_escalates() -> None:
+    backend = ScriptedBackend(
+        lambda r: ContentFiltered("no") if prompts.is_verification(r.messages) else says(r.model)
+    )
+    answer = ask(backend)
+    assert answer.answer == "test/large"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "fatal"),
+    [
+        (RateLimited("slow down"), "rate_limit", False),
+        (Unauthorised("no key"), "auth", True),
+        (BadResponse("broken"), "bad_response", False),
+    ],
+)
+def test_a_failed_vote_makes_an_error_row_that_keeps_route_and_money(
+    error: Exception, kind: str, fatal: bool
+) -> None:
+    backend = ScriptedBackend(lambda r: error if prompts.is_verification(r.messages) else says("17"))
+    answer = ask(backend)
+    row = answer.to_dict()
+    assert (row["status"], row["answer"], row["tier"]) == ("error", None, None)
+    assert row["error"] == {"type": kind, "message": str(error), "attempts": 1, "tier": "small"}
+    assert answer.error.fatal is fatal
+    assert row["route"][0]["answer"] == "17"
+    assert row["cost_usd"] == pytest.approx(SMALL_CALL)
+
+
+def test_attempts_that_may_have_been_billed_are_only_in_what_was_spent() -> None:
+    def reply(request: Request) -> Completion:
+        if not prompts.is_verification(request.messages):
+            note_maybe_billed(request)
+            return says("17")
+        return says(prompts.decision(True))
+
+    answer = ask(ScriptedBackend(reply))
+    assert answer.cost_usd == pytest.approx(5 * SMALL_CALL)
+    assert answer.spent_usd > 5 * SMALL_CALL + 1024 * 2e-6 * 0.99
+
+
+def test_a_reply_cut_off_in_the_middle_is_no_vote() -> None:
+    backend = ScriptedBackend(
+        lambda r: (
+            says(prompts.decision(True), flags=("truncated",), finish_reason="length")
+            if prompts.is_verification(r.messages)
+            else says(r.model)
+        )
+    )
+    answer = ask(backend)
+    assert answer.route[0].count.unparsed == 8
+    assert answer.answer == "test/large"
+
+
+# ---------------------------------------------------------------- the other signals
+
+
+def test_consistency_samples_once_and_reports_the_plurality() -> None:
+    texts = iter(["7", "7", "8", "7.", "7"])
+    backend = ScriptedBackend(lambda r: says(next(texts) if r.model == "test/small" else "large"))
+    answer = ask(backend, profile(signal="consistency", max_votes=5))
+    assert calls(backend) == [("test/small", False, 5)]
+    assert dict(backend.calls[0].params)["temperature"] == 1.0
+    assert (answer.answer, answer.confidence) == ("7", 0.8)
+
+
+def test_a_scattered_plurality_escalates() -> None:
+    texts = iter("abcde")
+    backend = ScriptedBackend(lambda r: says(next(texts) if r.model == "test/small" else "large"))
+    answer = ask(backend, profile(signal="consistency", max_votes=5))
+    assert answer.answer == "large"
+    assert backend.calls[-1].n == 1
+
+
+@pytest.mark.parametrize(("p", "tier"), [(0.9, "small"), (0.2, "large")])
+def test_logprob_makes_one_verification_call(p: float, tier: str) -> None:
+    first = TokenLogprob("Correct", math.log(p), (("Incorrect", math.log(1 - p)),))
+
+    def reply(request: Request) -> Completion:
+        if prompts.is_verification(request.messages):
+            return says("Correct", logprobs=(first,))
+        return says("17")
+
+    backend = ScriptedBackend(reply)
+    answer = ask(backend, profile(signal="logprob"))
+    checks = [r for r in backend.calls if prompts.is_verification(r.messages)]
+    assert [r.n for r in checks] == [1]
+    assert checks[0].param["logprobs"] is True
+    assert answer.tier == tier
+    assert answer.route[0].confidence == pytest.approx(p)
+
+
+def test_logprob_of_the_answer_makes_no_extra_call() -> None:
+    backend = ScriptedBackend(lambda r: says("17", logprobs=(TokenLogprob("17", math.log(0.8)),)))
+    answer = ask(backend, profile(signal="logprob", logprob_of="answer"))
+    assert calls(backend) == [("test/small", False, 1)]
+    assert backend.calls[0].param["logprobs"] is True
+    assert answer.route[0].confidence == pytest.approx(0.8)
+
+
+def test_a_logprob_verdict_without_log_probabilities_is_no_evidence() -> None:
+    backend = ScriptedBackend(lambda r: says("Correct" if prompts.is_verification(r.messages) else r.model))
+    assert ask(backend, profile(signal="logprob")).answer == "test/large"
+
+
+# ---------------------------------------------------------------- long context
+
+
+class Narrow(Tier):
+    """A tier with a window of 2,000 tokens."""
+
+    __slots__ = ()
+
+    def context_window(self) -> int:
+        return 2000
+
+
+def test_a_long_context_is_cut_and_the_record_says_so() -> None:
+    narrow = Narrow(name="small", model="test/small", params=(("max_tokens", 100),))
+    backend = script("++++")
+    answer = ask(backend, profile(narrow, LARGE), context="word " * 5000)
+    assert "context_cut" in answer.route[0].flags
+    assert answer.to_dict()["route"][0]["flags"] == ["context_cut"]
+    for request in backend.calls:
+        assert prompts.estimate_tokens(request.messages) <= 1900
+        assert "9 + 9?" in request.messages[-1].content
+
+
+# ---------------------------------------------------------------- collect, verify, plan
+
+
+def test_collect_asks_every_tier_and_scores_every_answer() -> None:
+    backend = script("++-+--++")
+    trace = asyncio.run(Cascade(profile(), backend).collect(Question(text="9 + 9?", expected=("18",))))
+    small, large = trace.steps
+    assert (small.score, large.score) == (0.0, 1.0)
+    assert small.count == (5, 3, 0)
+    assert large.votes == ()
+    assert small.answer_cost == pytest.approx(SMALL_CALL)
+    assert small.vote_cost == pytest.approx(SMALL_CALL)
+    assert trace.to_dict()["tiers"]["small"]["votes"] == [1, 1, 0, 1, 0, 0, 1, 1]
+
+
+def test_where_one_call_samples_all_votes_the_prompt_is_the_cost_of_the_round() -> None:
+    def reply(request: Request) -> Completion:
+        if prompts.is_verification(request.messages):
+            first = request.first == 0
+            return Completion(
+                text=prompts.decision(True),
+                usage=Usage(input_tokens=100, output_tokens=50, calls=int(first)),
+            )
+        return says("17")
+
+    step = asyncio.run(Cascade(profile(), ScriptedBackend(reply)).collect(Question(text="?"))).steps[0]
+    assert step.round_cost == pytest.approx(800e-6)
+    assert step.vote_cost == pytest.approx(100e-6)
+
+
+@pytest.mark.parametrize(
+    ("calls_of_first_and_others", "whole", "one_more"),
+    [((1, 1), 750e-6, 150e-6), ((1, 0), 750e-6, 50e-6)],  # five prompts of 100 tokens, or one of 500
+    ids=["five calls", "one call"],
+)
+def test_sampled_answers_are_kept_with_what_one_more_of_them_costs(
+    calls_of_first_and_others: tuple[int, int], whole: float, one_more: float
+) -> None:
+    alone, others = calls_of_first_and_others
+
+    def reply(request: Request) -> Completion:
+        told = 100 if others else 500 * (request.first == 0)
+        usage = Usage(input_tokens=told, output_tokens=25, calls=alone if request.first == 0 else others)
+        return Completion(text=str(request.first % 2), usage=usage)
+
+    cascade = Cascade(profile(signal="consistency", max_votes=5), ScriptedBackend(reply))
+    trace = asyncio.run(cascade.collect(Question(text="?", expected=("0",)))).to_dict()
+    small, large = trace["tiers"].values()
+    assert small["samples"] == ["0", "1", "0", "1", "0"]
+    assert (small["answer"], small["score"]) == ("0", 1.0)
+    assert (small["cost"], small["sample_cost"]) == pytest.approx((whole, one_more))
+    assert "samples" not in large
+    assert "sample_cost" not in large
+
+
+@pytest.mark.parametrize("verdicts", ["++++++++", "--------", "+-+-+-+-", "??+?-?+?"])
+def test_a_live_run_decides_as_the_loop_driven_by_its_trace(verdicts: str) -> None:
+    answer = ask(script(verdicts))
+    run = rollout(default_policy(profile()))
+    action, at = next(run).action, 0
+    asked = []
+    try:
+        while True:
+            if action.kind == "vote":
+                seen = verdicts[at : at + action.votes]
+                at += action.votes
+                observation = Observation(seen.count("+"), len(seen) - seen.count("?"), len(seen))
+            else:
+                asked.append(action.tier)
+                observation = Observation()
+            action = run.send(observation).action
+    except StopIteration as done:
+        reported = done.value.action.tier
+    assert [s.tier for s in answer.route] == [("small", "large")[t] for t in asked]
+    assert answer.tier == ("small", "large")[reported]
+    assert answer.route[0].count.bought == at
+
+
+def test_verify_counts_the_votes_of_one_tier() -> None:
+    backend = script("++-?")
+    found = asyncio.run(Cascade(profile(), backend).verify(Question(text="9 + 9?"), "18", SMALL, 4))
+    assert (found.count, found.confidence, found.calibrated) == ((2, 1, 1), pytest.approx(2 / 3), False)
+    assert found.cost_usd == pytest.approx(4 * SMALL_CALL)
+    assert [v.verdict for v in found.votes][3] is Verdict.UNPARSED
+
+
+def test_verify_without_a_parsed_vote_is_no_evidence() -> None:
+    found = asyncio.run(Cascade(profile(), script("????")).verify(Question(text="?"), "18", SMALL, 4))
+    assert (found.confidence, found.verdict) == (None, "none")
+
+
+def test_verify_by_consistency_counts_the_samples_that_agree() -> None:
+    texts = iter(["18", "18.", "17", "18"])
+    backend = ScriptedBackend(lambda r: says(next(texts)))
+    found = asyncio.run(
+        Cascade(profile(signal="consistency"), backend).verify(Question(text="?"), "18", SMALL, 4)
+    )
+    assert (found.confidence, found.agreeing, found.sampled) == (0.75, 3, 4)
+
+
+def test_verify_turns_a_failed_call_into_an_error_row() -> None:
+    backend = ScriptedBackend(lambda r: RateLimited("slow down"))
+    found = asyncio.run(Cascade(profile(), backend).verify(Question(text="?"), "18", SMALL, 4))
+    assert found.error.type == "rate_limit"
+    assert found.to_dict()["status"] == "error"
+
+
+@pytest.mark.parametrize("signal", ["votes", "consistency", "logprob"])
+def test_a_plan_has_the_calls_of_the_best_and_the_worst_case(signal: str) -> None:
+    plan = plan_calls(profile(signal=signal), [Question(text="9 + 9?")] * 10)
+    low, worst = {"votes": (5, 10), "consistency": (8, 9), "logprob": (2, 3)}[signal]
+    assert (plan["low"]["calls"], plan["worst"]["calls"]) == (10 * low, 10 * worst)
+    assert plan["low"]["usd"] < plan["expected"]["usd"] < plan["worst"]["usd"]
+
+
+def test_a_plan_with_an_unknown_price_knows_calls_but_no_dollars() -> None:
+    plan = plan_calls(profile(replace(SMALL, price=None), LARGE), [Question(text="?")])
+    assert plan["worst"] == {"calls": 10, "usd": None}

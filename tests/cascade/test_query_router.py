@@ -1,0 +1,337 @@
+"""The query-side router in the POMDP's prior: `calibrate` learns and stores it, `ask` uses it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from known import table_of
+from shell import automix, environment, jsonl
+
+from automix_cli.backends.base import ScriptedBackend
+from automix_cli.cascade.run import Cascade
+from automix_cli.data.traces import TraceTable
+from automix_cli.errors import DataError, ProfileError, UsageError
+from automix_cli.evaluation import calibration
+from automix_cli.evaluation.calibration import (
+    Calibration,
+    Objective,
+    PomdpFamily,
+    calibrate,
+    held_out,
+)
+from automix_cli.evaluation.replay import replay
+from automix_cli.fitting.classes import Classes, classes_for
+from automix_cli.fitting.fit import fit
+from automix_cli.fitting.router_block import Settings
+from automix_cli.pomdp.plan import PomdpPolicy
+from automix_cli.profile.model import read_profile, room_for_router, write_router
+from automix_cli.profile.router import query_router, router_policy
+from automix_cli.prompts import decision
+from automix_cli.records import Question
+from automix_cli.views.calibration_view import CalibrationView
+
+pytestmark = pytest.mark.usefixtures("one_division")
+
+SETTINGS = Settings(max_votes=0)
+OBJECTIVE = Objective("budget", 0.007)
+FOLDS = 3
+ROOM = 20_000
+WORDS = ("river", "stone", "cloud", "window", "garden", "letter", "candle", "bridge", "market", "winter")
+PROFILE = """\
+version: 1
+tiers:
+  - {name: small, model: demo/small}
+  - {name: large, model: demo/large}
+verification: {max_votes: 0}
+"""
+
+
+def rows(count: int, *, telling: bool, seed: int = 0) -> list[dict[str, Any]]:
+    """Poetry is easy and maths is hard for the small tier; the texts say which is which, or do not."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for i in range(count):
+        hard = bool(rng.integers(2))
+        topic = ("maths" if hard else "poetry") if telling else "question"
+        text = f"{topic} {' '.join(rng.choice(WORDS, 3))}"
+        small, large = rng.random() < (0.1 if hard else 0.9), rng.random() < 0.92
+        tiers = {"small": {"score": int(small), "cost": 0.001}, "large": {"score": int(large), "cost": 0.01}}
+        found.append({"id": i, "question": text, "tiers": tiers})
+    return found
+
+
+def drawn(count: int, *, telling: bool, seed: int = 0) -> TraceTable:
+    return table_of(rows(count, telling=telling, seed=seed))
+
+
+@pytest.fixture(scope="module")
+def table() -> TraceTable:
+    return drawn(300, telling=True)
+
+
+def classes(*sources: Any) -> Classes:
+    return Classes(sources=sources, room=ROOM)
+
+
+@pytest.fixture(scope="module")
+def found(table: TraceTable) -> Calibration:
+    return calibrate(table, SETTINGS, OBJECTIVE, folds=FOLDS, classes=classes("none", "multilabel"))
+
+
+def figure(result: Calibration, name: str) -> tuple[float, float]:
+    held = next(f for f in result.figures if f.name == name)
+    assert held.quality.value is not None
+    assert held.cost.value is not None
+    return held.quality.value, held.cost.value
+
+
+# ---------------------------------------------------------------- choosing
+
+
+def test_where_questions_tell_the_tier_the_router_beats_the_plan_without_it_at_no_more_cost(
+    table: TraceTable, found: Calibration
+) -> None:
+    without = calibrate(table, SETTINGS, OBJECTIVE, folds=FOLDS)
+    (seeing, cost), (mixed, same) = figure(found, "pomdp"), figure(found, "random-mix")
+    assert found.query is not None
+    assert cost == same
+    assert seeing > mixed + 0.1
+    assert found.verdict is not None
+    assert without.verdict is not None
+    assert found.verdict.kind == "route"
+    assert without.verdict.edge < 0.02
+
+
+def test_where_questions_tell_nothing_auto_takes_none() -> None:
+    blank = drawn(150, telling=False)
+    wanted = classes_for("auto", blank, room=60_000, pass_score=0.5, seed=0)
+    result = calibrate(blank, SETTINGS, OBJECTIVE, folds=FOLDS, classes=wanted)
+    assert result.query is None
+    assert {source for source, _ in result.compared} == set(wanted.sources)
+    view = CalibrationView(result, blank, None, "rows")
+    assert view.query_line().startswith("query router: none (cross-fitted quality and USD per 1,000: none 0.")
+    assert "query" not in result.router()
+
+
+def test_a_router_that_was_named_and_not_kept_is_accounted_for() -> None:
+    blank = drawn(150, telling=False)
+    wanted = classes_for("knn", blank, room=60_000, pass_score=0.5, seed=0)
+    result = calibrate(blank, SETTINGS, OBJECTIVE, folds=FOLDS, classes=wanted)
+    single = replace(result, query=None, chosen=result.chosen._replace(setting=(("always", "small"),)))
+    line = CalibrationView(single, blank, None, "rows").query_line()
+    assert line.startswith("query router: none, for one tier takes every question (cross-fitted")
+
+
+def test_the_report_names_the_router_the_figures_and_a_plan_for_each_class(
+    table: TraceTable, found: Calibration
+) -> None:
+    view = CalibrationView(found, table, None, "rows")
+    said = "\n".join(view.plan_lines())
+    assert "start at small" in said
+    assert "start at large" in said
+    assert "of questions" in said
+    assert view.query_line().startswith(f"query router: multilabel, {len(found.fitted.counts)} classes")
+    assert {"none", "multilabel"} == set(view.to_dict()["compared"])
+
+
+def test_labels_and_texts_of_held_out_rows_change_nothing_that_was_learned(table: TraceTable) -> None:
+    """Each fold's decisions come from a router that saw no row of it."""
+    learn = np.arange(len(table)) >= 100
+    (seen,) = classes("multilabel").of(table, learn)
+    mixed = table_of([*rows(300, telling=True, seed=9)[:100], *rows(300, telling=True)[100:]])
+    (again,) = classes("multilabel").of(mixed, learn)
+    assert seen.router is not None
+    assert again.router is not None
+    assert seen.router.to_dict() == again.router.to_dict()
+    assert seen.table.cells is not None
+    assert again.table.cells is not None
+    assert (seen.table.cells[learn] == again.table.cells[learn]).all()
+    assert (again.table.cells[~learn] == again.router.read(list(mixed.texts[:100])).cells).all()
+
+
+def test_held_out_figures_are_those_of_a_router_fitted_without_the_fold(table: TraceTable) -> None:
+    family = PomdpFamily(settings=SETTINGS, weights=(20.0,))
+    held = held_out(
+        table,
+        family,
+        Objective("cost_weight", 20.0),
+        folds=FOLDS,
+        seed=0,
+        abstain_value=0.0,
+        classes=classes("multilabel"),
+    )
+    fold = calibration.folds_of(len(table), FOLDS, 0)
+    (seen,) = classes("multilabel").of(table, fold != 1)
+    policy = family.policy(seen.table.subset(fold != 1), (("cost_weight", 20.0),))
+    run = replay(policy, seen.table, fold == 1)
+    np.testing.assert_array_equal(held.score[fold == 1], run.score)
+    np.testing.assert_array_equal(held.cost[fold == 1], run.cost)
+
+
+@pytest.mark.parametrize("count", [1, 12, 20])
+def test_few_rows_are_legal_and_tell_no_classes(count: int) -> None:
+    few = drawn(count, telling=True)
+    wanted = classes_for("auto", few, room=60_000, pass_score=0.5, seed=0)
+    result = calibrate(few, SETTINGS, Objective("cost_weight", 30.0), classes=wanted)
+    assert result.query is None
+    json.dumps(CalibrationView(result, few, None, "rows").to_dict(), allow_nan=False)
+
+
+def test_rows_without_questions_and_profiles_without_room_are_refused() -> None:
+    bare = table_of([{k: v for k, v in row.items() if k != "question"} for row in rows(30, telling=True)])
+    with pytest.raises(UsageError, match="record none"):
+        classes_for("knn", bare, room=60_000, pass_score=0.5, seed=0)
+    with pytest.raises(UsageError, match="no room"):
+        classes_for("knn", drawn(30, telling=True), room=15_000, pass_score=0.5, seed=0)
+
+
+# ---------------------------------------------------------------- the profile
+
+
+@pytest.fixture(scope="module")
+def written(found: Calibration, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("profile") / "automix.yaml"
+    path.write_text(PROFILE)
+    write_router(path, found.router())
+    return path
+
+
+def test_a_profile_file_gives_back_the_same_policy_and_the_same_classes(
+    table: TraceTable, found: Calibration, written: Path
+) -> None:
+    profile = read_profile(written, trusted=True, origin="named")
+    router, policy = query_router(profile), router_policy(profile)
+    assert profile.router is not None
+    assert profile.router["kind"] == "pomdp"
+    assert written.stat().st_size < 64 * 1024
+    assert router is not None
+    assert found.query is not None
+    assert isinstance(policy, PomdpPolicy)
+    texts = list(table.texts)
+    assert (router.read(texts).cells == found.query.read(texts).cells).all()
+    assert policy == found.policy()
+
+
+@pytest.mark.parametrize("kind", ["multilabel", "separate", "kmeans", "knn"])
+def test_every_kind_keeps_within_the_room_of_a_profile_that_says_much(kind: Any, tmp_path: Path) -> None:
+    path = tmp_path / "automix.yaml"
+    path.write_text(PROFILE + "# " + "x" * 30_000 + "\n")
+    profile, wordy = read_profile(path, trusted=True, origin="named"), drawn(120, telling=True)
+    wordy.texts[:] = [
+        f"{text} {i} {' '.join(f'w{i}x{k}' for k in range(40))}" for i, text in enumerate(wordy.texts)
+    ]
+    wanted = classes_for(kind, wordy, room=room_for_router(path, profile), pass_score=0.5, seed=0)
+    (seen,) = wanted.of(wordy, np.ones(len(wordy), dtype=bool))
+    assert seen.router is not None
+    fitted = fit(seen.table, SETTINGS)
+    write_router(
+        path, {"kind": "pomdp", "cost_weight": 1.0, **fitted.to_dict(), "query": seen.router.to_dict()}
+    )
+    assert query_router(read_profile(path, trusted=True, origin="named")) is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"query": {"kind": "knn"}}, "cannot be read"),
+        ({"prior": {"counts": [[1, 2, 3, 4]], "alpha": 1, "kappa": 0, "mean_tokens": 0}}, "classes apart"),
+    ],
+)
+def test_a_router_that_does_not_fit_its_prior_says_how_to_write_it_anew(
+    change: dict[str, Any], problem: str, found: Calibration, tmp_path: Path
+) -> None:
+    path = tmp_path / "automix.yaml"
+    path.write_text(PROFILE)
+    write_router(path, {**found.router(), **change})
+    with pytest.raises(DataError, match=problem) as caught:
+        query_router(read_profile(path, trusted=True, origin="named"))
+    assert caught.value.hint == "automix calibrate writes it anew"
+
+
+# ---------------------------------------------------------------- from a shell
+
+
+ASK = """
+import asyncio, json, sys
+from pathlib import Path
+from automix_cli.backends.base import ScriptedBackend
+from automix_cli.cascade.run import Cascade
+from automix_cli.profile.router import router_policy
+from automix_cli.profile.model import read_profile
+from automix_cli.records import Question
+
+profile = read_profile(Path(sys.argv[1]), trusted=True, origin="named")
+cascade = Cascade(profile, ScriptedBackend(lambda request: "an answer"), router_policy(profile))
+for text in sys.argv[2:]:
+    print(asyncio.run(cascade.answer(Question(text=text))).route[0].tier)
+print(sorted({"sklearn", "scipy"} & set(sys.modules)))
+"""
+
+
+def test_ask_reads_the_class_with_numpy_alone_and_starts_where_its_plan_says(written: Path) -> None:
+    questions = ("maths river stone cloud", "poetry river stone cloud")
+    args = [sys.executable, "-c", ASK, str(written), *questions]
+    ran = subprocess.run(args, env=environment(), capture_output=True, text=True, check=True)
+    assert ran.stdout.split("\n")[:3] == ["large", "small", "[]"]
+
+
+def test_verify_starts_from_the_prior_of_the_class(written: Path) -> None:
+    profile = read_profile(written, trusted=True, origin="named")
+    cascade = Cascade(profile, ScriptedBackend(lambda request: decision(True)), router_policy(profile))
+    found = {
+        topic: asyncio.run(
+            cascade.verify(Question(text=f"{topic} river stone cloud"), "an answer", profile.tiers[0], 2)
+        )
+        for topic in ("maths", "poetry")
+    }
+    assert all(check.calibrated for check in found.values())
+    assert (found["maths"].confidence or 0) < 0.3
+    assert (found["poetry"].confidence or 0) > 0.7
+
+
+def test_calibrate_writes_a_router_that_ask_understands(tmp_path: Path) -> None:
+    (tmp_path / "traces.jsonl").write_text(jsonl(*rows(200, telling=True)))
+    (tmp_path / "automix.yaml").write_text(PROFILE)
+    args = ("calibrate", "traces.jsonl", "--profile", "./automix.yaml", "--cost-weight", "30", "--folds", "2")
+    ran = automix(*args, "--query-router", "multilabel", "--json", cwd=tmp_path)
+    assert ran.code == 0, ran.err
+    (told,) = ran.rows
+    assert told["query_router"] == "multilabel"
+    stored = read_profile(tmp_path / "automix.yaml", trusted=True, origin="named").router
+    assert stored is not None
+    assert json.loads(json.dumps(stored["query"]))["kind"] == "multilabel"
+
+
+def test_what_cannot_work_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    (tmp_path / "traces.jsonl").write_text(jsonl(*rows(30, telling=True)))
+    args = ("calibrate", "traces.jsonl", "--query-router", "auto", "--certify", "0.9")
+    refused = automix(*args, cwd=tmp_path)
+    assert refused.code == 2
+    assert "looks at no question" in refused.err
+
+
+def test_without_scikit_learn_calibrate_says_how_to_install_it(
+    table: TraceTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from automix_cli.commands.calibrate import _check_router
+    from automix_cli.fitting import query_router as routers
+
+    monkeypatch.setattr(routers, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match="not installed"):
+        _check_router("auto", None)
+    _check_router("none", 0.9)
+
+
+def test_a_query_router_that_is_none_is_named_with_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "automix.yaml"
+    path.write_text(PROFILE + "router:\n  kind: pomdp\n  query: 7\n")
+    with pytest.raises(ProfileError, match=r"automix.yaml:8: router.query: expected a query-side router"):
+        read_profile(path, trusted=True, origin="named")

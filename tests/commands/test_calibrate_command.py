@@ -1,0 +1,392 @@
+"""`automix calibrate` from a shell: what it collects, writes, says and refuses."""
+
+import json
+import os
+import pty
+import random
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from loopback import Loopback, profile_for
+from shell import COMMAND, ROOT, Ran, automix, environment, jsonl
+
+QUESTIONS = ROOT / "profiles" / "demo-questions.jsonl"
+CALIBRATE = ("calibrate", "--folds", "3")  # what is tested here does not hang on the number of folds
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the demo was calibrated on 300 rows: automix.yaml, traces.jsonl, a warm cache."""
+    folder = tmp_path_factory.mktemp("demo")
+    (folder / "labelled.jsonl").write_text("".join(QUESTIONS.read_text().splitlines(keepends=True)[::3]))
+    env = {"AUTOMIX_CACHE_DIR": str(folder / "cache")}
+    args = (
+        *CALIBRATE,
+        "labelled.jsonl",
+        "--profile",
+        "demo",
+        "-o",
+        "automix.yaml",
+        "--traces",
+        "traces.jsonl",
+    )
+    ran = automix(*args, cwd=folder, env=env)
+    assert ran.code == 0, ran.err
+    few = (folder / "traces.jsonl").read_text().splitlines(keepends=True)[:60]
+    (folder / "few.jsonl").write_text("".join(few))
+    (folder / "said.txt").write_text(ran.out)
+    (folder / "noted.txt").write_text(ran.err)
+    return folder
+
+
+@pytest.fixture
+def here(demo: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
+    """Runs a command in that folder."""
+    monkeypatch.setenv("AUTOMIX_CACHE_DIR", str(demo / "cache"))
+    return lambda *args, **more: automix(*args, cwd=demo, **more)
+
+
+# ---------------------------------------------------------------- from questions to answers
+
+
+def test_it_says_what_it_costs_before_and_how_to_use_it_after(demo: Path) -> None:
+    noted = (demo / "noted.txt").read_text()
+    assert noted.index("worst") < noted.index("written")
+    assert noted.rstrip().endswith('use it: automix ask "…"')
+
+
+def test_it_prints_plan_figures_health_and_one_verdict(demo: Path) -> None:
+    said = (demo / "said.txt").read_text()
+    for word in (
+        "plan: start at small",
+        "go to large",
+        "held out",
+        "always:large",
+        "random-mix",
+        "threshold",
+    ):
+        assert word in said
+    assert "oracle" in said
+    assert "AUROC" in said
+    assert said.rstrip().splitlines()[-1].startswith("Route: +")
+
+
+def test_the_profile_extends_the_bundled_one_and_knows_what_it_was_fitted_on(demo: Path) -> None:
+    profile = yaml.safe_load((demo / "automix.yaml").read_text())
+    fitted = profile["router"]["fitted"]
+    assert profile["extends"] == "demo"
+    assert profile["router"]["kind"] == "pomdp"
+    assert fitted["rows"] == 300
+    assert fitted["models"] == ["demo/small", "demo/large"]
+    assert {"data_sha256", "prompt_sha256", "prices", "date", "held_out", "verdict"} <= set(fitted)
+
+
+def test_ask_finds_the_calibrated_profile_and_tells_beliefs(here: Callable[..., Ran]) -> None:
+    ran = here("ask", "--json", "What is 17 * 23?")
+    [row] = ran.rows
+    assert row["answer"] == "391"
+    assert 0.5 < row["confidence"] < 1
+    assert "report" in row["reason"]
+    assert "uncalibrated" not in ran.err
+    assert here("profile", "check", "automix.yaml").code == 0
+
+
+def test_verify_gives_the_posterior_and_says_so(here: Callable[..., Ran]) -> None:
+    ran = here("verify", "--question", "What is 17 * 23?", "--answer", "391")
+    assert "(calibrated; " in ran.out
+    [row] = here("verify", "--question", "What is 17 * 23?", "--answer", "391", "--json").rows
+    assert row["calibrated"] is True
+    assert row["confidence"] != row["votes"]["correct"] / sum(row["votes"].values())
+
+
+def test_traces_need_no_calls_and_give_the_same_router(demo: Path, here: Callable[..., Ran]) -> None:
+    first = yaml.safe_load((demo / "automix.yaml").read_text())["router"]
+    ran = here(*CALIBRATE, "traces.jsonl", "--profile", "demo", "-o", "again.yaml", "--offline")
+    assert ran.code == 0
+    again = yaml.safe_load((demo / "again.yaml").read_text())["router"]
+    assert again["prior"] == first["prior"]
+    assert again["cost_weight"] == pytest.approx(first["cost_weight"])
+    assert again["fitted"]["data_sha256"] != first["fitted"]["data_sha256"]
+
+
+def test_a_second_run_pays_nothing_and_comes_to_the_same(demo: Path, here: Callable[..., Ran]) -> None:
+    args = (*CALIBRATE, "labelled.jsonl", "--profile", "demo", "-o", "twice.yaml", "--offline")
+    assert here(*args).code == 0
+    assert yaml.safe_load((demo / "twice.yaml").read_text()) == yaml.safe_load(
+        (demo / "automix.yaml").read_text()
+    )
+
+
+def test_comments_and_everything_else_of_a_profile_survive(demo: Path, here: Callable[..., Ran]) -> None:
+    text = "# mine\nversion: 1\nextends: demo  # the base\n\ntask:\n  scorer: exact # keep\n"
+    (demo / "mine.yaml").write_text(text)
+    assert here(*CALIBRATE, "few.jsonl", "--profile", "mine.yaml").code == 0
+    after = (demo / "mine.yaml").read_text()
+    assert after.startswith(text)
+    assert "\nrouter:\n" in after[len(text) - 1 :]
+    assert here(*CALIBRATE, "few.jsonl", "--profile", "mine.yaml", "--keep", "0.9").code == 0
+    assert (demo / "mine.yaml").read_text().count("router:") == 1
+
+
+def test_other_prompts_or_models_than_fitted_are_said_once(demo: Path, here: Callable[..., Ran]) -> None:
+    text = (demo / "automix.yaml").read_text()
+    (demo / "changed.yaml").write_text(f"{text}\ntask:\n  instruction: Reply in one word.\n")
+    ran = here("ask", "--profile", "changed.yaml", "What is 17 * 23?")
+    assert ran.code == 0
+    assert ran.err.count("the prompts changed since this profile was calibrated") == 1
+
+
+def test_drift_is_said_when_a_batch_no_longer_looks_like_the_fit(
+    demo: Path, here: Callable[..., Ran]
+) -> None:
+    easy = jsonl(*({"question": f"What is {n} + {n + 1}?"} for n in range(200)))
+    ran = here("ask", "-q", stdin=easy)
+    assert ran.err == ""
+    told = here("ask", stdin=easy)
+    assert "when fitted: recalibrate" in told.err
+    like = here("ask", stdin=(demo / "labelled.jsonl").read_bytes())
+    assert "recalibrate" not in like.err
+
+
+def test_json_holds_what_is_said(here: Callable[..., Ran]) -> None:
+    [found] = here(*CALIBRATE, "few.jsonl", "--profile", "demo", "-o", "j.yaml", "--json").rows
+    assert found["rows"] == 60
+    assert found["verdict"]["kind"] in ("route", "do not route", "not enough rows")
+    assert set(found["figures"]) >= {
+        "pomdp",
+        "threshold",
+        "oracle",
+        "random-mix",
+        "always:small",
+        "always:large",
+    }
+    assert "points over the best random mix" in found["sentence"]
+
+
+# ---------------------------------------------------------------- objectives
+
+
+@pytest.mark.parametrize(
+    "args", [("--keep", "0.9"), ("--budget", "1"), ("--cost-weight", "50"), ("--objective", "ibc")]
+)
+def test_each_objective_writes_a_router(args: tuple[str, ...], demo: Path, here: Callable[..., Ran]) -> None:
+    path = demo / f"{args[0]}.yaml"
+    path.unlink(missing_ok=True)
+    assert here(*CALIBRATE, "few.jsonl", "--profile", "demo", "-o", path, *args).code == 0
+    assert yaml.safe_load(path.read_text())["router"]["kind"] in ("pomdp", "always")
+
+
+def test_a_larger_cost_weight_is_cheaper(here: Callable[..., Ran]) -> None:
+    def cost(weight: str) -> float:
+        args = (*CALIBRATE, "few.jsonl", "--profile", "demo", "-o", f"w{weight}.yaml", "--json")
+        return here(*args, "--cost-weight", weight).rows[0]["figures"]["pomdp"]["cost"]["value"]
+
+    assert cost("1") > cost("200") > cost("2000")
+
+
+def test_objectives_exclude_each_other(here: Callable[..., Ran]) -> None:
+    assert here(*CALIBRATE, "few.jsonl", "--keep", "0.9", "--budget", "1").code == 2
+    assert here(*CALIBRATE, "few.jsonl", "--budget", "1", "--certify", "0.9").code == 2
+
+
+def test_too_few_rows_for_a_certificate_exit_5_with_the_number_needed(
+    demo: Path, here: Callable[..., Ran]
+) -> None:
+    ran = here(
+        *CALIBRATE, "few.jsonl", "--profile", "demo", "-o", "few.yaml", "--certify", "0.9", "--keep", "0.9"
+    )
+    assert ran.code == 5
+    assert "labels would likely do" in ran.err
+    assert not (demo / "few.yaml").exists()
+
+
+# ---------------------------------------------------------------- verdicts
+
+
+def synthetic(rows: int, small: float, large: float, votes: bool = True, seed: int = 0) -> str:
+    """Traces of two tiers; the small one's votes know whether it is right, if `votes`."""
+    rng = random.Random(seed)
+    found = []
+    for n in range(rows):
+        right = rng.random() < small
+        tiers = {
+            "small": {"score": float(right), "cost": 1.0, "vote_cost": 0.1},
+            "large": {"score": float(rng.random() < large), "cost": 20.0},
+        }
+        said = (0.9 if right else 0.2) if votes else 0.5
+        tiers["small"]["votes"] = [int(rng.random() < said) for _ in range(6)]
+        found.append({"id": n, "question": f"q{n}", "tiers": tiers})
+    return jsonl(*found)
+
+
+@pytest.mark.parametrize(
+    ("traces", "begins", "words"),
+    [
+        (synthetic(400, 0.6, 0.95), "Route: +", ()),
+        (synthetic(400, 0.8, 0.7), "Do not route: use small", ("large costs more than small and is worse",)),
+        (synthetic(600, 0.6, 0.95, votes=False), "Do not route", ("hardly tells right from wrong",)),
+        (synthetic(12, 0.6, 0.9), "Not enough rows to tell", ()),
+        (synthetic(60, 1.0, 1.0), "", ("every answer of small is right",)),
+    ],
+    ids=["pays", "dearer is worse", "uninformative verifier", "too few rows", "one class"],
+)
+def test_each_case_has_its_own_plain_message(
+    traces: str, begins: str, words: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "t.jsonl").write_text(traces)
+    ran = automix(*CALIBRATE, "t.jsonl", "--profile", "demo", "-o", "out.yaml", cwd=tmp_path)
+    assert ran.code == 0, ran.err
+    assert ran.out.rstrip().splitlines()[-1].startswith(begins)
+    for word in words:
+        assert word in ran.out
+    kind = yaml.safe_load((tmp_path / "out.yaml").read_text())["router"]["kind"]
+    assert kind == "pomdp" if begins.startswith("Route") else kind in ("pomdp", "always")
+    if begins.startswith("Do not route"):
+        assert kind == "always"
+
+
+def test_one_tier_is_legal_and_has_nothing_to_route(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text(synthetic(100, 0.6, 0.9))
+    ran = automix(*CALIBRATE, "t.jsonl", "--tiers", "small", cwd=tmp_path)
+    assert ran.code == 0, ran.err
+    assert "one tier" in ran.out
+
+
+# ---------------------------------------------------------------- what it reads
+
+
+def test_a_dry_run_says_calls_and_dollars_and_sends_nothing(tmp_path: Path) -> None:
+    with Loopback() as server:
+        profile = profile_for(server, tmp_path)
+        [plan] = automix(*CALIBRATE, QUESTIONS, "--profile", profile, "--dry-run", "--json").rows
+        assert server.ledger == []
+    assert plan["worst"]["calls"] == 900 * 10
+    assert 0 < plan["low"]["usd"] < plan["expected"]["usd"] < plan["worst"]["usd"]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--labels-from", "huge"), "has no tier huge"),
+        (("--labels-from", "huge", "--dry-run"), "has no tier huge"),
+        (("-o", "q.jsonl"), "q.jsonl"),
+        (("-o", "no/o.yaml"), "there is no folder no"),
+        (("--query-router", "knn", "--embed-model", "openai/none-such", "--dry-run"), "price of openai/none"),
+    ],
+    ids=" ".join,
+)
+def test_what_would_fail_after_paying_is_refused_before(
+    args: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "q.jsonl").write_text("".join(QUESTIONS.read_text().splitlines(keepends=True)[:3]))
+    with Loopback() as server:
+        ran = automix(*CALIBRATE, "q.jsonl", "--profile", profile_for(server, tmp_path), *args, cwd=tmp_path)
+        assert server.ledger == []
+    assert (ran.code, ran.out) == (2, "")
+    assert message in ran.err
+
+
+def test_a_dry_run_counts_the_picked_tiers_only(tmp_path: Path) -> None:
+    args = (*CALIBRATE, QUESTIONS, "--profile", "demo", "--tiers", "large", "--dry-run", "--json")
+    [plan] = automix(*args, cwd=tmp_path).rows
+    assert plan["worst"]["calls"] < 900 * 10
+
+
+def test_without_a_profile_a_router_has_nowhere_to_go_and_the_way_is_said(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text(synthetic(30, 0.6, 0.9))
+    ran = automix(*CALIBRATE, "t.jsonl", "-o", "o.yaml", cwd=tmp_path)
+    assert ran.code == 2
+    assert "no profile was given or found\n  --profile NAME|FILE" in ran.err
+
+
+@pytest.mark.parametrize(("width", "shown"), [(40, "USD per 1,000"), (80, "95 % intervals"), (120, "95 %")])
+def test_figures_are_whole_on_every_terminal(width: int, shown: str, demo: Path) -> None:
+    main, worker = pty.openpty()
+    with os.fdopen(main, "rb", buffering=0) as reader, os.fdopen(worker, "wb") as writer:
+        ran = subprocess.run(
+            [*COMMAND, *CALIBRATE, str(demo / "few.jsonl"), "-q"],
+            stdin=subprocess.DEVNULL,
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            env=environment(COLUMNS=str(width), TERM="xterm"),
+            check=False,
+        )
+        writer.flush()
+        text = re.sub("\x1b\\[[0-9;]*m", "", reader.read(65536).decode())
+    assert ran.returncode == 0, ran.stderr
+    assert shown in text
+    table = text[text.index("held out (") : text.index("verifier small")]
+    assert "…" not in table
+    assert max(map(len, table.splitlines())) <= width, table
+    assert "always:small" in table
+
+
+def test_rows_without_labels_are_refused_or_measured_as_agreement(tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in QUESTIONS.read_text().splitlines()[:60]]
+    (tmp_path / "q.jsonl").write_text(jsonl(*({"question": r["question"], "id": r["id"]} for r in rows)))
+    args = (*CALIBRATE, "q.jsonl", "--profile", "demo", "-o", "out.yaml")
+    refused = automix(*args, cwd=tmp_path)
+    assert refused.code == 2
+    assert "--labels-from" in refused.err
+    ran = automix(*args, "--labels-from", "large", cwd=tmp_path)
+    assert ran.code == 0, ran.err
+    assert "agreement with large" in ran.out
+    assert "quality" not in ran.out.split("held out")[1].split("verifier")[0]
+
+
+def test_flat_tables_are_read_by_a_mapping(tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in synthetic(80, 0.6, 0.9).splitlines()]
+    cells = [
+        f"{n},{r['tiers']['small']['score']},{r['tiers']['large']['score']},0.5" for n, r in enumerate(rows)
+    ]
+    (tmp_path / "t.csv").write_text("id,a,b,p\n" + "\n".join(cells) + "\n")
+    ran = automix(
+        *(*CALIBRATE, "t.csv", "--columns", "small.score=a,small.confidence=p,large.score=b"),
+        *("--costs", "small=1,large=20", "--json"),
+        cwd=tmp_path,
+    )
+    assert ran.code == 0, ran.err
+    assert ran.rows[0]["rows"] == 80
+
+
+@pytest.mark.parametrize(
+    ("text", "args", "message"),
+    [
+        ("", (), "no rows"),
+        ('{"question": "q", "expected": "a"}\n{oops\n', (), "t.jsonl:2: not JSON"),
+        ('{"id": 1, "tiers": {"small": {"score": 2}}}\n', (), "score"),
+        ('{"id": 1, "tiers": {"small": {"score": NaN}}}\n', (), "t.jsonl:1: NaN"),
+        (synthetic(5, 0.5, 0.5) + synthetic(5, 0.5, 0.5), (), "stands twice"),
+        (synthetic(30, 0.5, 0.5), ("--tiers", "smal"), "small"),
+        (synthetic(30, 0.5, 0.5), ("--costs", "small"), "--costs"),
+        (synthetic(30, 0.5, 0.5).replace('"cost": 20.0', '"latency": 1'), (), "--costs large=1"),
+        (synthetic(30, 0.5, 0.5).replace('{"score"', '{"grade"', 1), (), "--drop-incomplete"),
+        (synthetic(30, 0.5, 0.5), ("--folds", "1"), "--folds"),
+        (synthetic(30, 0.5, 0.5), ("--cost-weight", "nan"), "--cost-weight: expected a finite number"),
+        (synthetic(30, 0.5, 0.5), ("--keep", "nan"), "--keep: expected a finite number"),
+        (synthetic(30, 0.5, 0.5), ("-o", "t.jsonl"), "t.jsonl:2: is not valid YAML"),
+        (synthetic(30, 0.5, 0.5), ("-o", "no/o.yaml"), "no/o.yaml: there is no folder no"),
+    ],
+)
+def test_what_cannot_be_used_exits_2_and_is_named(
+    text: str, args: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "t.jsonl").write_text(text)
+    ran = automix(*CALIBRATE, "t.jsonl", "--profile", "demo", "-o", "o.yaml", *args, cwd=tmp_path)
+    assert (ran.code, ran.out) == (2, "")
+    assert message in ran.err
+    assert not (tmp_path / "o.yaml").exists()
+
+
+def test_tiers_of_another_name_get_no_router(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text(synthetic(60, 0.6, 0.9).replace('"small"', '"tiny"'))
+    shown = automix(*CALIBRATE, "t.jsonl", "--profile", "demo", cwd=tmp_path)
+    assert shown.code == 0
+    assert "no router written" in shown.err
+    asked = automix(*CALIBRATE, "t.jsonl", "--profile", "demo", "-o", "o.yaml", cwd=tmp_path)
+    assert asked.code == 2
+    assert list(tmp_path.glob("*.yaml")) == []

@@ -1,0 +1,278 @@
+"""Strict reading and whole writing of rows."""
+
+import asyncio
+import io
+import json
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from automix_cli.data.jsonl import (
+    IdCheck,
+    Line,
+    LineSplitter,
+    RowWriter,
+    dumps,
+    open_input,
+    open_output,
+    parse_json,
+    printable,
+    row_of,
+    rows_of,
+    scan,
+    split_lines,
+    stream_lines,
+)
+from automix_cli.errors import DataError, StorageError, UsageError
+
+
+def lines_of(data: bytes, size: int = 7) -> list[Line]:
+    return list(split_lines(data[i : i + size] for i in range(0, len(data), size)))
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (b"", []),
+        (b"\n \n\t\n", []),
+        (b"a", [(1, b"a")]),
+        (b"a\nb\n", [(1, b"a"), (2, b"b")]),
+        (b"a\r\nb\r\n", [(1, b"a"), (2, b"b")]),
+        (b"\xef\xbb\xbfa\n", [(1, b"a")]),
+        (b"\n\na\n\nb", [(3, b"a"), (5, b"b")]),
+        ("a\u2028b\u0085c\x0bd\n".encode(), [(1, "a\u2028b\u0085c\x0bd".encode())]),
+    ],
+    ids=["empty", "blank", "no line feed", "lines", "crlf", "bom", "numbers", "other line ends"],
+)
+def test_lines_end_at_a_line_feed_and_carry_their_number(data: bytes, found: list) -> None:
+    assert lines_of(data) == [Line(*f) for f in found]
+
+
+def test_how_the_bytes_are_chunked_changes_nothing() -> None:
+    rng = random.Random(0)
+    data = b"".join(bytes(rng.choice(b"ab\r\n ") for _ in range(200)) + b"\n" for _ in range(20))
+    assert all(lines_of(data, size) == lines_of(data, len(data)) for size in (1, 2, 3, 64))
+
+
+def test_a_line_over_the_limit_is_one_fault_and_held_nowhere() -> None:
+    splitter = LineSplitter(limit=10)
+    found = [line for chunk in (b"x" * 8, b"y" * 8, b"\nshort\n") for line in splitter.feed(chunk)]
+    assert found == [Line(1, None), Line(2, b"short")]
+    assert "longer than" in row_of(Line(1, None), 0).fault
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not JSON"),
+        ("{'a': 1}", "not JSON"),
+        ('{"a": 1,}', "not JSON"),
+        ('{"a": 1} // no', "not JSON"),
+        ('{"a": NaN}', "NaN"),
+        ('{"a": -Infinity}', "-Infinity"),
+        ('{"a": 1e999}', "out of range"),
+        ('{"a": 1, "a": 2}', "stands twice"),
+        ('{"a": ' + "9" * 5000 + "}", "not JSON"),
+        ("[" * 100_000, "nested too deeply"),
+        (b'{"a": "\xff"}', "invalid UTF-8 at byte 8"),
+        (b"\xff\xfe{\x00", "invalid UTF-8"),
+    ],
+)
+def test_json_is_read_strictly(text: str | bytes, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        parse_json(text)
+
+
+@pytest.mark.parametrize(
+    ("row", "fault"),
+    [
+        ("[1]", "expected a JSON object, got a list"),
+        ("true", "expected a JSON object, got a boolean"),
+        ("{}", "question: expected text, got nothing"),
+        ('{"question": 3}', "question: expected text, got a number"),
+        ('{"question": "  "}', "question: is empty"),
+        ('{"question": "q", "id": true}', "id: expected text or a whole number, got a boolean"),
+        ('{"question": "q", "id": 1.5}', "id: expected text or a whole number, got a number"),
+        ('{"question": "q", "id": [1]}', "id: expected text or a whole number, got a list"),
+        ('{"question": "q", "context": {"a": 1}}', "context: expected text"),
+        ('{"question": "q", "choices": [null]}', "choices: expected text"),
+        ('{"messages": []}', "messages: expected a list"),
+        ('{"messages": [{"role": "assistant", "content": "x"}]}', "the last one must be the user's"),
+    ],
+)
+def test_a_bad_row_becomes_a_fault_that_names_the_field(row: str, fault: str) -> None:
+    read = row_of(Line(7, row.encode()), 6)
+    assert read.question is None
+    assert fault in read.fault
+    assert (read.line, read.index) == (7, 6)
+
+
+@pytest.mark.parametrize("alias", ["question", "prompt", "input", "query"])
+def test_the_question_has_aliases(alias: str) -> None:
+    assert row_of(Line(1, json.dumps({alias: "why?"}).encode()), 0).question.text == "why?"
+
+
+def test_a_chat_row_keeps_what_was_said_before() -> None:
+    chat = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
+    for row in ({"messages": chat}, {"custom_id": "x", "body": {"model": "m", "messages": chat}}):
+        question = row_of(Line(1, json.dumps(row).encode()), 0).question
+        assert question.text == "u"
+        assert [tuple(m) for m in question.history] == [("system", "s")]
+
+
+def test_ids_are_kept_and_missing_ones_are_the_index() -> None:
+    rows = list(rows_of(split_lines([b'{"question":"a","id":"x"}\n{"question":"b"}\n'])))
+    assert [row.question.id for row in rows] == ["x", 1]
+
+
+def test_an_id_that_stands_twice_is_found_with_both_lines() -> None:
+    ids = IdCheck()
+    rows = list(rows_of(split_lines([b'{"question":"a","id":1}\n{"question":"b","id":"1"}\n'])))
+    seen = [ids.see(row) for row in rows]
+    assert seen[0].question is not None
+    assert seen[1].question is None
+    assert seen[1].line == 2
+    assert "first in line 1" in seen[1].fault
+
+
+GOOD = b'{"question": "a"}\n'
+
+
+def test_a_scan_counts_rows_and_lets_bad_lines_pass_unless_strict() -> None:
+    data = GOOD + b"oops\n" + GOOD
+    assert scan(split_lines([data]), "f", IdCheck(), strict=False) == 3
+    with pytest.raises(DataError, match="f:2: not JSON"):
+        scan(split_lines([data]), "f", IdCheck(), strict=True)
+
+
+@pytest.mark.parametrize(
+    "data", [b'{"question":"a","id":1}\n{"question":"b","id":1}\n', b'{"question":"\xff"}\n']
+)
+def test_a_scan_refuses_duplicate_ids_and_invalid_utf8_always(data: bytes) -> None:
+    with pytest.raises(DataError, match=r"^f:\d: "):
+        scan(split_lines([data]), "f", IdCheck(), strict=False)
+
+
+def test_a_compressed_file_is_refused_with_the_way_on(tmp_path: Path) -> None:
+    path = tmp_path / "q.jsonl"
+    path.write_bytes(b"\x1f\x8b\x08\x00")
+    with pytest.raises(DataError, match="compressed") as caught:
+        open_input(path)
+    assert "zcat" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["missing.jsonl", "."])
+def test_an_unreadable_input_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match=str(tmp_path)):
+        open_input(tmp_path / name).read()
+
+
+def test_a_pipe_is_read_as_its_lines_come() -> None:
+    read_end, write_end = os.pipe()
+
+    async def main() -> list[Line]:
+        lines = stream_lines(b"fir", read_end)
+        os.write(write_end, b"st\nsec")
+        found = [await anext(lines)]
+        os.write(write_end, b"ond")
+        os.close(write_end)
+        return found + [line async for line in lines]
+
+    assert asyncio.run(main()) == [Line(1, b"first"), Line(2, b"second")]
+    os.close(read_end)
+
+
+HOSTILE = [
+    "\x1b]52;c;aGk=\x07",
+    "\x9b31m",
+    "\u202eevil",
+    "\u2066x",
+    "a\u2028b\u2029c\u0085d",
+    "lone \ud800 surrogate",
+    "nul \x00 tab \t",
+    "[/INST] [red]",
+    "\u200b\ufeff",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_row_is_one_safe_line_and_reads_back_the_same(text: str) -> None:
+    line = dumps({"answer": text})
+    assert len(line.splitlines()) == 1
+    assert not set(line) & set("\x1b\x9b\u202e\u2066\u2028\ud800\x00")
+    assert parse_json(line.encode()) == {"answer": text}
+
+
+@pytest.mark.parametrize("text", HOSTILE[:7])
+def test_what_a_terminal_would_obey_is_shown_instead(text: str) -> None:
+    assert not set(printable(text)) & set("\x1b\x9b\x07\x00\u202e\u2066\u2028\u0085\ud800")
+
+
+def test_readable_text_is_left_alone() -> None:
+    assert printable("Köln 東京 🙂\n\tdone") == "Köln 東京 🙂\n\tdone"
+
+
+def test_numbers_that_json_does_not_know_are_never_written() -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        dumps({"cost": float("nan")})
+
+
+def test_an_output_is_never_overwritten_without_force(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    path.write_text("precious")
+    with pytest.raises(UsageError, match="exists") as caught:
+        open_output(path)
+    assert "--force" in caught.value.hint
+    assert path.read_text() == "precious"
+    with open_output(path, force=True) as file:
+        RowWriter(file).write({"a": 1})
+    assert path.read_text() == '{"a": 1}\n'
+
+
+def test_an_output_is_private_and_locked_while_written(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    with open_output(path):
+        assert path.stat().st_mode & 0o777 == 0o600
+        with pytest.raises(UsageError, match="another process"):
+            open_output(path, force=True)
+
+
+@pytest.mark.parametrize("kind", ["link", "folder", "fifo", "missing"])
+def test_an_output_that_is_no_regular_file_is_refused(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "out.jsonl"
+    if kind == "link":
+        (tmp_path / "real").write_text("precious")
+        path.symlink_to(tmp_path / "real")
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "missing":
+        path = tmp_path / "no" / "out.jsonl"
+    else:
+        os.mkfifo(path)
+        reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with pytest.raises(UsageError):
+        open_output(path, force=True)
+    if kind == "fifo":
+        os.close(reader)
+
+
+def test_a_full_disk_is_a_storage_error() -> None:
+    with open("/dev/full", "wb", buffering=0) as full, pytest.raises(StorageError, match="No space"):
+        RowWriter(full).write({"a": 1})
+
+
+def test_every_row_is_flushed_before_the_next() -> None:
+    class Stream(io.BytesIO):
+        flushed = 0
+
+        def flush(self) -> None:
+            self.flushed += 1
+
+    stream = Stream()
+    writer = RowWriter(stream)
+    for n in range(3):
+        writer.write({"n": n})
+        assert stream.flushed == n + 1
+    assert stream.getvalue().count(b"\n") == 3

@@ -1,0 +1,1446 @@
+"""The profile file: every mistake has its line and its sentence, and no file found by chance is obeyed."""
+
+import json
+import os
+import random
+import re
+import stat
+from pathlib import Path
+
+import pytest
+
+from automix_cli.backends import catalog
+from automix_cli.errors import ProfileError, StorageError, UsageError
+from automix_cli.profile import model as profile
+from automix_cli.profile.model import (
+    Limits,
+    Profile,
+    Task,
+    Tier,
+    VerificationSettings,
+    bundled_names,
+    bundled_path,
+    list_price,
+    load_profile,
+    profile_of_models,
+    read_profile,
+    write_router,
+    yamltree,
+)
+from automix_cli.records import Price
+
+TWO = """\
+tiers:
+  - name: small
+    model: demo/small
+  - name: large
+    model: demo/large
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def problems_of(text: str | bytes, *, trusted: bool = True, name: str = "p.yaml") -> list[str]:
+    """What is said of a file with this text in the current folder, line by line."""
+    Path(name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    try:
+        read_profile(Path(name), trusted=trusted, origin="named" if trusted else "discovered")
+    except ProfileError as e:
+        return e.message.splitlines()
+    return []
+
+
+def read(text: str, *, trusted: bool = True, name: str = "p.yaml") -> Profile:
+    Path(name).write_text(text)
+    return read_profile(Path(name), trusted=trusted, origin="named" if trusted else "discovered")
+
+
+# ── What a good file gives ────────────────────────────────────────────────────────────────────
+
+FULL = """\
+version: 1
+name: my-project
+tiers:
+  - name: small
+    model: openai/gpt-5-nano
+    price: {input: 0.05, output: 0.40, cached_input: 0.005}
+    params: {temperature: 0, max_tokens: 512, stop: [END, "\\n\\n"]}
+    api_key_env: OPENAI_API_KEY
+    rpm: 500
+  - {name: large, model: hosted_vllm/big, api_base: "https://gpu.example/v1/"}
+task: {instruction: Be brief., scorer: numeric, abstain_value: 0.2, pass_score: 1}
+verification:
+  signal: logprob
+  logprob_of: answer
+  max_votes: 12
+  batch: [2, 6]
+  temperature: 0.5
+  max_tokens: 300
+  last_tier: true
+  examples:
+    - {question: "2 + 2?", answer: "5", reasons: It is 4., correct: false, choices: [a, b], context: c}
+router: {kind: threshold, votes: 4, cut: 0.5, prior: {"01": 3.5, "00": 0}}
+limits: {concurrency: 8, timeout: 30, attempts: 2, max_cost: 1.5}
+"""
+
+
+def test_every_key_of_the_file_arrives_in_the_profile(folder: Path) -> None:
+    p = read(FULL)
+    assert p.name == "my-project"
+    assert p.tiers == (
+        Tier(
+            name="small",
+            model="openai/gpt-5-nano",
+            price=Price(input=0.05, output=0.40, cached_input=0.005),
+            params=(("temperature", 0.0), ("max_tokens", 512), ("stop", ("END", "\n\n"))),
+            api_key_env="OPENAI_API_KEY",
+            rpm=500,
+        ),
+        Tier(name="large", model="hosted_vllm/big", api_base="https://gpu.example/v1"),
+    )
+    assert p.task == Task(instruction="Be brief.", scorer="numeric", abstain_value=0.2, pass_score=1.0)
+    assert p.limits == Limits(concurrency=8, timeout=30.0, attempts=2, max_cost=1.5)
+    v = p.verification
+    assert (v.signal, v.logprob_of, v.max_votes, v.batch) == ("logprob", "answer", 12, (2, 6))
+    assert (v.temperature, v.max_tokens, v.last_tier) == (0.5, 300, True)
+    assert (v.examples[0].answer, v.examples[0].correct, v.examples[0].choices) == ("5", False, ("a", "b"))
+    assert p.router == {"kind": "threshold", "votes": 4, "cut": 0.5, "prior": {"01": 3.5, "00": 0}}
+    assert dict(p.sources)["tiers[0].price.output"] == "p.yaml:6"
+
+
+def test_a_file_that_names_two_tiers_leaves_all_else_at_its_default(folder: Path) -> None:
+    p = read(TWO)
+    assert (p.name, p.task, p.verification, p.limits) == ("p", Task(), VerificationSettings(), Limits())
+    assert p.router is None
+
+
+def test_the_effective_profile_written_as_yaml_reads_back_the_same(folder: Path) -> None:
+    p = read(FULL)
+    again = read("\n".join(yamltree.lines_of(p.to_dict())), name="again.yaml")
+    assert again.to_dict() == p.to_dict()
+    assert again.sha == p.sha
+
+
+def test_lines_may_end_in_crlf_and_the_last_needs_no_newline(folder: Path) -> None:
+    assert problems_of(TWO.replace("\n", "\r\n").encode().rstrip()) == []
+
+
+# ── What a bad file is told ───────────────────────────────────────────────────────────────────
+
+
+def with_tier(*lines: str) -> str:
+    return "tiers:\n  - name: small\n" + "".join(f"    {line}\n" for line in ("model: demo/small", *lines))
+
+
+def after_two(*lines: str) -> str:
+    return TWO + "".join(f"{line}\n" for line in lines)
+
+
+MISTAKES = {
+    "the documented example": (
+        "tiers:\n  - {name: a, model: demo/a}\n  - name: b\n    model: 3\n",
+        "4: tiers[1].model: expected text, got 3",
+    ),
+    "no tiers key": ("version: 1\n", "1: needs `tiers`"),
+    "no tiers": ("tiers: []\n", "1: tiers: expected 1 to 6 tiers, got none"),
+    "tiers not a list": ("tiers: {a: 1}\n", "1: tiers: expected a list of at most 6, got a mapping"),
+    "seven tiers": (
+        "tiers:\n" + "".join(f"  - {{name: t{i}, model: demo/m{i}}}\n" for i in range(7)),
+        "1: tiers: expected a list of at most 6, got 7",
+    ),
+    "unknown key": (after_two("teirs: 1"), "6: teirs: unknown key; did you mean tiers?"),
+    "unknown key, nothing near": (
+        after_two("zzz: 1"),
+        "6: zzz: unknown key; known are version, name, extends, tiers, task, verification, router, "
+        "embedding, limits",
+    ),
+    "unknown setting": (
+        after_two("verification:", "  max_vote: 8"),
+        "7: verification.max_vote: unknown key; did you mean max_votes?",
+    ),
+    "version": (after_two("version: 2"), "6: version: expected 1, the only version there is, got 2"),
+    "version true": (
+        after_two("version: true"),
+        "6: version: expected 1, the only version there is, got true",
+    ),
+    "name": (
+        after_two('name: "a b"'),
+        '6: name: expected a name of letters, digits and . _ - (100 at most), got "a b"',
+    ),
+    "name empty": (
+        after_two('name: ""'),
+        '6: name: expected a name of letters, digits and . _ - (100 at most), got ""',
+    ),
+    "tier without model": ("tiers:\n  - name: a\n", "2: tiers[0]: needs `model`"),
+    "tier without name": ("tiers:\n  - model: demo/a\n", "2: tiers[0]: needs `name`"),
+    "tier is text": ("tiers: [openai/gpt-5]\n", '1: tiers[0]: expected a mapping, got "openai/gpt-5"'),
+    "same name": (
+        "tiers:\n  - {name: a, model: demo/a}\n  - {name: a, model: demo/b}\n",
+        "3: tiers[1]: is named a like tiers[0]",
+    ),
+    "same model": (
+        "tiers:\n  - {name: a, model: demo/a}\n  - {name: b, model: demo/a}\n",
+        "3: tiers[1]: is the same model with the same parameters as tiers[0]",
+    ),
+    "dear before cheap by the profile": (
+        "tiers:\n  - {name: a, model: demo/a, price: {input: 2, output: 8}}\n"
+        "  - {name: b, model: demo/b, price: {input: 1, output: 8}}\n",
+        "3: tiers[1]: costs less than tiers[0]: put the cheapest tier first",
+    ),
+    "dear before cheap by the table": (
+        "tiers:\n  - {name: a, model: openai/gpt-4.1}\n  - {name: b, model: openai/gpt-4.1-mini}\n",
+        "3: tiers[1]: costs less than tiers[0]: put the cheapest tier first",
+    ),
+    "unknown provider": (
+        "tiers:\n  - {name: a, model: opnai/gpt-5}\n",
+        "2: tiers[0].model: unknown provider opnai; did you mean openai?",
+    ),
+    "unknown bare model": (
+        "tiers:\n  - {name: a, model: gpt-9000}\n",
+        "2: tiers[0].model: unknown model gpt-9000: write provider/model, such as openai/gpt-9000",
+    ),
+    "model is an address": (
+        'tiers:\n  - {name: a, model: "huggingface/https://evil.example"}\n',
+        "2: tiers[0].model: expected a model such as openai/gpt-6-luna, "
+        'got "huggingface/https://evil.example"',
+    ),
+    "model with a space": (
+        'tiers:\n  - {name: a, model: "openai/gpt 5"}\n',
+        '2: tiers[0].model: expected a model such as openai/gpt-6-luna, got "openai/gpt 5"',
+    ),
+    "model is blank": ('tiers:\n  - {name: a, model: " "}\n', '2: tiers[0].model: expected text, got " "'),
+    "model is nothing": ("tiers:\n  - {name: a, model: }\n", "2: tiers[0].model: expected text, got nothing"),
+    "price is a number": (with_tier("price: 3"), "4: tiers[0].price: expected a mapping, got 3"),
+    "price without output": (with_tier("price: {input: 3}"), "4: tiers[0].price: needs `output`"),
+    "price negative": (
+        with_tier("price: {input: -1, output: 1}"),
+        "4: tiers[0].price.input: expected a number from 0 to 1e+06, got -1",
+    ),
+    "price with a currency": (
+        with_tier("price: {input: 5$, output: 1}"),
+        '4: tiers[0].price.input: expected a number from 0 to 1e+06, got "5$"',
+    ),
+    "a key": (
+        with_tier("api_key: sk-secret"),
+        "4: tiers[0].api_key: "
+        "a key does not belong in a file: export it and name the variable in api_key_env",
+    ),
+    "headers": (
+        with_tier("headers: {x-api-key: secret}"),
+        "4: tiers[0].headers: extra headers are not sent; name the key's variable in api_key_env",
+    ),
+    "api_base is a word": (
+        with_tier("api_base: localhost"),
+        "4: tiers[0].api_base: "
+        'expected an http:// or https:// address without user, query or fragment, got "localhost"',
+    ),
+    "api_base holds a user": (
+        with_tier("api_base: http://127.0.0.1@evil.example/v1"),
+        "4: tiers[0].api_base: expected an http:// or https:// address without user, query or fragment, "
+        'got "http://127.0.0.1@evil.example/v1"',
+    ),
+    "rpm zero": (with_tier("rpm: 0"), "4: tiers[0].rpm: expected a whole number from 1 to 10000000, got 0"),
+    "unknown parameter": (
+        with_tier("params: {temprature: 1}"),
+        "4: tiers[0].params.temprature: unknown key; did you mean temperature?",
+    ),
+    "parameter of the machinery": (
+        with_tier("params: {n: 4}"),
+        "4: tiers[0].params.n: cannot be set here: see verification, limits and api_base",
+    ),
+    "parameter with an address": (
+        with_tier("params: {api_base: http://x}"),
+        "4: tiers[0].params.api_base: cannot be set here: see verification, limits and api_base",
+    ),
+    "temperature": (
+        with_tier("params: {temperature: 2.5}"),
+        "4: tiers[0].params.temperature: expected a number from 0 to 2, got 2.5",
+    ),
+    "max_tokens": (
+        with_tier("params: {max_tokens: 1000000000}"),
+        "4: tiers[0].params.max_tokens: expected a whole number from 1 to 1000000, got 1000000000",
+    ),
+    "max_tokens a float": (
+        with_tier("params: {max_tokens: 10.0}"),
+        "4: tiers[0].params.max_tokens: expected a whole number from 1 to 1000000, got 10.0",
+    ),
+    "max_tokens true": (
+        with_tier("params: {max_tokens: true}"),
+        "4: tiers[0].params.max_tokens: expected a whole number from 1 to 1000000, got true",
+    ),
+    "top_p zero": (
+        with_tier("params: {top_p: 0}"),
+        "4: tiers[0].params.top_p: expected a number above 0, at most 1, got 0",
+    ),
+    "task is text": (after_two("task: solve"), '6: task: expected a mapping, got "solve"'),
+    "task is nothing": (after_two("task:"), "6: task: expected a mapping, got nothing"),
+    "scorer": (
+        after_two("task: {scorer: extract}"),
+        "6: task.scorer: expected one of exact, numeric, choice, f1, contains, json, "
+        'got "extract"; did you mean exact?',
+    ),
+    "instruction": (after_two("task: {instruction: 5}"), "6: task.instruction: expected text, got 5"),
+    "abstain_value": (
+        after_two("task: {abstain_value: 2}"),
+        "6: task.abstain_value: expected a number from 0 to 1, got 2",
+    ),
+    "pass_score": (
+        after_two("task: {pass_score: 0}"),
+        "6: task.pass_score: expected a number above 0, at most 1, got 0",
+    ),
+    "signal": (
+        after_two("verification: {signal: vote}"),
+        "6: verification.signal: expected one of votes, logprob, consistency, "
+        'got "vote"; did you mean votes?',
+    ),
+    "votes below zero": (
+        after_two("verification: {max_votes: -1}"),
+        "6: verification.max_votes: expected a whole number from 0 to 64, got -1",
+    ),
+    "a million votes": (
+        after_two("verification: {max_votes: 1000000}"),
+        "6: verification.max_votes: expected a whole number from 0 to 64, got 1000000",
+    ),
+    "two and a half votes": (
+        after_two("verification: {max_votes: 2.5}"),
+        "6: verification.max_votes: expected a whole number from 0 to 64, got 2.5",
+    ),
+    "batch falls": (
+        after_two("verification: {batch: [4, 2]}"),
+        "6: verification.batch: expected rising numbers of votes such as [1, 2, 4], got [4, 2]",
+    ),
+    "batch repeats": (
+        after_two("verification: {batch: [2, 2]}"),
+        "6: verification.batch: expected rising numbers of votes such as [1, 2, 4], got [2, 2]",
+    ),
+    "batch empty": (
+        after_two("verification: {batch: []}"),
+        "6: verification.batch: expected rising numbers of votes such as [1, 2, 4], got []",
+    ),
+    "batch of zero": (
+        after_two("verification: {batch: [0, 1]}"),
+        "6: verification.batch[0]: expected a whole number from 1 to 64, got 0",
+    ),
+    "batch too large": (
+        after_two("verification: {batch: [65]}"),
+        "6: verification.batch[0]: expected a whole number from 1 to 64, got 65",
+    ),
+    "example without reasons": (
+        after_two("verification:", "  examples:", "    - {question: q, answer: a, correct: true}"),
+        "8: verification.examples[0]: needs `reasons`",
+    ),
+    "example judged in words": (
+        after_two("verification: {examples: [{question: q, answer: a, reasons: r, correct: maybe}]}"),
+        '6: verification.examples[0].correct: expected true or false, got "maybe"',
+    ),
+    "concurrency": (
+        after_two("limits: {concurrency: 0}"),
+        "6: limits.concurrency: expected a whole number from 1 to 1024, got 0",
+    ),
+    "timeout": (
+        after_two("limits: {timeout: 0}"),
+        "6: limits.timeout: expected a number above 0, at most 3600, got 0",
+    ),
+    "attempts": (
+        after_two("limits: {attempts: 21}"),
+        "6: limits.attempts: expected a whole number from 1 to 20, got 21",
+    ),
+    "budget of nothing": (
+        after_two("limits: {max_cost: 0}"),
+        "6: limits.max_cost: expected a number above 0, at most 1e+06, got 0",
+    ),
+    "budget in dollars": (
+        after_two('limits: {max_cost: "5$"}'),
+        '6: limits.max_cost: expected a number above 0, at most 1e+06, got "5$"',
+    ),
+    "cache folder": (
+        after_two("cache_dir: /tmp"),
+        "6: cache_dir: unknown key; known are version, name, extends, tiers, task, "
+        "verification, router, embedding, limits",
+    ),
+    "router without kind": (
+        after_two("router: {cost_weight: 1}"),
+        "6: router.kind: expected one of pomdp, pomdp+query, threshold, double-threshold, self-consistency, "
+        "always, multilabel, separate, kmeans, knn, got nothing",
+    ),
+    "router of no kind": (
+        after_two("router: {kind: pompd}"),
+        "6: router.kind: expected one of pomdp, pomdp+query, threshold, double-threshold, self-consistency, "
+        'always, multilabel, separate, kmeans, knn, got "pompd"; did you mean pomdp?',
+    ),
+    "router is a list": (after_two("router: [1]"), "6: router: expected a mapping, got a list"),
+    "router with a negative count": (
+        after_two("router:", "  kind: pomdp", "  prior:", '    "01": -3'),
+        "9: router.prior.01: expected a count, got -3",
+    ),
+    "router with a negative weight": (
+        after_two("router: {kind: pomdp, cost_weight: -1}"),
+        "6: router.cost_weight: expected a number from 0 to 1e+12, got -1",
+    ),
+    "router for a tier that is not there": (
+        after_two("router: {kind: always, tier: medium}"),
+        "6: router.tier: expected one of small, large",
+    ),
+    "extends nothing": (
+        after_two("extends:"),
+        "6: extends: expected a bundled profile or a file, got nothing",
+    ),
+    "extends a typo": (
+        after_two("extends: opnai"),
+        "6: extends: opnai is neither a file nor bundled; did you mean openai?",
+    ),
+    "extends itself": (after_two("extends: p.yaml"), "6: extends: p.yaml extends itself"),
+    "extends a folder": (after_two("extends: ."), "6: extends: . is neither a file nor bundled"),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_a_mistake_is_told_with_its_line_and_key_path(folder: Path, text: str, expected: str) -> None:
+    assert problems_of(text) == [f"p.yaml:{expected}"]
+
+
+KEYS = [
+    "sk-abcdefgh12345678",
+    "gsk_abcDEF1234567890abcdef",
+    "AIzaSyA1234567890abcdefghijkl",
+    "A KEY",
+    "1KEY",
+    "x" * 101,
+]
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_what_looks_like_a_key_is_refused_and_never_repeated(folder: Path, key: str) -> None:
+    said = problems_of(with_tier(f"api_key_env: {key}"))
+    assert said == [
+        "p.yaml:4: tiers[0].api_key_env: expected the name of an environment variable, such as OPENAI_API_KEY"
+    ]
+
+
+def test_all_mistakes_are_told_at_once_each_on_its_line(folder: Path) -> None:
+    text = "tires: 1\n" + with_tier("rpm: no", "price: 1") + "limits: {attempts: 0}\ntask: {scorer: f2}\n"
+    lines = [re.match(r"p\.yaml:(\d+): ([^:]+):", line) for line in problems_of(text)]
+    assert sorted((int(m[1]), m[2]) for m in lines if m) == [
+        (1, "tires"),
+        (5, "tiers[0].rpm"),
+        (6, "tiers[0].price"),
+        (7, "limits.attempts"),
+        (8, "task.scorer"),
+    ]
+
+
+# ── YAML that is not what it seems ────────────────────────────────────────────────────────────
+
+TWO_READINGS = {
+    "rpm: 0755": "0755 reads differently",
+    "rpm: 0x1F": "0x1F reads differently",
+    "rpm: 0o17": "0o17 reads differently",
+    "rpm: 1e3": "1e3 reads differently",
+    "rpm: 1.0e3": "1.0e3 reads differently",
+    "rpm: 1_000": "1_000 reads differently",
+    "rpm: 12:30": "12:30 reads differently",
+    "rpm: 12:30:45": "12:30:45 reads differently",
+    "rpm: -.5": "-.5 reads differently",
+    "rpm: .nan": ".nan is not a finite number",
+    "rpm: -.inf": "-.inf is not a finite number",
+    "rpm: 1.0e+999": "1.0e+999 is too long or too large a number",
+    "name: no": "no is false to some YAML readers and text to others: write true or false, or put it in",
+    "name: On": "On is true to some YAML readers and text to others: write true or false, or put it in",
+    "name: 2026-11-01": "2026-11-01 reads differently",
+    "name: =": "= reads differently",
+}
+
+
+@pytest.mark.parametrize(("line", "told"), TWO_READINGS.items(), ids=TWO_READINGS.keys())
+def test_a_scalar_that_yaml_versions_read_differently_is_refused_where_it_stands(
+    folder: Path, line: str, told: str
+) -> None:
+    key = line.partition(":")[0]
+    text = f"version: 1\n{line}\n{TWO}" if key == "name" else with_tier(line)
+    where = "2: name" if key == "name" else "4: tiers[0].rpm"
+    (said,) = problems_of(text)
+    assert said.startswith(f"p.yaml:{where}: {told}")
+
+
+@pytest.mark.parametrize("word", ["no", "0755", "1e3", "12:30", "null", "2026-11-01", "<<"])
+def test_in_quotes_any_scalar_is_text(folder: Path, word: str) -> None:
+    assert read(f'{TWO}task: {{instruction: "{word}"}}\n').task.instruction == word
+
+
+BOMBS = {
+    "merge keys": (b"a: &a {x: 1}\nb: &b\n  <<: [*a, *a]\n", "1: a: anchors and aliases (& and *) are not"),
+    "an alias alone": (b"a: *b\n", "1: a: anchors and aliases"),
+    "an anchor at the root": (b"&a [*a]\n", "1: anchors and aliases"),
+    "an anchored key": (b"&a b: 1\n", "1: a key is plain text"),
+    "a merge key without anchor": (b"tiers: {<<: {a: 1}}\n", "1: tiers: merge keys (<<) are not allowed"),
+    "a python tag": (b"a: !!python/object/apply:os.system [id]\n", "1: a: tags (!) are not allowed"),
+    "a harmless tag": (b"a: !!str 5\n", "1: a: tags (!) are not allowed"),
+    "a custom tag": (b"a:\n  - !env HOME\n", "2: a[0]: tags (!) are not allowed"),
+    "a directive": (b"%YAML 1.1\n---\na: 1\n", "1: has a % directive"),
+    "two documents": (b"a: 1\n---\nb: 1\n", "2: starts a second document"),
+    "nesting in brackets": (b"[" * 3000, "1: " + "[0]" * 20 + ": is nested more than 20 deep"),
+    "nesting in braces": (b"{a: " * 3000, "1: " + ".".join("a" * 20) + ": is nested more than 20 deep"),
+    "nesting in dashes": (b"- " * 3000, "1: " + "[0]" * 20 + ": is nested more than 20 deep"),
+    "a complex key": (b"? [a]\n: b\n", "1: a key is plain text"),
+    "one byte too many": (b"#" * 65537, "1: a profile holds at most 64 KiB"),
+    "a duplicate key": (b"tiers: 1\nname: a\ntiers: 2\n", "3: tiers: stands here twice, first on line 1"),
+    "a boolean key": (b"on: 1\n", "1: the key on needs quotes"),
+    "a number as key": (b"1: 1\n", "1: the key 1 needs quotes"),
+    "an empty file": (b"", "1: expected a mapping with `tiers`, got nothing"),
+    "only comments": (b"# nothing\n\n", "1: expected a mapping with `tiers`, got nothing"),
+    "a list": (b"- a\n", "1: expected a mapping with `tiers`, got a list"),
+    "a word": (b"hello\n", '1: expected a mapping with `tiers`, got "hello"'),
+    "a tab": (b"tiers:\n\t- a\n", "2: is not valid YAML: "),
+    "an open bracket": (b"tiers: [\n", "2: is not valid YAML: "),
+    "an open quote": (b'name: "a\n', "2: is not valid YAML: "),
+    "UTF-8 with a mark": (b"\xef\xbb\xbfversion: 1\n", "1: starts with a byte order mark"),
+    "UTF-16": ("version: 1\n".encode("utf-16"), "1: starts with a byte order mark"),
+    "Latin-1": (b"a: 1\nb: caf\xe9\n", "2: is not UTF-8 text"),
+    "NUL": (b"a: 1\nb: \x00\n", "2: holds the character U+0000"),
+    "ESC": (b"a: \x1b]52;c;x\n", "1: holds the character U+001B"),
+    "a line separator": ("a: 1\n# x\u2028b: 2\n".encode(), "2: holds the character U+2028"),
+    "half a pair": (b'name: "\\ud800"\n', "1: "),
+}
+
+
+@pytest.fixture(params=["libyaml", "python"])
+def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyYAML with its C parser, and as it is installed where there is no compiler."""
+    import yaml
+
+    if request.param == "python":
+        monkeypatch.setattr(yaml, "CSafeLoader", yaml.SafeLoader, raising=False)
+
+
+@pytest.mark.usefixtures("parser")
+@pytest.mark.parametrize(("data", "told"), BOMBS.values(), ids=BOMBS.keys())
+def test_a_file_that_is_not_one_small_plain_document_is_refused_where_it_goes_wrong(
+    folder: Path, data: bytes, told: str
+) -> None:
+    said = problems_of(data)
+    assert any(line.startswith(f"p.yaml:{told}") for line in said), said
+
+
+def test_the_largest_file_allowed_is_read(folder: Path) -> None:
+    text = TWO.encode()
+    assert problems_of(text + b"#" * (yamltree.MAX_BYTES - len(text))) == []
+
+
+def test_what_a_file_says_cannot_steer_the_terminal(folder: Path) -> None:
+    (said,) = problems_of(f'{TWO}"\\e]0;evil\\a": 1\n')
+    assert said.startswith("p.yaml:6: \\x1b]0;evil\\x07: unknown key")
+
+
+def test_a_flood_of_problems_is_cut(folder: Path) -> None:
+    said = problems_of("".join(f"k{i}: 1\n" for i in range(4000)) + f"{'x' * 1000}: 1\n")
+    assert (len(said), said[-1]) == (51, "… and 3952 more")
+    (said,) = problems_of(f"{TWO}{'x' * 1000}: 1\n")
+    assert len(said) == 501
+
+
+def test_no_damage_to_a_file_gives_anything_but_a_profile_or_its_problems(folder: Path) -> None:
+    """Lines lost, doubled and swapped, values exchanged, bytes flipped; found and named."""
+    dice = random.Random(11)
+    values = [
+        "no",
+        "{}",
+        "[]",
+        "null",
+        "3",
+        "-1",
+        "x",
+        "[[1]]",
+        "{a: {b: c}}",
+        "1e3",
+        '"\\0"',
+        "&a x",
+        "true",
+    ]
+    Path("base.yaml").write_text("limits: no\ntask: [1]\n")
+    refused = 0
+    for _ in range(1500):
+        lines = ("extends: base.yaml\n" * dice.randrange(2) + FULL).splitlines(keepends=True)
+        for _ in range(dice.randrange(1, 4)):
+            i = dice.randrange(len(lines))
+            cut, doubled, swapped = dice.random() < 0.3, dice.random() < 0.2, dice.random() < 0.7
+            if swapped:
+                lines[i] = re.sub(r"(?<=: )[^,}{\n]+", lambda m: dice.choice([*values, m[0]]), lines[i])
+            lines[i : i + 1] = [] if cut and len(lines) > 1 else [lines[i]] * (1 + doubled)
+        data = bytearray("".join(lines).encode())
+        if dice.random() < 0.3 and data:
+            data[dice.randrange(len(data))] = dice.randrange(256)
+        refused += bool(problems_of(bytes(data), trusted=dice.random() < 0.5))
+    assert 1000 < refused < 1500
+
+
+def test_a_folder_or_a_missing_file_is_no_profile(folder: Path) -> None:
+    for path, reason in ((folder, "Is a directory"), (folder / "x.yaml", "No such file or directory")):
+        with pytest.raises(ProfileError, match=f"cannot be read: {reason}"):
+            read_profile(path, trusted=True, origin="named")
+
+
+# ── extends ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_settings_are_merged_key_by_key_and_tiers_are_replaced_whole(folder: Path) -> None:
+    Path("base.yaml").write_text(
+        TWO + "name: base\ntask: {scorer: f1, pass_score: 0.7}\nlimits: {attempts: 3}\n"
+    )
+    p = read(
+        "extends: base.yaml\ntask: {scorer: exact}\nlimits: {timeout: 5}\n"
+        "tiers: [{name: only, model: demo/only}]\n"
+    )
+    assert (p.name, [t.name for t in p.tiers]) == ("p", ["only"])
+    assert p.task == Task(scorer="exact", pass_score=0.7)
+    assert p.limits == Limits(attempts=3, timeout=5)
+
+
+def test_a_value_knows_the_file_it_came_from(folder: Path) -> None:
+    Path("base.yaml").write_text(TWO + "task: {pass_score: 0.7}\n")
+    places = dict(read("extends: base.yaml\ntask:\n  scorer: f1\n").sources)
+    assert places["task.scorer"] == "p.yaml:3"
+    assert places["task.pass_score"] == "base.yaml:6"
+    assert places["tiers[1].model"] == "base.yaml:5"
+
+
+def test_a_mistake_in_an_extended_file_is_told_in_that_file(folder: Path) -> None:
+    Path("base.yaml").write_text(TWO + "limits: {attempts: 99}\n")
+    (said,) = problems_of("extends: base.yaml\n")
+    assert said.startswith("base.yaml:6: limits.attempts: expected")
+
+
+def test_files_that_extend_each_other_are_refused_and_not_followed_forever(folder: Path) -> None:
+    Path("base.yaml").write_text("extends: p.yaml\n" + TWO)
+    assert problems_of("extends: base.yaml\n") == ["base.yaml:1: extends: p.yaml extends itself"]
+
+
+def test_new_tiers_do_not_inherit_the_router_of_the_old(folder: Path) -> None:
+    Path("base.yaml").write_text(TWO + "router: {kind: always, tier: small}\n")
+    assert read("extends: base.yaml\nlimits: {attempts: 2}\n").router == {"kind": "always", "tier": "small"}
+    assert read("extends: base.yaml\ntiers: [{name: x, model: demo/x}]\n").router is None
+    assert read("extends: base.yaml\nrouter: null\n").router is None
+
+
+def test_a_router_replaces_the_inherited_one_whole(folder: Path) -> None:
+    Path("base.yaml").write_text(TWO + "router: {kind: pomdp, cost_weight: 3}\n")
+    assert read("extends: base.yaml\nrouter: {kind: threshold}\n").router == {"kind": "threshold"}
+
+
+def test_a_named_file_may_extend_one_in_another_folder(folder: Path) -> None:
+    Path("sub").mkdir()
+    Path("base.yaml").write_text(TWO)
+    assert len(read("extends: ../base.yaml\n", name="sub/p.yaml").tiers) == 2
+
+
+# ── A file that was only found ────────────────────────────────────────────────────────────────
+
+ELSEWHERE = [
+    "https://evil.example/v1",
+    "http://127.0.0.1.evil.example",
+    "http://localhost.evil.example:80",
+    "http://10.0.0.1",
+    "http://0.0.0.0:80",
+    "http://2130706433",
+    "http://127.1",
+    "http://[::2]",
+]
+FOREIGN = {
+    **{
+        base: (
+            f'tiers: [{{name: a, model: openai/x, api_base: "{base}"}}]',
+            "api_base: may name this machine only",
+        )
+        for base in ELSEWHERE
+    },
+    "another provider's key": (
+        "tiers: [{name: a, model: openai/x, api_key_env: ANTHROPIC_API_KEY}]",
+        "api_key_env: may only be the provider's own variable",
+    ),
+    "any secret at all": (
+        "tiers: [{name: a, model: openai/x, api_key_env: AWS_SECRET_ACCESS_KEY}]",
+        "api_key_env: may only be the provider's own variable",
+    ),
+    "a key for a local server": (
+        "tiers: [{name: a, model: ollama/x, api_key_env: OPENAI_API_KEY}]",
+        "api_key_env: may only be the provider's own variable",
+    ),
+    "the provider's key to a port of this machine": (
+        'tiers: [{name: a, model: openai/x, api_key_env: OPENAI_API_KEY, api_base: "http://127.0.0.1:9"}]',
+        "api_key_env: may not stand beside an api_base",
+    ),
+    "a free body": (
+        "tiers: [{name: a, model: openai/x, params: {extra_body: {models: [dear]}}}]",
+        "extra_body: is not allowed",
+    ),
+    "more concurrency": (TWO + "limits: {concurrency: 17}", "concurrency: may not be raised above 16"),
+    "more patience": (TWO + "limits: {timeout: 61}", "timeout: may not be raised above 60"),
+    "more attempts": (TWO + "limits: {attempts: 7}", "attempts: may not be raised above 6"),
+    "a file elsewhere": (
+        "extends: ../p.yaml\n" + TWO,
+        "extends: may name a bundled profile or a file in the same folder only",
+    ),
+    "an absolute file": (
+        "extends: /etc/passwd\n" + TWO,
+        "extends: may name a bundled profile or a file in the same folder only",
+    ),
+    "a file at home": (
+        "extends: ~/.ssh/id_rsa\n" + TWO,
+        "extends: may name a bundled profile or a file in the same folder only",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "told"), FOREIGN.values(), ids=FOREIGN.keys())
+def test_a_found_file_may_not_redirect_keys_or_prompts_nor_raise_limits(
+    folder: Path, text: str, told: str
+) -> None:
+    Path("automix.yaml").write_text(text)
+    with pytest.raises(ProfileError) as refused:
+        read_profile(Path("automix.yaml"), trusted=False, origin="discovered")
+    first = refused.value.message.splitlines()[0]
+    assert first.startswith(("automix.yaml:1:", "automix.yaml:6:"))
+    assert first.endswith(f"{told}, in a profile that was found rather than named")
+    assert refused.value.hint == "if you trust this file, name it: --profile ./automix.yaml"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'tiers: [{name: a, model: openai/x, api_base: "http://localhost:8000/v1"}]',
+        'tiers: [{name: a, model: openai/x, api_base: "http://127.8.9.1"}]',
+        'tiers: [{name: a, model: openai/x, api_base: "http://[::1]:8000"}]',
+        "tiers: [{name: a, model: openai/x, api_key_env: OPENAI_API_KEY}]",
+        "tiers: [{name: a, model: gemini/x, api_key_env: GOOGLE_API_KEY}]",
+        TWO + "limits: {concurrency: 16, timeout: 1, attempts: 1, max_cost: 5}",
+        TWO + "limits: {max_cost: null}",
+        TWO + "task: {instruction: Anything.}\nrouter: {kind: always, tier: large}",
+        "extends: openai",
+        "extends: openai-compatible",
+    ],
+)
+def test_a_found_file_may_name_tiers_prompts_prices_routers_and_lower_limits(folder: Path, text: str) -> None:
+    assert problems_of(text, trusted=False) == []
+
+
+def test_the_same_file_may_say_it_all_when_it_is_named(folder: Path) -> None:
+    text = 'tiers: [{name: a, model: openai/x, api_base: "https://gw.example", api_key_env: GW_KEY}]'
+    assert problems_of(text + "\nlimits: {concurrency: 500}\n") == []
+
+
+PATHS = [
+    "../p.yaml",
+    "../../etc/passwd",
+    "/etc/passwd",
+    "~/.ssh/id_rsa",
+    "~root/.bashrc",
+    "./base.yaml",
+    "sub/base.yaml",
+    "sub/../base.yaml",
+    "..",
+    ".",
+    "/dev/zero",
+    "file:///etc/passwd",
+    "base.yaml/",
+    "a\\0b",
+    "link.yaml",
+    "pipe.yaml",
+]
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_a_found_file_reaches_nothing_outside_its_folder(folder: Path, name: str) -> None:
+    secret = planted(folder, "secret.yaml", text="secret: " + "s3cr3t" * 3)
+    home = folder / "a" / "b"
+    planted(home, "base.yaml")
+    planted(home, "sub", "base.yaml")
+    (home / "link.yaml").symlink_to(secret)
+    os.mkfifo(home / "pipe.yaml")
+    planted(home, "automix.yaml", text=f'extends: "{name}"\n')
+    with pytest.raises(ProfileError) as refused:
+        read_profile(home / "automix.yaml", trusted=False, origin="discovered")
+    assert "s3cr3t" not in refused.value.message
+
+
+def test_a_key_is_not_sent_in_the_clear_to_another_machine(folder: Path) -> None:
+    text = "tiers:\n  - name: a\n    model: hosted_vllm/x\n    api_base: http://gpu.example/v1\n"
+    assert problems_of(text + "    api_key_env: GPU_KEY\n") == [
+        "p.yaml:4: tiers[0].api_base: would send the key in the clear: use https://"
+    ]
+    assert problems_of(text) == []
+    assert problems_of(text.replace("http:", "https:") + "    api_key_env: GPU_KEY\n") == []
+    assert problems_of(text.replace("gpu.example", "localhost:1") + "    api_key_env: GPU_KEY\n") == []
+
+
+def test_what_a_found_file_extends_is_under_the_same_rule(folder: Path) -> None:
+    Path("base.yaml").write_text('tiers: [{name: a, model: openai/x, api_base: "https://evil.example"}]\n')
+    (said,) = problems_of("extends: base.yaml\n", trusted=False)
+    assert said.startswith("base.yaml:1: tiers[0].api_base: may name this machine only")
+
+
+def test_a_found_file_lowers_limits_from_what_it_extends(folder: Path) -> None:
+    Path("base.yaml").write_text(TWO + "limits: {max_cost: 5, attempts: 2}\n")
+    for limits, told in (
+        ("max_cost: null", "limits.max_cost: may not be raised above 5"),
+        ("max_cost: 6", "limits.max_cost: may not be raised above 5"),
+        ("attempts: 3", "limits.attempts: may not be raised above 2"),
+    ):
+        (said,) = problems_of(f"extends: base.yaml\nlimits: {{{limits}}}\n", trusted=False)
+        assert said.startswith(f"p.yaml:2: {told}")
+    assert problems_of("extends: base.yaml\nlimits: {max_cost: 4}\n", trusted=False) == []
+
+
+def test_a_found_file_that_others_could_have_written_is_not_used(folder: Path) -> None:
+    path = Path("automix.yaml")
+    path.write_text(TWO)
+    path.chmod(0o666)
+    assert problems_by_finding(path) == "can be written by everybody"
+    path.chmod(0o644)
+    path.rename("real.yaml")
+    path.symlink_to("real.yaml")
+    assert problems_by_finding(path) == "is a symbolic link"
+    path.unlink()
+    os.mkfifo(path)
+    assert problems_by_finding(path) == "is not a regular file"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_found_file_of_another_user_is_not_used(folder: Path) -> None:
+    path = Path("automix.yaml")
+    path.write_text(TWO)
+    os.chown(path, 65534, 65534)
+    assert problems_by_finding(path) == "belongs to another user"
+    assert len(read_profile(path, trusted=True, origin="named").tiers) == 2
+
+
+def problems_by_finding(path: Path) -> str:
+    with pytest.raises(ProfileError) as refused:
+        read_profile(path, trusted=False, origin="discovered")
+    assert refused.value.hint == f"if you trust this file, name it: --profile ./{path}"
+    return refused.value.message.removeprefix(f"{path}: ").removesuffix(", so it is not used unasked")
+
+
+def test_a_budget_counts_a_found_price_never_below_the_table(folder: Path) -> None:
+    text = "tiers: [{name: a, model: openai/gpt-4.1, price: {input: 0, output: 9, cached_input: 0}}]"
+    table = list_price("openai/gpt-4.1")
+    assert table is not None
+    found = read(text, trusted=False)
+    counted = found.budget_price(found.tiers[0])
+    assert counted == Price(input=table.input, output=9.0, cached_input=table.cached_input)
+    named = read(text)
+    assert named.budget_price(named.tiers[0]) == named.tiers[0].price
+
+
+def test_a_found_price_of_zero_is_unknown_to_a_budget_where_the_table_knows_nothing(folder: Path) -> None:
+    for price, counted in (
+        ("{input: 0, output: 0}", None),
+        ("{input: 1, output: 2}", Price(input=1, output=2)),
+    ):
+        p = read(f"tiers: [{{name: a, model: openai/unheard-of, price: {price}}}]", trusted=False)
+        assert p.budget_price(p.tiers[0]) == counted
+
+
+# ── The search ────────────────────────────────────────────────────────────────────────────────
+
+
+def never() -> bool:
+    return False
+
+
+def planted(*parts: str | Path, text: str = TWO) -> Path:
+    path = Path(*parts)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def found(cwd: Path, **environ: str) -> tuple[Path | None, str]:
+    p = load_profile(cwd=cwd, environ={"HOME": str(cwd / "no-home"), **environ}, probe=never)
+    return p.path, p.origin
+
+
+def test_each_place_is_looked_into_before_the_next(folder: Path) -> None:
+    home, project = folder / "home", folder / "home" / "project"
+    env = planted(folder, "elsewhere", "e.yaml")
+    near = planted(project, "automix.yaml")
+    user = planted(home, ".config", "automix", "automix.yaml")
+    places = {"HOME": str(home), "AUTOMIX_PROFILE": str(env), "ANTHROPIC_API_KEY": "x"}
+    assert load_profile("demo", cwd=project, environ=places, probe=never).origin == "bundled"
+    assert load_profile(str(near), cwd=project, environ=places, probe=never).origin == "named"
+    assert found(project, **places) == (env, "environment")
+    del places["AUTOMIX_PROFILE"]
+    assert found(project, **places) == (near, "discovered")
+    near.unlink()
+    assert found(project, **places) == (user, "user")
+    user.unlink()
+    assert found(project, **places) == (bundled_path("anthropic"), "bundled")
+    del places["ANTHROPIC_API_KEY"]
+    p = load_profile(cwd=project, environ=places, probe=lambda: True)
+    assert (p.name, p.origin) == ("ollama", "bundled")
+    with pytest.raises(ProfileError):
+        found(project, **places)
+
+
+def test_only_a_file_that_was_searched_for_and_found_is_distrusted(folder: Path) -> None:
+    near = planted(folder, "automix.yaml")
+    environ = {"HOME": str(folder)}
+    assert not load_profile(cwd=folder, environ=environ).trusted
+    assert load_profile(str(near), cwd=folder, environ=environ).trusted
+    assert load_profile(cwd=folder, environ={**environ, "AUTOMIX_PROFILE": "automix.yaml"}).trusted
+
+
+def test_the_first_key_decides_among_bundled_profiles(folder: Path) -> None:
+    keys = ["OPENROUTER_API_KEY", "GOOGLE_API_KEY", "ANTHROPIC_API_KEY", "OPENAI_API_KEY"]
+    names = ["openrouter", "gemini", "anthropic", "openai"]
+    for i, name in enumerate(names):
+        environ = dict.fromkeys(keys[: i + 1], "x")
+        assert found(folder, **environ) == (bundled_path(name), "bundled")
+
+
+def test_an_empty_variable_is_no_key_and_no_profile(folder: Path) -> None:
+    with pytest.raises(ProfileError):
+        found(folder, OPENAI_API_KEY="", AUTOMIX_PROFILE="")
+
+
+def test_the_search_ends_at_the_repository_root(folder: Path) -> None:
+    home, root = folder / "home", folder / "home" / "repo"
+    planted(home, "automix.yaml")
+    (root / ".git").mkdir(parents=True)
+    deep = root / "a" / "b"
+    deep.mkdir(parents=True)
+    with pytest.raises(ProfileError):
+        found(deep, HOME=str(home))
+    inside = planted(root, "automix.yaml")
+    assert found(deep, HOME=str(home)) == (inside, "discovered")
+
+
+def test_a_home_that_is_a_link_is_home_by_its_real_name_too(folder: Path) -> None:
+    near = planted(folder, "real", "automix.yaml")
+    (folder / "real" / "a").mkdir()
+    (folder / "link").symlink_to("real")
+    assert found(folder / "real" / "a", HOME=str(folder / "link"))[0] == near
+
+
+def test_the_search_ends_at_home_even_inside_a_repository(folder: Path) -> None:
+    (folder / ".git").mkdir()
+    planted(folder, "automix.yaml")
+    deep = folder / "home" / "a"
+    deep.mkdir(parents=True)
+    with pytest.raises(ProfileError):
+        found(deep, HOME=str(folder / "home"))
+
+
+def test_a_worktree_whose_git_is_a_file_is_a_repository_too(folder: Path) -> None:
+    planted(folder, ".git", text="gitdir: elsewhere\n")
+    near = planted(folder, "automix.yaml")
+    (folder / "a").mkdir()
+    assert found(folder / "a")[0] == near
+
+
+def test_outside_a_repository_and_outside_home_only_this_folder_is_searched(folder: Path) -> None:
+    planted(folder, "automix.yaml")
+    (folder / "mine").mkdir()
+    with pytest.raises(ProfileError):
+        found(folder / "mine")
+    here = planted(folder, "mine", "automix.yaml")
+    assert found(folder / "mine") == (here, "discovered")
+
+
+@pytest.mark.parametrize("name", [".automix.yaml", "automix.yml", "automix.json", "Automix.yaml"])
+def test_no_other_name_is_searched_for(folder: Path, name: str) -> None:
+    planted(folder, name)
+    with pytest.raises(ProfileError):
+        found(folder)
+
+
+def test_a_broken_link_is_refused_and_not_passed_over(folder: Path) -> None:
+    (folder / "automix.yaml").symlink_to("gone")
+    with pytest.raises(ProfileError, match="is a symbolic link"):
+        found(folder)
+
+
+def test_the_users_folder_follows_xdg_and_the_system(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def user(**environ: str) -> str:
+        return str(profile.user_config({"HOME": "/h", **environ}))
+
+    monkeypatch.setattr(profile.sys, "platform", "linux")
+    assert user() == "/h/.config/automix/automix.yaml"
+    assert user(XDG_CONFIG_HOME="/x") == "/x/automix/automix.yaml"
+    assert user(XDG_CONFIG_HOME="relative") == "/h/.config/automix/automix.yaml"
+    monkeypatch.setattr(profile.sys, "platform", "darwin")
+    assert user() == "/h/Library/Application Support/automix/automix.yaml"
+    assert user(XDG_CONFIG_HOME="/x") == "/x/automix/automix.yaml"
+
+
+def test_without_any_home_the_search_still_works(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "")
+    monkeypatch.setattr(profile.os.path, "expanduser", lambda path: path)
+    assert profile.user_config({}) is None
+    with pytest.raises(ProfileError, match="no profile, no key"):
+        load_profile(cwd=folder, environ={}, probe=never)
+
+
+def test_nothing_found_says_what_was_looked_for_and_three_ways_on(folder: Path) -> None:
+    with pytest.raises(ProfileError) as nothing:
+        found(folder)
+    assert nothing.value.exit_code == 2
+    for looked in (
+        str(folder),
+        "no-home/.config/automix",
+        "OPENAI_API_KEY",
+        "GEMINI_API_KEY",
+        "127.0.0.1:11434",
+    ):
+        assert looked in nothing.value.message
+    for way, on in zip(
+        nothing.value.hint.splitlines(), ("export OPENAI", "ollama serve", "--profile demo"), strict=True
+    ):
+        assert on in way
+
+
+def test_a_name_is_a_bundled_profile_first_and_a_path_else(folder: Path) -> None:
+    planted(folder, "demo", text="not a profile")
+    assert load_profile("demo", cwd=folder).path == bundled_path("demo")
+    with pytest.raises(ProfileError, match="demo:1: expected a mapping"):
+        load_profile("./demo", cwd=folder)
+    with pytest.raises(
+        ProfileError, match="opnai: no such file, and no bundled profile; did you mean openai"
+    ):
+        load_profile("opnai", cwd=folder)
+
+
+def test_the_probe_sees_a_listening_socket_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setattr(profile, "OLLAMA", server.getsockname())
+        assert profile.ollama_answers()
+    assert not profile.ollama_answers()
+
+
+# ── Models without a file ─────────────────────────────────────────────────────────────────────
+
+
+def test_models_on_the_command_line_make_a_profile() -> None:
+    p = profile_of_models(["openai/gpt-4.1-mini", "openai/gpt-4.1"])
+    assert [(t.name, t.model) for t in p.tiers] == [
+        ("gpt-4.1-mini", "openai/gpt-4.1-mini"),
+        ("gpt-4.1", "openai/gpt-4.1"),
+    ]
+    assert (p.origin, p.path, p.router, p.trusted) == ("tiers-option", None, None, True)
+
+
+def test_models_of_one_name_and_two_providers_keep_their_providers() -> None:
+    p = profile_of_models(["ollama/x", "hosted_vllm/x"])
+    assert [t.name for t in p.tiers] == ["ollama/x", "hosted_vllm/x"]
+
+
+@pytest.mark.parametrize(
+    ("models", "told"),
+    [
+        ([], "--tiers: expected 1 to 6 models, got 0"),
+        ([f"demo/{i}" for i in range(7)], "--tiers: expected 1 to 6 models, got 7"),
+        (["demo/a", "demo/a"], "--tiers: is named demo/a like tiers[0]"),
+        (["opnai/x"], "--tiers: unknown provider opnai; did you mean openai?"),
+        (
+            ["openai/gpt-4.1", "openai/gpt-4.1-mini"],
+            "--tiers: costs less than tiers[0]: put the cheapest tier first",
+        ),
+    ],
+)
+def test_models_that_make_no_profile_are_a_usage_error(models: list[str], told: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        profile_of_models(models)
+    assert refused.value.message == told
+
+
+def test_a_tier_is_asked_for_by_its_name() -> None:
+    p = profile_of_models(["demo/small", "demo/large"])
+    assert p.tier("large").model == "demo/large"
+    with pytest.raises(UsageError, match="has no tier larg; did you mean large"):
+        p.tier("larg")
+
+
+# ── The short hash ────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_hash_changes_with_all_that_changes_answers_or_routing(folder: Path) -> None:
+    base = read(FULL)
+    changes = [
+        ("name: small", "name: tiny"),
+        ("gpt-5-nano", "gpt-5-mini"),
+        ("output: 0.40", "output: 0.41"),
+        ("temperature: 0,", "temperature: 0.1,"),
+        ("gpu.example", "gpv.example"),
+        ("Be brief.", "Be quick."),
+        ("numeric", "exact"),
+        ("abstain_value: 0.2", "abstain_value: null"),
+        ("pass_score: 1", "pass_score: 0.9"),
+        ("signal: logprob", "signal: votes"),
+        ("max_votes: 12", "max_votes: 11"),
+        ("[2, 6]", "[2, 5]"),
+        ("It is 4.", "It is four."),
+        ("cut: 0.5", "cut: 0.6"),
+        ("last_tier: true", "last_tier: false"),
+    ]
+    shas = {read(FULL.replace(old, new)).sha for old, new in changes}
+    assert all(old in FULL for old, _ in changes)
+    assert len(shas) == len(changes)
+    assert base.sha not in shas
+
+
+def test_the_hash_does_not_change_with_limits_keys_names_or_the_story_of_the_fit(folder: Path) -> None:
+    base = read(FULL).sha
+    for old, new in (
+        ("my-project", "other"),
+        ("concurrency: 8", "concurrency: 9"),
+        ("max_cost: 1.5", "max_cost: 2"),
+        ("OPENAI_API_KEY", "MY_KEY"),
+        ("rpm: 500", "rpm: 501"),
+        ("kind: threshold,", 'kind: threshold, fitted: {rows: 4, date: "2026-11-01"},'),
+        ("version: 1\n", "version: 1\n# a comment\n"),
+    ):
+        assert old in FULL
+        assert read(FULL.replace(old, new)).sha == base, new
+    assert re.fullmatch("[0-9a-f]{12}", base)
+
+
+# ── Prices, keys, providers ───────────────────────────────────────────────────────────────────
+
+
+def test_a_list_price_is_the_tables_in_dollars_per_million() -> None:
+    table = json.loads(catalog._price_table())
+    for model in ("gpt-4.1-mini", "gemini/gemini-2.5-flash", "claude-haiku-4-5"):
+        entry, price = table[model], list_price(model)
+        assert price is not None
+        assert price.input == pytest.approx(entry["input_cost_per_token"] * 1e6)
+        assert price.output == pytest.approx(entry["output_cost_per_token"] * 1e6)
+        assert price.cached_input == pytest.approx(entry["cache_read_input_token_cost"] * 1e6)
+        assert catalog.context_window(model) == entry["max_input_tokens"]
+
+
+def test_a_single_entry_is_read_as_the_whole_table_has_it() -> None:
+    table = json.loads(catalog._price_table())
+    for model in random.Random(0).sample(sorted(table.keys() - {"sample_spec"}), 60):
+        assert catalog._table_entry(model) == table[model]
+
+
+def test_the_providers_prefix_is_found_where_the_table_leaves_it_out() -> None:
+    assert list_price("openai/gpt-4.1") == list_price("gpt-4.1")
+    assert list_price("anthropic/claude-haiku-4-5") == list_price("claude-haiku-4-5")
+    assert list_price("groq/gpt-4.1") is None, "another provider's price is not this one's"
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "gemini/gemini-exp-1206",
+        "perplexity/pplx-70b-online",
+        "openai/unheard-of",
+        "demo/small",
+        "sample_spec",
+    ],
+)
+def test_a_zero_or_a_gap_in_the_table_of_a_provider_that_charges_is_unknown(model: str) -> None:
+    assert list_price(model) is None
+
+
+@pytest.mark.parametrize(
+    "model", ["ollama/llama3", "ollama_chat/anything:8b", "lm_studio/x", "hosted_vllm/a/b", "llamafile/x"]
+)
+def test_a_server_of_ones_own_is_free(model: str) -> None:
+    assert list_price(model) == Price(input=0.0, output=0.0)
+
+
+def test_a_server_of_somebody_elses_is_not_free() -> None:
+    assert list_price("ollama/gpt-oss:120b-cloud") is None
+    assert list_price("ollama_chat/kimi-k2:cloud") is None
+    assert Tier(name="a", model="hosted_vllm/x", api_base="https://gpu.example/v1").list_price() is None
+    assert Tier(name="a", model="hosted_vllm/x", api_base="http://127.0.0.1:1/v1").list_price() == Price(
+        input=0, output=0
+    )
+
+
+def test_a_price_in_the_profile_comes_before_the_table() -> None:
+    own = Price(input=1, output=2)
+    assert Tier(name="a", model="openai/gpt-4.1", price=own).list_price() == own
+
+
+def test_a_key_is_read_for_its_own_host_only() -> None:
+    assert Tier(name="a", model="openai/x").key_envs() == ("OPENAI_API_KEY",)
+    assert Tier(name="a", model="openai/x", api_base="https://gw.example").key_envs() == ()
+    gateway = Tier(name="a", model="openai/x", api_base="https://gw.example", api_key_env="GW_KEY")
+    assert gateway.key_envs() == ("GW_KEY",)
+    assert Tier(name="a", model="demo/small").key_envs() == ()
+
+
+def test_every_provider_of_litellm_is_known() -> None:
+    for provider in (
+        "openai",
+        "xai",
+        "modelscope",
+        "inception",
+        "github_copilot",
+        "parasail",
+        "vertex_ai_beta",
+    ):
+        assert catalog.provider_of(f"{provider}/x") == provider
+    assert catalog.provider_of("gpt-4.1") == "openai"
+    assert catalog.provider_of("nobody/x") is None
+
+
+# ── Writing the router ────────────────────────────────────────────────────────────────────────
+
+ROUTER = {
+    "kind": "pomdp",
+    "cost_weight": 41.7,
+    "prior": {"00": 3, "01": 1e-05, "no": 2.5},
+    "observations": {"small": {"right": [3.5, 0.25], "table": [[1, 2], [3, 4]], "empty": [], "none": None}},
+    "tiers": [{"name": "small", "unproven": True}, {"name": "large", "unproven": False}],
+    "fitted": {
+        "rows": 400,
+        "data_sha256": "12e45678",
+        "date": "2026-11-01",
+        "models": ["demo/small"],
+        "held_out": {},
+    },
+}
+
+INDENTED = "".join(f"  {line}\n" for line in TWO.splitlines())
+PLACES = {
+    "last": (TWO, "router:\n  kind: always\n  tier: small", "\n"),
+    "last, no final newline": (TWO, "router: {kind: always, tier: small}", ""),
+    "between": (
+        "# a\n",
+        "router:\n  # in\n  kind: pomdp  # b\n  cuts:\n    - 1",
+        "\n# c\n\n" + TWO + "# d\n",
+    ),
+    "first, a list at its own level": ("", "router:\n  kind: pomdp\n  cuts:\n  - 1\n  - 2", "\n" + TWO),
+    "in braces over two lines": ("", "router: {kind: pomdp,\n  cost_weight: 3 }  # e", "\n" + TWO),
+    "with a block text": ("", "router:\n  kind: pomdp\n  note: |\n    a\n    b", "\n\n# f\n" + TWO),
+    "null": (TWO, "router: null  # none yet", "\nlimits: {attempts: 2}\n"),
+    "nothing": ("# g\n", "router:", "\n" + TWO),
+    "quoted": (TWO, '"router": {kind: pomdp}', "\n# z\n"),
+    "indented": (INDENTED, "  router: {kind: pomdp}", "\n"),
+    "before the end mark": ("---  # start\n" + TWO, "router: {kind: pomdp}", "\n...  # stop\n"),
+    "among wide characters": (
+        "# ümläut 🦜 日本\n" + TWO,
+        "router: {kind: pomdp, note: 日🦜}",
+        '\ntask: {instruction: "日本 🦜"}\n# after\n',
+    ),
+    "before odd blanks": (TWO, "router: {kind: pomdp}", "   \n\n \n\n"),
+}
+
+
+def block(indent: str, ending: str) -> str:
+    return ending.join(indent + line for line in yamltree.lines_of({"router": ROUTER}))
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"], ids=["lf", "crlf"])
+@pytest.mark.parametrize(("before", "old", "after"), PLACES.values(), ids=PLACES.keys())
+def test_a_router_block_is_replaced_and_every_byte_around_it_survives(
+    folder: Path, before: str, old: str, after: str, ending: str
+) -> None:
+    before, old, after = (part.replace("\n", ending) for part in (before, old, after))
+    after = after.lstrip(" ")  # blanks on the block's own last line are the block's
+    Path("p.yaml").write_bytes((before + old + after).encode())
+    write_router(Path("p.yaml"), ROUTER)
+    expected = before + block("  " if old.startswith(" ") else "", ending) + after
+    assert Path("p.yaml").read_bytes().decode() == expected
+    assert read_profile(Path("p.yaml"), trusted=True, origin="named").router == ROUTER
+    write_router(Path("p.yaml"), ROUTER)
+    assert Path("p.yaml").read_bytes().decode() == expected, "the same router again changes nothing"
+
+
+@pytest.mark.parametrize(
+    ("before", "gap", "end", "after"),
+    [
+        (TWO, "\n", "\n", ""),
+        (TWO + "# the end\n", "\n", "\n", ""),
+        (TWO + "limits: {attempts: 2}", "\n\n", "", ""),
+        (TWO + "# no newline", "\n\n", "", ""),
+        (TWO.replace("\n", "\r\n"), "\r\n", "\r\n", ""),
+        (TWO, "\n", "\n", "...\n# stop\n"),
+        (INDENTED, "\n", "\n", ""),
+    ],
+)
+def test_a_router_block_is_added_and_what_was_there_stays(
+    folder: Path, before: str, gap: str, end: str, after: str
+) -> None:
+    Path("p.yaml").write_bytes((before + after).encode())
+    write_router(Path("p.yaml"), ROUTER)
+    indent = "  " if before == INDENTED else ""
+    added = block(indent, "\r\n" if "\r" in before else "\n")
+    assert Path("p.yaml").read_bytes().decode() == before + gap + added + end + after
+    assert read_profile(Path("p.yaml"), trusted=True, origin="named").router == ROUTER
+
+
+def test_a_hundred_random_routers_come_back_as_they_were_written(folder: Path) -> None:
+    dice = random.Random(7)
+    words = [
+        "no",
+        "1e3",
+        "0755",
+        "",
+        " a",
+        "a: b",
+        "#x",
+        "é🦜",
+        "\n",
+        "\x1b",
+        "'",
+        '"',
+        "- a",
+        "~",
+        "=",
+        "0o7",
+        "\u2028",
+        "12:30",
+    ]
+
+    def value(depth: int) -> object:
+        kind = dice.randrange(7 if depth else 5)
+        if kind == 0:
+            return dice.choice(words)
+        if kind == 1:
+            return dice.choice([0, -3, 10**15, True, False, None])
+        if kind == 2:
+            return dice.choice([0.1, 1e-300, 1e22, 123456789.125, -2.5e-07, dice.random()])
+        if kind < 6:
+            return [value(depth - 1) for _ in range(dice.randrange(4))] if depth else "x"
+        return {dice.choice(words): value(depth - 1) for _ in range(dice.randrange(4))}
+
+    for _ in range(100):
+        router = {"kind": "knn", "body": value(5), "more": {dice.choice(words): value(4)}}
+        Path("p.yaml").write_text(TWO)
+        write_router(Path("p.yaml"), router)
+        assert read_profile(Path("p.yaml"), trusted=True, origin="named").router == router
+
+
+def test_a_router_that_is_not_finite_or_too_large_is_not_written(folder: Path) -> None:
+    path = planted(folder, "p.yaml")
+    with pytest.raises(ProfileError, match="nan cannot be written: it is not finite"):
+        write_router(path, {"kind": "pomdp", "cost_weight": float("nan")})
+    with pytest.raises(ProfileError, match="holds at most 64 KiB"):
+        write_router(path, {"kind": "knn", "rows": ["x" * 100] * 1000})
+    assert path.read_text() == TWO
+    assert os.listdir(folder) == ["p.yaml"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{tiers: [{name: a, model: demo/a}]}\n",
+        TWO + "task:\n  instruction: |\n    no newline at the end",
+    ],
+    ids=["braces", "open block text"],
+)
+def test_a_file_that_cannot_take_a_block_is_left_alone(folder: Path, text: str) -> None:
+    path = planted(folder, "p.yaml", text=text)
+    with pytest.raises(ProfileError, match="cannot take a router block"):
+        write_router(path, ROUTER)
+    assert path.read_text() == text
+
+
+def test_a_new_file_extends_the_bundled_profile_and_does_not_copy_it(folder: Path) -> None:
+    demo = load_profile("demo")
+    write_router(folder / "automix.yaml", ROUTER, profile=demo)
+    assert (folder / "automix.yaml").read_text() == "version: 1\nextends: demo\n\n" + block("", "\n") + "\n"
+    p = load_profile(cwd=folder, environ={"HOME": str(folder)})
+    assert (p.tiers, p.router, p.origin) == (demo.tiers, ROUTER, "discovered")
+
+
+def test_a_new_file_beside_its_base_extends_it_and_elsewhere_copies_it(folder: Path) -> None:
+    base = load_profile(str(planted(folder, "base.yaml", text="# mine\n" + TWO)))
+    write_router(folder / "automix.yaml", ROUTER, profile=base)
+    assert (folder / "automix.yaml").read_text().startswith("version: 1\nextends: base.yaml\n")
+    (folder / "sub").mkdir()
+    write_router(folder / "sub" / "automix.yaml", ROUTER, profile=base)
+    assert (folder / "sub" / "automix.yaml").read_text() == "# mine\n" + TWO + "\n" + block("", "\n") + "\n"
+    for path in (folder / "automix.yaml", folder / "sub" / "automix.yaml"):
+        assert read_profile(path, trusted=False, origin="discovered").tiers == base.tiers
+
+
+def test_a_file_that_extends_a_neighbour_is_not_copied_away_from_it(folder: Path) -> None:
+    planted(folder, "base.yaml")
+    p = load_profile(str(planted(folder, "p.yaml", text="extends: base.yaml\n")))
+    (folder / "sub").mkdir()
+    with pytest.raises(ProfileError, match=r"cannot extend base\.yaml from another folder"):
+        write_router(folder / "sub" / "automix.yaml", ROUTER, profile=p)
+
+
+def test_a_new_file_for_models_of_the_command_line_names_them(folder: Path) -> None:
+    p = profile_of_models(["demo/small", "demo/large"])
+    write_router(folder / "new.yaml", ROUTER, profile=p)
+    assert load_profile("new.yaml").tiers == p.tiers
+
+
+def test_a_router_is_not_written_beside_tiers_it_was_not_fitted_on(folder: Path) -> None:
+    path = planted(folder, "p.yaml")
+    with pytest.raises(ProfileError, match=r"has other tiers .*large: demo/large"):
+        write_router(path, ROUTER, profile=profile_of_models(["demo/small"]))
+    write_router(path, ROUTER, profile=profile_of_models(["demo/small", "demo/large"]))
+    assert "pomdp" in path.read_text()
+
+
+def test_a_link_is_not_written_through_and_a_mode_is_kept(folder: Path) -> None:
+    path = planted(folder, "p.yaml")
+    path.chmod(0o640)
+    (folder / "link.yaml").symlink_to(path)
+    with pytest.raises(ProfileError, match="is not a regular file"):
+        write_router(folder / "link.yaml", ROUTER)
+    write_router(path, ROUTER)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert sorted(os.listdir(folder)) == ["link.yaml", "p.yaml"]
+
+
+def test_a_router_needs_a_file_or_a_profile_to_stand_in(folder: Path) -> None:
+    with pytest.raises(ProfileError, match=r"new\.yaml: no such profile"):
+        write_router(folder / "new.yaml", ROUTER)
+    with pytest.raises(TypeError, match="set cannot be written as YAML"):
+        write_router(planted(folder, "p.yaml"), {"kind": "knn", "rows": {1, 2}})
+
+
+def test_a_file_that_cannot_be_written_is_a_storage_error(folder: Path) -> None:
+    with pytest.raises(StorageError, match="cannot be written: No such file or directory"):
+        write_router(folder / "nowhere" / "p.yaml", ROUTER, profile=load_profile("demo"))
+
+
+# ── The reader and its two parsers ────────────────────────────────────────────────────────────
+
+
+def test_both_parsers_of_yaml_give_the_same_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+    import yaml
+
+    files = [bundled_path(name).read_bytes() for name in bundled_names()] + [FULL.encode()]
+    native = [yamltree.parse(data) for data in files]
+    monkeypatch.setattr(yaml, "CSafeLoader", yaml.SafeLoader, raising=False)
+    assert [yamltree.parse(data) for data in files] == native
+
+
+def test_what_is_plain_to_us_is_the_same_to_pyyaml() -> None:
+    import yaml
+
+    for word in (
+        "8",
+        "-1",
+        "+2",
+        "0",
+        "0.5",
+        "5.",
+        ".5",
+        "1.0e+3",
+        "true",
+        "FALSE",
+        "null",
+        "~",
+        "a b",
+        "gpt-5.4",
+        "y",
+    ):
+        assert yamltree.plain_value(word) == yaml.safe_load(word), word
+        assert type(yamltree.plain_value(word)) is type(yaml.safe_load(word)), word
