@@ -225,14 +225,14 @@ def is_verification(messages: Sequence[Message]) -> bool:
     return bool(messages) and messages[-1].content.endswith(_ASK)
 
 
-class Candidate(NamedTuple):
+class JudgedAnswer(NamedTuple):
     """A question and the answer to be judged."""
 
     question: Question
     answer: str
 
 
-def read_candidate(messages: Sequence[Message]) -> Candidate | None:
+def read_candidate(messages: Sequence[Message]) -> JudgedAnswer | None:
     """What a verification prompt asks to be judged: the inverse of `verification_messages`.
 
     The chat before the question is left out. None when the last message does not hold a
@@ -240,7 +240,7 @@ def read_candidate(messages: Sequence[Message]) -> Candidate | None:
 
     Example:
         >>> messages = verification_messages(Question(text="2 + 2?", context="…"), "5")
-        >>> read_candidate(messages) == Candidate(Question(text="2 + 2?", context="…"), "5")
+        >>> read_candidate(messages) == JudgedAnswer(Question(text="2 + 2?", context="…"), "5")
         True
     """
     fields = read_fenced(messages[-1].content)
@@ -250,7 +250,7 @@ def read_candidate(messages: Sequence[Message]) -> Candidate | None:
     if re.match(r"\[\w+\] ", text):
         text = text.rpartition("\n[user] ")[2]
     choices = _unlettered(fields["choices"]) if "choices" in fields else ()
-    return Candidate(Question(text=text, context=fields.get("context"), choices=choices), fields["answer"])
+    return JudgedAnswer(Question(text=text, context=fields.get("context"), choices=choices), fields["answer"])
 
 
 # ---------------------------------------------------------------- reading a verdict
@@ -392,7 +392,7 @@ def shorten(context: str, tokens: int) -> str:
 _GAP_TOKENS = 16
 
 
-class Fitted(NamedTuple):
+class FittedPrompt(NamedTuple):
     """A prompt that fits a context window, and whether its context had to be cut."""
 
     messages: tuple[Message, ...]
@@ -404,7 +404,7 @@ def fit_window(
     question: Question,
     window: int | None,
     count: Callable[[Sequence[Message]], int] = estimate_tokens,
-) -> Fitted:
+) -> FittedPrompt:
     """Build a prompt of at most `window` tokens by cutting the middle of its context.
 
     Instructions, examples, question and answer are never cut. `count` is not asked where
@@ -416,18 +416,18 @@ def fit_window(
     """
     messages = build(question)
     if window is None or question.context is None:
-        return Fitted(messages, False)
+        return FittedPrompt(messages, False)
     if _BYTES_PER_TOKEN * estimate_tokens(messages) <= window:
-        return Fitted(messages, False)
+        return FittedPrompt(messages, False)
     total = count(messages)
     if total <= window:
-        return Fitted(messages, False)
+        return FittedPrompt(messages, False)
     bare = count(build(replace(question, context="")))
     if bare > window:
         raise ContextTooLong(
             f"the prompt needs {bare - window} tokens more than the model's window of {window}"
         )
-    return Fitted(_cut_to(build, question, question.context, window, count, total - bare), True)
+    return FittedPrompt(_cut_to(build, question, question.context, window, count, total - bare), True)
 
 
 def _cut_to(

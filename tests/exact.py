@@ -66,7 +66,7 @@ def draw_votes(
 def expectation(policy: Policy[Any], model: Model, facts: Facts = Facts()) -> tuple[float, float]:  # noqa: B008
     """Exact mean of score and planned cost of `rollout`, over all states and all observations."""
     tokens = max(model.mean_tokens if facts.prompt_tokens is None else facts.prompt_tokens, 1.0)
-    prior = model.priors[facts.cell if len(model.priors) > 1 else 0]
+    prior = model.priors[facts.question_class if len(model.priors) > 1 else 0]
     chances = [(p, s) for p, s in zip(prior, states(model), strict=True) if p > 0]
     score = cost = 0.0
     waiting: list[tuple[tuple[Observation, ...], list[float]]] = [((), [p for p, _ in chances])]

@@ -15,7 +15,7 @@ from automix_cli import prompts
 from automix_cli.errors import ContextTooLong
 from automix_cli.prompts import (
     EXAMPLES,
-    Candidate,
+    JudgedAnswer,
     VerificationExample,
     answer_confidence,
     answer_messages,
@@ -353,7 +353,7 @@ def test_nothing_in_an_answer_or_context_reaches_beyond_its_fence(seed: int) -> 
         answer = hostile(draw, [context, "q"])
         messages = verification_messages(Question(text="q", context=context), answer)
         assert messages[:-1] == fixed
-        assert read_candidate(messages) == Candidate(Question(text="q", context=context), answer)
+        assert read_candidate(messages) == JudgedAnswer(Question(text="q", context=context), answer)
         fields = {"context": context, "question": "q", "answer": answer}
         assert skeleton(messages[-1].content, fields) == frame
 
@@ -398,7 +398,7 @@ def test_a_question_and_an_answer_are_read_back_from_their_prompts(question: Que
         assert read_question(answer_messages(question, instruction)) == question
     for answer in ("391", "", "two\nlines"):
         messages = verification_messages(question, answer)
-        assert read_candidate(messages) == Candidate(question, answer)
+        assert read_candidate(messages) == JudgedAnswer(question, answer)
         assert is_verification(messages)
     assert not is_verification(answer_messages(question, "Be brief."))
     assert not is_verification(())
@@ -411,7 +411,7 @@ def test_the_chat_before_a_question_is_shown_to_tier_and_verifier() -> None:
     assert answer_messages(question, "Be brief.")[1:] == (*history, Message("user", "And its capital?"))
     messages = verification_messages(question, "Paris")
     assert "[user] Where is Paris?\n[assistant] In France.\n[user] And" in messages[-1].content
-    assert read_candidate(messages) == Candidate(Question(text="And its capital?"), "Paris")
+    assert read_candidate(messages) == JudgedAnswer(Question(text="And its capital?"), "Paris")
 
 
 @pytest.mark.parametrize("question", QUESTIONS.values(), ids=QUESTIONS)
@@ -604,7 +604,7 @@ def test_a_prompt_is_fitted_by_cutting_its_context_and_nothing_else(
         assert count(fitted.messages) <= window
         assert fitted.messages[:-1] == whole[:-1]
         shown = (
-            read_candidate(fitted.messages) or Candidate(read_question(fitted.messages), ANSWER)
+            read_candidate(fitted.messages) or JudgedAnswer(read_question(fitted.messages), ANSWER)
         ).question
         assert fitted.messages == build(replace(question, context=shown.context))
         assert fitted.cut is (shown.context != context) is (fitted.messages != whole)

@@ -182,12 +182,12 @@ def _seconds_until(text: str, now: float) -> float | None:
 
 
 @dataclass(slots=True)
-class Lane:
+class RateLimiter:
     """The traffic of one model at one endpoint: how many at once, how soon, whether at all.
 
     `allowed` requests in flight: halved by a burst of 429s (once per burst, however many
     calls meet it) and grown by one per `allowed` successes, as TCP does. `rpm` spaces the
-    starts evenly. A provider that says when to come back holds up the whole lane.
+    starts evenly. A provider that says when to come back holds up the whole rate_limiter.
     """
 
     width: int
@@ -318,18 +318,18 @@ class Retrier:
     rng: random.Random = field(default_factory=random.Random)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     clock: Callable[[], float] = time.monotonic
-    _lanes: dict[tuple[str, str], Lane] = field(default_factory=dict)
+    _lanes: dict[tuple[str, str], RateLimiter] = field(default_factory=dict)
     _breakers: dict[str, Breaker] = field(default_factory=dict)
     _slots: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
         self._slots = asyncio.Semaphore(self.concurrency)
 
-    def lane(self, request: Request) -> Lane:
-        """The lane of a request's model at its endpoint."""
+    def rate_limiter(self, request: Request) -> RateLimiter:
+        """The rate_limiter of a request's model at its endpoint."""
         key = (request.model, request.endpoint)
         if key not in self._lanes:
-            self._lanes[key] = Lane(self.concurrency, self.rpm.get(request.model), self.max_wait)
+            self._lanes[key] = RateLimiter(self.concurrency, self.rpm.get(request.model), self.max_wait)
         return self._lanes[key]
 
     def breaker(self, request: Request) -> Breaker:
@@ -362,40 +362,48 @@ class Retrier:
 
     async def _try_once(self, request: Request, attempt: Callable[[Request], Awaitable[T]]) -> T:
         """Wait for a place and the right moment, then make one request."""
-        lane, breaker = self.lane(request), self.breaker(request)
+        rate_limiter, breaker = self.rate_limiter(request), self.breaker(request)
         while True:
-            await lane.acquire()
+            await rate_limiter.acquire()
             try:
                 async with self._slots:
                     if breaker.dead is not None:
                         raise given_up(request, breaker.dead)
-                    pause = max(lane.delay(self.clock()), breaker.delay(self.clock()))
+                    pause = max(rate_limiter.delay(self.clock()), breaker.delay(self.clock()))
                     if not pause:
-                        return await self._observed(lane, breaker, request, attempt)
+                        return await self._observed(rate_limiter, breaker, request, attempt)
             finally:
-                lane.release()
+                rate_limiter.release()
             await self.sleep(pause)
 
     async def _observed(
-        self, lane: Lane, breaker: Breaker, request: Request, attempt: Callable[[Request], Awaitable[T]]
+        self,
+        rate_limiter: RateLimiter,
+        breaker: Breaker,
+        request: Request,
+        attempt: Callable[[Request], Awaitable[T]],
     ) -> T:
-        """One request under its wall clock; lane and breaker learn how it went."""
+        """One request under its wall clock; rate_limiter and breaker learn how it went."""
         breaker.start(self.clock())
-        epoch = lane.start(self.clock())
+        epoch = rate_limiter.start(self.clock())
         try:
             done = await within(request, attempt)
         except BackendError as error:
-            lane.finish(epoch, error, self.clock())
+            rate_limiter.finish(epoch, error, self.clock())
             breaker.finish(error, self.clock())
             raise
-        lane.finish(epoch, None, self.clock())
+        rate_limiter.finish(epoch, None, self.clock())
         breaker.finish(None, self.clock())
         return done
 
     def _worth_retrying(self, request: Request, failed: list[BackendError]) -> bool:
         """Whether to ask again; marks errors that would meet every other call as fatal."""
-        error, lane, breaker = failed[-1], self.lane(request), self.breaker(request)
-        if isinstance(error, UnknownModel) and not lane.successes and lane.refusals >= HOPELESS:
+        error, rate_limiter, breaker = failed[-1], self.rate_limiter(request), self.breaker(request)
+        if (
+            isinstance(error, UnknownModel)
+            and not rate_limiter.successes
+            and rate_limiter.refusals >= HOPELESS
+        ):
             error.fatal = True
         if isinstance(error, Unreachable):
             error.fatal = breaker.dead is not None or (not breaker.seen_alive and len(failed) > 1)
@@ -448,13 +456,13 @@ def given_up(request: Request, last: BackendError) -> BackendError:
 
 
 @dataclass(slots=True)
-class ByPrefix:
+class PrefixBackend:
     """Sends each request to the backend its model's prefix names; each is made when first needed.
 
     The prefix "" takes what no other does.
 
     Example:
-        >>> both = ByPrefix({"demo/": lambda: ScriptedBackend(["simulated"])})
+        >>> both = PrefixBackend({"demo/": lambda: ScriptedBackend(["simulated"])})
         >>> asyncio.run(both.complete(Request(model="demo/small", messages=())))[0].text
         'simulated'
     """
@@ -479,17 +487,17 @@ class ByPrefix:
 
 
 @dataclass(slots=True)
-class Purse:
+class Budget:
     """A cap on dollars: the worst case is reserved before a call, the bill is settled after it.
 
     What is spent and what is reserved together never exceed `cap`, at any concurrency. Once refused, a
-    `final` purse stays shut; another one goes on to pay for what still fits.
+    `final` budget stays shut; another one goes on to pay for what still fits.
 
     Example:
-        >>> purse = Purse(1.0)
-        >>> purse.reserve(0.75)
-        >>> purse.settle(0.75, 0.25)
-        >>> purse.spent, purse.reserved
+        >>> budget = Budget(1.0)
+        >>> budget.reserve(0.75)
+        >>> budget.settle(0.75, 0.25)
+        >>> budget.spent, budget.reserved
         (0.25, 0.0)
     """
 
@@ -567,14 +575,14 @@ def most_tokens(request: Request) -> Usage:
 
 
 @dataclass(slots=True)
-class Metered:
-    """A backend around the one that costs money: no request leaves unless its worst case fits the purse.
+class BudgetedBackend:
+    """A backend around the one that costs money: no request leaves unless its worst case fits the budget.
 
     `price` is what a budget counts for a request's model.
     """
 
     inner: Backend
-    purse: Purse
+    budget: Budget
     price: Callable[[Request], Price]
 
     async def complete(self, request: Request) -> tuple[Completion, ...]:
@@ -585,7 +593,7 @@ class Metered:
             BackendError: as the inner backend.
         """
         price, worst = self.price(request), self.worst(request)
-        await self.purse.wait_for(worst)
+        await self.budget.wait_for(worst)
         bill = 0.0
         try:
             done = await self.inner.complete(request)
@@ -593,15 +601,15 @@ class Metered:
             bill = worst if suspect else math.fsum(price.of(c.usage) for c in done)
             return done
         finally:
-            self.purse.settle(worst, bill)
+            self.budget.settle(worst, bill)
 
     def worst(self, request: Request) -> float:
         """The most that a request can cost, in dollars."""
         return self.price(request).of(most_tokens(request))
 
     def note_maybe_billed(self, request: Request) -> None:
-        """Count a failed attempt that may be charged for; see `Purse.forfeit`."""
-        self.purse.forfeit(self.worst(request))
+        """Count a failed attempt that may be charged for; see `Budget.forfeit`."""
+        self.budget.forfeit(self.worst(request))
 
     async def aclose(self) -> None:
         """Close the inner backend."""

@@ -201,7 +201,7 @@ def plain(exc: BaseException) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
+class Endpoint:
     """Where a request goes, with which key, and the variable that holds it."""
 
     provider: str
@@ -298,7 +298,7 @@ class LiteLLMBackend:
                 if not (self._wire.learns(way, exc) or self._learns(request, arguments, exc)):
                     blame(exc, way)
 
-    def _arguments(self, request: Request, way: Way) -> dict[str, Any]:
+    def _arguments(self, request: Request, way: Endpoint) -> dict[str, Any]:
         """The keyword arguments of `litellm.acompletion`, or of `litellm.aembedding`."""
         assert self._wire is not None
         params = request.param
@@ -355,7 +355,7 @@ class LiteLLMBackend:
             flags=("usage_suspect",) if suspect else (),
         )
 
-    def _way(self, request: Request) -> Way:
+    def _way(self, request: Request) -> Endpoint:
         """Provider, address and key of a request.
 
         A key goes only where it belongs: the provider's own variable to the provider's own
@@ -379,14 +379,14 @@ class LiteLLMBackend:
         if not name:
             # Cloud credentials (bedrock, vertex_ai) are found by LiteLLM itself; others get a placeholder.
             signed = not request.api_base and not is_local(request.model)
-            return Way(provider=provider, api_base=base, api_key=None if signed else DUMMY_KEY)
+            return Endpoint(provider=provider, api_base=base, api_key=None if signed else DUMMY_KEY)
         key = environ[name].strip()  # a newline that came along from a file would break the header
         keep_secret(key)
         if base is not None and base.startswith("http:") and not is_loopback(base):
             raise Unauthorised(
                 f"the key in {name} would go to {base} unencrypted", hint="use an https address"
             )
-        return Way(provider=provider, api_base=base, api_key=key, key_env=name)
+        return Endpoint(provider=provider, api_base=base, api_key=key, key_env=name)
 
     def _learns(self, request: Request, arguments: Mapping[str, Any], exc: Exception) -> bool:
         """Whether the refusal names something that can be left out, or must be asked for differently."""
@@ -438,7 +438,7 @@ def sendable(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def blame(exc: Exception, way: Way) -> NoReturn:
+def blame(exc: Exception, way: Endpoint) -> NoReturn:
     """Raise our error for LiteLLM's.
 
     Raises:
@@ -476,17 +476,17 @@ class Wire:
         client.follow_redirects = False
         client._transport = Guard(client._transport)
         self._by_sdk = {"openai", "azure"}
-        self._sdk: dict[Way, Any] = {}
+        self._sdk: dict[Endpoint, Any] = {}
         self._met: set[str] = set()
 
-    def introduce(self, way: Way, model: str) -> None:
+    def introduce(self, way: Endpoint, model: str) -> None:
         """Spare LiteLLM the question what this model can do, which it would put to Ollama, waiting."""
         if way.provider in ("ollama", "ollama_chat") and model not in self._met:
             self._met.add(model)
             free = {"input_cost_per_token": 0.0, "output_cost_per_token": 0.0, "mode": "chat"}
             self._litellm.register_model({model: free | {"litellm_provider": way.provider}})
 
-    def client(self, way: Way) -> Any:
+    def client(self, way: Endpoint) -> Any:
         """The client for LiteLLM's `client=`."""
         if way.provider not in self._by_sdk:
             return self._handler
@@ -494,14 +494,14 @@ class Wire:
             self._sdk[way] = self._sdk_client(way)
         return self._sdk[way]
 
-    def learns(self, way: Way, exc: Exception) -> bool:
+    def learns(self, way: Endpoint, exc: Exception) -> bool:
         """Whether LiteLLM could not use the handler, and is to get an SDK client from now on."""
         if way.provider in self._by_sdk or "AsyncHTTPHandler" not in str(exc):
             return False
         self._by_sdk.add(way.provider)
         return True
 
-    def _sdk_client(self, way: Way) -> Any:
+    def _sdk_client(self, way: Endpoint) -> Any:
         """An SDK client that keeps to one request: LiteLLM sets two retries on clients it is given."""
         import openai
 

@@ -33,7 +33,7 @@ from automix_cli.errors import (
     NoText,
 )
 from automix_cli.pomdp.problem import Action, Facts, History, MajorityPolicy, Observation, Policy
-from automix_cli.pomdp.problem import Visit as PlannedVisit
+from automix_cli.pomdp.problem import Visit
 from automix_cli.pomdp.rollout import Turn, rollout
 from automix_cli.profile.model import Profile, Tier
 from automix_cli.profile.router import embedder_of, query_router, router_policy, without_classes
@@ -165,7 +165,7 @@ def estimated_tokens(profile: Profile, question: Question) -> float:
 
 
 @dataclass(slots=True)
-class Visit:
+class LiveVisit:
     """A tier while it is being asked: grows with every call, ends as a `Step`."""
 
     tier: Tier
@@ -385,11 +385,11 @@ class _Run:
         self.profile = cascade.profile
         self.question = question
         self.calls = Calls(cascade.profile)
-        self.visits: list[Visit] = []
+        self.visits: list[LiveVisit] = []
         self.reason = ""
         self.failure: tuple[BackendError, str] | None = None
-        self.fallback: Visit | None = None
-        self.embedding: Visit | None = None
+        self.fallback: LiveVisit | None = None
+        self.embedding: LiveVisit | None = None
         self.unread = False
 
     # ------------------------------------------------------------ the loop
@@ -431,7 +431,7 @@ class _Run:
         self.cascade.degrading.met = True
         visit = next((v for v in self.visits if v.tier is self.profile.tiers[0]), None)
         if visit is None:
-            visit = Visit(self.profile.tiers[0])
+            visit = LiveVisit(self.profile.tiers[0])
             self.visits.append(visit)
         try:
             if not visit.answers:
@@ -463,9 +463,9 @@ class _Run:
         """Prompt tokens as the fit counted them; it says how far the estimate is off (`token_scale`)."""
         scale = (self.profile.router or {}).get("token_scale")
         tokens = None if scale is None else scale * estimated_tokens(self.profile, self.question)
-        return Facts(tokens, await self.cell())
+        return Facts(tokens, await self.question_class())
 
-    async def cell(self) -> int:
+    async def question_class(self) -> int:
         """The question's class, read by the profile's query-side router; 0 where it has none.
 
         Raises:
@@ -478,8 +478,8 @@ class _Run:
         if query is None:
             return 0
         if tier is None:
-            return int(query.read([self.question.text]).cells[0])
-        self.embedding = Visit(tier)
+            return int(query.read([self.question.text]).classes[0])
+        self.embedding = LiveVisit(tier)
         try:
             bought = await self.cascade.embed(self.question, tier)
         except BackendError as exc:
@@ -488,7 +488,7 @@ class _Run:
             self.unread = True
             return 0
         self.embedding.answers.append(bought)
-        return int(query.read([self.question.text], embeddings=[unpacked(bought.text)]).cells[0])
+        return int(query.read([self.question.text], embeddings=[unpacked(bought.text)]).classes[0])
 
     def policy_for(self, policy: Policy[Any]) -> Policy[Any]:
         """The policy, or for a question of unknown class the one that knows no classes."""
@@ -562,7 +562,7 @@ class _Run:
             visit = self.visits[-1]
             observe = self._vote(visit, action.votes)
         else:
-            visit = Visit(self.profile.tiers[action.tier])
+            visit = LiveVisit(self.profile.tiers[action.tier])
             if self.unread and not self.visits:
                 visit.flags["embedding_failed"] = None
             self.visits.append(visit)
@@ -576,7 +576,7 @@ class _Run:
         """Whether answers of this tier get a signal: all but the last one's do."""
         return tier < len(self.profile.tiers) - 1 or self.profile.verification.last_tier
 
-    async def _ask(self, visit: Visit, tier: int) -> Observation:
+    async def _ask(self, visit: LiveVisit, tier: int) -> Observation:
         n = self.cascade.samples_per_answer if self.is_verified(tier) else 1
         request, cut = self.calls.for_answer(self.question, visit.tier, n=n)
         visit.note(await self.buy(request, visit.answers), cut)
@@ -598,13 +598,13 @@ class _Run:
             kept += more
         return bought
 
-    def _plurality(self, visit: Visit) -> Observation:
+    def _plurality(self, visit: LiveVisit) -> Observation:
         texts = [c.text.strip() for c in visit.answers]
         visit.answer, count = scoring.plurality(texts, self.profile.task.scorer, self.question.choices)
         visit.signal = count / len(texts)
         return Observation(correct=count, parsed=len(texts), bought=len(texts))
 
-    async def _vote(self, visit: Visit, n: int) -> Observation:
+    async def _vote(self, visit: LiveVisit, n: int) -> Observation:
         request, cut = self.calls.for_votes(
             self.question, visit.answer or "", visit.tier, first=len(visit.checks), n=n
         )
@@ -645,7 +645,7 @@ class _Check:
         self.answer = answer
         self.index = cascade.profile.tiers.index(tier)
         self.votes = votes
-        self.visit = Visit(tier, answer=answer)
+        self.visit = LiveVisit(tier, answer=answer)
         self.run_of.visits.append(self.visit)
 
     async def run(self) -> Verification:
@@ -686,7 +686,7 @@ class _Check:
         policy = self.cascade.policy
         if policy is None:
             return (seen.correct / seen.parsed if seen.signal is None else seen.signal), False
-        facts = Facts(cell=await self.run_of.cell())
+        facts = Facts(question_class=await self.run_of.question_class())
         policy = self.run_of.policy_for(policy)
         belief = policy.begin(facts)
         belief = policy.update(belief, Action("start", self.index), Observation())
@@ -803,7 +803,7 @@ def _plan_one(profile: Profile, question: Question) -> dict[str, tuple[float, fl
     for index, tier in enumerate(profile.tiers):
         verified = index < len(profile.tiers) - 1 or profile.verification.last_tier
         answers, most = _bought(profile, verified)
-        fewest = policy.action(History((PlannedVisit(0),))).votes if most > 1 else most
+        fewest = policy.action(History((Visit(0),))).votes if most > 1 else most
         ask, _ = calls.for_answer(question, tier, n=answers)
         check, _ = calls.for_votes(question, "", tier, first=0, n=1)
         for share, votes, bill, output in (

@@ -13,8 +13,8 @@ import typer
 from automix_cli.commands import options as o
 from automix_cli.commands.session import (
     CallOptions,
+    Reporter,
     Show,
-    Voice,
     announce_router,
     choose_profile,
     open_cascade,
@@ -96,9 +96,14 @@ def ask(
     """  # noqa: D301
     from automix_cli.commands.sources import Single, find_source, show_help
 
-    voice = Voice(quiet=quiet, verbose=verbose)
+    reporter = Reporter(quiet=quiet, verbose=verbose)
     source = find_source(
-        question, input_file=input_file, context=context, form=form, ignore_stdin=ignore_stdin, voice=voice
+        question,
+        input_file=input_file,
+        context=context,
+        form=form,
+        ignore_stdin=ignore_stdin,
+        reporter=reporter,
     )
     if source is None:
         show_help(ctx, "no question was given")
@@ -127,22 +132,22 @@ def ask(
         show = replace(show, earlier=_earlier(source, chosen, show))
     else:
         require_place(show)
-    cascade = open_cascade(chosen, calls, voice)
-    announce_router(chosen, voice)
+    cascade = open_cascade(chosen, calls, reporter)
+    announce_router(chosen, reporter)
     if isinstance(source, Single):
-        raise typer.Exit(run_live(cascade, lambda c: _ask_one(c, source, show, voice), voice))
+        raise typer.Exit(run_live(cascade, lambda c: _ask_one(c, source, show, reporter), reporter))
     rows = source
-    raise typer.Exit(run_live(cascade, lambda c: _ask_rows(c, rows, show, voice), voice))
+    raise typer.Exit(run_live(cascade, lambda c: _ask_rows(c, rows, show, reporter), reporter))
 
 
 # ---------------------------------------------------------------- one question
 
 
-async def _ask_one(cascade: Cascade, source: Single, show: Show, voice: Voice) -> int:
+async def _ask_one(cascade: Cascade, source: Single, show: Show, reporter: Reporter) -> int:
     from automix_cli.views import report
 
     answer = await cascade.answer(source.question)
-    if show.explain and not voice.quiet:
+    if show.explain and not reporter.quiet:
         stderr_console().print(report.explain_tree(answer))
     if answer.error is not None and not show.json:
         kind = BudgetError if answer.status == "skipped" else AutomixError
@@ -150,7 +155,7 @@ async def _ask_one(cascade: Cascade, source: Single, show: Show, voice: Voice) -
     with written_to(show) as out:
         _write_answer(answer, show, out)
     if not show.explain:
-        voice.say(report.footer(answer))
+        reporter.say(report.footer(answer))
     return 0 if answer.error is None else 1
 
 
@@ -214,7 +219,7 @@ def _resume_command() -> str:
     return shlex.join(["automix", *given, *([] if "--resume" in given else ["--resume"])])
 
 
-async def _ask_rows(cascade: Cascade, rows: Rows, show: Show, voice: Voice) -> int:
+async def _ask_rows(cascade: Cascade, rows: Rows, show: Show, reporter: Reporter) -> int:
     from automix_cli.cascade.batch import Batch, Tally
     from automix_cli.cascade.run import input_sha
     from automix_cli.views import report
@@ -235,7 +240,7 @@ async def _ask_rows(cascade: Cascade, rows: Rows, show: Show, voice: Voice) -> i
         if isinstance(answer, Kept):
             return
         tally.add(answer)
-        if show.explain and not voice.quiet:
+        if show.explain and not reporter.quiet:
             stderr_console().print(report.explain_tree(answer))
 
     tally, started = Tally(), time.monotonic()
@@ -245,7 +250,7 @@ async def _ask_rows(cascade: Cascade, rows: Rows, show: Show, voice: Voice) -> i
     )
     quiet = whole = False
     try:
-        met = await run_rows(batch, rows, show, voice, seen, lambda s: report.progress_note(tally, s))
+        met = await run_rows(batch, rows, show, reporter, seen, lambda s: report.progress_note(tally, s))
         if show.earlier is not None and not (met or fatal):
             show.earlier.finish()
         whole = not (met or fatal or tally.skipped)
@@ -256,9 +261,9 @@ async def _ask_rows(cascade: Cascade, rows: Rows, show: Show, voice: Voice) -> i
         if show.earlier is not None:
             show.earlier.close()
         if not quiet:
-            _conclude(tally, time.monotonic() - started, rows, show, voice, whole=whole)
+            _conclude(tally, time.monotonic() - started, rows, show, reporter, whole=whole)
     for line in drift_lines(cascade.profile, tally):
-        voice.say(line)
+        reporter.say(line)
     if met:
         return 128 + met[0]
     if fatal:
@@ -271,16 +276,18 @@ async def _ask_rows(cascade: Cascade, rows: Rows, show: Show, voice: Voice) -> i
     return 3 if tally.errors else 0
 
 
-def _conclude(tally: Tally, seconds: float, rows: Rows, show: Show, voice: Voice, *, whole: bool) -> None:
+def _conclude(
+    tally: Tally, seconds: float, rows: Rows, show: Show, reporter: Reporter, *, whole: bool
+) -> None:
     """Say what became of the rows, and how to go on where some are still to be done."""
     from automix_cli.views import report
 
     if show.earlier is not None:
-        voice.say(report.resume_line(show.earlier))
+        reporter.say(report.resume_line(show.earlier))
     for line in report.batch_summary(tally, seconds):
-        voice.say(line)
+        reporter.say(line)
     if not whole and not rows.is_pipe and show.output is not None:
-        voice.say(f"go on with: {_resume_command()}")
+        reporter.say(f"go on with: {_resume_command()}")
 
 
 def drift_lines(profile: Profile, tally: Tally) -> list[str]:

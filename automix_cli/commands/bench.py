@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from automix_cli.commands import options as o
-from automix_cli.commands.datasets import Data, Source, TableOptions, check_embed_model, read_data
+from automix_cli.commands.datasets import Data, TableOptions, TraceSource, check_embed_model, read_data
 from automix_cli.commands.session import (
     CallOptions,
+    Reporter,
     Show,
-    Voice,
     require_place,
     stderr_console,
     stdout_console,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from automix_cli.data.traces import TraceTable
     from automix_cli.evaluation.bench import Run, Runs
     from automix_cli.evaluation.calibration import Objective
-    from automix_cli.evaluation.contenders import Contender
+    from automix_cli.evaluation.contenders import PolicyEntry
     from automix_cli.fitting.router_block import Settings
     from automix_cli.profile.model import Profile
     from automix_cli.views.bench_view import BenchView
@@ -148,7 +148,7 @@ def bench(
     """  # noqa: D301
     from automix_cli.profile.router import settings_of
 
-    voice = Voice(quiet=quiet, verbose=verbose)
+    reporter = Reporter(quiet=quiet, verbose=verbose)
     calls = CallOptions(
         profile=profile,
         no_cache=no_cache,
@@ -186,21 +186,21 @@ def bench(
     job.check()
     rows = read_data(data)
     recorded = columns is not None or rows.holds_traces()
-    source = Source(rows, options, calls, voice, traces, labels_from, force, embed_model)
+    source = TraceSource(rows, options, calls, reporter, traces, labels_from, force, embed_model)
     if not recorded:
         job.check_tiers(source.profile())
     if dry_run:
         raise typer.Exit(source.dry_run(recorded, json))
     chosen, table, _ = source.recorded() if recorded else source.collected()
     settings = settings_of(chosen)
-    view = job.run(table, settings, rows, voice, folder)
+    view = job.run(table, settings, rows, reporter, folder)
     try:
         if folder is not None:  # first: whoever reads stdout may go away
             folder.write(view, settings, {**job.config(), **_config(rows, options, chosen.name)})
     finally:
         _show(view, json, plot)
     if folder is not None:
-        voice.say(f"written: {', '.join(folder.names)} in {output}")
+        reporter.say(f"written: {', '.join(folder.names)} in {output}")
     _gate(job, view)
 
 
@@ -304,7 +304,7 @@ class _Job:
         check_policies(read_gates(self.gates) if self.gates else (), [c.name for c in asked])
 
     def run(
-        self, table: TraceTable, settings: Settings, data: Data, voice: Voice, folder: _Folder | None
+        self, table: TraceTable, settings: Settings, data: Data, reporter: Reporter, folder: _Folder | None
     ) -> BenchView:
         """Compare."""
         from automix_cli.evaluation.bench import bench, cuts_of, has_own_split
@@ -315,7 +315,7 @@ class _Job:
             notes += ('the rows\' own "split" is not train and test, so one was drawn',)
         cuts = cuts_of(table, self.split, repeat=self.repeat, seed=self.seed)
         runs = self.runs or ("all" if len(table) <= MANY_ROWS else "chosen")
-        with _writing(folder, runs) as on_run, _telling(voice) as on_policy:
+        with _writing(folder, runs) as on_run, _telling(reporter) as on_policy:
             found = bench(
                 table,
                 seated,
@@ -336,7 +336,7 @@ class _Job:
             labels_from=self.labels_from,
         )
 
-    def _seated(self, table: TraceTable) -> tuple[tuple[Contender, ...], tuple[str, ...]]:
+    def _seated(self, table: TraceTable) -> tuple[tuple[PolicyEntry, ...], tuple[str, ...]]:
         """Who can take part; of `all`, those who cannot are left out, and that is said."""
         from automix_cli.evaluation.contenders import everyone, invited, majorities, unable
 
@@ -375,10 +375,10 @@ class _Job:
 
 
 @contextmanager
-def _telling(voice: Voice) -> Iterator[Callable[[str], None]]:
+def _telling(reporter: Reporter) -> Iterator[Callable[[str], None]]:
     """Who is at work, on a terminal."""
-    if not voice.animated:
-        yield voice.detail
+    if not reporter.animated:
+        yield reporter.detail
         return
     with stderr_console().status("") as status:
         yield lambda name: status.update(name)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from automix_cli.commands import options as o
-from automix_cli.commands.datasets import Data, Source, TableOptions, check_embed_model, read_data
-from automix_cli.commands.session import CallOptions, Voice, stdout_console
+from automix_cli.commands.datasets import Data, TableOptions, TraceSource, check_embed_model, read_data
+from automix_cli.commands.session import CallOptions, Reporter, stdout_console
 from automix_cli.data.jsonl import dumps
 from automix_cli.errors import GateError, UsageError
 
@@ -133,7 +133,7 @@ def calibrate(
     from automix_cli.views.calibration_view import CalibrationView
     from automix_cli.views.report import count_of
 
-    voice = Voice(quiet=quiet, verbose=verbose)
+    reporter = Reporter(quiet=quiet, verbose=verbose)
     calls = CallOptions(
         profile=profile,
         no_cache=no_cache,
@@ -156,7 +156,7 @@ def calibrate(
     )
     data = read_data(labelled)
     recorded = columns is not None or data.holds_traces()
-    job = Source(data, options, calls, voice, traces, labels_from, force, embed_model)
+    job = TraceSource(data, options, calls, reporter, traces, labels_from, force, embed_model)
     if dry_run:
         raise typer.Exit(job.dry_run(recorded, json))
     if not recorded:  # before anything is paid for
@@ -165,7 +165,7 @@ def calibrate(
     chosen, table, scale = job.recorded() if recorded else job.collected()
     target = _target(output, chosen, table.tiers)
     settings = replace(settings_of(chosen), value_of_time=value_of_time)
-    voice.say(f"fitting on {count_of(len(table), 'row')}, and measuring on rows held out …")
+    reporter.say(f"fitting on {count_of(len(table), 'row')}, and measuring on rows held out …")
     classes = _classes(query_router, table, target, chosen, seed)
     found = run_calibration(table, settings, wanted, folds=folds, seed=seed, classes=classes)
     view = CalibrationView(found, table, labels_from, data.name)
@@ -177,15 +177,15 @@ def calibrate(
             console.print(part, soft_wrap=isinstance(part, str))
     router = found.router()
     if certify is not None:
-        router = _certified(table, settings, wanted.value, certify, seed, router, voice)
+        router = _certified(table, settings, wanted.value, certify, seed, router, reporter)
     if target is not None:
         extra = {"token_scale": scale, "value_of_time": value_of_time or None}
         write_router(target, _described(router, data, chosen, extra), profile=chosen)
-        voice.say(f"written: router of {target}")
-        voice.say(f'use it: automix ask{_use(target)} "…"')
+        reporter.say(f"written: router of {target}")
+        reporter.say(f'use it: automix ask{_use(target)} "…"')
     elif not json:
-        voice.say(_why_not_written(chosen, table.tiers))
-    raise typer.Exit(_exit_code(found, voice))
+        reporter.say(_why_not_written(chosen, table.tiers))
+    raise typer.Exit(_exit_code(found, reporter))
 
 
 def _objective(
@@ -280,7 +280,7 @@ def _certified(
     confidence: float,
     seed: int,
     router: dict[str, Any],
-    voice: Voice,
+    reporter: Reporter,
 ) -> dict[str, Any]:
     """The router that the promise was proved for, with the parameters it was proved with.
 
@@ -296,7 +296,7 @@ def _certified(
             f"no routed policy can be promised to keep {promise} on {len(table):,} labelled rows",
             hint=f"about {proof.labels:,} labels would likely do; nothing was written",
         )
-    voice.say(f"certified on {proof.rows:,} rows set apart: keeps {promise}")
+    reporter.say(f"certified on {proof.rows:,} rows set apart: keeps {promise}")
     certificate = {"keep": keep, "confidence": confidence, "best": proof.best, "rows": proof.rows}
     return {
         "kind": "pomdp",
@@ -323,7 +323,7 @@ def _described(router: dict[str, Any], data: Data, profile: Profile, extra: dict
     return {**router, **known, "fitted": {**router["fitted"], **origin}}
 
 
-def _exit_code(found: Calibration, voice: Voice) -> int:
+def _exit_code(found: Calibration, reporter: Reporter) -> int:
     """5 when the objective was not met in training, else 0: "do not route" is a success of the tool."""
     if found.chosen.met:
         return 0

@@ -15,8 +15,8 @@ import typer
 
 from automix_cli.commands.session import (
     CallOptions,
+    Reporter,
     Show,
-    Voice,
     choose_profile,
     open_cascade,
     price_of_embedding,
@@ -211,9 +211,9 @@ class Collector(Generic[T]):
         questions: list[Question],
         buy: Callable[[Cascade, Question], Awaitable[T]],
         show: Show,
-        voice: Voice,
+        reporter: Reporter,
     ) -> None:
-        self.questions, self.buy, self.show, self.voice = questions, buy, show, voice
+        self.questions, self.buy, self.show, self.reporter = questions, buy, show, reporter
         self.found: list[T] = []
         self.failed: list[BackendError] = []
 
@@ -239,7 +239,7 @@ class Collector(Generic[T]):
 
         rows = GivenRows(self.questions)
         met = await run_rows(
-            batch, rows, self.show, self.voice, seen, lambda s: f"{len(self.found) / s:.1f} rows/s"
+            batch, rows, self.show, self.reporter, seen, lambda s: f"{len(self.found) / s:.1f} rows/s"
         )
         if met:
             return 128 + met[0]
@@ -258,7 +258,7 @@ class Collector(Generic[T]):
         if last is not None and (last.fatal or isinstance(last, BudgetError) or not self.found):
             raise last
         if last is not None:
-            self.voice.say(
+            self.reporter.say(
                 f"{len(self.failed)} of {len(self.questions)} questions failed and are left out: {last}"
             )
 
@@ -357,7 +357,7 @@ def check_embed_model(model: str, who_would: str) -> None:
 # ---------------------------------------------------------------- what a command is given
 
 
-class Source:
+class TraceSource:
     """Where the table comes from: a file of traces, or every tier asked now."""
 
     def __init__(
@@ -365,14 +365,14 @@ class Source:
         data: Data,
         options: TableOptions,
         calls: CallOptions,
-        voice: Voice,
+        reporter: Reporter,
         traces: Path | None,
         labels_from: str | None,
         force: bool,
         embed_model: str | None = None,
     ) -> None:
         self.force, self.embed_model = force, embed_model
-        self.data, self.options, self.calls, self.voice = data, options, calls, voice
+        self.data, self.options, self.calls, self.reporter = data, options, calls, reporter
         self.traces, self.labels_from = traces, labels_from
 
     def dry_run(self, recorded: bool, as_json: bool) -> int:
@@ -397,8 +397,8 @@ class Source:
         if embedder is None:
             return chosen, table, scale
         collector = self._embeddings(_texts_of(table, self.data.name), embedder)
-        cascade = open_cascade(replace(chosen, tiers=(), router=None), self.calls, self.voice, embedder)
-        self._done(run_live(cascade, collector.run, self.voice))
+        cascade = open_cascade(replace(chosen, tiers=(), router=None), self.calls, self.reporter, embedder)
+        self._done(run_live(cascade, collector.run, self.reporter))
         return chosen, with_embeddings(table, embedder, collector.found), scale
 
     def profile(self) -> Profile:
@@ -420,17 +420,17 @@ class Source:
         chosen, questions = self.profile(), self._questions()
         embedder = self._embedder(chosen)
         for line in report.plan_lines(self._plan(chosen))[:-1]:
-            self.voice.say(line)
+            self.reporter.say(line)
         show = Show(output=self.traces, force=self.force, silent=self.traces is None)
-        collector = Collector(questions, lambda c, question: c.collect(question), show, self.voice)
+        collector = Collector(questions, lambda c, question: c.collect(question), show, self.reporter)
         embeddings = None if embedder is None else self._embeddings(questions, embedder)
-        cascade = open_cascade(replace(chosen, router=None), self.calls, self.voice, embedder)
+        cascade = open_cascade(replace(chosen, router=None), self.calls, self.reporter, embedder)
 
         async def job(opened: Cascade) -> int:
             code = await collector.run(opened)
             return code or (0 if embeddings is None else await embeddings.run(opened))
 
-        self._done(run_live(cascade, job, self.voice))
+        self._done(run_live(cascade, job, self.reporter))
         numbered = enumerate((t.to_dict() for t in collector.found), 1)
         options = replace(self.options, tiers=",".join(t.name for t in chosen.tiers))
         table = self._table(chosen, numbered, options)
@@ -472,7 +472,7 @@ class Source:
             return Embedded(question.text, await cascade.embed(question, tier))
 
         different = list({q.text: q for q in questions}.values())
-        return Collector(different, buy, Show(silent=True), self.voice)
+        return Collector(different, buy, Show(silent=True), self.reporter)
 
     def _plan(self, profile: Profile) -> dict[str, Any]:
         """What collecting would cost."""

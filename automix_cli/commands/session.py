@@ -1,4 +1,4 @@
-"""What a command that calls models has open: a profile, a cascade, the cache, and a voice on stderr."""
+"""What a command that calls models has open: a profile, a cascade, the cache, and a reporter on stderr."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _GRACE = 15  # seconds for rows in flight, once somebody wants to stop
 
 
 @dataclass(slots=True)
-class Voice:
+class Reporter:
     """Messages for the person at the terminal: stderr, never stdout.
 
     `later` collects what the cache and the backends have to tell when the run is over.
@@ -157,7 +157,7 @@ def choose_profile(options: CallOptions) -> Profile:
 
 
 def open_cascade(
-    profile: Profile, options: CallOptions, voice: Voice, embedder: Tier | None = None
+    profile: Profile, options: CallOptions, reporter: Reporter, embedder: Tier | None = None
 ) -> Cascade:
     """The cascade over the cache over whatever the models stand behind.
 
@@ -177,36 +177,36 @@ def open_cascade(
     if not options.offline:
         _check_keys(called, profile)
         _check_signal(profile)
-    announce(called, profile, voice)
+    announce(called, profile, reporter)
     store = Store.temporary() if options.no_cache else Store(cache_folder(os.environ))
     degrading = Degrading() if options.on_budget == "degrade" else None
-    wire = open_wire(called, profile, voice, final=degrading is None)
-    backend = Cached(wire, store, refresh=options.refresh, offline=options.offline, notes=voice.later)
+    wire = open_wire(called, profile, reporter, final=degrading is None)
+    backend = Cached(wire, store, refresh=options.refresh, offline=options.offline, notes=reporter.later)
     return Cascade(profile, backend, router_policy(profile), degrading)
 
 
-def open_wire(called: Sequence[Tier], profile: Profile, voice: Voice, *, final: bool = True) -> Backend:
+def open_wire(called: Sequence[Tier], profile: Profile, reporter: Reporter, *, final: bool = True) -> Backend:
     """What stands behind the cache: the simulated tiers, and LiteLLM for all others.
 
     `called` are the tiers, and the embedding model if there is one. `final` tells whether the
     budget, once it has refused a call, refuses all others.
     """
-    from automix_cli.backends.base import ByPrefix, Metered, Purse
+    from automix_cli.backends.base import Budget, BudgetedBackend, PrefixBackend
     from automix_cli.cascade.run import note_maybe_billed
 
     on_maybe_billed = [note_maybe_billed]
     rpm = {t.model: t.rpm for t in called if t.rpm}
-    wire = ByPrefix(
-        {"demo/": _demo_backend, "": lambda: _litellm_backend(profile.limits, rpm, on_maybe_billed, voice)}
+    wire = PrefixBackend(
+        {"demo/": _demo_backend, "": lambda: _litellm_backend(profile.limits, rpm, on_maybe_billed, reporter)}
     )
     if profile.limits.max_cost is None:
         return wire
     prices = {(t.model, t.api_base): _price_for_budget(profile, t) for t in called}
-    metered = Metered(
-        wire, Purse(profile.limits.max_cost, final=final), lambda r: prices[r.model, r.api_base]
+    budgeted = BudgetedBackend(
+        wire, Budget(profile.limits.max_cost, final=final), lambda r: prices[r.model, r.api_base]
     )
-    on_maybe_billed.append(metered.note_maybe_billed)
-    return metered
+    on_maybe_billed.append(budgeted.note_maybe_billed)
+    return budgeted
 
 
 def _price_for_budget(profile: Profile, tier: Tier) -> Price:
@@ -236,7 +236,7 @@ def _litellm_backend(
     limits: Limits,
     rpm: Mapping[str, float],
     on_maybe_billed: Sequence[Callable[[Request], None]],
-    voice: Voice,
+    reporter: Reporter,
 ) -> Backend:
     from automix_cli.backends.base import Retrier
     from automix_cli.backends.litellm import LiteLLMBackend
@@ -252,11 +252,11 @@ def _litellm_backend(
             rpm=rpm,
             on_maybe_billed=tell,
         ),
-        notes=voice.later,
+        notes=reporter.later,
     )
 
 
-def run_live(cascade: Cascade, job: Callable[[Cascade], Awaitable[int]], voice: Voice) -> int:
+def run_live(cascade: Cascade, job: Callable[[Cascade], Awaitable[int]], reporter: Reporter) -> int:
     """Run a job with an event loop of its own; the cache and the connections are closed at its end."""
     import asyncio
 
@@ -265,8 +265,8 @@ def run_live(cascade: Cascade, job: Callable[[Cascade], Awaitable[int]], voice: 
             return await job(cascade)
         finally:
             await cascade.backend.aclose()
-            for note in voice.later:
-                voice.once(note)
+            for note in reporter.later:
+                reporter.once(note)
 
     return asyncio.run(main())
 
@@ -306,34 +306,34 @@ def missing_key(tier: Tier) -> str | None:
     return None if not names or any(os.environ.get(n) for n in names) else names[0]
 
 
-def announce(called: Sequence[Tier], profile: Profile, voice: Voice) -> None:
+def announce(called: Sequence[Tier], profile: Profile, reporter: Reporter) -> None:
     """What a person should know of the models before they are asked, each once."""
     from automix_cli.backends.litellm import endpoint_notes
 
     if any(t.api_base is None and not t.model.startswith("demo/") for t in called):
         for note in endpoint_notes(os.environ):
-            voice.once(note)
+            reporter.once(note)
     if any(t.model.startswith("demo/") for t in called):
-        voice.once("demo tiers: simulated models, no network, prices made up")
+        reporter.once("demo tiers: simulated models, no network, prices made up")
     for tier in called:
         if tier.list_price() is None:
-            voice.once(f"price of {tier.model} unknown, so costs are null; tell it in the profile:")
+            reporter.once(f"price of {tier.model} unknown, so costs are null; tell it in the profile:")
             own = f"- {{name: {tier.name}, model: {tier.model}, price: {{input: …, output: …}}}}"
-            voice.once(f"  {own if tier in profile.tiers else price_of_embedding(tier)}")
+            reporter.once(f"  {own if tier in profile.tiers else price_of_embedding(tier)}")
 
 
-def announce_router(profile: Profile, voice: Voice) -> None:
+def announce_router(profile: Profile, reporter: Reporter) -> None:
     """Whether the decisions to come were learned, and whether from what is still the case."""
     from automix_cli.profile.router import differences
 
     if profile.router is None and len(profile.tiers) > 1:
-        voice.once(
+        reporter.once(
             f"profile {profile.name} is uncalibrated: it escalates when most votes say no; "
             "automix calibrate learns from your rows"
         )
     changed = differences(profile)
     if changed:
-        voice.once(f"{' and '.join(changed)} changed since this profile was calibrated: calibrate again")
+        reporter.once(f"{' and '.join(changed)} changed since this profile was calibrated: calibrate again")
 
 
 def require_place(show: Show) -> None:
@@ -412,7 +412,7 @@ async def run_rows(
     batch: Batch[Any, T],
     rows: RowSource,
     show: Show,
-    voice: Voice,
+    reporter: Reporter,
     seen: Callable[[T], None],
     note: Callable[[float], str],
 ) -> list[int]:
@@ -423,7 +423,11 @@ async def run_rows(
     """
     from automix_cli.data.jsonl import RowWriter
 
-    with written_to(show) as out, interruptible(batch, voice) as met, _progress(rows, voice, note) as advance:
+    with (
+        written_to(show) as out,
+        interruptible(batch, reporter) as met,
+        _progress(rows, reporter, note) as advance,
+    ):
         writer = RowWriter(out, show.name)
         async with aclosing(batch.run(rows.stream())) as results:
             try:
@@ -439,9 +443,11 @@ async def run_rows(
 
 
 @contextmanager
-def _progress(rows: RowSource, voice: Voice, note: Callable[[float], str]) -> Iterator[Callable[[], None]]:
+def _progress(
+    rows: RowSource, reporter: Reporter, note: Callable[[float], str]
+) -> Iterator[Callable[[], None]]:
     """A bar with rate, errors, dollars and time left; silent off a terminal."""
-    if not voice.animated:
+    if not reporter.animated:
         yield lambda: None
         return
     from automix_cli.views.report import batch_progress
@@ -452,7 +458,7 @@ def _progress(rows: RowSource, voice: Voice, note: Callable[[float], str]) -> It
 
 
 @contextmanager
-def interruptible(batch: Batch[Any, Any], voice: Voice) -> Iterator[list[int]]:
+def interruptible(batch: Batch[Any, Any], reporter: Reporter) -> Iterator[list[int]]:
     """First Ctrl-C, SIGTERM or SIGHUP: start no more rows and finish those in flight; second: drop them.
 
     Yields the list that the signals met are appended to. What the caller had ignored (`nohup`, a job
@@ -468,7 +474,7 @@ def interruptible(batch: Batch[Any, Any], voice: Voice) -> Iterator[list[int]]:
     def stop(number: int) -> None:
         met.append(number)
         if len(met) == 1:
-            voice.say(f"stopping: finishing the rows in flight; again, or in {_GRACE} s, drops them")
+            reporter.say(f"stopping: finishing the rows in flight; again, or in {_GRACE} s, drops them")
             loop.call_later(_GRACE, lambda: batch.stop(drop=True))
         batch.stop(drop=len(met) > 1)
 

@@ -13,7 +13,7 @@ from typing import Literal, NoReturn
 
 import typer
 
-from automix_cli.commands.session import Voice
+from automix_cli.commands.session import Reporter
 from automix_cli.data.jsonl import (
     MAX_LINE,
     IdCheck,
@@ -133,7 +133,7 @@ def find_source(
     context: Path | None,
     form: Form,
     ignore_stdin: bool,
-    voice: Voice,
+    reporter: Reporter,
 ) -> Single | Rows | None:
     """The one question or the rows that the options and stdin amount to; None: neither.
 
@@ -144,7 +144,7 @@ def find_source(
     if question is not None:
         if input_file is not None:
             raise UsageError("QUESTION and -i exclude each other", hint="put the question into the file")
-        return Single(asked(question, read_context(context, ignore_stdin=ignore_stdin, voice=voice)))
+        return Single(asked(question, read_context(context, ignore_stdin=ignore_stdin, reporter=reporter)))
     if context is not None:
         raise UsageError("--context goes with a QUESTION", hint='rows carry theirs in "context"')
     opened = _opened(input_file)
@@ -197,23 +197,23 @@ def asked(text: str, context: str | None) -> Question:
     return Question(text=text.strip(), context=context)
 
 
-def read_context(path: Path | None, *, ignore_stdin: bool, voice: Voice) -> str | None:
+def read_context(path: Path | None, *, ignore_stdin: bool, reporter: Reporter) -> str | None:
     """The context of a single question: a file, or what is piped in; blank is none."""
     if path is not None and str(path) != "-":
         with open_input(path) as file:
             text = _decoded(_read_all(file.fileno(), CONTEXT_LIMIT), str(path))
     elif path is not None or (not ignore_stdin and stdin_kind() in ("pipe", "file")):
-        _say_if_silent(voice)
+        _say_if_silent(reporter)
         text = _decoded(_read_all(0, CONTEXT_LIMIT), "stdin")
     else:
         return None
     return text if text.strip() else None
 
 
-def _say_if_silent(voice: Voice) -> None:
+def _say_if_silent(reporter: Reporter) -> None:
     """An open pipe that sends nothing would look like a hang: say what is being waited for."""
     if stdin_kind() == "pipe" and not select.select([0], [], [], _PATIENCE)[0]:
-        voice.say("reading context from stdin; --ignore-stdin skips it")
+        reporter.say("reading context from stdin; --ignore-stdin skips it")
 
 
 def _read_all(fd: int, limit: int) -> bytes:

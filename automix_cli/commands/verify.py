@@ -12,8 +12,8 @@ import typer
 from automix_cli.commands import options as o
 from automix_cli.commands.session import (
     CallOptions,
+    Reporter,
     Show,
-    Voice,
     choose_profile,
     open_cascade,
     require_other,
@@ -93,7 +93,7 @@ def verify(
       automix ask < questions.jsonl | automix verify > verified.jsonl
       automix verify -i answers.jsonl --check --threshold 0.8
     """  # noqa: D301
-    voice = Voice(quiet=quiet, verbose=verbose)
+    reporter = Reporter(quiet=quiet, verbose=verbose)
     calls = CallOptions(
         profile=profile,
         tiers=tiers,
@@ -111,12 +111,14 @@ def verify(
     if tier is not None:
         chosen.tier(tier)
     show = Show(json=json, explain=explain, output=output, force=force)
-    job = _Check(chosen, tier, votes or chosen.verification.max_votes or 1, threshold, check, show, voice)
+    job = _Check(chosen, tier, votes or chosen.verification.max_votes or 1, threshold, check, show, reporter)
     if rows is None:
         asked = job.single(question or "", answer, context)
-        raise typer.Exit(run_live(open_cascade(chosen, calls, voice), lambda c: job.one(c, *asked), voice))
+        raise typer.Exit(
+            run_live(open_cascade(chosen, calls, reporter), lambda c: job.one(c, *asked), reporter)
+        )
     source = rows
-    raise typer.Exit(run_live(open_cascade(chosen, calls, voice), lambda c: job.many(c, source), voice))
+    raise typer.Exit(run_live(open_cascade(chosen, calls, reporter), lambda c: job.many(c, source), reporter))
 
 
 def _rows(ctx: typer.Context, answer: str | None, context: Path | None, input_file: Path | None) -> Rows:
@@ -150,7 +152,7 @@ class _Check:
         threshold: float,
         check: bool,
         show: Show,
-        voice: Voice,
+        reporter: Reporter,
     ) -> None:
         if profile.verification.signal == "logprob" and profile.verification.logprob_of == "answer":
             raise UsageError(
@@ -158,7 +160,7 @@ class _Check:
                 hint="--signal votes, --signal consistency, or logprob_of: verdict",
             )
         self.profile, self.tier, self.votes = profile, tier, votes
-        self.threshold, self.check, self.show, self.voice = threshold, check, show, voice
+        self.threshold, self.check, self.show, self.reporter = threshold, check, show, reporter
         self.below = self.seen = 0
 
     def single(self, question: str, answer: str | None, context: Path | None) -> tuple[Any, str]:
@@ -167,7 +169,9 @@ class _Check:
 
         if answer is None:
             raise UsageError("--question needs --answer")
-        material = None if context is None else read_context(context, ignore_stdin=True, voice=self.voice)
+        material = (
+            None if context is None else read_context(context, ignore_stdin=True, reporter=self.reporter)
+        )
         return asked(question, material), answer
 
     async def one(self, cascade: Cascade, question: Any, answer: str) -> int:
@@ -186,7 +190,7 @@ class _Check:
                 writer.put(f"{report.verification_line(found)}\n".encode())
         if self.show.explain and not self.show.json:
             for line in report.reasons_lines(found):
-                self.voice.say(line)
+                self.reporter.say(line)
         self._gate()
         return 0 if found.error is None else 1
 
@@ -209,8 +213,8 @@ class _Check:
                 batch.stop()
 
         batch = Batch(work, concurrency=cascade.profile.limits.concurrency)
-        met = await run_rows(batch, rows, self.show, self.voice, seen, tally.note)
-        self.voice.say(tally.summary(time.monotonic() - started))
+        met = await run_rows(batch, rows, self.show, self.reporter, seen, tally.note)
+        self.reporter.say(tally.summary(time.monotonic() - started))
         if met:
             return 128 + met[0]
         if stops:

@@ -38,7 +38,7 @@ UNPARSED = -1
 # ---------------------------------------------------------------- the table
 
 
-class Bag(NamedTuple):
+class RecordedVotes(NamedTuple):
     """The votes recorded for one tier, drawn in the order of the table's seed.
 
     `drawn[i, k]` is the k-th vote of row i: 1, 0, UNPARSED or NO_VOTE; row i holds `held[i]`.
@@ -83,11 +83,11 @@ class TraceTable:
         votes: n×N×3, how many votes say CORRECT, INCORRECT, nothing.
         sampled: n×N, how many answers were sampled.
         samples: per tier, its sampled answers, judged; empty where none are, or nobody asked.
-        bags: per tier, its votes in the order drawn by `seed`.
+        recorded_votes: per tier, its votes in the order drawn by `seed`.
         signals: per tier, what a policy sees of an answer; see `with_signal`.
         seed: of the order in which votes are drawn.
-        cells: n, the query-side class of each row; None where all are alike.
-        n_cells: how many classes there are.
+        question_classes: n, the query-side class of each row; None where all are alike.
+        n_classes: how many classes there are.
         embeddings: of the questions, where there are any; who reads them pays for them.
         fee: n×2, USD and seconds that a row takes before any tier is asked; None for nothing.
     """
@@ -106,11 +106,11 @@ class TraceTable:
     input_tokens: Floats
     votes: NDArray[np.int16]
     sampled: NDArray[np.int16]
-    bags: tuple[Bag, ...]
+    recorded_votes: tuple[RecordedVotes, ...]
     signals: tuple[Signal, ...]
     seed: int
-    cells: Ints | None = None
-    n_cells: int = 1
+    question_classes: Ints | None = None
+    n_classes: int = 1
     embeddings: Embeddings | None = None
     fee: Floats | None = None
     samples: tuple[Samples | None, ...] = ()
@@ -121,7 +121,7 @@ class TraceTable:
     @property
     def max_votes(self) -> tuple[int, ...]:
         """The fewest votes on any row, per tier: what a plan for these rows may buy at most."""
-        return tuple(int(bag.held.min()) if len(self) else 0 for bag in self.bags)
+        return tuple(int(bag.held.min()) if len(self) else 0 for bag in self.recorded_votes)
 
     @property
     def fewest_samples(self) -> tuple[int, ...]:
@@ -156,12 +156,15 @@ class TraceTable:
             per_row["embeddings"] = self.embeddings.take(rows)
         if self.fee is not None:
             per_row["fee"] = self.fee[rows]
-        bags = tuple(
-            Bag(b.drawn[rows], b.held[rows], b.correct[:, rows], b.parsed[:, rows]) for b in self.bags
+        recorded_votes = tuple(
+            RecordedVotes(b.drawn[rows], b.held[rows], b.correct[:, rows], b.parsed[:, rows])
+            for b in self.recorded_votes
         )
-        cells = None if self.cells is None else self.cells[rows]
+        question_classes = None if self.question_classes is None else self.question_classes[rows]
         samples = tuple(found and found.subset(rows) for found in self.samples)
-        return replace(self, bags=bags, cells=cells, samples=samples, **per_row)
+        return replace(
+            self, recorded_votes=recorded_votes, question_classes=question_classes, samples=samples, **per_row
+        )
 
     def looked_at(self) -> TraceTable:
         """The rows as somebody pays for them who reads the questions' embeddings."""
@@ -171,7 +174,7 @@ class TraceTable:
 
     def reseed(self, seed: int) -> TraceTable:
         """The same rows with their votes drawn in another order."""
-        return replace(self, seed=seed, bags=_draw(self.ids, self.tiers, self.votes, seed))
+        return replace(self, seed=seed, recorded_votes=_draw(self.ids, self.tiers, self.votes, seed))
 
     def pick(self, tiers: Sequence[str]) -> TraceTable:
         """The table of these tiers, in this order.
@@ -186,7 +189,7 @@ class TraceTable:
         return replace(
             self,
             tiers=tuple(tiers),
-            bags=tuple(self.bags[j] for j in at),
+            recorded_votes=tuple(self.recorded_votes[j] for j in at),
             signals=tuple(self.signals[j] for j in at),
             samples=tuple(self.samples[j] for j in at) if self.samples else (),
             **per_tier,
@@ -316,11 +319,13 @@ def _index(name: str, names: Sequence[str], option: str) -> int:
 # ---------------------------------------------------------------- drawing votes
 
 
-def _draw(ids: Objects, tiers: Sequence[str], votes: NDArray[np.int16], seed: int) -> tuple[Bag, ...]:
+def _draw(
+    ids: Objects, tiers: Sequence[str], votes: NDArray[np.int16], seed: int
+) -> tuple[RecordedVotes, ...]:
     """Each tier's votes in an order that depends on the seed, the id and the tier's name only."""
     if not votes.any():
         held, none = np.zeros((2, 1, len(ids)), np.int16)
-        return (Bag(np.zeros((len(ids), 0), np.int8), held[0], none, none),) * len(tiers)
+        return (RecordedVotes(np.zeros((len(ids), 0), np.int8), held[0], none, none),) * len(tiers)
     row_keys = _row_keys(ids, seed)
     return tuple(_bag(row_keys, name, votes[:, j]) for j, name in enumerate(tiers))
 
@@ -336,7 +341,7 @@ def _keys(row_keys: NDArray[np.uint64], name: str, width: int) -> NDArray[np.uin
     return _mixed((row_keys ^ salt)[:, None] + np.arange(width, dtype=np.uint64)) >> np.uint64(1)
 
 
-def _bag(row_keys: NDArray[np.uint64], tier: str, counts: NDArray[np.int16]) -> Bag:
+def _bag(row_keys: NDArray[np.uint64], tier: str, counts: NDArray[np.int16]) -> RecordedVotes:
     """Shuffle each row: sort its votes by pseudo-random keys, empty places last."""
     ends = counts.cumsum(axis=1, dtype=np.int16)  # of the CORRECT, the INCORRECT, the unparsed
     width = int(ends[:, -1].max(initial=0))
@@ -346,7 +351,7 @@ def _bag(row_keys: NDArray[np.uint64], tier: str, counts: NDArray[np.int16]) -> 
     keys = _keys(row_keys, tier, width)
     keys[canonical == NO_VOTE] = np.iinfo(np.uint64).max
     drawn = np.take_along_axis(canonical, keys.argsort(axis=1), axis=1)
-    return Bag(drawn, ends[:, -1], _running(drawn == 1), _running(drawn >= 0))
+    return RecordedVotes(drawn, ends[:, -1], _running(drawn == 1), _running(drawn >= 0))
 
 
 def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -502,10 +507,10 @@ class _Gathered:
             splits=_objects(self.splits),
             votes=votes,
             sampled=sampled,
-            bags=_draw(ids, tuple(self.tiers), votes, seed),
+            recorded_votes=_draw(ids, tuple(self.tiers), votes, seed),
             signals=(),
             seed=seed,
-            n_cells=1,
+            n_classes=1,
             embeddings=None,
             samples=_samples(parts),
             **numbers,

@@ -35,14 +35,21 @@ from automix_cli.evaluation.calibration import (
     choose,
     corners,
 )
-from automix_cli.evaluation.contenders import Contender, Group, Split, Trained, needs_router, shows_something
+from automix_cli.evaluation.contenders import (
+    Group,
+    PolicyEntry,
+    Split,
+    Trained,
+    needs_router,
+    shows_something,
+)
 from automix_cli.evaluation.metrics import (
     Ends,
     Interval,
     Measure,
     Point,
     Resamples,
-    Verdict,
+    RoutingVerdict,
     aiq,
     apgr,
     cpt,
@@ -202,7 +209,7 @@ class Outcome:
     slices: Mapping[str, Mapping[str, Measure]]
     spent: tuple[Spent, ...]
     seconds: float
-    verdict: Verdict | None
+    verdict: RoutingVerdict | None
 
 
 class Moved(NamedTuple):
@@ -262,7 +269,7 @@ class Bench:
 # ------------------------------------------------------------------ figures with draws
 
 
-class Drawn(NamedTuple):
+class BootstrapFigure(NamedTuple):
     """A figure, and the same in every resample (NaN where it is undefined there)."""
 
     value: float | None
@@ -280,23 +287,23 @@ class Drawn(NamedTuple):
         return Measure(self.value, "", *interval(known))
 
 
-def _nothing(reason: str) -> Drawn:
-    return Drawn(None, reason, np.empty(0))
+def _nothing(reason: str) -> BootstrapFigure:
+    return BootstrapFigure(None, reason, np.empty(0))
 
 
-def _of_measures(measure: Measure, draws: Sequence[Measure]) -> Drawn:
+def _of_measures(measure: Measure, draws: Sequence[Measure]) -> BootstrapFigure:
     values = [np.nan if draw.value is None else draw.value for draw in draws]
-    return Drawn(measure.value, measure.reason, np.array(values, dtype=float))
+    return BootstrapFigure(measure.value, measure.reason, np.array(values, dtype=float))
 
 
-def _averaged(figures: Sequence[Drawn]) -> Drawn:
+def _averaged(figures: Sequence[BootstrapFigure]) -> BootstrapFigure:
     """The mean over splits, draw by draw; undefined where it is in any split."""
     undefined = [f for f in figures if f.value is None]
     if undefined:
         where = f" (in {len(undefined)} of {len(figures)} splits)" if len(figures) > 1 else ""
         return _nothing(undefined[0].reason + where)
     value = float(np.mean([f.value for f in figures]))
-    return Drawn(value, "", np.mean([f.draws for f in figures], axis=0))
+    return BootstrapFigure(value, "", np.mean([f.draws for f in figures], axis=0))
 
 
 class _Seen(NamedTuple):
@@ -311,9 +318,9 @@ class _Seen(NamedTuple):
         none = np.empty((0, columns.shape[1]))
         return cls(columns.mean(axis=0), none if resamples is None else resamples.means(columns))
 
-    def column(self, at: int, scale: float = 1.0) -> Drawn:
+    def column(self, at: int, scale: float = 1.0) -> BootstrapFigure:
         """One of them as a figure."""
-        return Drawn(float(scale * self.mean[at]), "", scale * self.draws[:, at])
+        return BootstrapFigure(float(scale * self.mean[at]), "", scale * self.draws[:, at])
 
 
 def _resamples(table: TraceTable, cuts: Sequence[Cut], seed: int) -> list[Resamples | None]:
@@ -339,7 +346,7 @@ def _restricted(whole: Resamples, rows: Ints | NDArray[np.bool_]) -> Resamples |
 class _Played(NamedTuple):
     """A policy in one split: what was chosen in training, and what came of it held out."""
 
-    contender: Contender
+    contender: PolicyEntry
     chosen: Chosen
     curve: tuple[Chosen, ...]
     outcome: Replayed
@@ -369,7 +376,7 @@ class _Table:
 
     # ------------------------------------------------------------ one policy
 
-    def play(self, contender: Contender, runs: Runs, on_run: Callable[[Run], None]) -> _Played:
+    def play(self, contender: PolicyEntry, runs: Runs, on_run: Callable[[Run], None]) -> _Played:
         """Train a policy, choose its settings in training, and play them on the held-out rows."""
         trained = contender.train(self.split)
         fixed = trained.fixed and bool(trained.curve.settings)
@@ -418,7 +425,7 @@ class _Table:
             taken.append(time.perf_counter() - start)
         return float(np.median(taken))
 
-    def _look(self, contender: Contender, setting: Setting) -> float:
+    def _look(self, contender: PolicyEntry, setting: Setting) -> float:
         """Mean time in which a question was embedded, for who reads embeddings before it decides."""
         embeddings = self.split.test.embeddings
         names = dict(setting)
@@ -447,7 +454,9 @@ class _Table:
         ]
         return np.column_stack([*point, played.scores, played.costs]).astype(float)
 
-    def figures(self, played: _Played, seen: _Seen, ours: tuple[_Played, _Seen] | None) -> dict[str, Drawn]:
+    def figures(
+        self, played: _Played, seen: _Seen, ours: tuple[_Played, _Seen] | None
+    ) -> dict[str, BootstrapFigure]:
         """Every measure of `MEASURES`."""
         names = ("quality", "cost", "escalated", "votes", "abstained", "helped", "hurt", "latency")
         found = {name: seen.column(at) for at, name in enumerate(names)}
@@ -468,7 +477,7 @@ class _Table:
         places = [n + self.small, self.small, n + self.large, self.large]
         return means[..., places]
 
-    def _lift(self, seen: _Seen) -> Drawn:
+    def _lift(self, seen: _Seen) -> BootstrapFigure:
         def lift(ends: Floats, own: Floats) -> Measure:
             c0, q0, c1, q1 = ends.tolist()
             return ibc_lift(
@@ -482,7 +491,7 @@ class _Table:
         """The curve's part of the columns: scores, then costs."""
         return _Seen(seen.mean[_POINT:], seen.draws[:, _POINT:])
 
-    def _curve_figures(self, played: _Played, seen: _Seen) -> dict[str, Drawn]:
+    def _curve_figures(self, played: _Played, seen: _Seen) -> dict[str, BootstrapFigure]:
         names: dict[str, Callable[..., Measure]] = {
             "aiq": aiq,
             "apgr": apgr,
@@ -502,7 +511,7 @@ class _Table:
             found[name] = _of_measures(measure(points, pair), draws)
         return found
 
-    def _lead(self, seen: _Seen, ours: tuple[_Played, _Seen] | None) -> Drawn:
+    def _lead(self, seen: _Seen, ours: tuple[_Played, _Seen] | None) -> BootstrapFigure:
         """Quality points above the curve of `pomdp` at the policy's own cost."""
         if ours is None:
             return _nothing("pomdp did not take part")
@@ -516,9 +525,11 @@ class _Table:
             return float(100 * (own[_QUALITY] - np.interp(own[_COST], costs[order], best)))
 
         draws = map(lead, self.seen.draws, curve.draws, seen.draws)
-        return Drawn(lead(self.seen.mean, curve.mean, seen.mean), "", np.fromiter(draws, dtype=float))
+        return BootstrapFigure(
+            lead(self.seen.mean, curve.mean, seen.mean), "", np.fromiter(draws, dtype=float)
+        )
 
-    def _savings(self, played: _Played, seen: _Seen, parity: int) -> dict[str, Drawn]:
+    def _savings(self, played: _Played, seen: _Seen, parity: int) -> dict[str, BootstrapFigure]:
         """What the setting chosen in training saves against the tier that was the best there."""
         names = f"savings_at_{parity}", f"parity_at_{parity}"
         if played.contender.group in ("single tier", "majority", "bound"):
@@ -536,26 +547,26 @@ class _Table:
         if found.setting is None:
             level = np.full(len(seen.draws), np.nan if found.value is None else found.value)
             return {
-                names[0]: Drawn(found.value, found.reason, level),
+                names[0]: BootstrapFigure(found.value, found.reason, level),
                 names[1]: _nothing(found.reason),
             }
         cost, whole = own.draws[:, k + found.setting], self.seen.draws[:, n + best]
         quality, full = own.draws[:, found.setting], self.seen.draws[:, best]
         return {
-            names[0]: Drawn(found.value, found.reason, 1 - _ratio(cost, whole)),
-            names[1]: Drawn(found.parity, "the best tier scores nothing", _ratio(quality, full)),
+            names[0]: BootstrapFigure(found.value, found.reason, 1 - _ratio(cost, whole)),
+            names[1]: BootstrapFigure(found.parity, "the best tier scores nothing", _ratio(quality, full)),
         }
 
-    def _router_latency(self, played: _Played) -> Drawn:
+    def _router_latency(self, played: _Played) -> BootstrapFigure:
         """The policy's own time, embedding included, as a share of what an answer of the small tier takes."""
         latency = self.split.test.latency[:, self.small]
         known = latency[~np.isnan(latency)]
         if not len(known) or known.mean() <= 0:
             return _nothing("no latency is recorded")
         ratio = played.seconds / float(known.mean())
-        return Drawn(ratio, "by the clock of this machine: no interval", np.empty(0))
+        return BootstrapFigure(ratio, "by the clock of this machine: no interval", np.empty(0))
 
-    def slices(self, played: _Played) -> dict[str, dict[str, Drawn]]:
+    def slices(self, played: _Played) -> dict[str, dict[str, BootstrapFigure]]:
         """Quality, cost and edge on the rows of each dataset."""
         found = {}
         for name in _datasets(self.split.test):
@@ -571,7 +582,7 @@ class _Table:
 _QUALITY, _COST, _POINT = 0, 1, 8
 
 
-def _edge(tiers: _Seen, seen: _Seen) -> Drawn:
+def _edge(tiers: _Seen, seen: _Seen) -> BootstrapFigure:
     """Quality points above the best random mix of single tiers at the same cost."""
 
     def points(means: Floats, own: Floats) -> Floats:
@@ -580,7 +591,7 @@ def _edge(tiers: _Seen, seen: _Seen) -> Drawn:
         difference: Floats = 100 * (own[..., _QUALITY] - mix)
         return difference
 
-    return Drawn(float(points(tiers.mean, seen.mean)), "", points(tiers.draws, seen.draws))
+    return BootstrapFigure(float(points(tiers.mean, seen.mean)), "", points(tiers.draws, seen.draws))
 
 
 def _cpt(share: float, points: Floats, ends: Ends) -> Measure:
@@ -604,7 +615,7 @@ def _datasets(table: TraceTable) -> list[str]:
 
 def bench(
     table: TraceTable,
-    contenders: Sequence[Contender],
+    contenders: Sequence[PolicyEntry],
     settings: Settings,
     objective: Objective,
     *,
@@ -663,14 +674,14 @@ class _Part(NamedTuple):
 
     at: _Table
     played: _Played
-    figures: dict[str, Drawn]
-    slices: dict[str, dict[str, Drawn]]
+    figures: dict[str, BootstrapFigure]
+    slices: dict[str, dict[str, BootstrapFigure]]
     curve: tuple[CurvePoint, ...]
 
 
 def _one_split(
     at: _Table,
-    contenders: Sequence[Contender],
+    contenders: Sequence[PolicyEntry],
     runs: Runs,
     on_run: Callable[[Run], None],
     on_policy: Callable[[str], None],
@@ -728,7 +739,7 @@ def _outcome(parts: Sequence[_Part], rows: tuple[int, int]) -> Outcome:
     )
 
 
-def _verdict(edge: Measure, rows: tuple[int, int]) -> Verdict | None:
+def _verdict(edge: Measure, rows: tuple[int, int]) -> RoutingVerdict | None:
     """Whether the policy pays; rows are those learned from and those held out."""
     if min(rows) < LEAST_ROWS or edge.value is None or edge.low is None or edge.high is None:
         return None

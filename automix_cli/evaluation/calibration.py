@@ -27,7 +27,7 @@ from automix_cli.evaluation.metrics import (
     Measure,
     Point,
     Resamples,
-    Verdict,
+    RoutingVerdict,
     edge,
     hull,
     ibc_lift,
@@ -36,7 +36,7 @@ from automix_cli.evaluation.metrics import (
     verdict,
 )
 from automix_cli.evaluation.replay import Replayed, replay
-from automix_cli.fitting.classes import NO_CLASSES, Classed, Classes, Source
+from automix_cli.fitting.classes import NO_CLASSES, Classed, Classes, ClassSource
 from automix_cli.fitting.fit import fit
 from automix_cli.fitting.fitted import Fitted
 from automix_cli.fitting.router_block import Settings, policy_from_router
@@ -138,14 +138,14 @@ class PomdpFamily:
             Candidate(
                 (("cost_weight", weight),),
                 policy,
-                None if policy.counts_tokens else _decisions(policy, table.n_cells),
+                None if policy.counts_tokens else _decisions(policy, table.n_classes),
             )
             for weight, policy in zip(self.weights, policies, strict=True)
         ]
 
     def _planner(self, table: TraceTable) -> Callable[[float], PomdpPolicy]:
         """Coarse plans of what is fitted to the rows: enough to choose a setting by."""
-        fitted, alike = fit(table, self.settings), table.n_cells > 1 or _alike(table)
+        fitted, alike = fit(table, self.settings), table.n_classes > 1 or _alike(table)
 
         def plan(weight: float) -> PomdpPolicy:
             policy = fitted.policy(weight, self._settings(), coarse=True)
@@ -167,8 +167,8 @@ class _Path:
     def __init__(
         self, plan: Callable[[float], PomdpPolicy], weights: tuple[float, ...], table: TraceTable
     ) -> None:
-        known = np.zeros(1, dtype=np.intp) if table.cells is None else table.cells
-        self._shares = np.bincount(known, minlength=table.n_cells) / len(known)
+        known = np.zeros(1, dtype=np.intp) if table.question_classes is None else table.question_classes
+        self._shares = np.bincount(known, minlength=table.n_classes) / len(known)
         self._plan, self._policies = plan, dict[int, PomdpPolicy]()
         self.weights = weights
         self.spend = self._spending(len(weights))
@@ -189,7 +189,7 @@ class _Path:
         """Of a prompt of mean length; classes count as often as they stand in the rows."""
         policy = self.policy(place)
         mean = _at_mean(policy) if policy.counts_tokens else policy
-        costs = [mean.forecast(Facts(cell=c)).cost for c in range(len(self._shares))]
+        costs = [mean.forecast(Facts(question_class=c)).cost for c in range(len(self._shares))]
         return float(self._shares @ costs)
 
     def _spending(self, places: int) -> Floats:
@@ -212,9 +212,9 @@ def _at_mean(policy: PomdpPolicy) -> PomdpPolicy:
     return PomdpPolicy(policy.model.at_mean(), coarse=True)
 
 
-def _decisions(policy: PomdpPolicy, n_cells: int) -> Hashable:
+def _decisions(policy: PomdpPolicy, n_classes: int) -> Hashable:
     """What the plans for all classes of questions do."""
-    return tuple(policy.plan(Facts(cell=cell)).decisions() for cell in range(n_cells))
+    return tuple(policy.plan(Facts(question_class=cell)).decisions() for cell in range(n_classes))
 
 
 def _alike(table: TraceTable) -> bool:
@@ -464,14 +464,17 @@ def _best_ibc(curve: Curve, tier_points: Sequence[Point]) -> Chosen:
 
 
 def choose_each(
-    curves: Mapping[Source, Curve], tiers: Sequence[str], tier_points: Sequence[Point], objective: Objective
-) -> dict[Source, Chosen]:
+    curves: Mapping[ClassSource, Curve],
+    tiers: Sequence[str],
+    tier_points: Sequence[Point],
+    objective: Objective,
+) -> dict[ClassSource, Chosen]:
     """The setting that the objective asks for, per source of classes; without those it is undefined for.
 
     Raises:
         GateError: ΔIBC is undefined for every setting of every source.
     """
-    found: dict[Source, Chosen] = {}
+    found: dict[ClassSource, Chosen] = {}
     refused: list[GateError] = []
     for source, curve in curves.items():
         try:
@@ -483,7 +486,9 @@ def choose_each(
     return found
 
 
-def best_source(found: Mapping[Source, Chosen], tier_points: Sequence[Point], objective: Objective) -> Source:
+def best_source(
+    found: Mapping[ClassSource, Chosen], tier_points: Sequence[Point], objective: Objective
+) -> ClassSource:
     """The source of classes whose setting serves the objective best; of equals the first."""
     return max(found, key=lambda source: _worth(found[source], tier_points, objective))
 
@@ -521,7 +526,7 @@ class HeldOut(NamedTuple):
     escalated: NDArray[np.bool_]
     votes: Ints
     best: Floats
-    paths: dict[Source, Curve]
+    paths: dict[ClassSource, Curve]
 
 
 def held_out(
@@ -533,7 +538,7 @@ def held_out(
     seed: int,
     abstain_value: float,
     classes: Classes = NO_CLASSES,
-    learned: Mapping[Source, Classed] | None = None,
+    learned: Mapping[ClassSource, Classed] | None = None,
 ) -> HeldOut:
     """Choose source of classes and setting inside each outer fold's training rows, and run it on the fold.
 
@@ -547,7 +552,7 @@ def held_out(
     for k in range(folds):
         learn, rows = fold != k, np.flatnonzero(fold == k)
         points = Singles(alone.score[learn], alone.cost[learn]).points()
-        tables, curves = dict[Source, TraceTable](), dict[Source, Curve]()
+        tables, curves = dict[ClassSource, TraceTable](), dict[ClassSource, Curve]()
         for source, seen, _ in classes.of(table, learn):
             train, tables[source] = seen.subset(learn), seen
             curves[source] = crossfit(
@@ -627,13 +632,13 @@ class Calibration:
     objective: Objective
     chosen: Chosen
     single: str
-    verdict: Verdict | None = None
+    verdict: RoutingVerdict | None = None
     met: float | None = None
     figures: tuple[Figures, ...] = ()
     path: Curve = NO_CURVE
     rates: tuple[tuple[str, int, int], ...] = ()
     query: QueryRouter | None = None
-    compared: tuple[tuple[Source, Chosen], ...] = ()
+    compared: tuple[tuple[ClassSource, Chosen], ...] = ()
 
     @property
     def unproven(self) -> bool:
@@ -701,7 +706,7 @@ def calibrate(
     family = PomdpFamily(settings=settings, weights=weights)
     found = _unproved(table, settings, objective)
     learned = _learned(table, classes if len(table) >= LEAST_ROWS else NO_CLASSES)
-    curves: dict[Source, Curve] = {"none": NO_CURVE}
+    curves: dict[ClassSource, Curve] = {"none": NO_CURVE}
     if len(table) >= LEAST_ROWS:
         held = held_out(
             table,
@@ -732,7 +737,10 @@ def _unproved(table: TraceTable, settings: Settings, objective: Objective) -> Ca
 
 
 def _settled(
-    found: Calibration, table: TraceTable, learned: Mapping[Source, Classed], curves: Mapping[Source, Curve]
+    found: Calibration,
+    table: TraceTable,
+    learned: Mapping[ClassSource, Classed],
+    curves: Mapping[ClassSource, Curve],
 ) -> Calibration:
     """Choose the setting, and what there is without a router; fit to all rows what will be written."""
     points, single = singles(table).points(), _without_weight(found.objective)
@@ -755,10 +763,10 @@ def _settled(
     return replace(found, rates=_rates(table, replay(found.policy(), seen.table)))
 
 
-def _learned(table: TraceTable, classes: Classes) -> dict[Source, Classed]:
+def _learned(table: TraceTable, classes: Classes) -> dict[ClassSource, Classed]:
     """The classes of each source, learned from all rows; a router that tells none apart is left out."""
     known = classes.of(table, np.ones(len(table), dtype=bool))
-    return {c.source: c if c.table.n_cells > 1 else Classed(c.source, table) for c in known}
+    return {c.source: c if c.table.n_classes > 1 else Classed(c.source, table) for c in known}
 
 
 def _without_weight(objective: Objective) -> Objective:
@@ -839,6 +847,6 @@ def _rates(table: TraceTable, run: Replayed) -> tuple[tuple[str, int, int], ...]
     for j, name in enumerate(table.tiers):
         bought = run.votes[:, j] > 0
         if table.signals[j] == "votes" and bought.any():
-            first = table.bags[j].drawn[bought, 0]
+            first = table.recorded_votes[j].drawn[bought, 0]
             rates.append((name, int((first == 1).sum()), int((first >= 0).sum())))
     return tuple(rates)

@@ -1,6 +1,6 @@
 """Who sits at the table of `bench`: each policy, what it learns, and what it then does.
 
-    Contender.train(Split) ─▶ Trained(curve, play) ─▶ play(setting) ─▶ Replayed
+    PolicyEntry.train(Split) ─▶ Trained(curve, play) ─▶ play(setting) ─▶ Replayed
 
 A contender sees the training rows when it is trained and nothing else. Its `curve` holds
 every setting it has with a training point that is cross-fitted wherever something was
@@ -43,11 +43,17 @@ from automix_cli.evaluation.calibration import (
 from automix_cli.evaluation.metrics import Point, hull
 from automix_cli.evaluation.paper import PaperFamily
 from automix_cli.evaluation.replay import Replayed, replay
-from automix_cli.fitting.classes import Source, Wanted, sources_of
+from automix_cli.fitting.classes import ClassSource, Wanted, sources_of
 from automix_cli.fitting.fit import fit
 from automix_cli.fitting.fitted import Fitted
-from automix_cli.fitting.query_router import KINDS, RULES, FittedRouter, Kind, fit_router
-from automix_cli.fitting.query_router import Rule as Selection
+from automix_cli.fitting.query_router import (
+    QUERY_ROUTER_KINDS,
+    SELECTIONS,
+    FittedRouter,
+    QueryRouterKind,
+    Selection,
+    fit_router,
+)
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.arrays import Floats, Ints
 from automix_cli.pomdp.problem import Action, AlwaysPolicy, Facts, Observation, Policy, Rule, ThresholdPolicy
@@ -80,7 +86,7 @@ class Split:
     folds: int
     settings: Settings
     alone: Singles
-    _routers: dict[Kind, Asked] = field(default_factory=dict)
+    _routers: dict[QueryRouterKind, Asked] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -116,7 +122,7 @@ class Split:
         """The cost_weights of routers that look at questions only, and of the oracle."""
         return cost_weights(self.train) if len(self.train) else (0.0,)
 
-    def router(self, kind: Kind) -> Asked:
+    def router(self, kind: QueryRouterKind) -> Asked:
         """The query-side router of a kind, fitted once for all who use it."""
         if kind not in self._routers:
             fitted = fit_router(
@@ -184,7 +190,7 @@ class Trained(NamedTuple):
     paid: TraceTable | None = None
 
 
-class Contender(Protocol):
+class PolicyEntry(Protocol):
     """Somebody at the table."""
 
     @property
@@ -214,21 +220,21 @@ class Assigned(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AssignedPolicy:
-    """Ask the tier that `Facts.cell` names, and report what it says.
+    """Ask the tier that `Facts.question_class` names, and report what it says.
 
     Example:
         >>> policy = AssignedPolicy()
-        >>> policy.action(policy.begin(Facts(cell=1)))
+        >>> policy.action(policy.begin(Facts(question_class=1)))
         Action(kind='start', tier=1, votes=0)
     """
 
     def group(self, facts: Facts) -> int:
         """The tier is all that counts."""
-        return facts.cell
+        return facts.question_class
 
     def begin(self, facts: Facts) -> Assigned:
         """The tier chosen for the question."""
-        return Assigned(facts.cell)
+        return Assigned(facts.question_class)
 
     def update(self, belief: Assigned, action: Action, observation: Observation) -> Assigned:
         """It was asked; nothing that is seen changes anything."""
@@ -277,9 +283,9 @@ def _at(table: TraceTable, rows: Ints | None) -> Ints:
 def _assigned(table: TraceTable, rows: Ints | None, tiers: Ints) -> Replayed:
     """Replay rows with a tier chosen for each of them."""
     chosen = _at(table, rows)
-    cells = np.zeros(len(table), dtype=np.intp)
-    cells[chosen] = tiers
-    return replay(ASSIGNED, table, chosen, cells=cells)
+    classes = np.zeros(len(table), dtype=np.intp)
+    classes[chosen] = tiers
+    return replay(ASSIGNED, table, chosen, question_classes=classes)
 
 
 # ------------------------------------------------------------------ baselines
@@ -310,7 +316,7 @@ class Always:
 class Majority:
     """MAJ@k: one tier, asked k times; its commonest answer is reported, of equals the one drawn first.
 
-    Source: "Lessons Learned from LLM Routing" (arXiv 2405.00467). It costs k answers, see
+    ClassSource: "Lessons Learned from LLM Routing" (arXiv 2405.00467). It costs k answers, see
     `Samples.costs`.
     """
 
@@ -506,26 +512,28 @@ class PomdpQuery:
         fitted, kept = fit(table, split.settings), _Kept(split.settings)
 
         def play(setting: Setting, rows: Ints | None) -> Replayed:
-            test, cells = split.test, np.zeros(len(split.test), dtype=np.intp)
+            test, classes = split.test, np.zeros(len(split.test), dtype=np.intp)
             if asked is not None:
-                test, cells[_at(test, rows)] = asked.test, asked.read(rows)[1]
+                test, classes[_at(test, rows)] = asked.test, asked.read(rows)[1]
             policy = kept.policy(fitted, setting)
-            return replay(policy, test, rows, cells=cells, abstain_value=split.abstain_value)
+            return replay(policy, test, rows, question_classes=classes, abstain_value=split.abstain_value)
 
         if self.wanted == "auto":
             settings = tuple((("query_router", source), *setting) for setting in curve.settings)
             curve = curve._replace(settings=settings)
         return Trained(curve, play, path=True)
 
-    def _learned(self, split: Split, source: Source) -> _Learned:
+    def _learned(self, split: Split, source: ClassSource) -> _Learned:
         asked, table = None, split.train
         if source != "none":
             asked = split.router(source)
-            table = replace(asked.train, cells=asked.fitted.cells, n_cells=asked.router.n_cells)
+            table = replace(
+                asked.train, question_classes=asked.fitted.classes, n_classes=asked.router.n_classes
+            )
         family = PomdpFamily(settings=split.settings)
         return _Learned(table, asked, _curve(split, family, table))
 
-    def _best(self, curves: Mapping[Source, Curve], split: Split) -> Source:
+    def _best(self, curves: Mapping[ClassSource, Curve], split: Split) -> ClassSource:
         points = split.alone.points()
         found = choose_each(curves, split.train.tiers, points, self.objective)
         return best_source(found, points, self.objective)
@@ -538,7 +546,7 @@ class PomdpQuery:
 class Query:
     """A query-side router with one of its selection rules."""
 
-    kind: Kind
+    kind: QueryRouterKind
     rule: Selection
     group: Group = "query"
 
@@ -593,7 +601,7 @@ class Oracle:
 class Bound:
     """A router's own upper bound: the best choice among the tiers that it takes for capable."""
 
-    kind: Kind
+    kind: QueryRouterKind
     group: Group = "bound"
 
     @property
@@ -630,12 +638,12 @@ def everyone(
     query_router: Wanted = "multilabel",
     majorities: Sequence[Majority] = (),
     objective: Objective = Objective(),  # noqa: B008
-) -> tuple[Contender, ...]:
+) -> tuple[PolicyEntry, ...]:
     """Every policy there is, in the order in which results show them; the objective is for `auto`."""
     queries = [
         Query(kind, rule)
-        for kind in KINDS
-        for rule in (RULES if kind in ("multilabel", "separate") else RULES[:1])
+        for kind in QUERY_ROUTER_KINDS
+        for rule in (SELECTIONS if kind in ("multilabel", "separate") else SELECTIONS[:1])
     ]
     return (
         *(Always(tier) for tier in tiers),
@@ -650,7 +658,7 @@ def everyone(
         Pomdp(),
         PomdpQuery(query_router, objective),
         Oracle(),
-        *(Bound(kind) for kind in KINDS),
+        *(Bound(kind) for kind in QUERY_ROUTER_KINDS),
     )
 
 
@@ -689,12 +697,12 @@ def majorities(asked: str, tiers: Sequence[str], samples: Sequence[int]) -> tupl
 _MAJORITY = re.compile(r"maj(?:@(?P<k>[1-9][0-9]{0,4})(?::(?P<tier>.+))?)?", re.ASCII)
 
 
-def needs_router(contender: Contender) -> bool:
+def needs_router(contender: PolicyEntry) -> bool:
     """Whether it looks at the question, for which scikit-learn and question texts are needed."""
     return isinstance(contender, Query | Bound | PomdpQuery)
 
 
-def unable(contender: Contender, table: TraceTable) -> str:
+def unable(contender: PolicyEntry, table: TraceTable) -> str:
     """Why a policy cannot take part on these rows; "" where it can."""
     if contender.group == "single tier":
         return ""
@@ -735,7 +743,7 @@ def shows_something(table: TraceTable) -> bool:
     return bool(votes.any() or not np.isnan(confidence).all())
 
 
-def invited(asked: str, known: Sequence[Contender]) -> tuple[Contender, ...]:
+def invited(asked: str, known: Sequence[PolicyEntry]) -> tuple[PolicyEntry, ...]:
     """The contenders that a list of names asks for; single tiers are always there.
 
     `multilabel` stands for `multilabel:argmax` and its other rules, `maj` for every `maj@k:TIER`;

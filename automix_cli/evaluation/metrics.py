@@ -246,14 +246,14 @@ def savings(
 Points = Sequence[Point] | Floats  # the array has a line (cost, quality) per point
 
 
-class Curve(NamedTuple):
+class CostCurve(NamedTuple):
     """Points between the ends, by rising cost: straight lines join them."""
 
     costs: Floats
     qualities: Floats
 
 
-def curve(points: Points, ends: Ends) -> Curve | str:
+def curve(points: Points, ends: Ends) -> CostCurve | str:
     """A policy's curve on [C_small, C_large], or why there is none.
 
     Points of equal cost are averaged, the two single tiers are the ends, and what does not
@@ -266,18 +266,18 @@ def curve(points: Points, ends: Ends) -> Curve | str:
     inside = table[(small.cost < table[:, 0]) & (table[:, 0] < large.cost)]
     costs, qualities = np.vstack([small, inside[inside[:, 0].argsort(kind="stable")], large]).T
     if (costs[1:] > costs[:-1]).all():
-        return Curve(costs, qualities)
+        return CostCurve(costs, qualities)
     distinct, place = np.unique(costs, return_inverse=True)
-    return Curve(distinct, np.bincount(place, qualities) / np.bincount(place))
+    return CostCurve(distinct, np.bincount(place, qualities) / np.bincount(place))
 
 
-def _shares(line: Curve) -> Floats:
+def _shares(line: CostCurve) -> Floats:
     """The costs as shares of their range, 0 to 1."""
     shares: Floats = (line.costs - line.costs[0]) / (line.costs[-1] - line.costs[0])
     return shares
 
 
-def _mean_height(line: Curve) -> float:
+def _mean_height(line: CostCurve) -> float:
     """Area under the straight lines, divided by the range of costs."""
     return float(np.trapezoid(line.qualities, _shares(line)))
 
@@ -300,7 +300,7 @@ def aiq(points: Points, ends: Ends) -> Measure:
     corners = hull([Point(*pair) for pair in pairs])
     level = Point(float(line.costs[-1]), corners[-1].quality)
     costs, qualities = np.array([*corners, level], dtype=float).T
-    return _measured(_mean_height(Curve(costs, qualities)))
+    return _measured(_mean_height(CostCurve(costs, qualities)))
 
 
 def apgr(points: Points, ends: Ends) -> Measure:
@@ -567,7 +567,7 @@ def curve_draws(
 # ---------------------------------------------------------------- the verdict
 
 
-class Verdict(NamedTuple):
+class RoutingVerdict(NamedTuple):
     """Whether routing pays, from d and its interval; `more_rows` is None unless more could tell."""
 
     kind: Literal["route", "do not route", "not enough rows"]
@@ -580,7 +580,7 @@ class Verdict(NamedTuple):
 _ROUNDING = 1e-12
 
 
-def verdict(value: float, bounds: Interval, rows: int, margin: float = 0.01) -> Verdict:
+def verdict(value: float, bounds: Interval, rows: int, margin: float = 0.01) -> RoutingVerdict:
     """Judge d, the quality above the best equally dear mix of single tiers.
 
     Its lower bound above 0: route. Its upper bound below one quality point: do not. Else
@@ -590,14 +590,14 @@ def verdict(value: float, bounds: Interval, rows: int, margin: float = 0.01) -> 
 
     Example:
         >>> verdict(0.02, Interval(-0.02, 0.06), rows=100)
-        Verdict(kind='not enough rows', edge=0.02, low=-0.02, high=0.06, more_rows=300)
+        RoutingVerdict(kind='not enough rows', edge=0.02, low=-0.02, high=0.06, more_rows=300)
     """
     low, high = (0.0 if abs(bound) < _ROUNDING else bound for bound in bounds)
     if low > 0:
-        return Verdict("route", value, low, high)
+        return RoutingVerdict("route", value, low, high)
     if high < margin:
-        return Verdict("do not route", value, low, high)
+        return RoutingVerdict("do not route", value, low, high)
     ratios = [(value - low) / value] if value > 0 else []
     ratios += [(high - value) / (margin - value)] if value < margin else []
     needed = rows * min(r * r for r in ratios)
-    return Verdict("not enough rows", value, low, high, max(1, math.ceil(round(needed - rows, 6))))
+    return RoutingVerdict("not enough rows", value, low, high, max(1, math.ceil(round(needed - rows, 6))))

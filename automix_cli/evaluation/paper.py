@@ -101,7 +101,7 @@ class PaperFamily:
         """The number that the rules look at, per row."""
         if table.signals[0] != "votes":
             return np.nan_to_num(table.confidence[:, 0])
-        bag, votes = table.bags[0], self._votes(table)
+        bag, votes = table.recorded_votes[0], self._votes(table)
         share: Floats = bag.correct[votes] / np.maximum(bag.parsed[votes], 1)
         return share
 

@@ -83,7 +83,7 @@ def replay(
     rows: Ints | NDArray[np.bool_] | None = None,
     *,
     seed: int | None = None,
-    cells: Ints | None = None,
+    question_classes: Ints | None = None,
     abstain_value: float = 0.0,
 ) -> Replayed:
     """Run a policy over recorded rows.
@@ -97,7 +97,7 @@ def replay(
         table: the recorded rows.
         rows: which of them (indices or a mask); all by default.
         seed: draw the votes in the order of this seed rather than the table's.
-        cells: the query-side class of every row of the table, its own by default, else 0.
+        question_classes: the query-side class of every row of the table, its own by default, else 0.
         abstain_value: the score of an abstention.
 
     Raises:
@@ -117,7 +117,11 @@ def replay(
     if seed is not None and seed != table.seed:
         table = table.reseed(seed)
     chosen = np.arange(len(table)) if rows is None else np.arange(len(table))[rows]
-    level = list(_begin(policy, table, chosen, table.cells if cells is None else cells))
+    level = list(
+        _begin(
+            policy, table, chosen, table.question_classes if question_classes is None else question_classes
+        )
+    )
     ended: list[_Ended] = []
     while level:
         following: list[_Group[B]] = []
@@ -131,12 +135,12 @@ def replay(
     return _outcome(table, chosen, ended, abstain_value)
 
 
-def _begin(policy: Policy[B], table: TraceTable, rows: Ints, cells: Ints | None) -> Iterator[_Group[B]]:
+def _begin(policy: Policy[B], table: TraceTable, rows: Ints, classes: Ints | None) -> Iterator[_Group[B]]:
     """One group per class of facts that the policy tells apart."""
     none, zero = (False,) * len(table.tiers), (0,) * len(table.tiers)
     group_of = getattr(policy, "group", lambda facts: facts)
     places: dict[Hashable, tuple[Facts, list[Ints]]] = {}
-    for facts, part in _by_facts(table.prompt_tokens[rows], None if cells is None else cells[rows]):
+    for facts, part in _by_facts(table.prompt_tokens[rows], None if classes is None else classes[rows]):
         places.setdefault(group_of(facts), (facts, []))[1].append(rows[part])
     starts = [
         _Group(policy.begin(facts), _joined(parts), none, zero, zero) for facts, parts in places.values()
@@ -144,13 +148,13 @@ def _begin(policy: Policy[B], table: TraceTable, rows: Ints, cells: Ints | None)
     yield from _merged(starts)
 
 
-def _by_facts(tokens: Floats, cells: Ints | None) -> Iterator[tuple[Facts, Ints]]:
+def _by_facts(tokens: Floats, known: Ints | None) -> Iterator[tuple[Facts, Ints]]:
     """Rows by what is known of their questions before any call."""
     sizes, size_of = np.unique(tokens, return_inverse=True)
-    classes, class_of = np.unique(np.zeros(len(tokens), int) if cells is None else cells, return_inverse=True)
+    classes, class_of = np.unique(np.zeros(len(tokens), int) if known is None else known, return_inverse=True)
     for code, part in _parts(size_of * len(classes) + class_of):
-        size, cell = sizes[code // len(classes)], classes[code % len(classes)]
-        yield Facts(None if np.isnan(size) else float(size), int(cell)), part
+        size, question_class = sizes[code // len(classes)], classes[code % len(classes)]
+        yield Facts(None if np.isnan(size) else float(size), int(question_class)), part
 
 
 def _parts(codes: Ints) -> Iterator[tuple[int, Ints]]:
@@ -236,7 +240,7 @@ def _votes_seen(table: TraceTable, group: _Group[B], action: Action, cuts: tuple
         for signal, part in _binned(table.confidence[group.rows, j], cuts):
             yield Observation(bought=m, signal=signal), part
         return
-    bag = table.bags[j]
+    bag = table.recorded_votes[j]
     all_shown = table.signals[j] == "consistency"  # no votes can be bought beside the samples
     _check_held(table, group.rows, j, start + m, bag.held[group.rows] * (not all_shown))
     correct = bag.correct[start + m][group.rows] - bag.correct[start][group.rows]

@@ -1,6 +1,6 @@
 """Classes of questions for the POMDP's prior, from a query-side router: AutoMix and routing joined.
 
-    Classes.of(table, learn) ─▶ one Classed per kind ─▶ fit and replay look at `table.cells`
+    Classes.of(table, learn) ─▶ one Classed per kind ─▶ fit and replay look at `table.question_classes`
 
 A router is fitted on the rows that may be learned from and on no others. Their own classes
 come from models of other folds, those of all other rows from reading the question.
@@ -19,9 +19,9 @@ from automix_cli.data.traces import TraceTable
 from automix_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from automix_cli.fitting.query_router import Kind, QueryRouter
+    from automix_cli.fitting.query_router import QueryRouter, QueryRouterKind
 
-Source: TypeAlias = Literal["none", "multilabel", "separate", "kmeans", "knn"]
+ClassSource: TypeAlias = Literal["none", "multilabel", "separate", "kmeans", "knn"]
 Wanted: TypeAlias = Literal["none", "multilabel", "separate", "kmeans", "knn", "auto"]
 
 _LEAST_ROOM = 8_000  # characters of JSON below which a router has hardly a word to go by
@@ -31,7 +31,7 @@ _MOST_ROOM = 40_000
 class Classed(NamedTuple):
     """A table whose rows know their class, and the router that told; None for no classes."""
 
-    source: Source
+    source: ClassSource
     table: TraceTable
     router: QueryRouter | None = None
 
@@ -43,7 +43,7 @@ class Classes:
     `room`: about how many characters of JSON a router may take; `pass_score` as in `Settings`.
     """
 
-    sources: tuple[Source, ...] = ("none",)
+    sources: tuple[ClassSource, ...] = ("none",)
     room: int = _MOST_ROOM
     pass_score: float = 0.5
     seed: int = 0
@@ -53,7 +53,7 @@ class Classes:
         for source in self.sources:
             yield Classed("none", table) if source == "none" else self._classed(source, table, learn)
 
-    def _classed(self, kind: Kind, table: TraceTable, learn: NDArray[np.bool_]) -> Classed:
+    def _classed(self, kind: QueryRouterKind, table: TraceTable, learn: NDArray[np.bool_]) -> Classed:
         from automix_cli.fitting.query_router import fit_router
 
         table = table.looked_at()
@@ -70,20 +70,24 @@ class Classes:
             pass_score=self.pass_score,
             budget=self.room,
         )
-        cells = np.empty(len(table), dtype=np.intp)
-        cells[learn] = fitted.cells
+        question_classes = np.empty(len(table), dtype=np.intp)
+        question_classes[learn] = fitted.classes
         if not learn.all():
             others = [text for text, own in zip(texts, learn, strict=True) if not own]
             seen = table.embeddings and table.embeddings.vectors[~learn]
-            cells[~learn] = fitted.router.read(others, embeddings=seen).cells
-        return Classed(kind, replace(table, cells=cells, n_cells=fitted.router.n_cells), fitted.router)
+            question_classes[~learn] = fitted.router.read(others, embeddings=seen).classes
+        return Classed(
+            kind,
+            replace(table, question_classes=question_classes, n_classes=fitted.router.n_classes),
+            fitted.router,
+        )
 
 
 NO_CLASSES = Classes()
-_ALL: tuple[Source, ...] = ("none", "multilabel", "separate", "kmeans", "knn")
+_ALL: tuple[ClassSource, ...] = ("none", "multilabel", "separate", "kmeans", "knn")
 
 
-def sources_of(wanted: Wanted) -> tuple[Source, ...]:
+def sources_of(wanted: Wanted) -> tuple[ClassSource, ...]:
     """The sources of classes that `--query-router` asks for; `auto` has all of them compared."""
     return _ALL if wanted == "auto" else (wanted,)
 

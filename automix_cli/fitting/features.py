@@ -62,10 +62,10 @@ class Sparse(NamedTuple):
         return out
 
 
-Rows = Sparse | Floats
+FeatureRows = Sparse | Floats
 
 
-def product(rows: Rows, weights: Floats) -> Floats:
+def product(rows: FeatureRows, weights: Floats) -> Floats:
     """`rows` times `weights`, n×K, each row exactly as if it stood alone.
 
     A matrix product of BLAS rounds differently for other numbers of rows, and a decision

@@ -181,8 +181,8 @@ def fit(table: TraceTable, settings: Settings) -> Fitted:
     """
     right = (table.score >= settings.pass_score).astype(np.intp)
     states = right @ (1 << np.arange(len(table.tiers)))
-    size, cells = 2 ** len(table.tiers), table.n_cells
-    own = states if table.cells is None else table.cells * size + states
+    size, cells = 2 ** len(table.tiers), table.n_classes
+    own = states if table.question_classes is None else table.question_classes * size + states
     counts = np.bincount(own, minlength=cells * size).reshape(cells, size).astype(float)
     alpha = choose_alpha(counts.sum(axis=0))
     tokens = table.prompt_tokens

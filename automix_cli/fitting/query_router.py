@@ -43,8 +43,8 @@ from automix_cli.data.duplicates import normal_form
 from automix_cli.data.oracle import Choice, oracle
 from automix_cli.errors import DataError, UsageError
 from automix_cli.fitting.features import (
+    FeatureRows,
     Quantised,
-    Rows,
     Sparse,
     TextFeatures,
     VectorFeatures,
@@ -59,11 +59,11 @@ from automix_cli.fitting.features import (
 )
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
 
-Kind = Literal["multilabel", "separate", "kmeans", "knn"]
-Rule = Literal["argmax", "random", "prediction", "sorted"]
+QueryRouterKind = Literal["multilabel", "separate", "kmeans", "knn"]
+Selection = Literal["argmax", "random", "prediction", "sorted"]
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
-RULES: tuple[Rule, ...] = get_args(Rule)
+QUERY_ROUTER_KINDS: tuple[QueryRouterKind, ...] = get_args(QueryRouterKind)
+SELECTIONS: tuple[Selection, ...] = get_args(Selection)
 BUDGET = 48_000  # characters of JSON; a profile holds 64 KiB in all
 FOLDS = 5
 MOST_ROWS = 20_000  # that are fitted on; with more, the vocabulary is the limit
@@ -72,7 +72,7 @@ CAPABLE = 0.5  # from this probability on a tier is predicted to be right
 DOUBT = 0.6  # up to this highest probability `random` is in doubt
 SHORTLIST = 3  # and draws among so many
 LEAST_ROWS = 5  # of right and of wrong answers, for a classifier to look at questions
-_REGRESSED: tuple[Rule, ...] = ("prediction", "sorted")
+_REGRESSED: tuple[Selection, ...] = ("prediction", "sorted")
 _PSEUDO_ROWS = 2.0  # with which small groups are drawn to all rows
 _SURE = 1e-3  # no probability is nearer to 0 or 1
 _DIMENSIONS = 16  # of the space in which clusters and neighbours are looked for
@@ -88,7 +88,7 @@ class Reading(NamedTuple):
     """What a router sees in n questions: P(right), n×N, and the class of each, n."""
 
     probs: Floats
-    cells: Ints
+    classes: Ints
 
 
 # ---------------------------------------------------------------- the models
@@ -101,7 +101,7 @@ class Linear:
     weights: Quantised
     intercept: Floats
 
-    def probs(self, rows: Rows) -> Floats:
+    def probs(self, rows: FeatureRows) -> Floats:
         """P(right), n×N."""
         return sigmoid(product(rows, self.weights.matrix) + self.intercept)
 
@@ -131,11 +131,11 @@ class Clusters:
     centres: Floats
     rates: Floats
 
-    def cells(self, rows: Rows) -> Ints:
+    def cells(self, rows: FeatureRows) -> Ints:
         """The nearest centre of each row."""
         return nearest(_placed(rows, self.axes), self.centres)
 
-    def probs(self, rows: Rows) -> Floats:
+    def probs(self, rows: FeatureRows) -> Floats:
         """The rates around that centre, n×N."""
         return self.rates[self.cells(rows)]
 
@@ -173,7 +173,7 @@ class Neighbours:
     base: Floats
     k: int
 
-    def probs(self, rows: Rows) -> Floats:
+    def probs(self, rows: FeatureRows) -> Floats:
         """The neighbours' rate of right answers, n×N."""
         placed = _placed(rows, self.axes)
         near = np.concatenate([_most_similar(part, self.points, self.k) for part in _parts(placed)])
@@ -203,7 +203,7 @@ class Neighbours:
         return cls(axes, points, right, finite(data["base"], tiers), k)
 
 
-Model = Linear | Clusters | Neighbours
+Classifier = Linear | Clusters | Neighbours
 _MODELS: dict[str, type[Linear] | type[Clusters] | type[Neighbours]] = {
     "multilabel": Linear,
     "separate": Linear,
@@ -232,7 +232,7 @@ def nearest(points: Floats, centres: Floats) -> Ints:
     return place
 
 
-def _placed(rows: Rows, axes: Quantised) -> Floats:
+def _placed(rows: FeatureRows, axes: Quantised) -> Floats:
     """Rows on the unit sphere of the space."""
     return unit_rows(product(rows, axes.matrix))
 
@@ -277,24 +277,24 @@ class QueryRouter:
         centres: K×N, the cells of logit vectors; empty for `kmeans`, whose clusters are the cells.
     """
 
-    kind: Kind
+    kind: QueryRouterKind
     seed: int
     features: TextFeatures | VectorFeatures
-    model: Model
+    model: Classifier
     rewards: Floats
     costs: Floats
-    targets: Mapping[Rule, Floats]
+    targets: Mapping[Selection, Floats]
     centres: Floats
 
     @property
-    def n_cells(self) -> int:
+    def n_classes(self) -> int:
         """How many classes of questions the router tells apart, for the prior of `pomdp+query`."""
         return len(self.model.centres) if isinstance(self.model, Clusters) else len(self.centres)
 
     @property
-    def rules(self) -> tuple[Rule, ...]:
+    def rules(self) -> tuple[Selection, ...]:
         """The selection rules this kind has."""
-        return RULES if self.targets else RULES[:1]
+        return SELECTIONS if self.targets else SELECTIONS[:1]
 
     @property
     def embed_model(self) -> str | None:
@@ -317,7 +317,7 @@ class QueryRouter:
         """P(tier is right | question), n×N."""
         return self.read(texts, embeddings=embeddings).probs
 
-    def _rows(self, texts: Sequence[str], embeddings: ArrayLike | None) -> Rows:
+    def _rows(self, texts: Sequence[str], embeddings: ArrayLike | None) -> FeatureRows:
         if isinstance(self.features, TextFeatures):
             return self.features.of(texts)
         if embeddings is None:
@@ -333,7 +333,7 @@ class QueryRouter:
     def choose(
         self,
         probs: Floats,
-        rule: Rule = "argmax",
+        rule: Selection = "argmax",
         *,
         cost_weight: float = 0.0,
         costs: ArrayLike | None = None,
@@ -470,13 +470,13 @@ class FittedRouter(NamedTuple):
     Attributes:
         router: fitted on all training rows.
         probs: n×N, P(right) of each training row from models fitted on other folds.
-        cells: n, the class of each training row, of that out-of-fold logit vector; for
+        classes: n, the class of each training row, of that out-of-fold logit vector; for
             `kmeans` the cluster, which looks at no label.
     """
 
     router: QueryRouter
     probs: Floats
-    cells: Ints
+    classes: Ints
 
 
 def require_sklearn() -> None:
@@ -493,7 +493,7 @@ def require_sklearn() -> None:
 
 
 def fit_router(
-    kind: Kind,
+    kind: QueryRouterKind,
     texts: Sequence[str],
     scores: Floats,
     costs: ArrayLike,
@@ -521,8 +521,8 @@ def fit_router(
         UsageError: for an unknown kind, or without scikit-learn.
         DataError: for rows that do not score every tier, or none; for a cost that is unknown.
     """
-    if kind not in KINDS:
-        raise UsageError(f"no query-side router {kind!r}", hint=f"there are: {', '.join(KINDS)}")
+    if kind not in QUERY_ROUTER_KINDS:
+        raise UsageError(f"no query-side router {kind!r}", hint=f"there are: {', '.join(QUERY_ROUTER_KINDS)}")
     require_sklearn()
     from threadpoolctl import threadpool_limits  # which scikit-learn brings
 
@@ -536,7 +536,7 @@ def fit_router(
 
 
 def _fitted(
-    kind: Kind,
+    kind: QueryRouterKind,
     texts: Sequence[str],
     scores: Floats,
     right: Bools,
@@ -603,7 +603,7 @@ class _Task(NamedTuple):
     """Training rows as a model takes them; `budget` is what is left for the model alone."""
 
     features: TextFeatures | VectorFeatures
-    rows: Rows
+    rows: FeatureRows
     right: Bools
     fold: Ints
     seed: int
@@ -620,7 +620,7 @@ _OVERHEAD = 3_000.0  # of the form, the rates and whatever else is small
 
 
 def _task(
-    kind: Kind,
+    kind: QueryRouterKind,
     texts: Sequence[str],
     right: Bools,
     fold: Ints,
@@ -637,7 +637,13 @@ def _task(
 
 
 def _vector_task(
-    kind: Kind, features: VectorFeatures, vectors: Floats, right: Bools, fold: Ints, seed: int, budget: int
+    kind: QueryRouterKind,
+    features: VectorFeatures,
+    vectors: Floats,
+    right: Bools,
+    fold: Ints,
+    seed: int,
+    budget: int,
 ) -> _Task:
     left = (budget - _OVERHEAD - _PER_BYTE * features.width) * (0.8 if kind == "kmeans" else 1.0)
     columns = right.shape[1] if kind in ("multilabel", "separate") else 2
@@ -649,7 +655,7 @@ def _vector_task(
     return _Task(features, features.of(vectors), right, fold, seed, left)
 
 
-def _fit_model(kind: Kind, task: _Task) -> tuple[Model, Floats]:
+def _fit_model(kind: QueryRouterKind, task: _Task) -> tuple[Classifier, Floats]:
     """The model fitted to all rows, and the probabilities of models fitted to other folds."""
     if kind == "kmeans":
         return _fit_clusters(task)
@@ -732,7 +738,7 @@ def _fit_linear(task: _Task, share: float) -> tuple[Linear, Floats]:
     return model, sigmoid(logits * slope + offset)
 
 
-def _matrix(rows: Rows) -> Any:
+def _matrix(rows: FeatureRows) -> Any:
     """Rows as SciPy and scikit-learn take them."""
     if not isinstance(rows, Sparse):
         return rows
@@ -840,7 +846,7 @@ def _calibration(logits: Floats, right: Bools) -> tuple[Floats, Floats]:
     return slope, offset
 
 
-def _targets(seen: _Seen, costs: Floats) -> dict[Rule, Floats]:
+def _targets(seen: _Seen, costs: Floats) -> dict[Selection, Floats]:
     """The regressions of the rules `prediction` and `sorted`; see `QueryRouter.choose`."""
     by_cost, by_rate = np.argsort(costs, kind="stable"), np.lexsort((costs, seen.right.mean(axis=0)))
     return {rule: _target(seen, order) for rule, order in zip(_REGRESSED, (by_cost, by_rate), strict=True)}

@@ -124,8 +124,8 @@ def query_router_of(router: Mapping[str, Any]) -> QueryRouter | None:
     except DataError as exc:
         raise DataError(exc.message, hint=HINT) from exc
     known = len(router.get("prior", {}).get("counts", ()))
-    if query.n_cells != known:
-        problem = f"the query-side router tells {query.n_cells} classes apart, and the prior knows {known}"
+    if query.n_classes != known:
+        problem = f"the query-side router tells {query.n_classes} classes apart, and the prior knows {known}"
         raise DataError(problem, hint=HINT)
     return query
 

@@ -43,15 +43,15 @@ from automix_cli.pomdp.observations import (
     one_row,
     reachable_levels,
 )
-from automix_cli.pomdp.problem import Action, Facts, Kind, Observation, Visit
+from automix_cli.pomdp.problem import Action, ActionKind, Facts, Observation, Visit
 
-Path: TypeAlias = tuple[int, ...]
+TierPath: TypeAlias = tuple[int, ...]
 
 HISTORIES = 2_000_000  # more than this and the plan is simplified, see `simplified`
 ROWS = 9_000  # nor more counts than this at one tier: the orders between them fill matrices
 TIE = 1e-12
 GRID_LOSS = 5e-4  # in value, between the token grid's plans and a plan of the question's own
-_PAID: tuple[Kind, ...] = ("start", "vote")
+_PAID: tuple[ActionKind, ...] = ("start", "vote")
 
 
 # ------------------------------------------------------------------ the model
@@ -181,9 +181,9 @@ class Model:
         )
         return replace(self, tiers=tiers)
 
-    def prior(self, cell: int) -> Array:
+    def prior(self, question_class: int) -> Array:
         """Chances of the states for a class of questions, shape (2^N,)."""
-        return np.array(self.priors[cell if len(self.priors) > 1 else 0])
+        return np.array(self.priors[question_class if len(self.priors) > 1 else 0])
 
     def right(self, tier: int) -> Array:
         """1 in the states where the tier is right, shape (2^N,)."""
@@ -200,20 +200,20 @@ class Model:
         cells = own if likelihood.shape[-1] == 2 else 2 * own + last
         return np.asarray(likelihood[..., cells])
 
-    def weigh(self, cell: int, visits: tuple[Visit, ...]) -> Array:
+    def weigh(self, question_class: int, visits: tuple[Visit, ...]) -> Array:
         """b₀(s)·Π_i ℓ_i(seen at i | s), shape (2^N,): the posterior but for its sum.
 
         Raises:
             AutomixError: the evidence is impossible under the model.
         """
-        weight = self.prior(cell)
+        weight = self.prior(question_class)
         for visit in visits:
             if not visit.failed:
                 seen = self.observation(visit.tier)
                 weight = weight * self.spread(visit.tier, seen.likelihood(seen.counts(visit)))
         if not (np.isfinite(weight).all() and weight.sum() > 0):
             raise AutomixError(
-                f"no belief: prior {self.prior(cell).tolist()} and {visits} give {weight.tolist()}"
+                f"no belief: prior {self.prior(question_class).tolist()} and {visits} give {weight.tolist()}"
             )
         return weight
 
@@ -282,7 +282,7 @@ class Root(NamedTuple):
     tier failed, or after votes came back that the first plan had not foreseen.
     """
 
-    cell: int = 0
+    question_class: int = 0
     visits: tuple[Visit, ...] = ()
 
     @property
@@ -297,10 +297,10 @@ class Root(NamedTuple):
         return tuple(answered[:-1] if self.hand else answered)
 
 
-class Node(NamedTuple):
+class PlanNode(NamedTuple):
     """A history in a plan: tiers asked since its root, and the row of their flattened counts."""
 
-    path: Path
+    path: TierPath
     at: int = 0
 
 
@@ -372,7 +372,8 @@ def solve(model: Model, tokens: float, root: Root = Root()) -> Plan:  # noqa: B0
     plan = Plan(model, tokens, root)
     hand = root.hand
     plan.extend(
-        (hand.tier,) if hand else (), model.weigh(root.cell, root.visits[:-1] if hand else root.visits)[None]
+        (hand.tier,) if hand else (),
+        model.weigh(root.question_class, root.visits[:-1] if hand else root.visits)[None],
     )
     return plan
 
@@ -388,15 +389,15 @@ class Plan:
     model: Model
     tokens: float
     root: Root
-    blocks: dict[Path, Block] = field(default_factory=dict)
+    blocks: dict[TierPath, Block] = field(default_factory=dict)
     actions: list[Action] = field(default_factory=list)
     _codes: dict[Action, int] = field(default_factory=dict)
     _forecast: Forecast | None = None
 
     @property
-    def start(self) -> Node:
+    def start(self) -> PlanNode:
         """The node of the root."""
-        return Node((self.root.hand.tier,) if self.root.hand else ())
+        return PlanNode((self.root.hand.tier,) if self.root.hand else ())
 
     @property
     def size(self) -> int:
@@ -415,14 +416,14 @@ class Plan:
         """What an action costs, on the score's scale."""
         return self.model.cost_weight * self.model.charge(action).at(self.tokens)
 
-    def next_tiers(self, path: Path) -> range:
+    def next_tiers(self, path: TierPath) -> range:
         """Tiers that may still be asked."""
         last = path[-1] if path else self.root.visits[-1].tier if self.root.visits else -1
         return range(last + 1, len(self.model.tiers))
 
     # -------------------------------------------------------------- backward induction
 
-    def extend(self, path: Path, weight: Array) -> None:
+    def extend(self, path: TierPath, weight: Array) -> None:
         """Solve everything from `path` on; `weight` is b₀·Πℓ of earlier tiers, shape (histories, 2^N)."""
         likelihood = self._likelihood(path)
         if self.next_tiers(path):
@@ -436,17 +437,17 @@ class Plan:
             self._choose(block, level, options, path)
         self.blocks[path] = block
 
-    def _likelihood(self, path: Path) -> Array:
+    def _likelihood(self, path: TierPath) -> Array:
         """ℓ of the last tier's counts, shape (counts, 2^N)."""
         if not path:
             return np.ones((1, 2 ** len(self.model.tiers)))
         return self.model.spread(path[-1], self.table(path[-1]).likelihood)
 
-    def _levels(self, path: Path) -> tuple[Level, ...]:
+    def _levels(self, path: TierPath) -> tuple[Level, ...]:
         return self.table(path[-1]).levels if path else (Level(slice(0, 1), ()),)
 
     def _options_without_votes(
-        self, path: Path, weight: Array, likelihood: Array, total: Array
+        self, path: TierPath, weight: Array, likelihood: Array, total: Array
     ) -> list[_Option]:
         """Report, abstain and escalate, at every history of a block."""
         options = [
@@ -465,7 +466,7 @@ class Plan:
             options.append(_Option(Action("abstain"), 0.0 * total, 0.0))
         return options
 
-    def _choose(self, block: Block, level: Level, options: list[_Option], path: Path) -> None:
+    def _choose(self, block: Block, level: Level, options: list[_Option], path: TierPath) -> None:
         """The best action at each history of one level; what follows it has been solved."""
         here = [_Option(o.action, o.value[:, level.rows], o.charge) for o in options]
         weight = block.weight[:, level.rows]
@@ -487,16 +488,16 @@ class Plan:
 
     # -------------------------------------------------------------- looking things up
 
-    def action(self, node: Node) -> Action:
+    def action(self, node: PlanNode) -> Action:
         """The best action at a history."""
         return self.actions[self.blocks[node.path].choice.flat[node.at]]
 
-    def value(self, node: Node) -> float:
+    def value(self, node: PlanNode) -> float:
         """Expected score less weighted cost from here on."""
         block = self.blocks[node.path]
         return float(block.value.flat[node.at] / block.weight.flat[node.at])
 
-    def child(self, node: Node, visit: Visit) -> Node | None:
+    def child(self, node: PlanNode, visit: Visit) -> PlanNode | None:
         """The history once the last visit looks like this; None when the plan did not foresee it."""
         seen, hand, table = self.model.observation(visit.tier), self.root.hand, self.table(visit.tier)
         foreseen = lost(seen, hand) if hand and hand.tier == visit.tier else 0
@@ -505,14 +506,14 @@ class Plan:
             return None
         width = len(table.counts)
         if node.path and node.path[-1] == visit.tier:
-            return Node(node.path, node.at // width * width + row)
-        return Node((*node.path, visit.tier), node.at * width + row)
+            return PlanNode(node.path, node.at // width * width + row)
+        return PlanNode((*node.path, visit.tier), node.at * width + row)
 
-    def foresees(self, node: Node) -> bool:
+    def foresees(self, node: PlanNode) -> bool:
         """Whether a history is possible under the model."""
         return 0 < self._weight(node) < math.inf
 
-    def options(self, node: Node, weight: Array) -> list[tuple[Action, float]]:
+    def options(self, node: PlanNode, weight: Array) -> list[tuple[Action, float]]:
         """What each legal action is worth at a history whose posterior is `weight`, shape (2^N,)."""
         total = weight.sum()
         found = [
@@ -521,13 +522,13 @@ class Plan:
         ]
         if self.model.abstain_value is not None and (node.path or self.root.visits):
             found.append((Action("abstain"), self.model.abstain_value))
-        kind: Kind = "escalate" if node.path or self.root.visits else "start"
+        kind: ActionKind = "escalate" if node.path or self.root.visits else "start"
         for tier in self.next_tiers(node.path):
             ahead = self.blocks[(*node.path, tier)].value[node.at] @ self.table(tier).entry
             found.append(self._worth(Action(kind, tier), float(ahead / self._weight(node))))
         return found + self._worth_of_votes(node)
 
-    def _worth_of_votes(self, node: Node) -> list[tuple[Action, float]]:
+    def _worth_of_votes(self, node: PlanNode) -> list[tuple[Action, float]]:
         """What each legal round of votes is worth at a history."""
         value = self.blocks[node.path].value
         before, row = divmod(node.at, value.shape[1])
@@ -543,12 +544,12 @@ class Plan:
     def _worth(self, action: Action, ahead: float) -> tuple[Action, float]:
         return action, ahead - self.charge(action)
 
-    def _weight(self, node: Node) -> float:
+    def _weight(self, node: PlanNode) -> float:
         return float(self.blocks[node.path].weight.flat[node.at])
 
     # -------------------------------------------------------------- looking ahead
 
-    def reach(self) -> dict[Path, Array]:
+    def reach(self) -> dict[TierPath, Array]:
         """Chance of meeting each history when the plan is followed from its root; shapes as in `Block`."""
         orders = {path: np.zeros_like(block.weight) for path, block in self.blocks.items()}
         orders[self.start.path].flat[self.start.at] = 1.0
@@ -559,7 +560,7 @@ class Plan:
                     taken = self._takes(block, level.rows, Action("vote", path[-1], votes))
                     ways[:, to] += (ways[:, level.rows] * taken) @ steps
             for tier in self.next_tiers(path):
-                kind: Kind = "escalate" if path or self.root.visits else "start"
+                kind: ActionKind = "escalate" if path or self.root.visits else "start"
                 taken = self._takes(block, slice(None), Action(kind, tier))
                 orders[(*path, tier)] += (ways * taken).reshape(-1, 1) * self.table(tier).entry
         return {
@@ -600,11 +601,11 @@ class Plan:
             votes=sum(n * action.votes for action, n in times),
         )
 
-    def decisions(self) -> frozenset[tuple[Path, int, Action]]:
+    def decisions(self) -> frozenset[tuple[TierPath, int, Action]]:
         """What is done at each history that can be met: two plans with the same are the same policy."""
         met = ((path, np.flatnonzero(chance > 0)) for path, chance in self.reach().items())
         return frozenset(
-            (path, int(at), self.action(Node(path, int(at)))) for path, where in met for at in where
+            (path, int(at), self.action(PlanNode(path, int(at)))) for path, where in met for at in where
         )
 
     def rows(self) -> list[PlanRow]:
@@ -618,23 +619,25 @@ class Plan:
         ordered = sorted(found, key=lambda key: (key[0], key[1].bought, key[1], -found[key][0]))
         return [PlanRow(*key, found[key][0], found[key][1] / found[key][0]) for key in ordered]
 
-    def _met(self, path: Path, chance: Array) -> Iterator[tuple[tuple[int, Counts, Action], float, float]]:
+    def _met(
+        self, path: TierPath, chance: Array
+    ) -> Iterator[tuple[tuple[int, Counts, Action], float, float]]:
         """Histories of a block that can be met: (tier, counts, action); the chance; the chance and right."""
         tier, table = path[-1], self.table(path[-1])
         for at in np.flatnonzero(chance > 0):
             weight = self._posterior(path, int(at))
             right = float(weight @ self.model.right(tier) / weight.sum())
-            action = self.action(Node(path, int(at)))
+            action = self.action(PlanNode(path, int(at)))
             yield (
                 (tier, table.counts[at % len(table.counts)], action),
                 chance.flat[at],
                 chance.flat[at] * right,
             )
 
-    def _posterior(self, path: Path, at: int) -> Array:
+    def _posterior(self, path: TierPath, at: int) -> Array:
         """b₀·Πℓ at a history, from the rows of the tables it is made of."""
         weight = self.model.weigh(
-            self.root.cell, self.root.visits[:-1] if self.root.hand else self.root.visits
+            self.root.question_class, self.root.visits[:-1] if self.root.hand else self.root.visits
         )
         for tier in reversed(path):
             at, row = divmod(at, len(self.table(tier).counts))
@@ -650,7 +653,7 @@ class Belief(NamedTuple):
 
     visits: tuple[Visit, ...]
     plan: Plan
-    node: Node
+    node: PlanNode
 
 
 class _Plans:
@@ -711,7 +714,7 @@ class PomdpPolicy:
     def group(self, facts: Facts) -> tuple[float, int]:
         """What a belief depends on of a question: the length planned for, and the class."""
         plan = self.plan(facts)
-        return plan.tokens, plan.root.cell
+        return plan.tokens, plan.root.question_class
 
     def begin(self, facts: Facts) -> Belief:
         """The prior of the question's class, and the plan for its length."""
@@ -733,7 +736,7 @@ class PomdpPolicy:
         node = belief.plan.child(belief.node, visits[-1])
         if node is not None and belief.plan.foresees(node):
             return Belief(visits, belief.plan, node)
-        root = Root(belief.plan.root.cell, visits)
+        root = Root(belief.plan.root.question_class, visits)
         self.planned.weigh(*root)
         plan = self._plans.get(self.planned, belief.plan.tokens, root)
         return Belief(visits, plan, plan.start)
@@ -750,7 +753,7 @@ class PomdpPolicy:
 
     def posterior(self, belief: Belief) -> Array:
         """Chances of the states given all that was seen, shape (2^N,)."""
-        weight = self.planned.weigh(belief.plan.root.cell, belief.visits)
+        weight = self.planned.weigh(belief.plan.root.question_class, belief.visits)
         return np.asarray(weight / weight.sum())
 
     def reason(self, belief: Belief) -> str:
@@ -787,22 +790,25 @@ class PomdpPolicy:
         tangents and below the chord; where these are further apart than `GRID_LOSS` the grid is
         halved. So the loss is bounded, and few lengths are ever planned for.
         """
-        tokens, cell = self._tokens(facts), facts.cell if len(self.planned.priors) > 1 else 0
+        tokens, question_class = (
+            self._tokens(facts),
+            facts.question_class if len(self.planned.priors) > 1 else 0,
+        )
         if not self.counts_tokens:
-            return self._plans.get(self.planned, 0.0, Root(cell))
+            return self._plans.get(self.planned, 0.0, Root(question_class))
         steps = 0.5 if self.coarse else 4
         step = math.floor(steps * math.log2(tokens))
         low, high = 2 ** (step / steps), 2 ** ((step + 1) / steps)
-        while (crossing := self._crossing(cell, low, high)) is None:
+        while (crossing := self._crossing(question_class, low, high)) is None:
             middle = math.sqrt(low * high)
             low, high = (low, middle) if tokens < middle else (middle, high)
-        return self._plans.get(self.planned, low if tokens <= crossing else high, Root(cell))
+        return self._plans.get(self.planned, low if tokens <= crossing else high, Root(question_class))
 
-    def _crossing(self, cell: int, low: float, high: float) -> float | None:
+    def _crossing(self, question_class: int, low: float, high: float) -> float | None:
         """Up to which length the plan for `low` is the better of two; None where two are not enough."""
-        key = (cell, low, high)
+        key = (question_class, low, high)
         if key not in self._crossings:
-            ends = [self._plans.get(self.planned, t, Root(cell)).forecast() for t in (low, high)]
+            ends = [self._plans.get(self.planned, t, Root(question_class)).forecast() for t in (low, high)]
             falls = [self.planned.cost_weight * end.per_token for end in ends]  # of value, per token
             rise = ends[1].value + falls[1] * (high - low) - ends[0].value  # of the second tangent at low
             crossing = low + rise / (falls[1] - falls[0]) if falls[0] != falls[1] else high

@@ -19,13 +19,13 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, TypeVar
 
-Kind = Literal["start", "vote", "escalate", "report", "abstain"]
+ActionKind = Literal["start", "vote", "escalate", "report", "abstain"]
 
 
 class Action(NamedTuple):
     """What to do next; `tier` is an index from 0 (cheapest), `votes` only goes with `vote`."""
 
-    kind: Kind
+    kind: ActionKind
     tier: int = -1
     votes: int = 0
 
@@ -98,11 +98,11 @@ class History(NamedTuple):
 class Facts(NamedTuple):
     """All that is known of a question before any call, for planned costs and class priors.
 
-    `prompt_tokens` is None when nobody counted; `cell` is the query-side router's class.
+    `prompt_tokens` is None when nobody counted; `question_class` is the query-side router's class.
     """
 
     prompt_tokens: float | None = None
-    cell: int = 0
+    question_class: int = 0
 
 
 B = TypeVar("B")

@@ -15,7 +15,7 @@ from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.bench import MEASURES, PARITIES, Bench, Outcome, Run
 from automix_cli.evaluation.calibration import Setting
 from automix_cli.evaluation.health import examine
-from automix_cli.evaluation.metrics import LEVEL, Measure, Verdict
+from automix_cli.evaluation.metrics import LEVEL, Measure, RoutingVerdict
 from automix_cli.views.report import count_of, one_line
 
 if TYPE_CHECKING:
@@ -456,11 +456,11 @@ _BETTER = {
 }
 
 
-def _judged(v: Verdict, name: str, single: str) -> str:
+def _judged(v: RoutingVerdict, name: str, single: str) -> str:
     """A verdict in words.
 
     Example:
-        >>> _judged(Verdict("route", 0.07, 0.05, 0.09), "pomdp", "large")
+        >>> _judged(RoutingVerdict("route", 0.07, 0.05, 0.09), "pomdp", "large")
         'Route: pomdp gives +7.0 points (95 %: +5.0 to +9.0) over the best random mix of tiers at its cost.'
     """
     interval = f"95 %: {100 * v.low:+.1f} to {100 * v.high:+.1f}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.calibration import Calibration, Figures
 from automix_cli.evaluation.health import alarms, examine
-from automix_cli.evaluation.metrics import Measure, ReliabilityRow, Verdict
+from automix_cli.evaluation.metrics import Measure, ReliabilityRow, RoutingVerdict
 from automix_cli.pomdp.observations import ConfidenceObservations, Counts, NoObservations
 from automix_cli.pomdp.plan import Plan, PlanRow, PomdpPolicy
 from automix_cli.pomdp.problem import Facts
@@ -68,7 +68,7 @@ class CalibrationView:
         sizes = [sum(counts) for counts in self.found.fitted.counts]
         alike: dict[tuple[str, ...], int] = {}
         for cell, size in enumerate(sizes):
-            lines = tuple(self._of_plan(policy.plan(Facts(cell=cell))))
+            lines = tuple(self._of_plan(policy.plan(Facts(question_class=cell))))
             alike[lines] = alike.get(lines, 0) + size
         told = []
         for (start, *rest), size in sorted(alike.items(), key=lambda item: -item[1]):
@@ -101,7 +101,9 @@ class CalibrationView:
             why = "one tier takes every question" if single else "it tells no classes apart"
             return f"query router: none{'' if 'none' in wanted else f', for {why}'} ({tried})"
         eyes = f" on embeddings of {found.query.embed_model}" if found.query.embed_model else ""
-        return f"query router: {found.query.kind}{eyes}, {found.query.n_cells} classes of questions ({tried})"
+        return (
+            f"query router: {found.query.kind}{eyes}, {found.query.n_classes} classes of questions ({tried})"
+        )
 
     def _clauses(self, rows: list[PlanRow]) -> list[str]:
         """`buy 2 votes at 1/1` and so on: one clause per action, with the counts it is taken at."""
@@ -186,7 +188,7 @@ class CalibrationView:
         found = [f"note: {note}" for note in self.found.fitted.notes]
         policy = self.found.policy()
         if isinstance(policy, PomdpPolicy):
-            plans = [policy.plan(Facts(cell=cell)) for cell in range(len(self.found.fitted.counts))]
+            plans = [policy.plan(Facts(question_class=cell)) for cell in range(len(self.found.fitted.counts))]
             told = dict.fromkeys(a for plan in plans for a in alarms(plan.rows(), self.found.tiers))
             found += [f"alarm: {a}" for a in told]
         return found + [f"note: {text}" for text in self._warnings()]
@@ -323,7 +325,7 @@ def _reliability_cell(row: ReliabilityRow) -> str:
     return f"{row.confidence:.2f}→{row.right:.2f} ({row.rows})"
 
 
-def _points(v: Verdict) -> str:
+def _points(v: RoutingVerdict) -> str:
     return f"95 %: {100 * v.low:+.1f} to {100 * v.high:+.1f}"
 
 

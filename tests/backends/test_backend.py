@@ -9,7 +9,15 @@ from typing import Any, TypeVar
 
 import pytest
 
-from automix_cli.backends.base import Backend, Breaker, Lane, Request, Retrier, ScriptedBackend, retry_after
+from automix_cli.backends.base import (
+    Backend,
+    Breaker,
+    RateLimiter,
+    Request,
+    Retrier,
+    ScriptedBackend,
+    retry_after,
+)
 from automix_cli.errors import (
     BackendError,
     BadRequest,
@@ -337,49 +345,49 @@ def test_a_call_that_waits_holds_no_place() -> None:
 
 
 def test_a_burst_of_429s_halves_the_lane_once_and_successes_open_it_again() -> None:
-    lane = Lane(width=16)
-    epochs = [lane.start(0.0) for _ in range(16)]
+    rate_limiter = RateLimiter(width=16)
+    epochs = [rate_limiter.start(0.0) for _ in range(16)]
     for epoch in epochs:
-        lane.finish(epoch, RateLimited("429"), 0.0)
-    assert lane.allowed == 8
-    lane.finish(lane.start(1.0), RateLimited("429"), 1.0)
-    assert lane.allowed == 4
+        rate_limiter.finish(epoch, RateLimited("429"), 0.0)
+    assert rate_limiter.allowed == 8
+    rate_limiter.finish(rate_limiter.start(1.0), RateLimited("429"), 1.0)
+    assert rate_limiter.allowed == 4
     for _ in range(4):
-        lane.finish(lane.start(2.0), None, 2.0)
-    assert 4.8 < lane.allowed <= 5.0
+        rate_limiter.finish(rate_limiter.start(2.0), None, 2.0)
+    assert 4.8 < rate_limiter.allowed <= 5.0
     for error in (BadResponse("500"), TimedOut("late")):
-        lane.finish(lane.start(3.0), error, 3.0)
-    assert 4.8 < lane.allowed <= 5.0
+        rate_limiter.finish(rate_limiter.start(3.0), error, 3.0)
+    assert 4.8 < rate_limiter.allowed <= 5.0
 
 
 def test_a_lane_that_was_narrowed_and_has_recovered_is_as_wide_as_before() -> None:
     async def main() -> None:
-        lane = Lane(width=8)
+        rate_limiter = RateLimiter(width=8)
         for _ in range(8):
-            await lane.acquire()
-        for epoch in [lane.start(0.0) for _ in range(8)]:
-            lane.finish(epoch, RateLimited("429"), 0.0)
-            lane.release()
-        assert await free_places(lane) == 4
+            await rate_limiter.acquire()
+        for epoch in [rate_limiter.start(0.0) for _ in range(8)]:
+            rate_limiter.finish(epoch, RateLimited("429"), 0.0)
+            rate_limiter.release()
+        assert await free_places(rate_limiter) == 4
         for _ in range(60):
-            await lane.acquire()
-            lane.finish(lane.start(1.0), None, 1.0)
-            lane.release()
-        assert lane.allowed == 8
-        assert await free_places(lane) == 8
+            await rate_limiter.acquire()
+            rate_limiter.finish(rate_limiter.start(1.0), None, 1.0)
+            rate_limiter.release()
+        assert rate_limiter.allowed == 8
+        assert await free_places(rate_limiter) == 8
 
     run(main())
 
 
-async def free_places(lane: Lane) -> int:
+async def free_places(rate_limiter: RateLimiter) -> int:
     """How many may come in at once."""
     taken = 0
     with contextlib.suppress(TimeoutError):
         while True:
-            await asyncio.wait_for(lane.acquire(), 1.0)
+            await asyncio.wait_for(rate_limiter.acquire(), 1.0)
             taken += 1
     for _ in range(taken):
-        lane.release()
+        rate_limiter.release()
     return taken
 
 

@@ -90,7 +90,7 @@ class PackageFamily:
     def candidates(self, table: TraceTable) -> list[Candidate]:
         """Train the package for each least cost."""
         small, large = table.mean_cost
-        share = table.bags[0].correct[self.votes] / self.votes
+        share = table.recorded_votes[0].correct[self.votes] / self.votes
         least = [k / 20 for k in range(20)]
         job = {
             "rows": [table.score[:, 0].tolist(), table.score[:, 1].tolist(), share.tolist()],

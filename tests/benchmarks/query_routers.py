@@ -37,7 +37,14 @@ from automix_cli.evaluation.metrics import (
     mix_quality,
     verdict,
 )
-from automix_cli.fitting.query_router import KINDS, FittedRouter, Kind, Rule, fit_router, require_sklearn
+from automix_cli.fitting.query_router import (
+    QUERY_ROUTER_KINDS,
+    FittedRouter,
+    QueryRouterKind,
+    Selection,
+    fit_router,
+    require_sklearn,
+)
 from automix_cli.pomdp.arrays import Floats, Ints
 
 KEEP = 0.98
@@ -111,10 +118,10 @@ class Settings(NamedTuple):
 class Learned(NamedTuple):
     """All that training rows decide; `best`, `small` and `large` are tiers."""
 
-    fitted: dict[Kind, FittedRouter]
-    seconds: dict[Kind, float]
+    fitted: dict[QueryRouterKind, FittedRouter]
+    seconds: dict[QueryRouterKind, float]
     path: Floats
-    settings: dict[tuple[Kind, Rule], Settings]
+    settings: dict[tuple[QueryRouterKind, Selection], Settings]
     best: int
     small: int
     large: int
@@ -125,7 +132,7 @@ def learned(train: Part, costs: Floats, seed: int = 0) -> Learned:
     fitted, seconds, settings = {}, {}, {}
     path = np.array([0.0, *np.geomspace(0.002, 4, 41)]) / np.ptp(costs)
     means = train.scores.mean(axis=0)
-    for kind in KINDS:
+    for kind in QUERY_ROUTER_KINDS:
         start = time.process_time()
         found = fitted[kind] = fit_router(kind, train.texts, train.scores, costs, seed=seed)
         seconds[kind] = time.process_time() - start
@@ -149,7 +156,9 @@ def chosen(qualities: Floats, spent: Floats, tiers: Floats, costs: Floats) -> Se
     return Settings(kept, int(np.argmax(qualities - mix_quality(costs, tiers, spent))))
 
 
-def played(found: FittedRouter, probs: Floats, rule: Rule, part: Part, path: Floats) -> tuple[Floats, Floats]:
+def played(
+    found: FittedRouter, probs: Floats, rule: Selection, part: Part, path: Floats
+) -> tuple[Floats, Floats]:
     """Score and cost of every row at every setting, n×K each."""
     rows, router = np.arange(len(probs)), found.router
     chosen = [router.choose(probs, rule, cost_weight=w, ids=part.ids) for w in path]
@@ -231,7 +240,7 @@ class Sheet:
         quality = f"{100 * value:.1f} [{100 * bounds.low:.1f}, {100 * bounds.high:.1f}]"
         return Line(name, quality, points(value - self.means[best], interval(drawn - self.drawn[:, best])))
 
-    def routed(self, kind: Kind, rule: Rule) -> Line:
+    def routed(self, kind: QueryRouterKind, rule: Selection) -> Line:
         """The line of a router with one of its rules."""
         found, settings = self.known.fitted[kind], self.known.settings[kind, rule]
         scores, spent = played(found, self.read[kind], rule, self.test, self.known.path)

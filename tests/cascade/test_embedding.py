@@ -41,7 +41,7 @@ from automix_cli.evaluation.calibration import PomdpFamily
 from automix_cli.evaluation.replay import replay
 from automix_cli.fitting.classes import Classes
 from automix_cli.fitting.fit import fit
-from automix_cli.fitting.query_router import KINDS, Kind, fit_router
+from automix_cli.fitting.query_router import QUERY_ROUTER_KINDS, QueryRouterKind, fit_router
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.problem import AlwaysPolicy
 from automix_cli.profile.model import Profile, Tier, read_profile
@@ -456,8 +456,8 @@ def test_a_router_that_names_no_model_is_refused(model: str, routed: Profile) ->
         Cascade(replace(routed, router=router), ScriptedBackend([]))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_router_keeps_within_its_room_or_says_how_to_make_embeddings_shorter(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", QUERY_ROUTER_KINDS)
+def test_a_router_keeps_within_its_room_or_says_how_to_make_embeddings_shorter(kind: QueryRouterKind) -> None:
     rng = np.random.default_rng(0)
     vectors, scores = rng.normal(size=(60, 1536)), rng.integers(0, 2, size=(60, 2)).astype(float)
     texts = [f"question {i}" for i in range(60)]

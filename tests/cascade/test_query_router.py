@@ -151,10 +151,10 @@ def test_labels_and_texts_of_held_out_rows_change_nothing_that_was_learned(table
     assert seen.router is not None
     assert again.router is not None
     assert seen.router.to_dict() == again.router.to_dict()
-    assert seen.table.cells is not None
-    assert again.table.cells is not None
-    assert (seen.table.cells[learn] == again.table.cells[learn]).all()
-    assert (again.table.cells[~learn] == again.router.read(list(mixed.texts[:100])).cells).all()
+    assert seen.table.question_classes is not None
+    assert again.table.question_classes is not None
+    assert (seen.table.question_classes[learn] == again.table.question_classes[learn]).all()
+    assert (again.table.question_classes[~learn] == again.router.read(list(mixed.texts[:100])).classes).all()
 
 
 def test_held_out_figures_are_those_of_a_router_fitted_without_the_fold(table: TraceTable) -> None:
@@ -216,7 +216,7 @@ def test_a_profile_file_gives_back_the_same_policy_and_the_same_classes(
     assert found.query is not None
     assert isinstance(policy, PomdpPolicy)
     texts = list(table.texts)
-    assert (router.read(texts).cells == found.query.read(texts).cells).all()
+    assert (router.read(texts).classes == found.query.read(texts).classes).all()
     assert policy == found.policy()
 
 

@@ -348,7 +348,7 @@ def test_reading_is_deterministic_and_reads_each_row_once() -> None:
 
     first, second = read_table(once(), seed=1), read_table(numbered(rows), seed=1)
     assert taken == list(range(1, 601))
-    assert np.array_equal(first.bags[0].drawn, second.bags[0].drawn)
+    assert np.array_equal(first.recorded_votes[0].drawn, second.recorded_votes[0].drawn)
 
 
 # ---------------------------------------------------------------- flat tables

@@ -41,8 +41,8 @@ from automix_cli.evaluation.contenders import (
 )
 from automix_cli.evaluation.gates import Gate, missed_gates, read_gates
 from automix_cli.evaluation.replay import replay
-from automix_cli.fitting.classes import Source, Wanted
-from automix_cli.fitting.query_router import KINDS
+from automix_cli.fitting.classes import ClassSource, Wanted
+from automix_cli.fitting.query_router import QUERY_ROUTER_KINDS
 from automix_cli.fitting.router_block import Settings
 from automix_cli.views.bench_view import BenchView, run_lines
 
@@ -358,7 +358,7 @@ def test_a_random_mix_is_as_far_along_the_hull_as_its_share(table: TraceTable) -
 
 def test_an_assigned_tier_is_asked_and_reported(table: TraceTable) -> None:
     cells = np.arange(len(table)) % 2
-    seen = replay(ASSIGNED, table, cells=cells)
+    seen = replay(ASSIGNED, table, question_classes=cells)
     assert (seen.tier == cells).all()
     assert (seen.cost == table.cost[np.arange(len(table)), cells]).all()
 
@@ -386,8 +386,8 @@ def test_the_router_of_the_prior_is_chosen_in_training_and_stands_in_the_setting
     cut = cuts_of(table, 0.5)[0]
     split = Split.of(table, cut.train, cut.test, seed=0, folds=5, settings=SETTINGS)
     objective = Objective("keep", 0.95)
-    curves: dict[Source, Curve] = {"none": Pomdp().train(split).curve}
-    for kind in KINDS:
+    curves: dict[ClassSource, Curve] = {"none": Pomdp().train(split).curve}
+    for kind in QUERY_ROUTER_KINDS:
         curves[kind] = PomdpQuery(kind, objective).train(split).curve
     each = choose_each(curves, table.tiers, split.alone.points(), objective)
     best = best_source(each, split.alone.points(), objective)

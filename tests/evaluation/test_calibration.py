@@ -295,7 +295,7 @@ def test_double_thresholds_escalate_between_two_cuts(table: TraceTable) -> None:
     family = ThresholdFamily(settings=SETTINGS, max_votes=2, double=True)
     policy = family.policy(table, (("votes", 2), ("low", 0.5), ("cut", 1.0)))
     run = replay(policy, table)
-    correct = table.bags[0].correct[2]
+    correct = table.recorded_votes[0].correct[2]
     assert (run.escalated == (correct == 1)).all()
     assert all(dict(c.setting)["low"] < dict(c.setting)["cut"] for c in family.candidates(table))
 
@@ -374,16 +374,16 @@ def test_rates_are_what_later_batches_can_be_compared_with(found: Calibration, t
     rates = {name: (hits, cases) for name, hits, cases in found.rates}
     assert rates["escalated"][1] == 400
     assert rates["escalated"][0] == int(replay(found.policy(), table).escalated.sum())
-    first = table.bags[0].drawn[:, 0]
+    first = table.recorded_votes[0].drawn[:, 0]
     assert rates["small"] == (int((first == 1).sum()), 400)
 
 
 def shuffled_votes(rows: int) -> TraceTable:
     drawn = draw_rows(two_tiers(), rows, 1)
-    bags = [row["tiers"]["small"]["votes"] for row in drawn]
+    recorded_votes = [row["tiers"]["small"]["votes"] for row in drawn]
     order = np.random.default_rng(0).permutation(rows)
     for row, place in zip(drawn, order, strict=True):
-        row["tiers"]["small"]["votes"] = bags[place]
+        row["tiers"]["small"]["votes"] = recorded_votes[place]
     return table_of(drawn)
 
 

@@ -26,8 +26,8 @@ def four_rows(signal: list[Any]) -> list[dict[str, Any]]:
 
 
 def test_health_of_votes_by_hand() -> None:
-    bags = [[1, 1, None], [1, 0, 1], [1, 0, 0], [0, 0, None]]
-    (small,) = examine(table_of(four_rows([{"votes": b} for b in bags])))
+    recorded_votes = [[1, 1, None], [1, 0, 1], [1, 0, 0], [0, 0, None]]
+    (small,) = examine(table_of(four_rows([{"votes": b} for b in recorded_votes])))
     assert (small.tier, small.signal, small.rows) == ("s", "votes", 4)
     assert small.auroc.value == 1.0  # 1 and 2/3 against 1/3 and 0
     assert small.auroc_next is not None
@@ -113,7 +113,7 @@ def test_drift_is_looked_for_in_what_both_know_and_says_what_moved() -> None:
 
 
 def test_batches_like_the_fitted_rows_hardly_ever_drift() -> None:
-    first = [draw_table(two_tiers(), 300, seed).bags[0].drawn[:, 0] for seed in range(60)]
+    first = [draw_table(two_tiers(), 300, seed).recorded_votes[0].drawn[:, 0] for seed in range(60)]
     rates = [(int((f == 1).sum()), 300) for f in first]
     warned = [bool(drifted({"small": rates[0]}, {"small": r})) for r in rates[1:]]
     assert sum(warned) <= 1

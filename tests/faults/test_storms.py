@@ -15,7 +15,7 @@ import pytest
 from loopback import Loopback, Reply, Storm, default_reply
 from nursery import World, comparable, double_paid, rows, until
 
-from automix_cli.backends.base import Metered, Purse, Request, Retrier, ScriptedBackend
+from automix_cli.backends.base import Budget, BudgetedBackend, Request, Retrier, ScriptedBackend
 from automix_cli.cascade.run import Cascade, Degrading
 from automix_cli.errors import BackendError, TimedOut
 from automix_cli.profile.model import Profile, load_profile
@@ -154,20 +154,20 @@ class Retried:
 
 async def spend(
     profile: Profile, seed: int, concurrency: int, degrade: bool
-) -> tuple[Purse, Till, list[Any]]:
+) -> tuple[Budget, Till, list[Any]]:
     till, told = Till(seed), []
     cap = random.Random(seed + 1).uniform(0.0, 0.04)
-    purse = Purse(cap, final=not degrade)
-    metered = Metered(Retried(till, told), purse, lambda r: PRICES[r.model.partition("/")[2]])
-    told.append(metered.note_maybe_billed)
-    cascade = Cascade(profile, metered, None, Degrading() if degrade else None)
+    budget = Budget(cap, final=not degrade)
+    budgeted = BudgetedBackend(Retried(till, told), budget, lambda r: PRICES[r.model.partition("/")[2]])
+    told.append(budgeted.note_maybe_billed)
+    cascade = Cascade(profile, budgeted, None, Degrading() if degrade else None)
     slots = asyncio.Semaphore(concurrency)
 
     async def one(n: int) -> Any:
         async with slots:
             return await cascade.answer(Question(text=f"question {n}", id=n))
 
-    return purse, till, await asyncio.gather(*(one(n) for n in range(12)))
+    return budget, till, await asyncio.gather(*(one(n) for n in range(12)))
 
 
 @pytest.mark.parametrize("degrade", [False, True])
@@ -177,11 +177,11 @@ def test_B1_B3_no_budget_is_ever_exceeded_at_any_concurrency_over_two_hundred_se
 ) -> None:
     profile, over, skipped, degraded = two_tiers(tmp_path), [], 0, 0
     for seed in range(200):
-        purse, till, answers = asyncio.run(spend(profile, seed, concurrency, degrade))
-        over.append(till.charged - purse.cap)
-        assert till.charged <= purse.spent + 1e-12
-        assert purse.spent <= purse.cap
-        assert purse.reserved < 1e-12
+        budget, till, answers = asyncio.run(spend(profile, seed, concurrency, degrade))
+        over.append(till.charged - budget.cap)
+        assert till.charged <= budget.spent + 1e-12
+        assert budget.spent <= budget.cap
+        assert budget.reserved < 1e-12
         skipped += sum(a.status == "skipped" for a in answers)
         degraded += sum("degraded" in s.flags for a in answers for s in a.route)
     assert max(over) <= 0

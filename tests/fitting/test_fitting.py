@@ -436,14 +436,14 @@ def test_what_was_fitted_survives_the_round_trip_through_json() -> None:
 def test_classes_have_priors_of_their_own() -> None:
     table = draw_table(two_tiers(), 400, 0)
     classes = table.score[:, 0].astype(int)
-    fitted = fit(replace(table, cells=classes, n_cells=2), SETTINGS)
+    fitted = fit(replace(table, question_classes=classes, n_classes=2), SETTINGS)
     wrong, right = (PomdpPolicy(fitted.model(0.0, SETTINGS)).model.prior(cell) for cell in (0, 1))
     assert wrong[[1, 3]].sum() < 0.1
     assert right[[1, 3]].sum() > 0.9
     assert Fitted.from_dict(fitted.to_dict()) == fitted
     policy = fitted.policy(0.01, SETTINGS)
-    assert policy.action(policy.begin(Facts(cell=0))) == Action("start", 1)
-    assert policy.action(policy.begin(Facts(cell=1))) == Action("start", 0)
+    assert policy.action(policy.begin(Facts(question_class=0))) == Action("start", 1)
+    assert policy.action(policy.begin(Facts(question_class=1))) == Action("start", 0)
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,12 @@ from automix_cli.errors import DataError, UsageError
 from automix_cli.fitting import query_router as routers
 from automix_cli.fitting.features import Quantised, VectorFeatures
 from automix_cli.fitting.query_router import (
-    KINDS,
-    RULES,
+    QUERY_ROUTER_KINDS,
+    SELECTIONS,
     FittedRouter,
-    Kind,
     Linear,
     QueryRouter,
+    QueryRouterKind,
     fit_logistic,
     fit_router,
     sigmoid,
@@ -52,7 +52,7 @@ TEXTS, SCORES = questions(400)
 HELD_OUT, HELD_OUT_SCORES = questions(150, seed=1)
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=QUERY_ROUTER_KINDS)
 def fitted(request: pytest.FixtureRequest) -> FittedRouter:
     pytest.importorskip("sklearn", reason="needs scikit-learn: the extra `routers`")
     return fit_router(request.param, TEXTS, SCORES, COSTS)
@@ -109,8 +109,8 @@ def test_held_out_probabilities_tell_as_much_as_new_questions_show(fitted: Fitte
 
 
 @needs_sklearn
-@pytest.mark.parametrize("kind", KINDS)
-def test_questions_asked_twice_do_not_make_noise_look_predictable(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", QUERY_ROUTER_KINDS)
+def test_questions_asked_twice_do_not_make_noise_look_predictable(kind: QueryRouterKind) -> None:
     rng = np.random.default_rng(0)
     texts = [" ".join(f"w{k}" for k in rng.integers(0, 300, 5)) for _ in range(100)] * 2
     scores = np.tile((rng.random((100, 2)) < 0.5).astype(float), (2, 1))
@@ -133,7 +133,7 @@ def test_labels_of_a_fold_do_not_reach_its_own_logits(share: float) -> None:
 
 @needs_sklearn
 @pytest.mark.parametrize("kind", ["kmeans", "knn"])
-def test_labels_of_a_fold_reach_its_own_rates_through_the_overall_rate_alone(kind: Kind) -> None:
+def test_labels_of_a_fold_reach_its_own_rates_through_the_overall_rate_alone(kind: QueryRouterKind) -> None:
     fold = routers._folds(TEXTS, 0)
     turned = np.where((fold == 2)[:, None], 1 - SCORES, SCORES)
     turned[fold == 2] = SCORES[fold == 2][::-1]  # the same labels on other rows: the overall rate stays
@@ -145,7 +145,7 @@ def test_labels_of_a_fold_reach_its_own_rates_through_the_overall_rate_alone(kin
 
 def _setting(router: QueryRouter) -> int:
     model = router.model
-    return model.k if isinstance(model, routers.Neighbours) else router.n_cells
+    return model.k if isinstance(model, routers.Neighbours) else router.n_classes
 
 
 @needs_sklearn
@@ -164,7 +164,7 @@ def test_shuffling_the_labels_of_held_out_rows_changes_nothing_that_is_learned()
     again, _ = benchmark.cut(whole._replace(scores=shuffled), [None] * 240, seed=0)
     one, other = (benchmark.learned(part, COSTS) for part in (train, again))
     assert one.settings == other.settings
-    for kind in KINDS:
+    for kind in QUERY_ROUTER_KINDS:
         assert one.fitted[kind].router.to_dict() == other.fitted[kind].router.to_dict()
 
 
@@ -249,7 +249,7 @@ def test_sharing_draws_the_tiers_weights_together() -> None:
 
 
 @pytest.mark.parametrize("kind", ["separate", "multilabel"])
-def test_inference_is_scikit_learns_own_on_the_same_weights(kind: Kind) -> None:
+def test_inference_is_scikit_learns_own_on_the_same_weights(kind: QueryRouterKind) -> None:
     linear = pytest.importorskip("sklearn.linear_model", reason="needs scikit-learn")
     router = fit_router(kind, TEXTS, SCORES, COSTS).router
     rows = router.features.of(HELD_OUT)
@@ -296,12 +296,12 @@ def test_a_tier_with_few_right_or_wrong_answers_gets_its_rate() -> None:
 def test_a_clusters_rates_are_counted_on_its_own_training_questions() -> None:
     found = fit_router("kmeans", TEXTS, SCORES, COSTS)
     model = found.router.model
-    assert found.router.n_cells >= 3
+    assert found.router.n_classes >= 3
     base = (SCORES.sum(axis=0) + 0.5) / 401
-    for k in range(found.router.n_cells):
+    for k in range(found.router.n_classes):
         own = SCORES[found.cells == k]
         assert model.rates[k] == pytest.approx((own.sum(axis=0) + 2 * base) / (len(own) + 2), abs=1e-4)
-    assert (found.router.read(TEXTS).cells == found.cells).all()
+    assert (found.router.read(TEXTS).classes == found.cells).all()
 
 
 @needs_sklearn
@@ -316,7 +316,7 @@ def test_the_best_tier_of_a_cluster_follows_from_mean_score_and_cost() -> None:
 @needs_sklearn
 def test_noise_is_not_cut_into_clusters_or_cells() -> None:
     scores = (np.random.default_rng(0).random((400, 2)) < 0.5).astype(float)
-    assert fit_router("kmeans", TEXTS, scores, [1, 2]).router.n_cells <= 2
+    assert fit_router("kmeans", TEXTS, scores, [1, 2]).router.n_classes <= 2
 
 
 @needs_sklearn
@@ -344,11 +344,11 @@ def test_a_hidden_neighbour_is_never_asked() -> None:
 
 @needs_sklearn
 @pytest.mark.parametrize("kind", ["multilabel", "knn"])
-def test_cells_are_few_and_tell_right_from_wrong(kind: Kind) -> None:
+def test_cells_are_few_and_tell_right_from_wrong(kind: QueryRouterKind) -> None:
     found = fit_router(kind, TEXTS, SCORES, COSTS)
-    assert 2 <= found.router.n_cells <= 8
-    assert set(found.cells) <= set(range(found.router.n_cells))
-    counts = np.bincount(found.cells, minlength=found.router.n_cells)
+    assert 2 <= found.router.n_classes <= 8
+    assert set(found.cells) <= set(range(found.router.n_classes))
+    counts = np.bincount(found.cells, minlength=found.router.n_classes)
     rates = np.bincount(found.cells, SCORES[:, 0], minlength=len(counts)) / np.maximum(counts, 1)
     assert np.ptp(rates[counts > 20]) > 0.4
     centres = found.router.centres
@@ -357,10 +357,10 @@ def test_cells_are_few_and_tell_right_from_wrong(kind: Kind) -> None:
 
 
 @needs_sklearn
-@pytest.mark.parametrize("kind", KINDS)
-def test_under_a_hundred_rows_all_questions_are_of_one_class(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", QUERY_ROUTER_KINDS)
+def test_under_a_hundred_rows_all_questions_are_of_one_class(kind: QueryRouterKind) -> None:
     found = fit_router(kind, TEXTS[:99], SCORES[:99], COSTS)
-    assert found.router.n_cells == 1
+    assert found.router.n_classes == 1
     assert not found.cells.any()
 
 
@@ -433,7 +433,7 @@ def test_the_shortlist_of_random_counts_the_cost() -> None:
         assert set(chosen) == {0, 1, 2, 3} - {left_out}
 
 
-@pytest.mark.parametrize("rule", [r for r in RULES if r != "random"])
+@pytest.mark.parametrize("rule", [r for r in SELECTIONS if r != "random"])
 def test_a_higher_cost_weight_never_costs_more(rule: routers.Rule) -> None:
     rng = np.random.default_rng(0)
     router = by_hand({"prediction": [0.1, 0.5, 0.2, 0.1], "sorted": [0.3, 0.1, 0.1, 0.4]})
@@ -446,7 +446,7 @@ def test_a_higher_cost_weight_never_costs_more(rule: routers.Rule) -> None:
 
 def test_rules_that_a_kind_does_not_have_are_refused(fitted: FittedRouter) -> None:
     router = fitted.router
-    assert router.rules == (RULES if router.kind in ("separate", "multilabel") else ("argmax",))
+    assert router.rules == (SELECTIONS if router.kind in ("separate", "multilabel") else ("argmax",))
     for rule in ("prediction", "random", "best"):
         if rule not in router.rules:
             with pytest.raises(UsageError, match="has no rule"):
@@ -491,7 +491,7 @@ def test_a_router_survives_json_and_decides_the_same(fitted: FittedRouter) -> No
     read = QueryRouter.from_dict(json.loads(told))
     assert len(told) < routers.BUDGET
     assert (read.predict(HELD_OUT) == router.predict(HELD_OUT)).all()
-    assert (read.read(HELD_OUT).cells == router.read(HELD_OUT).cells).all()
+    assert (read.read(HELD_OUT).cells == router.read(HELD_OUT).classes).all()
     ids = range(len(HELD_OUT))
     for rule in router.rules:
         one, other = (r.choose(router.predict(HELD_OUT), rule, ids=ids) for r in (router, read))
@@ -500,9 +500,9 @@ def test_a_router_survives_json_and_decides_the_same(fitted: FittedRouter) -> No
 
 
 @needs_sklearn
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", QUERY_ROUTER_KINDS)
 @pytest.mark.parametrize(("tiers", "budget"), [(1, 12_000), (2, routers.BUDGET), (6, routers.BUDGET)])
-def test_a_router_keeps_within_its_budget_and_uses_it(kind: Kind, tiers: int, budget: int) -> None:
+def test_a_router_keeps_within_its_budget_and_uses_it(kind: QueryRouterKind, tiers: int, budget: int) -> None:
     rng = np.random.default_rng(0)
     words = ["".join(rng.choice(list("abcdefghij"), 5)) for _ in range(1_500)]
     texts = [" ".join(rng.choice(words, 12)) for _ in range(600)]
@@ -571,7 +571,7 @@ def test_a_router_with_a_part_missing_or_cut_is_refused(fitted: FittedRouter) ->
 
 
 @needs_sklearn
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", QUERY_ROUTER_KINDS)
 @pytest.mark.parametrize(
     ("texts", "scores"),
     [
@@ -586,7 +586,7 @@ def test_a_router_with_a_part_missing_or_cut_is_refused(fitted: FittedRouter) ->
     ids=["one", "two", "same", "blank", "constant", "nearly-constant", "one-tier"],
 )
 def test_poor_data_gives_a_router_all_the_same(
-    kind: Kind, texts: list[str], scores: list[list[float]]
+    kind: QueryRouterKind, texts: list[str], scores: list[list[float]]
 ) -> None:
     table = np.array(scores, dtype=float)
     costs = np.arange(1, table.shape[1] + 1)
@@ -597,7 +597,7 @@ def test_poor_data_gives_a_router_all_the_same(
         for rule in router.rules:
             assert set(router.choose(probs, rule, ids=range(len(probs)))) <= set(range(len(costs)))
     assert router.predict([]).shape == (0, len(costs))
-    assert found.cells.max() < router.n_cells
+    assert found.cells.max() < router.n_classes
 
 
 @needs_sklearn
@@ -617,9 +617,9 @@ def test_unknown_scores_costs_and_kinds_are_refused() -> None:
 
 
 @needs_sklearn
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", QUERY_ROUTER_KINDS)
 def test_rows_beyond_the_most_that_are_fitted_on_are_read_like_any_other(
-    kind: Kind, monkeypatch: pytest.MonkeyPatch
+    kind: QueryRouterKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(routers, "MOST_ROWS", 150)
     found = fit_router(kind, TEXTS, SCORES, COSTS)
@@ -645,8 +645,8 @@ def test_folds_follow_the_question_and_not_its_place() -> None:
 
 
 @needs_sklearn
-@pytest.mark.parametrize("kind", KINDS)
-def test_embeddings_are_read_in_place_of_texts(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", QUERY_ROUTER_KINDS)
+def test_embeddings_are_read_in_place_of_texts(kind: QueryRouterKind) -> None:
     rng = np.random.default_rng(0)
     easy = rng.random(400) < 0.5
     vectors = rng.normal(size=(400, 12)) + 3 * np.where(easy[:, None], np.eye(12)[0], np.eye(12)[1])

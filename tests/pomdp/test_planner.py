@@ -537,9 +537,9 @@ def test_each_class_of_questions_has_its_own_prior() -> None:
     model = replace(two_tiers(), priors=((0.05, 0.05, 0.35, 0.55), (0.1, 0.8, 0.05, 0.05)))
     policy = PomdpPolicy(model)
     for cell, right in enumerate((0.6, 0.85)):
-        belief = policy.update(policy.begin(Facts(cell=cell)), *START)
+        belief = policy.update(policy.begin(Facts(question_class=cell)), *START)
         assert policy.confidence(belief, 0) == pytest.approx(right)
-    assert PomdpPolicy(two_tiers()).begin(Facts(cell=7)).plan.root == Root(0)
+    assert PomdpPolicy(two_tiers()).begin(Facts(question_class=7)).plan.root == Root(0)
 
 
 # ------------------------------------------------------------------ size
@@ -716,8 +716,8 @@ def test_counts_speak_of_what_each_signal_shows() -> None:
 def test_a_plan_is_kept_and_forgotten_by_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planner._Plans, "most", 30)
     policy = PomdpPolicy(replace(two_tiers(), priors=((0.25,) * 4,) * 5))
-    plans: list[Plan] = [policy.begin(Facts(cell=cell)).plan for cell in range(5)]
-    assert policy.begin(Facts(cell=4)).plan is plans[4]
-    again = policy.begin(Facts(cell=0)).plan
+    plans: list[Plan] = [policy.begin(Facts(question_class=cell)).plan for cell in range(5)]
+    assert policy.begin(Facts(question_class=4)).plan is plans[4]
+    again = policy.begin(Facts(question_class=0)).plan
     assert again is not plans[0]
     assert again.value(again.start) == plans[0].value(plans[0].start)

@@ -144,7 +144,7 @@ def _token(text: str, logprob: float) -> TokenLogprob:
     return TokenLogprob(text, logprob, ((text, logprob),))
 
 
-def _verifier(dice: _Dice, candidate: prompts.Candidate, solution: Solution) -> Callable[[int], Tokens]:
+def _verifier(dice: _Dice, candidate: prompts.JudgedAnswer, solution: Solution) -> Callable[[int], Tokens]:
     """Who verifies an answer: gives the tokens of each vote."""
     ability, right = MODELS[dice.model], _is_right(candidate, solution)
     strength = ability.judgement - ability.judgement_drop * solution.difficulty
@@ -184,7 +184,7 @@ def _ordered(says: bool, probability: float) -> tuple[float, float]:
 _LETTER = re.compile(r"\(?([A-Z])(?:[).:](?: .*)?)?", re.DOTALL)
 
 
-def _is_right(candidate: prompts.Candidate, solution: Solution) -> bool:
+def _is_right(candidate: prompts.JudgedAnswer, solution: Solution) -> bool:
     """Whether the candidate answer is right: by its letter or by its text where there are choices."""
     choices, answer = candidate.question.choices, candidate.answer.strip()
     if not choices:
