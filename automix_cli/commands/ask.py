@@ -29,7 +29,7 @@ from automix_cli.errors import AutomixError, BudgetError, UsageError
 
 if TYPE_CHECKING:
     from automix_cli.cascade.batch import Tally
-    from automix_cli.cascade.run import Cascade
+    from automix_cli.cascade.cascade import Cascade
     from automix_cli.commands.sources import Rows, Single
     from automix_cli.data.jsonl import Earlier, Row
     from automix_cli.profile.model import Profile
@@ -221,7 +221,7 @@ def _resume_command() -> str:
 
 async def _ask_rows(cascade: Cascade, rows: Rows, show: Show, reporter: Reporter) -> int:
     from automix_cli.cascade.batch import Batch, Tally
-    from automix_cli.cascade.run import input_sha
+    from automix_cli.cascade.requests import input_sha
     from automix_cli.views import report
 
     async def work(row: Row) -> Answer | Kept:
@@ -339,7 +339,7 @@ def fault_row(row: Row) -> Answer:
 
 def _dry_run(profile: Profile, source: Single | Rows, as_json: bool) -> int:
     """Say what it would cost: stdout carries the estimate, nothing is sent."""
-    from automix_cli.cascade.run import plan_calls
+    from automix_cli.cascade.estimate import plan_calls
     from automix_cli.commands.sources import Single
     from automix_cli.data.jsonl import dumps
     from automix_cli.views import report

@@ -286,7 +286,7 @@ class _Job:
 
     def check_tiers(self, profile: Profile) -> None:
         """Refuse what cannot work with the tiers that are about to be asked."""
-        from automix_cli.cascade.run import samples_of
+        from automix_cli.cascade.estimate import samples_of
         from automix_cli.evaluation.contenders import Majority, everyone, invited, majorities
         from automix_cli.evaluation.gates import check_policies, read_gates
 

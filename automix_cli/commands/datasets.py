@@ -37,7 +37,7 @@ from automix_cli.data.jsonl import (
 from automix_cli.errors import BackendError, BudgetError, DataError, ProfileError, UsageError
 
 if TYPE_CHECKING:
-    from automix_cli.cascade.run import Cascade
+    from automix_cli.cascade.cascade import Cascade
     from automix_cli.data.traces import TraceTable
     from automix_cli.profile.model import Profile, Tier
     from automix_cli.records import Completion, Json, Question
@@ -476,7 +476,7 @@ class TraceSource:
 
     def _plan(self, profile: Profile) -> dict[str, Any]:
         """What collecting would cost."""
-        from automix_cli.cascade.run import plan_collection, plan_embeddings
+        from automix_cli.cascade.estimate import plan_collection, plan_embeddings
 
         questions = self._questions()
         plan = plan_collection(profile, questions)
@@ -485,7 +485,7 @@ class TraceSource:
 
     def _plan_of_traces(self) -> dict[str, Any]:
         """What the embeddings of recorded questions would cost."""
-        from automix_cli.cascade.run import NO_CALLS, plan_embeddings
+        from automix_cli.cascade.estimate import NO_CALLS, plan_embeddings
 
         chosen = _profile_for_traces(self.calls)
         table = self._table(chosen, self.data.numbered(), self.options)
@@ -530,7 +530,7 @@ def with_embeddings(table: TraceTable, tier: Tier, bought: list[Embedded]) -> Tr
     import numpy as np
 
     from automix_cli.backends.embedding import unpacked
-    from automix_cli.cascade.run import list_cost
+    from automix_cli.cascade.visit import list_cost
     from automix_cli.data.traces import Embeddings
 
     found = {text: (unpacked(done.text), list_cost(tier, [done]), done.latency_s) for text, done in bought}
@@ -572,7 +572,7 @@ def _token_scale(profile: Profile, table: TraceTable, questions: list[Question] 
     """
     import numpy as np
 
-    from automix_cli.cascade.run import estimated_tokens
+    from automix_cli.cascade.requests import estimated_tokens
     from automix_cli.records import Question
 
     counted = table.prompt_tokens

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from automix_cli.backends.base import Backend, Request
     from automix_cli.cascade.batch import Batch
-    from automix_cli.cascade.run import Cascade
+    from automix_cli.cascade.cascade import Cascade
     from automix_cli.data.jsonl import Earlier
     from automix_cli.profile.model import Limits, Profile, Tier
     from automix_cli.records import Price
@@ -169,7 +169,8 @@ def open_cascade(
     """
     from automix_cli.backends.cache import Cached
     from automix_cli.backends.store import Store, cache_folder
-    from automix_cli.cascade.run import Cascade, Degrading
+    from automix_cli.cascade.answer import Degrading
+    from automix_cli.cascade.cascade import Cascade
     from automix_cli.profile.router import embedder_of, router_policy
 
     embedder = embedder or embedder_of(profile)
@@ -192,7 +193,7 @@ def open_wire(called: Sequence[Tier], profile: Profile, reporter: Reporter, *, f
     budget, once it has refused a call, refuses all others.
     """
     from automix_cli.backends.base import Budget, BudgetedBackend, PrefixBackend
-    from automix_cli.cascade.run import note_maybe_billed
+    from automix_cli.cascade.bills import note_maybe_billed
 
     on_maybe_billed = [note_maybe_billed]
     rpm = {t.model: t.rpm for t in called if t.rpm}

@@ -24,7 +24,7 @@ from automix_cli.commands.session import (
 from automix_cli.errors import AutomixError, BudgetError, DataError, GateError, UsageError
 
 if TYPE_CHECKING:
-    from automix_cli.cascade.run import Cascade
+    from automix_cli.cascade.cascade import Cascade
     from automix_cli.commands.sources import Rows
     from automix_cli.data.jsonl import Row
     from automix_cli.profile.model import Profile

@@ -16,7 +16,7 @@ from known import table_of
 from shell import automix, environment, jsonl
 
 from automix_cli.backends.base import ScriptedBackend
-from automix_cli.cascade.run import Cascade
+from automix_cli.cascade.cascade import Cascade
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError, ProfileError, UsageError
 from automix_cli.evaluation import calibration
@@ -263,7 +263,7 @@ ASK = """
 import asyncio, json, sys
 from pathlib import Path
 from automix_cli.backends.base import ScriptedBackend
-from automix_cli.cascade.run import Cascade
+from automix_cli.cascade.cascade import Cascade
 from automix_cli.profile.router import router_policy
 from automix_cli.profile.model import read_profile
 from automix_cli.records import Question

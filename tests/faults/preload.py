@@ -5,7 +5,7 @@ import contextlib
 
 import automix_cli.backends.cache
 import automix_cli.cascade.batch
-import automix_cli.cascade.run
+import automix_cli.cascade.cascade
 import automix_cli.cli
 import automix_cli.views.report  # noqa: F401
 from automix_cli.backends.base import Request, Retrier

@@ -16,7 +16,8 @@ from loopback import Loopback, Reply, Storm, default_reply
 from nursery import World, comparable, double_paid, rows, until
 
 from automix_cli.backends.base import Budget, BudgetedBackend, Request, Retrier, ScriptedBackend
-from automix_cli.cascade.run import Cascade, Degrading
+from automix_cli.cascade.answer import Degrading
+from automix_cli.cascade.cascade import Cascade
 from automix_cli.errors import BackendError, TimedOut
 from automix_cli.profile.model import Profile, load_profile
 from automix_cli.records import Completion, Price, Question, Usage

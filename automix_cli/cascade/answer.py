@@ -1,0 +1,318 @@
+"""One question through the cascade: the policy decides, this module carries out its actions with calls."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from automix_cli import prompts, scoring
+from automix_cli.backends.base import Request
+from automix_cli.backends.embedding import unpacked
+from automix_cli.cascade.bills import open_bill, worst_cost
+from automix_cli.cascade.requests import (
+    RequestBuilder,
+    estimated_tokens,
+    input_sha,
+    is_verified,
+    sample_counts,
+)
+from automix_cli.cascade.visit import LiveVisit
+from automix_cli.errors import BackendError, BudgetError, CacheMiss, ContentFiltered, ContextTooLong, NoText
+from automix_cli.pomdp.problem import Action, Facts, Observation, Policy
+from automix_cli.pomdp.rollout import Turn, rollout
+from automix_cli.profile.model import Tier
+from automix_cli.records import (
+    Answer,
+    Completion,
+    Question,
+    RowError,
+    Status,
+    Verdict,
+    Vote,
+    VoteCount,
+    add_money,
+)
+
+if TYPE_CHECKING:
+    from automix_cli.cascade.cascade import Cascade
+
+
+@dataclass(slots=True)
+class Degrading:
+    """What all questions of a run share under `--on-budget degrade`: whether the cap was reached."""
+
+    reached: bool = False
+
+    def check(self) -> None:
+        """Spend no more on votes and larger tiers once the cap was reached.
+
+        Raises:
+            BudgetError: it was.
+        """
+        if self.reached:
+            raise BudgetError("--max-cost leaves money for the cheapest tier only")
+
+
+def row_error(error: BackendError, tier: str) -> RowError:
+    """An error of a call, as a row tells it."""
+    return RowError(
+        type=error.kind,
+        message=error.message,
+        attempts=error.attempts,
+        tier=tier or None,
+        fatal=error.fatal,
+    )
+
+
+class QuestionRun:
+    """One question on its way: the visits so far, and how to carry out an action."""
+
+    def __init__(self, cascade: Cascade, question: Question) -> None:
+        self.cascade = cascade
+        self.profile = cascade.profile
+        self.question = question
+        self.requests = RequestBuilder(cascade.profile)
+        self.visits: list[LiveVisit] = []
+        self.reason = ""
+        self.failure: tuple[BackendError, str] | None = None
+        self.fallback: LiveVisit | None = None
+        self.embedding: LiveVisit | None = None
+        self.without_class = False
+
+    # ------------------------------------------------------------ the loop
+
+    async def answer(self) -> Answer:
+        """The row of the question; a call that fails makes an error row."""
+        started = time.perf_counter()
+        bill = open_bill()
+        base = Answer(
+            question=self.question,
+            input_sha=input_sha(self.question),
+            profile_sha=self.profile.sha,
+        )
+        policy = self.cascade.active_policy()
+        turn: Turn[Any] | None = None
+        try:
+            facts = await self._facts()
+            policy = self.policy_for(policy)
+            turn = await self._drive(policy, facts)
+        except BudgetError as exc:
+            await self._degrade(exc)
+        except BackendError as exc:
+            self.failure = (exc, self._tier_in_hand())
+        row = replace(
+            base,
+            route=tuple(v.step() for v in self.visits),
+            embedding=None if self.embedding is None else self.embedding.step(),
+            reason=self.reason,
+            failed_usd=add_money(*(worst_cost(self._tier_for(r), r) for r in bill)),
+            latency_s=round(time.perf_counter() - started, 4),
+        )
+        return self._close_row(row, policy, turn)
+
+    async def _degrade(self, stop: BudgetError) -> None:
+        """Settle for the answer of the cheapest tier, bought now if need be; else the row is skipped."""
+        self.failure = (stop, self._tier_in_hand())
+        if self.cascade.degrading is None:
+            return
+        self.cascade.degrading.reached = True
+        visit = next((v for v in self.visits if v.tier is self.profile.tiers[0]), None)
+        if visit is None:
+            visit = LiveVisit(self.profile.tiers[0])
+            self.visits.append(visit)
+        try:
+            if not visit.answers:
+                request, cut = self.requests.for_answer(self.question, visit.tier)
+                visit.note(await self.buy(request, visit.answers), cut)
+        except BackendError as exc:
+            self.failure = (exc, visit.tier.name)
+            return
+        visit.answer = visit.answer or visit.answers[0].text.strip()
+        visit.action, visit.flags["degraded"] = "report", None
+        self.reason = "the budget was reached: the cheapest tier, unverified"
+        self.failure, self.fallback = None, visit
+
+    async def _drive(self, policy: Policy[Any], facts: Facts) -> Turn[Any]:
+        """Let the policy decide and carry out what it decides, until it reports or abstains."""
+        run = rollout(policy, facts)
+        try:
+            turn = next(run)
+            while True:
+                observation = await self._observe(turn.action)
+                turn = run.send(observation)
+                self._leave(policy, turn)
+        except StopIteration as stop:
+            last: Turn[Any] = stop.value
+            self._leave(policy, last)
+            return last
+
+    async def _facts(self) -> Facts:
+        """Prompt tokens as the fit counted them; it says how far the estimate is off (`token_scale`)."""
+        scale = (self.profile.router or {}).get("token_scale")
+        tokens = None if scale is None else scale * estimated_tokens(self.profile, self.question)
+        return Facts(tokens, await self.question_class())
+
+    async def question_class(self) -> int:
+        """The question's class, read by the profile's query-side router; 0 where it has none.
+
+        Raises:
+            BackendError: the embedding it reads could not be bought, and neither will the next one be; or
+                there is no money for it, or the cache does not have it. After any other failure the
+                question goes on without a class.
+            DataError: the embedding is not like those that the router was fitted on.
+        """
+        query, tier = self.cascade.query, self.cascade.embedder
+        if query is None:
+            return 0
+        if tier is None:
+            return int(query.read([self.question.text]).classes[0])
+        self.embedding = LiveVisit(tier)
+        try:
+            completion = await self.cascade.embed(self.question, tier)
+        except BackendError as exc:
+            if exc.fatal or isinstance(exc, BudgetError | CacheMiss):
+                raise
+            self.without_class = True
+            return 0
+        self.embedding.answers.append(completion)
+        return int(query.read([self.question.text], embeddings=[unpacked(completion.text)]).classes[0])
+
+    def policy_for(self, policy: Policy[Any]) -> Policy[Any]:
+        """The policy, or for a question without a class the one fitted on all classes together."""
+        return self.cascade.classless or policy if self.without_class else policy
+
+    def _leave(self, policy: Policy[Any], turn: Turn[Any]) -> None:
+        """Write down what was decided about the tier in hand, and why."""
+        if turn.action.kind == "vote" or not self.visits:
+            return
+        visit = self.visits[-1]
+        visit.action = turn.action.kind
+        visit.confidence = policy.confidence(turn.belief, self.profile.tiers.index(visit.tier))
+        if visit.signal is not None or visit.votes or not self.reason:
+            self.reason = policy.reason(turn.belief)
+
+    async def _observe(self, action: Action) -> Observation:
+        """Carry out an action; a tier that cannot serve this question leaves it to the others."""
+        if self.cascade.degrading is not None:
+            self.cascade.degrading.check()
+        try:
+            return await self.carry_out(action)
+        except (ContextTooLong, ContentFiltered) as exc:
+            self._set_aside(exc)
+            return Observation(failed=True)
+
+    def _set_aside(self, exc: BackendError) -> None:
+        """Note why the tier in hand could not do this, in case no other can do it either."""
+        self.failure = (exc, self._tier_in_hand())
+        self.visits[-1].flags[exc.kind] = None
+
+    def _tier_for(self, request: Request) -> Tier:
+        """The tier that a request was made for."""
+        if request.embeds and self.embedding is not None:
+            return self.embedding.tier
+        return next(
+            v.tier
+            for v in reversed(self.visits)
+            if (v.tier.model, v.tier.api_base) == (request.model, request.api_base)
+        )
+
+    def _tier_in_hand(self) -> str:
+        return self.visits[-1].tier.name if self.visits else ""
+
+    def _close_row(self, row: Answer, policy: Policy[Any], turn: Turn[Any] | None) -> Answer:
+        """The finished row: an answer, an abstention, or an error."""
+        if self.fallback is not None:
+            visit = self.fallback
+            return replace(row, answer=visit.answer, tier=visit.tier.name, model=visit.tier.model)
+        if turn is not None and turn.action.kind == "report":
+            visit = next(v for v in self.visits if v.tier is self.profile.tiers[turn.action.tier])
+            confidence = policy.confidence(turn.belief, turn.action.tier)
+            return replace(
+                row,
+                answer=visit.answer,
+                tier=visit.tier.name,
+                model=visit.tier.model,
+                confidence=None if confidence is None else round(confidence, 6),
+            )
+        if turn is not None and self.failure is None:
+            return replace(row, status="abstained")
+        error, tier = self.failure or (BackendError("no tier gave an answer"), self._tier_in_hand())
+        status: Status = "skipped" if isinstance(error, BudgetError) else "error"
+        return row.with_error(row_error(error, tier), status)
+
+    # ------------------------------------------------------------ actions
+
+    async def carry_out(self, action: Action) -> Observation:
+        """Ask a tier or buy votes; returns what that showed."""
+        started = time.perf_counter()
+        if action.kind == "vote":
+            visit = self.visits[-1]
+            call = self._vote(visit, action.votes)
+        else:
+            visit = LiveVisit(self.profile.tiers[action.tier])
+            if self.without_class and not self.visits:
+                visit.flags["embedding_failed"] = None
+            self.visits.append(visit)
+            call = self._ask(visit, action.tier)
+        try:
+            return await call
+        finally:
+            visit.seconds += time.perf_counter() - started
+
+    async def _ask(self, visit: LiveVisit, tier: int) -> Observation:
+        n = sample_counts(self.profile, tier).answers
+        request, cut = self.requests.for_answer(self.question, visit.tier, n=n)
+        visit.note(await self.buy(request, visit.answers), cut)
+        if n > 1:
+            return self._plurality(visit)
+        visit.answer = visit.answers[0].text.strip()
+        v = self.profile.verification
+        if v.signal == "logprob" and v.logprob_of == "answer" and is_verified(self.profile, tier):
+            visit.signal = prompts.answer_confidence(visit.answers[0])
+        return Observation(signal=visit.signal)
+
+    async def buy(self, request: Request, purchases: list[Completion]) -> list[Completion]:
+        """All samples of a request; `purchases` gets each as soon as it is paid for, before the next call."""
+        completions: list[Completion] = []
+        while len(completions) < request.n:
+            rest = request.part(request.first + len(completions), request.n - len(completions))
+            more = await self.cascade.backend.complete(rest)
+            completions += more
+            purchases += more
+        return completions
+
+    def _plurality(self, visit: LiveVisit) -> Observation:
+        texts = [c.text.strip() for c in visit.answers]
+        visit.answer, count = scoring.plurality(texts, self.profile.task.scorer, self.question.choices)
+        visit.signal = count / len(texts)
+        return Observation(correct=count, parsed=len(texts), bought=len(texts))
+
+    async def _vote(self, visit: LiveVisit, n: int) -> Observation:
+        request, cut = self.requests.for_votes(
+            self.question, visit.answer or "", visit.tier, first=len(visit.checks), n=n
+        )
+        before = len(visit.checks)
+        try:
+            await self.buy(request, visit.checks)
+        except (ContextTooLong, ContentFiltered, NoText) as exc:
+            self._set_aside(exc)  # a verifier that refuses, or says nothing, is no evidence either way
+        checks = visit.checks[before:]
+        visit.note(checks, cut)
+        votes = [prompts.read_vote(c) for c in checks]
+        votes += [Vote(verdict=Verdict.UNPARSED)] * (n - len(checks))
+        visit.votes += votes
+        if self.profile.verification.signal == "logprob":
+            visit.signal = prompts.verdict_confidence(checks[0]) if checks else None
+            return Observation(bought=len(votes), signal=visit.signal)
+        count = VoteCount.of([v.verdict for v in votes])
+        return Observation(count.correct, count.parsed, count.bought)
+
+    def score_answer(self) -> None:
+        """Score the answer in hand where the row says what is expected; its latency is that of the answer."""
+        visit = self.visits[-1]
+        visit.seconds = max(c.latency_s for c in visit.answers)
+        if self.question.expected and visit.answer is not None:
+            visit.score = scoring.score(
+                visit.answer, self.question.expected, self.profile.task.scorer, self.question.choices
+            )

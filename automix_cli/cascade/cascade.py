@@ -1,0 +1,103 @@
+"""A profile, a policy and a backend: answers questions, verifies answers, collects traces.
+
+Everything that costs money goes through one `Backend`. Nothing in this folder knows a terminal
+or a command.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from automix_cli.backends.base import Backend
+from automix_cli.cascade.answer import Degrading, QuestionRun
+from automix_cli.cascade.collect import collect_trace
+from automix_cli.cascade.requests import embedding_request
+from automix_cli.cascade.verify import AnswerCheck
+from automix_cli.pomdp.problem import MajorityPolicy, Policy
+from automix_cli.profile.model import Profile, Tier
+from automix_cli.profile.router import embedder_of, query_router, router_policy, without_classes
+from automix_cli.records import Answer, Completion, Question, Trace, Verification
+
+if TYPE_CHECKING:
+    from automix_cli.fitting.query_router import QueryRouter
+
+
+@dataclass(frozen=True, slots=True)
+class Cascade:
+    """A profile, a policy and a backend: answers, verifies and collects.
+
+    With `degrading`, a question that the budget stops is answered by the cheapest tier, unverified, if
+    that still fits; so is every question after it.
+
+    Example:
+        >>> import asyncio
+        >>> from automix_cli import prompts
+        >>> from automix_cli.backends.base import ScriptedBackend
+        >>> from automix_cli.profile.model import profile_of_models
+        >>> verdict = prompts.decision(True)
+        >>> backend = ScriptedBackend(lambda r: verdict if prompts.is_verification(r.messages) else "4")
+        >>> cascade = Cascade(profile_of_models(["demo/small", "demo/large"]), backend)
+        >>> asyncio.run(cascade.answer(Question(text="2 + 2?"))).answer
+        '4'
+    """
+
+    profile: Profile
+    backend: Backend
+    policy: Policy[Any] | None = None
+    degrading: Degrading | None = None
+    query: QueryRouter | None = field(init=False, repr=False, compare=False)
+    classless: Policy[Any] | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "query", query_router(self.profile))
+        pooled = None if self.embedder is None else router_policy(without_classes(self.profile))
+        object.__setattr__(self, "classless", pooled)
+
+    async def answer(self, question: Question) -> Answer:
+        """Run one question through the cascade.
+
+        A call that fails makes an error row with the route and the money so far; only an
+        error of automix itself is raised.
+        """
+        return await QuestionRun(self, question).answer()
+
+    async def collect(self, question: Question) -> Trace:
+        """Ask every tier, buy all votes, score each answer that can be scored.
+
+        Raises:
+            BackendError: when a call fails; what was paid for is in the cache.
+        """
+        return await collect_trace(self, question)
+
+    async def verify(self, question: Question, answer: str, tier: Tier, votes: int) -> Verification:
+        """Have `tier` check an answer with `votes` votes (samples, for `consistency`)."""
+        return await AnswerCheck(self, question, answer, tier, votes).run()
+
+    @property
+    def embedder(self) -> Tier | None:
+        """The model whose embeddings the query-side router reads; None where it reads none."""
+        return None if self.query is None or self.query.embed_model is None else embedder_of(self.profile)
+
+    async def embed(self, question: Question, tier: Tier) -> Completion:
+        """Buy the embedding of a question.
+
+        Raises:
+            BackendError: the call failed.
+        """
+        request = embedding_request(question.text, tier, self.profile.limits.timeout)
+        return (await self.backend.complete(request))[0]
+
+    def active_policy(self) -> Policy[Any]:
+        """The policy given, or the uncalibrated default for this profile's signal."""
+        if self.policy is not None:
+            return self.policy
+        return default_policy(self.profile)
+
+
+def default_policy(profile: Profile) -> MajorityPolicy:
+    """Escalate when fewer than half of the parsed votes say CORRECT: the uncalibrated default."""
+    v = profile.verification
+    batch = v.batch if v.signal == "votes" else (1,)
+    most = {"votes": v.max_votes, "logprob": 1, "consistency": v.max_votes}[v.signal]
+    return MajorityPolicy(tiers=len(profile.tiers), max_votes=most, batch=batch)

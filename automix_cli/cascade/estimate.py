@@ -1,0 +1,181 @@
+"""What a run would cost: calls and dollars to expect before anything is sent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from automix_cli import prompts
+from automix_cli.backends.base import Request
+from automix_cli.cascade.cascade import default_policy
+from automix_cli.cascade.requests import RequestBuilder, embedding_request, sample_counts
+from automix_cli.pomdp.problem import History, Visit
+from automix_cli.profile.model import Profile, Tier
+from automix_cli.profile.router import embedder_of
+from automix_cli.records import Question, Usage, add_money
+
+_EXPECTED_ESCALATED = 1 / 3
+_EXPECTED_OUTPUT = 1 / 8  # of max_tokens
+_LEAST_OUTPUT = 8  # tokens
+
+NO_CALLS = {
+    **{name: {"calls": 0, "usd": 0.0} for name in ("low", "expected", "worst")},
+    "assumes": "tiers are not asked: the rows are traces",
+}
+"""The plan for rows that hold traces."""
+
+
+class Bill(NamedTuple):
+    """Calls and list price in dollars."""
+
+    calls: float = 0.0
+    usd: float = 0.0
+
+
+class Forecast(NamedTuple):
+    """A bill at best, as expected, and at worst."""
+
+    low: Bill = Bill()
+    expected: Bill = Bill()
+    worst: Bill = Bill()
+
+    def plus(self, other: Forecast) -> Forecast:
+        """Both together."""
+        bills = zip(self, other, strict=True)
+        return Forecast(*(Bill(a.calls + b.calls, a.usd + b.usd) for a, b in bills))
+
+    def rows(self, *, known: bool) -> dict[str, Any]:
+        """The JSON form; dollars are null unless every price is known."""
+        return {
+            name: {"calls": round(bill.calls), "usd": bill.usd if known else None}
+            for name, bill in self._asdict().items()
+        }
+
+
+def plan_calls(profile: Profile, questions: Iterable[Question]) -> dict[str, Any]:
+    """Calls and dollars to expect for `questions`, without sending anything.
+
+    `low`: every answer of the first tier is reported after the fewest votes that can
+    settle it. `worst`: every tier is asked and gets all its votes, and every completion is
+    as long as it may be. `expected` assumes what stands under `assumes`. An unknown price
+    makes the dollars None.
+    """
+    embedder = embedder_of(profile)
+    models = profile.tiers if embedder is None else (*profile.tiers, embedder)
+    count, total = 0, Forecast()
+    for question in questions:
+        count += 1
+        total = total.plus(_forecast(profile, question))
+        if embedder is not None:
+            total = total.plus(_embedding_forecast(embedder, question))
+    return {
+        "questions": count,
+        "profile": profile.name,
+        "policy": "uncalibrated" if profile.router is None else profile.router.get("kind", "calibrated"),
+        **total.rows(known=all(tier.list_price() is not None for tier in models)),
+        "assumes": f"expected: {_EXPECTED_ESCALATED:.0%} of answers escalated, 1/8 of max_tokens written; "
+        "each vote counted as a call of its own",
+    }
+
+
+def plan_embeddings(plan: dict[str, Any], tier: Tier, questions: Iterable[Question]) -> dict[str, Any]:
+    """A plan with the embeddings of the questions besides; equal ones are embedded once."""
+    texts = {q.text: q for q in questions}
+    forecasts = [_embedding_forecast(tier, question) for question in texts.values()]
+    priced = tier.list_price() is not None
+    rows = {}
+    for i, name in enumerate(Forecast._fields):
+        more = math.fsum(forecast[i].usd for forecast in forecasts) if priced else None
+        rows[name] = {
+            "calls": plan[name]["calls"] + len(texts),
+            "usd": add_money(plan[name]["usd"], more),
+        }
+    assumes = f"{plan['assumes']}; {len(texts):,} embeddings"
+    return {**plan, **rows, "embeddings": len(texts), "assumes": assumes}
+
+
+def plan_collection(profile: Profile, questions: Sequence[Question]) -> dict[str, Any]:
+    """The plan for asking every tier every question and buying all votes; `low` assumes short replies."""
+    plan = plan_calls(replace(profile, router=None), questions)
+    total = Forecast()
+    for question in questions:
+        for index in range(len(profile.tiers)):
+            total = total.plus(_visit_forecast(profile, index, question))
+    calls, known = plan["worst"]["calls"], plan["worst"]["usd"] is not None
+    return {
+        **plan,
+        "policy": "every tier, all votes",
+        **Forecast(*(bill._replace(calls=calls) for bill in total)).rows(known=known),
+        "assumes": "expected: 1/8 of max_tokens written; each vote counted as a call of its own",
+    }
+
+
+def samples_of(profile: Profile) -> tuple[int, ...]:
+    """How many answers are sampled of each tier, 0 where only one is."""
+    counts = [sample_counts(profile, tier).answers for tier in range(len(profile.tiers))]
+    return tuple(n if n > 1 else 0 for n in counts)
+
+
+# ---------------------------------------------------------------- one question
+
+
+def _forecast(profile: Profile, question: Question) -> Forecast:
+    """What one question costs on its way through the tiers."""
+    policy = default_policy(profile)
+    total, reach = Forecast(), 1.0
+    for index in range(len(profile.tiers)):
+        answers, most = sample_counts(profile, index)
+        fewest = policy.action(History((Visit(0),))).votes if most > 1 else most
+        price = _Visit(profile, index, question)
+        total = total.plus(
+            Forecast(
+                price.bill(float(index == 0), answers, fewest, None),
+                price.bill(reach, answers, (fewest + most) / 2, _EXPECTED_OUTPUT),
+                price.bill(1.0, answers, most, 1.0),
+            )
+        )
+        reach *= _EXPECTED_ESCALATED
+    return total
+
+
+def _visit_forecast(profile: Profile, index: int, question: Question) -> Forecast:
+    """What asking one tier and buying all votes costs."""
+    answers, votes = sample_counts(profile, index)
+    visit = _Visit(profile, index, question)
+    return Forecast(*(visit.bill(1.0, answers, votes, share) for share in (None, _EXPECTED_OUTPUT, 1.0)))
+
+
+def _embedding_forecast(tier: Tier, question: Question) -> Forecast:
+    """What one embedding costs."""
+    request = embedding_request(question.text, tier, 1.0)
+    most = Bill(1.0, _cost_of(tier, request, 1.0))
+    return Forecast(Bill(1.0, _cost_of(tier, request, None)), most, most)
+
+
+class _Visit:
+    """One question at one tier: the request for an answer and that for a vote, not yet sent."""
+
+    def __init__(self, profile: Profile, index: int, question: Question) -> None:
+        builder, self.tier = RequestBuilder(profile), profile.tiers[index]
+        self.ask = builder.for_answer(question, self.tier, n=sample_counts(profile, index).answers).request
+        self.check = builder.for_votes(question, "", self.tier, first=0, n=1).request
+
+    def bill(self, share: float, answers: int, votes: float, output: float | None) -> Bill:
+        """The bill for a share of such visits; `output` is as in `_cost_of`."""
+        usd = answers * _cost_of(self.tier, self.ask, output) + votes * _cost_of(
+            self.tier, self.check, output
+        )
+        return Bill(share * (answers + votes), share * usd)
+
+
+def _cost_of(tier: Tier, request: Request, output: float | None) -> float:
+    """Dollars of one completion whose length is a share of max_tokens (None: next to nothing)."""
+    price = tier.list_price()
+    if price is None:
+        return 0.0
+    longest, prompt = request.max_tokens, prompts.estimate_tokens(request.messages)
+    if output is None:  # and at the low end a token is worth five bytes rather than three
+        return price.of(Usage(input_tokens=prompt * 3 // 5, output_tokens=min(longest, _LEAST_OUTPUT)))
+    return price.of(Usage(input_tokens=prompt, output_tokens=math.ceil(longest * output)))

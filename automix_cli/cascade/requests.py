@@ -1,0 +1,142 @@
+"""The requests that a profile sends: for answers, for votes on them, for embeddings of questions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from automix_cli import prompts
+from automix_cli.backends.base import Request
+from automix_cli.backends.embedding import MOST_BYTES
+from automix_cli.profile.model import Profile, Tier
+from automix_cli.records import Message, Question
+
+TOP_LOGPROBS = 5  # what every server that gives log-probabilities is willing to give
+MAX_TOKENS = 1024  # of a tier whose profile sets none: every call needs a bound that a budget can count on
+
+
+def input_sha(question: Question) -> str:
+    """A short hash of everything in a row that its answer depends on.
+
+    Example:
+        >>> input_sha(Question(text="2 + 2?", id=1)) == input_sha(Question(text="2 + 2?", id=2))
+        True
+    """
+    parts = [question.text, question.context, question.choices, question.history]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+
+
+class SampleCounts(NamedTuple):
+    """How many answers are sampled of a tier that is asked, and how many votes one answer may get."""
+
+    answers: int
+    votes: int
+
+
+def sample_counts(profile: Profile, tier: int) -> SampleCounts:
+    """What one visit of a tier buys at most; answers of the last tier are rarely verified.
+
+    Example:
+        >>> from automix_cli.profile.model import profile_of_models
+        >>> profile = profile_of_models(["demo/small", "demo/large"])
+        >>> sample_counts(profile, 1)
+        SampleCounts(answers=1, votes=0)
+    """
+    v = profile.verification
+    if not is_verified(profile, tier):
+        return SampleCounts(1, 0)
+    if v.signal == "consistency":
+        return SampleCounts(v.max_votes, 0)
+    return SampleCounts(1, v.max_votes if v.signal == "votes" else int(v.logprob_of == "verdict"))
+
+
+def is_verified(profile: Profile, tier: int) -> bool:
+    """Whether answers of this tier get a signal: all but the last one's do."""
+    return tier < len(profile.tiers) - 1 or profile.verification.last_tier
+
+
+class BuiltRequest(NamedTuple):
+    """A request, and whether its context had to be cut to fit the tier's window."""
+
+    request: Request
+    cut: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RequestBuilder:
+    """Builds the requests that one profile sends: for answers, and for votes on them."""
+
+    profile: Profile
+
+    def for_answer(self, question: Question, tier: Tier, *, n: int = 1) -> BuiltRequest:
+        """The request for `n` answers."""
+        verification = self.profile.verification
+        params: dict[str, Any] = {"max_tokens": MAX_TOKENS, **dict(tier.params)}
+        if verification.signal == "consistency" and n > 1:
+            params["temperature"] = verification.temperature
+        if verification.signal == "logprob" and verification.logprob_of == "answer":
+            params["logprobs"] = True
+        instruction = self.profile.task.instruction
+        return self._fit(lambda q: prompts.answer_messages(q, instruction), question, tier, params, n, 0)
+
+    def for_votes(self, question: Question, answer: str, tier: Tier, *, first: int, n: int) -> BuiltRequest:
+        """The request for votes number `first` … `first + n - 1`."""
+        verification = self.profile.verification
+        own: dict[str, Any] = {"max_tokens": MAX_TOKENS, **dict(tier.params)}
+        # A tier that needs room to reason before it answers needs it to verify as well.
+        params = {**own, "max_tokens": max(int(own["max_tokens"]), verification.max_tokens)}
+        if verification.signal == "logprob":
+            params |= {"temperature": 0, "logprobs": True, "top_logprobs": TOP_LOGPROBS}
+        else:
+            params["temperature"] = verification.temperature
+        return self._fit(
+            lambda q: prompts.verification_messages(q, answer, verification.examples),
+            *(question, tier, params, n, first),
+        )
+
+    def _fit(
+        self,
+        build: Callable[[Question], tuple[Message, ...]],
+        question: Question,
+        tier: Tier,
+        params: dict[str, Any],
+        n: int,
+        first: int,
+    ) -> BuiltRequest:
+        """The request with as much of the context as the tier's window holds."""
+        window = tier.context_window()
+        room = None if window is None else max(1, window - int(params["max_tokens"]))
+        messages, cut = prompts.fit_window(build, question, room)
+        request = Request(
+            model=tier.model,
+            messages=messages,
+            params=tuple(sorted(params.items())),
+            n=n,
+            first=first,
+            api_base=tier.api_base,
+            api_key_env=tier.api_key_env,
+            timeout=self.profile.limits.timeout,
+        )
+        return BuiltRequest(request, cut)
+
+
+def embedding_request(text: str, tier: Tier, timeout: float) -> Request:
+    """The request for the embedding of a question; of a very long one its beginning counts."""
+    head = text.encode("utf-8", "replace")[:MOST_BYTES].decode("utf-8", "ignore")
+    return Request(
+        model=tier.model,
+        messages=(Message("user", head),),
+        params=tier.params,
+        api_base=tier.api_base,
+        api_key_env=tier.api_key_env,
+        timeout=timeout,
+        embeds=True,
+    )
+
+
+def estimated_tokens(profile: Profile, question: Question) -> float:
+    """Prompt tokens of a question, before any call."""
+    return float(prompts.estimate_tokens(prompts.answer_messages(question, profile.task.instruction)))

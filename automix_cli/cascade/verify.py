@@ -1,0 +1,97 @@
+"""One answer that exists already, checked by one tier."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from automix_cli import scoring
+from automix_cli.cascade.answer import QuestionRun, row_error
+from automix_cli.cascade.visit import LiveVisit
+from automix_cli.errors import BackendError
+from automix_cli.pomdp.problem import Action, Facts, Observation
+from automix_cli.profile.model import Tier
+from automix_cli.records import Question, Verification, add_money, total_usage
+
+if TYPE_CHECKING:
+    from automix_cli.cascade.cascade import Cascade
+
+
+class AnswerCheck:
+    """One answer that exists already, and the tier that checks it."""
+
+    def __init__(self, cascade: Cascade, question: Question, answer: str, tier: Tier, votes: int) -> None:
+        self.cascade, self.question, self.answer, self.votes = cascade, question, answer, votes
+        self.signal = cascade.profile.verification.signal
+        self.index = cascade.profile.tiers.index(tier)
+        self.visit = LiveVisit(tier, answer=answer)
+        self.question_run = QuestionRun(cascade, question)
+        self.question_run.visits.append(self.visit)
+
+    async def run(self) -> Verification:
+        """The verification; a call that fails makes an error row."""
+        try:
+            observation = await self._observe()
+            confidence, calibrated = await self._confidence(observation)
+        except BackendError as exc:
+            return replace(self._row(), error=row_error(exc, self.visit.tier.name))
+        return replace(
+            self._row(),
+            confidence=None if confidence is None else round(confidence, 6),
+            calibrated=calibrated,
+            sampled=len(self.visit.answers) or None,
+            agreeing=observation.correct if self.visit.answers else None,
+        )
+
+    async def _observe(self) -> Observation:
+        if self.signal == "consistency":
+            return await self._agreement()
+        n = self.votes if self.signal == "votes" else 1
+        return await self.question_run.carry_out(Action("vote", self.index, n))
+
+    async def _agreement(self) -> Observation:
+        """How many of k answers that the tier samples itself are equivalent to the given one."""
+        run = self.question_run
+        request, cut = run.requests.for_answer(self.question, self.visit.tier, n=max(2, self.votes))
+        self.visit.note(await run.buy(request, self.visit.answers), cut)
+        scorer = self.cascade.profile.task.scorer
+        same = sum(
+            scoring.equivalent(c.text.strip(), self.answer, scorer, self.question.choices)
+            for c in self.visit.answers
+        )
+        return Observation(same, len(self.visit.answers), len(self.visit.answers))
+
+    async def _confidence(self, observation: Observation) -> tuple[float | None, bool]:
+        """The posterior under a calibrated policy, else the signal itself; None without evidence.
+
+        The second value says which of the two it is: true for the posterior.
+        """
+        if observation.signal is None and not observation.parsed:
+            return None, False
+        policy = self.cascade.policy
+        if policy is None:
+            share = observation.signal
+            return (observation.correct / observation.parsed if share is None else share), False
+        facts = Facts(question_class=await self.question_run.question_class())
+        policy = self.question_run.policy_for(policy)
+        belief = policy.begin(facts)
+        belief = policy.update(belief, Action("start", self.index), Observation())
+        belief = policy.update(belief, Action("vote", self.index, observation.bought), observation)
+        return policy.confidence(belief, self.index), True
+
+    def _row(self) -> Verification:
+        """The row, with all that was paid for, and no verdict yet."""
+        embedding = self.question_run.embedding
+        steps = [visit.step() for visit in (self.visit, embedding) if visit is not None]
+        classless = ["embedding_failed"] if self.question_run.without_class else []
+        return Verification(
+            question=self.question,
+            answer=self.answer,
+            tier=self.visit.tier.name,
+            signal=self.signal,
+            votes=tuple(self.visit.votes),
+            usage=total_usage([s.usage for s in steps]),
+            cost_usd=add_money(*(s.cost_usd for s in steps)),
+            spent_usd=add_money(*(s.spent_usd for s in steps)),
+            flags=(*steps[0].flags, *classless),
+        )
