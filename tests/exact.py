@@ -5,10 +5,9 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+from automix_cli.pomdp.model import Model
 from automix_cli.pomdp.observations import ConfidenceObservations, ConsistencyObservations, VoteObservations
-from automix_cli.pomdp.plan import Model
-from automix_cli.pomdp.problem import Action, Facts, Observation, Policy, Visit
-from automix_cli.pomdp.rollout import rollout
+from automix_cli.pomdp.problem import Action, Facts, Observation, Policy, Visit, rollout
 
 
 def states(model: Model) -> list[tuple[int, ...]]:
@@ -98,8 +97,8 @@ def expectation(policy: Policy[Any], model: Model, facts: Facts = Facts()) -> tu
 
 def step(visits: list[Visit], action: Action, o: Observation) -> list[Visit]:
     if action.kind == "vote":
-        return [*visits[:-1], visits[-1].seen(o)]
-    return [*visits, Visit(action.tier).seen(o)]
+        return [*visits[:-1], visits[-1].after(o)]
+    return [*visits, Visit(action.tier).after(o)]
 
 
 def worth(model: Model, action: Action, state: tuple[int, ...]) -> float:

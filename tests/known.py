@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from automix_cli.data.traces import TraceTable, read_table
+from automix_cli.pomdp.model import Cost, Model, TierModel
 from automix_cli.pomdp.observations import VoteObservations
-from automix_cli.pomdp.plan import Cost, Model, TierModel
 
 NAMES = ("small", "medium", "large")
 

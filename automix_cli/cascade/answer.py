@@ -19,8 +19,7 @@ from automix_cli.cascade.requests import (
 )
 from automix_cli.cascade.visit import LiveVisit
 from automix_cli.errors import BackendError, BudgetError, CacheMiss, ContentFiltered, ContextTooLong, NoText
-from automix_cli.pomdp.problem import Action, Facts, Observation, Policy
-from automix_cli.pomdp.rollout import Turn, rollout
+from automix_cli.pomdp.problem import Action, Facts, Observation, Policy, Turn, rollout
 from automix_cli.profile.model import Tier
 from automix_cli.records import (
     Answer,

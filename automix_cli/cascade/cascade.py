@@ -14,7 +14,8 @@ from automix_cli.cascade.answer import Degrading, QuestionRun
 from automix_cli.cascade.collect import collect_trace
 from automix_cli.cascade.requests import embedding_request
 from automix_cli.cascade.verify import AnswerCheck
-from automix_cli.pomdp.problem import MajorityPolicy, Policy
+from automix_cli.pomdp.problem import Policy
+from automix_cli.pomdp.rules import MajorityPolicy
 from automix_cli.profile.model import Profile, Tier
 from automix_cli.profile.router import embedder_of, query_router, router_policy, without_classes
 from automix_cli.records import Answer, Completion, Question, Trace, Verification

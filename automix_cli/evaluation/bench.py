@@ -64,8 +64,9 @@ from automix_cli.evaluation.metrics import (
 from automix_cli.evaluation.replay import Replayed, replay
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.arrays import Floats, Ints
-from automix_cli.pomdp.plan import PlanRow, PomdpPolicy
-from automix_cli.pomdp.problem import AlwaysPolicy
+from automix_cli.pomdp.plan import PlanRow
+from automix_cli.pomdp.policy import PomdpPolicy
+from automix_cli.pomdp.rules import AlwaysPolicy
 
 Runs = Literal["all", "chosen", "none"]
 

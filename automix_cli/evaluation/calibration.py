@@ -41,8 +41,9 @@ from automix_cli.fitting.fit import fit
 from automix_cli.fitting.fitted import Fitted
 from automix_cli.fitting.router_block import Settings, policy_from_router
 from automix_cli.pomdp.arrays import Floats, Ints
-from automix_cli.pomdp.plan import PomdpPolicy
-from automix_cli.pomdp.problem import AlwaysPolicy, Facts, Policy, Rule, ThresholdPolicy
+from automix_cli.pomdp.policy import PomdpPolicy
+from automix_cli.pomdp.problem import Facts, Policy
+from automix_cli.pomdp.rules import AlwaysPolicy, Rule, ThresholdPolicy
 
 if TYPE_CHECKING:
     from automix_cli.fitting.query_router import QueryRouter

@@ -56,7 +56,8 @@ from automix_cli.fitting.query_router import (
 )
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.arrays import Floats, Ints
-from automix_cli.pomdp.problem import Action, AlwaysPolicy, Facts, Observation, Policy, Rule, ThresholdPolicy
+from automix_cli.pomdp.problem import Policy
+from automix_cli.pomdp.rules import ASSIGNED, AlwaysPolicy, Rule, ThresholdPolicy
 
 Group = Literal["single tier", "majority", "mix", "rule", "query", "pomdp", "bound"]
 
@@ -209,55 +210,6 @@ class PolicyEntry(Protocol):
 
 
 # ------------------------------------------------------------------ a tier chosen beforehand
-
-
-class Assigned(NamedTuple):
-    """The belief of `AssignedPolicy`: the tier, and whether it was asked."""
-
-    tier: int
-    asked: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class AssignedPolicy:
-    """Ask the tier that `Facts.question_class` names, and report what it says.
-
-    Example:
-        >>> policy = AssignedPolicy()
-        >>> policy.action(policy.begin(Facts(question_class=1)))
-        Action(kind='start', tier=1, votes=0)
-    """
-
-    def group(self, facts: Facts) -> int:
-        """The tier is all that counts."""
-        return facts.question_class
-
-    def begin(self, facts: Facts) -> Assigned:
-        """The tier chosen for the question."""
-        return Assigned(facts.question_class)
-
-    def update(self, belief: Assigned, action: Action, observation: Observation) -> Assigned:
-        """It was asked; nothing that is seen changes anything."""
-        return belief._replace(asked=True)
-
-    def action(self, belief: Assigned) -> Action:
-        """Start, then report."""
-        return Action("report" if belief.asked else "start", belief.tier)
-
-    def confidence(self, belief: Assigned, tier: int) -> float | None:
-        """None: nothing is verified."""
-        return None
-
-    def reason(self, belief: Assigned) -> str:
-        """The rule in words."""
-        return "this tier was chosen before any call"
-
-    def cuts(self, tier: int) -> tuple[float, ...]:
-        """None: no confidence changes anything."""
-        return ()
-
-
-ASSIGNED = AssignedPolicy()
 
 
 def _points(choices: Sequence[Ints], alone: Singles) -> tuple[Point, ...]:

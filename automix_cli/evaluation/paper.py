@@ -27,7 +27,8 @@ from automix_cli.data.traces import TraceTable
 from automix_cli.errors import UsageError
 from automix_cli.evaluation.calibration import Candidate, Setting
 from automix_cli.pomdp.arrays import Floats
-from automix_cli.pomdp.problem import Policy, Rule, ThresholdPolicy
+from automix_cli.pomdp.problem import Policy
+from automix_cli.pomdp.rules import Rule, ThresholdPolicy
 
 _REWARDS = 5000  # of the released grid: 0, 1, … 4999
 _SMOOTHING = 2.0  # in bins, reaching four times as far

@@ -89,8 +89,8 @@ def replay(
     """Run a policy over recorded rows.
 
     Decisions see the observations and the facts only; the recorded costs are charged
-    afterwards, and where a row has none, the mean of its tier. A policy with a method
-    `group(facts)` is begun once for all facts with equal groups; others once per facts.
+    afterwards, and where a row has none, the mean of its tier. Facts of
+    which the same is `relevant` to the policy share one belief.
 
     Args:
         policy: the policy; of a continuous confidence it sees one value per bin of its `cuts`.
@@ -106,7 +106,7 @@ def replay(
         ValueError: when the policy reports a tier that it did not ask, or buys no votes.
 
     Example:
-        >>> from automix_cli.pomdp.problem import MajorityPolicy
+        >>> from automix_cli.pomdp.rules import MajorityPolicy
         >>> from automix_cli.data.traces import read_table
         >>> row = {"tiers": {"s": {"score": 0, "votes": [0, 0], "cost": 1, "vote_cost": 1},
         ...                  "l": {"score": 1, "cost": 9}}}
@@ -138,10 +138,9 @@ def replay(
 def _begin(policy: Policy[B], table: TraceTable, rows: Ints, classes: Ints | None) -> Iterator[_Group[B]]:
     """One group per class of facts that the policy tells apart."""
     none, zero = (False,) * len(table.tiers), (0,) * len(table.tiers)
-    group_of = getattr(policy, "group", lambda facts: facts)
-    places: dict[Hashable, tuple[Facts, list[Ints]]] = {}
+    places: dict[Facts, tuple[Facts, list[Ints]]] = {}
     for facts, part in _by_facts(table.prompt_tokens[rows], None if classes is None else classes[rows]):
-        places.setdefault(group_of(facts), (facts, []))[1].append(rows[part])
+        places.setdefault(policy.relevant(facts), (facts, []))[1].append(rows[part])
     starts = [
         _Group(policy.begin(facts), _joined(parts), none, zero, zero) for facts, parts in places.values()
     ]

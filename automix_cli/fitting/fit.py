@@ -26,6 +26,7 @@ from automix_cli.fitting.prior import choose_alpha, choose_kappa
 from automix_cli.fitting.router_block import Settings
 from automix_cli.fitting.votes import fit_shapes, votes_log_likelihood
 from automix_cli.pomdp.arrays import Floats, Ints
+from automix_cli.pomdp.model import FREE, Cost
 from automix_cli.pomdp.observations import (
     UNSEEN,
     Array,
@@ -34,7 +35,6 @@ from automix_cli.pomdp.observations import (
     ObservationModel,
     VoteObservations,
 )
-from automix_cli.pomdp.plan import FREE, Cost
 
 LEAST_ROWS = 5  # of right and of wrong answers, for a signal to be believed
 PSEUDO_ROWS = 20.0  # with which a cell (s_i, s_N) is drawn to the fit of its s_i

@@ -15,8 +15,9 @@ import numpy as np
 from automix_cli.errors import DataError
 from automix_cli.fitting.prior import independent, shrunk
 from automix_cli.fitting.router_block import HINT, Settings
+from automix_cli.pomdp.model import FREE, Cost, Model, TierModel
 from automix_cli.pomdp.observations import UNSEEN, Array, ObservationModel, observations_from_dict
-from automix_cli.pomdp.plan import FREE, Cost, Model, PomdpPolicy, TierModel
+from automix_cli.pomdp.policy import PomdpPolicy
 
 
 class Scores(NamedTuple):

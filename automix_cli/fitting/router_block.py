@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from automix_cli.errors import DataError, did_you_mean
-from automix_cli.pomdp.problem import AlwaysPolicy, Policy, ThresholdPolicy
+from automix_cli.pomdp.problem import Policy
+from automix_cli.pomdp.rules import AlwaysPolicy, ThresholdPolicy
 
 if TYPE_CHECKING:
     from automix_cli.fitting.query_router import QueryRouter

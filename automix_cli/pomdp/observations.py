@@ -381,6 +381,6 @@ def _cells(rows: Any) -> tuple[Any, ...]:
     return tuple(tuple(float(x) for x in row) for row in rows)
 
 
-def lost(seen: ObservationModel, visit: Visit) -> int:
-    """Votes paid for that the model's counts do not show: each takes one off the tier's max_votes."""
-    return max(0, visit.bought - seen.counts(visit).bought)
+def lost_votes(observation: ObservationModel, visit: Visit) -> int:
+    """Votes bought that the model's counts do not show: each takes one off the tier's max_votes."""
+    return max(0, visit.bought - observation.counts(visit).bought)

@@ -14,7 +14,8 @@ from automix_cli.evaluation.calibration import Calibration, Figures
 from automix_cli.evaluation.health import alarms, examine
 from automix_cli.evaluation.metrics import Measure, ReliabilityRow, RoutingVerdict
 from automix_cli.pomdp.observations import ConfidenceObservations, Counts, NoObservations
-from automix_cli.pomdp.plan import Plan, PlanRow, PomdpPolicy
+from automix_cli.pomdp.plan import Plan, PlanRow
+from automix_cli.pomdp.policy import PomdpPolicy
 from automix_cli.pomdp.problem import Facts
 from automix_cli.views.report import count_of
 

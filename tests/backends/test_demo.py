@@ -24,7 +24,8 @@ from automix_cli.backends.base import Request
 from automix_cli.backends.demo.questions import EXAMPLES, agrees, generate_questions, solve, solve_question
 from automix_cli.backends.demo.tiers import MODELS, DemoBackend
 from automix_cli.errors import BadRequest
-from automix_cli.pomdp.problem import Facts, MajorityPolicy, Observation
+from automix_cli.pomdp.problem import Facts, Observation
+from automix_cli.pomdp.rules import MajorityPolicy
 from automix_cli.records import (
     Completion,
     Message,

@@ -50,7 +50,8 @@ from automix_cli.evaluation.metrics import Ends, Point, gain_area
 from automix_cli.evaluation.paper import PaperFamily
 from automix_cli.evaluation.replay import replay
 from automix_cli.fitting.router_block import Settings
-from automix_cli.pomdp.problem import Policy, Rule, ThresholdPolicy
+from automix_cli.pomdp.problem import Policy
+from automix_cli.pomdp.rules import Rule, ThresholdPolicy
 
 RATIOS = (50, 20, 10)
 VOTE_PRICES = (1 / 8, 1 / 2)

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from test_recovery import TRUTHS, regret, weighed
 
-from automix_cli.pomdp.plan import PomdpPolicy
+from automix_cli.pomdp.policy import PomdpPolicy
 
 ROWS = (50, 200, 1000, 5000)
 

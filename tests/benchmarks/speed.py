@@ -28,10 +28,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from known import votes
 
+from automix_cli.pomdp.model import Cost, Model, TierModel
 from automix_cli.pomdp.observations import VoteObservations
-from automix_cli.pomdp.plan import Cost, Model, PomdpPolicy, TierModel, _tabulate
-from automix_cli.pomdp.problem import Facts, Observation
-from automix_cli.pomdp.rollout import rollout
+from automix_cli.pomdp.plan import tabulate
+from automix_cli.pomdp.policy import PomdpPolicy
+from automix_cli.pomdp.problem import Facts, Observation, rollout
 
 WORDS = ("what", "is", "the", "sum", "of", "all", "even", "numbers", "below", "and", "why")
 
@@ -130,7 +131,7 @@ def three_tiers() -> Model:
 
 def plan_anew(model: Model) -> None:
     """A plan with nothing remembered from before."""
-    _tabulate.cache_clear()
+    tabulate.cache_clear()
     PomdpPolicy(model).plan(Facts(128.0))
 
 

@@ -20,8 +20,8 @@ from automix_cli.errors import (
     RateLimited,
     Unauthorised,
 )
-from automix_cli.pomdp.problem import Action, MajorityPolicy, Observation
-from automix_cli.pomdp.rollout import rollout
+from automix_cli.pomdp.problem import Action, Observation, rollout
+from automix_cli.pomdp.rules import MajorityPolicy
 from automix_cli.profile.model import Profile, Task, Tier, VerificationSettings
 from automix_cli.records import Answer, Completion, Message, Price, Question, TokenLogprob, Usage, Verdict
 

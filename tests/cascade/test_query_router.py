@@ -31,7 +31,7 @@ from automix_cli.evaluation.replay import replay
 from automix_cli.fitting.classes import Classes, classes_for
 from automix_cli.fitting.fit import fit
 from automix_cli.fitting.router_block import Settings
-from automix_cli.pomdp.plan import PomdpPolicy
+from automix_cli.pomdp.policy import PomdpPolicy
 from automix_cli.profile.model import read_profile, room_for_router, write_router
 from automix_cli.profile.router import query_router, router_policy
 from automix_cli.prompts import decision

@@ -32,8 +32,8 @@ from automix_cli.evaluation.metrics import Point
 from automix_cli.evaluation.replay import replay
 from automix_cli.fitting.fit import fit
 from automix_cli.fitting.router_block import Settings, policy_from_router
-from automix_cli.pomdp.plan import PomdpPolicy
-from automix_cli.pomdp.problem import AlwaysPolicy, ThresholdPolicy
+from automix_cli.pomdp.policy import PomdpPolicy
+from automix_cli.pomdp.rules import AlwaysPolicy, ThresholdPolicy
 
 pytestmark = pytest.mark.usefixtures("one_division")
 

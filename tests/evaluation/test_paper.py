@@ -47,7 +47,7 @@ def decisions(family: PaperFamily, trained: TraceTable) -> list[str]:
     for candidate in family.candidates(trained):
         votes = family.max_votes
         (rule,) = candidate.policy.rules
-        text = "".join("01"[rule.goes_on(c / votes)] for c in range(votes + 1))
+        text = "".join("01"[rule.escalates_at(c / votes)] for c in range(votes + 1))
         if found[-1:] != [text]:
             found.append(text)
     return found

@@ -20,13 +20,14 @@ from automix_cli.fitting.fit import fit, fit_cost
 from automix_cli.fitting.fitted import Fitted, Scores
 from automix_cli.fitting.router_block import Settings
 from automix_cli.fitting.votes import fit_shapes, votes_log_likelihood
+from automix_cli.pomdp.model import Cost, Model, TierModel
 from automix_cli.pomdp.observations import (
     UNSEEN,
     ConfidenceObservations,
     ConsistencyObservations,
     VoteObservations,
 )
-from automix_cli.pomdp.plan import Cost, Model, PomdpPolicy, TierModel
+from automix_cli.pomdp.policy import PomdpPolicy
 from automix_cli.pomdp.problem import Action, Facts
 
 SETTINGS = Settings(max_votes=6)

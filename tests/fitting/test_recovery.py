@@ -11,7 +11,8 @@ from known import draw_table, two_tiers, votes
 
 from automix_cli.fitting.fit import fit
 from automix_cli.fitting.router_block import Settings
-from automix_cli.pomdp.plan import Cost, Model, PomdpPolicy, TierModel
+from automix_cli.pomdp.model import Cost, Model, TierModel
+from automix_cli.pomdp.policy import PomdpPolicy
 
 
 def shows_the_last_tier() -> Model:

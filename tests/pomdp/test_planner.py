@@ -12,7 +12,7 @@ import pytest
 from exact import expectation, shown, states, step, worth
 
 from automix_cli.errors import AutomixError, DataError
-from automix_cli.pomdp import plan as planner
+from automix_cli.pomdp.model import MAX_HISTORIES, Cost, Model, TierModel, count_histories, simplify
 from automix_cli.pomdp.observations import (
     ConfidenceObservations,
     ConsistencyObservations,
@@ -22,27 +22,10 @@ from automix_cli.pomdp.observations import (
     VoteObservations,
     observations_from_dict,
 )
-from automix_cli.pomdp.plan import (
-    Cost,
-    Model,
-    Plan,
-    PomdpPolicy,
-    Root,
-    TierModel,
-    count_histories,
-    simplified,
-    solve,
-)
-from automix_cli.pomdp.problem import (
-    Action,
-    AlwaysPolicy,
-    Facts,
-    Observation,
-    Policy,
-    Rule,
-    ThresholdPolicy,
-    Visit,
-)
+from automix_cli.pomdp.plan import Plan, PlanNode, Root, solve
+from automix_cli.pomdp.policy import PomdpPolicy
+from automix_cli.pomdp.problem import Action, Facts, Observation, Policy, Visit
+from automix_cli.pomdp.rules import AlwaysPolicy, Rule, ThresholdPolicy
 
 # ------------------------------------------------------------------ a second opinion, in plain Python
 
@@ -215,7 +198,7 @@ def test_the_plan_is_never_below_reporting_at_once_at_any_history(seed: int) -> 
         for at in range(block.weight.size) if path else ():
             weight = plan._posterior(path, at)
             reports = [float(weight @ model.reward(j) / weight.sum()) for j in path]
-            assert plan.value(planner.Node(path, at)) >= max(reports) - 1e-10
+            assert plan.value(PlanNode(path, at)) >= max(reports) - 1e-10
 
 
 @pytest.mark.parametrize("seed", range(200))
@@ -574,25 +557,20 @@ def test_a_plan_that_would_be_too_large_is_simplified_and_says_how(
     seen = VoteObservations(shapes=((1.0, 2.0), (2.0, 1.0)), unparsed=unparsed)
     known = tuple(TierModel(observation=seen, max_votes=max_votes) for _ in range(tiers))
     model = Model(tiers=known, priors=((1 / 2**tiers,) * 2**tiers,), last_tier=tiers == 1)
-    smaller, words = simplified(model)
+    smaller, words = simplify(model)
     assert words.endswith(said)
     assert bool(words) == bool(said)
-    assert count_histories(smaller) <= planner.HISTORIES
+    assert count_histories(smaller) <= MAX_HISTORIES
 
 
 def test_a_simplified_plan_still_keeps_its_promise() -> None:
     model = replace(random_model(5, tiers=3, votes_only=True), batch=(1, 2), abstain_value=None)
     seen = VoteObservations(shapes=((1.0, 2.0), (2.0, 1.0)))
     model = replace(model, tiers=tuple(replace(t, observation=seen, max_votes=3) for t in model.tiers))
-    few = pytest.MonkeyPatch()
-    few.setattr(planner, "HISTORIES", 100)
-    try:
-        policy = PomdpPolicy(model)
-    finally:
-        few.undo()
+    policy = PomdpPolicy(model, max_histories=100)
     assert policy.limitation
-    assert policy.planned.batch == ()
-    score, cost = expectation(policy, policy.planned)
+    assert policy.plan_model.batch == ()
+    score, cost = expectation(policy, policy.plan_model)
     assert policy.forecast().value == pytest.approx(score - model.cost_weight * cost, abs=1e-10)
 
 
@@ -713,9 +691,8 @@ def test_counts_speak_of_what_each_signal_shows() -> None:
     )
 
 
-def test_a_plan_is_kept_and_forgotten_by_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planner._Plans, "most", 30)
-    policy = PomdpPolicy(replace(two_tiers(), priors=((0.25,) * 4,) * 5))
+def test_a_plan_is_kept_and_forgotten_by_its_size() -> None:
+    policy = PomdpPolicy(replace(two_tiers(), priors=((0.25,) * 4,) * 5), cached_histories=30)
     plans: list[Plan] = [policy.begin(Facts(question_class=cell)).plan for cell in range(5)]
     assert policy.begin(Facts(question_class=4)).plan is plans[4]
     again = policy.begin(Facts(question_class=0)).plan

@@ -13,19 +13,11 @@ import pytest
 from automix_cli.data.traces import TraceTable, read_table
 from automix_cli.errors import DataError
 from automix_cli.evaluation.replay import Replayed, replay
+from automix_cli.pomdp.model import Cost, Model, TierModel
 from automix_cli.pomdp.observations import ConfidenceObservations, ConsistencyObservations, VoteObservations
-from automix_cli.pomdp.plan import Cost, Model, PomdpPolicy, TierModel
-from automix_cli.pomdp.problem import (
-    Action,
-    AlwaysPolicy,
-    Facts,
-    History,
-    MajorityPolicy,
-    Observation,
-    ThresholdPolicy,
-    Visit,
-)
-from automix_cli.pomdp.rollout import rollout
+from automix_cli.pomdp.policy import PomdpPolicy
+from automix_cli.pomdp.problem import Action, Facts, History, Observation, Visit, rollout
+from automix_cli.pomdp.rules import AlwaysPolicy, MajorityPolicy, ThresholdPolicy
 
 TIERS = ("small", "middle", "large")
 VOTES = 6
@@ -80,6 +72,9 @@ class Whimsical:
     tiers: int = len(TIERS)
     max_votes: int = VOTES
     edges: tuple[float, ...] = (0.3, 0.5, 0.8)
+
+    def relevant(self, facts: Facts) -> Facts:
+        return facts
 
     def begin(self, facts: Facts) -> tuple[Facts, History]:
         return facts, History()
@@ -367,15 +362,15 @@ def test_orders_of_votes_are_forgotten_where_the_belief_forgets_them() -> None:
     assert policy.calls["action"] == 2 + sum(min(k, 6) - max(0, k - 6) + 1 for k in range(1, 13))
 
 
-def test_facts_are_told_apart_as_the_policy_groups_them() -> None:
+def test_facts_are_told_apart_where_they_are_relevant_to_the_policy() -> None:
     table = make_table(make_rows(300), signal="votes")
 
     class Rough(Whimsical):
         def begin(self, facts: Facts) -> tuple[Facts, History]:
-            return Facts(self.group(facts)), History()
+            return self.relevant(facts), History()
 
-        def group(self, facts: Facts) -> float:
-            return 0.0 if (facts.prompt_tokens or 0) < 1000 else 1.0
+        def relevant(self, facts: Facts) -> Facts:
+            return Facts(0.0 if (facts.prompt_tokens or 0) < 1000 else 1.0)
 
     policy = Counting(Rough(5), Counter())
     result = replay(policy, table)

@@ -7,17 +7,8 @@ from typing import Any
 
 import pytest
 
-from automix_cli.pomdp.problem import (
-    Action,
-    AlwaysPolicy,
-    Facts,
-    MajorityPolicy,
-    Observation,
-    Policy,
-    Rule,
-    ThresholdPolicy,
-)
-from automix_cli.pomdp.rollout import rollout
+from automix_cli.pomdp.problem import Action, Facts, Observation, Policy, rollout
+from automix_cli.pomdp.rules import AlwaysPolicy, MajorityPolicy, Rule, ThresholdPolicy
 
 GONE = Observation(failed=True)
 ASKED = Observation()

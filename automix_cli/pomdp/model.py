@@ -1,0 +1,245 @@
+"""The decision problem of one question: tiers, prior, rewards and planned costs.
+
+States are numbered 0 … 2^N - 1; bit i of s (its weight is 2^i) is set where tier i is right.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from automix_cli.errors import AutomixError
+from automix_cli.pomdp.observations import (
+    MAX_VOTES,
+    UNSEEN,
+    Array,
+    ObservationModel,
+    VoteObservations,
+    check_distribution,
+    reachable_levels,
+)
+from automix_cli.pomdp.problem import Action, ActionKind, Visit
+
+
+class Cost(NamedTuple):
+    """Planned dollars of a call: `fixed + per_token · prompt tokens`; completion tokens at their mean.
+
+    Example:
+        >>> Cost(0.001, 1e-6).at(2000)
+        0.003
+    """
+
+    fixed: float = 0.0
+    per_token: float = 0.0
+
+    def at(self, tokens: float) -> float:
+        """Dollars at a number of prompt tokens."""
+        return self.fixed + self.per_token * tokens
+
+    def __mul__(self, times: object) -> Cost:
+        """The cost of this many calls."""
+        if not isinstance(times, int | float):
+            return NotImplemented
+        return Cost(self.fixed * times, self.per_token * times)
+
+    def __add__(self, other: object) -> Cost:
+        """The cost of both; a plain number is dollars whatever the prompt."""
+        if isinstance(other, Cost):
+            return Cost(self.fixed + other.fixed, self.per_token + other.per_token)
+        return Cost(self.fixed + other, self.per_token) if isinstance(other, int | float) else NotImplemented
+
+
+FREE = Cost()
+CHARGED_KINDS: tuple[ActionKind, ...] = ("start", "vote")
+"""The kinds of action that cost something; `escalate` costs the same as `start`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierModel:
+    """What is known of one tier.
+
+    Attributes:
+        right, wrong: mean score of its right and of its wrong answers.
+        observation: what its signal shows.
+        max_votes: the most votes one answer may get.
+        answer, vote, round: planned costs of asking it, of one vote, of the prompt of a round of votes.
+        answer_s, round_s: mean latency of these round trips, in seconds.
+    """
+
+    right: float = 1.0
+    wrong: float = 0.0
+    observation: ObservationModel = UNSEEN
+    max_votes: int = 0
+    answer: Cost = FREE
+    vote: Cost = FREE
+    round: Cost = FREE
+    answer_s: float = 0.0
+    round_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """The decision problem of one question.
+
+    Attributes:
+        tiers: cheapest first.
+        priors: for each class of questions, the chances of the 2^N states (see the module).
+            With one class, every question belongs to it.
+        cost_weight: quality given up per dollar.
+        batch: how many votes one action may buy; all that remain is always legal.
+        abstain_value: score of "no answer"; None = always answer.
+        last_tier: verify the last tier's answers too, as is also done where abstaining is possible.
+        value_of_time: USD per hour of waiting.
+        mean_tokens: prompt tokens of a question whose tokens were not counted.
+    """
+
+    tiers: tuple[TierModel, ...]
+    priors: tuple[tuple[float, ...], ...]
+    cost_weight: float = 0.0
+    batch: tuple[int, ...] = (1, 2, 4)
+    abstain_value: float | None = None
+    last_tier: bool = False
+    value_of_time: float = 0.0
+    mean_tokens: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.tiers or not self.priors:
+            raise ValueError("a model needs a tier and a prior")
+        for prior in self.priors:
+            check_distribution("prior", prior)
+            if len(prior) != 2 ** len(self.tiers):
+                raise ValueError(
+                    f"{len(self.tiers)} tiers have {2 ** len(self.tiers)} states, got {len(prior)}"
+                )
+        for tier in self.tiers:
+            if not 0 <= tier.max_votes <= MAX_VOTES:
+                raise ValueError(f"max_votes must lie in 0..{MAX_VOTES}, got {tier.max_votes}")
+        charges = [self.charge(Action(k, i, 1)) for i in range(len(self.tiers)) for k in CHARGED_KINDS]
+        if not all(math.isfinite(x) and x >= 0 for x in (self.cost_weight, *(y for c in charges for y in c))):
+            raise ValueError(
+                f"costs and cost_weight must be known and not negative, got {self.cost_weight}, {charges}"
+            )
+
+    def observation(self, tier: int) -> ObservationModel:
+        """What is observed of a tier: nothing at the last one, where it would change no decision."""
+        if tier < len(self.tiers) - 1 or self.last_tier or self.abstain_value is not None:
+            return self.tiers[tier].observation
+        return UNSEEN
+
+    def charge(self, action: Action) -> Cost:
+        """Planned cost of an action, the price of waiting included."""
+        if action.kind in ("start", "escalate"):
+            tier = self.tiers[action.tier]
+            return tier.answer + self.value_of_time * tier.answer_s / 3600
+        if action.kind == "vote":
+            tier = self.tiers[action.tier]
+            return tier.round + tier.vote * action.votes + self.value_of_time * tier.round_s / 3600
+        return Cost()
+
+    def at_mean(self) -> Model:
+        """The model in which every prompt has the mean length: one plan serves all questions."""
+
+        def flat(cost: Cost) -> Cost:
+            return Cost(cost.at(self.mean_tokens))
+
+        tiers = tuple(
+            replace(t, answer=flat(t.answer), vote=flat(t.vote), round=flat(t.round)) for t in self.tiers
+        )
+        return replace(self, tiers=tiers)
+
+    def prior(self, question_class: int) -> Array:
+        """Chances of the states for a class of questions, shape (2^N,)."""
+        return np.array(self.priors[question_class if len(self.priors) > 1 else 0])
+
+    def right(self, tier: int) -> Array:
+        """1 in the states where the tier is right, shape (2^N,)."""
+        return np.array((np.arange(2 ** len(self.tiers)) >> tier) & 1, dtype=float)
+
+    def reward(self, tier: int) -> Array:
+        """Expected score of reporting the tier, per state, shape (2^N,)."""
+        own = self.tiers[tier]
+        return own.wrong + (own.right - own.wrong) * self.right(tier)
+
+    def spread(self, tier: int, likelihood: Array) -> Array:
+        """From cells to states: shape (…, cells) → (…, 2^N)."""
+        own, last = self.right(tier).astype(int), self.right(len(self.tiers) - 1).astype(int)
+        cells = own if likelihood.shape[-1] == 2 else 2 * own + last
+        return np.asarray(likelihood[..., cells])
+
+    def weigh(self, question_class: int, visits: tuple[Visit, ...]) -> Array:
+        """b₀(s)·Π_i ℓ_i(counts at i | s), shape (2^N,): the posterior before normalisation.
+
+        Raises:
+            AutomixError: the evidence is impossible under the model.
+        """
+        weight = self.prior(question_class)
+        for visit in visits:
+            if not visit.failed:
+                observation = self.observation(visit.tier)
+                likelihood = observation.likelihood(observation.counts(visit))
+                weight = weight * self.spread(visit.tier, likelihood)
+        if not (np.isfinite(weight).all() and weight.sum() > 0):
+            raise AutomixError(
+                f"no belief: prior {self.prior(question_class).tolist()} and {visits} give {weight.tolist()}"
+            )
+        return weight
+
+
+# ------------------------------------------------------------------ how large a plan may be
+
+MAX_HISTORIES = 2_000_000  # of a plan, see `simplify`
+MAX_COUNTS = 9_000  # at one tier, because the orders between them fill matrices
+
+
+def simplify(model: Model, max_histories: int = MAX_HISTORIES) -> tuple[Model, str]:
+    """Return the richest model that can be planned exactly, and in words what it leaves out.
+
+    Args:
+        model: the decision problem.
+        max_histories: the most histories a plan may hold.
+    """
+    if _is_small(model, max_histories):
+        return model, ""
+    what = "too many histories to plan exactly: one round of"
+    at_once = replace(model, batch=())
+    if _is_small(at_once, max_histories):
+        return at_once, f"{what} votes a tier"
+    no_unparsed = replace(at_once, tiers=tuple(_all_parsed(t) for t in at_once.tiers))
+    if _is_small(no_unparsed, max_histories):
+        return no_unparsed, f"{what} votes a tier, unparsed votes not foreseen"
+    votes, fewer = max(t.max_votes for t in model.tiers), no_unparsed
+    while not _is_small(fewer, max_histories) and votes > 1:
+        votes -= 1
+        fewer = replace(
+            no_unparsed, tiers=tuple(replace(t, max_votes=min(t.max_votes, votes)) for t in no_unparsed.tiers)
+        )
+    return fewer, f"{what} at most {votes} votes a tier"
+
+
+def _is_small(model: Model, max_histories: int) -> bool:
+    return max(_table_sizes(model)) <= MAX_COUNTS and count_histories(model) <= max_histories
+
+
+def _all_parsed(tier: TierModel) -> TierModel:
+    if not isinstance(tier.observation, VoteObservations):
+        return tier
+    return replace(tier, observation=replace(tier.observation, unparsed=0.0))
+
+
+def count_histories(model: Model) -> int:
+    """How many histories a plan of the model tells apart: Π_i (1 + counts at tier i) - 1."""
+    return math.prod(1 + size for size in _table_sizes(model)) - 1
+
+
+def _table_sizes(model: Model) -> list[int]:
+    return [_table_size(model.observation(i), t.max_votes, model.batch) for i, t in enumerate(model.tiers)]
+
+
+def _table_size(observation: ObservationModel, max_votes: int, batch: tuple[int, ...]) -> int:
+    if not isinstance(observation, VoteObservations):
+        return len(observation.table(max_votes, batch).counts)
+    levels = reachable_levels(0, max_votes, batch)
+    return sum((b + 1) * (b + 2) // 2 if observation.unparsed else b + 1 for b in levels)

@@ -1,0 +1,239 @@
+"""The policy that is computed: beliefs by Bayes' rule, decisions from exact plans."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from automix_cli.pomdp.model import CHARGED_KINDS, MAX_HISTORIES, Model, simplify
+from automix_cli.pomdp.observations import Array, ConfidenceObservations
+from automix_cli.pomdp.plan import Forecast, Plan, PlanNode, Root, solve
+from automix_cli.pomdp.problem import Action, Facts, Observation, Visit
+
+GRID_LOSS = 5e-4  # the most value that planning on the token grid may lose
+CACHED_HISTORIES = 8_000_000  # of all plans that a policy keeps
+
+
+class Belief(NamedTuple):
+    """The visits so far, and their node in the plan in use."""
+
+    visits: tuple[Visit, ...]
+    plan: Plan
+    node: PlanNode
+
+
+class PlanCache:
+    """Plans of one model; the oldest are dropped while all together hold too many histories."""
+
+    def __init__(self, model: Model, max_histories: int) -> None:
+        self.model, self.max_histories = model, max_histories
+        self.plans: dict[tuple[float, Root], Plan] = {}
+        self._histories = 0
+
+    def get(self, tokens: float, root: Root) -> Plan:
+        """The plan of a root, solved on first use."""
+        key = (tokens, root)
+        if key not in self.plans:
+            self.plans[key] = solve(self.model, tokens, root)
+            self._histories += self.plans[key].size
+            while self._histories > self.max_histories and len(self.plans) > 1:
+                self._histories -= self.plans.pop(next(iter(self.plans))).size
+        return self.plans[key]
+
+
+@dataclass(frozen=True, slots=True)
+class PomdpPolicy:
+    """The plan that maximises E[score reported] - cost_weight·E[planned cost] under a model.
+
+    Attributes:
+        model: the decision problem.
+        coarse: plan for two prompt lengths in each factor of four, which suffices to choose among settings.
+        max_histories: the most histories a plan may hold, see `simplify`.
+        cached_histories: how many histories all plans together may hold.
+        plan_model: the model that is planned, simpler than `model` where that is too large.
+        plans: the plans solved so far.
+        limitation: what it leaves out, in words; "" for nothing.
+
+    Example:
+        >>> from automix_cli.pomdp.model import Cost, TierModel
+        >>> from automix_cli.pomdp.observations import VoteObservations
+        >>> votes = VoteObservations(shapes=((1, 3), (3, 1)))
+        >>> small = TierModel(observation=votes, max_votes=2, answer=Cost(0.001), vote=Cost(0.0001))
+        >>> large = TierModel(answer=Cost(0.02))
+        >>> model = Model(tiers=(small, large), priors=((0.05, 0.05, 0.35, 0.55),), cost_weight=10, batch=())
+        >>> policy = PomdpPolicy(model)
+        >>> belief = policy.begin(Facts())
+        >>> for observation in [Observation(), Observation(0, 2, 2)]:
+        ...     action = policy.action(belief)
+        ...     belief = policy.update(belief, action, observation)
+        >>> policy.action(belief), policy.reason(belief)
+        (Action(kind='escalate', tier=1, votes=0), '0 of 2 votes: report 0.20 < escalate 0.68')
+    """
+
+    model: Model
+    coarse: bool = False
+    max_histories: int = field(default=MAX_HISTORIES, repr=False)
+    cached_histories: int = field(default=CACHED_HISTORIES, repr=False, compare=False)
+    plan_model: Model = field(init=False, repr=False, compare=False)
+    plans: PlanCache = field(init=False, repr=False, compare=False)
+    limitation: str = field(init=False, compare=False)
+    _crossings: dict[tuple[int, float, float], float | None] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
+
+    def __post_init__(self) -> None:
+        plan_model, limitation = simplify(self.model, self.max_histories)
+        object.__setattr__(self, "plan_model", plan_model)
+        object.__setattr__(self, "limitation", limitation)
+        object.__setattr__(self, "plans", PlanCache(plan_model, self.cached_histories))
+
+    def relevant(self, facts: Facts) -> Facts:
+        """The prompt length that is planned for, and the class."""
+        plan = self.plan(facts)
+        return Facts(plan.tokens, plan.root.question_class)
+
+    def begin(self, facts: Facts) -> Belief:
+        """The prior of the question's class, and the plan for its length."""
+        plan = self.plan(facts)
+        return Belief((), plan, plan.start)
+
+    def update(self, belief: Belief, action: Action, observation: Observation) -> Belief:
+        """Bayes' rule: the node of the new counts, in a new plan where the old one did not foresee them.
+
+        Raises:
+            AutomixError: the observation is impossible under the model.
+        """
+        if action.kind == "vote":
+            if (
+                observation.bought < 1
+            ):  # votes that never came count as bought, or they would be asked for again
+                observation = observation._replace(bought=action.votes)
+            visits = (*belief.visits[:-1], belief.visits[-1].after(observation))
+        else:
+            visits = (*belief.visits, Visit(action.tier).after(observation))
+        node = belief.plan.child(belief.node, visits[-1])
+        if node is not None and belief.plan.foresees(node):
+            return Belief(visits, belief.plan, node)
+        root = Root(belief.plan.root.question_class, visits)
+        self.plan_model.weigh(*root)
+        plan = self.plans.get(belief.plan.tokens, root)
+        return Belief(visits, plan, plan.start)
+
+    def action(self, belief: Belief) -> Action:
+        """A look into the plan."""
+        return belief.plan.action(belief.node)
+
+    def confidence(self, belief: Belief, tier: int) -> float | None:
+        """Posterior chance that a visited tier is right."""
+        if not any(v.tier == tier and not v.failed for v in belief.visits):
+            return None
+        return float(self.posterior(belief) @ self.plan_model.right(tier))
+
+    def posterior(self, belief: Belief) -> Array:
+        """Chances of the states given all observations, shape (2^N,)."""
+        weight = self.plan_model.weigh(belief.plan.root.question_class, belief.visits)
+        return np.asarray(weight / weight.sum())
+
+    def reason(self, belief: Belief) -> str:
+        """The evidence, and what each kind of action is worth, the chosen one last.
+
+        Worth is expected score less weighted cost, from here on.
+        """
+        choice = self.action(belief)
+        best: dict[str, float] = {}
+        for action, worth in belief.plan.options(belief.node, self.posterior(belief)):
+            best[action.kind] = max(worth, best.get(action.kind, -math.inf))
+        others = sorted((worth, kind) for kind, worth in best.items() if kind != choice.kind)
+        terms = [f"{kind} {worth:.2f}" for worth, kind in others]
+        return f"{_evidence(belief)}: {_chain([*terms, f'{choice.kind} {best.get(choice.kind, 0.0):.2f}'])}"
+
+    def cuts(self, tier: int) -> tuple[float, ...]:
+        """The edges of the fitted bins of a continuous confidence."""
+        observation = self.plan_model.observation(tier)
+        return observation.cuts if isinstance(observation, ConfidenceObservations) else ()
+
+    def forecast(self, facts: Facts = Facts()) -> Forecast:  # noqa: B008
+        """What this policy is expected to do on a question, under its own model."""
+        return self.plan(facts).forecast(self._tokens(facts))
+
+    def value(self, belief: Belief) -> float:
+        """Expected score less weighted cost from here on."""
+        return belief.plan.value(belief.node)
+
+    def plan(self, facts: Facts = Facts()) -> Plan:  # noqa: B008
+        """The plan for a question: one for its length, or for a length on the grid that is near enough.
+
+        The best value is convex in the number of tokens (a maximum of straight lines, one per
+        policy), and each plan is a tangent to it. Between two grid lengths it lies above both
+        tangents and below the chord; where these are further apart than `GRID_LOSS` the grid is
+        halved. So the loss is bounded, and only few lengths are planned for.
+        """
+        tokens, question_class = (
+            self._tokens(facts),
+            facts.question_class if len(self.plan_model.priors) > 1 else 0,
+        )
+        if not self.counts_tokens:
+            return self.plans.get(0.0, Root(question_class))
+        steps = 0.5 if self.coarse else 4
+        step = math.floor(steps * math.log2(tokens))
+        low, high = 2 ** (step / steps), 2 ** ((step + 1) / steps)
+        while (crossing := self._crossing(question_class, low, high)) is None:
+            middle = math.sqrt(low * high)
+            low, high = (low, middle) if tokens < middle else (middle, high)
+        return self.plans.get(low if tokens <= crossing else high, Root(question_class))
+
+    def _crossing(self, question_class: int, low: float, high: float) -> float | None:
+        """Up to which length the plan for `low` is the better of two; None where two are not enough."""
+        key = (question_class, low, high)
+        if key not in self._crossings:
+            ends = [self.plans.get(t, Root(question_class)).forecast() for t in (low, high)]
+            falls = [self.plan_model.cost_weight * end.per_token for end in ends]  # of value, per token
+            rise = ends[1].value + falls[1] * (high - low) - ends[0].value  # of the second tangent at low
+            crossing = low + rise / (falls[1] - falls[0]) if falls[0] != falls[1] else high
+            crossing = min(max(crossing, low), high)
+            tangent = max(
+                ends[0].value - falls[0] * (crossing - low), ends[1].value + falls[1] * (high - crossing)
+            )
+            share = (crossing - low) / (high - low)
+            gap = (1 - share) * ends[0].value + share * ends[1].value - tangent
+            enough = self.coarse or gap <= GRID_LOSS or high / low < 1 + 1e-6
+            self._crossings[key] = crossing if enough else None
+        return self._crossings[key]
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether any planned cost grows with the prompt, so that questions get plans of their own."""
+        tiers = range(len(self.plan_model.tiers))
+        return any(
+            self.plan_model.charge(Action(kind, i, 1)).per_token for i in tiers for kind in CHARGED_KINDS
+        )
+
+    def _tokens(self, facts: Facts) -> float:
+        tokens = self.plan_model.mean_tokens if facts.prompt_tokens is None else facts.prompt_tokens
+        return max(float(tokens), 1.0)
+
+
+def _evidence(belief: Belief) -> str:
+    """The evidence on the answer in hand, in words."""
+    if not belief.visits:
+        return "before any call"
+    visit = belief.visits[-1]
+    if visit.failed:
+        return "no usable answer from this tier"
+    if visit.signal is not None:
+        return f"confidence {visit.signal:.2f}"
+    if visit.parsed:
+        return f"{visit.correct} of {visit.parsed} votes"
+    return f"none of {visit.bought} votes could be read" if visit.bought else "not verified"
+
+
+def _chain(terms: list[str]) -> str:
+    """Terms like "report 0.31" with < or = between them, as their printed numbers compare."""
+    text = terms[0]
+    for term, following in pairwise(terms):
+        text += f" {'=' if term.split()[1] == following.split()[1] else '<'} {following}"
+    return text

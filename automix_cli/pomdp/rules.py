@@ -1,0 +1,331 @@
+"""Policies that follow a fixed rule: nothing is planned, and NumPy is not needed."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from automix_cli.pomdp.problem import Action, Facts, History, Observation, Visit
+
+
+@dataclass(frozen=True, slots=True)
+class MajorityPolicy:
+    """The uncalibrated default: escalate one tier at a time while most parsed votes say no.
+
+    Buys at most `max_votes` votes on every answer but the last tier's, in rounds whose
+    sizes stand in `batch`, and stops as soon as the decision can no longer change.
+    Reports when at least half of the parsed votes say CORRECT; no parsed vote at all is
+    no evidence, and escalates.
+
+    Example:
+        >>> policy = MajorityPolicy(tiers=2, max_votes=8, batch=(1, 2, 4))
+        >>> belief = History().after(Action("start", 0), Observation())
+        >>> policy.action(belief)
+        Action(kind='vote', tier=0, votes=4)
+        >>> policy.action(belief.after(Action("vote", 0, 4), Observation(4, 4, 4)))
+        Action(kind='report', tier=0, votes=0)
+    """
+
+    tiers: int
+    max_votes: int
+    batch: tuple[int, ...] = (1, 2, 4)
+    cut: float = 0.5
+    first: int = 0
+
+    def relevant(self, facts: Facts) -> Facts:
+        """No fact changes the rule."""
+        return Facts()
+
+    def begin(self, facts: Facts) -> History:
+        """The empty history."""
+        return History()
+
+    def update(self, belief: History, action: Action, observation: Observation) -> History:
+        """The history with the observation appended."""
+        return belief.after(action, observation)
+
+    def action(self, belief: History) -> Action:
+        """Buy, report or escalate; see the class."""
+        if not belief.visits:
+            return Action("start", self.first)
+        visit = belief.last
+        if visit.failed:
+            return self._give_up(belief)
+        if visit.tier == self.tiers - 1:
+            return Action("report", visit.tier)
+        if visit.signal is not None:
+            return self._settle(visit, visit.signal >= self.cut)
+        remaining_votes = self.max_votes - visit.bought
+        to_settle = self._votes_to_settle(visit, remaining_votes)
+        if to_settle > 0:
+            return Action("vote", visit.tier, self._round(to_settle, remaining_votes))
+        return self._settle(visit, self._accepts(visit.correct, visit.parsed))
+
+    def confidence(self, belief: History, tier: int) -> float | None:
+        """The signal itself: the share of parsed votes, or the continuous confidence."""
+        return share_of(belief, tier)
+
+    def reason(self, belief: History) -> str:
+        """The votes and the rule in words."""
+        if not belief.visits:
+            return "start at the cheapest tier"
+        visit = belief.last
+        if visit.failed:
+            return "no usable answer from this tier"
+        if visit.tier == self.tiers - 1:
+            return "last tier: reported without verification"
+        if visit.signal is not None:
+            sign = "≥" if visit.signal >= self.cut else "<"
+            return f"confidence {visit.signal:.2f} {sign} {self.cut:.2f}"
+        if visit.parsed == 0 and visit.bought:
+            return f"none of {visit.bought} votes could be read: no evidence"
+        word = "at least" if self._accepts(visit.correct, visit.parsed) else "under"
+        return f"{visit.correct} of {visit.parsed} votes correct: {word} {self.cut:.0%}"
+
+    def cuts(self, tier: int) -> tuple[float, ...]:
+        """The one cut of the rule."""
+        return (self.cut,)
+
+    def _accepts(self, correct: int, parsed: int) -> bool:
+        return parsed > 0 and correct >= self.cut * parsed
+
+    def _votes_to_settle(self, visit: Visit, remaining_votes: int) -> int:
+        """The fewest further votes after which no later vote could change the decision."""
+        for m in range(remaining_votes + 1):
+            all_yes = self._is_settled(visit.correct + m, visit.parsed + m, remaining_votes - m)
+            all_no = self._is_settled(visit.correct, visit.parsed + m, remaining_votes - m)
+            if all_yes or all_no:
+                return m
+        return remaining_votes
+
+    def _is_settled(self, correct: int, parsed: int, remaining_votes: int) -> bool:
+        """Whether the decision is the same whatever the remaining votes say."""
+        total = parsed + remaining_votes
+        worst, best = self._accepts(correct, total), self._accepts(correct + remaining_votes, total)
+        return worst == best and (parsed > 0 or remaining_votes == 0)
+
+    def _round(self, to_settle: int, remaining_votes: int) -> int:
+        """The largest legal round in which every vote may be needed."""
+        legal = [m for m in (*self.batch, remaining_votes) if m <= remaining_votes]
+        return max((m for m in legal if m <= to_settle), default=min(legal))
+
+    def _settle(self, visit: Visit, accepts: bool) -> Action:
+        if accepts:
+            return Action("report", visit.tier)
+        return Action("escalate", visit.tier + 1)
+
+    def _give_up(self, belief: History) -> Action:
+        return after_failure(belief, self.tiers)
+
+
+@dataclass(frozen=True, slots=True)
+class AlwaysPolicy:
+    """Ask one tier and report its answer; escalate where it fails.
+
+    Example:
+        >>> AlwaysPolicy(tiers=2, tier=1).action(History())
+        Action(kind='start', tier=1, votes=0)
+    """
+
+    tiers: int
+    tier: int
+
+    def relevant(self, facts: Facts) -> Facts:
+        """No fact changes the rule."""
+        return Facts()
+
+    def begin(self, facts: Facts) -> History:
+        """The empty history."""
+        return History()
+
+    def update(self, belief: History, action: Action, observation: Observation) -> History:
+        """The history with the observation appended."""
+        return belief.after(action, observation)
+
+    def action(self, belief: History) -> Action:
+        """Start, then report."""
+        if not belief.visits:
+            return Action("start", self.tier)
+        return after_failure(belief, self.tiers) if belief.last.failed else Action("report", belief.last.tier)
+
+    def confidence(self, belief: History, tier: int) -> float | None:
+        """None: nothing is verified, unless a signal came with the answer."""
+        return share_of(belief, tier)
+
+    def reason(self, belief: History) -> str:
+        """The rule in words."""
+        return "this tier always answers"
+
+    def cuts(self, tier: int) -> tuple[float, ...]:
+        """None: no confidence changes anything."""
+        return ()
+
+
+class Rule(NamedTuple):
+    """What a threshold policy does at one tier.
+
+    It buys `votes` votes at once and looks into which bin between the `edges` the share of
+    parsed votes (or the continuous confidence) falls; `escalates` says for each bin,
+    lowest first, whether to escalate. Without evidence it escalates.
+    """
+
+    votes: int
+    edges: tuple[float, ...]
+    escalates: tuple[bool, ...]
+
+    def escalates_at(self, share: float | None) -> bool:
+        """Whether to escalate at this share; an edge belongs to the bin above it.
+
+        Example:
+            >>> rule = Rule(votes=4, edges=(0.5,), escalates=(True, False))
+            >>> rule.escalates_at(0.25), rule.escalates_at(0.5), rule.escalates_at(None)
+            (True, False, True)
+        """
+        return share is None or self.escalates[bisect_right(self.edges, share)]
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdPolicy:
+    """A fixed number of votes on each tier but the last, then a cut, as most cascades have it.
+
+    `rules[i]` belongs to tier i; the last tier has none and is always reported.
+
+    Example:
+        >>> policy = ThresholdPolicy.single(tiers=2, votes=8, cut=0.5)
+        >>> belief = History().after(Action("start", 0), Observation())
+        >>> policy.action(belief)
+        Action(kind='vote', tier=0, votes=8)
+        >>> policy.action(belief.after(Action("vote", 0, 8), Observation(3, 8, 8)))
+        Action(kind='escalate', tier=1, votes=0)
+    """
+
+    rules: tuple[Rule, ...]
+
+    def __post_init__(self) -> None:
+        for rule in self.rules:
+            if len(rule.escalates) != len(rule.edges) + 1 or list(rule.edges) != sorted(rule.edges):
+                raise ValueError(f"a rule needs rising edges and one decision per bin, got {rule}")
+
+    @classmethod
+    def single(cls, *, tiers: int, votes: int, cut: float) -> ThresholdPolicy:
+        """Report at shares of at least `cut`; `cut=0.5` is AutoMix's self-consistency rule."""
+        return cls((Rule(votes, (cut,), (True, False)),) * (tiers - 1))
+
+    @classmethod
+    def double(cls, *, tiers: int, votes: int, low: float, high: float) -> ThresholdPolicy:
+        """Escalate between two cuts; below `low` the question is taken for hopeless, and reported."""
+        return cls((Rule(votes, (low, high), (False, True, False)),) * (tiers - 1))
+
+    def relevant(self, facts: Facts) -> Facts:
+        """No fact changes the rule."""
+        return Facts()
+
+    def begin(self, facts: Facts) -> History:
+        """The empty history."""
+        return History()
+
+    def update(self, belief: History, action: Action, observation: Observation) -> History:
+        """The history with the observation appended."""
+        return belief.after(action, observation)
+
+    def action(self, belief: History) -> Action:
+        """Start at the cheapest tier, buy the votes, look at the bin."""
+        if not belief.visits:
+            return Action("start", 0)
+        visit = belief.last
+        if visit.failed:
+            return after_failure(belief, len(self.rules) + 1)
+        if visit.tier == len(self.rules):
+            return Action("report", visit.tier)
+        rule = self.rules[visit.tier]
+        if visit.signal is None and visit.bought < rule.votes:
+            return Action("vote", visit.tier, rule.votes - visit.bought)
+        escalates = rule.escalates_at(share_of(belief, visit.tier))
+        return Action("escalate", visit.tier + 1) if escalates else Action("report", visit.tier)
+
+    def confidence(self, belief: History, tier: int) -> float | None:
+        """The signal itself."""
+        return share_of(belief, tier)
+
+    def reason(self, belief: History) -> str:
+        """The share and the edges of the rule."""
+        if not belief.visits:
+            return "start at the cheapest tier"
+        visit = belief.last
+        if visit.failed:
+            return "no usable answer from this tier"
+        if visit.tier == len(self.rules):
+            return "last tier: reported without verification"
+        share = share_of(belief, visit.tier)
+        edges = " and ".join(f"{e:.2f}" for e in self.rules[visit.tier].edges)
+        return f"no evidence, cut at {edges}" if share is None else f"confidence {share:.2f}, cut at {edges}"
+
+    def cuts(self, tier: int) -> tuple[float, ...]:
+        """The edges of the tier's rule."""
+        return self.rules[tier].edges if tier < len(self.rules) else ()
+
+
+def after_failure(belief: History, tiers: int) -> Action:
+    """Escalate after a tier failed; at the last tier report an earlier answer, or abstain without one."""
+    if belief.last.tier < tiers - 1:
+        return Action("escalate", belief.last.tier + 1)
+    tiers_with_answer = [v.tier for v in belief.visits if not v.failed]
+    return Action("report", tiers_with_answer[-1]) if tiers_with_answer else Action("abstain")
+
+
+def share_of(belief: History, tier: int) -> float | None:
+    """The signal itself at a visited tier: the share of parsed votes, or the continuous confidence."""
+    for visit in belief.visits:
+        if visit.tier == tier:
+            return visit.correct / visit.parsed if visit.parsed else visit.signal
+    return None
+
+
+class Assigned(NamedTuple):
+    """The belief of `AssignedPolicy`: the tier, and whether it has been asked."""
+
+    tier: int
+    asked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AssignedPolicy:
+    """Ask the tier that `Facts.question_class` names, and report what it says.
+
+    Example:
+        >>> policy = AssignedPolicy()
+        >>> policy.action(policy.begin(Facts(question_class=1)))
+        Action(kind='start', tier=1, votes=0)
+    """
+
+    def relevant(self, facts: Facts) -> Facts:
+        """The question class, which is the tier."""
+        return Facts(question_class=facts.question_class)
+
+    def begin(self, facts: Facts) -> Assigned:
+        """The tier chosen for the question."""
+        return Assigned(facts.question_class)
+
+    def update(self, belief: Assigned, action: Action, observation: Observation) -> Assigned:
+        """Note that the tier was asked; the observation changes nothing."""
+        return belief._replace(asked=True)
+
+    def action(self, belief: Assigned) -> Action:
+        """Start, then report."""
+        return Action("report" if belief.asked else "start", belief.tier)
+
+    def confidence(self, belief: Assigned, tier: int) -> float | None:
+        """None: nothing is verified."""
+        return None
+
+    def reason(self, belief: Assigned) -> str:
+        """The rule in words."""
+        return "this tier was chosen before any call"
+
+    def cuts(self, tier: int) -> tuple[float, ...]:
+        """None: no confidence changes anything."""
+        return ()
+
+
+ASSIGNED = AssignedPolicy()
