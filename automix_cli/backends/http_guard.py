@@ -22,7 +22,7 @@ from typing import Any
 
 import httpx
 
-from automix_cli.backends.base import retry_after
+from automix_cli.backends.retry import retry_after
 from automix_cli.errors import (
     BackendError,
     BadRequest,

@@ -17,9 +17,10 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, NoReturn
 
-from automix_cli.backends.base import Request, Retrier, retry_after
+from automix_cli.backends.base import Request
 from automix_cli.backends.catalog import is_local, is_loopback, provider_of, standard_key_envs
 from automix_cli.backends.embedding import flaw, packed
+from automix_cli.backends.retry import Retrier, retry_after
 from automix_cli.errors import (
     BackendError,
     BadRequest,

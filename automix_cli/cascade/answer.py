@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from automix_cli import prompts, scoring
 from automix_cli.backends.base import Request
 from automix_cli.backends.embedding import unpacked
-from automix_cli.cascade.bills import open_bill, worst_cost
+from automix_cli.cascade.bills import open_bill, worst_list_cost
 from automix_cli.cascade.requests import (
     RequestBuilder,
     estimated_tokens,
@@ -105,7 +105,7 @@ class QuestionRun:
             route=tuple(v.step() for v in self.visits),
             embedding=None if self.embedding is None else self.embedding.step(),
             reason=self.reason,
-            failed_usd=add_money(*(worst_cost(self._tier_for(r), r) for r in bill)),
+            failed_usd=add_money(*(worst_list_cost(self._tier_for(r), r) for r in bill)),
             latency_s=round(time.perf_counter() - started, 4),
         )
         return self._close_row(row, policy, turn)

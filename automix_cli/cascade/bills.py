@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 from contextvars import ContextVar
 
-from automix_cli import prompts
 from automix_cli.backends.base import Request
+from automix_cli.backends.budget import worst_cost
 from automix_cli.profile.model import Tier
-from automix_cli.records import Usage
 
 _bill: ContextVar[list[Request]] = ContextVar("bill")
 
@@ -26,10 +25,7 @@ def note_maybe_billed(request: Request) -> None:
         _bill.get().append(request)
 
 
-def worst_cost(tier: Tier, request: Request) -> float | None:
-    """The most a request can cost in dollars; None when the price is unknown."""
+def worst_list_cost(tier: Tier, request: Request) -> float | None:
+    """The most that a request can cost at the list price; None when that is unknown."""
     price = tier.list_price()
-    if price is None:
-        return None
-    longest = request.n * request.max_tokens
-    return price.of(Usage(input_tokens=prompts.estimate_tokens(request.messages), output_tokens=longest))
+    return None if price is None else worst_cost(request, price)

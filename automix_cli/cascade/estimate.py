@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 from automix_cli import prompts
 from automix_cli.backends.base import Request
+from automix_cli.backends.budget import worst_cost
+from automix_cli.cascade.bills import worst_list_cost
 from automix_cli.cascade.cascade import default_policy
 from automix_cli.cascade.requests import RequestBuilder, embedding_request, sample_counts
 from automix_cli.pomdp.problem import History, Visit
@@ -58,8 +60,8 @@ def plan_calls(profile: Profile, questions: Iterable[Question]) -> dict[str, Any
     """Calls and dollars to expect for `questions`, without sending anything.
 
     `low`: every answer of the first tier is reported after the fewest votes that can
-    settle it. `worst`: every tier is asked and gets all its votes, and every completion is
-    as long as it may be. `expected` assumes what stands under `assumes`. An unknown price
+    settle it. `worst`: every tier is asked and gets all its votes, and every call costs as
+    much as it can (`budget.worst_cost`). `expected` assumes what stands under `assumes`. An unknown price
     makes the dollars None.
     """
     embedder = embedder_of(profile)
@@ -133,7 +135,7 @@ def _forecast(profile: Profile, question: Question) -> Forecast:
             Forecast(
                 price.bill(float(index == 0), answers, fewest, None),
                 price.bill(reach, answers, (fewest + most) / 2, _EXPECTED_OUTPUT),
-                price.bill(1.0, answers, most, 1.0),
+                price.worst_bill(answers, most),
             )
         )
         reach *= _EXPECTED_ESCALATED
@@ -144,14 +146,16 @@ def _visit_forecast(profile: Profile, index: int, question: Question) -> Forecas
     """What asking one tier and buying all votes costs."""
     answers, votes = sample_counts(profile, index)
     visit = _Visit(profile, index, question)
-    return Forecast(*(visit.bill(1.0, answers, votes, share) for share in (None, _EXPECTED_OUTPUT, 1.0)))
+    low, expected = (visit.bill(1.0, answers, votes, share) for share in (None, _EXPECTED_OUTPUT))
+    return Forecast(low, expected, visit.worst_bill(answers, votes))
 
 
 def _embedding_forecast(tier: Tier, question: Question) -> Forecast:
     """What one embedding costs."""
     request = embedding_request(question.text, tier, 1.0)
-    most = Bill(1.0, _cost_of(tier, request, 1.0))
-    return Forecast(Bill(1.0, _cost_of(tier, request, None)), most, most)
+    low, expected = _cost_of(tier, request, None), _cost_of(tier, request, 1.0)
+    worst = worst_list_cost(tier, request) or 0.0
+    return Forecast(Bill(1.0, low), Bill(1.0, expected), Bill(1.0, worst))
 
 
 class _Visit:
@@ -168,6 +172,15 @@ class _Visit:
             self.tier, self.check, output
         )
         return Bill(share * (answers + votes), share * usd)
+
+    def worst_bill(self, answers: int, votes: int) -> Bill:
+        """The bill if every call costs as much as it can; each vote's prompt holds the longest answer."""
+        price = self.tier.list_price()
+        if price is None:
+            return Bill(answers + votes)
+        answer = price.of(Usage(input_tokens=self.ask.max_tokens))
+        usd = worst_cost(self.ask, price) + votes * (worst_cost(self.check, price) + answer)
+        return Bill(answers + votes, usd)
 
 
 def _cost_of(tier: Tier, request: Request, output: float | None) -> float:

@@ -192,7 +192,8 @@ def open_wire(called: Sequence[Tier], profile: Profile, reporter: Reporter, *, f
     `called` are the tiers, and the embedding model if there is one. `final` tells whether the
     budget, once it has refused a call, refuses all others.
     """
-    from automix_cli.backends.base import Budget, BudgetedBackend, PrefixBackend
+    from automix_cli.backends.base import PrefixBackend
+    from automix_cli.backends.budget import Budget, BudgetedBackend
     from automix_cli.cascade.bills import note_maybe_billed
 
     on_maybe_billed = [note_maybe_billed]
@@ -239,8 +240,8 @@ def _litellm_backend(
     on_maybe_billed: Sequence[Callable[[Request], None]],
     reporter: Reporter,
 ) -> Backend:
-    from automix_cli.backends.base import Retrier
     from automix_cli.backends.litellm import LiteLLMBackend
+    from automix_cli.backends.retry import Retrier
 
     def tell(request: Request) -> None:
         for told in on_maybe_billed:

@@ -9,15 +9,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from automix_cli.backends.base import (
-    Backend,
-    Breaker,
-    RateLimiter,
-    Request,
-    Retrier,
-    ScriptedBackend,
-    retry_after,
-)
+from automix_cli.backends.base import Backend, Request, ScriptedBackend
+from automix_cli.backends.retry import Breaker, RateLimiter, Retrier, retry_after
 from automix_cli.errors import (
     BackendError,
     BadRequest,
@@ -349,15 +342,15 @@ def test_a_burst_of_429s_halves_the_lane_once_and_successes_open_it_again() -> N
     epochs = [rate_limiter.start(0.0) for _ in range(16)]
     for epoch in epochs:
         rate_limiter.finish(epoch, RateLimited("429"), 0.0)
-    assert rate_limiter.allowed == 8
+    assert rate_limiter.window == 8
     rate_limiter.finish(rate_limiter.start(1.0), RateLimited("429"), 1.0)
-    assert rate_limiter.allowed == 4
+    assert rate_limiter.window == 4
     for _ in range(4):
         rate_limiter.finish(rate_limiter.start(2.0), None, 2.0)
-    assert 4.8 < rate_limiter.allowed <= 5.0
+    assert 4.8 < rate_limiter.window <= 5.0
     for error in (BadResponse("500"), TimedOut("late")):
         rate_limiter.finish(rate_limiter.start(3.0), error, 3.0)
-    assert 4.8 < rate_limiter.allowed <= 5.0
+    assert 4.8 < rate_limiter.window <= 5.0
 
 
 def test_a_lane_that_was_narrowed_and_has_recovered_is_as_wide_as_before() -> None:
@@ -373,7 +366,7 @@ def test_a_lane_that_was_narrowed_and_has_recovered_is_as_wide_as_before() -> No
             await rate_limiter.acquire()
             rate_limiter.finish(rate_limiter.start(1.0), None, 1.0)
             rate_limiter.release()
-        assert rate_limiter.allowed == 8
+        assert rate_limiter.window == 8
         assert await free_places(rate_limiter) == 8
 
     run(main())

@@ -24,7 +24,7 @@ import httpx
 import pytest
 from loopback import RECOVERABLE, Call, Loopback, Reply, Storm, nobody
 
-from automix_cli.backends.base import Backend, Request, Retrier
+from automix_cli.backends.base import Backend, Request
 from automix_cli.backends.catalog import standard_key_envs
 from automix_cli.backends.http_guard import MAX_BODY, broken, error_class, read_body, refused
 from automix_cli.backends.litellm import (
@@ -39,6 +39,7 @@ from automix_cli.backends.litellm import (
     read_logprobs,
     split_usage,
 )
+from automix_cli.backends.retry import Retrier
 from automix_cli.errors import (
     BackendError,
     BadRequest,
@@ -946,7 +947,8 @@ def test_what_a_model_can_do_is_known_without_asking_it(model: str, n: bool, log
 
 CHILD = """
 import asyncio, json, os, sys
-from automix_cli.backends.base import Request, Retrier
+from automix_cli.backends.base import Request
+from automix_cli.backends.retry import Retrier
 from automix_cli.backends.litellm import LiteLLMBackend, skip_last_collection
 from automix_cli.records import Message
 

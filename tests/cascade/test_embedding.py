@@ -16,12 +16,14 @@ from loopback import Call, Loopback, Reply, default_vector, nobody
 from shell import jsonl
 from typer.testing import CliRunner
 
-from automix_cli.backends.base import Request, Retrier, ScriptedBackend
+from automix_cli.backends.base import Request, ScriptedBackend
+from automix_cli.backends.budget import MESSAGE_OVERHEAD
 from automix_cli.backends.cache import Cached, fingerprint
 from automix_cli.backends.catalog import list_price
 from automix_cli.backends.demo.tiers import DemoBackend
 from automix_cli.backends.embedding import MOST_BYTES, demo_vector, flaw, packed, unpacked
 from automix_cli.backends.litellm import LiteLLMBackend
+from automix_cli.backends.retry import Retrier
 from automix_cli.backends.store import Store, cache_folder
 from automix_cli.cascade.bills import note_maybe_billed
 from automix_cli.cascade.cascade import Cascade
@@ -429,8 +431,7 @@ def test_a_failed_embedding_that_may_be_billed_is_on_the_bill_of_its_row(routed:
 
     cascade = Cascade(routed, ScriptedBackend(reply), router_policy(routed))
     row = asyncio.run(cascade.answer(Question(text="maths river")))
-    assert row.failed_usd is not None
-    assert 0 < row.failed_usd < 20 * PRICE / 1e6
+    assert row.failed_usd == pytest.approx((len("maths river") + MESSAGE_OVERHEAD) * PRICE / 1e6)
     assert row.spent_usd == row.failed_usd
 
 

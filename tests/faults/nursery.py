@@ -43,7 +43,7 @@ POINTS: dict[str, tuple[str, str, str]] = {
     "after the lease": ("automix_cli.backends.store:Store", "take", "after"),
     "in the cache transaction": ("diskcache:Cache", "set", "after"),
     "after the cache commit": ("automix_cli.backends.store:Store", "put", "after"),
-    "in the settling of the budget": ("automix_cli.backends.base:Budget", "settle", "before"),
+    "in the settling of the budget": ("automix_cli.backends.budget:Budget", "settle", "before"),
     "in the middle of a row": ("automix_cli.data.jsonl:RowWriter", "put", "half"),
     "after the row": ("automix_cli.data.jsonl:RowWriter", "put", "after"),
     "before two files are joined": ("automix_cli.data.jsonl:Earlier", "_index", "after"),

@@ -1,0 +1,158 @@
+"""The budget of a run: no request is sent unless the most that it can cost is still there."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from automix_cli.backends.base import Backend, Request
+from automix_cli.errors import BudgetError
+from automix_cli.records import Completion, Price, Usage
+
+
+@dataclass(slots=True)
+class Budget:
+    """A cap on dollars: the worst cost is reserved before a call, the bill is settled after it.
+
+    `spent_usd` and `reserved_usd` together never exceed `cap`, at any concurrency. Once it has
+    refused a call, a `final` budget refuses all others too; any other budget still pays for
+    the calls that fit.
+
+    Example:
+        >>> budget = Budget(1.0)
+        >>> budget.reserve(0.75)
+        >>> budget.settle(0.75, 0.25)
+        >>> budget.spent_usd, budget.reserved_usd
+        (0.25, 0.0)
+    """
+
+    cap: float
+    spent_usd: float = 0.0
+    reserved_usd: float = 0.0
+    has_refused: bool = False
+    final: bool = True
+    _waiting: list[asyncio.Future[None]] = field(default_factory=list)
+
+    async def wait_for(self, worst: float) -> None:
+        """Reserve `worst` dollars, waiting while only the reserves of other calls are in the way.
+
+        Raises:
+            BudgetError: when they are not there, whatever the calls under way will cost.
+        """
+        while self._may_fit_later(worst):
+            wake_up = asyncio.get_running_loop().create_future()
+            self._waiting.append(wake_up)
+            await wake_up
+        self.reserve(worst)
+
+    def _may_fit_later(self, worst: float) -> bool:
+        is_open = not (self.has_refused and self.final)
+        return is_open and self.spent_usd + worst <= self.cap < self.spent_usd + self.reserved_usd + worst
+
+    def _wake(self) -> None:
+        """Let the waiting calls check again."""
+        waiting, self._waiting = self._waiting, []
+        for wake_up in waiting:
+            if not wake_up.done():
+                wake_up.set_result(None)
+
+    def reserve(self, worst: float) -> None:
+        """Set `worst` dollars aside.
+
+        Raises:
+            BudgetError: when they are not there, or the budget is final and has refused before:
+                the rest would otherwise go to whichever rows happen to be cheap.
+        """
+        if (self.has_refused and self.final) or self.spent_usd + self.reserved_usd + worst > self.cap:
+            self.has_refused = True
+            self._wake()
+            raise BudgetError(
+                f"could exceed --max-cost ${self.cap:g}: ${self.spent_usd:.6f} is spent, "
+                f"and the next call may cost up to ${worst:.6f}"
+            )
+        self.reserved_usd += worst
+
+    def settle(self, worst: float, bill: float) -> None:
+        """Pay a bill out of its reserve; a bill beyond that is an error of the provider's count."""
+        self.reserved_usd = max(0.0, self.reserved_usd - worst)
+        # A refused `forfeit` has spent this reserve already.
+        remaining = max(0.0, self.cap - self.spent_usd - self.reserved_usd)
+        self.spent_usd += min(bill, worst, remaining)
+        self._wake()
+
+    def forfeit(self, worst: float) -> None:
+        """Pay a failed attempt at its worst cost while the next attempt is still reserved.
+
+        Raises:
+            BudgetError: when both do not fit; then there must be no next attempt.
+        """
+        self.spent_usd += worst
+        if self.spent_usd + self.reserved_usd > self.cap:
+            self.has_refused = True
+            self._wake()
+            raise BudgetError(f"--max-cost ${self.cap:g} reached by attempts that may have been billed")
+
+
+MESSAGE_OVERHEAD = 16  # tokens at most that a provider adds around a message
+
+
+def worst_cost(request: Request, price: Price) -> float:
+    """The most that a request can cost, in dollars: the only bound there is.
+
+    A token has at least one byte, every sample may be a call of its own with the whole
+    prompt, and every completion may be as long as `max_tokens` allows.
+
+    Example:
+        >>> from automix_cli.records import Message
+        >>> message = Message("user", "2 + 2?")
+        >>> request = Request(model="m", messages=(message,), params=(("max_tokens", 10),), n=3)
+        >>> worst_cost(request, Price(input=1.0, output=2.0)) == 3 * (22 * 1.0 + 10 * 2.0) / 1e6
+        True
+    """
+    prompt = sum(MESSAGE_OVERHEAD + len(m.content.encode("utf-8", "surrogatepass")) for m in request.messages)
+    longest = Usage(input_tokens=request.n * prompt, output_tokens=request.n * request.max_tokens)
+    return price.of(longest)
+
+
+@dataclass(slots=True)
+class BudgetedBackend:
+    """A backend around the one that costs money: sends a request only if its worst cost fits the budget.
+
+    `price` gives the price that the budget counts for a request's model.
+    """
+
+    inner: Backend
+    budget: Budget
+    price: Callable[[Request], Price]
+
+    async def complete(self, request: Request) -> tuple[Completion, ...]:
+        """Reserve, call, settle.
+
+        Raises:
+            BudgetError: before anything is sent.
+            BackendError: as the inner backend.
+        """
+        price, worst = self.price(request), self.worst(request)
+        await self.budget.wait_for(worst)
+        bill = 0.0
+        try:
+            completions = await self.inner.complete(request)
+            suspect = any("usage_suspect" in c.flags for c in completions)
+            bill = worst if suspect else math.fsum(price.of(c.usage) for c in completions)
+            return completions
+        finally:
+            self.budget.settle(worst, bill)
+
+    def worst(self, request: Request) -> float:
+        """The most that a request can cost, in dollars."""
+        return worst_cost(request, self.price(request))
+
+    def note_maybe_billed(self, request: Request) -> None:
+        """Count a failed attempt that may be charged for; see `Budget.forfeit`."""
+        self.budget.forfeit(self.worst(request))
+
+    async def aclose(self) -> None:
+        """Close the inner backend."""
+        await self.inner.aclose()

@@ -1,0 +1,343 @@
+"""Retries, pacing and circuit breaking: when a request goes out, and when it goes out again."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC
+from typing import TypeVar
+
+from automix_cli.backends.base import Request
+from automix_cli.errors import (
+    BackendError,
+    BadResponse,
+    NoText,
+    RateLimited,
+    TimedOut,
+    UnknownModel,
+    Unreachable,
+)
+
+T = TypeVar("T")
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds a provider asks to wait; None when it does not, or when that is unreadable.
+
+    Reads `retry-after-ms`, `Retry-After` in seconds and as an HTTP date (RFC 9110, 10.2.3;
+    a date without a zone is read as GMT, which it must be). `now` is Unix time.
+
+    Example:
+        >>> retry_after({"Retry-After": "2"}, now=0.0), retry_after({"retry-after-ms": "250"}, now=0.0)
+        (2.0, 0.25)
+        >>> retry_after({"Retry-After": "Thu, 01 Jan 1970 00:01:00 GMT"}, now=10.0)
+        50.0
+    """
+    values = {name.lower(): str(value).strip() for name, value in headers.items()}
+    millis = _seconds(values.get("retry-after-ms", ""))
+    if millis is not None:
+        return millis / 1000
+    text = values.get("retry-after", "")
+    return _seconds(text) if _seconds(text) is not None else _seconds_until(text, now)
+
+
+def _seconds(text: str) -> float | None:
+    """A finite, non-negative decimal number; `float` alone would take "nan", "1e9" and "1_0"."""
+    return float(text) if re.fullmatch(r"\d{1,9}(\.\d{1,6})?", text, re.ASCII) else None
+
+
+def _seconds_until(text: str, now: float) -> float | None:
+    """Seconds from `now` to an HTTP date, 0 when it is past."""
+    from email.utils import parsedate_to_datetime  # rarely needed, and slow to import
+
+    if not re.search(r"[A-Za-z]", text):
+        return None
+    try:
+        when = parsedate_to_datetime(text)
+    except (ValueError, IndexError, OverflowError):
+        return None
+    aware = when if when.tzinfo else when.replace(tzinfo=UTC)
+    return max(0.0, aware.timestamp() - now)
+
+
+@dataclass(slots=True)
+class RateLimiter:
+    """Limits the requests to one model at one endpoint.
+
+    `window` is how many may be in flight, at most `width`. A burst of 429s halves it (once
+    per burst, however many calls meet it), and it grows by one per `window` successes, as
+    TCP's does. `rpm` spaces the starts evenly. When a provider says how long to wait, all
+    requests wait.
+    """
+
+    width: int
+    rpm: float | None = None
+    max_wait: float = math.inf
+    window: float = 0.0
+    successes: int = 0
+    refusals: int = 0
+    _blocked_until: float = -math.inf
+    _next_start: float = -math.inf
+    _epoch: int = 0
+    _withheld: int = 0
+    _slots: asyncio.Semaphore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.window = float(self.width)
+        self._slots = asyncio.Semaphore(self.width)
+
+    def delay(self, now: float) -> float:
+        """Seconds until a request may start."""
+        return max(self._blocked_until - now, self._next_start - now, 0.0)
+
+    def start(self, now: float) -> int:
+        """Record a start; return the epoch that `finish` needs."""
+        if self.rpm:
+            self._next_start = max(now, self._next_start) + 60.0 / self.rpm
+        return self._epoch
+
+    def finish(self, epoch: int, error: BackendError | None, now: float) -> None:
+        """Record how a request that started in `epoch` ended."""
+        if error is None:
+            self.successes += 1
+            self.window = min(self.width, self.window + 1.0 / self.window)
+        elif isinstance(error, RateLimited):
+            wait = error.retry_after or 0.0
+            if wait <= self.max_wait:  # a longer wait ends the run with that error
+                self._blocked_until = max(self._blocked_until, now + wait)
+            if epoch == self._epoch:  # the others of this burst were sent before the first 429 came back
+                self.window = max(1.0, self.window // 2)
+                self._epoch += 1
+        elif isinstance(error, UnknownModel):
+            self.refusals += 1
+
+    async def acquire(self) -> None:
+        """Wait for one of the `window` places."""
+        await self._slots.acquire()
+
+    def release(self) -> None:
+        """Free the place, unless the window has shrunk and there is one place too many."""
+        short = self.width - int(self.window)
+        if self._withheld < short:
+            self._withheld += 1
+            return
+        self._slots.release()
+        if self._withheld > short:
+            self._withheld -= 1
+            self._slots.release()
+
+
+@dataclass(slots=True)
+class Breaker:
+    """A circuit breaker: stops the requests to an endpoint that keeps failing.
+
+    After `threshold` failures in a row nothing is sent for a pause that doubles from 0.5 s to
+    8 s; then one request is let through as a trial, and its success closes the circuit. After
+    `patience` seconds without an answer the endpoint counts as dead, and `dead` is the last error.
+    """
+
+    threshold: int
+    patience: float
+    failures: int = 0
+    seen_alive: bool = False
+    dead: BackendError | None = None
+    _open_until: float = -math.inf
+    _pause: float = 0.5
+    _down_since: float = math.inf
+
+    def delay(self, now: float) -> float:
+        """Seconds until a request may be sent; 0 while the endpoint works."""
+        return max(0.0, self._open_until - now)
+
+    def start(self, now: float) -> None:
+        """Record a start; while tripped this request is the trial, and the others keep waiting."""
+        if self.failures >= self.threshold:
+            self._open_until = now + self._pause
+            self._pause = min(8.0, self._pause * 2)
+
+    def finish(self, error: BackendError | None, now: float) -> None:
+        """Record how a request ended; an endpoint that refuses, limits or filters is alive."""
+        self.seen_alive |= not isinstance(error, Unreachable | TimedOut)
+        if not isinstance(error, TimedOut | BadResponse) or isinstance(error, NoText):
+            self.failures, self._pause = 0, 0.5
+            self._open_until, self._down_since = -math.inf, math.inf
+            return
+        self.failures += 1
+        self._down_since = min(self._down_since, now)
+        if self.failures >= self.threshold:
+            self._open_until = max(self._open_until, now + self._pause)
+            if now - self._down_since >= self.patience:
+                self.dead = error
+
+
+@dataclass(slots=True, kw_only=True)
+class Retrier:
+    """Decides every retry: which errors, how often, how long to wait, how many at once.
+
+    A call is tried up to `attempts` times, after waits drawn uniformly from 0 to
+    min(max_backoff, backoff·2^k) (full jitter), or after the wait that the provider asks
+    for, up to `max_wait` seconds; a provider that asks for more stops the run. An attempt
+    that may have been billed is reported to `on_maybe_billed` and retried at most
+    `billed_retries` times. A request that never reached its endpoint does not count as an
+    attempt: it is repeated until the breaker's `patience` is up, unless that endpoint has
+    never answered at all.
+
+    `concurrency` bounds the requests in flight over all models; a waiting call does not count.
+    `rpm` maps a model to its requests per minute. `rng`, `sleep` and `clock` (monotonic) can be
+    replaced, so that tests need not wait.
+    """
+
+    attempts: int = 6
+    concurrency: int = 16
+    rpm: Mapping[str, float] = field(default_factory=dict)
+    backoff: float = 0.5
+    max_backoff: float = 20.0
+    max_wait: float = 120.0
+    billed_retries: int = 3
+    patience: float = 60.0
+    on_maybe_billed: Callable[[Request], None] | None = None
+    rng: random.Random = field(default_factory=random.Random)
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    clock: Callable[[], float] = time.monotonic
+    _rate_limiters: dict[tuple[str, str], RateLimiter] = field(default_factory=dict)
+    _breakers: dict[str, Breaker] = field(default_factory=dict)
+    _slots: asyncio.Semaphore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._slots = asyncio.Semaphore(self.concurrency)
+
+    def rate_limiter(self, request: Request) -> RateLimiter:
+        """The rate limiter of a request's model at its endpoint."""
+        key = (request.model, request.endpoint)
+        if key not in self._rate_limiters:
+            self._rate_limiters[key] = RateLimiter(
+                self.concurrency, self.rpm.get(request.model), self.max_wait
+            )
+        return self._rate_limiters[key]
+
+    def breaker(self, request: Request) -> Breaker:
+        """The breaker of a request's endpoint."""
+        if request.endpoint not in self._breakers:
+            # One row that always fails must not trip the breaker, so it takes more than a row's attempts.
+            self._breakers[request.endpoint] = Breaker(max(10, 2 * self.attempts), self.patience)
+        return self._breakers[request.endpoint]
+
+    async def call(self, request: Request, attempt: Callable[[Request], Awaitable[T]]) -> T:
+        """Send one request, again when that may help.
+
+        Raises:
+            BackendError: the last error, with `attempts` made; `fatal` when no further call can succeed.
+        """
+        errors: list[BackendError] = []
+        while True:
+            try:
+                return await self._try_once(request, attempt)
+            except BackendError as error:
+                errors.append(error)
+                error.attempts = len(errors)
+                if error.maybe_billed and self.on_maybe_billed is not None:
+                    self.on_maybe_billed(request)
+                if error.retry_after is not None and error.retry_after > self.max_wait:
+                    raise wait_too_long_error(error) from error
+                if not self._worth_retrying(request, errors):
+                    raise
+                await self.sleep(self._wait(errors))
+
+    async def _try_once(self, request: Request, attempt: Callable[[Request], Awaitable[T]]) -> T:
+        """Wait for a place and until a request may be sent, then send one."""
+        rate_limiter, breaker = self.rate_limiter(request), self.breaker(request)
+        while True:
+            await rate_limiter.acquire()
+            try:
+                async with self._slots:
+                    if breaker.dead is not None:
+                        raise dead_endpoint_error(request, breaker.dead)
+                    pause = max(rate_limiter.delay(self.clock()), breaker.delay(self.clock()))
+                    if not pause:
+                        return await self._send(rate_limiter, breaker, request, attempt)
+            finally:
+                rate_limiter.release()
+            await self.sleep(pause)
+
+    async def _send(
+        self,
+        rate_limiter: RateLimiter,
+        breaker: Breaker,
+        request: Request,
+        attempt: Callable[[Request], Awaitable[T]],
+    ) -> T:
+        """Send one request in its time; tell the rate limiter and the breaker how it ended."""
+        breaker.start(self.clock())
+        epoch = rate_limiter.start(self.clock())
+        try:
+            result = await attempt_in_time(request, attempt)
+        except BackendError as error:
+            rate_limiter.finish(epoch, error, self.clock())
+            breaker.finish(error, self.clock())
+            raise
+        rate_limiter.finish(epoch, None, self.clock())
+        breaker.finish(None, self.clock())
+        return result
+
+    def _worth_retrying(self, request: Request, errors: list[BackendError]) -> bool:
+        """Whether to try again; marks as fatal an error that every other call would meet too."""
+        error, rate_limiter, breaker = errors[-1], self.rate_limiter(request), self.breaker(request)
+        if (
+            isinstance(error, UnknownModel)
+            and not rate_limiter.successes
+            and rate_limiter.refusals >= HOPELESS
+        ):
+            error.fatal = True
+        if isinstance(error, Unreachable):
+            error.fatal = breaker.dead is not None or (not breaker.seen_alive and len(errors) > 1)
+            return not error.fatal
+        tries = sum(not isinstance(e, Unreachable) for e in errors)
+        alike = sum(type(e) is type(error) for e in errors)
+        return (
+            error.retryable
+            and not error.fatal
+            and tries < self.attempts
+            and sum(e.maybe_billed for e in errors) <= self.billed_retries
+            and (error.retries is None or alike <= error.retries)
+        )
+
+    def _wait(self, errors: list[BackendError]) -> float:
+        """Seconds to wait after the latest failure."""
+        wait = errors[-1].retry_after
+        ceiling = min(self.max_backoff, self.backoff * 2.0 ** min(len(errors) - 1, 30))
+        if wait is None:
+            return self.rng.uniform(0.0, ceiling)
+        return wait + self.rng.uniform(0.0, self.backoff)  # calls with the same wait must not return together
+
+
+HOPELESS = 3  # "unknown model" errors of a model that has never answered, before the run is stopped
+
+
+async def attempt_in_time(request: Request, attempt: Callable[[Request], Awaitable[T]]) -> T:
+    """Make one attempt within the request's timeout, however slowly the body trickles in."""
+    try:
+        async with asyncio.timeout(request.timeout):
+            return await attempt(request)
+    except TimeoutError as exc:
+        what = f"{request.model} gave no complete answer in {request.timeout:g} s"
+        raise TimedOut(what, hint="limits: {timeout: …} in the profile", maybe_billed=True) from exc
+
+
+def wait_too_long_error(error: BackendError) -> BackendError:
+    """The error of a provider that asks for a longer wait than `max_wait`."""
+    message = f"{error.message} (the provider asks to wait {error.retry_after:.0f} s)"
+    late = RateLimited(message, hint="run the same command again later", retry_after=error.retry_after)
+    late.attempts, late.fatal = error.attempts, True
+    return late
+
+
+def dead_endpoint_error(request: Request, last: BackendError) -> BackendError:
+    """The error of a call to an endpoint that counts as dead; nothing was sent."""
+    error = Unreachable(f"{request.endpoint} has been given up: {last.message}", hint=last.hint)
+    error.fatal = True
+    return error
