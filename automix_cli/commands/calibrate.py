@@ -300,7 +300,7 @@ def _certified(
     certificate = {"keep": keep, "confidence": confidence, "best": proof.best, "rows": proof.rows}
     return {
         "kind": "pomdp",
-        **dict(proof.setting),
+        **proof.setting.to_dict(),
         **proof.fitted.to_dict(),
         "fitted": {**router["fitted"], "certificate": certificate},
     }

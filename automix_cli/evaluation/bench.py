@@ -28,10 +28,9 @@ from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError, UsageError
 from automix_cli.evaluation.calibration import (
     LEAST_ROWS,
-    NO_CURVE,
     Chosen,
     Objective,
-    Setting,
+    best_single,
     choose,
     corners,
 )
@@ -62,6 +61,7 @@ from automix_cli.evaluation.metrics import (
     verdict,
 )
 from automix_cli.evaluation.replay import Replayed, replay
+from automix_cli.evaluation.settings import Always, CostWeight, Setting
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.arrays import Floats, Ints
 from automix_cli.pomdp.plan import PlanRow
@@ -412,10 +412,9 @@ class _Table:
         )
 
     def _outcome(self, trained: Trained, setting: Setting, rows: Ints | None = None) -> Replayed:
-        single = dict(setting).get("always")
-        if single is None:
+        if not isinstance(setting, Always):
             return trained.play(setting, rows)
-        return replay(AlwaysPolicy(len(self.tiers), self.tiers.index(str(single))), self.split.test, rows)
+        return replay(AlwaysPolicy(len(self.tiers), self.tiers.index(setting.tier)), self.split.test, rows)
 
     def _seconds(self, trained: Trained, setting: Setting) -> float:
         """Median time to decide one question by itself, once everything is loaded and planned."""
@@ -429,8 +428,9 @@ class _Table:
     def _look(self, contender: PolicyEntry, setting: Setting) -> float:
         """Mean time in which a question was embedded, for who reads embeddings before it decides."""
         embeddings = self.split.test.embeddings
-        names = dict(setting)
-        blind = "always" in names or names.get("query_router") == "none"
+        blind = isinstance(setting, Always) or (
+            isinstance(setting, CostWeight) and setting.query_router == "none"
+        )
         if embeddings is None or not needs_router(contender) or blind:
             return 0.0
         return float(embeddings.latency.mean())
@@ -783,8 +783,7 @@ def _headline(parts: Mapping[str, _Part], table: TraceTable) -> str:
 
 def _single(at: _Table) -> str:
     """The single tier that the objective takes, in training."""
-    wanted = at.objective if at.objective.kind in ("keep", "budget") else Objective()
-    return str(dict(choose(NO_CURVE, at.tiers, at.trained, wanted).setting)["always"])
+    return best_single(at.tiers, at.trained, at.objective)
 
 
 def _moved(part: _Part) -> tuple[Moved, ...]:
@@ -808,7 +807,7 @@ def _moved(part: _Part) -> tuple[Moved, ...]:
 def _plan(part: _Part) -> PomdpPolicy | None:
     """The plan at the setting chosen, where there is one."""
     trained, setting = part.played.trained, part.played.chosen.setting
-    if trained.policy is None or "cost_weight" not in dict(setting):
+    if trained.policy is None or not isinstance(setting, CostWeight):
         return None
     policy = trained.policy(setting)
     return policy if isinstance(policy, PomdpPolicy) else None

@@ -36,6 +36,7 @@ from automix_cli.evaluation.metrics import (
     verdict,
 )
 from automix_cli.evaluation.replay import Replayed, replay
+from automix_cli.evaluation.settings import Always, CostWeight, DoubleThreshold, Setting, Threshold, narrow
 from automix_cli.fitting.classes import NO_CLASSES, Classed, Classes, ClassSource
 from automix_cli.fitting.fit import fit
 from automix_cli.fitting.fitted import Fitted
@@ -47,8 +48,6 @@ from automix_cli.pomdp.rules import AlwaysPolicy, Rule, ThresholdPolicy
 
 if TYPE_CHECKING:
     from automix_cli.fitting.query_router import QueryRouter
-
-Setting: TypeAlias = tuple[tuple[str, float | int | str], ...]
 
 LEAST_ROWS = 20  # to cross-fit at all
 MANY_ROWS = 20_000  # enough to choose a setting on
@@ -137,7 +136,7 @@ class PomdpFamily:
             policies = [plan(weight) for weight in self.weights]
         return [
             Candidate(
-                (("cost_weight", weight),),
+                CostWeight(weight),
                 policy,
                 None if policy.counts_tokens else _decisions(policy, table.n_classes),
             )
@@ -156,7 +155,7 @@ class PomdpFamily:
 
     def policy(self, table: TraceTable, setting: Setting) -> Policy[Any]:
         """Fit, and plan for one cost_weight."""
-        return fit(table, self.settings).policy(float(dict(setting)["cost_weight"]), self._settings())
+        return fit(table, self.settings).policy(narrow(setting, CostWeight).value, self._settings())
 
 
 class _Path:
@@ -256,15 +255,18 @@ class ThresholdFamily:
         else:
             pairs = [(0, k / 20) for k in range(22)]
         if not self.double:
-            return [(("votes", n), ("cut", cut)) for n, cut in pairs]
-        both = [(n, low, high) for n, low in pairs for m, high in pairs if m == n and low < high]
-        return [(("votes", n), ("low", low), ("cut", high)) for n, low, high in both]
+            return [Threshold(n, cut) for n, cut in pairs]
+        return [
+            DoubleThreshold(n, low, high) for n, low in pairs for m, high in pairs if m == n and low < high
+        ]
 
     def policy(self, table: TraceTable, setting: Setting) -> Policy[Any]:
         """The rule at each tier but the last."""
-        values = dict(setting)
-        edges = [float(values[key]) for key in ("low", "cut") if key in values]
-        rules = [self._rule(table, j, int(values["votes"]), edges) for j in range(len(table.tiers) - 1)]
+        if isinstance(setting, DoubleThreshold):
+            votes, edges = setting.votes, [setting.low, setting.high]
+        else:
+            votes, edges = narrow(setting, Threshold).votes, [narrow(setting, Threshold).cut]
+        rules = [self._rule(table, j, votes, edges) for j in range(len(table.tiers) - 1)]
         return ThresholdPolicy(tuple(rules))
 
     def _rule(self, table: TraceTable, j: int, votes: int, edges: Sequence[float]) -> Rule:
@@ -434,7 +436,7 @@ def choose(curve: Curve, tiers: Sequence[str], tier_points: Sequence[Point], obj
 
 def corners(curve: Curve, tiers: Sequence[str], tier_points: Sequence[Point]) -> list[Chosen]:
     """The settings worth having, cheapest first: corners of the hull of a curve and the single tiers."""
-    single: list[Setting] = [(("always", name),) for name in tiers]
+    single: list[Setting] = [Always(name) for name in tiers]
     named = [*zip(single, tier_points, strict=True), *zip(curve.settings, curve.points, strict=True)]
     first: dict[Point, Setting] = {}
     for setting, point in named:  # a single tier before a policy that comes to the same
@@ -443,7 +445,7 @@ def corners(curve: Curve, tiers: Sequence[str], tier_points: Sequence[Point]) ->
 
 
 def _at_weight(curve: Curve, weight: float) -> Chosen:
-    at = curve.settings.index((("cost_weight", weight),))
+    at = curve.settings.index(CostWeight(weight))
     return Chosen(curve.settings[at], curve.points[at])
 
 
@@ -585,9 +587,8 @@ def held_out(
 
 def policy_of(family: Family, table: TraceTable, setting: Setting) -> Policy[Any]:
     """The policy of a setting, fitted on a table."""
-    names = dict(setting)
-    if "always" in names:
-        return AlwaysPolicy(len(table.tiers), table.tiers.index(str(names["always"])))
+    if isinstance(setting, Always):
+        return AlwaysPolicy(len(table.tiers), table.tiers.index(setting.tier))
     return family.policy(table, setting)
 
 
@@ -652,13 +653,13 @@ class Calibration:
 
     def router(self) -> dict[str, Any]:
         """The profile's `router:` block, without what only the command knows (hashes, models, date)."""
-        names = dict(self.chosen.setting)
-        single = names.get("always")
+        setting = self.chosen.setting
+        single = setting.tier if isinstance(setting, Always) else None
         if self.verdict is not None and self.verdict.kind == "do not route":
             single = self.single
         if single is not None:
-            return {"kind": "always", "tier": str(single), "fitted": self._proof()}
-        weight = float(names["cost_weight"])
+            return {"kind": "always", "tier": single, "fitted": self._proof()}
+        weight = narrow(setting, CostWeight).value
         query = {} if self.query is None else {"query": self.query.to_dict()}
         learned = {**self.fitted.to_dict(), **query}
         return {"kind": "pomdp", "cost_weight": weight, **learned, "fitted": self._proof()}
@@ -721,7 +722,7 @@ def calibrate(
         )
         found, curves = _proved(found, table, held, folds, seed), held.paths
     elif objective.kind == "cost_weight":
-        curves = {"none": Curve(((("cost_weight", objective.value),),), (Point(math.nan, math.nan),))}
+        curves = {"none": Curve((CostWeight(objective.value),), (Point(math.nan, math.nan),))}
     return _settled(found, table, learned, curves)
 
 
@@ -732,7 +733,7 @@ def _unproved(table: TraceTable, settings: Settings, objective: Objective) -> Ca
         settings=settings,
         fitted=fit(table, settings),
         objective=objective,
-        chosen=Chosen((("always", table.tiers[0]),), Point(0.0, 0.0)),
+        chosen=Chosen(Always(table.tiers[0]), Point(0.0, 0.0)),
         single=table.tiers[0],
     )
 
@@ -753,7 +754,7 @@ def _settled(
         found,
         fitted=fit(seen.table, found.settings),
         chosen=each[source],
-        single=str(dict(choose(NO_CURVE, table.tiers, points, single).setting)["always"]),
+        single=best_single(table.tiers, points, found.objective),
         path=curves[source] if held else NO_CURVE,
         query=seen.router,
         compared=tuple(each.items()) if held else (),
@@ -770,8 +771,14 @@ def _learned(table: TraceTable, classes: Classes) -> dict[ClassSource, Classed]:
     return {c.source: c if c.table.n_classes > 1 else Classed(c.source, table) for c in known}
 
 
+def best_single(tiers: Sequence[str], tier_points: Sequence[Point], objective: Objective) -> str:
+    """Return the single tier that an objective takes."""
+    chosen = choose(NO_CURVE, tiers, tier_points, _without_weight(objective))
+    return narrow(chosen.setting, Always).tier
+
+
 def _without_weight(objective: Objective) -> Objective:
-    """What to ask of single tiers alone, where there is no cost_weight to set."""
+    """Return the objective for single tiers, which have no cost_weight: their default where it needs one."""
     return objective if objective.kind in ("keep", "budget") else Objective()
 
 

@@ -22,8 +22,9 @@ from typing import NamedTuple
 import numpy as np
 
 from automix_cli.data.traces import TraceTable
-from automix_cli.evaluation.calibration import Setting, cost_weights, singles
+from automix_cli.evaluation.calibration import cost_weights, singles
 from automix_cli.evaluation.replay import replay
+from automix_cli.evaluation.settings import Always, CostWeight
 from automix_cli.fitting.fit import fit
 from automix_cli.fitting.fitted import Fitted
 from automix_cli.fitting.router_block import Settings
@@ -36,7 +37,7 @@ _STAKES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75)  # of the most that may be sta
 class Trial(NamedTuple):
     """One test: `margin` is the mean of S_policy - q·S_best, `capital` the most the bettor held."""
 
-    setting: Setting
+    setting: CostWeight
     margin: float
     capital: float
     cost: float
@@ -61,7 +62,7 @@ class Certificate:
     confidence: float
     best: str
     fitted: Fitted
-    setting: Setting
+    setting: Always | CostWeight
     tested: tuple[Trial, ...]
     rows: int
     labels: int | None = None
@@ -87,14 +88,13 @@ def certify(
     order = np.random.default_rng(seed).permutation(len(table))
     half, rest = table.subset(order[: len(order) // 2]), table.subset(order[len(order) // 2 :])
     fitted, best = fit(half, settings), int(singles(half).score.mean(axis=0).argmax()) if len(half) else 0
-    setting: Setting = (("always", table.tiers[best]),)
+    setting: Always | CostWeight = Always(table.tiers[best])
     tested: list[Trial] = []
     for result in _tests(rest, half, fitted, settings, best, keep):
         tested.append(result)
         if result.capital < 1 / (1 - confidence):
             break
         setting = result.setting
-    routed = setting[0][0] != "always"
     return Certificate(
         keep=keep,
         confidence=confidence,
@@ -103,7 +103,7 @@ def certify(
         setting=setting,
         tested=tuple(tested),
         rows=len(rest),
-        labels=None if routed else labels_needed(rest, best, keep, confidence),
+        labels=labels_needed(rest, best, keep, confidence) if isinstance(setting, Always) else None,
     )
 
 
@@ -117,7 +117,7 @@ def _tests(
     for weight in cost_weights(half):
         policy = fitted.policy(weight, settings)
         key = None if policy.counts_tokens else policy.plan().decisions()
-        setting: Setting = (("cost_weight", weight),)
+        setting = CostWeight(weight)
         if key is not None and key == before and last is not None:
             yield last._replace(setting=setting)
             continue

@@ -31,7 +31,6 @@ from automix_cli.evaluation.calibration import (
     Curve,
     Objective,
     PomdpFamily,
-    Setting,
     Singles,
     ThresholdFamily,
     best_source,
@@ -43,6 +42,15 @@ from automix_cli.evaluation.calibration import (
 from automix_cli.evaluation.metrics import Point, hull
 from automix_cli.evaluation.paper import PaperFamily
 from automix_cli.evaluation.replay import Replayed, replay
+from automix_cli.evaluation.settings import (
+    Always,
+    CostWeight,
+    MixShare,
+    SampleCount,
+    Setting,
+    Threshold,
+    narrow,
+)
 from automix_cli.fitting.classes import ClassSource, Wanted, sources_of
 from automix_cli.fitting.fit import fit
 from automix_cli.fitting.fitted import Fitted
@@ -221,11 +229,11 @@ def _points(choices: Sequence[Ints], alone: Singles) -> tuple[Point, ...]:
 
 
 def _weighted(weights: Sequence[float]) -> tuple[Setting, ...]:
-    return tuple((("cost_weight", weight),) for weight in weights)
+    return tuple(CostWeight(weight) for weight in weights)
 
 
 def _weight(setting: Setting) -> float:
-    return float(dict(setting)["cost_weight"])
+    return narrow(setting, CostWeight).value
 
 
 def _at(table: TraceTable, rows: Ints | None) -> Ints:
@@ -244,8 +252,8 @@ def _assigned(table: TraceTable, rows: Ints | None, tiers: Ints) -> Replayed:
 
 
 @dataclass(frozen=True, slots=True)
-class Always:
-    """One tier, always."""
+class SingleTier:
+    """One tier for every question."""
 
     tier: str
     group: Group = "single tier"
@@ -260,7 +268,7 @@ class Always:
         at = split.train.tiers.index(self.tier)
         policy = AlwaysPolicy(len(split.train.tiers), at)
         point = split.alone.points()[at] if len(split.train) else Point(0.0, 0.0)
-        curve = Curve(((("always", self.tier),),), (point,))
+        curve = Curve((Always(self.tier),), (point,))
         return Trained(curve, lambda _, rows: replay(policy, split.test, rows), fixed=True)
 
 
@@ -284,7 +292,7 @@ class Majority:
     def train(self, split: Split) -> Trained:
         """Nothing is learned."""
         at = split.train.tiers.index(self.tier)
-        policy, setting = AlwaysPolicy(len(split.train.tiers), at), (("samples", self.k),)
+        policy, setting = AlwaysPolicy(len(split.train.tiers), at), SampleCount(self.k)
         held, point = split.test.by_majority(self.tier, self.k), Point(0.0, 0.0)
         if len(split.train):
             seen = replay(policy, split.train.by_majority(self.tier, self.k))
@@ -320,13 +328,13 @@ class RandomMix:
 
         def play(setting: Setting, rows: Ints | None) -> Replayed:
             ids = list(split.test.ids[_at(split.test, rows)])
-            return _assigned(split.test, rows, self._tiers(ids, mixes[setting], split.seed))
+            return _assigned(split.test, rows, self._tiers(ids, mixes[narrow(setting, MixShare)], split.seed))
 
         return Trained(Curve(tuple(mixes), _points(chosen, split.alone)), play)
 
-    def _setting(self, split: Split, a: int, b: int, k: int) -> Setting:
+    def _setting(self, split: Split, a: int, b: int, k: int) -> MixShare:
         names = split.train.tiers
-        return (("share", k / MIX_STEPS), ("of", names[b]), ("else", names[a]))
+        return MixShare(k / MIX_STEPS, dearer=names[b], cheaper=names[a])
 
     def _tiers(self, ids: Sequence[object], mix: tuple[int, int, int], seed: int) -> Ints:
         a, b, k = mix
@@ -355,7 +363,7 @@ class SelfConsistency:
         point = (
             Point(float(seen.cost.mean()), float(seen.score.mean())) if len(split.train) else Point(0.0, 0.0)
         )
-        curve = Curve(((("votes", max(bought, default=0)), ("cut", 0.5)),), (point,))
+        curve = Curve((Threshold(max(bought, default=0), 0.5),), (point,))
         return Trained(curve, lambda _, rows: replay(policy, split.test, rows), fixed=True)
 
     def _votes(self, split: Split, j: int) -> int:
@@ -471,7 +479,7 @@ class PomdpQuery:
             return replay(policy, test, rows, question_classes=classes, abstain_value=split.abstain_value)
 
         if self.wanted == "auto":
-            settings = tuple((("query_router", source), *setting) for setting in curve.settings)
+            settings = tuple(CostWeight(_weight(setting), source) for setting in curve.settings)
             curve = curve._replace(settings=settings)
         return Trained(curve, play, path=True)
 
@@ -598,7 +606,7 @@ def everyone(
         for rule in (SELECTIONS if kind in ("multilabel", "separate") else SELECTIONS[:1])
     ]
     return (
-        *(Always(tier) for tier in tiers),
+        *(SingleTier(tier) for tier in tiers),
         *majorities,
         RandomMix(),
         SelfConsistency(),

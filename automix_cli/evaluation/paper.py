@@ -25,7 +25,8 @@ import numpy as np
 
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import UsageError
-from automix_cli.evaluation.calibration import Candidate, Setting
+from automix_cli.evaluation.calibration import Candidate
+from automix_cli.evaluation.settings import LeastCost, Setting, narrow
 from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.problem import Policy
 from automix_cli.pomdp.rules import Rule, ThresholdPolicy
@@ -67,13 +68,13 @@ class PaperFamily:
         found = []
         for step in range(_STEPS):
             rule = self._steepest(table, rules, step / _STEPS)
-            found.append(Candidate((("cost_from", step / _STEPS),), ThresholdPolicy((rule,)), rule))
+            found.append(Candidate(LeastCost(step / _STEPS), ThresholdPolicy((rule,)), rule))
         return found
 
     def policy(self, table: TraceTable, setting: Setting) -> Policy[Any]:
         """The rule chosen for one least cost."""
         _check_tiers(table)
-        rule = self._steepest(table, list(self.rules(table)), float(dict(setting)["cost_from"]))
+        rule = self._steepest(table, list(self.rules(table)), narrow(setting, LeastCost).share)
         return ThresholdPolicy((rule,))
 
     def rules(self, table: TraceTable) -> Iterator[Rule]:

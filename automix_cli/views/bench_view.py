@@ -13,9 +13,9 @@ import numpy as np
 from automix_cli.data.jsonl import dumps
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.bench import MEASURES, PARITIES, Bench, Outcome, Run
-from automix_cli.evaluation.calibration import Setting
 from automix_cli.evaluation.health import examine
 from automix_cli.evaluation.metrics import LEVEL, Measure, RoutingVerdict
+from automix_cli.evaluation.settings import Always, CostWeight, setting_text
 from automix_cli.views.report import count_of, one_line
 
 if TYPE_CHECKING:
@@ -132,9 +132,12 @@ class BenchView:
                 f"note: {exact:.0f} held-out questions also stand in training and {near:.0f} nearly do "
                 f"({share:.1%}): what looks at questions looks better than it is"
             )
-        classes = [dict(c.setting).get("query_router") for o in self.found.outcomes for c in o.chosen]
-        if told := sorted({str(name) for name in classes if name is not None}):
-            found.append(f"note: pomdp+query takes the classes of {', '.join(told)}, chosen in training")
+        settings = [c.setting for o in self.found.outcomes for c in o.chosen]
+        sources = {s.query_router for s in settings if isinstance(s, CostWeight) and s.query_router}
+        if sources:
+            found.append(
+                f"note: pomdp+query takes the classes of {', '.join(sorted(sources))}, chosen in training"
+            )
         small, large = (
             self.found.outcome(f"always:{t}").measures["quality"]
             for t in (self.found.small, self.found.large)
@@ -166,9 +169,9 @@ class BenchView:
             return "Only single tiers take part, so there is nothing to judge: --policies names who routes."
         if ours.verdict is None:
             return "Not enough rows to tell: at least 20 to learn from and 20 held out are needed."
-        alone = {str(dict(chosen.setting).get("always", "")) for chosen in ours.chosen}
-        if len(alone) == 1 and alone != {""}:
-            return self._alone(ours, alone.pop())
+        setting = ours.chosen[0].setting
+        if isinstance(setting, Always) and all(chosen.setting == setting for chosen in ours.chosen):
+            return self._alone(ours, setting.tier)
         return _judged(ours.verdict, found.headline, found.single)
 
     def _alone(self, ours: Outcome, tier: str) -> str:
@@ -310,13 +313,13 @@ class BenchView:
         return {
             "group": o.group,
             "chosen": [
-                {"setting": dict(c.setting), "trained": list(c.point), "met": c.met} for c in o.chosen
+                {"setting": c.setting.to_dict(), "trained": list(c.point), "met": c.met} for c in o.chosen
             ],
             **{name: measure_dict(o.measures[name]) for name in MEASURES},
             **repeated,
             "curve": [
                 {
-                    "setting": dict(p.setting),
+                    "setting": p.setting.to_dict(),
                     "trained": list(p.trained),
                     "cost": measure_dict(p.cost),
                     "quality": measure_dict(p.quality),
@@ -410,7 +413,7 @@ def run_lines(run: Run) -> Iterator[str]:
     Whatever many rows share is written out once, because there may be millions of them.
     """
     out, table = run.outcome, run.table
-    setting = ",".join(f"{dumps(key)}:{dumps(value)}" for key, value in run.setting)
+    setting = ",".join(f"{dumps(key)}:{dumps(value)}" for key, value in run.setting.to_dict().items())
     start = f'{{"policy":{dumps(run.policy)},"setting":{{{setting}}},"seed":{run.seed}'
     tiers = [*(dumps(name) for name in table.tiers), "null"]  # the last for -1: abstained
     kinds: dict[tuple[int, bytes, bytes], str] = {}
@@ -471,16 +474,6 @@ def _judged(v: RoutingVerdict, name: str, single: str) -> str:
         return f"Do not route: use {single}; {name} gives {bounds}."
     more = f"; about {v.more_rows:,} more held out would" if v.more_rows else ""
     return f"Not enough rows to tell: {name} gives {bounds}{more}."
-
-
-def setting_text(setting: Setting) -> str:
-    """A setting for people.
-
-    Example:
-        >>> setting_text((("votes", 4), ("cut", 0.75)))
-        'votes 4, cut 0.75'
-    """
-    return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in setting)
 
 
 def measure_dict(m: Measure) -> dict[str, Any]:

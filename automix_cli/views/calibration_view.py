@@ -13,6 +13,7 @@ from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.calibration import Calibration, Figures
 from automix_cli.evaluation.health import alarms, examine
 from automix_cli.evaluation.metrics import Measure, ReliabilityRow, RoutingVerdict
+from automix_cli.evaluation.settings import Always
 from automix_cli.pomdp.observations import ConfidenceObservations, Counts, NoObservations
 from automix_cli.pomdp.plan import Plan, PlanRow
 from automix_cli.pomdp.policy import PomdpPolicy
@@ -230,9 +231,10 @@ class CalibrationView:
         if v is None:
             return f"Not enough rows to tell: {rows}, and at least 20 are needed."
         bounds = f"{100 * v.edge:+.1f} points over the best random mix of tiers at its cost ({_points(v)})"
-        single = dict(self.found.chosen.setting).get("always")
-        if v.kind == "route" and single is not None:
-            return f"Routing gives {bounds}, but what was asked for takes {single} alone: it is written.{met}"
+        setting = self.found.chosen.setting
+        if v.kind == "route" and isinstance(setting, Always):
+            alone = f"what was asked for takes {setting.tier} alone: it is written"
+            return f"Routing gives {bounds}, but {alone}.{met}"
         if v.kind == "route":
             return f"Route: {bounds}.{met}"
         if v.kind == "do not route":
@@ -250,7 +252,7 @@ class CalibrationView:
             "tiers": list(found.tiers),
             "measure": self.measure,
             "plan": self.plan_lines(),
-            "setting": dict(found.chosen.setting),
+            "setting": found.chosen.setting.to_dict(),
             "query_router": None if found.query is None else found.query.kind,
             "compared": {
                 source: {"quality": c.point.quality, "cost": c.point.cost, "met": c.met}

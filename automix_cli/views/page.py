@@ -15,9 +15,10 @@ from typing import Any
 
 from automix_cli.evaluation.bench import Moved, Outcome
 from automix_cli.evaluation.metrics import Measure
+from automix_cli.evaluation.settings import setting_text
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.plan import PlanRow
-from automix_cli.views.bench_view import DEFINITIONS, BenchView, amount, setting_text
+from automix_cli.views.bench_view import DEFINITIONS, BenchView, amount
 from automix_cli.views.calibration_view import ranges
 from automix_cli.views.plots import Axis, Series, axes, frontier_svg, series, single_hull
 from automix_cli.views.report import one_line

@@ -28,7 +28,7 @@ def repetition(rows: int, keep: float, seed: int) -> tuple[bool, bool, int | Non
     found = certify(draw_table(model, rows, seed), SETTINGS, keep=keep, confidence=CONFIDENCE, seed=seed)
     if not found.routed:
         return False, False, found.labels
-    weight = float(dict(found.setting)["cost_weight"])
+    weight = found.setting.value
     score, _ = expectation(found.fitted.policy(weight, SETTINGS), replace(model, cost_weight=0.0))
     return True, score < keep * BEST, None
 

@@ -39,7 +39,6 @@ from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.calibration import (
     Candidate,
     PomdpFamily,
-    Setting,
     ThresholdFamily,
     corners,
     crossfit,
@@ -49,6 +48,7 @@ from automix_cli.evaluation.calibration import (
 from automix_cli.evaluation.metrics import Ends, Point, gain_area
 from automix_cli.evaluation.paper import PaperFamily
 from automix_cli.evaluation.replay import replay
+from automix_cli.evaluation.settings import Always, LeastCost, Setting
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.problem import Policy
 from automix_cli.pomdp.rules import Rule, ThresholdPolicy
@@ -101,9 +101,7 @@ class PackageFamily:
         }
         between = tuple((c + 0.5) / self.votes for c in range(self.votes))
         rules = [Rule(self.votes, between, tuple(line)) for line in self.package.ask(job)]
-        return [
-            Candidate((("least", k),), ThresholdPolicy((r,)), r) for k, r in zip(least, rules, strict=True)
-        ]
+        return [Candidate(LeastCost(k), ThresholdPolicy((r,)), r) for k, r in zip(least, rules, strict=True)]
 
     def policy(self, table: TraceTable, setting: Setting) -> Policy[Any]:
         """The rule trained for one least cost."""
@@ -133,7 +131,7 @@ def gain(family: Any, part: Split) -> float:
     curve = crossfit(train, family, folds=FOLDS, seed=part.seed)
     points = []
     for chosen in corners(curve, train.tiers, singles(train).points()):
-        if "always" not in dict(chosen.setting):
+        if not isinstance(chosen.setting, Always):
             run = replay(policy_of(family, train, chosen.setting), test)
             points.append(Point(float(run.cost.mean()), float(run.score.mean())))
     area = gain_area(points, Ends(*singles(test).points())).value

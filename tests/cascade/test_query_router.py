@@ -28,6 +28,7 @@ from automix_cli.evaluation.calibration import (
     held_out,
 )
 from automix_cli.evaluation.replay import replay
+from automix_cli.evaluation.settings import Always
 from automix_cli.fitting.classes import Classes, classes_for
 from automix_cli.fitting.fit import fit
 from automix_cli.fitting.router_block import Settings
@@ -125,7 +126,7 @@ def test_a_router_that_was_named_and_not_kept_is_accounted_for() -> None:
     blank = drawn(150, telling=False)
     wanted = classes_for("knn", blank, room=60_000, pass_score=0.5, seed=0)
     result = calibrate(blank, SETTINGS, OBJECTIVE, folds=FOLDS, classes=wanted)
-    single = replace(result, query=None, chosen=result.chosen._replace(setting=(("always", "small"),)))
+    single = replace(result, query=None, chosen=result.chosen._replace(setting=Always("small")))
     line = CalibrationView(single, blank, None, "rows").query_line()
     assert line.startswith("query router: none, for one tier takes every question (cross-fitted")
 

@@ -349,7 +349,7 @@ def test_a_random_mix_is_as_far_along_the_hull_as_its_share(table: TraceTable) -
     split = Split.of(table, cut.train, cut.test, seed=0, folds=5, settings=SETTINGS)
     trained = RandomMix().train(split)
     asked = [trained.play(setting, None).tier for setting in trained.curve.settings]
-    assert [dict(s)["share"] for s in trained.curve.settings] == [k / 20 for k in range(21)]
+    assert [s.share for s in trained.curve.settings] == [k / 20 for k in range(21)]
     assert (asked[0] == 0).all()
     assert (asked[-1] == 1).all()
     assert np.mean(asked[10]) == pytest.approx(0.5, abs=0.1)
@@ -394,7 +394,7 @@ def test_the_router_of_the_prior_is_chosen_in_training_and_stands_in_the_setting
     assert (best == "none") == mute
     auto = PomdpQuery("auto", objective).train(split)
     assert auto.curve.points == curves[best].points
-    assert {dict(setting)["query_router"] for setting in auto.curve.settings} == {best}
+    assert {setting.query_router for setting in auto.curve.settings} == {best}
     same = PomdpQuery(best, objective).train(split)
     for named, setting in list(zip(auto.curve.settings, same.curve.settings, strict=True))[::7]:
         assert auto.play(named, None).cost.tolist() == same.play(setting, None).cost.tolist()

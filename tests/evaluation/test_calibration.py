@@ -30,6 +30,7 @@ from automix_cli.evaluation.calibration import (
 )
 from automix_cli.evaluation.metrics import Point
 from automix_cli.evaluation.replay import replay
+from automix_cli.evaluation.settings import Always, CostWeight, DoubleThreshold, Setting, Threshold
 from automix_cli.fitting.fit import fit
 from automix_cli.fitting.router_block import Settings, policy_from_router
 from automix_cli.pomdp.policy import PomdpPolicy
@@ -87,7 +88,7 @@ def test_cross_fitted_points_never_come_from_rows_the_policy_was_fitted_on(
 
     def candidates(self: PomdpFamily, part: TraceTable) -> list[calibration.Candidate]:
         fitted.append(set(part.ids))
-        return [calibration.Candidate((("cost_weight", 0.0),), AlwaysPolicy(2, 0))]
+        return [calibration.Candidate(CostWeight(0.0), AlwaysPolicy(2, 0))]
 
     def seen(policy: Any, whole: TraceTable, rows: Any = None, **kw: Any) -> Any:
         assert not fitted[-1] & set(whole.ids[rows])
@@ -157,8 +158,8 @@ def test_a_fold_takes_the_plans_that_spend_what_the_setting_spends_on_all_rows(t
     assert misses(laid) < 0.2 * misses(as_they_are)
     for found, weight in zip(as_they_are.candidates(fold), laid.weights, strict=True):
         assert found.policy.model.cost_weight == weight
-        assert found.setting == (("cost_weight", weight),)
-    assert laid.policy(fold, (("cost_weight", 0.01),)).model.cost_weight == 0.01
+        assert found.setting == CostWeight(weight)
+    assert laid.policy(fold, CostWeight(0.01)).model.cost_weight == 0.01
 
 
 def test_folds_are_laid_along_the_rows_whose_setting_is_chosen(
@@ -168,7 +169,7 @@ def test_folds_are_laid_along_the_rows_whose_setting_is_chosen(
 
     def candidates(self: PomdpFamily, part: TraceTable) -> list[calibration.Candidate]:
         seen.append(self)
-        return [calibration.Candidate((("cost_weight", 0.0),), AlwaysPolicy(2, 0))]
+        return [calibration.Candidate(CostWeight(0.0), AlwaysPolicy(2, 0))]
 
     monkeypatch.setattr(PomdpFamily, "candidates", candidates)
     crossfit(table, PomdpFamily(settings=SETTINGS), folds=2, seed=0)
@@ -219,7 +220,7 @@ def test_with_many_rows_one_turn_is_enough_to_choose(
 
 SINGLES = (Point(1.0, 0.6), Point(11.0, 0.9))
 CURVE = Curve(
-    tuple((("cost_weight", w),) for w in (0.0, 0.1, 0.2, 0.3)),
+    tuple(CostWeight(w) for w in (0.0, 0.1, 0.2, 0.3)),
     (Point(12.0, 0.92), Point(6.0, 0.88), Point(5.0, 0.70), Point(3.0, 0.75)),
 )
 
@@ -227,35 +228,35 @@ CURVE = Curve(
 @pytest.mark.parametrize(
     ("objective", "setting", "met"),
     [
-        (Objective("keep", 0.97), ("cost_weight", 0.1), True),
-        (Objective("keep", 0.8), ("cost_weight", 0.3), True),
-        (Objective("keep", 0.5), ("always", "small"), True),
-        (Objective("keep", 1.0), ("cost_weight", 0.0), True),
-        (Objective("budget", 7.0), ("cost_weight", 0.1), True),
-        (Objective("budget", 2.0), ("always", "small"), True),
-        (Objective("budget", 0.5), ("always", "small"), False),
-        (Objective("cost_weight", 0.2), ("cost_weight", 0.2), True),
-        (Objective("ibc", 0.0), ("cost_weight", 0.3), True),
+        (Objective("keep", 0.97), CostWeight(0.1), True),
+        (Objective("keep", 0.8), CostWeight(0.3), True),
+        (Objective("keep", 0.5), Always("small"), True),
+        (Objective("keep", 1.0), CostWeight(0.0), True),
+        (Objective("budget", 7.0), CostWeight(0.1), True),
+        (Objective("budget", 2.0), Always("small"), True),
+        (Objective("budget", 0.5), Always("small"), False),
+        (Objective("cost_weight", 0.2), CostWeight(0.2), True),
+        (Objective("ibc", 0.0), CostWeight(0.3), True),
     ],
     ids=str,
 )
 def test_each_objective_takes_the_corner_of_the_hull_it_asks_for(
-    objective: Objective, setting: tuple[str, Any], met: bool
+    objective: Objective, setting: Setting, met: bool
 ) -> None:
     chosen = choose(CURVE, TIERS, SINGLES, objective)
-    assert chosen.setting == (setting,)
+    assert chosen.setting == setting
     assert chosen.met == met
 
 
 def test_a_single_tier_is_preferred_to_a_policy_that_comes_to_the_same() -> None:
-    same = Curve(((("cost_weight", 9.0),),), (SINGLES[0],))
-    assert choose(same, TIERS, SINGLES, Objective("keep", 0.5)).setting == (("always", "small"),)
+    same = Curve((CostWeight(9.0),), (SINGLES[0],))
+    assert choose(same, TIERS, SINGLES, Objective("keep", 0.5)).setting == Always("small")
 
 
 def test_an_undefined_ibc_is_a_gate_that_is_not_met() -> None:
     with pytest.raises(GateError, match="the large tier is not better"):
         choose(CURVE, TIERS, (Point(1.0, 0.9), Point(11.0, 0.6)), Objective("ibc"))
-    below = Curve(((("cost_weight", 1.0),),), (Point(6.0, 0.6),))
+    below = Curve((CostWeight(1.0),), (Point(6.0, 0.6),))
     with pytest.raises(GateError, match="no setting is above"):
         choose(below, TIERS, SINGLES, Objective("ibc"))
 
@@ -266,7 +267,7 @@ def test_no_setting_below_a_mix_of_single_tiers_is_ever_chosen() -> None:
         points = tuple(
             Point(float(c), float(q)) for c, q in zip(rng.uniform(1, 11, 8), rng.random(8), strict=True)
         )
-        curve = Curve(tuple((("cost_weight", float(k)),) for k in range(8)), points)
+        curve = Curve(tuple(CostWeight(float(k)) for k in range(8)), points)
         for objective in (
             Objective("keep", float(rng.uniform(0.5, 1))),
             Objective("budget", float(rng.uniform(1, 11))),
@@ -283,7 +284,7 @@ def test_thresholds_are_every_number_of_votes_and_every_cut(table: TraceTable) -
     family = ThresholdFamily(settings=SETTINGS, max_votes=6)
     candidates = family.candidates(table)
     assert len(candidates) == sum(n + 2 for n in range(1, 7))
-    assert (("votes", 4), ("cut", 0.75)) in [c.setting for c in candidates]
+    assert Threshold(4, 0.75) in [c.setting for c in candidates]
     runs = [replay(c.policy, table) for c in candidates[-8:]]  # six votes, cuts from 0 to beyond 1
     assert [r.escalated.mean() for r in runs] == sorted(r.escalated.mean() for r in runs)
     assert runs[0].escalated.sum() == 0
@@ -293,11 +294,11 @@ def test_thresholds_are_every_number_of_votes_and_every_cut(table: TraceTable) -
 
 def test_double_thresholds_escalate_between_two_cuts(table: TraceTable) -> None:
     family = ThresholdFamily(settings=SETTINGS, max_votes=2, double=True)
-    policy = family.policy(table, (("votes", 2), ("low", 0.5), ("cut", 1.0)))
+    policy = family.policy(table, DoubleThreshold(2, 0.5, 1.0))
     run = replay(policy, table)
     correct = table.recorded_votes[0].correct[2]
     assert (run.escalated == (correct == 1)).all()
-    assert all(dict(c.setting)["low"] < dict(c.setting)["cut"] for c in family.candidates(table))
+    assert all(c.setting.low < c.setting.high for c in family.candidates(table))
 
 
 def test_thresholds_on_a_confidence_are_quantiles_of_the_rows_they_are_fitted_on() -> None:
@@ -324,7 +325,7 @@ def test_held_out_rows_are_each_seen_once_in_the_order_of_the_table(table: Trace
     held = held_out(table, family, Objective("cost_weight", 0.01), folds=5, seed=3, abstain_value=0.0)
     fold = folds_of(len(table), 5, 3)
     for k in range(5):
-        policy = family.policy(table.subset(fold != k), (("cost_weight", 0.01),))
+        policy = family.policy(table.subset(fold != k), CostWeight(0.01))
         run = replay(policy, table, np.flatnonzero(fold == k))
         np.testing.assert_array_equal(held.score[fold == k], run.score)
         np.testing.assert_array_equal(held.cost[fold == k], run.cost)
@@ -489,4 +490,4 @@ def test_a_router_fitted_on_other_tiers_is_refused(found: Calibration) -> None:
 
 
 def test_without_a_curve_only_single_tiers_are_chosen() -> None:
-    assert choose(NO_CURVE, TIERS, SINGLES, Objective("keep", 0.9)).setting == (("always", "large"),)
+    assert choose(NO_CURVE, TIERS, SINGLES, Objective("keep", 0.9)).setting == Always("large")

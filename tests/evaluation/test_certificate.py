@@ -10,6 +10,7 @@ from exact import expectation
 from known import draw_table, two_tiers
 
 from automix_cli.evaluation.certificate import capital, certify
+from automix_cli.evaluation.settings import Always
 from automix_cli.fitting.router_block import Settings
 
 SETTINGS = Settings(max_votes=6)
@@ -47,7 +48,7 @@ def test_the_promise_is_kept_and_a_policy_is_found_on_rows_from_a_known_model() 
         if not certificate.routed:
             continue
         routed += 1
-        weight = float(dict(certificate.setting)["cost_weight"])
+        weight = certificate.setting.value
         score, cost = expectation(
             certificate.fitted.policy(weight, SETTINGS), replace(model, cost_weight=0.0)
         )
@@ -59,7 +60,7 @@ def test_the_promise_is_kept_and_a_policy_is_found_on_rows_from_a_known_model() 
 
 def test_tests_are_in_rising_order_and_stop_at_the_first_failure() -> None:
     certificate = certify(draw_table(two_tiers(), 800, 1), SETTINGS, keep=0.95, confidence=0.9)
-    weights = [dict(trial.setting)["cost_weight"] for trial in certificate.tested]
+    weights = [trial.setting.value for trial in certificate.tested]
     assert weights == sorted(weights)
     assert all(trial.capital >= 10 for trial in certificate.tested[:-1])
     assert certificate.tested[-1].capital < 10
@@ -72,7 +73,7 @@ def test_with_few_rows_it_declines_and_names_how_many_labels_would_do(rows: int)
     table = draw_table(two_tiers(), 60, 0)
     certificate = certify(table.subset(np.arange(60)[:rows]), SETTINGS, keep=0.98, confidence=0.9)
     assert not certificate.routed
-    assert certificate.setting == (("always", certificate.best),)
+    assert certificate.setting == Always(certificate.best)
     assert certificate.labels is not None
     assert certificate.labels > 500
 

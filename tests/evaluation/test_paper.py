@@ -19,6 +19,7 @@ from automix_cli.errors import UsageError
 from automix_cli.evaluation.calibration import crossfit
 from automix_cli.evaluation.paper import PaperFamily
 from automix_cli.evaluation.replay import replay
+from automix_cli.evaluation.settings import LeastCost
 
 
 def rows(votes: int, n: int = 90, *, swapped: bool = False) -> list[dict[str, Any]]:
@@ -80,14 +81,14 @@ def test_as_released_there_is_no_least_cost() -> None:
     trained = table(8, 50.0, 0.125)
     family = PaperFamily(max_votes=8)
     first = family.candidates(trained)[0]
-    assert first.setting == (("cost_from", 0.0),)
+    assert first.setting == LeastCost(0.0)
     assert family.policy(trained, first.setting) == first.policy
 
 
 def test_it_buys_all_votes_at_once_and_pays_for_them() -> None:
     trained = table(8, 50.0, 0.125)
     family = PaperFamily(max_votes=8)
-    run = replay(family.policy(trained, (("cost_from", 0.0),)), trained)
+    run = replay(family.policy(trained, LeastCost(0.0)), trained)
     share = trained.votes[:, 0, 0]
     assert (run.votes[:, 0] == 8).all()
     assert (run.rounds[:, 0] == 1).all()
@@ -99,7 +100,7 @@ def test_a_least_cost_is_reached_in_training() -> None:
     trained = table(10, 50.0, 0.1)
     for candidate in PaperFamily(max_votes=10).candidates(trained):
         cost = replay(candidate.policy, trained).cost.mean()
-        assert cost >= 1 + dict(candidate.setting)["cost_from"] * 49
+        assert cost >= 1 + candidate.setting.share * 49
 
 
 def test_a_confidence_that_costs_nothing_is_no_division_by_zero() -> None:
@@ -110,7 +111,7 @@ def test_a_confidence_that_costs_nothing_is_no_division_by_zero() -> None:
         small["confidence"] = sum(small.pop("votes")) / 8
     free = table_of(found, tiers=("small", "large"), costs={"small": 1.0, "large": 50.0})
     family = PaperFamily(max_votes=8)
-    run = replay(family.policy(free, (("cost_from", 0.0),)), free)
+    run = replay(family.policy(free, LeastCost(0.0)), free)
     assert not run.votes.any()
     assert run.cost.mean() > 1
 
@@ -122,7 +123,7 @@ def test_equal_tiers_leave_nothing_to_rise_and_are_never_escalated() -> None:
     same = table_of(
         found, tiers=("small", "large"), costs={"small": 1.0, "large": 9.0}, vote_costs={"small": 0.1}
     )
-    run = replay(PaperFamily(max_votes=8).policy(same, (("cost_from", 0.0),)), same)
+    run = replay(PaperFamily(max_votes=8).policy(same, LeastCost(0.0)), same)
     assert not run.escalated.any()
 
 
@@ -144,7 +145,7 @@ def _priced(found: list[dict[str, Any]]) -> TraceTable:
 def test_it_cross_fits_like_any_family() -> None:
     trained = table(8, 50.0, 0.125)
     curve = crossfit(trained, PaperFamily(max_votes=8), folds=3, seed=0)
-    assert [dict(s)["cost_from"] for s in curve.settings] == [k / 20 for k in range(20)]
+    assert [s.share for s in curve.settings] == [k / 20 for k in range(20)]
     assert all(2 <= point.cost <= 52 + 1e-9 for point in curve.points)  # the votes alone; all of it
 
 

@@ -1,0 +1,128 @@
+"""The settings that a policy may have: what distinguishes two policies of one family.
+
+Each kind is a frozen dataclass with the dict that results carry (`to_dict`); `setting_text` writes any
+of them for people. A new kind of setting is one class here and one name in `Setting`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+from automix_cli.fitting.classes import ClassSource
+
+
+@dataclass(frozen=True, slots=True)
+class Always:
+    """One tier for every question, by name."""
+
+    tier: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the setting as results carry it."""
+        return {"always": self.tier}
+
+
+@dataclass(frozen=True, slots=True)
+class CostWeight:
+    """Quality given up per dollar.
+
+    Attributes:
+        value: the cost_weight.
+        query_router: the source of question classes, where it was chosen in training; else None.
+    """
+
+    value: float
+    query_router: ClassSource | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the setting as results carry it."""
+        source = {} if self.query_router is None else {"query_router": self.query_router}
+        return {**source, "cost_weight": self.value}
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """Buy `votes` votes and escalate where the share that says CORRECT is below `cut`."""
+
+    votes: int
+    cut: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the setting as results carry it."""
+        return {"votes": self.votes, "cut": self.cut}
+
+
+@dataclass(frozen=True, slots=True)
+class DoubleThreshold:
+    """Buy `votes` votes and escalate where the share that says CORRECT is between two cuts."""
+
+    votes: int
+    low: float
+    high: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the setting as results carry it."""
+        return {"votes": self.votes, "low": self.low, "cut": self.high}
+
+
+@dataclass(frozen=True, slots=True)
+class SampleCount:
+    """How many answers of one tier are compared for a majority."""
+
+    samples: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the setting as results carry it."""
+        return {"samples": self.samples}
+
+
+@dataclass(frozen=True, slots=True)
+class MixShare:
+    """The share of questions that go to the dearer tier of a mix; the others go to the cheaper one."""
+
+    share: float
+    dearer: str
+    cheaper: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the setting as results carry it."""
+        return {"share": self.share, "of": self.dearer, "else": self.cheaper}
+
+
+@dataclass(frozen=True, slots=True)
+class LeastCost:
+    """The least cost of a rule, as a share of the range between two tiers."""
+
+    share: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the setting as results carry it."""
+        return {"cost_from": self.share}
+
+
+Setting: TypeAlias = Always | CostWeight | Threshold | DoubleThreshold | SampleCount | MixShare | LeastCost
+
+S = TypeVar("S")
+
+
+def narrow(setting: Setting, kind: type[S]) -> S:
+    """Return a setting as the kind that a policy needs.
+
+    Raises:
+        TypeError: it is of another kind.
+    """
+    if not isinstance(setting, kind):
+        raise TypeError(f"expected a setting of kind {kind.__name__}, got {setting}")
+    return setting
+
+
+def setting_text(setting: Setting) -> str:
+    """Write a setting for people.
+
+    Example:
+        >>> setting_text(Threshold(4, 0.75)), setting_text(CostWeight(0.0123456, "knn"))
+        ('votes 4, cut 0.75', 'query_router knn, cost_weight 0.01235')
+    """
+    pairs = setting.to_dict().items()
+    return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in pairs)
