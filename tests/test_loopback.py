@@ -7,12 +7,13 @@ import json
 import re
 import socket
 import ssl
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from loopback import RECOVERABLE, Loopback, Reply, Storm, nobody
-from shell import PATIENCE
+from shell import PATIENCE, until
 
 QUESTION: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "What is 17 * 23?"}]}
 JUDGE: dict[str, Any] = {
@@ -196,12 +197,28 @@ def test_a_mistake_in_the_script_is_raised_when_the_block_ends() -> None:
         assert post(server)[0] == 500
 
 
+def test_a_gate_holds_a_reply_back_until_it_opens() -> None:
+    opened = threading.Event()
+    with (
+        ThreadPoolExecutor(1) as pool,
+        Loopback(lambda call: Reply(texts=("391",), gate=opened.is_set)) as server,
+    ):
+        waiting = pool.submit(post, server)
+        until(lambda: server.busy == 1)
+        assert not waiting.done()
+        opened.set()
+        assert said(waiting.result(PATIENCE)[1]) == ["391"]
+        until(lambda: server.busy == 0)
+
+
 def test_the_server_can_go_away_and_come_back_on_its_port() -> None:
     with Loopback(lambda call: "391") as server:
         port = server.port
         server.down()
         with pytest.raises(ConnectionError):
             post(server)
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", port))
         server.up()
         assert (server.port, usable(server)) == (port, True)
 
