@@ -1,4 +1,4 @@
-"""Fixtures for all tests: no key, no user folder and no colour leaks in from the machine."""
+"""Fixtures for all tests: no key, no user folder, no proxy and no terminal leaks in from the machine."""
 
 import os
 import signal
@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 
 LEAKY = ("AUTOMIX_", "OPENAI_", "ANTHROPIC_", "GEMINI_", "GOOGLE_API", "OPENROUTER_", "OLLAMA_", "LITELLM_")
+TERMINAL = (
+    *("NO_COLOR", "FORCE_COLOR", "PY_COLORS", "CLICOLOR", "COLUMNS", "LINES", "TERMINAL_WIDTH"),
+    *("TTY_COMPATIBLE", "TTY_INTERACTIVE", "GITHUB_ACTIONS", "CI", "PYTHONIOENCODING", "PYTHONUTF8"),
+)
 
 
 def pytest_configure() -> None:
@@ -31,7 +35,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
     """An empty home, no keys, an own cache folder."""
     home = tmp_path_factory.mktemp("home")
     for name in list(os.environ):
-        if name.startswith(LEAKY) or name in ("NO_COLOR", "FORCE_COLOR", "GITHUB_ACTIONS", "CI"):
+        if name.startswith(LEAKY) or name in TERMINAL or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
