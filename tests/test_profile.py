@@ -550,6 +550,7 @@ def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(yaml, "CSafeLoader", yaml.SafeLoader, raising=False)
 
 
+@pytest.mark.contract
 @pytest.mark.usefixtures("parser")
 @pytest.mark.parametrize(("data", "told"), BOMBS.values(), ids=BOMBS.keys())
 def test_a_file_that_is_not_one_small_plain_document_is_refused_where_it_goes_wrong(
