@@ -127,14 +127,15 @@ class VerificationSettings:
     """Where confidence comes from and how much of it may be bought.
 
     `batch` holds how many votes one action may buy; `max_votes` 0 switches verification
-    off. Without `examples` the built-in ones are used.
+    off. Without `temperature` each model samples votes in its own way, see
+    `cascade.sampling`. Without `examples` the built-in ones are used.
     """
 
     signal: Signal = "votes"
     logprob_of: LogprobOf = "verdict"
     max_votes: int = 8
     batch: tuple[int, ...] = (1, 2, 4)
-    temperature: float = 1.0
+    temperature: float | None = None
     max_tokens: int = 512
     examples: tuple[VerificationExample, ...] = ()
     last_tier: bool = False
@@ -760,7 +761,7 @@ _VERIFICATION = record(
         "logprob_of": one_of("verdict", "answer"),
         "max_votes": whole(0, MAX_VOTES),
         "batch": _batch,
-        "temperature": number(0, 2),
+        "temperature": or_null(number(0, 2)),
         "max_tokens": whole(1, 100_000),
         "examples": list_of(_EXAMPLE, 50),
         "last_tier": flag,

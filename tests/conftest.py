@@ -2,10 +2,13 @@
 
 import os
 import signal
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from automix_cli.foreign_warnings import ignore_foreign_warnings
 
 LEAKY = ("AUTOMIX_", "OPENAI_", "ANTHROPIC_", "GEMINI_", "GOOGLE_API", "OPENROUTER_", "OLLAMA_", "LITELLM_")
 TERMINAL = (
@@ -28,6 +31,19 @@ def one_division() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(calibration, "REPEATS", 1)
         yield
+
+
+OWN = "automix_cli|tests|faults|benchmarks|test_[a-z_]+|conftest|known|loopback|recorded|shell"
+
+
+@pytest.fixture(autouse=True)
+def foreign_warnings() -> None:
+    """Warnings are errors where we warn; what a library says is no error, whomever it blames.
+
+    `filterwarnings` in pyproject.toml goes by whom a warning blames, and holds while tests are collected.
+    """
+    ignore_foreign_warnings(OWN)
+    warnings.filterwarnings("error", category=pytest.PytestWarning)  # it found something in our threads
 
 
 @pytest.fixture(autouse=True)

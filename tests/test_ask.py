@@ -390,6 +390,7 @@ def test_a_refused_key_stops_the_run_and_keeps_what_is_done(tmp_path: Path) -> N
 # ---------------------------------------------------------------- streams
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize("env", [{}, {"GITHUB_ACTIONS": "1"}, {"NO_COLOR": "1"}, {"TERM": "dumb"}])
 def test_stdout_stays_pure_when_piped(env: dict[str, str], tmp_path: Path) -> None:
     with Loopback(lambda call: "[red]bold[/b] \x1b[31m" if not call.verifies else seen(call)) as server:
@@ -398,6 +399,7 @@ def test_stdout_stays_pure_when_piped(env: dict[str, str], tmp_path: Path) -> No
     assert "\x1b" not in ran.err
 
 
+@pytest.mark.contract
 def test_stdout_stays_pure_with_an_unknown_model(tmp_path: Path) -> None:
     ran = automix("ask", "--tiers", "nowhere/model-x", "q", cwd=tmp_path, env={"GITHUB_ACTIONS": "1"})
     assert ran.code == 2

@@ -4,12 +4,13 @@ import asyncio
 import itertools
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from automix_cli import prompts
 from automix_cli.backend import Request, ScriptedBackend
-from automix_cli.cascade import Cascade, default_policy, input_sha, note_maybe_billed, plan_calls
+from automix_cli.cascade import Calls, Cascade, default_policy, input_sha, note_maybe_billed, plan_calls
 from automix_cli.errors import (
     BadResponse,
     ContentFiltered,
@@ -265,8 +266,34 @@ def test_consistency_samples_once_and_reports_the_plurality() -> None:
     backend = ScriptedBackend(lambda r: says(next(texts) if r.model == "test/small" else "large"))
     answer = ask(backend, profile(signal="consistency", max_votes=5))
     assert calls(backend) == [("test/small", False, 5)]
-    assert dict(backend.calls[0].params)["temperature"] == 1.0
     assert (answer.answer, answer.confidence) == ("7", 0.8)
+
+
+@pytest.mark.parametrize(
+    ("model", "params", "set_to", "sent"),
+    [
+        ("openai/gpt-6-luna", {}, None, None),
+        ("gemini/gemini-3.8-flash", {"max_tokens": 9}, None, None),
+        ("openai/gpt-6-luna", {"temperature": 0}, None, 1.0),
+        ("ollama_chat/gemma3", {}, None, 1.0),
+        ("hosted_vllm/any", {}, None, 1.0),
+        ("demo/small", {}, None, 1.0),
+        ("openai/gpt-6-luna", {}, 0.7, 0.7),
+        ("demo/small", {"temperature": 0}, 0.7, 0.7),
+    ],
+)
+def test_samples_get_a_temperature_where_one_is_set_or_surely_taken(
+    model: str, params: dict[str, Any], set_to: float | None, sent: float | None
+) -> None:
+    tier = Tier(name="small", model=model, params=tuple(params.items()))
+    for signal in ("votes", "consistency"):
+        calls = Calls(profile(signal=signal, temperature=set_to))
+        vote = calls.for_votes(Question(text="q"), "a", tier, first=0, n=2)[0]
+        samples = calls.for_answer(Question(text="q"), tier, n=2)[0]
+        request = vote if signal == "votes" else samples
+        assert dict(request.params).get("temperature") == sent
+        one = calls.for_answer(Question(text="q"), tier)[0]
+        assert dict(one.params).get("temperature") == params.get("temperature")
 
 
 def test_a_scattered_plurality_escalates() -> None:

@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "automix_cli"
 
 FLOORS = [
-    ["errors"],
+    ["errors", "foreign_warnings", "yaml_refusals"],
     ["records"],
     ["prompts", "scoring", "yamltree", "demo_questions"],
     ["pomdp", "schema"],
