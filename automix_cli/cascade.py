@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from automix_cli import prompts, scoring
 from automix_cli.backend import Backend, Request
-from automix_cli.catalog import is_local, model_problem, provider_of
+from automix_cli.catalog import model_problem
 from automix_cli.embedding import embedding_request, unpacked
 from automix_cli.errors import (
     BackendError,
@@ -59,7 +59,6 @@ if TYPE_CHECKING:
     from automix_cli.routers import QueryRouter
 
 TOP_LOGPROBS = 5  # what every server that gives log-probabilities is willing to give
-SAMPLE_TEMPERATURE = 1.0  # of votes, where a model surely takes one
 MAX_TOKENS = 1024  # of a tier whose profile sets none: every call needs a bound that a budget can count on
 
 
@@ -77,23 +76,16 @@ def input_sha(question: Question) -> str:
 # ---------------------------------------------------------------- requests of a tier
 
 
-def sampling(tier: Tier, verification: VerificationSettings) -> dict[str, Any]:
+def sampling(verification: VerificationSettings) -> dict[str, Any]:
     """The parameters that make samples of one prompt differ, which nothing but votes need.
 
-    More and more hosted models refuse a temperature; unasked, they sample at their own, mostly 1.
-    Where one is surely taken, because the tier sets it or the server is one that people run
-    themselves, whose own is often lower, it is `SAMPLE_TEMPERATURE`.
+    More and more hosted models refuse a temperature: `temperature: null` leaves it to the provider.
 
     Example:
-        >>> sampling(Tier(name="a", model="openai/gpt-6-luna"), VerificationSettings())
-        {}
-        >>> sampling(Tier(name="a", model="ollama_chat/gemma3"), VerificationSettings())
+        >>> sampling(VerificationSettings())
         {'temperature': 1.0}
     """
-    if verification.temperature is not None:
-        return {"temperature": verification.temperature}
-    takes = "temperature" in dict(tier.params) or is_local(tier.model) or provider_of(tier.model) == "demo"
-    return {"temperature": SAMPLE_TEMPERATURE} if takes else {}
+    return {} if verification.temperature is None else {"temperature": verification.temperature}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +99,7 @@ class Calls:
         verification = self.profile.verification
         params: dict[str, Any] = {"max_tokens": MAX_TOKENS, **dict(tier.params)}
         if verification.signal == "consistency" and n > 1:
-            params |= sampling(tier, verification)
+            params |= sampling(verification)
         if verification.signal == "logprob" and verification.logprob_of == "answer":
             params["logprobs"] = True
         instruction = self.profile.task.instruction
@@ -124,7 +116,7 @@ class Calls:
         if verification.signal == "logprob":
             params |= {"temperature": 0, "logprobs": True, "top_logprobs": TOP_LOGPROBS}
         else:
-            params |= sampling(tier, verification)
+            params |= sampling(verification)
         return self._fitted(
             lambda q: prompts.verification_messages(q, answer, verification.examples),
             *(question, tier, params, n, first),

@@ -127,15 +127,15 @@ class VerificationSettings:
     """Where confidence comes from and how much of it may be bought.
 
     `batch` holds how many votes one action may buy; `max_votes` 0 switches verification
-    off. Without `temperature` each model samples votes in its own way, see
-    `cascade.sampling`. Without `examples` the built-in ones are used.
+    off. A `temperature` of None leaves it to the provider, since many models refuse one.
+    Without `examples` the built-in ones are used.
     """
 
     signal: Signal = "votes"
     logprob_of: LogprobOf = "verdict"
     max_votes: int = 8
     batch: tuple[int, ...] = (1, 2, 4)
-    temperature: float | None = None
+    temperature: float | None = 1.0
     max_tokens: int = 512
     examples: tuple[VerificationExample, ...] = ()
     last_tier: bool = False
