@@ -8,12 +8,16 @@ import sys
 from io import TextIOWrapper
 from typing import Annotated, Any
 
-import typer
-from typer.core import TyperGroup
+from automix_cli.backends.foreign_warnings import ignore_foreign_warnings
 
-from automix_cli.commands import ask, bench, cache, calibrate, profile, verify
-from automix_cli.commands.options import Version
-from automix_cli.errors import AutomixError
+ignore_foreign_warnings()  # before the first library is imported
+
+import typer  # noqa: E402
+from typer.core import TyperGroup  # noqa: E402
+
+from automix_cli.commands import ask, bench, cache, calibrate, profile, verify  # noqa: E402
+from automix_cli.commands.options import Version  # noqa: E402
+from automix_cli.errors import AutomixError  # noqa: E402
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # a disk that takes no more
 
@@ -116,7 +120,7 @@ def main() -> None:
     _hold_closed_streams()
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a locale may lack arrows and dashes
-    if not sys.warnoptions:  # the libraries' warnings are for developers, who ask for them with -W
+    if not sys.warnoptions:  # ours are for developers, who ask for them with -W
         import warnings
 
         warnings.simplefilter("ignore")

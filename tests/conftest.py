@@ -1,13 +1,20 @@
-"""Fixtures for all tests: no key, no user folder and no colour leaks in from the machine."""
+"""Fixtures for all tests: no key, no user folder, no proxy and no terminal leaks in from the machine."""
 
 import os
 import signal
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from automix_cli.backends.foreign_warnings import ignore_foreign_warnings
+
 LEAKY = ("AUTOMIX_", "OPENAI_", "ANTHROPIC_", "GEMINI_", "GOOGLE_API", "OPENROUTER_", "OLLAMA_", "LITELLM_")
+TERMINAL = (
+    *("NO_COLOR", "FORCE_COLOR", "PY_COLORS", "CLICOLOR", "COLUMNS", "LINES", "TERMINAL_WIDTH"),
+    *("TTY_COMPATIBLE", "TTY_INTERACTIVE", "GITHUB_ACTIONS", "CI", "PYTHONIOENCODING", "PYTHONUTF8"),
+)
 
 
 def pytest_configure() -> None:
@@ -26,12 +33,25 @@ def one_division() -> Iterator[None]:
         yield
 
 
+OWN = "automix_cli|tests|faults|benchmarks|test_[a-z_]+|conftest|known|loopback|recorded|shell"
+
+
+@pytest.fixture(autouse=True)
+def foreign_warnings() -> None:
+    """Warnings are errors where we warn; what a library says is no error, whomever it blames.
+
+    `filterwarnings` in pyproject.toml goes by whom a warning blames, and holds while tests are collected.
+    """
+    ignore_foreign_warnings(OWN)
+    warnings.filterwarnings("error", category=pytest.PytestWarning)  # it found something in our threads
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty home, no keys, an own cache folder."""
     home = tmp_path_factory.mktemp("home")
     for name in list(os.environ):
-        if name.startswith(LEAKY) or name in ("NO_COLOR", "FORCE_COLOR", "GITHUB_ACTIONS", "CI"):
+        if name.startswith(LEAKY) or name in TERMINAL or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))

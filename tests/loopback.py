@@ -78,7 +78,8 @@ class Reply:
     `texts` holds one text per choice (None is a null content); a single one serves all
     choices. `vector` is the embedding of every text (None: one that depends on the text alone).
     `usage` replaces the counted usage; `{}` leaves the field out. `body` replaces the whole
-    body, `headers` are added. `fault` breaks the wire:
+    body, `headers` are added. `gate` holds the reply back until it returns true. `fault` breaks
+    the wire:
 
         drop        close without a byte           whitespace  headers, then blanks for ever
         reset       half the body, then RST        endless     a body without end
@@ -95,6 +96,7 @@ class Reply:
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     latency: float = 0.0
+    gate: Callable[[], bool] | None = None
     body: bytes | None = None
     fault: Fault = ""
     pace: float = 0.05
@@ -373,7 +375,8 @@ class Loopback:
         reply, faults: may be replaced while it runs.
         elsewhere: what is said on paths where no protocol is spoken.
         url: the OpenAI base address (`…/v1`); `root` is the address without `/v1`.
-        connections, peak: sockets accepted; most requests in hand at once.
+        connections: sockets accepted.
+        busy, peak: requests in hand now; most of them at once.
     """
 
     def __init__(
@@ -386,7 +389,8 @@ class Loopback:
         self.reply, self.faults, self.keep_bodies = reply, faults, keep_bodies
         self.elsewhere = Reply(status=404)
         self.port = 0
-        self.connections = self.peak = self._busy = 0
+        self._place: socket.socket | None = None
+        self.connections = self.peak = self.busy = 0
         self._ledger: list[Entry] = []
         self._attempts: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -405,6 +409,8 @@ class Loopback:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        if self._place is not None:
+            self._place.close()
         if self._mistake is not None:
             raise self._mistake
 
@@ -458,23 +464,30 @@ class Loopback:
             await asyncio.sleep(0)
 
     async def _listen(self) -> None:
+        if self._place is None:
+            # Bound, but never listening: while the server is down nobody else gets its port.
+            self._place = socket.socket()
+            self._place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._place.bind(("127.0.0.1", 0))
+            self.port = self._place.getsockname()[1]
         self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", self.port, backlog=1024, limit=2**20
+            self._serve, "127.0.0.1", self.port, backlog=1024, limit=2**20, reuse_address=True
         )
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def _silence(self) -> None:
         if self._server is not None:
             self._server.close()
             self._server = None
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # Again until there is none: a connection of this very moment makes a task of its own.
+        while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._tasks.add(task)
+        self._tasks.add(task)  # the loop alone would not keep it: one that hangs would be collected
         self.connections += 1
         # drain() shall return only when the kernel has it all, else "fully sent" would be a guess.
         writer.transport.set_write_buffer_limits(0)
@@ -493,15 +506,17 @@ class Loopback:
         if incoming is None:
             return False
         call, entry = self._note(*incoming)
-        self._busy += 1
-        self.peak = max(self.peak, self._busy)
+        self.busy += 1
+        self.peak = max(self.peak, self.busy)
         try:
             reply = self._choose(call)
             if reply.latency:
                 await asyncio.sleep(reply.latency)
+            while reply.gate is not None and not reply.gate():
+                await asyncio.sleep(0.01)
             return await deliver(writer, call, reply, entry)
         finally:
-            self._busy -= 1
+            self.busy -= 1
 
     def _note(self, path: str, headers: dict[str, str], body: bytes) -> tuple[Call, Entry]:
         sha = digest(body)

@@ -1,15 +1,20 @@
 """Runs `automix` as people do: a child process with real streams."""
 
+import contextlib
 import json
 import os
+import pty
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parent.parent
 COMMAND = (sys.executable, "-m", "automix_cli")
+PATIENCE = 600.0
+"""Seconds after which a process counts as stuck; no test is about this time, however busy the machine is."""
 
 
 class Ran(NamedTuple):
@@ -39,7 +44,7 @@ def automix(
     stdin: str | bytes | None = None,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
-    timeout: float = 60,
+    timeout: float = PATIENCE,
 ) -> Ran:
     """Run one command to its end; without `stdin` there is none to read."""
     data = stdin.encode() if isinstance(stdin, str) else stdin
@@ -54,6 +59,40 @@ def automix(
         **given,
     )
     return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def on_terminal(*args: str | Path, **env: str) -> Ran:
+    """Run one command with a terminal as its stdout, which is read to its end."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [*COMMAND, *map(str, args)],
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        env=environment(**env),
+    ) as child:
+        os.close(theirs)
+        screen = read_terminal(ours)
+        err = child.stderr.read() if child.stderr else b""
+    return Ran(child.returncode, screen, err.decode())
+
+
+def read_terminal(ours: int) -> str:
+    """Everything that appears on a pseudo-terminal until nobody holds its other end; closes ours."""
+    screen = b""
+    with contextlib.suppress(OSError):  # a closed terminal reads as an error on Linux
+        while data := os.read(ours, 4096):
+            screen += data
+    os.close(ours)
+    return screen.decode().replace("\r\n", "\n")
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait for something to become true."""
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.01)
 
 
 def jsonl(*rows: Mapping[str, Any]) -> str:

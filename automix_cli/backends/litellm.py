@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 from automix_cli.backends.base import Request
 from automix_cli.backends.catalog import is_local, is_loopback, provider_of, standard_key_envs
 from automix_cli.backends.embedding import flaw, packed
+from automix_cli.backends.foreign_warnings import ignore_foreign_warnings
 from automix_cli.backends.retry import Retrier, retry_after
 from automix_cli.errors import (
     BackendError,
@@ -67,6 +68,7 @@ OWN_HOSTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 
 _NEEDS_ADDRESS = {"hosted_vllm": "HOSTED_VLLM_API_BASE", "lm_studio": "LM_STUDIO_API_BASE"}
 _DROPPABLE = ("temperature", "top_p")  # sampling advice; a model that refuses it samples in its own way
+_SAMPLING = re.compile(r"\bsampling (param|setting|option|control)", re.IGNORECASE)
 _OURS = {
     *("model", "messages", "n", "stream", "client", "timeout", "max_retries", "num_retries", "fallbacks"),
     *("api_key", "api_base", "base_url", "headers", "extra_headers", "drop_params", "mock_response"),
@@ -101,10 +103,9 @@ def load_litellm() -> Any:
         gc.freeze()
         if collecting:
             gc.enable()
-    # Other schemas are built, and warned about, when their provider is first called.
-    warnings.filterwarnings("ignore", module=r"(pydantic|litellm)(\.|$)")
+    ignore_foreign_warnings()  # other schemas are built, and warned about, when first needed
     litellm.suppress_debug_info = True  # else: advertisements on stdout
-    for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
+    for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "litellm"):
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.addHandler(logging.NullHandler())
@@ -173,15 +174,41 @@ def map_error(exc: Exception) -> BackendError:
     own = next((link for link in chain(exc) if isinstance(link, BackendError)), None)
     if own is not None:
         return own
-    text, status = plain(exc), getattr(exc, "status_code", None)
+    text, status = plain(exc), status_of(exc)
     if re.search(r"missing credentials|api_key client option must be set", text, re.IGNORECASE):
         return Unauthorised(text)
     kind = next((_KINDS[k.__name__] for k in type(exc).__mro__ if k.__name__ in _KINDS), BadResponse)
-    if kind in (BadRequest, BadResponse, RateLimited) and isinstance(status, int) and status >= 400:
-        kind = error_class(status, str(exc))
+    if kind in (BadRequest, BadResponse, RateLimited) and status is not None:
+        kind = error_class(status, words(exc))
     headers = getattr(exc, "litellm_response_headers", None) or {}
     # A bad response that the transport did not see was a good one on the wire: it will be on the bill.
     return kind(text, retry_after=retry_after(headers, time.time()), maybe_billed=kind is BadResponse)
+
+
+def status_of(exc: BaseException) -> int | None:
+    """The HTTP status of a refusal, wherever the exception keeps it; None for none.
+
+    Example:
+        >>> exc = ValueError()
+        >>> exc.status_code = "429"
+        >>> status_of(exc)
+        429
+    """
+    for holder in (exc, getattr(exc, "response", None)):
+        for name in ("status_code", "http_status", "status", "code"):
+            value = getattr(holder, name, None)
+            if re.fullmatch("[45][0-9][0-9]", str(value)):
+                return int(str(value))
+    return None
+
+
+def words(exc: BaseException) -> str:
+    """What an exception says; some of LiteLLM's cannot be printed unless all their fields are set."""
+    try:
+        return str(exc)
+    except Exception:
+        told = getattr(exc, "message", None)
+        return told if isinstance(told, str) else " ".join(str(part) for part in exc.args)
 
 
 def plain(exc: BaseException) -> str:
@@ -191,7 +218,7 @@ def plain(exc: BaseException) -> str:
         >>> plain(ValueError("litellm.BadRequestError: OpenAIException - no such thing. To drop it, do x"))
         'no such thing'
     """
-    text = str(exc).partition("Traceback (most recent call last)")[0]
+    text = words(exc).partition("Traceback (most recent call last)")[0]
     text = re.split(r"\.?\s*(?:To drop |Handle with `|LiteLLM Retried|Pass in the LLM)", text)[0]
     text = re.sub(r"^(?:[\w.]*(?:Error|Exception|Timeout)\b[\s:-]*)+", "", text.strip())
     line = " ".join(redact(text).split())
@@ -392,15 +419,16 @@ class LiteLLMBackend:
     def _learns(self, request: Request, arguments: Mapping[str, Any], exc: Exception) -> bool:
         """Whether the refusal names something that can be left out, or must be asked for differently."""
         error = map_error(exc)
-        if type(error) is not BadRequest:
+        # Without a status LiteLLM itself refused, in an exception that may be new.
+        if type(error) is not BadRequest and (type(error) is not BadResponse or status_of(exc)):
             return False
-        said, where = f"{exc} {error.message}", (request.model, request.endpoint)
+        said, where = f"{words(exc)} {error.message}", (request.model, request.endpoint)
         refused = self._refused.setdefault(where, {})
         if "max_tokens" in arguments and "max_completion_tokens" in said and "max_tokens" not in refused:
             refused["max_tokens"] = "max_completion_tokens"
             return True
         for name in _DROPPABLE:
-            if name in arguments and re.search(rf"\b{name}\b", said):
+            if name in arguments and (names_parameter(said, name) or _SAMPLING.search(said)):
                 refused[name] = None
                 note = f"{request.model} refuses {name}: it samples in its own way"
                 self.notes += [] if note in self.notes else [note]
@@ -408,6 +436,17 @@ class LiteLLMBackend:
         if request.n > 1 and re.search(r"(?<!\\)\bn\b", said):
             self._singles.add(where)
         return False
+
+
+def names_parameter(said: str, name: str) -> bool:
+    """Whether a refusal speaks of a parameter, in whatever spelling.
+
+    Example:
+        >>> [names_parameter(said, "top_p") for said in ("`top_p` is gone", "topP: not here", "stop_pin")]
+        [True, True, False]
+    """
+    loose = name.replace("_", "[-_ ]?")
+    return re.search(rf"(?<![a-z_]){loose}(?![a-z_])", said, re.IGNORECASE) is not None
 
 
 def by_open_road(request: Request) -> Request:
@@ -497,7 +536,7 @@ class Wire:
 
     def learns(self, way: Endpoint, exc: Exception) -> bool:
         """Whether LiteLLM could not use the handler, and is to get an SDK client from now on."""
-        if way.provider in self._by_sdk or "AsyncHTTPHandler" not in str(exc):
+        if way.provider in self._by_sdk or "AsyncHTTPHandler" not in words(exc):
             return False
         self._by_sdk.add(way.provider)
         return True

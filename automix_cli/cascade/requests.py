@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from automix_cli import prompts
 from automix_cli.backends.base import Request
 from automix_cli.backends.embedding import MOST_BYTES
-from automix_cli.profile.model import Profile, Tier
+from automix_cli.profile.model import Profile, Tier, VerificationSettings
 from automix_cli.records import Message, Question
 
 TOP_LOGPROBS = 5  # what every server that gives log-probabilities is willing to give
@@ -65,6 +65,18 @@ class BuiltRequest(NamedTuple):
     cut: bool
 
 
+def sampling(verification: VerificationSettings) -> dict[str, Any]:
+    """The parameters that make samples of one prompt differ, which nothing but votes need.
+
+    More and more hosted models refuse a temperature: `temperature: null` leaves it to the provider.
+
+    Example:
+        >>> sampling(VerificationSettings())
+        {'temperature': 1.0}
+    """
+    return {} if verification.temperature is None else {"temperature": verification.temperature}
+
+
 @dataclass(frozen=True, slots=True)
 class RequestBuilder:
     """Builds the requests that one profile sends: for answers, and for votes on them."""
@@ -76,7 +88,7 @@ class RequestBuilder:
         verification = self.profile.verification
         params: dict[str, Any] = {"max_tokens": MAX_TOKENS, **dict(tier.params)}
         if verification.signal == "consistency" and n > 1:
-            params["temperature"] = verification.temperature
+            params |= sampling(verification)
         if verification.signal == "logprob" and verification.logprob_of == "answer":
             params["logprobs"] = True
         instruction = self.profile.task.instruction
@@ -91,7 +103,7 @@ class RequestBuilder:
         if verification.signal == "logprob":
             params |= {"temperature": 0, "logprobs": True, "top_logprobs": TOP_LOGPROBS}
         else:
-            params["temperature"] = verification.temperature
+            params |= sampling(verification)
         return self._fit(
             lambda q: prompts.verification_messages(q, answer, verification.examples),
             *(question, tier, params, n, first),

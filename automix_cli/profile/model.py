@@ -125,14 +125,15 @@ class VerificationSettings:
     """Where confidence comes from and how much of it may be bought.
 
     `batch` holds how many votes one action may buy; `max_votes` 0 switches verification
-    off. Without `examples` the built-in ones are used.
+    off. A `temperature` of None leaves it to the provider, since many models refuse one.
+    Without `examples` the built-in ones are used.
     """
 
     signal: Signal = "votes"
     logprob_of: LogprobOf = "verdict"
     max_votes: int = 8
     batch: tuple[int, ...] = (1, 2, 4)
-    temperature: float = 1.0
+    temperature: float | None = 1.0
     max_tokens: int = 512
     examples: tuple[VerificationExample, ...] = ()
     last_tier: bool = False
@@ -758,7 +759,7 @@ _VERIFICATION = record(
         "logprob_of": one_of("verdict", "answer"),
         "max_votes": whole(0, MAX_VOTES),
         "batch": _batch,
-        "temperature": number(0, 2),
+        "temperature": or_null(number(0, 2)),
         "max_tokens": whole(1, 100_000),
         "examples": list_of(_EXAMPLE, 50),
         "last_tier": flag,

@@ -16,6 +16,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from itertools import islice
 from typing import Any, NamedTuple
 
 MAX_BYTES = 64 * 1024
@@ -137,12 +138,22 @@ def _events(text: str, pure: bool = False) -> Iterator[Any]:
     """Parse events of PyYAML, from its C parser where there is one (`pure`: character-exact marks)."""
     import yaml
 
-    loader = yaml.SafeLoader if pure else getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    from automix_cli.profile.yaml_refusals import refusal
+
+    count = 0
+    if not pure and hasattr(yaml, "CSafeLoader"):
+        try:
+            for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+                yield event
+                count += 1
+            return
+        except yaml.YAMLError:
+            pass  # the other parser has exact marks, and no limit of depth that comes before ours
     try:
-        yield from yaml.parse(text, Loader=loader)
-    except yaml.MarkedYAMLError as e:
-        mark = e.problem_mark or e.context_mark
-        raise _Fatal(mark.line + 1 if mark else 1, "", f"is not valid YAML: {e.problem}") from e
+        yield from islice(yaml.parse(text, Loader=yaml.SafeLoader), count, None)
+    except yaml.YAMLError as e:
+        line, message = refusal(text, e)
+        raise _Fatal(line, "", f"is not valid YAML: {message}") from e
 
 
 class _Reader:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shell import PATIENCE
 
 from automix_cli.backends import store as store_module
 from automix_cli.backends.base import Request, ScriptedBackend
@@ -449,7 +450,7 @@ def test_a_backend_that_cancels_itself_is_not_asked_for_ever(store: Store) -> No
 
 
 def test_a_locked_store_is_waited_for_without_holding_up_the_event_loop(store: Store) -> None:
-    store.patience = 20.0
+    store.patience = PATIENCE
 
     async def run() -> int:
         cached = Cached(ScriptedBackend(numbered), store)
@@ -495,11 +496,13 @@ class Paid:
         await asyncio.sleep(0.02)
         if sys.argv[3] == "hang":
             print("asked", flush=True)
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
         return tuple(Completion(text=text) for text in texts)
     async def aclose(self): pass
 
 async def main():
+    print("ready", flush=True)
+    sys.stdin.readline()
     cached = Cached(Paid(), Store(Path(sys.argv[1])))
     asks = [Request(model="m", messages=(Message("user", f"q{i}"),), n=2) for i in range(int(sys.argv[4]))]
     done = await asyncio.gather(*(cached.complete(ask) for ask in asks))
@@ -513,13 +516,25 @@ asyncio.run(main())
 
 def start(folder: Path, ledger: Path, mode: str, rows: int) -> subprocess.Popen[str]:
     arguments = [sys.executable, "-c", WORKER, str(folder), str(ledger), mode, str(rows)]
-    return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def begin(*children: subprocess.Popen[str]) -> None:
+    """Have them all ask, once the last of them is ready to."""
+    for child in children:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+    for child in children:
+        assert child.stdin is not None
+        child.stdin.write("go\n")
+        child.stdin.flush()
 
 
 def test_two_processes_on_one_cache_pay_for_each_sample_once(tmp_path: Path) -> None:
     ledger = tmp_path / "ledger"
     children = [start(tmp_path / "cache", ledger, "answer", 30) for _ in range(2)]
-    outputs = [child.communicate(timeout=60)[0].splitlines() for child in children]
+    begin(*children)
+    outputs = [child.communicate(timeout=PATIENCE)[0].splitlines() for child in children]
     assert outputs == [[f"q{i} 0, q{i} 1" for i in range(30)]] * 2
     assert sorted(ledger.read_text().splitlines()) == sorted(f"q{i} {s}" for i in range(30) for s in (0, 1))
 
@@ -527,12 +542,14 @@ def test_two_processes_on_one_cache_pay_for_each_sample_once(tmp_path: Path) -> 
 def test_the_request_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
     ledger = tmp_path / "ledger"
     victim = start(tmp_path / "cache", ledger, "hang", 1)
+    begin(victim)
     assert victim.stdout is not None
     assert victim.stdout.readline() == "asked\n"
     waiter = start(tmp_path / "cache", ledger, "answer", 1)
+    begin(waiter)
     with pytest.raises(subprocess.TimeoutExpired):  # the victim lives, so its lease is respected
         waiter.communicate(timeout=1)
     os.kill(victim.pid, signal.SIGKILL)
     victim.communicate()
-    assert waiter.communicate(timeout=30)[0] == "q0 0, q0 1\n"
+    assert waiter.communicate(timeout=PATIENCE)[0] == "q0 0, q0 1\n"
     assert ledger.read_text().splitlines() == ["q0 0", "q0 1"] * 2  # in flight when killed: paid again

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import diskcache
 import pytest
+from shell import PATIENCE
 
 from automix_cli.backends.store import Busy, Damaged, Store, cache_folder, entry_key, survey
 from automix_cli.errors import StorageError
@@ -248,17 +249,25 @@ def test_an_entry_older_than_asked_for_is_a_miss(store: Store) -> None:
 
 
 def test_a_flipped_bit_anywhere_in_an_entry_is_a_counted_miss(folder: Path) -> None:
-    fill(folder, "The answer is 42.")
-    ((good,),) = sql(folder, "SELECT value FROM Cache")
-    for place in range(len(str(good))):
-        bad = bytearray(str(good), "ascii")
-        bad[place] ^= 1 << place % 8
-        sql(folder, "UPDATE Cache SET value = CAST(? AS TEXT)", bytes(bad))
-        with contextlib.closing(Store(folder)) as store:
-            assert store.get(PROMPT, 0) is None
-            assert store.get(PROMPT, 0) is None
-            assert store.stats.corrupt == 1
-            assert store.stats.hits == 0
+    fill(folder, *["The answer is 42."] * 1000)
+    places = 0
+    with contextlib.closing(sqlite3.connect(folder / "cache.db")) as db, db:
+        for place in range(1000):  # of one entry each, until there is no such place
+            key = entry_key(PROMPT, place)
+            ((good,),) = db.execute("SELECT value FROM Cache WHERE key = ?", (key,))
+            bad = bytearray(good, "ascii")
+            if place == len(bad):
+                places = place
+                break
+            bad[place] ^= 1 << place % 8
+            db.execute("UPDATE Cache SET value = CAST(? AS TEXT) WHERE key = ?", (bytes(bad), key))
+    assert places > 100
+    with contextlib.closing(Store(folder)) as store:
+        for place in range(places):
+            assert store.get(PROMPT, place) is None
+            assert store.get(PROMPT, place) is None
+            assert (store.stats.corrupt, store.stats.hits) == (place + 1, 0)
+        assert store.get(PROMPT, places) is not None
 
 
 @pytest.mark.parametrize("cut", [0, 1, 76, 77, 100, -1])
@@ -531,7 +540,7 @@ def test_many_processes_may_create_one_cache_at_once(folder: Path) -> None:
         "s = Store(Path(sys.argv[1])); s.put('0' * 64, {int(sys.argv[2]): Completion(text='x')}); s.close()"
     )
     children = [subprocess.Popen([sys.executable, "-c", script, str(folder), str(i)]) for i in range(4)]
-    assert [child.wait(30) for child in children] == [0] * 4
+    assert [child.wait(PATIENCE) for child in children] == [0] * 4
     assert survey(folder).entries == 4
 
 
@@ -560,7 +569,7 @@ def test_a_lapsed_lease_is_taken_and_its_late_owner_cannot_release_it(folder: Pa
 
 HOLD = (
     "import sys, time; from pathlib import Path; from automix_cli.backends.store import Store\n"
-    "s = Store(Path(sys.argv[1])); assert s.take('0' * 64, 600); print('held', flush=True); time.sleep(60)"
+    "s = Store(Path(sys.argv[1])); assert s.take('0' * 64, 600); print('held', flush=True); time.sleep(3600)"
 )
 
 

@@ -31,13 +31,18 @@ def test_results_keep_input_order_however_long_each_takes(concurrency: int) -> N
 
 
 def test_unordered_results_are_the_same_rows() -> None:
-    async def work(n: int) -> int:
-        await asyncio.sleep((200 - n) / 50_000)
-        return n
+    async def main() -> list[int]:
+        done = [asyncio.Event() for _ in range(201)]
+        done[200].set()
 
-    found = asyncio.run(run(Batch(work, concurrency=200, ordered=False), numbers(200)))
-    assert found != sorted(found)
-    assert sorted(found) == list(range(200))
+        async def work(n: int) -> int:
+            await done[n + 1].wait()
+            done[n].set()
+            return n
+
+        return await run(Batch(work, concurrency=200, ordered=False), numbers(200))
+
+    assert asyncio.run(main()) == list(reversed(range(200)))
 
 
 def test_no_more_than_concurrency_are_at_work() -> None:

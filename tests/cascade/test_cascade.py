@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from automix_cli.backends.base import Request, ScriptedBackend
 from automix_cli.cascade.bills import note_maybe_billed
 from automix_cli.cascade.cascade import Cascade, default_policy
 from automix_cli.cascade.estimate import plan_calls
-from automix_cli.cascade.requests import input_sha
+from automix_cli.cascade.requests import RequestBuilder, input_sha
 from automix_cli.errors import (
     BadResponse,
     ContentFiltered,
@@ -268,8 +269,31 @@ def test_consistency_samples_once_and_reports_the_plurality() -> None:
     backend = ScriptedBackend(lambda r: says(next(texts) if r.model == "test/small" else "large"))
     answer = ask(backend, profile(signal="consistency", max_votes=5))
     assert calls(backend) == [("test/small", False, 5)]
-    assert dict(backend.calls[0].params)["temperature"] == 1.0
     assert (answer.answer, answer.confidence) == ("7", 0.8)
+
+
+@pytest.mark.parametrize(
+    ("params", "settings", "sent"),
+    [
+        ({}, {}, 1.0),
+        ({}, {"temperature": 0.7}, 0.7),
+        ({}, {"temperature": None}, None),
+        ({"temperature": 0}, {}, 1.0),
+        ({"temperature": 0}, {"temperature": None}, 0),
+    ],
+)
+@pytest.mark.parametrize("signal", ["votes", "consistency"])
+def test_samples_get_the_temperature_of_the_verification_and_single_answers_that_of_the_tier(
+    signal: str, params: dict[str, Any], settings: dict[str, Any], sent: float | None
+) -> None:
+    tier = Tier(name="small", model="openai/gpt-6-luna", params=tuple(params.items()))
+    calls = RequestBuilder(profile(signal=signal, **settings))
+    vote = calls.for_votes(Question(text="q"), "a", tier, first=0, n=2)[0]
+    samples = calls.for_answer(Question(text="q"), tier, n=2)[0]
+    request = vote if signal == "votes" else samples
+    assert dict(request.params).get("temperature") == sent
+    one = calls.for_answer(Question(text="q"), tier)[0]
+    assert dict(one.params).get("temperature") == params.get("temperature")
 
 
 def test_a_scattered_plurality_escalates() -> None:

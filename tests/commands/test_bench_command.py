@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from known import draw_rows, two_tiers
-from shell import COMMAND, Ran, automix, environment, jsonl
+from shell import COMMAND, PATIENCE, Ran, automix, environment, jsonl
 
 QUICK = ("--policies", "random-mix,threshold,oracle")
 EVIL = "</script><script>document.title='owned'</script><b>&amp;"
@@ -312,7 +312,7 @@ def test_a_reader_that_goes_away_is_exit_141_and_the_folder_is_whole(traces: Pat
     )
     assert child.stdout is not None
     child.stdout.close()
-    assert child.wait(60) == 141
+    assert child.wait(PATIENCE) == 141
     assert {"runs.jsonl", "summary.json", "report.md"} <= {p.name for p in (tmp_path / "out").iterdir()}
 
 
@@ -412,7 +412,7 @@ def chromium(page: Path, *args: str, home: Path) -> subprocess.CompletedProcess[
         "--virtual-time-budget=2000",
     )
     command = [str(CHROMIUM), *options, f"--user-data-dir={home}", *args, page.as_uri()]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here to open the page with")

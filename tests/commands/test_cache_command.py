@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from shell import read_terminal
 from typer.testing import CliRunner
 
 from automix_cli.backends.store import Store, survey
@@ -43,12 +44,8 @@ def on_terminal(arguments: Sequence[str], typed: str) -> tuple[int, str]:
     ) as child:
         os.close(theirs)
         os.write(ours, typed.encode())
-        screen = b""
-        with contextlib.suppress(OSError):  # a closed terminal reads as an error on Linux
-            while data := os.read(ours, 4096):
-                screen += data
-    os.close(ours)
-    return child.returncode, screen.decode().replace("\r\n", "\n")
+        screen = read_terminal(ours)
+    return child.returncode, screen
 
 
 def test_path_is_printed_alone_and_not_created(folder: Path) -> None:

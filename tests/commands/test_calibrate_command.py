@@ -1,18 +1,15 @@
 """`automix calibrate` from a shell: what it collects, writes, says and refuses."""
 
 import json
-import os
-import pty
 import random
 import re
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 from loopback import Loopback, profile_for
-from shell import COMMAND, ROOT, Ran, automix, environment, jsonl
+from shell import ROOT, Ran, automix, jsonl, on_terminal
 
 QUESTIONS = ROOT / "profiles" / "demo-questions.jsonl"
 CALIBRATE = ("calibrate", "--folds", "3")  # what is tested here does not hang on the number of folds
@@ -116,9 +113,10 @@ def test_traces_need_no_calls_and_give_the_same_router(demo: Path, here: Callabl
 def test_a_second_run_pays_nothing_and_comes_to_the_same(demo: Path, here: Callable[..., Ran]) -> None:
     args = (*CALIBRATE, "labelled.jsonl", "--profile", "demo", "-o", "twice.yaml", "--offline")
     assert here(*args).code == 0
-    assert yaml.safe_load((demo / "twice.yaml").read_text()) == yaml.safe_load(
-        (demo / "automix.yaml").read_text()
-    )
+    first, second = (yaml.safe_load((demo / name).read_text()) for name in ("automix.yaml", "twice.yaml"))
+    for profile in (first, second):
+        profile["router"]["fitted"].pop("date")  # midnight may lie between them
+    assert first == second
 
 
 def test_comments_and_everything_else_of_a_profile_survive(demo: Path, here: Callable[..., Ran]) -> None:
@@ -305,19 +303,9 @@ def test_without_a_profile_a_router_has_nowhere_to_go_and_the_way_is_said(tmp_pa
 
 @pytest.mark.parametrize(("width", "shown"), [(40, "USD per 1,000"), (80, "95 % intervals"), (120, "95 %")])
 def test_figures_are_whole_on_every_terminal(width: int, shown: str, demo: Path) -> None:
-    main, worker = pty.openpty()
-    with os.fdopen(main, "rb", buffering=0) as reader, os.fdopen(worker, "wb") as writer:
-        ran = subprocess.run(
-            [*COMMAND, *CALIBRATE, str(demo / "few.jsonl"), "-q"],
-            stdin=subprocess.DEVNULL,
-            stdout=writer,
-            stderr=subprocess.PIPE,
-            env=environment(COLUMNS=str(width), TERM="xterm"),
-            check=False,
-        )
-        writer.flush()
-        text = re.sub("\x1b\\[[0-9;]*m", "", reader.read(65536).decode())
-    assert ran.returncode == 0, ran.stderr
+    ran = on_terminal(*CALIBRATE, demo / "few.jsonl", "-q", COLUMNS=str(width), TERM="xterm")
+    assert ran.code == 0, ran.err
+    text = re.sub("\x1b\\[[0-9;]*m", "", ran.out)
     assert shown in text
     table = text[text.index("held out (") : text.index("verifier small")]
     assert "…" not in table

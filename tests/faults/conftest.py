@@ -30,11 +30,13 @@ def server() -> Iterator[Loopback]:
 
 
 @pytest.fixture
-def world(server: Loopback, tmp_path: Path) -> World:
+def world(server: Loopback, tmp_path: Path) -> Iterator[World]:
     """A folder of its own on a server that remembers nothing."""
     server.forget()
     server.reply = default_reply
-    return World(server, tmp_path)
+    world = World(server, tmp_path)
+    yield world
+    world.end()
 
 
 @pytest.fixture(autouse=True)

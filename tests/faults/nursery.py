@@ -13,14 +13,12 @@ import multiprocessing
 import os
 import signal
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from loopback import Entry, Loopback
-from shell import ROOT, Ran
+from shell import PATIENCE, ROOT, Ran
 
 CANARY = "canary-4f1d9c6b7a5e4830-key"
 HERE = Path(__file__).parent
@@ -141,7 +139,7 @@ class Child:
     def kill(self, number: int) -> None:
         os.kill(self.process.pid, number)
 
-    def wait(self, timeout: float = 120) -> Ran:
+    def wait(self, timeout: float = PATIENCE) -> Ran:
         self.process.join(timeout)
         if self.process.exitcode is None:
             self.kill(signal.SIGKILL)
@@ -174,7 +172,7 @@ class World:
         self.cache = folder / f"cache-{name}"
         self.out = folder / f"{name}.jsonl"
         self.profile = self.write_profile(**settings)
-        self._runs = 0
+        self._children: list[Child] = []
 
     def write_profile(self, url: str = "", *, keyed: bool = True, **limits: Any) -> Path:
         """Two tiers on the server, two votes an answer."""
@@ -209,14 +207,23 @@ class World:
         stdin: str | Path = os.devnull,
         **settings: Any,
     ) -> Child:
-        self._runs += 1
-        out, err = (self.folder / f"{self.name}-{self._runs}.{kind}" for kind in ("out", "err"))
+        number = len(self._children) + 1
+        out, err = (self.folder / f"{self.name}-{number}.{kind}" for kind in ("out", "err"))
         given = {"HOME": os.environ["HOME"], "PATH": os.environ["PATH"], "CANARY_KEY": CANARY}
         given |= {"AUTOMIX_CACHE_DIR": str(self.cache), "AUTOMIX_PROFILE": str(self.profile), **(env or {})}
         streams = [str(stdin), settings.pop("stdout", str(out)), str(err)]
-        return Child(_start([*map(str, args)], given, self.folder, streams, settings), Path(streams[1]), err)
+        process = _start([*map(str, args)], given, self.folder, streams, settings)
+        self._children.append(Child(process, Path(streams[1]), err))
+        return self._children[-1]
 
-    def run(self, *args: str | Path, timeout: float = 120, **settings: Any) -> Ran:
+    def end(self) -> None:
+        """Kill what still runs, so that a test that failed disturbs no other."""
+        for child in self._children:
+            if child.process.is_alive():
+                child.process.kill()
+                child.process.join()
+
+    def run(self, *args: str | Path, timeout: float = PATIENCE, **settings: Any) -> Ran:
         return self.start(*args, **settings).wait(timeout)
 
     def ask(self, questions: Path, *args: str | Path, **settings: Any) -> Ran:
@@ -256,11 +263,3 @@ def paid(entries: list[Entry]) -> list[Entry]:
 def double_paid(server: Loopback) -> int:
     """Completions delivered beyond the first of the same body."""
     return sum(n - 1 for n in Counter(e.body_sha for e in paid(server.calls)).values())
-
-
-def until(true: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait for something to become true."""
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.01)

@@ -7,13 +7,15 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from loopback import Call, Loopback, Reply, default_reply
-from nursery import POINTS, World, comparable, double_paid, paid, rows, until
-from shell import COMMAND, environment
+from nursery import POINTS, World, comparable, double_paid, paid, rows
+from shell import COMMAND, PATIENCE, environment, until
 
 ROWS = 12
 
@@ -27,9 +29,21 @@ def whole(server: Loopback, tmp_path_factory: pytest.TempPathFactory) -> list[di
 
 
 def slowly(call: Call) -> Reply:
-    """The default reply, late enough for a signal to come first."""
-    said = default_reply(call)
-    return Reply(texts=said.texts, latency=0.05)
+    """The default reply after a moment, so that several requests are in flight."""
+    return Reply(texts=default_reply(call).texts, latency=0.05)
+
+
+HANGS = Reply(fault="hang")
+
+
+def after(moment: threading.Event, *, free: int) -> Callable[[Call], Reply]:
+    """The default reply: at once for the first questions, for the others not before the moment has come."""
+
+    def reply(call: Call) -> Reply:
+        at_once = any(f"What is q {n}?" in call.prompt for n in range(free))
+        return Reply(texts=default_reply(call).texts, gate=None if at_once else moment.is_set)
+
+    return reply
 
 
 # ---------------------------------------------------------------- killed
@@ -59,16 +73,17 @@ def test_P1_killed_at_any_point_and_resumed_nothing_is_lost_and_little_paid_agai
 def test_P2_killed_again_and_again_at_random_times_and_resumed_each_time(
     world: World, whole: list[dict[str, Any]]
 ) -> None:
-    world.server.reply = slowly
-    draw, questions, kills = random.Random(11), world.questions(ROWS), 0
-    for _ in range(5):
+    draw, questions, kills = random.Random(11), world.questions(ROWS), 5
+    for _ in range(kills):
+        last = len(world.server.ledger) + draw.randrange(6)
+        # That one request is never answered, so that the run cannot end before it is killed.
+        world.server.reply = lambda call, last=last: slowly(call) if call.number != last else HANGS
         child = world.start("ask", "-i", questions, "-o", world.out, "--resume")
-        made = len(world.server.calls)
-        until(lambda made=made, child=child: len(world.server.calls) > made or not child.process.is_alive())
+        until(lambda last=last: len(world.server.ledger) > last)
         child.process.join(draw.uniform(0.0, 0.15))
         child.kill(signal.SIGKILL)
-        kills += child.wait().code == -signal.SIGKILL
-    assert kills >= 2
+        assert child.wait().code == -signal.SIGKILL
+    world.server.reply = default_reply
     assert world.ask(questions, "--resume").code == 0
     assert comparable(world.out) == whole
     assert double_paid(world.server) <= 4 * kills
@@ -80,14 +95,15 @@ def test_P2_killed_again_and_again_at_random_times_and_resumed_each_time(
 def test_P3_a_second_interrupt_drops_what_is_in_flight_and_the_next_run_goes_on(
     world: World, whole: list[dict[str, Any]]
 ) -> None:
-    world.server.reply = lambda call: Reply(texts=default_reply(call).texts, latency=0.3)
+    world.write_profile(timeout=PATIENCE)
+    world.server.reply = lambda call: default_reply(call) if call.number < 5 else HANGS
     questions = world.questions(ROWS)
     child = world.start("ask", "-i", questions, "-o", world.out)
-    until(lambda: len(world.server.calls) > 4)
+    until(lambda: len(world.server.calls) > 5)
     child.kill(signal.SIGINT)
     until(lambda: "stopping" in child.err.read_text())
     child.kill(signal.SIGINT)
-    ran = child.wait(20)
+    ran = child.wait(PATIENCE / 2)
     assert ran.code == 130
     assert "Traceback" not in ran.err
     assert {row["status"] for row in rows(world.out)} <= {"ok"}
@@ -105,7 +121,8 @@ def test_P3_an_interrupt_ends_a_wait_between_attempts(world: World) -> None:
     child.kill(signal.SIGINT)
     until(lambda: "stopping" in child.err.read_text())
     child.kill(signal.SIGINT)
-    assert child.wait(20).code == 130
+    assert child.wait().code == 130
+    assert len(world.server.calls) <= 4, "no wait came to its end"
 
 
 def test_P3_an_interrupt_while_an_output_is_read_changes_nothing(world: World) -> None:
@@ -122,14 +139,17 @@ def test_P3_an_interrupt_while_an_output_is_read_changes_nothing(world: World) -
 def test_P4_a_request_to_end_finishes_what_is_in_flight_and_prints_the_way_on(
     number: signal.Signals, world: World, whole: list[dict[str, Any]]
 ) -> None:
-    world.server.reply = slowly
+    stopping = threading.Event()
+    world.server.reply = after(stopping, free=1)
     questions = world.questions(ROWS)
     child = world.start("ask", "-i", questions, "-o", world.out, "-j", "2")
-    until(lambda: world.out.exists() and bool(world.out.read_bytes()))
+    until(lambda: world.out.exists() and bool(world.out.read_bytes()) and world.server.busy == 2)
     child.kill(number)
-    ran = child.wait(30)
+    until(lambda: "stopping" in child.err.read_text())
+    stopping.set()
+    ran = child.wait()
     assert ran.code == 128 + number
-    assert 0 < len(rows(world.out)) < ROWS
+    assert [row["status"] for row in rows(world.out)] == ["ok"] * 3, "the first, and the two in flight"
     assert "go on with: automix ask" in ran.err
     assert world.ask(questions, "--resume").code == 0
     assert comparable(world.out) == whole
@@ -137,11 +157,13 @@ def test_P4_a_request_to_end_finishes_what_is_in_flight_and_prints_the_way_on(
 
 
 def test_P4_what_the_caller_had_ignored_stays_ignored(world: World) -> None:
-    world.server.reply = slowly
+    sent = threading.Event()
+    world.server.reply = after(sent, free=1)
     child = world.start("ask", "-i", world.questions(ROWS), "-o", world.out, ignored=signal.SIGHUP)
     until(lambda: world.out.exists() and bool(world.out.read_bytes()))
     child.kill(signal.SIGHUP)
-    assert child.wait(30).code == 0
+    sent.set()
+    assert child.wait().code == 0
     assert len(rows(world.out)) == ROWS
 
 
@@ -151,14 +173,16 @@ def test_P4_what_the_caller_had_ignored_stays_ignored(world: World) -> None:
 def test_P5_a_closed_pipe_stops_the_spending_and_what_was_paid_is_kept(
     world: World, whole: list[dict[str, Any]]
 ) -> None:
-    world.server.reply = slowly
+    closed = threading.Event()
+    world.server.reply = after(closed, free=4)
     questions, pipe = world.questions(60), world.folder / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     child = world.start("ask", "-i", questions, "-j", "2", stdout=str(pipe))
     until(lambda: len(world.server.calls) > 8)
     os.close(reader)
-    child.process.join(30)
+    closed.set()
+    child.process.join(PATIENCE)
     assert child.process.exitcode == 141
     assert child.err.read_text().count("\n") <= 2, "nothing but the notes from before"
     assert len(paid(world.server.calls)) < 100
@@ -178,7 +202,7 @@ def with_closed(number: int, *args: str, folder: Path) -> subprocess.CompletedPr
         capture_output=True,
         env=environment(),
         cwd=folder,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 
@@ -206,7 +230,7 @@ def test_P5_a_full_stdout_is_a_storage_error(args: tuple[str, ...], tmp_path: Pa
             stderr=subprocess.PIPE,
             env=environment(),
             cwd=tmp_path,
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
     assert ran.returncode == 1
@@ -220,14 +244,16 @@ def test_P5_a_full_stdout_is_a_storage_error(args: tuple[str, ...], tmp_path: Pa
 def test_P6_a_process_that_was_stopped_longer_than_its_timeouts_goes_on(
     world: World, whole: list[dict[str, Any]]
 ) -> None:
-    world.write_profile(timeout=1)
-    world.server.reply = slowly
+    world.write_profile(timeout=3)
+    stopped = threading.Event()
+    world.server.reply = after(stopped, free=1)
     child = world.start("ask", "-i", world.questions(ROWS), "-o", world.out)
-    until(lambda: len(world.server.calls) > 3)
+    until(lambda: world.server.busy == 4)
     child.kill(signal.SIGSTOP)
-    child.process.join(1.5)
+    stopped.set()
+    child.process.join(3.5)
     child.kill(signal.SIGCONT)
-    assert child.wait(60).code == 0
+    assert child.wait().code == 0
     assert comparable(world.out) == whole
     assert double_paid(world.server) <= 4
 
@@ -260,12 +286,14 @@ def test_P8_two_processes_on_one_cache_and_one_input_make_the_calls_of_one(
 
 
 def test_P9_a_second_process_on_one_output_is_refused_before_any_call(world: World) -> None:
-    world.server.reply = slowly
+    refused = threading.Event()
+    world.server.reply = after(refused, free=0)
     first = world.start("ask", "-i", world.questions(ROWS), "-o", world.out)
     until(world.out.exists)
     for way in ("--force", "--resume"):
         second = world.run("ask", "-i", world.questions(3, "other"), "-o", world.out, way)
         assert second.code == 2
     assert not [e for e in world.server.calls if "other" in e.body.decode()]
+    refused.set()
     assert first.wait().code == 0
     assert len(rows(world.out)) == ROWS

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from loopback import Loopback, Reply, Storm, default_reply
-from nursery import World, comparable, double_paid, rows, until
+from nursery import World, comparable, double_paid, rows
+from shell import until
 
 from automix_cli.backends.base import Request, ScriptedBackend
 from automix_cli.backends.budget import Budget, BudgetedBackend

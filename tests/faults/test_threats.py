@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from conftest import hits
-from loopback import Reply, default_reply
+from loopback import Loopback, Reply, default_reply
 from nursery import CANARY, World, double_paid, paid, rows
-from shell import COMMAND, environment
+from shell import COMMAND, PATIENCE, environment
 
 PROVIDER_KEYS = dict.fromkeys(("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "OPENROUTER_API_KEY"), CANARY)
 
@@ -57,18 +57,20 @@ def test_T1_C3_a_found_profile_sends_no_key_and_no_question_to_a_host_of_its_own
 
 def test_E1_variables_that_would_redirect_are_said_and_ignored(world: World) -> None:
     (world.folder / "automix.yaml").write_text(
-        "version: 1\nname: mine\ntiers: [{name: small, model: openai/gpt-5-nano}]\n"
-        "limits: {attempts: 1, timeout: 5}\n"
+        "version: 1\nname: mine\ntiers: [{name: small, model: openai/gpt-5-nano}]\nlimits: {attempts: 1}\n"
     )
-    env = {
-        **PROVIDER_KEYS,
-        "AUTOMIX_PROFILE": "",
-        "OPENAI_BASE_URL": world.server.url,
-        "OPENAI_API_BASE": world.server.url,
-    }
-    ran = world.run("ask", "q", "--ignore-stdin", env=env)
+    with Loopback() as proxy:  # it lets nothing through, and shows which host was wanted
+        env = {
+            **PROVIDER_KEYS,
+            "AUTOMIX_PROFILE": "",
+            "OPENAI_BASE_URL": world.server.url,
+            "OPENAI_API_BASE": world.server.url,
+            "HTTPS_PROXY": proxy.root,
+        }
+        ran = world.run("ask", "q", "--ignore-stdin", env=env)
+        assert {e.path for e in proxy.ledger} == {"api.openai.com:443"}
     assert "OPENAI_BASE_URL is set and ignored" in ran.err
-    assert ran.code == 1  # api.openai.com cannot be reached from here, and nobody else was asked
+    assert ran.code == 1
     assert world.server.connections == 0
 
 
@@ -90,7 +92,7 @@ def test_T3_no_env_file_is_read(world: World) -> None:
         capture_output=True,
         cwd=folder,
         env=environment(),
-        timeout=120,
+        timeout=PATIENCE,
         check=True,
     )
     assert ran.stdout == b"[]\n"
@@ -228,7 +230,7 @@ def test_B5_what_only_looks_opens_no_socket_and_loads_no_litellm(args: tuple[str
         capture_output=True,
         cwd=world.folder,
         env=environment(AUTOMIX_PROFILE=str(world.profile), CANARY_KEY=CANARY),
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr
@@ -254,7 +256,7 @@ def test_E1_odd_environments_change_no_answer(env: dict[str, str], world: World)
         capture_output=True,
         cwd=world.folder,
         env=environment(**env),
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert (ran.returncode, ran.stdout) == (0, b"4\n"), ran.stderr
@@ -274,12 +276,17 @@ def test_E1_without_a_writable_home_the_way_out_is_named(world: World) -> None:
     env = {k: v for k, v in environment(HOME="/proc/nowhere").items() if not k.startswith("XDG")}
     args = [*COMMAND, "ask", "--profile", "demo", "What is 2 + 2?"]
     ran = subprocess.run(
-        args, stdin=subprocess.DEVNULL, capture_output=True, env=env, timeout=60, check=False
+        args, stdin=subprocess.DEVNULL, capture_output=True, env=env, timeout=PATIENCE, check=False
     )
     assert ran.returncode == 1
     assert b"--no-cache" in ran.stderr
     again = subprocess.run(
-        [*args, "--no-cache"], stdin=subprocess.DEVNULL, capture_output=True, env=env, timeout=60, check=False
+        [*args, "--no-cache"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env=env,
+        timeout=PATIENCE,
+        check=False,
     )
     assert (again.returncode, again.stdout) == (0, b"4\n")
 

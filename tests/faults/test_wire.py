@@ -14,8 +14,8 @@ CORRECT = "It was compared.\nVerification Decision: The AI generated answer is C
 
 @pytest.fixture
 def world(world: World) -> World:
-    """It gives up soon."""
-    world.write_profile(attempts=3, timeout=2)
+    """It gives up after three attempts."""
+    world.write_profile(attempts=3)
     return world
 
 
@@ -47,8 +47,10 @@ class Case(NamedTuple):
     failed: dict[str, int] = {}  # noqa: RUF012 (never written to)
     requests: int | None = None
     message: str = ""
+    timeout: float = 20
 
 
+SOON = 3  # seconds: the others answer in far less, however busy the machine is
 ILL = "What is q 2?"
 QUOTA = json.dumps(
     {"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}}
@@ -74,9 +76,13 @@ CASES = {
     "N7-404 for all": Case(always(Reply(status=404)), 1, {"bad_response": 4}, 4, "404"),
     "N8-drop": Case(on_row(ILL, Reply(fault="drop"), first=1), 0, requests=9),
     "N8-reset": Case(on_row(ILL, Reply(fault="reset"), first=1), 0, requests=9),
-    "N9-drip": Case(on_row(ILL, Reply(fault="drip", pace=0.3), first=1), 0, requests=9),
-    "N9-blanks for ever": Case(on_row(ILL, Reply(fault="whitespace", pace=0.1), first=1), 0, requests=9),
-    "N10-silence on one row": Case(on_row(ILL, Reply(fault="hang")), 3, {"timeout": 1}, 9, "2 s"),
+    "N9-drip": Case(on_row(ILL, Reply(fault="drip", pace=0.3), first=1), 0, requests=9, timeout=SOON),
+    "N9-blanks for ever": Case(
+        on_row(ILL, Reply(fault="whitespace", pace=0.1), first=1), 0, requests=9, timeout=SOON
+    ),
+    "N10-silence on one row": Case(
+        on_row(ILL, Reply(fault="hang")), 3, {"timeout": 1}, 9, f"{SOON} s", timeout=SOON
+    ),
     "N13-401": Case(always(Reply(status=401)), 1, {"auth": 4}, 4, "401"),
     "N13-403": Case(always(Reply(status=403)), 1, {"auth": 4}, 4, "403"),
     "N15-200 that is an error": Case(
@@ -99,7 +105,9 @@ CASES = {
         on_row(ILL, Reply(texts=("",), finish_reason="length")), 3, {"bad_response": 1}, 7, "max_tokens"
     ),
     "R8-a body longer than said": Case(on_row(ILL, Reply(fault="short"), first=2), 0),
-    "R8-a body shorter than said": Case(on_row(ILL, Reply(fault="long"), first=1), 0, requests=9),
+    "R8-a body shorter than said": Case(
+        on_row(ILL, Reply(fault="long"), first=1), 0, requests=9, timeout=SOON
+    ),
 }
 
 
@@ -107,6 +115,7 @@ CASES = {
 def test_a_run_ends_as_promised_whatever_the_wire_does(name: str, world: World) -> None:
     case = CASES[name]
     world.server.reply = case.reply
+    world.write_profile(attempts=3, timeout=case.timeout)
     ran = world.ask(world.questions(4))
     assert ran.code == case.code, ran.err
     assert case.message in ran.err

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from automix_cli.backends import catalog
+from automix_cli.cascade.requests import RequestBuilder
 from automix_cli.profile import model as profile
 from automix_cli.profile.model import Profile, Tier, bundled_names, bundled_path, load_profile
-from automix_cli.records import Price
+from automix_cli.records import Price, Question
 
 NAMES = ("anthropic", "demo", "gemini", "ollama", "openai", "openai-compatible", "openrouter")
 TIERS = [
@@ -57,6 +58,7 @@ def test_a_bundled_profile_is_short_and_says_how_to_use_it(name: str) -> None:
         assert f"Needs {key}" in text
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize(("name", "tier"), TIERS)
 def test_a_bundled_model_is_known_to_litellm(name: str, tier: Tier) -> None:
     provider, _, model = tier.model.partition("/")
@@ -71,6 +73,7 @@ def test_a_bundled_model_is_known_to_litellm(name: str, tier: Tier) -> None:
         assert "deprecation_date" not in entry
 
 
+@pytest.mark.contract
 @pytest.mark.parametrize(("name", "tier"), CHARGING)
 def test_a_bundled_model_of_a_provider_that_charges_has_a_price(name: str, tier: Tier) -> None:
     price = tier.list_price()
@@ -80,6 +83,7 @@ def test_a_bundled_model_of_a_provider_that_charges_has_a_price(name: str, tier:
     assert price.cached_input is None or 0 < price.cached_input <= price.input
 
 
+@pytest.mark.contract
 def test_openrouter_asks_what_its_supplier_asks() -> None:
     for tier in load_profile("openrouter").tiers:
         assert tier.price == catalog.list_price(tier.model.removeprefix("openrouter/"))
@@ -132,7 +136,8 @@ def test_the_bundled_folder_is_the_packages_own_where_it_has_one(
 
 
 ACCEPTS = """
-import json, os, sys
+import json, os, sys, warnings
+warnings.simplefilter("ignore")
 os.environ |= {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "PRODUCTION"}
 import litellm
 litellm.suppress_debug_info = True
@@ -146,10 +151,22 @@ print("accepted")
 def calls_of(p: Profile) -> list[tuple[str, dict[str, object]]]:
     """Model and parameters of an answer and of a vote, for each tier."""
     answer = [(t.model, dict(t.params)) for t in p.tiers]
-    vote = [(model, {**params, "temperature": p.verification.temperature}) for model, params in answer]
+    question, calls = Question(text="q"), RequestBuilder(p)
+    vote = [(t.model, dict(calls.for_votes(question, "a", t, first=0, n=2)[0].params)) for t in p.tiers]
     return answer + vote
 
 
+def test_a_bundled_profile_sends_nothing_that_a_hosted_model_may_refuse() -> None:
+    """Only how much to write is taken by all; how to sample is refused by more and more models."""
+    for name in NAMES:
+        for model, params in calls_of(load_profile(name)):
+            allowed = {"max_tokens"}
+            if catalog.is_local(model) or model.startswith("demo/"):
+                allowed.add("temperature")  # servers that people run themselves take it from everybody
+            assert params.keys() <= allowed, (name, model)
+
+
+@pytest.mark.contract
 def test_litellm_accepts_the_parameters_of_every_bundled_tier() -> None:
     """Reasoning models refuse, for one, any temperature but 1."""
     calls = [call for name in NAMES if name != "demo" for call in calls_of(load_profile(name))]
@@ -160,6 +177,7 @@ def test_litellm_accepts_the_parameters_of_every_bundled_tier() -> None:
     assert run.stdout.endswith("accepted\n")
 
 
+@pytest.mark.contract
 def test_models_named_in_comments_and_hints_are_real() -> None:
     source = Path(catalog.__file__).read_text() + Path(profile.__file__).read_text()
     models = set(re.findall(r"openai/gpt-[0-9][a-z0-9.-]*", source))

@@ -5,6 +5,7 @@ import os
 import random
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -495,9 +496,43 @@ BOMBS = {
     "only comments": (b"# nothing\n\n", "1: expected a mapping with `tiers`, got nothing"),
     "a list": (b"- a\n", "1: expected a mapping with `tiers`, got a list"),
     "a word": (b"hello\n", '1: expected a mapping with `tiers`, got "hello"'),
-    "a tab": (b"tiers:\n\t- a\n", "2: is not valid YAML: "),
-    "an open bracket": (b"tiers: [\n", "2: is not valid YAML: "),
-    "an open quote": (b'name: "a\n', "2: is not valid YAML: "),
+    "a tab": (b"tiers:\n\t- a\n", "2: is not valid YAML: a tab cannot indent: use spaces"),
+    "an open bracket": (
+        b"tiers: [\n",
+        "2: is not valid YAML: the text ends too early: a bracket is not closed",
+    ),
+    "a bracket and a key": (b"a: [1, 2\nb: 3\n", "2: is not valid YAML: the [ of line 1 is not closed"),
+    "brackets that differ": (
+        b"a: {b: 1]\n",
+        "1: is not valid YAML: the { of line 1 is not closed, or a comma",
+    ),
+    "two commas": (b"a: [1,,2]\n", "1: is not valid YAML: a comma has nothing before it"),
+    "a character kept for YAML": (
+        b"a: @b\n",
+        "1: is not valid YAML: a text cannot start with @, ` or %: put",
+    ),
+    "two colons": (
+        b"a: b: c\n",
+        "1: is not valid YAML: no value can start here: mend the indentation, or put",
+    ),
+    "a deeper line": (b"a: 1\n  b: 2\n", "2: is not valid YAML: no value can start here: mend the indent"),
+    "a line between": (b"a:\n    b: 1\n  c: 2\n", "3: is not valid YAML: the indentation fits none"),
+    "an item behind a key": (b"a: - 1\n", "1: is not valid YAML: no list item can start here"),
+    "no colon": (b"a: 1\nb\nc: 2\n", "2: is not valid YAML: expected `key: value`"),
+    "a text behind quotes": (b'a: "b" c\n', "1: is not valid YAML: something stands behind a complete value"),
+    "no escape": (b'a: "\\q"\n', "1: is not valid YAML: no such escape in YAML: write \\\\ for a backslash"),
+    "half an escape": (b'a: "\\xZZ"\n', "1: is not valid YAML: no such escape in YAML"),
+    "an odd block text": (b"a: |x\n  b\n", "1: is not valid YAML: after | or > stands nothing else"),
+    "half an anchor": (b"a: &\n", "1: is not valid YAML: anchors and aliases (& and *) are not allowed"),
+    "half a tag": (b"a: !<\n", "1: is not valid YAML: tags (!) are not allowed"),
+    "an unknown tag": (b"a: !b!c 1\n", "1: is not valid YAML: tags (!) are not allowed"),
+    "another YAML": (b"%YAML 3.0\n---\na: 1\n", "1: is not valid YAML: has a % directive"),
+    "an end": (b"a: 1\n...\nb: 2\n", "3: is not valid YAML: something stands behind the end of the document"),
+    "nesting by indentation": (
+        b"".join(b" " * i + b"a:\n" for i in range(300)),
+        "21: " + ".".join("a" * 20) + ": is nested more than 20 deep",
+    ),
+    "an open quote": (b'name: "a\n', '2: is not valid YAML: the quote " of line 1 is not closed'),
     "UTF-8 with a mark": (b"\xef\xbb\xbfversion: 1\n", "1: starts with a byte order mark"),
     "UTF-16": ("version: 1\n".encode("utf-16"), "1: starts with a byte order mark"),
     "Latin-1": (b"a: 1\nb: caf\xe9\n", "2: is not UTF-8 text"),
@@ -517,6 +552,7 @@ def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(yaml, "CSafeLoader", yaml.SafeLoader, raising=False)
 
 
+@pytest.mark.contract
 @pytest.mark.usefixtures("parser")
 @pytest.mark.parametrize(("data", "told"), BOMBS.values(), ids=BOMBS.keys())
 def test_a_file_that_is_not_one_small_plain_document_is_refused_where_it_goes_wrong(
@@ -524,6 +560,29 @@ def test_a_file_that_is_not_one_small_plain_document_is_refused_where_it_goes_wr
 ) -> None:
     said = problems_of(data)
     assert any(line.startswith(f"p.yaml:{told}") for line in said), said
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("YAMLError", "1: is not valid YAML: it cannot be read (PyYAML: other words)"),
+        ("MarkedYAMLError", "2: is not valid YAML: a tab cannot indent: use spaces"),
+        ("ScannerError", "2: is not valid YAML: a tab cannot indent: use spaces"),
+    ],
+)
+def test_a_refusal_does_not_repeat_the_words_of_the_parser(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str, told: str
+) -> None:
+    import yaml
+
+    def parse(text: str, Loader: object) -> Iterator[object]:
+        yield yaml.StreamStartEvent()
+        mark = yaml.Mark("", 3, 1, 0, None, 0)
+        error = getattr(yaml, kind, None) or type(kind, (yaml.MarkedYAMLError,), {})
+        raise error("other words") if kind == "YAMLError" else error(None, mark, "other words", mark)
+
+    monkeypatch.setattr(yaml, "parse", parse)
+    assert problems_of("a:\n\tb: 1\n") == [f"p.yaml:{told}"]
 
 
 def test_the_largest_file_allowed_is_read(folder: Path) -> None:
@@ -1178,6 +1237,7 @@ def test_a_key_is_read_for_its_own_host_only() -> None:
     assert Tier(name="a", model="demo/small").key_envs() == ()
 
 
+@pytest.mark.contract
 def test_every_provider_of_litellm_is_known() -> None:
     for provider in (
         "openai",

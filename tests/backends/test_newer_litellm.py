@@ -1,0 +1,182 @@
+"""A LiteLLM that does not exist yet: what it does differently ends in an answer or in an error row.
+
+A small stand-in package is planted before the real one. It refuses, raises and warns in ways that no
+release does so far; `automix ask` runs over it in a child, as people run it.
+"""
+
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from shell import ROOT, Ran, automix, jsonl
+
+STAND_IN = {
+    "__init__.py": """
+import logging, os, warnings
+from types import SimpleNamespace as Space
+from . import exceptions
+from .exceptions import *
+
+CASE = os.environ["STAND_IN"]
+if CASE == "warns when imported":
+    warnings.warn("this release is the last", FutureWarning)
+    warnings.warn("whoever imports this is to blame", DeprecationWarning, stacklevel=2)
+
+class ModelResponse:
+    pass
+
+def get_supported_openai_params(model, custom_llm_provider=None):
+    return ["temperature", "top_p", "max_tokens", "n"]
+
+def token_counter(model, text):
+    return len(text.split())
+
+def register_model(table):
+    pass
+
+def answer(n, text="Paris"):
+    message = Space(content=text)
+    usage = Space(prompt_tokens=9, completion_tokens=2 * n, total_tokens=9 + 2 * n)
+    return Space(choices=[Space(message=message, finish_reason="stop")] * n, usage=usage)
+
+REFUSALS = {
+    "refuses in new words": "Sampling controls are fixed for this model",
+    "refuses by another name": "field `Temperature` was retired",
+}
+
+async def acompletion(**arguments):
+    if CASE == "warns when called":
+        for level in range(1, 9):
+            warnings.warn("schema is odd", UserWarning, stacklevel=level)
+        logging.getLogger("litellm.new_module").warning("look at this")
+    if CASE in REFUSALS and "temperature" in arguments:
+        raise exceptions.BadRequestError(REFUSALS[CASE], 400)
+    if CASE == "refuses in a new class" and "temperature" in arguments:
+        raise exceptions.ParameterRetiredError("temperature is no parameter of this model")
+    if CASE in exceptions.RAISED:
+        raise exceptions.RAISED[CASE]
+    return answer(arguments.get("n", 1))
+""",
+    "exceptions.py": """
+class OpenAIError(Exception):
+    pass
+
+class APIError(OpenAIError):
+    def __init__(self, message, status_code=None):
+        super().__init__(message)
+        if status_code:
+            self.status_code = status_code
+
+class BadRequestError(APIError): pass
+class AuthenticationError(APIError): pass
+class RateLimitError(APIError): pass
+class ParameterRetiredError(OpenAIError): pass
+class StoredCredentialError(AuthenticationError): pass
+class RegionError(Exception): pass
+class Unprintable(BadRequestError):
+    def __str__(self):
+        return self.no_such_field
+
+def with_status(status):
+    error = RegionError("not served from here")
+    error.status_code = status
+    return error
+
+RAISED = {
+    "a new class of a known base": StoredCredentialError("the stored credential is gone"),
+    "a new class with a status": with_status(404),
+    "a new class with a word": with_status("403"),
+    "a new class, and nothing else": RegionError("not served from here"),
+    "a new class that cannot be printed": Unprintable("odd", 400),
+    "a group of errors": ExceptionGroup("several", [RegionError("not served from here")]),
+}
+""",
+    "llms/__init__.py": "",
+    "llms/custom_httpx/__init__.py": "",
+    "llms/custom_httpx/http_handler.py": """
+import httpx
+
+class AsyncHTTPHandler:
+    def __init__(self, timeout=None):
+        self.client = httpx.AsyncClient()
+
+    async def close(self):
+        await self.client.aclose()
+""",
+}
+
+PROFILE = """
+version: 1
+name: planted
+tiers:
+  - {name: small, model: hosted_vllm/small, api_base: "http://127.0.0.1:9/v1", params: {temperature: 0.5}}
+  - {name: large, model: hosted_vllm/large, api_base: "http://127.0.0.1:9/v1", params: {temperature: 0.5}}
+limits: {attempts: 1}
+"""
+
+
+OURS = re.compile(
+    r"profile planted is uncalibrated|[0-9]+ rows: |  [0-9]+ × |hosted_vllm/(small|large) refuses temperature"
+    r"|automix: stopped: |  the rows written so far are complete$"
+)
+
+
+class Outcome(NamedTuple):
+    """What a case is to end in: an exit code, the kind of error in the row, a note on stderr."""
+
+    code: int = 0
+    kind: str | None = None
+    note: str | None = None
+
+
+REFUSED = Outcome(note="refuses temperature: it samples in its own way")
+CASES = {
+    "nothing new": Outcome(),
+    "warns when imported": Outcome(),
+    "warns when called": Outcome(),
+    "refuses in new words": REFUSED,
+    "refuses by another name": REFUSED,
+    "refuses in a new class": REFUSED,
+    "a new class of a known base": Outcome(1, "auth"),  # no further call would go better
+    "a new class with a status": Outcome(3, "bad_response"),
+    "a new class with a word": Outcome(1, "auth"),  # no further call would go better
+    "a new class, and nothing else": Outcome(3, "bad_response"),
+    "a new class that cannot be printed": Outcome(3, "bad_response"),
+    "a group of errors": Outcome(3, "bad_response"),
+}
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the stand-in package and a profile."""
+    folder = tmp_path_factory.mktemp("newer")
+    for name, text in STAND_IN.items():
+        path = folder / "litellm" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (folder / "planted.yaml").write_text(PROFILE)
+    return folder
+
+
+def run(planted: Path, case: str, *args: str, warn: str = "error", stdin: str | None = None) -> Ran:
+    env = {"PYTHONPATH": f"{planted}:{ROOT}", "STAND_IN": case, "PYTHONWARNINGS": warn}
+    profile = ("--profile", str(planted / "planted.yaml"))
+    return automix("ask", *profile, "--no-cache", *args, stdin=stdin, env=env)
+
+
+@pytest.mark.parametrize(("case", "outcome"), CASES.items(), ids=CASES)
+@pytest.mark.parametrize("warn", ["error", "always"])
+def test_a_newer_litellm_gives_an_answer_or_a_typed_error_row(
+    planted: Path, case: str, outcome: Outcome, warn: str
+) -> None:
+    questions = [{"id": "a", "question": "Who?"}, {"id": "b", "question": "Where?"}]
+    ran = run(planted, case, stdin=jsonl(*questions), warn=warn)
+    assert ran.code == outcome.code, ran.err
+    assert ran.rows
+    for row in ran.rows:
+        error: dict[str, Any] | None = row.get("error")
+        assert (error["type"] if error else None) == outcome.kind, row
+        assert bool(row.get("answer")) == (outcome.kind is None)
+    assert not [line for line in ran.err.splitlines() if not OURS.match(line)]
+    assert (outcome.note or "") in ran.err
