@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +22,7 @@ from automix_cli.commands.session import (
     written_to,
 )
 from automix_cli.errors import AutomixError, BudgetError, DataError, GateError, UsageError
+from automix_cli.pomdp.signals import Signal
 
 if TYPE_CHECKING:
     from automix_cli.cascade.cascade import Cascade
@@ -52,7 +53,7 @@ def verify(
         int | None, typer.Option("--votes", min=1, max=64, metavar="N", help="Votes to buy.")
     ] = None,
     signal: Annotated[
-        Literal["votes", "logprob", "consistency"] | None,
+        Signal | None,
         typer.Option("--signal", help="Where confidence comes from."),
     ] = None,
     threshold: Annotated[

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import chain, islice
 from types import NoneType
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +26,10 @@ from automix_cli.data.columns import Columns
 from automix_cli.data.samples import Samples, judge
 from automix_cli.errors import DataError, UsageError, did_you_mean
 from automix_cli.pomdp.arrays import Floats, Ints
+from automix_cli.pomdp.signals import RecordedSignal
 from automix_cli.records import Json, Step, Trace, question_from_dict, trace_from_dict
 
 Objects = NDArray[np.object_]
-Signal = Literal["votes", "logprob", "verdict", "consistency"]
 
 NO_VOTE = -2  # beyond the recorded votes of a row
 UNPARSED = -1
@@ -107,7 +107,7 @@ class TraceTable:
     votes: NDArray[np.int16]
     sampled: NDArray[np.int16]
     recorded_votes: tuple[RecordedVotes, ...]
-    signals: tuple[Signal, ...]
+    signals: tuple[RecordedSignal, ...]
     seed: int
     question_classes: Ints | None = None
     n_classes: int = 1
@@ -231,7 +231,7 @@ class TraceTable:
             vote_cost[:, j], round_cost[:, j] = dollars, 0.0
         return replace(self, cost=cost, vote_cost=vote_cost, round_cost=round_cost, samples=tuple(samples))
 
-    def with_signal(self, signal: Signal | None) -> TraceTable:
+    def with_signal(self, signal: RecordedSignal | None) -> TraceTable:
         """The table with what policies see of an answer: one of four, or for None what fits each tier.
 
         `votes`: its votes, bought. `logprob`: the confidence, which comes with the answer.
@@ -244,7 +244,7 @@ class TraceTable:
             return replace(self, signals=(signal,) * len(self.tiers))
         return replace(self, signals=tuple(self._fitting(j) for j in range(len(self.tiers))))
 
-    def _fitting(self, j: int) -> Signal:
+    def _fitting(self, j: int) -> RecordedSignal:
         if len(self) and (self.sampled[:, j] > 1).all():
             return "consistency"
         return "votes" if self.max_votes[j] else "logprob"
@@ -390,7 +390,7 @@ def read_table(
     tiers: Sequence[str] = (),
     costs: Mapping[str, float] | None = None,
     vote_costs: Mapping[str, float] | None = None,
-    signal: Signal | None = None,
+    signal: RecordedSignal | None = None,
     seed: int = 0,
     scorer: str | None = None,
 ) -> TraceTable:

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 
 from automix_cli.pomdp.arrays import Floats
-from automix_cli.pomdp.observations import Array
 
 MARGIN = 2.0  # log-likelihood by which held-out rows must prefer a less stiff curve
 LAST_MARGIN = 3.0  # and a curve of the last tier's rightness: about twenty times likelier
@@ -29,7 +28,7 @@ _WALKS = (_CONSTANT, Roughness(300.0, 0.0), Roughness(100.0, 0.0), Roughness(30.
 _TIE = 1e6  # holds the curves of two groups at one distance
 
 
-def smooth_shares(hits: Array, rows: Array) -> Array:
+def smooth_shares(hits: Floats, rows: Floats) -> Floats:
     """Share of hits per bin, smoothed across neighbours: penalised log odds.
 
     Of the stiffnesses in `_CURVES` the stiffest but for those under which held-out folds are
@@ -52,7 +51,7 @@ def smooth_shares(hits: Array, rows: Array) -> Array:
     return np.asarray(_penalised(hits.sum(axis=0)[None], rows.sum(axis=0)[None], curve)[0, 0])
 
 
-def _likeliest(hits: Array, rows: Array, curves: tuple[Roughness, ...], margin: float) -> Roughness:
+def _likeliest(hits: Floats, rows: Floats, curves: tuple[Roughness, ...], margin: float) -> Roughness:
     """The first curve, but for a later one under which rows of held-out folds are likelier by the margin."""
     train_hits, train_rows = hits.sum(axis=0) - hits, rows.sum(axis=0) - rows
     best, most = curves[0], -math.inf
@@ -64,7 +63,7 @@ def _likeliest(hits: Array, rows: Array, curves: tuple[Roughness, ...], margin: 
     return best
 
 
-def _penalised(hits: Array, rows: Array, curve: Roughness) -> Array:
+def _penalised(hits: Floats, rows: Floats, curve: Roughness) -> Floats:
     """Shares whose log odds maximise likelihood less half the penalty, by Newton.
 
     Shapes are (problems, groups, bins). Log odds are a_group + f(bin): the groups share the curve.
@@ -88,7 +87,7 @@ def _penalised(hits: Array, rows: Array, curve: Roughness) -> Array:
     return np.asarray(1 / (1 + np.exp(-odds))).reshape(problems, groups, bins)
 
 
-def fit_bins(counts: Array, *, alone: bool) -> Array:
+def fit_bins(counts: Floats, *, alone: bool) -> Floats:
     """Distributions over bins per cell, from how often each bin is right.
 
     P(bin | state) is P(bin)·P(state | bin), up to its sum. The shares right per bin are smooth
@@ -112,7 +111,7 @@ def fit_bins(counts: Array, *, alone: bool) -> Array:
     return np.asarray(weight / weight.sum(axis=1, keepdims=True))
 
 
-def last_tier_shares(pairs: Array) -> Array | None:
+def last_tier_shares(pairs: Floats) -> Floats | None:
     """How often the last tier is right, among wrong and among right answers of each bin.
 
     One curve for both, at two levels, because a curve of its own for each is learned from too few

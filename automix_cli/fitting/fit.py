@@ -28,20 +28,20 @@ from automix_cli.fitting.votes import fit_shapes, votes_log_likelihood
 from automix_cli.pomdp.arrays import Floats, Ints
 from automix_cli.pomdp.model import FREE, Cost
 from automix_cli.pomdp.observations import (
-    UNSEEN,
-    Array,
+    NO_OBSERVATIONS,
     ConfidenceObservations,
     ConsistencyObservations,
     ObservationModel,
     VoteObservations,
 )
+from automix_cli.pomdp.signals import SIGNAL_FACTS
 
-LEAST_ROWS = 5  # of right and of wrong answers, for a signal to be believed
+LEAST_ANSWERS = 5  # right ones and wrong ones, for a signal to be used
 PSEUDO_ROWS = 20.0  # with which a cell (s_i, s_N) is drawn to the fit of its s_i
 FOLDS = 5  # of the test whether the last tier's rightness shows in a signal
 
 
-def last_tier_shows(counts: Array) -> bool:
+def last_tier_shows(counts: Floats) -> bool:
     """Whether votes are likelier, on held-out folds, when the last tier's rightness is taken into account.
 
     Args:
@@ -54,7 +54,7 @@ def last_tier_shows(counts: Array) -> bool:
     return bool((counts * (four - np.repeat(two, 2, axis=1))).sum() > 0)
 
 
-def _log_likelihoods(counts: Array) -> Array:
+def _log_likelihoods(counts: Floats) -> Floats:
     """Log ℓ(c, t) under the shapes fitted to each fold and cell; the shape of `counts`."""
     most = counts.shape[-1] - 1
     return votes_log_likelihood(fit_shapes(counts.reshape(-1, most + 1, most + 1)), most).reshape(
@@ -67,7 +67,7 @@ def _fold_of(rows: int) -> Ints:
     return np.random.default_rng(rows).permutation(rows) % FOLDS
 
 
-def _drawn_to_own(counts: Array) -> Array:
+def _drawn_to_own(counts: Floats) -> Floats:
     """Counts of four cells, each with pseudo-rows from its s_i; shape (4, …)."""
     pairs = counts.reshape(2, 2, *counts.shape[1:])
     own = pairs.sum(axis=1)
@@ -105,7 +105,7 @@ def fit_votes(correct: Ints, parsed: Ints, bought: Ints, right: Ints, last: Ints
     return VoteObservations(shapes=tuple((float(a), float(b)) for a, b in shapes), unparsed=unparsed)
 
 
-def _cell_counts(code: Ints, codes: int, right: Ints, last: Ints | None) -> Array:
+def _cell_counts(code: Ints, codes: int, right: Ints, last: Ints | None) -> Floats:
     """Rows by (fold, 2·s_i + s_N, code); without `last`, s_N is s_i."""
     cell = 2 * right + (right if last is None else last)
     places = (_fold_of(len(code)) * 4 + cell) * codes + code
@@ -200,7 +200,9 @@ def _fit_tier(
 ) -> FittedTier:
     score, own = table.score[:, j], right[:, j].astype(bool)
     looked_at = j < len(table.tiers) - 1 or settings.last_tier or settings.abstain_value is not None
-    observation, max_votes, note = _fit_signal(table, j, right, settings) if looked_at else (UNSEEN, 0, "")
+    observation, max_votes, note = (
+        _fit_signal(table, j, right, settings) if looked_at else (NO_OBSERVATIONS, 0, "")
+    )
     latency = table.latency[:, j]
     seconds = float(np.nanmean(latency)) if (~np.isnan(latency)).any() else 0.0
     return FittedTier(
@@ -237,36 +239,32 @@ def _fit_signal(
     """A tier's observation model, how many votes may be planned, and what went wrong."""
     own = right[:, j]
     last = right[:, -1] if j < len(table.tiers) - 1 else None
-    signal, usable = table.signals[j], _usable(table, j)
-    seen = [int((own[usable] == s).sum()) for s in (0, 1)]
+    signal, usable = SIGNAL_FACTS[table.signals[j]], _usable(table, j)
+    wrong_and_right = [int((own[usable] == s).sum()) for s in (0, 1)]
     if not usable.any():
-        return UNSEEN, 0, f"no {_WORDS[signal]} recorded" if len(table) else ""
-    if min(seen) < LEAST_ROWS:
-        kind = "wrong" if seen[0] < LEAST_ROWS else "right"
-        few = f"only {min(seen)} {kind} answers, {LEAST_ROWS} needed"
-        return UNSEEN, 0, f"{_WORDS[signal]} not used: {few}"
-    if signal == "votes":
-        return _fit_bag(table, j, own, last, settings)
-    if signal == "consistency":
+        return NO_OBSERVATIONS, 0, f"no {signal.evidence} recorded" if len(table) else ""
+    if min(wrong_and_right) < LEAST_ANSWERS:
+        kind = "wrong" if wrong_and_right[0] < LEAST_ANSWERS else "right"
+        few = f"only {min(wrong_and_right)} {kind} answers, {LEAST_ANSWERS} needed"
+        return NO_OBSERVATIONS, 0, f"{signal.evidence} not used: {few}"
+    if signal.purchase == "rounds":
+        return _fit_votes_of(table, j, own, last, settings)
+    if signal.of_samples:
         k = int(np.median(table.sampled[:, j]))
         agreeing = np.rint(table.confidence[:, j] * k).astype(np.intp)
         return fit_consistency(agreeing, k, own, last), 0, ""
-    with_answer = signal == "logprob"
-    model = fit_confidence(table.confidence[:, j], own, last, with_answer=with_answer)
-    return model, 0 if with_answer else min(settings.max_votes, 1), ""
-
-
-_WORDS = {"votes": "votes", "consistency": "samples", "logprob": "confidence", "verdict": "confidence"}
+    model = fit_confidence(table.confidence[:, j], own, last, with_answer=signal.with_answer)
+    return model, min(settings.max_votes, signal.max_votes(settings.max_votes)), ""
 
 
 def _usable(table: TraceTable, j: int) -> NDArray[np.bool_]:
-    """Rows on which a tier's signal shows something."""
-    if table.signals[j] == "votes":
+    """The rows with evidence of a tier's signal."""
+    if SIGNAL_FACTS[table.signals[j]].purchase == "rounds":
         return np.asarray(table.votes[:, j, :2].sum(axis=1) > 0)
     return np.asarray(~np.isnan(table.confidence[:, j]))
 
 
-def _fit_bag(
+def _fit_votes_of(
     table: TraceTable, j: int, own: Ints, last: Ints | None, settings: Settings
 ) -> tuple[ObservationModel, int, str]:
     votes = table.votes[:, j].astype(np.intp)

@@ -15,8 +15,9 @@ import numpy as np
 from automix_cli.errors import DataError
 from automix_cli.fitting.prior import independent, shrunk
 from automix_cli.fitting.router_block import HINT, Settings
+from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.model import FREE, Cost, Model, TierModel
-from automix_cli.pomdp.observations import UNSEEN, Array, ObservationModel, observations_from_dict
+from automix_cli.pomdp.observations import NO_OBSERVATIONS, ObservationModel, observations_from_dict
 from automix_cli.pomdp.policy import PomdpPolicy
 
 
@@ -49,7 +50,7 @@ class FittedTier:
     name: str
     right: Scores = _NO_SCORES
     wrong: Scores = _NO_SCORES
-    observation: ObservationModel = UNSEEN
+    observation: ObservationModel = NO_OBSERVATIONS
     max_votes: int = 0
     answer: Cost = FREE
     vote: Cost = FREE
@@ -197,6 +198,6 @@ class Fitted:
         return fitted
 
 
-def as_probabilities(values: Array) -> tuple[float, ...]:
+def as_probabilities(values: Floats) -> tuple[float, ...]:
     """Values as a distribution that sums to one."""
     return tuple(map(float, values / values.sum()))

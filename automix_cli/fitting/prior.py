@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from automix_cli.pomdp.observations import Array
+from automix_cli.pomdp.arrays import Floats
 
 
-def independent(counts: Array) -> Array:
+def independent(counts: Floats) -> Floats:
     """Product of the tiers' marginals, each (right + ½)/(n + 1), over the 2^N states.
 
     Args:
@@ -24,17 +24,17 @@ def independent(counts: Array) -> Array:
     return product
 
 
-def shrunk(counts: Array, towards: Array, weight: float) -> Array:
+def shrunk(counts: Floats, towards: Floats, weight: float) -> Floats:
     """(counts + weight·towards)/(n + weight), over the last axis."""
     return np.asarray((counts + weight * towards) / (counts.sum(axis=-1, keepdims=True) + weight))
 
 
-def weight_grid(rows: int) -> Array:
+def weight_grid(rows: int) -> Floats:
     """Pseudo-counts to choose from: 1 … 4n, geometric."""
     return np.geomspace(1.0, max(1.0, 4.0 * rows), 25)
 
 
-def left_out(counts: Array, weights: Array) -> Array:
+def left_out(counts: Floats, weights: Floats) -> Floats:
     """For each weight and state, the prior's chance of a row of that state, fitted without that row.
 
     Returns:
@@ -47,13 +47,13 @@ def left_out(counts: Array, weights: Array) -> Array:
     return np.asarray((own + weights[:, None] * product) / (max(counts.sum() - 1, 0.0) + weights[:, None]))
 
 
-def choose_alpha(counts: Array) -> float:
+def choose_alpha(counts: Floats) -> float:
     """The pseudo-counts under which rows left out are likeliest; the most of equals."""
     weights = weight_grid(int(counts.sum()))
     return _best(weights, _log_likelihood(left_out(counts, weights), counts))
 
 
-def choose_kappa(counts: Array, alpha: float) -> float:
+def choose_kappa(counts: Floats, alpha: float) -> float:
     """The same for classes (one row of `counts` each), drawn to the prior of all."""
     weights = weight_grid(int(counts.sum()))
     overall = left_out(counts.sum(axis=0), np.array([alpha]))[0]
@@ -62,12 +62,12 @@ def choose_kappa(counts: Array, alpha: float) -> float:
     return _best(weights, _log_likelihood(chances, counts))
 
 
-def _log_likelihood(chances: Array, counts: Array) -> Array:
+def _log_likelihood(chances: Floats, counts: Floats) -> Floats:
     """Σ counts·log(chances) over all but the first axis; states that no row is in do not count."""
     logs = np.log(np.where(counts > 0, chances, 1.0))
     return np.asarray((counts * logs).reshape(len(chances), -1).sum(axis=1))
 
 
-def _best(weights: Array, likelihood: Array) -> float:
+def _best(weights: Floats, likelihood: Floats) -> float:
     """The weight with the highest likelihood; of equals the largest, which says least."""
     return float(weights[::-1][likelihood[::-1].argmax()])

@@ -1,14 +1,14 @@
 """The `router:` block of a profile: the kinds there are, and the policy that each stands for.
 
-`calibrate` writes the block and `ask` reads it. Nothing here needs NumPy until a kind that
-computes its policy is met.
+`calibrate` writes the block and `ask` reads it. A kind of router is one entry of
+`ROUTER_KINDS`. NumPy is imported only when a block needs it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from automix_cli.errors import DataError, did_you_mean
 from automix_cli.pomdp.problem import Policy
@@ -23,9 +23,10 @@ HINT = "automix calibrate writes it anew"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the profile decides and no data changes; see `Model` for the words.
+    """What the profile decides and no data changes.
 
-    `pass_score`: from this score on an answer is right.
+    `pass_score` is the score from which on an answer is right; the other fields are those of
+    `automix_cli.pomdp.model.Model`.
     """
 
     max_votes: int = 8
@@ -37,6 +38,19 @@ class Settings:
 
 
 Build = Callable[[Mapping[str, Any], Settings, tuple[str, ...]], Policy[Any]]
+
+
+class RouterKind(NamedTuple):
+    """One kind of router.
+
+    Attributes:
+        keys: what a block of this kind must hold, besides `kind`.
+        build: makes the policy of a block; None where `bench` compares the kind and `ask`
+            cannot run it.
+    """
+
+    keys: tuple[str, ...] = ()
+    build: Build | None = None
 
 
 def _always(router: Mapping[str, Any], settings: Settings, tiers: tuple[str, ...]) -> Policy[Any]:
@@ -61,35 +75,30 @@ def _double_threshold(router: Mapping[str, Any], settings: Settings, tiers: tupl
 def _pomdp(router: Mapping[str, Any], settings: Settings, tiers: tuple[str, ...]) -> Policy[Any]:
     from automix_cli.fitting.fitted import Fitted
 
-    weight, fitted = float(router["cost_weight"]), Fitted.from_dict(router)
-    names = tuple(tier.name for tier in fitted.tiers)
+    weight, model = float(router["cost_weight"]), Fitted.from_dict(router)
+    names = tuple(tier.name for tier in model.tiers)
     if names != tiers:
         raise DataError(f"the router was fitted on {', '.join(names)}", hint=HINT)
-    return fitted.policy(weight, settings)
+    return model.policy(weight, settings)
 
 
-def _benched_only(router: Mapping[str, Any], settings: Settings, tiers: tuple[str, ...]) -> Policy[Any]:
-    kind = router["kind"]
-    raise DataError(f"a router of kind {kind} can be compared by automix bench, but not asked", hint=HINT)
-
-
-ROUTER_KINDS: Mapping[str, Build] = {
-    "pomdp": _pomdp,
-    "threshold": _threshold,
-    "double-threshold": _double_threshold,
-    "self-consistency": _self_consistency,
-    "always": _always,
-    "multilabel": _benched_only,
-    "separate": _benched_only,
-    "kmeans": _benched_only,
-    "knn": _benched_only,
-    "pomdp+query": _benched_only,
+ROUTER_KINDS: Mapping[str, RouterKind] = {
+    "pomdp": RouterKind(("cost_weight", "prior", "observations"), _pomdp),
+    "pomdp+query": RouterKind(),
+    "threshold": RouterKind(("cut",), _threshold),
+    "double-threshold": RouterKind(("low", "cut"), _double_threshold),
+    "self-consistency": RouterKind((), _self_consistency),
+    "always": RouterKind(("tier",), _always),
+    "multilabel": RouterKind(),
+    "separate": RouterKind(),
+    "kmeans": RouterKind(),
+    "knn": RouterKind(),
 }
-"""Every kind of router that a profile may name, and what builds its policy."""
+"""Every kind of router that a profile may name."""
 
 
 def policy_from_router(router: Mapping[str, Any], settings: Settings, tiers: Sequence[str]) -> Policy[Any]:
-    """The policy that a profile's `router:` block stands for.
+    """Build the policy that a profile's `router:` block stands for.
 
     Args:
         router: the block.
@@ -99,22 +108,25 @@ def policy_from_router(router: Mapping[str, Any], settings: Settings, tiers: Seq
     Raises:
         DataError: the block cannot be read, was fitted on other tiers, or is of a kind that does not run.
     """
-    kind = str(router.get("kind"))
-    if kind not in ROUTER_KINDS:
-        raise DataError(f"unknown kind of router {kind!r}{did_you_mean(kind, ROUTER_KINDS)}", hint=HINT)
+    name = str(router.get("kind"))
+    if name not in ROUTER_KINDS:
+        raise DataError(f"unknown kind of router {name!r}{did_you_mean(name, ROUTER_KINDS)}", hint=HINT)
+    kind = ROUTER_KINDS[name]
+    if kind.build is None:
+        raise DataError(f"automix bench compares routers of kind {name}, but ask cannot run one", hint=HINT)
+    if missing := [key for key in kind.keys if router.get(key) is None]:
+        raise DataError(f"a router of kind {name} needs the key {' and the key '.join(missing)}", hint=HINT)
     try:
-        return ROUTER_KINDS[kind](router, settings, tuple(tiers))
-    except KeyError as exc:
-        raise DataError(f"a router of kind {kind} needs the key {exc.args[0]}", hint=HINT) from exc
+        return kind.build(router, settings, tuple(tiers))
     except (TypeError, ValueError) as exc:
         raise DataError(f"the router block cannot be read: {exc}", hint=HINT) from exc
 
 
 def query_router_of(router: Mapping[str, Any]) -> QueryRouter | None:
-    """The query-side router whose classes the prior of a `router:` block knows; None where it has none.
+    """Read the query-side router of a `router:` block; None where it has none.
 
     Raises:
-        DataError: it cannot be read, or knows other classes than the prior.
+        DataError: it cannot be read, or has another number of classes than the prior.
     """
     if router.get("query") is None:
         return None
@@ -124,23 +136,23 @@ def query_router_of(router: Mapping[str, Any]) -> QueryRouter | None:
         query = QueryRouter.from_dict(router["query"])
     except DataError as exc:
         raise DataError(exc.message, hint=HINT) from exc
-    known = len(router.get("prior", {}).get("counts", ()))
-    if query.n_classes != known:
-        problem = f"the query-side router tells {query.n_classes} classes apart, and the prior knows {known}"
+    prior_classes = len(router.get("prior", {}).get("counts", ()))
+    if query.n_classes != prior_classes:
+        problem = f"the query-side router has {query.n_classes} classes, and the prior has {prior_classes}"
         raise DataError(problem, hint=HINT)
     return query
 
 
 def without_classes(router: Mapping[str, Any]) -> dict[str, Any]:
-    """The block with one prior for all classes of questions together, and no query-side router."""
+    """Return the block with one prior for all classes of questions and no query-side router."""
     rest = {key: value for key, value in router.items() if key != "query"}
     prior = rest["prior"]
-    pooled = [sum(column) for column in zip(*prior["counts"], strict=True)]
-    return {**rest, "prior": {**prior, "counts": [pooled]}}
+    total = [sum(column) for column in zip(*prior["counts"], strict=True)]
+    return {**rest, "prior": {**prior, "counts": [total]}}
 
 
 def embedding_model_of(router: Mapping[str, Any]) -> str | None:
-    """The name of the embedding model that the block's query-side router reads; None where it reads none."""
+    """Return the embedding model that the block's query-side router reads; None for none."""
     query = router.get("query") or {}
     features = query.get("features") if isinstance(query, Mapping) else None
     model = features.get("model") if isinstance(features, Mapping) else None

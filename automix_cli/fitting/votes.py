@@ -6,13 +6,13 @@ import math
 
 import numpy as np
 
-from automix_cli.pomdp.observations import Array
+from automix_cli.pomdp.arrays import Floats
 
 _LOG_SHAPE_SD = 1.5
 _LOG_SHAPE_MIN, _LOG_SHAPE_MAX = math.log(0.02), math.log(200.0)
 
 
-def fit_shapes(histogram: Array) -> Array:
+def fit_shapes(histogram: Floats) -> Floats:
     """BetaBinomial (a, b) by MAP, many problems at once.
 
     The likelihood of c of t votes is Σ_{i<c} log(a+i) + Σ_{i<t-c} log(b+i) - Σ_{i<t} log(a+b+i),
@@ -50,7 +50,7 @@ def fit_shapes(histogram: Array) -> Array:
     return np.exp(log_shapes)
 
 
-def _exceedances(histogram: Array) -> tuple[Array, Array, Array]:
+def _exceedances(histogram: Floats) -> tuple[Floats, Floats, Floats]:
     """How many rows have c > i, t - c > i and t > i, for i < T; each (problems, T)."""
     most = histogram.shape[-1] - 1
     c, t = np.meshgrid(np.arange(most + 1), np.arange(most + 1), indexing="ij")
@@ -58,7 +58,7 @@ def _exceedances(histogram: Array) -> tuple[Array, Array, Array]:
     return tuple(np.einsum("pct,ict->pi", histogram, (n > steps).astype(float)) for n in (c, t - c, t))
 
 
-def _grid_start(yes: Array, no: Array, all_: Array) -> Array:
+def _grid_start(yes: Floats, no: Floats, all_: Floats) -> Floats:
     """The best point of a coarse grid, so that Newton starts on the right hill."""
     grid = np.linspace(_LOG_SHAPE_MIN, _LOG_SHAPE_MAX, 14)
     a, b = np.exp(grid)[:, None], np.exp(grid)[None, :]
@@ -70,7 +70,7 @@ def _grid_start(yes: Array, no: Array, all_: Array) -> Array:
     return np.stack([grid[best // len(grid)], grid[best % len(grid)]], axis=1)
 
 
-def _posterior_of(log_shapes: Array, yes: Array, no: Array, all_: Array) -> tuple[Array, Array, Array]:
+def _posterior_of(log_shapes: Floats, yes: Floats, no: Floats, all_: Floats) -> tuple[Floats, Floats, Floats]:
     """Log posterior, its gradient and its Hessian in (log a, log b); shapes (p,), (p, 2), (p, 2, 2)."""
     i = np.arange(yes.shape[1])
     a, b = np.exp(log_shapes[:, :1]), np.exp(log_shapes[:, 1:])
@@ -89,14 +89,14 @@ def _posterior_of(log_shapes: Array, yes: Array, no: Array, all_: Array) -> tupl
     return value, shapes * first - log_shapes / _LOG_SHAPE_SD**2, curve
 
 
-def _held_at_bounds(log_shapes: Array, slope: Array, curve: Array) -> tuple[Array, Array]:
+def _held_at_bounds(log_shapes: Floats, slope: Floats, curve: Floats) -> tuple[Floats, Floats]:
     """A parameter at its bound that would go further stays: no slope, no bearing on the other one."""
     held = ((log_shapes <= _LOG_SHAPE_MIN) & (slope < 0)) | ((log_shapes >= _LOG_SHAPE_MAX) & (slope > 0))
     curve = np.where(held[:, :, None] | held[:, None, :], 0.0, curve)
     return np.where(held, 0.0, slope), curve - held[:, :, None] * np.eye(2)
 
 
-def _step(slope: Array, curve: Array, damping: Array) -> Array:
+def _step(slope: Floats, curve: Floats, damping: Floats) -> Floats:
     """A damped Newton step uphill (Levenberg–Marquardt); short where the hill is not concave."""
     steep = np.abs(curve).sum(axis=2).max(axis=1)
     top = np.linalg.eigvalsh(curve)[:, -1]
@@ -105,7 +105,7 @@ def _step(slope: Array, curve: Array, damping: Array) -> Array:
     return np.linalg.solve(lifted, slope[:, :, None])[:, :, 0]
 
 
-def votes_log_likelihood(shapes: Array, most: int) -> Array:
+def votes_log_likelihood(shapes: Floats, most: int) -> Floats:
     """Log ℓ(c, t) per problem: shape (problems, most + 1, most + 1), 0 where c > t."""
     i = np.arange(most)
     logs = [np.log(x[:, None] + i) for x in (shapes[:, 0], shapes[:, 1], shapes.sum(axis=1))]

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 from automix_cli.errors import AutomixError
+from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.observations import (
-    MAX_VOTES,
-    UNSEEN,
-    Array,
+    MAX_PLANNED_VOTES,
+    NO_OBSERVATIONS,
     ObservationModel,
     VoteObservations,
     check_distribution,
@@ -71,7 +71,7 @@ class TierModel:
 
     right: float = 1.0
     wrong: float = 0.0
-    observation: ObservationModel = UNSEEN
+    observation: ObservationModel = NO_OBSERVATIONS
     max_votes: int = 0
     answer: Cost = FREE
     vote: Cost = FREE
@@ -115,8 +115,8 @@ class Model:
                     f"{len(self.tiers)} tiers have {2 ** len(self.tiers)} states, got {len(prior)}"
                 )
         for tier in self.tiers:
-            if not 0 <= tier.max_votes <= MAX_VOTES:
-                raise ValueError(f"max_votes must lie in 0..{MAX_VOTES}, got {tier.max_votes}")
+            if not 0 <= tier.max_votes <= MAX_PLANNED_VOTES:
+                raise ValueError(f"max_votes must lie in 0..{MAX_PLANNED_VOTES}, got {tier.max_votes}")
         charges = [self.charge(Action(k, i, 1)) for i in range(len(self.tiers)) for k in CHARGED_KINDS]
         if not all(math.isfinite(x) and x >= 0 for x in (self.cost_weight, *(y for c in charges for y in c))):
             raise ValueError(
@@ -127,7 +127,7 @@ class Model:
         """What is observed of a tier: nothing at the last one, where it would change no decision."""
         if tier < len(self.tiers) - 1 or self.last_tier or self.abstain_value is not None:
             return self.tiers[tier].observation
-        return UNSEEN
+        return NO_OBSERVATIONS
 
     def charge(self, action: Action) -> Cost:
         """Planned cost of an action, the price of waiting included."""
@@ -150,26 +150,26 @@ class Model:
         )
         return replace(self, tiers=tiers)
 
-    def prior(self, question_class: int) -> Array:
+    def prior(self, question_class: int) -> Floats:
         """Chances of the states for a class of questions, shape (2^N,)."""
         return np.array(self.priors[question_class if len(self.priors) > 1 else 0])
 
-    def right(self, tier: int) -> Array:
+    def right(self, tier: int) -> Floats:
         """1 in the states where the tier is right, shape (2^N,)."""
         return np.array((np.arange(2 ** len(self.tiers)) >> tier) & 1, dtype=float)
 
-    def reward(self, tier: int) -> Array:
+    def reward(self, tier: int) -> Floats:
         """Expected score of reporting the tier, per state, shape (2^N,)."""
         own = self.tiers[tier]
         return own.wrong + (own.right - own.wrong) * self.right(tier)
 
-    def spread(self, tier: int, likelihood: Array) -> Array:
+    def spread(self, tier: int, likelihood: Floats) -> Floats:
         """From cells to states: shape (…, cells) → (…, 2^N)."""
         own, last = self.right(tier).astype(int), self.right(len(self.tiers) - 1).astype(int)
         cells = own if likelihood.shape[-1] == 2 else 2 * own + last
         return np.asarray(likelihood[..., cells])
 
-    def weigh(self, question_class: int, visits: tuple[Visit, ...]) -> Array:
+    def weigh(self, question_class: int, visits: tuple[Visit, ...]) -> Floats:
         """b₀(s)·Π_i ℓ_i(counts at i | s), shape (2^N,): the posterior before normalisation.
 
         Raises:

@@ -1,35 +1,35 @@
-"""Observation models: what a tier's signal shows of right and of wrong answers.
+"""Observation models: how likely each outcome of a signal is for right and for wrong answers.
 
 A model says, for each cell, how likely each count is. Cells are (wrong, right) of the tier
 itself or, where the last tier's rightness shows too, (s_i, s_N) = (0,0), (0,1), (1,0), (1,1).
-Each model lays out a `Table`: every count a plan may meet at the tier, and how one action
+Each model lays out a `CountTable`: every count a plan may meet at the tier, and how one action
 leads from counts to counts. Parameters are checked where they are built.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from automix_cli.errors import DataError
+from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.problem import Visit
+from automix_cli.pomdp.signals import Signal
 
-Array: TypeAlias = NDArray[np.float64]
-
-MAX_VOTES = 128  # orders of votes are counted in floats
+MAX_PLANNED_VOTES = 128  # of one answer: orders of votes are counted in floats
 
 
 class Counts(NamedTuple):
-    """What a plan tells apart at one tier: counts of votes, or `value` = the bin of a confidence.
+    """The evidence that a plan tells apart at one tier.
 
     For `votes` the value is the number of CORRECT ones among `parsed`; for `consistency`
     the plurality's count; for a confidence its bin, where one past the last is "missing".
-    `parsed` and `bought` are 0 until something was seen.
+    `parsed` and `bought` are 0 until there is evidence.
     """
 
     value: int = 0
@@ -37,7 +37,7 @@ class Counts(NamedTuple):
     bought: int = 0
 
 
-NOTHING = Counts()
+NO_COUNTS = Counts()
 
 
 class Round(NamedTuple):
@@ -49,7 +49,7 @@ class Round(NamedTuple):
 
     votes: int
     to: slice
-    orders: Array
+    orders: Floats
 
 
 class Level(NamedTuple):
@@ -59,7 +59,7 @@ class Level(NamedTuple):
     rounds: tuple[Round, ...]
 
 
-class Table(NamedTuple):
+class CountTable(NamedTuple):
     """Every count a plan may meet at one tier, ordered by votes bought.
 
     `likelihood[k, cell]` is ℓ of row k, one column per cell of the observation model;
@@ -68,17 +68,17 @@ class Table(NamedTuple):
 
     counts: tuple[Counts, ...]
     row: Mapping[Counts, int]
-    likelihood: Array
-    entry: Array
+    likelihood: Floats
+    entry: Floats
     levels: tuple[Level, ...]
 
 
-def _table(counts: list[Counts], likelihood: Array, entry: Array, levels: list[Level]) -> Table:
-    return Table(tuple(counts), {c: k for k, c in enumerate(counts)}, likelihood, entry, tuple(levels))
+def _table(counts: list[Counts], likelihood: Floats, entry: Floats, levels: list[Level]) -> CountTable:
+    return CountTable(tuple(counts), {c: k for k, c in enumerate(counts)}, likelihood, entry, tuple(levels))
 
 
 def check_distribution(name: str, values: tuple[float, ...]) -> None:
-    """Distributions are checked where they are built, not where they go wrong."""
+    """Refuse values that are no distribution, with the name of the parameter."""
     if not all(math.isfinite(v) and v >= 0 for v in values) or abs(math.fsum(values) - 1) > 1e-9:
         raise ValueError(f"{name} must be probabilities that sum to one, got {values}")
 
@@ -114,14 +114,14 @@ class VoteObservations:
             raise ValueError(f"votes: the rate of unparsed votes must lie in [0, 1), got {self.unparsed}")
 
     def counts(self, visit: Visit) -> Counts:
-        """What this model sees of a visit. Unparsed votes count only where they were foreseen."""
+        """The counts of a visit; unparsed votes count only where the model has a rate for them."""
         return Counts(visit.correct, visit.parsed, visit.bought if self.unparsed else visit.parsed)
 
-    def likelihood(self, counts: Counts) -> Array:
+    def likelihood(self, counts: Counts) -> Floats:
         """ℓ(counts | cell): the probability of one order of these votes, shape (cells,)."""
-        return np.asarray(self._ordered(np.array([counts]))[0])
+        return np.asarray(self._order_likelihoods(np.array([counts]))[0])
 
-    def table(self, max_votes: int, batch: tuple[int, ...], start: Counts = NOTHING) -> Table:
+    def table(self, max_votes: int, batch: tuple[int, ...], start: Counts = NO_COUNTS) -> CountTable:
         """All counts reachable from `start` by legal rounds up to `max_votes`."""
         levels = reachable_levels(start.bought, max_votes, batch)
         blocks = [self._level(start, level) for level in levels]
@@ -140,7 +140,7 @@ class VoteObservations:
             )
             for b, votes in levels.items()
         ]
-        return _table([Counts(*map(int, c)) for c in counts], self._ordered(counts), entry, grid)
+        return _table([Counts(*map(int, c)) for c in counts], self._order_likelihoods(counts), entry, grid)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
@@ -150,43 +150,43 @@ class VoteObservations:
         """Rows (correct, parsed, bought) that `bought` votes can have led to."""
         new = bought - start.bought
         fewest = 0 if self.unparsed else new
-        found = [
+        rows = [
             (start.value + c, start.parsed + p, bought) for p in range(fewest, new + 1) for c in range(p + 1)
         ]
-        return np.array(found, dtype=np.int64)
+        return np.array(rows, dtype=np.int64)
 
-    def _ordered(self, counts: NDArray[np.int64]) -> Array:
+    def _order_likelihoods(self, counts: NDArray[np.int64]) -> Floats:
         """ℓ of many rows: B(a + c, b + t - c)/B(a, b), times the chance to be parsed; (rows, cells)."""
         c, t, bought = counts.T
         columns = [
             np.exp(_log_rise(a, c) + _log_rise(b, t - c) - _log_rise(a + b, t)) for a, b in self.shapes
         ]
-        heard = (1 - self.unparsed) ** t * self.unparsed ** (bought - t) if self.unparsed else 1.0
-        return np.asarray(np.stack(columns, axis=1) * np.reshape(heard, (-1, 1)))
+        parse_chance = (1 - self.unparsed) ** t * self.unparsed ** (bought - t) if self.unparsed else 1.0
+        return np.asarray(np.stack(columns, axis=1) * np.reshape(parse_chance, (-1, 1)))
 
 
-def _log_rise(x: float, n: NDArray[np.int64]) -> Array:
+def _log_rise(x: float, n: NDArray[np.int64]) -> Floats:
     """Logarithm of x·(x + 1)···(x + n - 1), the rising factorial."""
     steps = np.log(x + np.arange(int(n.max(initial=0))))
     return np.concatenate(([0.0], np.cumsum(steps)))[n]
 
 
 def reachable_levels(start: int, limit: int, batch: tuple[int, ...]) -> dict[int, tuple[int, ...]]:
-    """Votes bought → rounds legal there, rising; "all that remain" is always legal."""
+    """Votes bought → legal sizes of the next round, rising; all that remain is always legal."""
     legal: dict[int, tuple[int, ...]] = {}
     waiting = {start}
     while waiting:
         bought = min(waiting)
         waiting.remove(bought)
-        left = limit - bought
-        legal[bought] = tuple(sorted({m for m in (*batch, left) if 0 < m <= left}))
+        rest = limit - bought
+        legal[bought] = tuple(sorted({m for m in (*batch, rest) if 0 < m <= rest}))
         waiting |= {bought + m for m in legal[bought]}
     return legal
 
 
-def _orders(here: NDArray[np.int64], there: NDArray[np.int64]) -> Array:
+def _orders(here: NDArray[np.int64], there: NDArray[np.int64]) -> Floats:
     """Multinomial coefficients between two levels of (correct, parsed, bought); 0 where impossible."""
-    factorial = np.array([math.factorial(n) for n in range(MAX_VOTES + 1)], dtype=float)
+    factorial = np.array([math.factorial(n) for n in range(MAX_PLANNED_VOTES + 1)], dtype=float)
     correct, parsed, bought = (there[None, :, :] - here[:, None, :]).transpose(2, 0, 1)
     parts = np.stack([correct, parsed - correct, bought - parsed])
     possible = (parts >= 0).all(axis=0)
@@ -217,20 +217,19 @@ class ConsistencyObservations:
     def counts(self, visit: Visit) -> Counts:
         """The plurality's count; when fewer answers came back, the same share of k."""
         if visit.parsed == 0:
-            return NOTHING
+            return NO_COUNTS
         count = visit.correct if visit.parsed == self.k else round(visit.correct * self.k / visit.parsed)
         return Counts(min(max(count, 1), self.k), self.k, self.k)
 
-    def likelihood(self, counts: Counts) -> Array:
+    def likelihood(self, counts: Counts) -> Floats:
         """P(count | cell), shape (cells,); 1 when nothing was seen."""
         if not counts.parsed:
             return np.ones(len(self.probabilities))
         return np.array([cell[counts.value - 1] for cell in self.probabilities])
 
-    def table(self, max_votes: int, batch: tuple[int, ...], start: Counts = NOTHING) -> Table:
-        """One row per count, all shown on asking; or the one row seen, when planning from there."""
-        shown = [Counts(c + 1, self.k, self.k) for c in range(self.k)]
-        return _shown_at_once(self, shown)
+    def table(self, max_votes: int, batch: tuple[int, ...], start: Counts = NO_COUNTS) -> CountTable:
+        """One row per count, each possible as soon as the tier is asked."""
+        return _table_on_asking(self, [Counts(c + 1, self.k, self.k) for c in range(self.k)])
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
@@ -241,13 +240,13 @@ class ConsistencyObservations:
 class ConfidenceObservations:
     """A continuous confidence cut into bins: a table per cell over the bins.
 
-    Bin j holds cuts[j-1] ≤ x < cuts[j]. `missing`, where it was met in fitting, is the
-    chance per cell that no number comes; where it was not, a missing number is no evidence.
+    Bin j holds cuts[j-1] ≤ x < cuts[j]. `missing` is the chance per cell that no number
+    comes. Where none was missing in fitting, a missing number is no evidence.
 
     Attributes:
         cuts: rising edges between the bins.
         probabilities: per cell (see `VoteObservations.shapes`), the chance of each bin.
-        missing: per cell; () when it was never met.
+        missing: per cell; () where none was missing.
         with_answer: the number comes with the answer, at no cost; otherwise it is bought as one vote.
     """
 
@@ -270,27 +269,27 @@ class ConfidenceObservations:
             raise ValueError(f"logprob: one chance in [0, 1) to be missing per cell, got {self.missing}")
 
     def counts(self, visit: Visit) -> Counts:
-        """The bin, or the one past the last when the number was asked for and did not come."""
+        """The bin; the one past the last where a number was due and did not come."""
         if visit.signal is not None and not math.isnan(visit.signal):
             return Counts(int(np.searchsorted(self.cuts, visit.signal, side="right")), 1, 1)
-        asked = self.with_answer or visit.bought > 0
-        return Counts(len(self.cuts) + 1, 1, 1) if asked and self.missing else NOTHING
+        is_due = self.with_answer or visit.bought > 0
+        return Counts(len(self.cuts) + 1, 1, 1) if is_due and self.missing else NO_COUNTS
 
-    def likelihood(self, counts: Counts) -> Array:
+    def likelihood(self, counts: Counts) -> Floats:
         """P(bin | cell), shape (cells,); 1 when nothing was seen."""
         return np.array(self._columns()[counts.value]) if counts.parsed else np.ones(len(self.probabilities))
 
-    def table(self, max_votes: int, batch: tuple[int, ...], start: Counts = NOTHING) -> Table:
-        """One row per bin, shown on asking or by one vote."""
-        shown = [Counts(j, 1, 1) for j in range(len(self._columns()))]
+    def table(self, max_votes: int, batch: tuple[int, ...], start: Counts = NO_COUNTS) -> CountTable:
+        """One row per bin, possible on asking or after one vote."""
+        bins = [Counts(j, 1, 1) for j in range(len(self._columns()))]
         if self.with_answer:
-            return _shown_at_once(self, shown)
+            return _table_on_asking(self, bins)
         if max_votes < 1 or start.parsed:
             return one_row(self, start)
-        likelihood = np.stack([self.likelihood(c) for c in [NOTHING, *shown]])
-        look = Round(1, slice(1, len(shown) + 1), np.ones((1, len(shown))))
+        likelihood = np.stack([self.likelihood(c) for c in [NO_COUNTS, *bins]])
+        look = Round(1, slice(1, len(bins) + 1), np.ones((1, len(bins))))
         levels = [Level(slice(0, 1), (look,)), Level(look.to, ())]
-        return _table([NOTHING, *shown], likelihood, np.eye(len(shown) + 1)[0], levels)
+        return _table([NO_COUNTS, *bins], likelihood, np.eye(len(bins) + 1)[0], levels)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
@@ -303,7 +302,7 @@ class ConfidenceObservations:
         }
 
     def _columns(self) -> list[tuple[float, ...]]:
-        """Chance of each thing that can be shown, per cell: the bins, then "missing" if it was ever met."""
+        """The chances per cell of each bin, then of "missing" where it occurred in fitting."""
         if not self.missing:
             return list(zip(*self.probabilities, strict=True))
         cells = [
@@ -319,36 +318,61 @@ class NoObservations:
 
     def counts(self, visit: Visit) -> Counts:
         """Nothing is told apart, whatever was bought."""
-        return NOTHING
+        return NO_COUNTS
 
-    def likelihood(self, counts: Counts) -> Array:
+    def likelihood(self, counts: Counts) -> Floats:
         """No evidence."""
         return np.ones(2)
 
-    def table(self, max_votes: int, batch: tuple[int, ...], start: Counts = NOTHING) -> Table:
+    def table(self, max_votes: int, batch: tuple[int, ...], start: Counts = NO_COUNTS) -> CountTable:
         """The one row."""
-        return one_row(self, NOTHING)
+        return one_row(self, NO_COUNTS)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
         return {"signal": "none"}
 
 
-UNSEEN = NoObservations()
+NO_OBSERVATIONS = NoObservations()
 
 ObservationModel: TypeAlias = (
     VoteObservations | ConsistencyObservations | ConfidenceObservations | NoObservations
 )
 
 
-def _shown_at_once(model: ObservationModel, shown: list[Counts]) -> Table:
-    likelihood = np.stack([model.likelihood(c) for c in shown])
-    return _table(shown, likelihood, np.ones(len(shown)), [Level(slice(0, len(shown)), ())])
+def _table_on_asking(model: ObservationModel, counts: list[Counts]) -> CountTable:
+    likelihood = np.stack([model.likelihood(c) for c in counts])
+    return _table(counts, likelihood, np.ones(len(counts)), [Level(slice(0, len(counts)), ())])
 
 
-def one_row(model: ObservationModel, counts: Counts) -> Table:
+def one_row(model: ObservationModel, counts: Counts) -> CountTable:
     """A table that stays where it is."""
     return _table([counts], model.likelihood(counts)[None], np.ones(1), [Level(slice(0, 1), ())])
+
+
+def _read_votes(row: Mapping[str, Any]) -> ObservationModel:
+    return VoteObservations(shapes=_cells(row["shapes"]), unparsed=float(row["unparsed"]))
+
+
+def _read_consistency(row: Mapping[str, Any]) -> ObservationModel:
+    return ConsistencyObservations(probabilities=_cells(row["probabilities"]))
+
+
+def _read_confidence(row: Mapping[str, Any]) -> ObservationModel:
+    return ConfidenceObservations(
+        cuts=tuple(map(float, row["cuts"])),
+        probabilities=_cells(row["probabilities"]),
+        missing=tuple(map(float, row["missing"])),
+        with_answer=bool(row["with_answer"]),
+    )
+
+
+_READERS: Mapping[Signal | Literal["none"], Callable[[Mapping[str, Any]], ObservationModel]] = {
+    "votes": _read_votes,
+    "logprob": _read_confidence,
+    "consistency": _read_consistency,
+    "none": lambda row: NoObservations(),
+}
 
 
 def observations_from_dict(row: Mapping[str, Any]) -> ObservationModel:
@@ -359,22 +383,13 @@ def observations_from_dict(row: Mapping[str, Any]) -> ObservationModel:
     """
     signal = row.get("signal")
     try:
-        if signal == "votes":
-            return VoteObservations(shapes=_cells(row["shapes"]), unparsed=float(row["unparsed"]))
-        if signal == "consistency":
-            return ConsistencyObservations(probabilities=_cells(row["probabilities"]))
-        if signal == "logprob":
-            return ConfidenceObservations(
-                cuts=tuple(map(float, row["cuts"])),
-                probabilities=_cells(row["probabilities"]),
-                missing=tuple(map(float, row["missing"])),
-                with_answer=bool(row["with_answer"]),
-            )
+        read = _READERS[signal]  # type: ignore[index]
+    except (KeyError, TypeError):
+        raise DataError(f"observations: unknown signal {signal!r}") from None
+    try:
+        return read(row)
     except (KeyError, TypeError, ValueError) as exc:
         raise DataError(f"observations of signal {signal}: {exc!r}") from exc
-    if signal == "none":
-        return NoObservations()
-    raise DataError(f"observations: unknown signal {signal!r}")
 
 
 def _cells(rows: Any) -> tuple[Any, ...]:

@@ -20,12 +20,13 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.model import FREE, Model
-from automix_cli.pomdp.observations import Array, Counts, Level, ObservationModel, Table, lost_votes, one_row
+from automix_cli.pomdp.observations import Counts, CountTable, Level, ObservationModel, lost_votes, one_row
 from automix_cli.pomdp.problem import Action, ActionKind, Visit
 
 TierPath: TypeAlias = tuple[int, ...]
-TIE = 1e-12  # values nearer than this count as equal
+VALUE_TIE = 1e-12  # values nearer than this count as equal
 
 
 class Root(NamedTuple):
@@ -95,8 +96,8 @@ class Block(NamedTuple):
     `weight` is w(h), `value` the best value times w(h), `choice` indexes `Plan.actions`.
     """
 
-    weight: Array
-    value: Array
+    weight: Floats
+    value: Floats
     choice: NDArray[np.int16]
 
 
@@ -104,7 +105,7 @@ class _Option(NamedTuple):
     """An action open at some rows: its value there, and how it is preferred in a tie."""
 
     action: Action
-    value: Array
+    value: Floats
     charge: float
 
     @property
@@ -134,7 +135,7 @@ def solve(model: Model, tokens: float, root: Root = Root()) -> Plan:  # noqa: B0
 @lru_cache(maxsize=256)
 def tabulate(
     observation: ObservationModel, max_votes: int, batch: tuple[int, ...], start: Counts | None
-) -> Table:
+) -> CountTable:
     """A tier's table from asking it on or, given `start`, from these counts on."""
     if start is None:
         return observation.table(max_votes, batch)
@@ -169,7 +170,7 @@ class Plan:
         """Histories kept."""
         return sum(block.weight.size for block in self.blocks.values())
 
-    def table(self, tier: int) -> Table:
+    def table(self, tier: int) -> CountTable:
         """The counts told apart at a tier."""
         observation, max_votes = self.model.observation(tier), self.model.tiers[tier].max_votes
         hand = self.root.hand
@@ -189,7 +190,7 @@ class Plan:
 
     # -------------------------------------------------------------- backward induction
 
-    def extend(self, path: TierPath, weight: Array) -> None:
+    def extend(self, path: TierPath, weight: Floats) -> None:
         """Solve everything from `path` on; `weight` is b₀·Πℓ of earlier tiers, shape (histories, 2^N)."""
         likelihood = self._likelihood(path)
         if self.next_tiers(path):
@@ -203,7 +204,7 @@ class Plan:
             self._choose(block, level, options, path)
         self.blocks[path] = block
 
-    def _likelihood(self, path: TierPath) -> Array:
+    def _likelihood(self, path: TierPath) -> Floats:
         """ℓ of the last tier's counts, shape (counts, 2^N)."""
         if not path:
             return np.ones((1, 2 ** len(self.model.tiers)))
@@ -213,7 +214,7 @@ class Plan:
         return self.table(path[-1]).levels if path else (Level(slice(0, 1), ()),)
 
     def _options_without_votes(
-        self, path: TierPath, weight: Array, likelihood: Array, total: Array
+        self, path: TierPath, weight: Floats, likelihood: Floats, total: Floats
     ) -> list[_Option]:
         """Report, abstain and escalate, at every history of a block."""
         options = [
@@ -242,7 +243,7 @@ class Plan:
             here.append(_Option(action, block.value[:, to] @ orders.T - charge * weight, charge))
         here.sort(key=lambda option: option.rank)
         values = np.stack([option.value for option in here])
-        best = (values >= values.max(axis=0) - TIE * weight).argmax(axis=0)
+        best = (values >= values.max(axis=0) - VALUE_TIE * weight).argmax(axis=0)
         block.value[:, level.rows] = np.take_along_axis(values, best[None], axis=0)[0]
         block.choice[:, level.rows] = np.array([self._code(option.action) for option in here])[best]
 
@@ -279,7 +280,7 @@ class Plan:
         """Whether a history is possible under the model."""
         return 0 < self._weight(node) < math.inf
 
-    def options(self, node: PlanNode, weight: Array) -> list[tuple[Action, float]]:
+    def options(self, node: PlanNode, weight: Floats) -> list[tuple[Action, float]]:
         """What each legal action is worth at a history whose posterior is `weight`, shape (2^N,)."""
         total = weight.sum()
         worth = [
@@ -315,7 +316,7 @@ class Plan:
 
     # -------------------------------------------------------------- looking ahead
 
-    def reach(self) -> dict[TierPath, Array]:
+    def reach(self) -> dict[TierPath, Floats]:
         """Chance of meeting each history when the plan is followed from its root; shapes as in `Block`."""
         orders = {path: np.zeros_like(block.weight) for path, block in self.blocks.items()}
         orders[self.start.path].flat[self.start.at] = 1.0
@@ -388,7 +389,7 @@ class Plan:
         return [PlanRow(*key, sums[key][0], sums[key][1] / sums[key][0]) for key in keys]
 
     def _possible(
-        self, path: TierPath, chance: Array
+        self, path: TierPath, chance: Floats
     ) -> Iterator[tuple[tuple[int, Counts, Action], float, float]]:
         """Each history of a block that can be met: (tier, counts, action), P(history), P(history, right)."""
         tier, table = path[-1], self.table(path[-1])
@@ -402,7 +403,7 @@ class Plan:
                 chance.flat[at] * right,
             )
 
-    def _posterior(self, path: TierPath, at: int) -> Array:
+    def _posterior(self, path: TierPath, at: int) -> Floats:
         """b₀·Πℓ at a history, from the rows of the tables it is made of."""
         weight = self.model.weigh(
             self.root.question_class, self.root.visits[:-1] if self.root.hand else self.root.visits

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.model import CHARGED_KINDS, MAX_HISTORIES, Model, simplify
-from automix_cli.pomdp.observations import Array, ConfidenceObservations
+from automix_cli.pomdp.observations import ConfidenceObservations
 from automix_cli.pomdp.plan import Forecast, Plan, PlanNode, Root, solve
 from automix_cli.pomdp.problem import Action, Facts, Observation, Visit
 
@@ -133,7 +134,7 @@ class PomdpPolicy:
             return None
         return float(self.posterior(belief) @ self.plan_model.right(tier))
 
-    def posterior(self, belief: Belief) -> Array:
+    def posterior(self, belief: Belief) -> Floats:
         """Chances of the states given all observations, shape (2^N,)."""
         weight = self.plan_model.weigh(belief.plan.root.question_class, belief.visits)
         return np.asarray(weight / weight.sum())

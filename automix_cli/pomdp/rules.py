@@ -286,7 +286,7 @@ class Assigned(NamedTuple):
     """The belief of `AssignedPolicy`: the tier, and whether it has been asked."""
 
     tier: int
-    asked: bool = False
+    is_asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,11 +309,11 @@ class AssignedPolicy:
 
     def update(self, belief: Assigned, action: Action, observation: Observation) -> Assigned:
         """Note that the tier was asked; the observation changes nothing."""
-        return belief._replace(asked=True)
+        return belief._replace(is_asked=True)
 
     def action(self, belief: Assigned) -> Action:
         """Start, then report."""
-        return Action("report" if belief.asked else "start", belief.tier)
+        return Action("report" if belief.is_asked else "start", belief.tier)
 
     def confidence(self, belief: Assigned, tier: int) -> float | None:
         """None: nothing is verified."""

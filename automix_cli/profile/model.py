@@ -25,6 +25,8 @@ from automix_cli.backends.catalog import URL, context_window, is_local, is_loopb
 from automix_cli.backends.catalog import list_price as list_price
 from automix_cli.backends.catalog import standard_key_envs as standard_key_envs
 from automix_cli.errors import ProfileError, StorageError, UsageError, did_you_mean, quoted
+from automix_cli.fitting.router_block import ROUTER_KINDS
+from automix_cli.pomdp.signals import LOGPROB_OF, SIGNALS, LogprobOf, Signal
 from automix_cli.profile import yamltree
 from automix_cli.profile.schema import (
     BAD,
@@ -54,14 +56,6 @@ MAX_VOTES = 64
 OLLAMA = ("127.0.0.1", 11434)
 
 Origin = Literal["bundled", "named", "environment", "discovered", "user", "tiers-option"]
-Signal = Literal["votes", "logprob", "consistency"]
-LogprobOf = Literal["verdict", "answer"]
-
-SIGNALS = ("votes", "logprob", "consistency")
-ROUTER_KINDS = (
-    *("pomdp", "pomdp+query", "threshold", "double-threshold", "self-consistency", "always"),
-    *("multilabel", "separate", "kmeans", "knn"),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -756,7 +750,7 @@ _VERIFICATION = record(
     VerificationSettings,
     {
         "signal": one_of(*SIGNALS),
-        "logprob_of": one_of("verdict", "answer"),
+        "logprob_of": one_of(*LOGPROB_OF),
         "max_votes": whole(0, MAX_VOTES),
         "batch": _batch,
         "temperature": or_null(number(0, 2)),

@@ -22,7 +22,7 @@ from automix_cli.fitting.router_block import Settings
 from automix_cli.fitting.votes import fit_shapes, votes_log_likelihood
 from automix_cli.pomdp.model import Cost, Model, TierModel
 from automix_cli.pomdp.observations import (
-    UNSEEN,
+    NO_OBSERVATIONS,
     ConfidenceObservations,
     ConsistencyObservations,
     VoteObservations,
@@ -372,7 +372,7 @@ def test_few_rows_give_a_model_that_can_be_planned_with(rows: int) -> None:
     fitted = fit(table, SETTINGS)
     assert fitted.rows == rows
     assert PomdpPolicy(fitted.model(0.01, SETTINGS)).forecast().value > -1
-    assert fitted.tiers[0].observation == UNSEEN
+    assert fitted.tiers[0].observation == NO_OBSERVATIONS
     if rows == 0:
         assert fitted.priors() == ((0.25,) * 4,)
         assert fitted.notes == ()
@@ -384,7 +384,7 @@ def test_fewer_than_five_rows_of_a_class_and_votes_are_not_used_which_is_said() 
     wrong = [row for row in rows if not row["tiers"]["small"]["score"]]
     four, five = (fit(table_of([*right, *wrong[:n]]), SETTINGS) for n in (4, 5))
     assert four.notes == ("small: votes not used: only 4 wrong answers, 5 needed",)
-    assert four.tiers[0].observation == UNSEEN
+    assert four.tiers[0].observation == NO_OBSERVATIONS
     assert five.notes == ()
     assert isinstance(five.tiers[0].observation, VoteObservations)
     other = fit(table_of([*right[:3], *wrong]), SETTINGS)
