@@ -35,7 +35,7 @@ class Cascade:
         >>> import asyncio
         >>> from automix_cli import prompts
         >>> from automix_cli.backends.base import ScriptedBackend
-        >>> from automix_cli.profile.model import profile_of_models
+        >>> from automix_cli.profile.search import profile_of_models
         >>> verdict = prompts.decision(True)
         >>> backend = ScriptedBackend(lambda r: verdict if prompts.is_verification(r.messages) else "4")
         >>> cascade = Cascade(profile_of_models(["demo/small", "demo/large"]), backend)

@@ -40,7 +40,7 @@ def sample_counts(profile: Profile, tier: int) -> SampleCounts:
     """What one visit of a tier buys at most; answers of the last tier are rarely verified.
 
     Example:
-        >>> from automix_cli.profile.model import profile_of_models
+        >>> from automix_cli.profile.search import profile_of_models
         >>> profile = profile_of_models(["demo/small", "demo/large"])
         >>> sample_counts(profile, 1)
         SampleCounts(answers=1, votes=0)

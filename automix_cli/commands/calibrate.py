@@ -128,8 +128,8 @@ def calibrate(
       automix calibrate traces.jsonl --tiers small,large --costs small=1,large=20
     """  # noqa: D301
     from automix_cli.evaluation.calibration import calibrate as run_calibration
-    from automix_cli.profile.model import write_router
     from automix_cli.profile.router import settings_of
+    from automix_cli.profile.write import write_router
     from automix_cli.views.calibration_view import CalibrationView
     from automix_cli.views.report import count_of
 
@@ -237,7 +237,7 @@ def _target(output: Path | None, profile: Profile, tiers: Sequence[str]) -> Path
         UsageError: a file is asked for, but the profile's tiers are not those of the rows.
         ProfileError: the file cannot take the router.
     """
-    from automix_cli.profile.model import room_for_router
+    from automix_cli.profile.write import room_for_router
 
     if [t.name for t in profile.tiers] != list(tiers):
         if output is not None:
@@ -259,7 +259,7 @@ def _why_not_written(profile: Profile, tiers: Sequence[str]) -> str:
 def _classes(wanted: Wanted, table: TraceTable, target: Path | None, profile: Profile, seed: int) -> Classes:
     """The query-side routers to try, each small enough for the profile that is written."""
     from automix_cli.fitting.classes import NO_CLASSES, classes_for
-    from automix_cli.profile.model import room_for_router
+    from automix_cli.profile.write import room_for_router
     from automix_cli.profile.yamltree import MAX_BYTES
 
     if wanted == "none":

@@ -21,11 +21,12 @@ app = typer.Typer(no_args_is_help=True, help="List, show and check profiles; sta
 @app.command("list", epilog="Example: automix profile list")
 def list_profiles(json: o.Json = False, quiet: o.Quiet = False) -> None:
     """List the profiles that can be used here; the one that would be used is marked with *."""
-    from automix_cli.profile.model import bundled_names, bundled_path, found_files
+    from automix_cli.profile.bundled import bundled_names, bundled_path
+    from automix_cli.profile.search import profile_files
 
     used, trouble = _used()
     rows = [
-        *(_row(path, origin, used) for path, origin in found_files(Path.cwd(), os.environ)),
+        *(_row(path, origin, used) for path, origin in profile_files(Path.cwd(), os.environ)),
         *(_row(bundled_path(name), "bundled", used) for name in bundled_names()),
     ]
     if used and used.path and str(used.path) not in [row["path"] for row in rows]:
@@ -44,7 +45,7 @@ def list_profiles(json: o.Json = False, quiet: o.Quiet = False) -> None:
 
 def _used() -> tuple[Profile | None, ProfileError | None]:
     """The profile that `automix ask` would take here, or why it would take none."""
-    from automix_cli.profile.model import load_profile
+    from automix_cli.profile.search import load_profile
 
     try:
         return load_profile(), None
@@ -54,7 +55,8 @@ def _used() -> tuple[Profile | None, ProfileError | None]:
 
 def _row(path: Path, origin: str, used: Profile | None) -> dict[str, Any]:
     """A line of the list."""
-    from automix_cli.profile.model import read_profile, shown_path
+    from automix_cli.profile.bundled import shown_path
+    from automix_cli.profile.read import read_profile
 
     name = path.stem if origin == "bundled" else shown_path(path)
     row: dict[str, Any] = {"name": name, "origin": origin, "path": str(path)}
@@ -83,7 +85,7 @@ def show(
     json: o.Json = False,
 ) -> None:
     """Print the effective profile as YAML, with all it extends and every default."""
-    from automix_cli.profile.model import load_profile
+    from automix_cli.profile.search import load_profile
     from automix_cli.profile.yamltree import lines_of
 
     profile = load_profile(name)
@@ -123,7 +125,9 @@ def check(
     quiet: o.Quiet = False,
 ) -> None:
     """Check a profile; every problem is told with its line. Exit 0 when there is none, else 2."""
-    from automix_cli.profile.model import FILE_NAME, read_profile, shown_path
+    from automix_cli.profile.bundled import shown_path
+    from automix_cli.profile.read import read_profile
+    from automix_cli.profile.search import FILE_NAME
 
     try:
         profile = read_profile(file, trusted=True, origin="named")
@@ -151,7 +155,7 @@ def _check_router(profile: Profile, file: Path) -> None:
     Raises:
         ProfileError: it cannot be read, or was fitted on other tiers.
     """
-    from automix_cli.profile.model import shown_path
+    from automix_cli.profile.bundled import shown_path
     from automix_cli.profile.router import query_router, router_policy
 
     try:
@@ -171,7 +175,7 @@ def _print_verdict(file: Path, problems: list[str]) -> None:
 
 def _warn_of_restrictions(file: Path, quiet: bool) -> None:
     """Say when a file that is fine when named would be refused when found in a folder."""
-    from automix_cli.profile.model import read_profile
+    from automix_cli.profile.read import read_profile
 
     try:
         read_profile(file, trusted=False, origin="discovered")
@@ -206,7 +210,7 @@ def init(
     quiet: o.Quiet = False,
 ) -> None:
     """Start a profile for this folder, on top of a bundled one."""
-    from automix_cli.profile.model import load_profile
+    from automix_cli.profile.search import load_profile
 
     profile = load_profile(name)
     if profile.origin != "bundled":

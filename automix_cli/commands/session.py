@@ -132,7 +132,7 @@ def choose_profile(options: CallOptions) -> Profile:
         ProfileError: when none is found or it cannot be used.
         UsageError: when the options contradict each other.
     """
-    from automix_cli.profile.model import load_profile, profile_of_models
+    from automix_cli.profile.search import load_profile, profile_of_models
 
     if options.profile and options.tiers:
         raise UsageError("--profile and --tiers exclude each other")

@@ -1,54 +1,54 @@
-"""What a value must be, and the sentence that says so when it is not.
+"""What a value of the profile may be, as data, and the reader that checks a located tree against it.
 
-A reader takes a located node and returns its value, or reports a problem and returns `BAD`.
-Readers are built from smaller ones, so that a whole file's shape is one expression, and every
-problem in it is found in one pass:
+A kind such as `Number(0, 2)` describes the values that a field takes; `kind.read(node, report)`
+returns the value of a node, or reports a problem and returns `BAD`. Kinds nest, so the shape of a
+whole file is one declaration, and all problems in it are found in one pass:
 
-    record(Price, {"input": number(0, 100), "output": number(0, 100)}, ("input", "output"))
+    Record(Price, {"input": Number(0, 100), "output": Number(0, 100)}, required=("input", "output"))
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from automix_cli.errors import did_you_mean, quoted
-from automix_cli.profile.yamltree import UNREAD, Node, at
+from automix_cli.profile.yamltree import UNREAD, Node
 
 LONGEST, MOST = 500, 50
 """Characters of a line and lines of a report: a hostile file must not flood the terminal."""
 
+BAD = object()
+"""What `read` returns for a node whose problem has been reported."""
+
 
 class Report:
-    """Problems found, each as `file:line: key.path: message`.
+    """The problems of a file, each as `file:line: key.path: message`.
 
-    `foreign` is set when a file that nobody named said something it may not.
+    `foreign` is set when a discovered file holds something that only a named one may.
     """
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.foreign = False
 
-    def add(self, node: Node, path: str, message: str) -> None:
-        """Note a problem at a node."""
-        where = f"{node.source}:{node.line}"
-        line = visible(f"{where}: {path}: {message}" if path else f"{where}: {message}")
+    def add(self, node: Node, message: str, path: str | None = None) -> None:
+        """Add a problem at a node; `path` is for a key that is missing there."""
+        where, key_path = f"{node.source}:{node.line}", node.path if path is None else path
+        line = visible(f"{where}: {key_path}: {message}" if key_path else f"{where}: {message}")
         self.lines.append(line if len(line) <= LONGEST else f"{line[:LONGEST]}…")
 
-    def refuse(self, node: Node, path: str, message: str) -> None:
-        """Note something that a discovered file may not say."""
+    def refuse(self, node: Node, message: str) -> None:
+        """Add something that a discovered file may not say."""
         self.foreign = True
-        self.add(node, path, f"{message}, in a profile that was found rather than named")
+        self.add(node, f"{message}, in a profile that was found rather than named")
 
-    def told(self) -> str:
+    def text(self) -> str:
         """All problems, one a line."""
         rest = len(self.lines) - MOST
         return "\n".join(self.lines[:MOST] + [f"… and {rest} more"] * (rest > 0))
-
-
-BAD = object()
-Read = Callable[[Node, str, Report], Any]
 
 
 def visible(line: str) -> str:
@@ -58,6 +58,8 @@ def visible(line: str) -> str:
         >>> visible("a\x1bb")
         'a\\x1bb'
     """
+    if line.isprintable():
+        return line
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
@@ -66,112 +68,258 @@ def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def expect(expected: str, fits: Callable[[Any], bool], make: Callable[[Any], Any] = lambda v: v) -> Read:
-    """A reader of plain values that satisfy `fits`."""
-
-    def read(node: Node, path: str, report: Report) -> Any:
-        if node.value is UNREAD:
-            return BAD
-        if not fits(node.value):
-            report.add(node, path, f"expected {expected}, got {quoted(node.value)}")
-            return BAD
-        return make(node.value)
-
-    return read
+def _expect(node: Node, report: Report, expected: str, fits: bool) -> Any:
+    """The node's value where it fits; a problem that was reported before is not repeated."""
+    if fits:
+        return node.value
+    if node.value is not UNREAD:
+        report.add(node, f"expected {expected}, got {quoted(node.value)}")
+    return BAD
 
 
-def text(most: int = 20_000) -> Read:
-    """Text that is not blank."""
-    return expect("text", lambda v: isinstance(v, str) and len(v.strip()) > 0 and len(v) <= most)
+class Kind(Protocol):
+    """What a field may hold."""
+
+    def read(self, node: Node, report: Report) -> Any:
+        """The value of a node, or `BAD` after a report."""
+        ...
 
 
-def matching(pattern: str, expected: str) -> Read:
-    """Text of which a pattern matches the whole."""
-    known = re.compile(pattern)
-    return expect(expected, lambda v: isinstance(v, str) and known.fullmatch(v) is not None)
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Text that is not blank, of at most `longest` characters."""
+
+    longest: int = 20_000
+
+    def read(self, node: Node, report: Report) -> Any:
+        """The text."""
+        value = node.value
+        fits = isinstance(value, str) and len(value.strip()) > 0 and len(value) <= self.longest
+        return _expect(node, report, "text", fits)
 
 
-def whole(low: int, high: int) -> Read:
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """Text of which a pattern matches the whole; `expected` says so in words."""
+
+    pattern: re.Pattern[str]
+    expected: str = "text"
+
+    def read(self, node: Node, report: Report) -> Any:
+        """The text."""
+        fits = isinstance(node.value, str) and self.pattern.fullmatch(node.value) is not None
+        return _expect(node, report, self.expected, fits)
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
     """An integer from `low` to `high`."""
 
-    def fits(value: Any) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+    low: int
+    high: int
 
-    return expect(f"a whole number from {low} to {high}", fits)
+    def read(self, node: Node, report: Report) -> Any:
+        """The integer."""
+        value = node.value
+        fits = isinstance(value, int) and not isinstance(value, bool) and self.low <= value <= self.high
+        return _expect(node, report, f"a whole number from {self.low} to {self.high}", fits)
 
 
-def number(low: float, high: float, *, above: bool = False) -> Read:
+@dataclass(frozen=True, slots=True)
+class Number:
     """A number from `low` to `high`; `above` leaves `low` itself out."""
-    expected = f"a number above {low:g}, at most {high:g}" if above else f"a number from {low:g} to {high:g}"
-    return expect(expected, lambda v: is_number(v) and low <= v <= high and not (above and v == low), float)
+
+    low: float
+    high: float
+    above: bool = False
+
+    def read(self, node: Node, report: Report) -> Any:
+        """The number as a float."""
+        low, high, value = self.low, self.high, node.value
+        expected = f"a number from {low:g} to {high:g}"
+        if self.above:
+            expected = f"a number above {low:g}, at most {high:g}"
+        fits = is_number(value) and low <= value <= high and not (self.above and value == low)
+        value = _expect(node, report, expected, fits)
+        return value if value is BAD else float(value)
 
 
-flag = expect("true or false", lambda v: isinstance(v, bool))
+@dataclass(frozen=True, slots=True)
+class Only:
+    """One number and no other, for the reason `why`."""
+
+    number: int
+    why: str
+
+    def read(self, node: Node, report: Report) -> Any:
+        """The number."""
+        fits = is_number(node.value) and node.value == self.number
+        return _expect(node, report, f"{self.number}, {self.why}", fits)
 
 
-def one_of(*known: str) -> Read:
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """True or false."""
+
+    def read(self, node: Node, report: Report) -> Any:
+        """The truth value."""
+        return _expect(node, report, "true or false", isinstance(node.value, bool))
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
     """One of a few words."""
 
-    def read(node: Node, path: str, report: Report) -> Any:
-        if node.value is UNREAD or node.value in known:
+    words: tuple[str, ...]
+
+    def read(self, node: Node, report: Report) -> Any:
+        """The word."""
+        if node.value is UNREAD or node.value in self.words:
             return BAD if node.value is UNREAD else node.value
-        near = did_you_mean(node.value, known) if isinstance(node.value, str) else ""
-        report.add(node, path, f"expected one of {', '.join(known)}, got {quoted(node.value)}{near}")
+        near = did_you_mean(node.value, self.words) if isinstance(node.value, str) else ""
+        report.add(node, f"expected one of {', '.join(self.words)}, got {quoted(node.value)}{near}")
         return BAD
 
-    return read
+
+@dataclass(frozen=True, slots=True)
+class Nullable:
+    """What `kind` takes, or null."""
+
+    kind: Kind
+
+    def read(self, node: Node, report: Report) -> Any:
+        """The value, None for null."""
+        return None if node.value is None else self.kind.read(node, report)
 
 
-def or_null(read: Read) -> Read:
-    """What `read` reads, or null."""
-    return lambda node, path, report: None if node.value is None else read(node, path, report)
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    """A list of at most `longest` items.
 
-
-def list_of(read: Read, most: int) -> Read:
-    """A list of what `read` reads, as a tuple."""
-
-    def read_list(node: Node, path: str, report: Report) -> Any:
-        if node.value is UNREAD:
-            return BAD
-        if not isinstance(node.value, list) or len(node.value) > most:
-            got = f"{len(node.value)}" if isinstance(node.value, list) else quoted(node.value)
-            report.add(node, path, f"expected a list of at most {most}, got {got}")
-            return BAD
-        items = tuple(read(item, at(path, i), report) for i, item in enumerate(node.value))
-        return BAD if any(item is BAD for item in items) else items
-
-    return read_list
-
-
-def record(
-    make: Callable[..., Any], known: Mapping[str, Read], required: Sequence[str] = (), **advice: str
-) -> Read:
-    """A mapping with known keys, given to `make` by keyword.
-
-    `advice` holds what to say of unknown keys that a person may well try.
+    With `partial` the tuple holds `BAD` where an item is wrong, so that the others can be
+    checked against each other.
     """
 
-    def read(node: Node, path: str, report: Report) -> Any:
-        if not isinstance(node.value, dict):
-            return _mapping_expected(node, path, report)
+    kind: Kind
+    longest: int
+    partial: bool = False
+
+    def read(self, node: Node, report: Report) -> Any:
+        """The items as a tuple."""
+        items = node.value
+        if items is UNREAD:
+            return BAD
+        if not isinstance(items, list) or len(items) > self.longest:
+            got = f"{len(items)}" if isinstance(items, list) else quoted(items)
+            report.add(node, f"expected a list of at most {self.longest}, got {got}")
+            return BAD
+        values = tuple(self.kind.read(item, report) for item in items)
+        return BAD if not self.partial and BAD in values else values
+
+
+@dataclass(frozen=True, slots=True)
+class OneOrList:
+    """One value, or a list of them."""
+
+    kind: Kind
+    longest: int
+
+    def read(self, node: Node, report: Report) -> Any:
+        """The value, or the values as a tuple."""
+        kind = ListOf(self.kind, self.longest) if isinstance(node.value, list) else self.kind
+        return kind.read(node, report)
+
+
+@dataclass(frozen=True, slots=True)
+class AnyMapping:
+    """A mapping of whatever it holds."""
+
+    def read(self, node: Node, report: Report) -> Any:
+        """The mapping as plain values."""
+        value = _expect(node, report, "a mapping", isinstance(node.value, dict))
+        return value if value is BAD else node.plain()
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What `kind` takes and `problem` says nothing against; `convert` makes the value of it."""
+
+    kind: Kind
+    problem: Callable[[Any], str | None] = lambda value: None
+    convert: Callable[[Any], Any] = lambda value: value
+
+    def read(self, node: Node, report: Report) -> Any:
+        """The converted value."""
+        value = self.kind.read(node, report)
+        if value is BAD:
+            return BAD
+        if message := self.problem(value):
+            report.add(node, message)
+            return BAD
+        return self.convert(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Custom:
+    """A value with rules of its own: `check` returns the first problem with it, if there is any.
+
+    The value itself is not repeated in the report.
+    """
+
+    check: Callable[[Any], str | None]
+
+    def read(self, node: Node, report: Report) -> Any:
+        """The value."""
+        if node.value is UNREAD:
+            return BAD
+        if message := self.check(node.value):
+            report.add(node, message)
+            return BAD
+        return node.value
+
+
+@dataclass(frozen=True, slots=True)
+class Subtree:
+    """A node that `function` reads, with all that stands below it."""
+
+    function: Callable[[Node, Report], Any]
+
+    def read(self, node: Node, report: Report) -> Any:
+        """What the function returns."""
+        return self.function(node, report)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A mapping with known keys, from which `make` builds the value by keyword.
+
+    `advice` says what is wrong with unknown keys that a person may well try.
+    """
+
+    make: Callable[..., Any]
+    fields: Mapping[str, Kind]
+    required: tuple[str, ...] = ()
+    advice: Mapping[str, str] = field(default_factory=dict)
+
+    def read(self, node: Node, report: Report) -> Any:
+        """What `make` builds."""
+        values = self.values(node, report)
+        if values is None or BAD in values.values() or any(key not in values for key in self.required):
+            return BAD
+        return self.make(**values)
+
+    def values(self, node: Node, report: Report) -> dict[str, Any] | None:
+        """The values by key, `BAD` where one is wrong; None for what is no mapping."""
+        if _expect(node, report, "a mapping", isinstance(node.value, dict)) is BAD:
+            return None
         values = {}
         for key, child in node.value.items():
-            if key in known:
-                values[key] = known[key](child, at(path, key), report)
+            if key in self.fields:
+                values[key] = self.fields[key].read(child, report)
             else:
-                near = did_you_mean(key, known) or f"; known are {', '.join(known)}"
-                report.add(child, at(path, key), advice.get(key, f"unknown key{near}"))
-        missing = [key for key in required if key not in node.value]
-        for key in missing:
-            report.add(node, path, f"needs `{key}`")
-        return BAD if missing or any(value is BAD for value in values.values()) else make(**values)
-
-    return read
-
-
-def anything(node: Node, path: str, report: Report) -> Any:
-    """A mapping of whatever it holds, as plain values."""
-    return node.plain() if isinstance(node.value, dict) else _mapping_expected(node, path, report)
-
-
-_mapping_expected = expect("a mapping", lambda v: isinstance(v, dict))
+                near = did_you_mean(key, self.fields) or f"; known are {', '.join(self.fields)}"
+                report.add(child, self.advice.get(key, f"unknown key{near}"))
+        for key in self.required:
+            if key not in node.value:
+                report.add(node, f"needs `{key}`")
+        return values

@@ -51,7 +51,7 @@ UNREAD = object()
 
 
 class Node(NamedTuple):
-    """A value with its 1-based line and the file it stands in.
+    """A value with its 1-based line, its file, and its key path such as `tiers[1].model`.
 
     `value` is None, a bool, an int, a finite float, a text, a list of nodes, a
     dictionary of nodes by key, or `UNREAD`.
@@ -60,6 +60,7 @@ class Node(NamedTuple):
     value: Any
     line: int
     source: str = ""
+    path: str = ""
 
     def plain(self) -> Any:
         """The value without lines.
@@ -73,6 +74,17 @@ class Node(NamedTuple):
         if isinstance(self.value, list):
             return [child.plain() for child in self.value]
         return self.value
+
+    def leaves(self) -> list[Node]:
+        """Every scalar in the tree below, and every empty list or mapping.
+
+        Example:
+            >>> [leaf.path for leaf in parse(b"a: [1, {b: x}]")[0].leaves()]
+            ['a[0]', 'a[1].b']
+        """
+        value = self.value
+        children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        return [leaf for child in children for leaf in child.leaves()] if children else [self]
 
 
 class _Fatal(Exception):
@@ -186,11 +198,11 @@ class _Reader:
         if event.tag is not None:
             raise _Fatal(line, path, "tags (!) are not allowed")
         if kind == "ScalarEvent":
-            return Node(self.scalar(event, path), line, self.source)
+            return Node(self.scalar(event, path), line, self.source, path)
         if depth == MAX_DEPTH:
             raise _Fatal(line, path, f"is nested more than {MAX_DEPTH} deep")
         read = self.mapping if kind == "MappingStartEvent" else self.sequence
-        return Node(read(path, depth + 1), line, self.source)
+        return Node(read(path, depth + 1), line, self.source, path)
 
     def sequence(self, path: str, depth: int) -> list[Node]:
         """The items up to the end of the sequence."""

@@ -48,7 +48,8 @@ from automix_cli.fitting.fit import fit
 from automix_cli.fitting.query_router import QUERY_ROUTER_KINDS, QueryRouterKind, fit_router
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.rules import AlwaysPolicy
-from automix_cli.profile.model import Profile, Tier, read_profile
+from automix_cli.profile.model import Profile, Tier
+from automix_cli.profile.read import read_profile
 from automix_cli.profile.router import (
     embedder_of,
     query_router,

@@ -33,8 +33,9 @@ from automix_cli.fitting.classes import Classes, classes_for
 from automix_cli.fitting.fit import fit
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.policy import PomdpPolicy
-from automix_cli.profile.model import read_profile, room_for_router, write_router
+from automix_cli.profile.read import read_profile
 from automix_cli.profile.router import query_router, router_policy
+from automix_cli.profile.write import room_for_router, write_router
 from automix_cli.prompts import decision
 from automix_cli.records import Question
 from automix_cli.views.calibration_view import CalibrationView
@@ -266,7 +267,7 @@ from pathlib import Path
 from automix_cli.backends.base import ScriptedBackend
 from automix_cli.cascade.cascade import Cascade
 from automix_cli.profile.router import router_policy
-from automix_cli.profile.model import read_profile
+from automix_cli.profile.read import read_profile
 from automix_cli.records import Question
 
 profile = read_profile(Path(sys.argv[1]), trusted=True, origin="named")

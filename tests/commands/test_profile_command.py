@@ -8,7 +8,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from automix_cli.cli import app
-from automix_cli.profile.model import bundled_names, load_profile, read_profile
+from automix_cli.profile.bundled import bundled_names
+from automix_cli.profile.read import read_profile
+from automix_cli.profile.search import load_profile
 
 TWO = "tiers:\n  - name: small\n    model: demo/small\n  - name: large\n    model: demo/large\n"
 
@@ -17,7 +19,7 @@ TWO = "tiers:\n  - name: small\n    model: demo/small\n  - name: large\n    mode
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty current folder in which no local model answers."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("automix_cli.profile.model.ollama_answers", lambda: False)
+    monkeypatch.setattr("automix_cli.profile.search.ollama_answers", lambda: False)
     return tmp_path
 
 

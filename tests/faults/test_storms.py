@@ -22,7 +22,8 @@ from automix_cli.backends.retry import Retrier
 from automix_cli.cascade.answer import Degrading
 from automix_cli.cascade.cascade import Cascade
 from automix_cli.errors import BackendError, TimedOut
-from automix_cli.profile.model import Profile, load_profile
+from automix_cli.profile.model import Profile
+from automix_cli.profile.search import load_profile
 from automix_cli.records import Completion, Price, Question, Usage
 
 LARGE = pytest.mark.storm

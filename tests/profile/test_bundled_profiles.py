@@ -11,8 +11,11 @@ import pytest
 
 from automix_cli.backends import catalog
 from automix_cli.cascade.requests import RequestBuilder
-from automix_cli.profile import model as profile
-from automix_cli.profile.model import Profile, Tier, bundled_names, bundled_path, load_profile
+from automix_cli.profile import search
+from automix_cli.profile.bundled import bundled_names, bundled_path, folder_of_bundled
+from automix_cli.profile.model import Profile, Tier
+from automix_cli.profile.read import read_profile
+from automix_cli.profile.search import load_profile
 from automix_cli.records import Price, Question
 
 NAMES = ("anthropic", "demo", "gemini", "ollama", "openai", "openai-compatible", "openrouter")
@@ -40,12 +43,12 @@ def test_a_bundled_profile_is_complete_and_uncalibrated(name: str) -> None:
 def test_a_found_file_may_extend_any_bundled_profile(name: str, tmp_path: Path) -> None:
     path = tmp_path / "automix.yaml"
     path.write_text(f"extends: {name}\n")
-    assert profile.read_profile(path, trusted=False, origin="discovered").tiers == load_profile(name).tiers
+    assert read_profile(path, trusted=False, origin="discovered").tiers == load_profile(name).tiers
 
 
 def test_the_profile_that_is_meant_to_be_copied_is_allowed_as_a_found_file() -> None:
     path = bundled_path("openai-compatible")
-    assert profile.read_profile(path, trusted=False, origin="discovered").sha
+    assert read_profile(path, trusted=False, origin="discovered").sha
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -118,21 +121,13 @@ def test_the_demo_is_two_simulated_tiers_with_prices_of_their_own() -> None:
     assert load_profile("demo").task.scorer == "exact"
 
 
-def test_the_bundled_folder_is_the_packages_own_where_it_has_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_bundled_folder_is_the_packages_own_where_it_has_one(tmp_path: Path) -> None:
     """In a wheel the profiles are inside the package, in a checkout beside it."""
     package = tmp_path / "automix_cli"
-    (package / "profile").mkdir(parents=True)
-    monkeypatch.setattr(profile, "__file__", str(package / "profile" / "model.py"))
-    profile._bundled_folder.cache_clear()
-    try:
-        assert profile._bundled_folder() == tmp_path / "profiles"
-        profile._bundled_folder.cache_clear()
-        (package / "profiles").mkdir()
-        assert profile._bundled_folder() == package / "profiles"
-    finally:
-        profile._bundled_folder.cache_clear()
+    package.mkdir()
+    assert folder_of_bundled(package) == tmp_path / "profiles"
+    (package / "profiles").mkdir()
+    assert folder_of_bundled(package) == package / "profiles"
 
 
 ACCEPTS = """
@@ -179,7 +174,7 @@ def test_litellm_accepts_the_parameters_of_every_bundled_tier() -> None:
 
 @pytest.mark.contract
 def test_models_named_in_comments_and_hints_are_real() -> None:
-    source = Path(catalog.__file__).read_text() + Path(profile.__file__).read_text()
+    source = Path(catalog.__file__).read_text() + Path(search.__file__).read_text()
     models = set(re.findall(r"openai/gpt-[0-9][a-z0-9.-]*", source))
     assert models
     assert all(catalog.list_price(model) for model in models)
