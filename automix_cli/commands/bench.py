@@ -271,7 +271,7 @@ class _Job:
         """Refuse what cannot work before anything is spent."""
         from automix_cli.evaluation.contenders import everyone, invited, needs_router
         from automix_cli.evaluation.gates import read_gates
-        from automix_cli.fitting.query_router import require_sklearn
+        from automix_cli.fitting.fit_query_router import require_sklearn
 
         if self.gates is not None:
             read_gates(self.gates)

@@ -218,7 +218,7 @@ def _check_router(query_router: str, certify: float | None) -> None:
     Raises:
         UsageError: scikit-learn is missing, or a certificate is wanted, which looks at no question.
     """
-    from automix_cli.fitting.query_router import require_sklearn
+    from automix_cli.fitting.fit_query_router import require_sklearn
 
     if query_router == "none":
         return

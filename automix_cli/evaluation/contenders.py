@@ -53,15 +53,9 @@ from automix_cli.evaluation.settings import (
 )
 from automix_cli.fitting.classes import ClassSource, Wanted, sources_of
 from automix_cli.fitting.fit import fit
+from automix_cli.fitting.fit_query_router import FittedRouter, fit_router
 from automix_cli.fitting.fitted import Fitted
-from automix_cli.fitting.query_router import (
-    QUERY_ROUTER_KINDS,
-    SELECTIONS,
-    FittedRouter,
-    QueryRouterKind,
-    Selection,
-    fit_router,
-)
+from automix_cli.fitting.query_router import QUERY_ROUTER_KINDS, SELECTIONS, QueryRouterKind, Selection
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.arrays import Floats, Ints
 from automix_cli.pomdp.problem import Policy

@@ -54,7 +54,7 @@ class Classes:
             yield Classed("none", table) if source == "none" else self._classed(source, table, learn)
 
     def _classed(self, kind: QueryRouterKind, table: TraceTable, learn: NDArray[np.bool_]) -> Classed:
-        from automix_cli.fitting.query_router import fit_router
+        from automix_cli.fitting.fit_query_router import fit_router
 
         table = table.looked_at()
         train, texts = table.subset(learn), [str(text) for text in table.texts]

@@ -37,14 +37,8 @@ from automix_cli.evaluation.metrics import (
     mix_quality,
     verdict,
 )
-from automix_cli.fitting.query_router import (
-    QUERY_ROUTER_KINDS,
-    FittedRouter,
-    QueryRouterKind,
-    Selection,
-    fit_router,
-    require_sklearn,
-)
+from automix_cli.fitting.fit_query_router import FittedRouter, fit_router, require_sklearn
+from automix_cli.fitting.query_router import QUERY_ROUTER_KINDS, QueryRouterKind, Selection
 from automix_cli.pomdp.arrays import Floats, Ints
 
 KEEP = 0.98

@@ -45,7 +45,8 @@ from automix_cli.evaluation.calibration import PomdpFamily
 from automix_cli.evaluation.replay import replay
 from automix_cli.fitting.classes import Classes
 from automix_cli.fitting.fit import fit
-from automix_cli.fitting.query_router import QUERY_ROUTER_KINDS, QueryRouterKind, fit_router
+from automix_cli.fitting.fit_query_router import fit_router
+from automix_cli.fitting.query_router import QUERY_ROUTER_KINDS, QueryRouterKind
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.rules import AlwaysPolicy
 from automix_cli.profile.model import Profile, Tier

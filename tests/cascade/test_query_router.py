@@ -28,7 +28,7 @@ from automix_cli.evaluation.calibration import (
     held_out,
 )
 from automix_cli.evaluation.replay import replay
-from automix_cli.evaluation.settings import Always
+from automix_cli.evaluation.settings import Always, CostWeight
 from automix_cli.fitting.classes import Classes, classes_for
 from automix_cli.fitting.fit import fit
 from automix_cli.fitting.router_block import Settings
@@ -172,7 +172,7 @@ def test_held_out_figures_are_those_of_a_router_fitted_without_the_fold(table: T
     )
     fold = calibration.folds_of(len(table), FOLDS, 0)
     (seen,) = classes("multilabel").of(table, fold != 1)
-    policy = family.policy(seen.table.subset(fold != 1), (("cost_weight", 20.0),))
+    policy = family.policy(seen.table.subset(fold != 1), CostWeight(20.0))
     run = replay(policy, seen.table, fold == 1)
     np.testing.assert_array_equal(held.score[fold == 1], run.score)
     np.testing.assert_array_equal(held.cost[fold == 1], run.cost)
@@ -244,7 +244,7 @@ def test_every_kind_keeps_within_the_room_of_a_profile_that_says_much(kind: Any,
     ("change", "problem"),
     [
         ({"query": {"kind": "knn"}}, "cannot be read"),
-        ({"prior": {"counts": [[1, 2, 3, 4]], "alpha": 1, "kappa": 0, "mean_tokens": 0}}, "classes apart"),
+        ({"prior": {"counts": [[1, 2, 3, 4]], "alpha": 1, "kappa": 0, "mean_tokens": 0}}, "has 2 classes"),
     ],
 )
 def test_a_router_that_does_not_fit_its_prior_says_how_to_write_it_anew(
@@ -324,9 +324,9 @@ def test_without_scikit_learn_calibrate_says_how_to_install_it(
     table: TraceTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from automix_cli.commands.calibrate import _check_router
-    from automix_cli.fitting import query_router as routers
+    from automix_cli.fitting import fit_query_router
 
-    monkeypatch.setattr(routers, "find_spec", lambda name: None)
+    monkeypatch.setattr(fit_query_router, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match="not installed"):
         _check_router("auto", None)
     _check_router("none", 0.9)

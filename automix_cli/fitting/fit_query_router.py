@@ -1,0 +1,260 @@
+"""Fit query-side routers on training rows; scikit-learn is needed for it.
+
+    fit_router(kind, texts, scores, costs) ─▶ FittedRouter(router, probs, classes)
+
+Only training rows are used, and labels only through folds in which equal questions stay
+together: `FittedRouter.probs` of a row comes from models that were fitted without its label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+from importlib.util import find_spec
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from automix_cli.data.duplicates import normal_form
+from automix_cli.errors import DataError, UsageError
+from automix_cli.fitting.features import (
+    FeatureRows,
+    TextFeatures,
+    VectorFeatures,
+    fit_text_features,
+    fit_vector_features,
+    rounded,
+)
+from automix_cli.fitting.fit_classifiers import (
+    CHARS_PER_BYTE,
+    MAX_DIMENSIONS,
+    HeldOutProbs,
+    TrainingRows,
+    fit_class_centres,
+    fit_classifier,
+)
+from automix_cli.fitting.query_router import (
+    EXTREME,
+    QUERY_ROUTER_KINDS,
+    REGRESSIONS,
+    Clusters,
+    Linear,
+    QueryRouter,
+    QueryRouterKind,
+    Selection,
+    logit,
+    nearest,
+)
+from automix_cli.pomdp.arrays import Bools, Floats, Ints
+
+MAX_ROUTER_CHARS = 48_000  # of JSON; a profile holds 64 KiB in all
+MAX_FITTING_ROWS = 20_000  # with more, the vocabulary is the limit
+ROUTER_FOLDS = 5
+_MAX_ENTRIES = 3_000  # of the vocabulary
+_CHARS_PER_ENTRY = 4 * CHARS_PER_BYTE  # of a key and its idf
+_OVERHEAD = 3_000.0  # characters of the form, the rates and whatever else is small
+
+
+class FittedRouter(NamedTuple):
+    """A router, and its held-out predictions for its own training rows.
+
+    Attributes:
+        router: fitted on all training rows.
+        probs: n×N, P(right) of each training row from models fitted on other folds.
+        classes: n, the class of each training row by that held-out logit vector; for `kmeans`
+            the cluster, which depends on no label.
+    """
+
+    router: QueryRouter
+    probs: Floats
+    classes: Ints
+
+
+def require_sklearn() -> None:
+    """Check that routers can be fitted here.
+
+    Raises:
+        UsageError: without scikit-learn, with the command that installs it.
+    """
+    if find_spec("sklearn") is None:
+        raise UsageError(
+            "query-side routers are fitted with scikit-learn, which is not installed",
+            hint="python -m pip install 'automix-cli[routers]'",
+        )
+
+
+def fit_router(
+    kind: QueryRouterKind,
+    texts: Sequence[str],
+    scores: Floats,
+    costs: ArrayLike,
+    *,
+    seed: int = 0,
+    embeddings: ArrayLike | None = None,
+    embed_model: str = "",
+    pass_score: float = 0.5,
+    budget: int = MAX_ROUTER_CHARS,
+    max_rows: int = MAX_FITTING_ROWS,
+) -> FittedRouter:
+    """Fit a router on training rows.
+
+    Args:
+        kind: `multilabel`, `separate`, `kmeans` or `knn`.
+        texts: n questions.
+        scores: n×N, what each tier scored on each, 0..1.
+        costs: N, planned cost of an answer per tier, USD; any common unit does.
+        seed: of folds, clusters and draws.
+        embeddings: n×D, to be read instead of the texts.
+        embed_model: the model that made them; kept with the router.
+        pass_score: from this score on an answer is right.
+        budget: about how many characters of JSON the router may take.
+        max_rows: the most rows to fit on; further rows are only read.
+
+    Raises:
+        UsageError: for an unknown kind, or without scikit-learn.
+        DataError: for rows that do not score every tier, or none; for a cost that is unknown.
+    """
+    if kind not in QUERY_ROUTER_KINDS:
+        raise UsageError(f"no query-side router {kind!r}", hint=f"there are: {', '.join(QUERY_ROUTER_KINDS)}")
+    require_sklearn()
+    from threadpoolctl import threadpool_limits  # which scikit-learn brings
+
+    table, price = np.asarray(scores, dtype=float), np.asarray(costs, dtype=float)
+    if price.ndim != 1 or not np.isfinite(price).all():
+        raise DataError(f"a router needs a cost for each tier, got {price.tolist()}")
+    if not len(texts) or table.shape != (len(texts), len(price)) or not np.isfinite(table).all():
+        raise DataError(f"a router needs rows that score each of {len(price)} tiers, got {table.shape}")
+    questions = _Questions(texts, None if embeddings is None else np.asarray(embeddings, dtype=float))
+    fold = assign_folds(texts, seed, max_rows)
+    used = np.flatnonzero(fold >= 0)
+    right = table >= pass_score
+    with threadpool_limits(1):  # sums over threads depend on how many there are, and so would clusters
+        features = _fit_features(kind, questions.at(used), embed_model, len(price), budget)
+        rows = TrainingRows(*features, right[used], fold[used], seed)
+        model, probs = fit_classifier(kind, rows)
+        held_out = rows.held_out(np.clip(probs, EXTREME, 1 - EXTREME))
+        router = QueryRouter(
+            kind=kind,
+            seed=seed,
+            features=features.features,
+            model=model,
+            rewards=_rewards(table, right),
+            costs=price,
+            targets=fit_regressions(held_out, price) if isinstance(model, Linear) else {},
+            centres=np.empty((0, 0)) if isinstance(model, Clusters) else fit_class_centres(held_out),
+        )
+        return _complete(router, rows, held_out.probs, used, questions)
+
+
+class _Questions(NamedTuple):
+    """Training questions as texts, and as embeddings where these are to be read."""
+
+    texts: Sequence[str]
+    vectors: Floats | None
+
+    def at(self, rows: Ints) -> _Questions:
+        """Some of the questions."""
+        texts = [self.texts[i] for i in rows.tolist()]
+        return _Questions(texts, None if self.vectors is None else self.vectors[rows])
+
+
+def assign_folds(texts: Sequence[str], seed: int, max_rows: int = MAX_FITTING_ROWS) -> Ints:
+    """Each row's fold, equal questions in one; -1 for rows beyond `max_rows`.
+
+    The order comes from SHA-256(seed, question), so it does not depend on the rows' order.
+    """
+    forms = [normal_form(text) or f"\0{i}" for i, text in enumerate(texts)]  # blank ones differ
+    digest = {f: sha256(f"{seed}:{f}".encode("utf-8", "surrogatepass")).digest() for f in set(forms)}
+    place = {form: k for k, form in enumerate(sorted(digest, key=digest.__getitem__))}
+    order = np.array([place[form] for form in forms], dtype=np.intp)
+    return np.where(order < max_rows, order % ROUTER_FOLDS, -1)
+
+
+class _FittedFeatures(NamedTuple):
+    """Features, the training rows in them, and the characters that remain for the classifier."""
+
+    features: TextFeatures | VectorFeatures
+    rows: FeatureRows
+    budget: float
+
+
+def _fit_features(
+    kind: QueryRouterKind, questions: _Questions, embed_model: str, tiers: int, budget: int
+) -> _FittedFeatures:
+    if questions.vectors is None:
+        return _fit_text_features(kind, questions.texts, tiers, budget)
+    return _fit_vector_features(kind, questions.vectors, embed_model, tiers, budget)
+
+
+def _fit_text_features(
+    kind: QueryRouterKind, texts: Sequence[str], tiers: int, budget: int
+) -> _FittedFeatures:
+    """Features with as large a vocabulary as the budget allows."""
+    chars = budget - _OVERHEAD
+    columns = tiers if kind in ("multilabel", "separate") else MAX_DIMENSIONS
+    share = {"knn": 0.4, "kmeans": 0.6}.get(kind, 1.0)  # neighbours and centres take the rest
+    entries = int(share * chars / (_CHARS_PER_ENTRY + CHARS_PER_BYTE * columns))
+    features = fit_text_features(texts, max(2, min(entries, _MAX_ENTRIES)))
+    chars -= _CHARS_PER_ENTRY * len(features.vocabulary)
+    return _FittedFeatures(features, features.of(texts), chars)
+
+
+def _fit_vector_features(
+    kind: QueryRouterKind, vectors: Floats, model: str, tiers: int, budget: int
+) -> _FittedFeatures:
+    features = fit_vector_features(vectors, model)
+    chars = (budget - _OVERHEAD - CHARS_PER_BYTE * features.width) * (0.8 if kind == "kmeans" else 1.0)
+    columns = tiers if kind in ("multilabel", "separate") else 2
+    if chars < CHARS_PER_BYTE * features.width * columns:
+        raise UsageError(
+            f"a router on embeddings of {features.width:,} numbers takes more than {budget:,} characters",
+            hint=f"profile: embedding: {{model: {features.model or '…'}, params: {{dimensions: 256}}}}",
+        )
+    return _FittedFeatures(features, features.of(vectors), chars)
+
+
+def _complete(
+    router: QueryRouter, rows: TrainingRows, held_out: Floats, used: Ints, questions: _Questions
+) -> FittedRouter:
+    """The probabilities and classes of all rows; rows that were not fitted on are only read."""
+    n, model = len(questions.texts), router.model
+    probs, classes = np.empty((n, len(router.costs))), np.empty(n, dtype=np.intp)
+    probs[used] = held_out
+    if isinstance(model, Clusters):
+        classes[used] = model.classes(rows.rows)
+    else:
+        classes[used] = nearest(logit(held_out), router.centres)
+    rest = np.setdiff1d(np.arange(n), used)
+    if len(rest):
+        others = questions.at(rest)
+        probs[rest], classes[rest] = router.read(others.texts, embeddings=others.vectors)
+    return FittedRouter(router, probs, classes)
+
+
+def _rewards(scores: Floats, right: Bools) -> Floats:
+    """N×2: mean score of wrong and of right answers, with two pseudo-answers of score 0 and of 1."""
+    means = [
+        ((scores * kind).sum(axis=0) + 2 * own) / (kind.sum(axis=0) + 2)
+        for own, kind in enumerate((~right, right))
+    ]
+    return np.stack(means, axis=1)
+
+
+def fit_regressions(held_out: HeldOutProbs, costs: Floats) -> dict[Selection, Floats]:
+    """The regressions of the rules `prediction` and `sorted`; see `QueryRouter.choose`."""
+    by_cost = np.argsort(costs, kind="stable")
+    by_rate = np.lexsort((costs, held_out.right.mean(axis=0)))
+    return {rule: _regress(held_out, o) for rule, o in zip(REGRESSIONS, (by_cost, by_rate), strict=True)}
+
+
+def _regress(held_out: HeldOutProbs, order: Ints) -> Floats:
+    """Intercept and coefficients of the first right tier's probability, 0.5 where none is right."""
+    probs, right = held_out.probs, held_out.right
+    first = order[right[:, order].argmax(axis=1)]
+    value = np.where(right.any(axis=1), probs[np.arange(len(first)), first], 0.5)
+    mean = probs.mean(axis=0)
+    spread = probs - mean
+    ridge = 1e-5 * len(first) * np.eye(len(order))  # tiers may be as good as collinear
+    slope = np.linalg.solve(spread.T @ spread + ridge, spread.T @ (value - value.mean()))
+    return rounded([value.mean() - mean @ slope, *slope])
