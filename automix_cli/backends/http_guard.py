@@ -1,11 +1,9 @@
 """HTTP underneath LiteLLM: one request, no redirect, a bounded answer, and plain errors.
 
-LiteLLM brings a fast client and its own ideas of what may happen on it: it follows redirects with
-the key in hand, sends a request a second time when the connection breaks, reads bodies without end
-and reports a refused connection, a cut body and a broken server all as status 500.
-`Guard` sits between LiteLLM and its transport, sees the true status, headers and
-body, and raises our errors itself; `litellm_backend.map_error` finds them in the chain
-of whatever LiteLLM makes of them.
+LiteLLM's client follows redirects with the key, repeats a request when the connection breaks, reads
+bodies of any length, and reports a refused connection, a cut body and a broken server all as status
+500. `Guard` stands between LiteLLM and its transport, where status, headers and body are still the
+true ones, and raises our errors; `litellm_errors.map_error` finds them among the causes of LiteLLM's.
 """
 
 from __future__ import annotations
@@ -59,17 +57,17 @@ _QUOTA = re.compile(
 
 
 class Guard(httpx.AsyncBaseTransport):
-    """A transport around LiteLLM's: see the module."""
+    """A transport around LiteLLM's that checks each response; see the module."""
 
     def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
         self._inner = inner
-        # A proxy named in the environment cannot reach this machine's own servers, and must not see them.
+        # A proxy from the environment cannot reach this machine's own servers, and must not see the requests.
         cache = getattr(inner, "proxy_cache", None)
         if isinstance(cache, dict):
             cache.update(dict.fromkeys(_LOOPBACK))
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send once, read all, judge.
+        """Send a request once, read the whole response and check it.
 
         Raises:
             BackendError: for anything but a 200 with a JSON object.
@@ -82,14 +80,14 @@ class Guard(httpx.AsyncBaseTransport):
             finally:
                 await response.aclose()
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as exc:
-            raise broken(exc, request.url) from exc
+            raise connection_error(exc, request.url) from exc
         where = request.url.netloc.decode("ascii")
         if response.status_code >= 300:
-            raise refused(response.status_code, response.headers, body, where)
+            raise status_error(response.status_code, response.headers, body, where)
         return httpx.Response(
             response.status_code,
             headers={"content-type": "application/json"},
-            content=tidy(body, request.url.path, where),
+            content=checked_body(body, request.url.path, where),
             request=request,
         )
 
@@ -99,12 +97,12 @@ class Guard(httpx.AsyncBaseTransport):
 
 
 async def read_body(response: httpx.Response) -> bytes:
-    """The body, unpacked, if it is not too large.
+    """The body, decompressed, if it is not too large.
 
-    A server that packs unasked is unpacked with a bound, so that a small bomb stays small.
+    Decompression is bounded, so that a small body cannot fill the memory.
 
     Raises:
-        BadResponse: too large, or packed in a way that nobody asked for.
+        BadResponse: too large, or with an encoding that was not requested.
     """
     packing = response.headers.get("content-encoding", "identity").lower()
     if packing not in ("identity", "gzip", "deflate", ""):
@@ -124,24 +122,24 @@ async def read_body(response: httpx.Response) -> bytes:
     return bytes(body)
 
 
-def broken(exc: Exception, url: httpx.URL) -> BackendError:
-    """The error of a connection that did not come about, or broke."""
-    where, causes = url.netloc.decode("ascii"), list(chain(exc))
+def connection_error(exc: Exception, url: httpx.URL) -> BackendError:
+    """The error of a connection that could not be made, or broke."""
+    where, causes = url.netloc.decode("ascii"), list(causes_of(exc))
     names = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
-    # aiohttp's ClientOSError is a connection that broke, unless it is the connector's: that one never was.
+    # aiohttp's ClientOSError is a broken connection, its subclass ClientConnectorError one never made.
     never = names & {"ClientConnectorError", "ClientHttpProxyError", "ValueError", "InvalidURL"}
     if isinstance(exc, httpx.ConnectError | httpx.ProxyError) and "ClientOSError" not in names:
         never.add("ConnectError")
     if never or isinstance(exc, httpx.ConnectTimeout | httpx.UnsupportedProtocol):
-        what, hint = reason(causes, exc), f"is {url.scheme}://{where} the right address, and up?"
+        what, hint = connect_problem(causes, exc), f"is {url.scheme}://{where} the right address, and up?"
         return Unreachable(f"cannot reach {where}: {what}", hint=hint)
     if isinstance(exc, httpx.TimeoutException):
         return TimedOut(f"{where} fell silent", maybe_billed=True)
     return BadResponse(f"the connection to {where} broke before the answer was complete", maybe_billed=True)
 
 
-def reason(causes: list[BaseException], exc: Exception) -> str:
-    """Why a connection did not come about, in a few words."""
+def connect_problem(causes: list[BaseException], exc: Exception) -> str:
+    """Why a connection could not be made, in a few words."""
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"its certificate is not trusted ({cause.verify_message})"
@@ -161,37 +159,37 @@ def reason(causes: list[BaseException], exc: Exception) -> str:
     return os.strerror(number).lower() if number else "it hung up"
 
 
-def chain(exc: BaseException) -> Iterator[BaseException]:
+def causes_of(exc: BaseException) -> Iterator[BaseException]:
     """An exception and what it was raised from or during, outermost first."""
-    seen: set[int] = set()
+    visited: set[int] = set()
     link: BaseException | None = exc
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
+    while link is not None and id(link) not in visited:
+        visited.add(id(link))
         yield link
         link = link.__cause__ or link.__context__
 
 
-def refused(status: int, headers: Mapping[str, str], body: bytes, where: str) -> BackendError:
+def status_error(status: int, headers: Mapping[str, str], body: bytes, where: str) -> BackendError:
     """The error that an answer with this status means.
 
-    What the body says goes before the status: providers word a full context window, a filtered
-    prompt and an empty account with whatever status comes to hand.
+    The body decides before the status: providers report a full context window, a filtered prompt
+    and an empty account with various statuses.
     """
     if 300 <= status < 400:
         target = re.match(r"https?://([^/?#]+)", headers.get("location", ""))
         host = target[1] if target else "elsewhere"
-        gone = BadRequest(redact(f"{where} redirects to {host}; redirects are not followed"))
-        gone.fatal, gone.hint = True, "put the final address into api_base"
-        return gone
-    said = wording(body)
+        error = BadRequest(redact(f"{where} redirects to {host}; redirects are not followed"))
+        error.fatal, error.hint = True, "put the final address into api_base"
+        return error
+    message = message_in(body)
     return error_class(status, body.decode("utf-8", "replace"))(
-        redact(f"{where} answered {status}{': ' if said else ''}{said}"),
+        redact(f"{where} answered {status}{': ' if message else ''}{message}"),
         retry_after=retry_after(headers, time.time()),
     )
 
 
 def error_class(status: int, text: str) -> type[BackendError]:
-    """The class of our error for a status and what was said with it.
+    """The class of our error for a status and the message with it.
 
     Example:
         >>> error_class(429, "slow down").__name__, error_class(429, "insufficient_quota").__name__
@@ -214,52 +212,52 @@ def error_class(status: int, text: str) -> type[BackendError]:
     return BadResponse if status >= 500 or status in (409, 425) else BadRequest
 
 
-def wording(body: bytes) -> str:
-    """What an error body says, in one line.
+def message_in(body: bytes) -> str:
+    """The message of an error body, in one line.
 
     Example:
-        >>> wording(b'{"error": {"message": "no such model"}}'), wording(b"<html>Bad Gateway</html>")
+        >>> message_in(b'{"error": {"message": "no such model"}}'), message_in(b"<html>Bad Gateway</html>")
         ('no such model', 'Bad Gateway')
     """
     try:
-        told: Any = json.loads(body)
+        value: Any = json.loads(body)
     except (ValueError, RecursionError):
-        told = re.sub(r"<[^>]*>", " ", body[:2000].decode("utf-8", "replace"))
+        value = re.sub(r"<[^>]*>", " ", body[:2000].decode("utf-8", "replace"))
     for key in ("error", "message", "detail"):
-        if isinstance(told, dict) and told.get(key):
-            told = told[key]
-    text = told if isinstance(told, str) else json.dumps(told) if told else ""
+        if isinstance(value, dict) and value.get(key):
+            value = value[key]
+    text = value if isinstance(value, str) else json.dumps(value) if value else ""
     line = " ".join(text.split())
     return line if len(line) <= 300 else line[:299] + "…"
 
 
-def tidy(body: bytes, path: str, where: str) -> bytes:
-    """A body that LiteLLM can read without stumbling, byte for byte the same when nothing is wrong.
+def checked_body(body: bytes, path: str, where: str) -> bytes:
+    """A body that LiteLLM can read; byte for byte the same unless something in it is malformed.
 
     Raises:
         BadResponse: not a JSON object, or an error that came with status 200.
     """
     try:
-        told = json.loads(body)
+        reply = json.loads(body)
     except (ValueError, RecursionError) as exc:
-        said = wording(body)
+        message = message_in(body)
         raise BadResponse(
-            redact(f"{where} sent something that is not JSON: {said}"), maybe_billed=True
+            redact(f"{where} sent something that is not JSON: {message}"), maybe_billed=True
         ) from exc
-    if not isinstance(told, dict):
+    if not isinstance(reply, dict):
         raise BadResponse(f"{where} sent JSON that is no object", maybe_billed=True)
-    if told.get("error") and "choices" not in told:
-        code = told["error"].get("code") if isinstance(told["error"], dict) else None
-        raise refused(code if isinstance(code, int) and code >= 400 else 500, {}, body, where)
+    if reply.get("error") and "choices" not in reply:
+        code = reply["error"].get("code") if isinstance(reply["error"], dict) else None
+        raise status_error(code if isinstance(code, int) and code >= 400 else 500, {}, body, where)
     if not path.endswith("/chat/completions"):
         return body
-    choices, usage = sound_choices(told.get("choices")), told.get("usage")
-    if choices == told.get("choices") and (usage is None or sound_usage(usage)):
+    choices, usage = sound_choices(reply.get("choices")), reply.get("usage")
+    if choices == reply.get("choices") and (usage is None or sound_usage(usage)):
         return body
-    told["choices"] = choices
+    reply["choices"] = choices
     if not sound_usage(usage):
-        told.pop("usage", None)
-    return json.dumps(told).encode()
+        reply.pop("usage", None)
+    return json.dumps(reply).encode()
 
 
 def sound_choices(choices: Any) -> list[Any]:

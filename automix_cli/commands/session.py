@@ -290,7 +290,7 @@ def _check_signal(profile: Profile) -> None:
     verification = profile.verification
     if verification.signal != "logprob":
         return
-    from automix_cli.backends.litellm import listed_params
+    from automix_cli.backends.litellm_library import listed_params
 
     wanted = {"logprobs"} if verification.logprob_of == "answer" else {"logprobs", "top_logprobs"}
     verified = profile.tiers if len(profile.tiers) == 1 or verification.last_tier else profile.tiers[:-1]
@@ -310,7 +310,7 @@ def missing_key(tier: Tier) -> str | None:
 
 def announce(called: Sequence[Tier], profile: Profile, reporter: Reporter) -> None:
     """What a person should know of the models before they are asked, each once."""
-    from automix_cli.backends.litellm import endpoint_notes
+    from automix_cli.backends.endpoints import endpoint_notes
 
     if any(t.api_base is None and not t.model.startswith("demo/") for t in called):
         for note in endpoint_notes(os.environ):

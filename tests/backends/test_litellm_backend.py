@@ -27,20 +27,12 @@ from shell import PATIENCE
 
 from automix_cli.backends.base import Backend, Request
 from automix_cli.backends.catalog import standard_key_envs
-from automix_cli.backends.http_guard import MAX_BODY, broken, error_class, read_body, refused
-from automix_cli.backends.litellm import (
-    _KINDS,
-    DUMMY_KEY,
-    MAX_TOKENS,
-    OWN_HOSTS,
-    LiteLLMBackend,
-    endpoint_notes,
-    listed_params,
-    load_litellm,
-    map_error,
-    read_logprobs,
-    split_usage,
-)
+from automix_cli.backends.endpoints import DUMMY_KEY, OWN_HOSTS, endpoint_notes
+from automix_cli.backends.http_guard import MAX_BODY, connection_error, error_class, read_body, status_error
+from automix_cli.backends.litellm import ANTHROPIC_MAX_TOKENS, LiteLLMBackend
+from automix_cli.backends.litellm_errors import ERROR_CLASSES, map_error
+from automix_cli.backends.litellm_library import listed_params, load_litellm
+from automix_cli.backends.litellm_replies import read_logprobs, split_usage
 from automix_cli.backends.retry import Retrier
 from automix_cli.errors import (
     BackendError,
@@ -582,7 +574,7 @@ def test_tls_to_a_plain_port_is_unreachable_and_no_request() -> None:
 )
 def test_why_a_host_cannot_be_reached_is_said(exc: Exception, cause: Exception | None, words: str) -> None:
     exc.__cause__ = cause
-    error = broken(exc, httpx.URL("https://api.example.com/v1/chat"))
+    error = connection_error(exc, httpx.URL("https://api.example.com/v1/chat"))
     assert type(error) is Unreachable
     assert error.message == f"cannot reach api.example.com: {words}"
 
@@ -591,7 +583,7 @@ def test_a_certificate_that_is_not_trusted_is_said_to_be() -> None:
     exc, cause = httpx.ConnectError("x"), ssl.SSLCertVerificationError(1, "certificate verify failed")
     cause.verify_message = "self-signed certificate"
     exc.__cause__ = cause
-    error = broken(exc, httpx.URL("https://api.example.com"))
+    error = connection_error(exc, httpx.URL("https://api.example.com"))
     assert "its certificate is not trusted (self-signed certificate)" in error.message
 
 
@@ -734,7 +726,7 @@ def test_every_exception_class_of_litellm_is_mapped() -> None:
         assert error.message == "what it says"
 
 
-@pytest.mark.parametrize("name", sorted(EXPECTED.keys() & _KINDS.keys()))
+@pytest.mark.parametrize("name", sorted(EXPECTED.keys() & ERROR_CLASSES.keys()))
 def test_an_unknown_class_without_a_status_is_taken_for_its_nearest_known_base(name: str) -> None:
     base = type(name, (Exception,), {})
     newer = type("UnheardOfError", (type("AlsoUnheardOfError", (base,), {}), ValueError), {})
@@ -833,7 +825,7 @@ def test_every_status_has_a_class(status: int) -> None:
     kind = error_class(status, "")
     assert kind.retryable == (status in (408, 409, 425, 429) or status >= 500)
     assert kind.fatal == (status in (401, 402, 403))
-    assert type(refused(status, {}, b"", "host")) is kind
+    assert type(status_error(status, {}, b"", "host")) is kind
 
 
 # ---------------------------------------------------------------- keys and addresses
@@ -1044,7 +1036,7 @@ def test_any_other_refused_parameter_is_an_error() -> None:
 @pytest.mark.contract
 def test_anthropic_is_always_told_how_much_to_write_at_most() -> None:
     seen, _ = params_sent("anthropic/claude-haiku-4-5")
-    assert [p["max_tokens"] for p in seen] == [MAX_TOKENS] * 2
+    assert [p["max_tokens"] for p in seen] == [ANTHROPIC_MAX_TOKENS] * 2
     seen, _ = params_sent("anthropic/claude-haiku-4-5", max_tokens=9)
     assert [p["max_tokens"] for p in seen] == [9, 9]
 
@@ -1074,7 +1066,8 @@ CHILD = """
 import asyncio, json, os, sys
 from automix_cli.backends.base import Request
 from automix_cli.backends.retry import Retrier
-from automix_cli.backends.litellm import LiteLLMBackend, skip_last_collection
+from automix_cli.backends.litellm import LiteLLMBackend
+from automix_cli.backends.litellm_library import skip_last_collection
 from automix_cli.records import Message
 
 assert "litellm" not in sys.modules

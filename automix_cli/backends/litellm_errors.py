@@ -1,0 +1,142 @@
+"""Our error for whatever LiteLLM raises."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from typing import NoReturn
+
+from automix_cli.backends.endpoints import Endpoint
+from automix_cli.backends.retry import retry_after
+from automix_cli.errors import (
+    BackendError,
+    BadRequest,
+    BadResponse,
+    ContentFiltered,
+    ContextTooLong,
+    RateLimited,
+    TimedOut,
+    Unauthorised,
+    UnknownModel,
+    redact,
+)
+
+ERROR_CLASSES: Mapping[str, type[BackendError]] = {
+    "ContextWindowExceededError": ContextTooLong,
+    "ContentPolicyViolationError": ContentFiltered,
+    "GuardrailRaisedException": ContentFiltered,
+    "GuardrailInterventionNormalStringError": ContentFiltered,  # gone from later releases
+    "BlockedPiiEntityError": ContentFiltered,
+    "SensitiveDataRouteException": ContentFiltered,
+    "RejectedRequestError": ContentFiltered,
+    "AuthenticationError": Unauthorised,
+    "PermissionDeniedError": Unauthorised,
+    "PaymentRequiredError": Unauthorised,
+    "BudgetExceededError": Unauthorised,
+    "RateLimitError": RateLimited,
+    "Timeout": TimedOut,
+    "APITimeoutError": TimedOut,
+    "NotFoundError": UnknownModel,
+    "ModelNotMappedError": BadRequest,
+    "UnsupportedParamsError": BadRequest,
+    "LiteLLMUnknownProvider": BadRequest,
+    "BadRequestError": BadRequest,
+    "InvalidRequestError": BadRequest,
+    "UnprocessableEntityError": BadRequest,
+    "OpenAIError": BadResponse,
+}
+"""By name: LiteLLM and the SDK share the names, and neither need be imported."""
+
+
+def map_error(exc: Exception) -> BackendError:
+    """Our error for whatever LiteLLM raised.
+
+    An error that the transport raised (`http_guard.Guard`) is returned as it is. Otherwise the
+    most specific class with a meaning decides, then status and message, then the general class.
+    """
+    from automix_cli.backends.http_guard import causes_of, error_class
+
+    own = next((link for link in causes_of(exc) if isinstance(link, BackendError)), None)
+    if own is not None:
+        return own
+    text, status = short_message(exc), status_of(exc)
+    if re.search(r"missing credentials|api_key client option must be set", text, re.IGNORECASE):
+        return Unauthorised(text)
+    kind = next(
+        (ERROR_CLASSES[k.__name__] for k in type(exc).__mro__ if k.__name__ in ERROR_CLASSES), BadResponse
+    )
+    if kind in (BadRequest, BadResponse, RateLimited) and status is not None:
+        kind = error_class(status, message_of(exc))
+    headers = getattr(exc, "litellm_response_headers", None) or {}
+    # The transport let this response pass, so the provider counts it as a good one and bills it.
+    return kind(text, retry_after=retry_after(headers, time.time()), maybe_billed=kind is BadResponse)
+
+
+def status_of(exc: BaseException) -> int | None:
+    """The HTTP status of a refusal, wherever the exception keeps it; None for none.
+
+    Example:
+        >>> exc = ValueError()
+        >>> exc.status_code = "429"
+        >>> status_of(exc)
+        429
+    """
+    for holder in (exc, getattr(exc, "response", None)):
+        for name in ("status_code", "http_status", "status", "code"):
+            value = getattr(holder, name, None)
+            if re.fullmatch("[45][0-9][0-9]", str(value)):
+                return int(str(value))
+    return None
+
+
+def message_of(exc: BaseException) -> str:
+    """An exception's message; some of LiteLLM's cannot be printed unless all their fields are set."""
+    try:
+        return str(exc)
+    except Exception:
+        message = getattr(exc, "message", None)
+        return message if isinstance(message, str) else " ".join(str(part) for part in exc.args)
+
+
+def short_message(exc: BaseException) -> str:
+    """The message of one of LiteLLM's exceptions, without names, advice, traceback and keys.
+
+    Example:
+        >>> text = "litellm.BadRequestError: OpenAIException - no such thing. To drop it, do x"
+        >>> short_message(ValueError(text))
+        'no such thing'
+    """
+    text = message_of(exc).partition("Traceback (most recent call last)")[0]
+    text = re.split(r"\.?\s*(?:To drop |Handle with `|LiteLLM Retried|Pass in the LLM)", text)[0]
+    text = re.sub(r"^(?:[\w.]*(?:Error|Exception|Timeout)\b[\s:-]*)+", "", text.strip())
+    line = " ".join(redact(text).split())
+    return line[:300] or type(exc).__name__
+
+
+def names_parameter(message: str, name: str) -> bool:
+    """Whether a refusal speaks of a parameter, in whatever spelling.
+
+    Example:
+        >>> [names_parameter(m, "top_p") for m in ("`top_p` is gone", "topP: not here", "stop_pin")]
+        [True, True, False]
+    """
+    loose = name.replace("_", "[-_ ]?")
+    return re.search(rf"(?<![a-z_]){loose}(?![a-z_])", message, re.IGNORECASE) is not None
+
+
+def raise_mapped(exc: Exception, endpoint: Endpoint) -> NoReturn:
+    """Raise our error for LiteLLM's.
+
+    Raises:
+        BackendError: always.
+    """
+    error = map_error(exc)
+    if isinstance(error, Unauthorised) and not error.hint:
+        error.hint = (
+            f"check the key in {endpoint.key_env}"
+            if endpoint.key_env
+            else "name the key's variable: api_key_env"
+        )
+    # An error of the transport has its own cause; LiteLLM's wrapping of it adds nothing.
+    raise error from (exc if error.__traceback__ is None else error.__cause__)

@@ -1,0 +1,126 @@
+"""LiteLLM itself: imported once and quietly, with guarded clients that make one request at a time."""
+
+from __future__ import annotations
+
+import gc
+import os
+from functools import cache
+from typing import Any
+
+from automix_cli.backends.catalog import provider_of
+from automix_cli.backends.endpoints import Endpoint
+from automix_cli.backends.foreign_warnings import ignore_foreign_warnings
+from automix_cli.backends.litellm_errors import message_of
+
+
+@cache
+def load_litellm() -> Any:
+    """Import LiteLLM silent, offline and without its `.env`.
+
+    The import makes half a million objects; scanning them for garbage takes as long as
+    making them, hence the pause and the freeze.
+    """
+    import logging
+    import warnings
+
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else: a price list from the network
+    os.environ.setdefault("LITELLM_MODE", "PRODUCTION")  # else: a `.env` from any folder above
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import litellm
+
+            litellm.ModelResponse()  # builds the schemas that every call needs
+    finally:
+        gc.freeze()
+        if collecting:
+            gc.enable()
+    ignore_foreign_warnings()  # other schemas are built, and warned about, when first needed
+    litellm.suppress_debug_info = True  # else: advertisements on stdout
+    for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "litellm"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.addHandler(logging.NullHandler())
+        logger.propagate = False
+    return litellm
+
+
+def skip_last_collection() -> None:
+    """Skip the last garbage collection of a process that is about to end; it would take 1 s."""
+    gc.freeze()
+
+
+@cache
+def listed_params(model: str) -> frozenset[str]:
+    """The OpenAI parameters that LiteLLM lists for a model; no server is asked."""
+    litellm = load_litellm()
+    provider = provider_of(model)
+    name = model.partition("/")[2] if provider and model.startswith(f"{provider}/") else model
+    params = litellm.get_supported_openai_params(model=name, custom_llm_provider=provider)
+    return frozenset(params or ())
+
+
+class Clients:
+    """Guarded clients, made once: an HTTP handler, and SDK clients over the same connections.
+
+    LiteLLM takes its own handler for most providers and an SDK client for the others. Which is which
+    differs from release to release, and it raises at once when it gets the wrong one. It ignores
+    both for cohere, replicate, models of the responses protocol and Gemini's embeddings: these
+    requests are not guarded.
+    """
+
+    def __init__(self, litellm: Any) -> None:
+        from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
+
+        from automix_cli.backends.http_guard import Guard
+
+        self._litellm = litellm
+        self._handler = AsyncHTTPHandler(timeout=None)
+        client = self._handler.client
+        client.follow_redirects = False
+        client._transport = Guard(client._transport)
+        self._by_sdk = {"openai", "azure"}
+        self._sdk: dict[Endpoint, Any] = {}
+        self._registered: set[str] = set()
+
+    def register(self, endpoint: Endpoint, model: str) -> None:
+        """Register an Ollama model, so that LiteLLM does not ask Ollama about it, which blocks the loop."""
+        if endpoint.provider in ("ollama", "ollama_chat") and model not in self._registered:
+            self._registered.add(model)
+            free = {"input_cost_per_token": 0.0, "output_cost_per_token": 0.0, "mode": "chat"}
+            self._litellm.register_model({model: free | {"litellm_provider": endpoint.provider}})
+
+    def client(self, endpoint: Endpoint) -> Any:
+        """The client for LiteLLM's `client=`."""
+        if endpoint.provider not in self._by_sdk:
+            return self._handler
+        if endpoint not in self._sdk:
+            self._sdk[endpoint] = self._sdk_client(endpoint)
+        return self._sdk[endpoint]
+
+    def switch_client(self, endpoint: Endpoint, exc: Exception) -> bool:
+        """Use an SDK client from now on if LiteLLM could not use the handler; return whether that is so."""
+        if endpoint.provider in self._by_sdk or "AsyncHTTPHandler" not in message_of(exc):
+            return False
+        self._by_sdk.add(endpoint.provider)
+        return True
+
+    def _sdk_client(self, endpoint: Endpoint) -> Any:
+        """An SDK client without retries: LiteLLM sets two on every client that it gets."""
+        import openai
+
+        never = property(lambda self: 0, lambda self, retries: None)
+        kind = openai.AsyncAzureOpenAI if endpoint.provider == "azure" else openai.AsyncOpenAI
+        once = type(kind.__name__, (kind,), {"max_retries": never})
+        options = {"api_key": endpoint.api_key, "http_client": self._handler.client}
+        if endpoint.provider != "azure":
+            return once(base_url=endpoint.api_base, **options)
+        version = os.environ.get("AZURE_API_VERSION") or self._litellm.AZURE_DEFAULT_API_VERSION
+        base = endpoint.api_base or os.environ.get("AZURE_API_BASE", "")
+        return once(azure_endpoint=base, api_version=version, **options)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._handler.close()
