@@ -3,7 +3,6 @@
 import os
 import signal
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,16 +20,6 @@ def pytest_configure() -> None:
     """Child processes obey signals even where whoever started the tests ignores them, like nohup."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-
-
-@pytest.fixture(scope="module")
-def one_division() -> Iterator[None]:
-    """Cross-fit once, not three times: what repeats do has a test of its own."""
-    from automix_cli.evaluation import calibration
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(calibration, "REPEATS", 1)
-        yield
 
 
 OWN = "automix_cli|tests|faults|benchmarks|test_[a-z_]+|conftest|known|loopback|recorded|shell"

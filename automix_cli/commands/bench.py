@@ -27,8 +27,8 @@ from automix_cli.errors import GateError, StorageError, UsageError
 if TYPE_CHECKING:
     from automix_cli.data.traces import TraceTable
     from automix_cli.evaluation.bench import Run, Runs
-    from automix_cli.evaluation.calibration import Objective
-    from automix_cli.evaluation.contenders import PolicyEntry
+    from automix_cli.evaluation.objective import Objective
+    from automix_cli.evaluation.policy_entry import PolicyEntry
     from automix_cli.fitting.router_block import Settings
     from automix_cli.profile.model import Profile
     from automix_cli.views.bench_view import BenchView
@@ -205,7 +205,7 @@ def bench(
 
 
 def _objective(keep: float | None, budget: float | None) -> Objective:
-    from automix_cli.evaluation.calibration import Objective
+    from automix_cli.evaluation.objective import Objective
 
     if keep is not None and budget is not None:
         raise UsageError("--keep and --budget exclude each other")
@@ -269,16 +269,17 @@ class _Job:
 
     def check(self) -> None:
         """Refuse what cannot work before anything is spent."""
-        from automix_cli.evaluation.contenders import everyone, invited, needs_router
         from automix_cli.evaluation.gates import read_gates
+        from automix_cli.evaluation.policies import all_policies, pick_policies
+        from automix_cli.evaluation.policy_entry import reads_questions
         from automix_cli.fitting.fit_query_router import require_sklearn
 
         if self.gates is not None:
             read_gates(self.gates)
         of_tiers = ("always", "maj")
         named = ",".join(n for n in self.policies.split(",") if not n.strip().startswith(of_tiers))
-        asked = invited(named, everyone((), self.query_router))
-        looking = any(needs_router(c) for c in asked)
+        asked = pick_policies(named, all_policies((), self.query_router))
+        looking = any(reads_questions(c) for c in asked)
         if self.embed_model is not None:
             check_embed_model(self.embed_model, "" if looking else "--policies all, knn or pomdp+query do")
         if looking and ("all" not in named.split(",") or self.embed_model is not None):
@@ -287,12 +288,13 @@ class _Job:
     def check_tiers(self, profile: Profile) -> None:
         """Refuse what cannot work with the tiers that are about to be asked."""
         from automix_cli.cascade.estimate import samples_of
-        from automix_cli.evaluation.contenders import Majority, everyone, invited, majorities
+        from automix_cli.evaluation.baseline_policies import Majority
         from automix_cli.evaluation.gates import check_policies, read_gates
+        from automix_cli.evaluation.policies import all_policies, majorities, pick_policies
 
         tiers, samples = [tier.name for tier in profile.tiers], samples_of(profile)
-        known = everyone(tiers, self.query_router, majorities(self.policies, tiers, samples))
-        asked = invited(self.policies, known)
+        known = all_policies(tiers, self.query_router, majorities(self.policies, tiers, samples))
+        asked = pick_policies(self.policies, known)
         for contender in asked:
             if isinstance(contender, Majority) and contender.k > samples[tiers.index(contender.tier)]:
                 drawn = samples[tiers.index(contender.tier)] or 1
@@ -308,6 +310,7 @@ class _Job:
     ) -> BenchView:
         """Compare."""
         from automix_cli.evaluation.bench import bench, cuts_of, has_own_split
+        from automix_cli.evaluation.crossfit import Crossfit
         from automix_cli.views.bench_view import BenchView
 
         seated, notes = self._seated(table)
@@ -322,7 +325,7 @@ class _Job:
                 settings,
                 self.objective,
                 cuts=cuts,
-                folds=self.folds,
+                options=Crossfit(folds=self.folds),
                 runs=runs if folder is not None else "none",
                 on_run=on_run,
                 on_policy=on_policy,
@@ -338,12 +341,13 @@ class _Job:
 
     def _seated(self, table: TraceTable) -> tuple[tuple[PolicyEntry, ...], tuple[str, ...]]:
         """Who can take part; of `all`, those who cannot are left out, and that is said."""
-        from automix_cli.evaluation.contenders import everyone, invited, majorities, unable
+        from automix_cli.evaluation.policies import all_policies, majorities, pick_policies
+        from automix_cli.evaluation.policy_entry import why_unable
 
         several = majorities(self.policies, table.tiers, table.fewest_samples)
-        known = everyone(table.tiers, self.query_router, several, self.objective)
-        asked = invited(self.policies, known)
-        reasons = {c.name: why for c in asked if (why := unable(c, table))}
+        known = all_policies(table.tiers, self.query_router, several, self.objective)
+        asked = pick_policies(self.policies, known)
+        reasons = {c.name: why for c in asked if (why := why_unable(c, table))}
         if reasons and "all" not in [name.strip() for name in self.policies.split(",")]:
             name, why = next(iter(reasons.items()))
             raise UsageError(f"{name} cannot take part: {why}")

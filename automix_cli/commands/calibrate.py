@@ -18,7 +18,8 @@ from automix_cli.errors import GateError, UsageError
 
 if TYPE_CHECKING:
     from automix_cli.data.traces import TraceTable
-    from automix_cli.evaluation.calibration import Calibration, Objective
+    from automix_cli.evaluation.calibrate import Calibration
+    from automix_cli.evaluation.objective import Objective
     from automix_cli.fitting.classes import Classes, Wanted
     from automix_cli.fitting.router_block import Settings
     from automix_cli.profile.model import Profile
@@ -127,7 +128,8 @@ def calibrate(
       automix calibrate labelled.jsonl --keep 0.97 --traces traces.jsonl --dry-run
       automix calibrate traces.jsonl --tiers small,large --costs small=1,large=20
     """  # noqa: D301
-    from automix_cli.evaluation.calibration import calibrate as run_calibration
+    from automix_cli.evaluation.calibrate import calibrate as run_calibration
+    from automix_cli.evaluation.crossfit import Crossfit
     from automix_cli.profile.router import settings_of
     from automix_cli.profile.write import write_router
     from automix_cli.views.calibration_view import CalibrationView
@@ -167,7 +169,9 @@ def calibrate(
     settings = replace(settings_of(chosen), value_of_time=value_of_time)
     reporter.say(f"fitting on {count_of(len(table), 'row')}, and measuring on rows held out …")
     classes = _classes(query_router, table, target, chosen, seed)
-    found = run_calibration(table, settings, wanted, folds=folds, seed=seed, classes=classes)
+    found = run_calibration(
+        table, settings, wanted, options=Crossfit(folds=folds), seed=seed, classes=classes
+    )
     view = CalibrationView(found, table, labels_from, data.name)
     if json:
         typer.echo(dumps(view.to_dict()))
@@ -196,7 +200,7 @@ def _objective(
     Raises:
         UsageError: when they name several.
     """
-    from automix_cli.evaluation.calibration import Objective
+    from automix_cli.evaluation.objective import Objective
 
     named = [
         Objective("keep", keep) if keep is not None else None,
@@ -325,7 +329,7 @@ def _described(router: dict[str, Any], data: Data, profile: Profile, extra: dict
 
 def _exit_code(found: Calibration, reporter: Reporter) -> int:
     """5 when the objective was not met in training, else 0: "do not route" is a success of the tool."""
-    if found.chosen.met:
+    if found.choice.met:
         return 0
     raise GateError(
         "no setting meets the objective on these rows", hint="ask for less, or add a tier that is better"

@@ -26,22 +26,7 @@ from numpy.typing import NDArray
 from automix_cli.data.duplicates import Duplicates, Twin, near_duplicates, normal_form
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError, UsageError
-from automix_cli.evaluation.calibration import (
-    LEAST_ROWS,
-    Chosen,
-    Objective,
-    best_single,
-    choose,
-    corners,
-)
-from automix_cli.evaluation.contenders import (
-    Group,
-    PolicyEntry,
-    Split,
-    Trained,
-    needs_router,
-    shows_something,
-)
+from automix_cli.evaluation.crossfit import CROSSFIT, Crossfit
 from automix_cli.evaluation.metrics import (
     Ends,
     Interval,
@@ -60,8 +45,17 @@ from automix_cli.evaluation.metrics import (
     savings,
     verdict,
 )
+from automix_cli.evaluation.objective import Choice, Objective, best_single, choose, corners
+from automix_cli.evaluation.policy_entry import (
+    Group,
+    PolicyEntry,
+    TrainedPolicy,
+    reads_questions,
+    shows_signal,
+)
 from automix_cli.evaluation.replay import Replayed, replay
 from automix_cli.evaluation.settings import Always, CostWeight, Setting
+from automix_cli.evaluation.split import Split
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.arrays import Floats, Ints
 from automix_cli.pomdp.plan import PlanRow
@@ -203,7 +197,7 @@ class Outcome:
 
     name: str
     group: Group
-    chosen: tuple[Chosen, ...]
+    chosen: tuple[Choice, ...]
     measures: Mapping[str, Measure]
     by_split: Mapping[str, tuple[float | None, ...]]
     curve: tuple[CurvePoint, ...]
@@ -348,13 +342,13 @@ class _Played(NamedTuple):
     """A policy in one split: what was chosen in training, and what came of it held out."""
 
     contender: PolicyEntry
-    chosen: Chosen
-    curve: tuple[Chosen, ...]
+    chosen: Choice
+    curve: tuple[Choice, ...]
     outcome: Replayed
     scores: Floats
     costs: Floats
     seconds: float
-    trained: Trained
+    trained: TrainedPolicy
 
 
 class _Table:
@@ -385,7 +379,7 @@ class _Table:
         kept = corners(trained.curve, self.tiers, self.trained)
         if fixed:
             first = trained.curve.settings[0]
-            chosen = Chosen(first, named[first])
+            chosen = Choice(first, named[first])
             kept = [chosen] if len(named) == 1 else kept
         else:
             chosen = choose(trained.curve, self.tiers, self.trained, self.objective)
@@ -411,12 +405,12 @@ class _Table:
             trained=trained,
         )
 
-    def _outcome(self, trained: Trained, setting: Setting, rows: Ints | None = None) -> Replayed:
+    def _outcome(self, trained: TrainedPolicy, setting: Setting, rows: Ints | None = None) -> Replayed:
         if not isinstance(setting, Always):
             return trained.play(setting, rows)
         return replay(AlwaysPolicy(len(self.tiers), self.tiers.index(setting.tier)), self.split.test, rows)
 
-    def _seconds(self, trained: Trained, setting: Setting) -> float:
+    def _seconds(self, trained: TrainedPolicy, setting: Setting) -> float:
         """Median time to decide one question by itself, once everything is loaded and planned."""
         taken = []
         for row in range(min(_TIMED, len(self.split.test))):
@@ -431,7 +425,7 @@ class _Table:
         blind = isinstance(setting, Always) or (
             isinstance(setting, CostWeight) and setting.query_router == "none"
         )
-        if embeddings is None or not needs_router(contender) or blind:
+        if embeddings is None or not reads_questions(contender) or blind:
             return 0.0
         return float(embeddings.latency.mean())
 
@@ -621,7 +615,7 @@ def bench(
     objective: Objective,
     *,
     cuts: Sequence[Cut],
-    folds: int = 5,
+    options: Crossfit = CROSSFIT,
     runs: Runs = "none",
     on_run: Callable[[Run], None] = lambda run: None,
     on_policy: Callable[[str], None] = lambda name: None,
@@ -634,7 +628,7 @@ def bench(
         settings: what the profile decides.
         objective: how each policy's setting is chosen, on training rows.
         cuts: the splits, see `cuts_of`.
-        folds: of cross-fitting in training.
+        options: of cross-fitting in training.
         runs: of which settings each row is handed to `on_run`.
         on_run: takes what each setting did, as it happens.
         on_policy: is told who plays next.
@@ -647,10 +641,10 @@ def bench(
     table.require_costs()
     parts: list[dict[str, _Part]] = []
     for cut, resamples in zip(cuts, _resamples(table, cuts, cuts[0].seed), strict=True):
-        split = Split.of(table, cut.train, cut.test, seed=cut.seed, folds=folds, settings=settings)
+        split = Split.of(table, cut.train, cut.test, seed=cut.seed, options=options, settings=settings)
         parts.append(_one_split(_Table(split, objective, resamples), contenders, runs, on_run, on_policy))
     rows = (min(len(c.train) for c in cuts), min(len(c.test) for c in cuts))
-    outcomes = tuple(_outcome([part[c.name] for part in parts], rows) for c in contenders)
+    outcomes = tuple(_outcome([part[c.name] for part in parts], rows, options) for c in contenders)
     headline = _headline(parts[0], table)
     first = parts[0][headline]
     plan = _plan(first)
@@ -710,7 +704,7 @@ def _curve_points(played: _Played, seen: _Seen) -> tuple[CurvePoint, ...]:
     )
 
 
-def _outcome(parts: Sequence[_Part], rows: tuple[int, int]) -> Outcome:
+def _outcome(parts: Sequence[_Part], rows: tuple[int, int], options: Crossfit) -> Outcome:
     """One policy over all splits."""
     figures = {name: _averaged([p.figures[name] for p in parts]) for name in MEASURES}
     measures = {name: drawn.measure() for name, drawn in figures.items()}
@@ -722,7 +716,7 @@ def _outcome(parts: Sequence[_Part], rows: tuple[int, int]) -> Outcome:
         if all(name in p.slices for p in parts)
     }
     first = parts[0].played
-    spent = [_spent(p.played.trained.paid or p.at.split.test, p.played.outcome) for p in parts]
+    spent = [_spent(p.played.trained.own_test or p.at.split.test, p.played.outcome) for p in parts]
     return Outcome(
         name=first.contender.name,
         group=first.contender.group,
@@ -736,13 +730,13 @@ def _outcome(parts: Sequence[_Part], rows: tuple[int, int]) -> Outcome:
             for j, tier in enumerate(parts[0].at.tiers)
         ),
         seconds=float(np.median([p.played.seconds for p in parts])),
-        verdict=_verdict(measures["edge"], rows),
+        verdict=_verdict(measures["edge"], rows, options),
     )
 
 
-def _verdict(edge: Measure, rows: tuple[int, int]) -> RoutingVerdict | None:
+def _verdict(edge: Measure, rows: tuple[int, int], options: Crossfit) -> RoutingVerdict | None:
     """Whether the policy pays; rows are those learned from and those held out."""
-    if min(rows) < LEAST_ROWS or edge.value is None or edge.low is None or edge.high is None:
+    if not options.enough(min(rows)) or edge.value is None or edge.low is None or edge.high is None:
         return None
     return verdict(edge.value / 100, Interval(edge.low / 100, edge.high / 100), rows[1])
 
@@ -768,7 +762,7 @@ _UNROUTED = ("single tier", "majority", "mix", "bound")
 
 def _headline(parts: Mapping[str, _Part], table: TraceTable) -> str:
     """Whom the verdict is about: `pomdp`, where it has answers to judge; else the best in training."""
-    if "pomdp" in parts and shows_something(table):
+    if "pomdp" in parts and shows_signal(table):
         return "pomdp"
     routing = [p for p in parts.values() if p.played.contender.group not in _UNROUTED]
 

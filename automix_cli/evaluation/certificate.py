@@ -22,7 +22,8 @@ from typing import NamedTuple
 import numpy as np
 
 from automix_cli.data.traces import TraceTable
-from automix_cli.evaluation.calibration import cost_weights, singles
+from automix_cli.evaluation.crossfit import singles
+from automix_cli.evaluation.families import cost_weights
 from automix_cli.evaluation.replay import replay
 from automix_cli.evaluation.settings import Always, CostWeight
 from automix_cli.fitting.fit import fit

@@ -25,7 +25,7 @@ import numpy as np
 
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import UsageError
-from automix_cli.evaluation.calibration import Candidate
+from automix_cli.evaluation.families import Candidate
 from automix_cli.evaluation.settings import LeastCost, Setting, narrow
 from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.problem import Policy
@@ -52,10 +52,9 @@ class PaperFamily:
     max_votes: int
     bins: int = 8
 
-    @property
-    def name(self) -> str:
-        """As `bench` calls it."""
-        return "paper-pomdp"
+    def with_cost_grid(self, table: TraceTable) -> PaperFamily:
+        """Return the family itself: its settings are the same on every table."""
+        return self
 
     def candidates(self, table: TraceTable) -> list[Candidate]:
         """The rule chosen for each least cost.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from automix_cli.data.traces import TraceTable
-from automix_cli.evaluation.calibration import Calibration, Figures
+from automix_cli.evaluation.calibrate import Calibration, Figures
 from automix_cli.evaluation.health import alarms, examine
 from automix_cli.evaluation.metrics import Measure, ReliabilityRow, RoutingVerdict
 from automix_cli.evaluation.settings import Always
@@ -90,16 +90,16 @@ class CalibrationView:
     def query_line(self) -> str:
         """Which query-side router the prior listens to, and how those that were tried compare."""
         found = self.found
-        if not any(source != "none" for source, _ in found.compared):
+        if not any(source != "none" for source, _ in found.choices):
             return ""
         each = [
             f"{source} {chosen.point.quality:.3f} at {_dollars(1000 * chosen.point.cost)}"
-            for source, chosen in found.compared
+            for source, chosen in found.choices
         ]
         tried = f"cross-fitted {self.measure} and USD per 1,000: {', '.join(each)}"
         if found.query is None:
             single = found.router()["kind"] == "always"
-            wanted = [source for source, _ in found.compared]
+            wanted = [source for source, _ in found.choices]
             why = "one tier takes every question" if single else "it tells no classes apart"
             return f"query router: none{'' if 'none' in wanted else f', for {why}'} ({tried})"
         eyes = f" on embeddings of {found.query.embed_model}" if found.query.embed_model else ""
@@ -223,15 +223,15 @@ class CalibrationView:
         v, rows = self.found.verdict, len(self.table)
         met = (
             ""
-            if self.found.met is None
-            else f" The objective holds on new rows with chance {self.found.met:.0%}."
+            if self.found.chance_met is None
+            else f" The objective holds on new rows with chance {self.found.chance_met:.0%}."
         )
         if len(self.found.tiers) == 1:
             return "There is one tier, so there is nothing to route; votes only say how sure it is."
         if v is None:
             return f"Not enough rows to tell: {rows}, and at least 20 are needed."
         bounds = f"{100 * v.edge:+.1f} points over the best random mix of tiers at its cost ({_points(v)})"
-        setting = self.found.chosen.setting
+        setting = self.found.choice.setting
         if v.kind == "route" and isinstance(setting, Always):
             alone = f"what was asked for takes {setting.tier} alone: it is written"
             return f"Routing gives {bounds}, but {alone}.{met}"
@@ -252,11 +252,11 @@ class CalibrationView:
             "tiers": list(found.tiers),
             "measure": self.measure,
             "plan": self.plan_lines(),
-            "setting": found.chosen.setting.to_dict(),
+            "setting": found.choice.setting.to_dict(),
             "query_router": None if found.query is None else found.query.kind,
             "compared": {
                 source: {"quality": c.point.quality, "cost": c.point.cost, "met": c.met}
-                for source, c in found.compared
+                for source, c in found.choices
             },
             "figures": {f.name: _figure(f) for f in found.figures},
             "health": [
@@ -268,7 +268,7 @@ class CalibrationView:
             "objective": {
                 "kind": found.objective.kind,
                 "value": found.objective.value,
-                "chance_met": found.met,
+                "chance_met": found.chance_met,
             },
             "sentence": self.sentence(),
         }

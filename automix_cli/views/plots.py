@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from automix_cli.evaluation.bench import Outcome
-from automix_cli.evaluation.contenders import Group
 from automix_cli.evaluation.metrics import Point, hull
+from automix_cli.evaluation.policy_entry import Group
 from automix_cli.views.bench_view import BenchView, amount
 
 # Okabe and Ito's colours, told apart by people who see few; then darker kin of theirs.

@@ -36,16 +36,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from recorded import CONFIDENT, VOTED, Recorded
 
 from automix_cli.data.traces import TraceTable
-from automix_cli.evaluation.calibration import (
-    Candidate,
-    PomdpFamily,
-    ThresholdFamily,
-    corners,
-    crossfit,
-    policy_of,
-    singles,
-)
+from automix_cli.evaluation.crossfit import Crossfit, crossfit, singles
+from automix_cli.evaluation.families import Candidate, Family, PomdpFamily, ThresholdFamily
+from automix_cli.evaluation.held_out import policy_of
 from automix_cli.evaluation.metrics import Ends, Point, gain_area
+from automix_cli.evaluation.objective import corners
 from automix_cli.evaluation.paper import PaperFamily
 from automix_cli.evaluation.replay import replay
 from automix_cli.evaluation.settings import Always, LeastCost, Setting
@@ -86,7 +81,10 @@ class PackageFamily:
 
     package: Package
     votes: int
-    name: str = "automix-llm"
+
+    def with_cost_grid(self, table: TraceTable) -> PackageFamily:
+        """Return the family itself: its settings are the same on every table."""
+        return self
 
     def candidates(self, table: TraceTable) -> list[Candidate]:
         """Train the package for each least cost."""
@@ -128,7 +126,7 @@ def split(table: TraceTable, rows: int, seed: int) -> Split:
 def gain(family: Any, part: Split) -> float:
     """Gain area on held-out rows of the curve that the training rows suggest."""
     train, test, _ = part
-    curve = crossfit(train, family, folds=FOLDS, seed=part.seed)
+    curve = crossfit(train, family, options=Crossfit(folds=FOLDS), seed=part.seed)
     points = []
     for chosen in corners(curve, train.tiers, singles(train).points()):
         if not isinstance(chosen.setting, Always):
@@ -139,16 +137,16 @@ def gain(family: Any, part: Split) -> float:
     return area
 
 
-def families(part: Split, votes: int, package: Package | None) -> Iterator[Any]:
-    """Everybody who takes part."""
+def families(part: Split, votes: int, package: Package | None) -> Iterator[tuple[str, Family]]:
+    """Yield every family that is compared, by name."""
     settings = Settings(max_votes=votes)
-    yield PomdpFamily(settings=settings)
-    yield ThresholdFamily(settings=settings, max_votes=votes)
+    yield "pomdp", PomdpFamily(settings=settings)
+    yield "threshold", ThresholdFamily(settings=settings, max_votes=votes)
     if votes:
-        yield PomdpFamily(settings=settings, at_once=True)
-        yield PaperFamily(max_votes=votes)
+        yield "pomdp:all-at-once", PomdpFamily(settings=settings, at_once=True)
+        yield "paper-pomdp", PaperFamily(max_votes=votes)
         if package:
-            yield PackageFamily(package=package, votes=votes)
+            yield "automix-llm", PackageFamily(package=package, votes=votes)
 
 
 # ------------------------------------------------------------------ all of them
@@ -185,8 +183,8 @@ def measure(
                 recorded.priced(part.train, ratio, vote), recorded.priced(part.test, ratio, vote), seed
             )
             found = list(families(at, votes, package))
-            names = tuple(family.name for family in found)
-            gains[ratio, vote].append([gain(family, at) for family in found])
+            names = tuple(name for name, _ in found)
+            gains[ratio, vote].append([gain(family, at) for _, family in found])
         print(f"{recorded.name}: seed {seed} done", file=sys.stderr, flush=True)
     name = f"{recorded.name}: {recorded.small} → {recorded.large}"
     return (Cell(name, *price, names, np.array(areas)) for price, areas in gains.items())

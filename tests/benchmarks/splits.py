@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from recorded import CONFIDENT, VOTED, Recorded
 
 from automix_cli.evaluation.bench import Bench, bench, cuts_of
-from automix_cli.evaluation.calibration import Objective
-from automix_cli.evaluation.contenders import everyone, invited
+from automix_cli.evaluation.objective import Objective
+from automix_cli.evaluation.policies import all_policies, pick_policies
 from automix_cli.fitting.router_block import Settings
 
 RIVALS = ("self-consistency", "threshold", "double-threshold", "paper-pomdp", "pomdp:all-at-once")
@@ -52,7 +52,7 @@ def compared(recorded: Recorded, ratio: float, splits: int, share: float) -> Lin
     table = recorded.table()
     votes = table.max_votes[0]
     table = recorded.priced(table, ratio, VOTE if votes else 0.0)
-    seated = invited(",".join([*RIVALS, "pomdp"]), everyone(table.tiers, "none"))
+    seated = pick_policies(",".join([*RIVALS, "pomdp"]), all_policies(table.tiers, "none"))
     settings, cuts = Settings(max_votes=votes), cuts_of(table, share, repeat=splits)
     leads = {}
     for budget in BUDGETS:

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from recorded import VERDICTS
 
-from automix_cli.evaluation.calibration import calibrate
+from automix_cli.evaluation.calibrate import calibrate
 from automix_cli.fitting.router_block import Settings
 
 

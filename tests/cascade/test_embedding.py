@@ -41,7 +41,7 @@ from automix_cli.errors import (
     Unauthorised,
     UsageError,
 )
-from automix_cli.evaluation.calibration import PomdpFamily
+from automix_cli.evaluation.families import PomdpFamily
 from automix_cli.evaluation.replay import replay
 from automix_cli.fitting.classes import Classes
 from automix_cli.fitting.fit import fit
@@ -59,8 +59,6 @@ from automix_cli.profile.router import (
 )
 from automix_cli.prompts import decision
 from automix_cli.records import Answer, Completion, Message, Price, Question, Usage
-
-pytestmark = pytest.mark.usefixtures("one_division")
 
 CANARY = "canary-0123456789-abcdef"
 WORDS = ("river", "stone", "cloud", "window", "garden", "letter", "candle", "bridge", "market", "winter")

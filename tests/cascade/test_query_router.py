@@ -19,14 +19,11 @@ from automix_cli.backends.base import ScriptedBackend
 from automix_cli.cascade.cascade import Cascade
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError, ProfileError, UsageError
-from automix_cli.evaluation import calibration
-from automix_cli.evaluation.calibration import (
-    Calibration,
-    Objective,
-    PomdpFamily,
-    calibrate,
-    held_out,
-)
+from automix_cli.evaluation.calibrate import Calibration, calibrate
+from automix_cli.evaluation.crossfit import Crossfit, folds_of
+from automix_cli.evaluation.families import PomdpFamily
+from automix_cli.evaluation.held_out import held_out
+from automix_cli.evaluation.objective import Objective
 from automix_cli.evaluation.replay import replay
 from automix_cli.evaluation.settings import Always, CostWeight
 from automix_cli.fitting.classes import Classes, classes_for
@@ -40,11 +37,9 @@ from automix_cli.prompts import decision
 from automix_cli.records import Question
 from automix_cli.views.calibration_view import CalibrationView
 
-pytestmark = pytest.mark.usefixtures("one_division")
-
 SETTINGS = Settings(max_votes=0)
 OBJECTIVE = Objective("budget", 0.007)
-FOLDS = 3
+CROSSFIT = Crossfit(folds=3, repeats=1)
 ROOM = 20_000
 WORDS = ("river", "stone", "cloud", "window", "garden", "letter", "candle", "bridge", "market", "winter")
 PROFILE = """\
@@ -85,7 +80,7 @@ def classes(*sources: Any) -> Classes:
 
 @pytest.fixture(scope="module")
 def found(table: TraceTable) -> Calibration:
-    return calibrate(table, SETTINGS, OBJECTIVE, folds=FOLDS, classes=classes("none", "multilabel"))
+    return calibrate(table, SETTINGS, OBJECTIVE, options=CROSSFIT, classes=classes("none", "multilabel"))
 
 
 def figure(result: Calibration, name: str) -> tuple[float, float]:
@@ -101,7 +96,7 @@ def figure(result: Calibration, name: str) -> tuple[float, float]:
 def test_where_questions_tell_the_tier_the_router_beats_the_plan_without_it_at_no_more_cost(
     table: TraceTable, found: Calibration
 ) -> None:
-    without = calibrate(table, SETTINGS, OBJECTIVE, folds=FOLDS)
+    without = calibrate(table, SETTINGS, OBJECTIVE, options=CROSSFIT)
     (seeing, cost), (mixed, same) = figure(found, "pomdp"), figure(found, "random-mix")
     assert found.query is not None
     assert cost == same
@@ -115,9 +110,9 @@ def test_where_questions_tell_the_tier_the_router_beats_the_plan_without_it_at_n
 def test_where_questions_tell_nothing_auto_takes_none() -> None:
     blank = drawn(150, telling=False)
     wanted = classes_for("auto", blank, room=60_000, pass_score=0.5, seed=0)
-    result = calibrate(blank, SETTINGS, OBJECTIVE, folds=FOLDS, classes=wanted)
+    result = calibrate(blank, SETTINGS, OBJECTIVE, options=CROSSFIT, classes=wanted)
     assert result.query is None
-    assert {source for source, _ in result.compared} == set(wanted.sources)
+    assert {source for source, _ in result.choices} == set(wanted.sources)
     view = CalibrationView(result, blank, None, "rows")
     assert view.query_line().startswith("query router: none (cross-fitted quality and USD per 1,000: none 0.")
     assert "query" not in result.router()
@@ -126,8 +121,8 @@ def test_where_questions_tell_nothing_auto_takes_none() -> None:
 def test_a_router_that_was_named_and_not_kept_is_accounted_for() -> None:
     blank = drawn(150, telling=False)
     wanted = classes_for("knn", blank, room=60_000, pass_score=0.5, seed=0)
-    result = calibrate(blank, SETTINGS, OBJECTIVE, folds=FOLDS, classes=wanted)
-    single = replace(result, query=None, chosen=result.chosen._replace(setting=Always("small")))
+    result = calibrate(blank, SETTINGS, OBJECTIVE, options=CROSSFIT, classes=wanted)
+    single = replace(result, query=None, choice=result.choice._replace(setting=Always("small")))
     line = CalibrationView(single, blank, None, "rows").query_line()
     assert line.startswith("query router: none, for one tier takes every question (cross-fitted")
 
@@ -165,12 +160,12 @@ def test_held_out_figures_are_those_of_a_router_fitted_without_the_fold(table: T
         table,
         family,
         Objective("cost_weight", 20.0),
-        folds=FOLDS,
+        options=CROSSFIT,
         seed=0,
         abstain_value=0.0,
         classes=classes("multilabel"),
     )
-    fold = calibration.folds_of(len(table), FOLDS, 0)
+    fold = folds_of(len(table), CROSSFIT.folds, 0)
     (seen,) = classes("multilabel").of(table, fold != 1)
     policy = family.policy(seen.table.subset(fold != 1), CostWeight(20.0))
     run = replay(policy, seen.table, fold == 1)

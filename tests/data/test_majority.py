@@ -13,9 +13,12 @@ import pytest
 from automix_cli.data.samples import Samples, judge
 from automix_cli.data.traces import TraceTable, read_table
 from automix_cli.errors import DataError, UsageError
+from automix_cli.evaluation.baseline_policies import Majority
 from automix_cli.evaluation.bench import bench, cuts_of
-from automix_cli.evaluation.calibration import Objective
-from automix_cli.evaluation.contenders import Majority, Split, everyone, invited, majorities, unable
+from automix_cli.evaluation.objective import Objective
+from automix_cli.evaluation.policies import all_policies, majorities, pick_policies
+from automix_cli.evaluation.policy_entry import why_unable
+from automix_cli.evaluation.split import Split
 from automix_cli.fitting.router_block import Settings
 from automix_cli.scoring import SCORERS, plurality, score
 
@@ -166,8 +169,8 @@ def test_a_cost_that_is_given_is_that_of_one_answer() -> None:
 
 
 def compared(table: TraceTable, names: str) -> Any:
-    known = everyone(table.tiers, "knn", majorities(names, table.tiers, table.fewest_samples))
-    seated = [c for c in invited(names, known) if not unable(c, table)]
+    known = all_policies(table.tiers, "knn", majorities(names, table.tiers, table.fewest_samples))
+    seated = [c for c in pick_policies(names, known) if not why_unable(c, table)]
     return bench(table, seated, SETTINGS, Objective("keep", 0.95), cuts=cuts_of(table, 0.5))
 
 
@@ -191,7 +194,7 @@ def test_labels_of_held_out_rows_change_no_training_point() -> None:
     curves = []
     for given in (rows, fooled):
         table = read(given)
-        split = Split.of(table, np.arange(40), np.arange(40, 80), seed=0, folds=5, settings=SETTINGS)
+        split = Split.of(table, np.arange(40), np.arange(40, 80), seed=0, settings=SETTINGS)
         curves.append(Majority(3, "small").train(split).curve)
     assert curves[0] == curves[1]
     assert read(rows).by_majority("small", 3).score[40:, 0].mean() > 0.5
@@ -219,18 +222,18 @@ def test_odd_majorities_are_there_and_others_when_named(
 
 
 def test_a_name_stands_for_its_tiers_and_maj_for_all() -> None:
-    known = everyone(("a", "b"), majorities=majorities("all", ("a", "b"), (5, 3)))
+    known = all_policies(("a", "b"), majorities=majorities("all", ("a", "b"), (5, 3)))
     single = ["always:a", "always:b"]
-    assert [c.name for c in invited("maj@3", known)] == [*single, "maj@3:a", "maj@3:b"]
-    assert len(invited("maj", known)) == 2 + 5
+    assert [c.name for c in pick_policies("maj@3", known)] == [*single, "maj@3:a", "maj@3:b"]
+    assert len(pick_policies("maj", known)) == 2 + 5
     with pytest.raises(UsageError, match="no policy 'maj@9:a'; did you mean maj@"):
-        invited("maj@9:a", known)
+        pick_policies("maj@9:a", known)
 
 
 def test_who_has_no_samples_to_judge_says_so() -> None:
     few = read([row("x", ["7"] * 3), row("y", ["7"] * 2), row("z", ["7"] * 9, expected=None)])
     whys = {
-        (k, tier): unable(Majority(k, tier), table)
+        (k, tier): why_unable(Majority(k, tier), table)
         for k, tier, table in [(3, "small", few.subset(np.arange(2))), (2, "small", few), (3, "large", few)]
     }
     assert whys == {
@@ -238,4 +241,4 @@ def test_who_has_no_samples_to_judge_says_so() -> None:
         (2, "small"): "row 'z' records 0 samples of small that can be judged",
         (3, "large"): "no samples of large are recorded beside what is expected",
     }
-    assert unable(Majority(2, "small"), few.subset(np.arange(2))) == ""
+    assert why_unable(Majority(2, "small"), few.subset(np.arange(2))) == ""

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from io import StringIO
 from itertools import pairwise
@@ -19,31 +19,22 @@ from rich.console import Console
 
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError, UsageError
-from automix_cli.evaluation import calibration
+from automix_cli.evaluation.answer_policies import Pomdp, PomdpQuery
+from automix_cli.evaluation.baseline_policies import RandomMix
 from automix_cli.evaluation.bench import MEASURES, Bench, Run, bench, cuts_of, duplicates_of
-from automix_cli.evaluation.calibration import (
-    Curve,
-    Objective,
-    PomdpFamily,
-    best_source,
-    choose_each,
-)
-from automix_cli.evaluation.contenders import (
-    ASSIGNED,
-    Pomdp,
-    PomdpQuery,
-    Query,
-    RandomMix,
-    Split,
-    everyone,
-    invited,
-    unable,
-)
+from automix_cli.evaluation.crossfit import Crossfit, Curve
+from automix_cli.evaluation.families import CostGrid, PomdpFamily
 from automix_cli.evaluation.gates import Gate, missed_gates, read_gates
+from automix_cli.evaluation.objective import Objective, best_source, choose_each
+from automix_cli.evaluation.policies import all_policies, pick_policies
+from automix_cli.evaluation.policy_entry import why_unable
+from automix_cli.evaluation.query_policies import Query
 from automix_cli.evaluation.replay import replay
+from automix_cli.evaluation.split import Split
 from automix_cli.fitting.classes import ClassSource, Wanted
 from automix_cli.fitting.query_router import QUERY_ROUTER_KINDS
 from automix_cli.fitting.router_block import Settings
+from automix_cli.pomdp.rules import ASSIGNED
 from automix_cli.views.bench_view import BenchView, run_lines
 
 SETTINGS = Settings(max_votes=6)
@@ -51,13 +42,8 @@ FAST = "random-mix,self-consistency,threshold,double-threshold,pomdp:all-at-once
 WORDS = ("red", "green", "blue", "seven", "nine", "river", "stone", "cloud", "paper", "glass")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def coarse_path() -> Iterator[None]:
-    """Fewer cost_weights and no repeated folds: the laws are the same, and the tests are quick."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(calibration, "STEPS", 20)
-        patch.setattr(calibration, "FEW_ROWS", 0, raising=False)
-        yield
+# Few cost_weights and no repeated folds: the laws are the same, and the tests are quick.
+COARSE = Crossfit(few_rows=0, grid=CostGrid(weights=20, many_rows=0))
 
 
 def compared(
@@ -68,9 +54,9 @@ def compared(
     **options: Any,
 ) -> Bench:
     wanted = objective or Objective("keep", 0.95)
-    known = everyone(table.tiers, query_router, objective=wanted)
-    seated = [c for c in invited(names, known) if not unable(c, table)]
-    options = {"cuts": cuts_of(table, 0.5), **options}
+    known = all_policies(table.tiers, query_router, objective=wanted)
+    seated = [c for c in pick_policies(names, known) if not why_unable(c, table)]
+    options = {"cuts": cuts_of(table, 0.5), "options": COARSE, **options}
     return bench(table, seated, SETTINGS, wanted, **options)
 
 
@@ -190,7 +176,7 @@ def test_a_line_of_the_runs_is_shaped_as_documented(
     ours = [r for r in played[1] if r["policy"] == "pomdp"]
     weights = sorted({r["setting"]["cost_weight"] for r in ours if "cost_weight" in r["setting"]})
     train = table.reseed(0).subset(cuts_of(table, 0.5)[0].train)
-    assert weights == sorted(PomdpFamily(settings=SETTINGS).laid(train).weights)
+    assert weights == sorted(PomdpFamily(settings=SETTINGS, grid=COARSE.grid).with_cost_grid(train).weights)
     escalated = next(r for r in ours if len(r["asked"]) == 2)
     assert escalated["asked"] == ["small", "medium"]
     assert escalated["tier"] in ("small", "medium")
@@ -322,31 +308,31 @@ def test_repeated_splits_are_averaged_and_their_values_kept(table: TraceTable) -
 
 
 def test_names_stand_for_their_rules_and_single_tiers_are_always_there() -> None:
-    known = everyone(("a", "b"))
-    names = [c.name for c in invited("multilabel, pomdp", known)]
+    known = all_policies(("a", "b"))
+    names = [c.name for c in pick_policies("multilabel, pomdp", known)]
     assert names == [
         "always:a",
         "always:b",
         *(f"multilabel:{r}" for r in ("argmax", "random", "prediction", "sorted")),
         "pomdp",
     ]
-    assert len(invited("all", known)) == len(known)
+    assert len(pick_policies("all", known)) == len(known)
     with pytest.raises(UsageError, match="did you mean threshold"):
-        invited("treshold", known)
+        pick_policies("treshold", known)
 
 
 def test_who_cannot_take_part_says_why(table: TraceTable) -> None:
     mute = table_of([{"tiers": {"a": {"score": 1, "cost": 1}, "b": {"score": 0, "cost": 2}}}])
-    why = {c.name: unable(c, mute) for c in everyone(("a", "b"))}
+    why = {c.name: why_unable(c, mute) for c in all_policies(("a", "b"))}
     assert why["threshold"] == "no votes and no confidence are recorded"
     assert why["knn"] == "no question texts are recorded"
     assert why["pomdp"] == why["oracle"] == why["always:a"] == ""
-    assert unable(RandomMix(), mute.pick(["a"])).startswith("there is one tier")
+    assert why_unable(RandomMix(), mute.pick(["a"])).startswith("there is one tier")
 
 
 def test_a_random_mix_is_as_far_along_the_hull_as_its_share(table: TraceTable) -> None:
     cut = cuts_of(table, 0.5)[0]
-    split = Split.of(table, cut.train, cut.test, seed=0, folds=5, settings=SETTINGS)
+    split = Split.of(table, cut.train, cut.test, seed=0, options=COARSE, settings=SETTINGS)
     trained = RandomMix().train(split)
     asked = [trained.play(setting, None).tier for setting in trained.curve.settings]
     assert [s.share for s in trained.curve.settings] == [k / 20 for k in range(21)]
@@ -384,7 +370,7 @@ def test_the_router_of_the_prior_is_chosen_in_training_and_stands_in_the_setting
     rows = asking(300)
     table = table_of([{**row, "question": "the same?"} for row in rows] if mute else rows)
     cut = cuts_of(table, 0.5)[0]
-    split = Split.of(table, cut.train, cut.test, seed=0, folds=5, settings=SETTINGS)
+    split = Split.of(table, cut.train, cut.test, seed=0, options=COARSE, settings=SETTINGS)
     objective = Objective("keep", 0.95)
     curves: dict[ClassSource, Curve] = {"none": Pomdp().train(split).curve}
     for kind in QUERY_ROUTER_KINDS:
@@ -403,7 +389,7 @@ def test_the_router_of_the_prior_is_chosen_in_training_and_stands_in_the_setting
 def test_a_row_decided_alone_is_decided_as_among_others() -> None:
     table = table_of(asking(200))
     cut = cuts_of(table, 0.5)[0]
-    split = Split.of(table, cut.train, cut.test, seed=0, folds=5, settings=SETTINGS)
+    split = Split.of(table, cut.train, cut.test, seed=0, options=COARSE, settings=SETTINGS)
     for rule in ("argmax", "random", "prediction"):
         trained = Query("multilabel", rule).train(split)
         for setting in trained.curve.settings[::8]:
@@ -577,7 +563,7 @@ def test_an_abstention_is_counted_and_has_no_tier(table: TraceTable) -> None:
     dear = table.priced({"medium": 1000.0})
     runs: list[Run] = []
     settings = replace(SETTINGS, abstain_value=0.5)
-    seated = invited("pomdp", everyone(dear.tiers))
+    seated = pick_policies("pomdp", all_policies(dear.tiers))
     found = bench(
         dear,
         seated,

@@ -13,22 +13,19 @@ from known import draw_rows, draw_table, table_of, two_tiers
 
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError, GateError
-from automix_cli.evaluation import calibration
-from automix_cli.evaluation.calibration import (
-    NO_CURVE,
-    Calibration,
-    Curve,
-    Objective,
+from automix_cli.evaluation.calibrate import Calibration, calibrate
+from automix_cli.evaluation.crossfit import NO_CURVE, Crossfit, Curve, CurveSums, crossfit, folds_of
+from automix_cli.evaluation.families import (
+    COST_GRID,
+    Candidate,
+    CostPath,
     PomdpFamily,
     ThresholdFamily,
-    calibrate,
-    choose,
     cost_weights,
-    crossfit,
-    folds_of,
-    held_out,
 )
+from automix_cli.evaluation.held_out import held_out
 from automix_cli.evaluation.metrics import Point
+from automix_cli.evaluation.objective import Objective, choose
 from automix_cli.evaluation.replay import replay
 from automix_cli.evaluation.settings import Always, CostWeight, DoubleThreshold, Setting, Threshold
 from automix_cli.fitting.fit import fit
@@ -36,9 +33,8 @@ from automix_cli.fitting.router_block import Settings, policy_from_router
 from automix_cli.pomdp.policy import PomdpPolicy
 from automix_cli.pomdp.rules import AlwaysPolicy, ThresholdPolicy
 
-pytestmark = pytest.mark.usefixtures("one_division")
-
 SETTINGS = Settings(max_votes=6)
+ONCE = Crossfit(repeats=1)  # what repeats do has a test of its own
 TIERS = ("small", "large")
 
 
@@ -49,7 +45,7 @@ def table() -> TraceTable:
 
 @pytest.fixture(scope="module")
 def found(table: TraceTable) -> Calibration:
-    return calibrate(table, SETTINGS, Objective("budget", 12.0))
+    return calibrate(table, SETTINGS, Objective("budget", 12.0), options=ONCE)
 
 
 # ------------------------------------------------------------------ the path
@@ -86,9 +82,9 @@ def test_cross_fitted_points_never_come_from_rows_the_policy_was_fitted_on(
 ) -> None:
     fitted: list[set[Any]] = []
 
-    def candidates(self: PomdpFamily, part: TraceTable) -> list[calibration.Candidate]:
+    def candidates(self: PomdpFamily, part: TraceTable) -> list[Candidate]:
         fitted.append(set(part.ids))
-        return [calibration.Candidate(CostWeight(0.0), AlwaysPolicy(2, 0))]
+        return [Candidate(CostWeight(0.0), AlwaysPolicy(2, 0))]
 
     def seen(policy: Any, whole: TraceTable, rows: Any = None, **kw: Any) -> Any:
         assert not fitted[-1] & set(whole.ids[rows])
@@ -97,63 +93,61 @@ def test_cross_fitted_points_never_come_from_rows_the_policy_was_fitted_on(
 
     measured: set[Any] = set()
     monkeypatch.setattr(PomdpFamily, "candidates", candidates)
-    monkeypatch.setattr(calibration, "replay", seen)
-    curve = crossfit(table, PomdpFamily(settings=SETTINGS, weights=(0.0,)), folds=5, seed=0)
+    monkeypatch.setattr("automix_cli.evaluation.crossfit.replay", seen)
+    curve = crossfit(table, PomdpFamily(settings=SETTINGS, weights=(0.0,)), options=ONCE, seed=0)
     assert len(fitted) == 5
     assert measured == set(table.ids)
     assert curve.points[0].quality == pytest.approx(table.score[:, 0].mean())
 
 
 def test_with_few_rows_other_folds_and_other_orders_of_votes_are_averaged(
-    table: TraceTable, monkeypatch: pytest.MonkeyPatch
+    table: TraceTable,
 ) -> None:
     family = ThresholdFamily(settings=SETTINGS, max_votes=2)
-    once = [crossfit(table.reseed(r), family, folds=5, seed=1000 * r) for r in range(3)]
-    monkeypatch.setattr(calibration, "REPEATS", 3)
-    thrice = crossfit(table, family, folds=5, seed=0)
+    once = [crossfit(table.reseed(r), family, options=ONCE, seed=1000 * r) for r in range(3)]
+    thrice = crossfit(table, family, options=Crossfit(repeats=3), seed=0)
     for k, point in enumerate(thrice.points):
         assert point.quality == pytest.approx(np.mean([curve.points[k].quality for curve in once]))
-    monkeypatch.setattr(calibration, "FEW_ROWS", 100)
-    assert crossfit(table, family, folds=5, seed=0) == once[0]
+    assert crossfit(table, family, options=Crossfit(repeats=3, few_rows=100), seed=0) == once[0]
 
 
 def test_a_path_is_laid_in_even_steps_of_planned_cost(table: TraceTable) -> None:
     """Every twentieth of the range has a setting, unless no plan spends about so much."""
-    laid = PomdpFamily(settings=SETTINGS).laid(table)
-    assert len(laid.weights) <= calibration.SPENDS + 1
+    laid = PomdpFamily(settings=SETTINGS).with_cost_grid(table)
+    assert len(laid.weights) <= COST_GRID.spending_steps + 1
     assert list(laid.weights) == sorted(laid.weights)
-    assert list(laid.spend) == sorted(laid.spend, reverse=True)
+    assert list(laid.spending) == sorted(laid.spending, reverse=True)
     every = [fit(table, SETTINGS).policy(w, SETTINGS) for w in cost_weights(table)]
     costs = np.array([policy.forecast().cost for policy in every])
-    assert (laid.spend[0], laid.spend[-1]) == pytest.approx((costs.max(), costs.min()))
-    for target in np.linspace(costs.min(), costs.max(), calibration.SPENDS + 1):
-        assert np.abs(np.array(laid.spend) - target).min() == pytest.approx(np.abs(costs - target).min())
+    assert (laid.spending[0], laid.spending[-1]) == pytest.approx((costs.max(), costs.min()))
+    for target in np.linspace(costs.min(), costs.max(), COST_GRID.spending_steps + 1):
+        assert np.abs(np.array(laid.spending) - target).min() == pytest.approx(np.abs(costs - target).min())
 
 
 def test_spending_is_known_along_the_whole_path_though_few_plans_are_made(table: TraceTable) -> None:
     fitted, weights, made = fit(table, SETTINGS), cost_weights(table), list[float]()
 
-    def plan(weight: float) -> calibration.PomdpPolicy:
+    def plan(weight: float) -> PomdpPolicy:
         made.append(weight)
         return fitted.policy(weight, SETTINGS)
 
-    path = calibration._Path(plan, weights, table)
+    path = CostPath(plan, weights, table)
     assert len(made) == len(set(made)) < len(weights)
     costs = [fitted.policy(weight, SETTINGS).forecast().cost for weight in weights]
-    np.testing.assert_allclose(path.spend, costs, rtol=1e-6)
-    assert (np.diff(path.spend) <= 1e-9).all()
+    np.testing.assert_allclose(path.spending, costs, rtol=1e-6)
+    assert (np.diff(path.spending) <= 1e-9).all()
 
 
 def test_a_fold_takes_the_plans_that_spend_what_the_setting_spends_on_all_rows(table: TraceTable) -> None:
     """So that a setting means the same in every fold; what is fitted on all rows is planned as it says."""
     good = np.flatnonzero(table.score[:, 1] > table.score[:, 0])
     fold = table.subset(np.concatenate([good, np.arange(len(table))]))  # a fold that escalation pays more in
-    laid = PomdpFamily(settings=SETTINGS).laid(table)
+    laid = PomdpFamily(settings=SETTINGS).with_cost_grid(table)
     as_they_are = PomdpFamily(settings=SETTINGS, weights=laid.weights)
 
     def misses(family: PomdpFamily) -> float:
         spent = [found.policy.forecast().cost for found in family.candidates(fold)]
-        return float(np.abs(np.array(spent) - laid.spend).mean())
+        return float(np.abs(np.array(spent) - laid.spending).mean())
 
     assert misses(laid) < 0.2 * misses(as_they_are)
     for found, weight in zip(as_they_are.candidates(fold), laid.weights, strict=True):
@@ -167,16 +161,16 @@ def test_folds_are_laid_along_the_rows_whose_setting_is_chosen(
 ) -> None:
     seen: list[PomdpFamily] = []
 
-    def candidates(self: PomdpFamily, part: TraceTable) -> list[calibration.Candidate]:
+    def candidates(self: PomdpFamily, part: TraceTable) -> list[Candidate]:
         seen.append(self)
-        return [calibration.Candidate(CostWeight(0.0), AlwaysPolicy(2, 0))]
+        return [Candidate(CostWeight(0.0), AlwaysPolicy(2, 0))]
 
     monkeypatch.setattr(PomdpFamily, "candidates", candidates)
-    crossfit(table, PomdpFamily(settings=SETTINGS), folds=2, seed=0)
-    assert set(seen) == {PomdpFamily(settings=SETTINGS).laid(table)}
+    crossfit(table, PomdpFamily(settings=SETTINGS), options=Crossfit(folds=2, repeats=1), seed=0)
+    assert set(seen) == {PomdpFamily(settings=SETTINGS).with_cost_grid(table)}
     seen.clear()
     given = PomdpFamily(settings=SETTINGS, weights=(0.01,))
-    crossfit(table, given, folds=2, seed=0)
+    crossfit(table, given, options=Crossfit(folds=2, repeats=1), seed=0)
     assert set(seen) == {given}  # one cost_weight that the user gave
 
 
@@ -184,10 +178,10 @@ def test_tiers_that_score_or_cost_the_same_have_a_path_all_the_same(table: Trace
     alike = replace(table, score=np.repeat(table.score[:, :1], 2, axis=1))
     free = table.priced({"small": 0.0, "medium": 0.0})
     for rows in (alike, free, table.subset(np.arange(0)), table.subset(np.arange(1))):
-        laid = PomdpFamily(settings=SETTINGS).laid(rows)
+        laid = PomdpFamily(settings=SETTINGS).with_cost_grid(rows)
         assert laid.weights
-        assert all(math.isfinite(x) for x in (*laid.weights, *laid.spend))
-    assert PomdpFamily(settings=SETTINGS).laid(free).weights == (0.0,)
+        assert all(math.isfinite(x) for x in (*laid.weights, *laid.spending))
+    assert PomdpFamily(settings=SETTINGS).with_cost_grid(free).weights == (0.0,)
 
 
 def test_equal_plans_are_replayed_once_and_give_what_each_would_give(table: TraceTable) -> None:
@@ -195,7 +189,7 @@ def test_equal_plans_are_replayed_once_and_give_what_each_would_give(table: Trac
     train, rows = table.subset(np.arange(200)), np.arange(200, 400)
     candidates = family.candidates(train)
     assert len({c.key for c in candidates}) < 50
-    sums = calibration._Sums()
+    sums = CurveSums()
     sums.add(candidates, table, rows, 0.0)
     for point, candidate in zip(sums.curve().points, candidates, strict=True):
         run = replay(candidate.policy, table, rows)
@@ -210,9 +204,8 @@ def test_with_many_rows_one_turn_is_enough_to_choose(
     monkeypatch.setattr(
         PomdpFamily, "candidates", lambda self, part: turns.append(len(part)) or original(self, part)
     )
-    monkeypatch.setattr(calibration, "MANY_ROWS", 300)
-    monkeypatch.setattr(calibration, "FEW_ROWS", 300)
-    crossfit(table, PomdpFamily(settings=SETTINGS, weights=(0.01,)), folds=5, seed=0)
+    family = PomdpFamily(settings=SETTINGS, weights=(0.01,))
+    crossfit(table, family, options=Crossfit(many_rows=300, few_rows=300), seed=0)
     assert turns == [320]
 
 
@@ -322,7 +315,7 @@ def test_thresholds_on_a_confidence_are_quantiles_of_the_rows_they_are_fitted_on
 
 def test_held_out_rows_are_each_seen_once_in_the_order_of_the_table(table: TraceTable) -> None:
     family = PomdpFamily(settings=SETTINGS, weights=(0.01,))
-    held = held_out(table, family, Objective("cost_weight", 0.01), folds=5, seed=3, abstain_value=0.0)
+    held = held_out(table, family, Objective("cost_weight", 0.01), options=ONCE, seed=3, abstain_value=0.0)
     fold = folds_of(len(table), 5, 3)
     for k in range(5):
         policy = family.policy(table.subset(fold != k), CostWeight(0.01))
@@ -330,7 +323,7 @@ def test_held_out_rows_are_each_seen_once_in_the_order_of_the_table(table: Trace
         np.testing.assert_array_equal(held.score[fold == k], run.score)
         np.testing.assert_array_equal(held.cost[fold == k], run.cost)
         np.testing.assert_array_equal(held.escalated[fold == k], run.escalated)
-    np.testing.assert_array_equal(held.best, table.score[:, 1])
+    np.testing.assert_array_equal(held.best_score, table.score[:, 1])
 
 
 def test_calibration_finds_that_routing_pays_and_says_by_how_much(
@@ -347,8 +340,8 @@ def test_calibration_finds_that_routing_pays_and_says_by_how_much(
     assert found.verdict.edge == pytest.approx(
         names["pomdp"].quality.value - names["random-mix"].quality.value
     )
-    assert found.met is not None
-    assert found.met > 0.5
+    assert found.chance_met is not None
+    assert found.chance_met > 0.5
     assert all(
         f.quality.low is not None and f.quality.low <= f.quality.value <= f.quality.high
         for f in found.figures
@@ -368,7 +361,9 @@ def test_the_router_block_gives_the_policy_that_was_chosen(found: Calibration) -
 
 def test_the_same_rows_and_seed_give_the_same_calibration(table: TraceTable) -> None:
     few, objective = table.subset(np.arange(60)), Objective("cost_weight", 0.01)
-    assert calibrate(few, SETTINGS, objective) == calibrate(few, SETTINGS, objective)
+    assert calibrate(few, SETTINGS, objective, options=ONCE) == calibrate(
+        few, SETTINGS, objective, options=ONCE
+    )
 
 
 def test_rates_are_what_later_batches_can_be_compared_with(found: Calibration, table: TraceTable) -> None:
@@ -398,7 +393,7 @@ def dearer_is_worse(rows: int) -> TraceTable:
 
 @pytest.mark.parametrize("bad", [shuffled_votes, dearer_is_worse], ids=lambda f: f.__name__)
 def test_where_routing_does_not_pay_one_tier_is_written_and_that_is_a_success(bad: Any) -> None:
-    result = calibrate(bad(700), SETTINGS)
+    result = calibrate(bad(700), SETTINGS, options=ONCE)
     assert result.verdict is not None
     assert result.verdict.kind == "do not route"
     block = result.router()
@@ -428,7 +423,7 @@ def test_no_rows_and_unknown_costs_are_refused(table: TraceTable) -> None:
 
 def test_one_tier_is_legal_and_has_nothing_to_route() -> None:
     one = draw_table(two_tiers(), 100, 0).pick(["small"])
-    result = calibrate(one, SETTINGS)
+    result = calibrate(one, SETTINGS, options=ONCE)
     assert result.router()["kind"] == "always"
     assert result.router()["tier"] == "small"
 
@@ -438,7 +433,7 @@ def test_a_question_nobody_will_get_right_is_declined_where_that_is_worth_someth
 ) -> None:
     settings = replace(SETTINGS, abstain_value=0.5)
     dear = table.priced({"medium": 1000.0})
-    result = calibrate(dear, settings, Objective("budget", 3.0))
+    result = calibrate(dear, settings, Objective("budget", 3.0), options=ONCE)
     router = result.figures[0]
     assert router.abstained > 0.2
     assert router.quality.value is not None

@@ -16,7 +16,7 @@ from known import table_of
 
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import UsageError
-from automix_cli.evaluation.calibration import crossfit
+from automix_cli.evaluation.crossfit import Crossfit, crossfit
 from automix_cli.evaluation.paper import PaperFamily
 from automix_cli.evaluation.replay import replay
 from automix_cli.evaluation.settings import LeastCost
@@ -144,7 +144,7 @@ def _priced(found: list[dict[str, Any]]) -> TraceTable:
 
 def test_it_cross_fits_like_any_family() -> None:
     trained = table(8, 50.0, 0.125)
-    curve = crossfit(trained, PaperFamily(max_votes=8), folds=3, seed=0)
+    curve = crossfit(trained, PaperFamily(max_votes=8), options=Crossfit(folds=3), seed=0)
     assert [s.share for s in curve.settings] == [k / 20 for k in range(20)]
     assert all(2 <= point.cost <= 52 + 1e-9 for point in curve.points)  # the votes alone; all of it
 

@@ -1,0 +1,358 @@
+"""From a table of traces to one setting of the router, and held-out proof of what it is worth.
+
+    fit ─▶ candidates (one per setting) ─▶ cross-fitted points ─▶ objective ─▶ setting
+     └───── all of it again inside each outer fold; what is reported was never looked at ─────┘
+
+The choice of a setting costs rows too: therefore the nesting.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from automix_cli.data.oracle import oracle
+from automix_cli.data.traces import TraceTable
+from automix_cli.errors import DataError
+from automix_cli.evaluation.crossfit import CROSSFIT, NO_CURVE, Crossfit, Curve, singles
+from automix_cli.evaluation.families import PomdpFamily, ThresholdFamily
+from automix_cli.evaluation.held_out import HeldOutRun, held_out
+from automix_cli.evaluation.metrics import (
+    Interval,
+    Measure,
+    Point,
+    Resamples,
+    RoutingVerdict,
+    interval,
+    mix_quality,
+    verdict,
+)
+from automix_cli.evaluation.objective import Choice, Objective, best_single, best_source, choose_each
+from automix_cli.evaluation.replay import Replayed, replay
+from automix_cli.evaluation.settings import Always, CostWeight, narrow
+from automix_cli.fitting.classes import NO_CLASSES, Classed, Classes, ClassSource
+from automix_cli.fitting.fit import fit
+from automix_cli.fitting.fitted import Fitted
+from automix_cli.fitting.router_block import Settings, policy_from_router
+from automix_cli.pomdp.arrays import Floats
+from automix_cli.pomdp.problem import Policy
+
+if TYPE_CHECKING:
+    from automix_cli.fitting.query_router import QueryRouter
+
+
+class Figures(NamedTuple):
+    """One policy on held-out rows: mean cost and score with intervals, and shares."""
+
+    name: str
+    cost: Measure
+    quality: Measure
+    escalated: float = 0.0
+    abstained: float = 0.0
+    votes: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """What `automix calibrate` found.
+
+    Attributes:
+        tiers: their names.
+        settings: what the profile decided.
+        fitted: learned from all rows.
+        objective: what was asked for.
+        choice: the setting, chosen on cross-fitted points of all rows.
+        verdict: whether routing pays; None with too few rows to say anything.
+        chance_met: bootstrap chance that the objective is met on new rows; None where it cannot be missed.
+        single: the tier to use where routing does not pay.
+        figures: held-out, by name: the router, each tier (`always:NAME`), `threshold`, `oracle`,
+            and `random-mix`, the best mix of single tiers at the router's cost.
+        path: held-out points of every setting.
+        query: the query-side router whose classes the prior knows; None for no classes.
+        choices: the setting and point that each source of classes came to, cross-fitted.
+        rates: shares to compare later batches with, as (hits, cases): `escalated`, and the
+            first votes that say CORRECT per tier.
+    """
+
+    tiers: tuple[str, ...]
+    settings: Settings
+    fitted: Fitted
+    objective: Objective
+    choice: Choice
+    single: str
+    verdict: RoutingVerdict | None = None
+    chance_met: float | None = None
+    figures: tuple[Figures, ...] = ()
+    path: Curve = NO_CURVE
+    rates: tuple[tuple[str, int, int], ...] = ()
+    query: QueryRouter | None = None
+    choices: tuple[tuple[ClassSource, Choice], ...] = ()
+
+    @property
+    def unproven(self) -> bool:
+        """Whether the router is written without proof that it pays."""
+        return self.verdict is None or self.verdict.kind == "not enough rows"
+
+    def policy(self) -> Policy[Any]:
+        """Return the policy that the written router stands for."""
+        return policy_from_router(self.router(), self.settings, self.tiers)
+
+    def router(self) -> dict[str, Any]:
+        """Return the profile's `router:` block, without what the command adds (hashes, models, date)."""
+        setting = self.choice.setting
+        single = setting.tier if isinstance(setting, Always) else None
+        if self.verdict is not None and self.verdict.kind == "do not route":
+            single = self.single
+        if single is not None:
+            return {"kind": "always", "tier": single, "fitted": self._proof()}
+        weight = narrow(setting, CostWeight).value
+        query = {} if self.query is None else {"query": self.query.to_dict()}
+        parameters = {**self.fitted.to_dict(), **query}
+        return {"kind": "pomdp", "cost_weight": weight, **parameters, "fitted": self._proof()}
+
+    def _proof(self) -> dict[str, Any]:
+        proof: dict[str, Any] = {"rows": self.fitted.rows, "objective": list(self.objective)}
+        if self.unproven:
+            proof["unproven"] = True
+        if self.verdict is not None:
+            proof["verdict"] = {
+                "kind": self.verdict.kind,
+                "edge": [self.verdict.edge, self.verdict.low, self.verdict.high],
+            }
+        points = {f.name: [f.cost.value, f.quality.value] for f in self.figures}
+        rates = {name: [hits, cases] for name, hits, cases in self.rates}
+        return {**proof, "held_out": points, "rates": rates}
+
+
+def calibrate(
+    table: TraceTable,
+    settings: Settings,
+    objective: Objective = Objective(),  # noqa: B008
+    *,
+    options: Crossfit = CROSSFIT,
+    seed: int = 0,
+    classes: Classes = NO_CLASSES,
+) -> Calibration:
+    """Fit on all rows, choose a setting, and prove it on rows held out.
+
+    Args:
+        table: rows that score every tier.
+        settings: what the profile decides.
+        objective: how to choose the cost_weight.
+        options: folds, outer and inner, and how finely settings are searched.
+        seed: of folds and resamples.
+        classes: which query-side routers may tell the prior the class of a question. With few
+            rows there is none.
+
+    Raises:
+        DataError: no rows, or a cost that is not recorded.
+        GateError: the objective is ΔIBC, and it is undefined.
+    """
+    if not len(table):
+        raise DataError("there are no rows to calibrate on")
+    table.require_costs()
+    unproven, enough = _unproven(table, settings, objective), options.enough(len(table))
+    classed = _classed_tables(table, classes if enough else NO_CLASSES)
+    if not enough:
+        curves: dict[ClassSource, Curve] = {"none": _unmeasured_curve(objective)}
+        return _with_choice(unproven, table, classed, curves, measured=False)
+    weights = (objective.value,) if objective.kind == "cost_weight" else ()
+    router_run = held_out(
+        table,
+        PomdpFamily(settings=settings, weights=weights, grid=options.grid),
+        objective,
+        options=options,
+        seed=seed,
+        abstain_value=settings.abstain_value or 0.0,
+        classes=classes,
+        whole_tables={source: whole.table for source, whole in classed.items()},
+    )
+    proven = _with_figures(unproven, table, router_run, options, seed)
+    return _with_choice(proven, table, classed, router_run.paths, measured=True)
+
+
+def _unproven(table: TraceTable, settings: Settings, objective: Objective) -> Calibration:
+    """Return what there is before anything was chosen or measured."""
+    return Calibration(
+        tiers=table.tiers,
+        settings=settings,
+        fitted=fit(table, settings),
+        objective=objective,
+        choice=Choice(Always(table.tiers[0]), Point(0.0, 0.0)),
+        single=table.tiers[0],
+    )
+
+
+def _classed_tables(table: TraceTable, classes: Classes) -> dict[ClassSource, Classed]:
+    """Learn the classes of each source from all rows; a router that tells none apart is left out."""
+    each = classes.of(table, np.ones(len(table), dtype=bool))
+    return {c.source: c if c.table.n_classes > 1 else Classed(c.source, table) for c in each}
+
+
+def _unmeasured_curve(objective: Objective) -> Curve:
+    """Return the curve of too few rows: empty, or the one cost_weight that was asked for."""
+    if objective.kind != "cost_weight":
+        return NO_CURVE
+    return Curve((CostWeight(objective.value),), (Point(math.nan, math.nan),))
+
+
+def _with_choice(
+    calibration: Calibration,
+    table: TraceTable,
+    classed: Mapping[ClassSource, Classed],
+    curves: Mapping[ClassSource, Curve],
+    *,
+    measured: bool,
+) -> Calibration:
+    """Choose the setting, and the tier without a router; fit to all rows what will be written."""
+    points, objective = singles(table).points(), calibration.objective
+    if not any(curve.settings for curve in curves.values()):
+        objective = objective.without_weight()
+    choices = choose_each(curves, table.tiers, points, objective)
+    source = best_source(choices, points, objective)
+    best = classed[source]
+    calibration = replace(
+        calibration,
+        fitted=fit(best.table, calibration.settings),
+        choice=choices[source],
+        single=best_single(table.tiers, points, calibration.objective),
+        path=curves[source] if measured else NO_CURVE,
+        query=best.router,
+        choices=tuple(choices.items()) if measured else (),
+    )
+    if calibration.router()["kind"] != "pomdp":
+        calibration = replace(calibration, query=None)
+    # Rates are those of the router as it is written: held-out runs mix the settings of several folds.
+    return replace(calibration, rates=_rates(table, replay(calibration.policy(), best.table)))
+
+
+def _rates(table: TraceTable, run: Replayed) -> tuple[tuple[str, int, int], ...]:
+    """Return shares that later batches are compared with, as (hits, cases)."""
+    rates = [("escalated", int(run.escalated.sum()), len(table))]
+    for j, name in enumerate(table.tiers):
+        verified = run.votes[:, j] > 0
+        if table.signals[j] == "votes" and verified.any():
+            first = table.recorded_votes[j].drawn[verified, 0]
+            rates.append((name, int((first == 1).sum()), int((first >= 0).sum())))
+    return tuple(rates)
+
+
+# ------------------------------------------------------------------ figures
+
+
+class _Columns(NamedTuple):
+    """Scores and costs of everything that is compared, tier by tier last.
+
+    An array has a value per row, or per resample; `tier_scores` and `tier_costs` have N of them.
+    """
+
+    router_score: Floats
+    router_cost: Floats
+    best_score: Floats
+    threshold_score: Floats
+    threshold_cost: Floats
+    oracle_score: Floats
+    oracle_cost: Floats
+    tier_scores: Floats
+    tier_costs: Floats
+
+    @classmethod
+    def of_matrix(cls, matrix: Floats) -> _Columns:
+        """Name the columns of a matrix made by `matrix`, or of what was computed from one."""
+        alone = len(cls._fields) - 2
+        n = (matrix.shape[-1] - alone) // 2
+        single = [matrix[..., k] for k in range(alone)]
+        return cls._make([*single, matrix[..., alone : alone + n], matrix[..., alone + n :]])
+
+    def matrix(self) -> Floats:
+        """Return the columns side by side."""
+        return np.column_stack(self)
+
+    def mix(self) -> Floats:
+        """Return the quality of the best random mix of single tiers at the router's cost."""
+        return mix_quality(self.tier_costs, self.tier_scores, self.router_cost)
+
+    def policies(self, tiers: Sequence[str]) -> Iterator[tuple[str, Floats, Floats]]:
+        """Yield the name, cost and score of each policy, in the order in which they are shown."""
+        yield "pomdp", self.router_cost, self.router_score
+        yield "threshold", self.threshold_cost, self.threshold_score
+        yield "oracle", self.oracle_cost, self.oracle_score
+        for j, name in enumerate(tiers):
+            yield f"always:{name}", self.tier_costs[..., j], self.tier_scores[..., j]
+
+
+def _with_figures(
+    calibration: Calibration, table: TraceTable, router_run: HeldOutRun, options: Crossfit, seed: int
+) -> Calibration:
+    """Add the figures of the held-out rows, their intervals and the verdict."""
+    threshold_run = _threshold_run(calibration, table, options, seed)
+    matrix = _columns(table, router_run, threshold_run).matrix()
+    # One matrix is resampled for everything: all policies meet the same draws of the rows, so that what
+    # rows have in common cancels in their differences, and the interval of an edge is a paired one.
+    draws = _Columns.of_matrix(Resamples.of(len(table), seed).means(matrix))
+    means = _Columns.of_matrix(matrix.mean(axis=0))
+    mix, mixes = float(means.mix()), draws.mix()
+    shares = {"pomdp": router_run.shares, "threshold": threshold_run.shares}
+    figures = [
+        Figures(name, _with_interval(cost, costs), _with_interval(score, scores), *shares.get(name, ()))
+        for (name, cost, score), (_, costs, scores) in zip(
+            means.policies(table.tiers), draws.policies(table.tiers), strict=True
+        )
+    ]
+    figures.append(Figures("random-mix", figures[0].cost, _with_interval(mix, mixes)))
+    edge = Interval(*interval(draws.router_score - mixes))
+    return replace(
+        calibration,
+        verdict=verdict(float(means.router_score - mix), edge, len(table)),
+        chance_met=_chance_met(calibration.objective, draws),
+        figures=tuple(figures),
+    )
+
+
+def _threshold_run(calibration: Calibration, table: TraceTable, options: Crossfit, seed: int) -> HeldOutRun:
+    """Run threshold rules on the held-out rows, chosen by the same objective."""
+    settings = calibration.settings
+    family = ThresholdFamily(settings=settings, max_votes=min(settings.max_votes, max(table.max_votes)))
+    return held_out(
+        table,
+        family,
+        calibration.objective.without_weight(),
+        options=options,
+        seed=seed,
+        abstain_value=settings.abstain_value or 0.0,
+    )
+
+
+def _columns(table: TraceTable, router_run: HeldOutRun, threshold_run: HeldOutRun) -> _Columns:
+    """Return the scores and costs of every row."""
+    alone = singles(table)
+    ideal = oracle(alone.score, alone.cost)
+    return _Columns(
+        router_score=router_run.score,
+        router_cost=router_run.cost,
+        best_score=router_run.best_score,
+        threshold_score=threshold_run.score,
+        threshold_cost=threshold_run.cost,
+        oracle_score=ideal.score,
+        oracle_cost=ideal.cost,
+        tier_scores=alone.score,
+        tier_costs=alone.cost,
+    )
+
+
+def _with_interval(value: float | Floats, draws: Floats) -> Measure:
+    low, high = interval(draws)
+    return Measure(float(value), "", low, high)
+
+
+def _chance_met(objective: Objective, draws: _Columns) -> float | None:
+    """Return the share of resamples in which the objective is met; None where it cannot be missed."""
+    if objective.kind == "keep":
+        return float((draws.router_score >= objective.value * draws.best_score).mean())
+    if objective.kind == "budget":
+        return float((draws.router_cost <= objective.value).mean())
+    return None

@@ -1,0 +1,152 @@
+"""What `bench` asks of every policy that it compares.
+
+    PolicyEntry.train(Split) ─▶ TrainedPolicy(curve, play) ─▶ play(setting) ─▶ Replayed
+
+A policy sees the training rows when it is trained and nothing else. Its `curve` holds
+every setting it has with a training point that is cross-fitted wherever something was
+fitted; `play` runs one setting on the held-out rows, in the same `replay` for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+
+from automix_cli.data.traces import TraceTable
+from automix_cli.evaluation.crossfit import NO_CURVE, Curve
+from automix_cli.evaluation.replay import Replayed, replay
+from automix_cli.evaluation.settings import CostWeight, Setting, narrow
+from automix_cli.evaluation.split import Split
+from automix_cli.pomdp.arrays import Ints
+from automix_cli.pomdp.problem import Policy
+from automix_cli.pomdp.rules import ASSIGNED
+
+Group = Literal["single tier", "majority", "mix", "rule", "query", "pomdp", "bound"]
+Play: TypeAlias = Callable[[Setting, "Ints | None"], Replayed]
+
+Need: TypeAlias = Callable[[TraceTable], str]
+"""Something that a policy needs of the rows: the reason why they lack it, "" where they do not."""
+
+
+class TrainedPolicy(NamedTuple):
+    """A policy that has learned.
+
+    Attributes:
+        curve: every setting, with its point in training.
+        play: runs a setting on held-out rows, all by default.
+        fixed: the setting is the first of the curve, whatever the objective.
+        path: the settings are the plans' cost_weights, all of which stay with the runs.
+        policy: the policy of a setting, where it is a plan that can be shown.
+        own_test: the held-out rows as this policy is charged for them, where that is not as for all others.
+    """
+
+    curve: Curve
+    play: Play
+    fixed: bool = False
+    path: bool = False
+    policy: Callable[[Setting], Policy[Any]] | None = None
+    own_test: TraceTable | None = None
+
+
+class PolicyEntry(Protocol):
+    """One policy of the comparison."""
+
+    @property
+    def name(self) -> str:
+        """As the results call it."""
+        ...
+
+    @property
+    def group(self) -> Group:
+        """What kind of policy it is."""
+        ...
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """What it needs of the rows; the first that they lack is reported."""
+        ...
+
+    def train(self, split: Split) -> TrainedPolicy:
+        """Learn from the training rows."""
+        ...
+
+
+# ------------------------------------------------------------------ what a policy needs of the rows
+
+
+def several_tiers(table: TraceTable) -> str:
+    """Require a choice of tiers."""
+    return "there is one tier, so there is nothing to choose" if len(table.tiers) == 1 else ""
+
+
+def question_texts(table: TraceTable) -> str:
+    """Require the texts of questions, and scikit-learn to read them with."""
+    if not any(table.texts):
+        return "no question texts are recorded"
+    if find_spec("sklearn") is None:
+        return "scikit-learn is not installed (python -m pip install 'automix-cli[routers]')"
+    return ""
+
+
+def some_signal(table: TraceTable) -> str:
+    """Require votes or a confidence."""
+    return "" if shows_signal(table) else "no votes and no confidence are recorded"
+
+
+def two_tiers(table: TraceTable) -> str:
+    """Require two tiers."""
+    return "" if len(table.tiers) == 2 else "it handles two tiers"
+
+
+def shows_signal(table: TraceTable) -> bool:
+    """Tell whether any tier but the last has a signal on any row."""
+    votes, confidence = table.votes[:, :-1], table.confidence[:, :-1]
+    return bool(votes.any() or not np.isnan(confidence).all())
+
+
+def reads_questions(entry: PolicyEntry) -> bool:
+    """Tell whether a policy looks at the question, for which scikit-learn and question texts are needed."""
+    return question_texts in entry.needs
+
+
+def why_unable(entry: PolicyEntry, table: TraceTable) -> str:
+    """Return why a policy cannot run on these rows; "" where it can."""
+    return next((why for need in entry.needs if (why := need(table))), "")
+
+
+# ------------------------------------------------------------------ what entries share
+
+
+def rows_or_all(table: TraceTable, rows: Ints | None) -> Ints:
+    """Return the places of some rows, or of all."""
+    return np.arange(len(table)) if rows is None else rows
+
+
+def replay_assigned(table: TraceTable, rows: Ints | None, tiers: Ints) -> Replayed:
+    """Replay rows with a tier chosen for each of them."""
+    places = rows_or_all(table, rows)
+    classes = np.zeros(len(table), dtype=np.intp)
+    classes[places] = tiers
+    return replay(ASSIGNED, table, places, question_classes=classes)
+
+
+def weight_settings(weights: Sequence[float]) -> tuple[Setting, ...]:
+    """Return the settings of some cost_weights."""
+    return tuple(CostWeight(weight) for weight in weights)
+
+
+def weight_of(setting: Setting) -> float:
+    """Return the cost_weight of a setting that has one."""
+    return narrow(setting, CostWeight).value
+
+
+def untrained() -> TrainedPolicy:
+    """Return a policy without settings, for want of rows: the comparison then takes a single tier."""
+
+    def play(setting: Setting, rows: Ints | None) -> Replayed:
+        raise ValueError(f"a policy without settings cannot be set to {setting}")
+
+    return TrainedPolicy(NO_CURVE, play)

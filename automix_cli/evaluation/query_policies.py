@@ -1,0 +1,91 @@
+"""Policies that look at the question alone: query-side routers, and their own upper bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from automix_cli.evaluation.crossfit import Curve
+from automix_cli.evaluation.policy_entry import (
+    Group,
+    Need,
+    TrainedPolicy,
+    question_texts,
+    replay_assigned,
+    rows_or_all,
+    several_tiers,
+    untrained,
+    weight_of,
+    weight_settings,
+)
+from automix_cli.evaluation.replay import Replayed
+from automix_cli.evaluation.settings import Setting
+from automix_cli.evaluation.split import Split
+from automix_cli.fitting.query_router import SELECTIONS, QueryRouterKind, Selection
+from automix_cli.pomdp.arrays import Floats, Ints
+
+
+def rules_of(kind: QueryRouterKind) -> tuple[Selection, ...]:
+    """Return the selection rules of a kind of router; clusters and neighbours have one only."""
+    return tuple(SELECTIONS if kind in ("multilabel", "separate") else SELECTIONS[:1])
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query-side router with one of its selection rules."""
+
+    kind: QueryRouterKind
+    rule: Selection
+    group: Group = "query"
+    needs: tuple[Need, ...] = (several_tiers, question_texts)
+
+    @property
+    def name(self) -> str:
+        """As the results call it; without the rule where there is one only."""
+        return f"{self.kind}:{self.rule}" if len(rules_of(self.kind)) > 1 else self.kind
+
+    def train(self, split: Split) -> TrainedPolicy:
+        """Training points are of probabilities from models that never saw the row."""
+        if not split.can_crossfit:
+            return untrained()
+        reader, weights = split.reader(self.kind), split.weights
+
+        def tiers(probs: Floats, weight: float, ids: Sequence[object]) -> Ints:
+            return reader.router.choose(probs, self.rule, cost_weight=weight, ids=ids)
+
+        def play(setting: Setting, rows: Ints | None) -> Replayed:
+            ids = list(split.test.ids[rows_or_all(split.test, rows)])
+            return replay_assigned(reader.test, rows, tiers(reader.read(rows)[0], weight_of(setting), ids))
+
+        choices = [tiers(reader.fitted.probs, weight, list(split.train.ids)) for weight in weights]
+        return TrainedPolicy(Curve(weight_settings(weights), reader.points(choices, split.alone)), play)
+
+
+@dataclass(frozen=True, slots=True)
+class QueryBound:
+    """A router's own upper bound: the best choice among the tiers that it takes for capable."""
+
+    kind: QueryRouterKind
+    group: Group = "bound"
+    needs: tuple[Need, ...] = (several_tiers, question_texts)
+
+    @property
+    def name(self) -> str:
+        """As the results call it."""
+        return f"bound:{self.kind}"
+
+    def train(self, split: Split) -> TrainedPolicy:
+        """Set to cost_weight 0, the highest bound."""
+        if not split.can_crossfit:
+            return untrained()
+        reader, weights = split.reader(self.kind), split.weights
+        probs, alone = reader.fitted.probs, split.alone
+        choices = [reader.router.bound(probs, alone.score, cost_weight=w).tier for w in weights]
+
+        def play(setting: Setting, rows: Ints | None) -> Replayed:
+            scores = split.test.score[rows_or_all(split.test, rows)]
+            best = reader.router.bound(reader.read(rows)[0], scores, cost_weight=weight_of(setting))
+            return replay_assigned(reader.test, rows, best.tier)
+
+        points = reader.points(choices, alone)
+        return TrainedPolicy(Curve(weight_settings(weights), points), play, fixed=True)

@@ -1,0 +1,142 @@
+"""One split of a table, as every policy of a comparison sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from automix_cli.data.traces import TraceTable
+from automix_cli.evaluation.crossfit import CROSSFIT, Crossfit, Singles, singles
+from automix_cli.evaluation.families import cost_weights
+from automix_cli.evaluation.metrics import Point
+from automix_cli.fitting.fit_query_router import FittedRouter, fit_router
+from automix_cli.fitting.query_router import QueryRouterKind
+from automix_cli.fitting.router_block import Settings
+from automix_cli.pomdp.arrays import Floats, Ints
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Split:
+    """Rows to learn from and rows held out, with what they have in common.
+
+    Attributes:
+        train, test: the rows, votes drawn in the order of `seed`.
+        rows: where the held-out rows stand in the whole table.
+        seed: of folds, draws and fitting.
+        options: of cross-fitting.
+        settings: what the profile decides.
+        alone: what each single tier scores and costs on the training rows.
+    """
+
+    train: TraceTable
+    test: TraceTable
+    rows: Ints
+    seed: int
+    options: Crossfit
+    settings: Settings
+    alone: Singles
+    _readers: dict[QueryRouterKind, QuestionReader] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        table: TraceTable,
+        train: Ints,
+        test: Ints,
+        *,
+        seed: int,
+        settings: Settings,
+        options: Crossfit = CROSSFIT,
+    ) -> Split:
+        """Split a table; no more votes are planned than any row of it holds."""
+        table = table if table.seed == seed else table.reseed(seed)
+        train_rows, test_rows = table.subset(train), table.subset(test)
+        both = zip(train_rows.max_votes, test_rows.max_votes, strict=True)
+        short = [in_test for in_train, in_test in both if 0 < in_test < in_train]
+        max_votes = min([settings.max_votes, *short]) if len(train_rows) else settings.max_votes
+        return cls(
+            train=train_rows,
+            test=test_rows,
+            rows=test,
+            seed=seed,
+            options=replace(options, folds=min(options.folds, max(len(train_rows), 2))),
+            settings=replace(settings, max_votes=max_votes),
+            alone=singles(train_rows),
+        )
+
+    @property
+    def abstain_value(self) -> float:
+        """The score of an abstention."""
+        return self.settings.abstain_value or 0.0
+
+    @property
+    def max_votes(self) -> int:
+        """The most votes a rule may buy on any tier that is verified."""
+        return min(self.settings.max_votes, max(self.train.max_votes[:-1], default=0))
+
+    @property
+    def can_crossfit(self) -> bool:
+        """Whether the training rows are enough for cross-fitting."""
+        return self.options.enough(len(self.train))
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """The cost_weights of routers that look at questions only, and of the oracle."""
+        return cost_weights(self.train, self.options.grid) if len(self.train) else (0.0,)
+
+    def reader(self, kind: QueryRouterKind) -> QuestionReader:
+        """Return the query-side router of a kind, fitted once for all policies that use it."""
+        if kind not in self._readers:
+            fitted = fit_router(
+                kind,
+                [str(text) for text in self.train.texts],
+                self.train.score,
+                self.train.mean_cost,
+                seed=self.seed,
+                embeddings=self.train.embeddings and self.train.embeddings.vectors,
+                embed_model=self.train.embeddings.model if self.train.embeddings else "",
+                pass_score=self.settings.pass_score,
+            )
+            self._readers[kind] = QuestionReader(fitted, self.train.looked_at(), self.test.looked_at())
+        return self._readers[kind]
+
+
+class QuestionReader:
+    """A fitted query-side router, and what it reads in the held-out questions.
+
+    `train` and `test` are the rows, each charged for its embedding where the router reads one.
+    """
+
+    def __init__(self, fitted: FittedRouter, train: TraceTable, test: TraceTable) -> None:
+        self.fitted, self.router, self.train, self.test = fitted, fitted.router, train, test
+        self._all_rows: tuple[Floats, Ints] | None = None
+
+    def read(self, rows: Ints | None) -> tuple[Floats, Ints]:
+        """Return P(right) and the class of held-out rows.
+
+        All rows are read once and remembered; some rows are read anew, as they would be live.
+        """
+        if rows is not None:
+            return self._read(rows)
+        if self._all_rows is None:
+            self._all_rows = self._read(np.arange(len(self.test)))
+        return self._all_rows
+
+    def _read(self, rows: Ints) -> tuple[Floats, Ints]:
+        vectors = self.test.embeddings and self.test.embeddings.vectors[rows]
+        return self.router.read([str(text) for text in self.test.texts[rows]], embeddings=vectors)
+
+    def points(self, choices: Sequence[Ints], alone: Singles) -> tuple[Point, ...]:
+        """Return mean cost and score of tiers chosen per training row, charged for embeddings."""
+        fee = 0.0 if self.train.fee is None else float(self.train.fee[:, 0].mean())
+        return tuple(Point(cost + fee, quality) for cost, quality in points_of(choices, alone))
+
+
+def points_of(choices: Sequence[Ints], alone: Singles) -> tuple[Point, ...]:
+    """Return mean cost and score of tiers chosen per row, one point per choice."""
+    rows = np.arange(len(alone.score))
+    return tuple(
+        Point(float(alone.cost[rows, tier].mean()), float(alone.score[rows, tier].mean())) for tier in choices
+    )
