@@ -106,3 +106,41 @@ def worth(model: Model, action: Action, state: tuple[int, ...]) -> float:
         return 0.0 if model.abstain_value is None else model.abstain_value
     tier = model.tiers[action.tier]
     return tier.right if state[action.tier] else tier.wrong
+
+
+def brute_force(model: Model) -> float:
+    """The best value over all policy trees: expectimax over ordered histories, nothing shared."""
+    chances = list(zip(model.priors[0], states(model), strict=True))
+    return max(
+        tree_value(model, Action("start", j), [p for p, _ in chances], []) for j in range(len(model.tiers))
+    )
+
+
+def tree_value(model: Model, action: Action, weights: list[float], visits: list[Visit]) -> float:
+    """Value, times the chance of the history, of taking an action and then the best tree."""
+    if action.final:
+        return sum(w * worth(model, action, s) for w, s in zip(weights, states(model), strict=True))
+    before = visits[-1] if action.kind == "vote" else Visit(action.tier)
+    ahead: dict[Observation, list[float]] = {}
+    for k, (w, state) in enumerate(zip(weights, states(model), strict=True)):
+        for p, o in shown(model, action, state, before):
+            ahead.setdefault(o, [0.0] * len(weights))[k] += w * p
+    value = -model.cost_weight * model.charge(action).at(1.0) * sum(weights)
+    for o, ws in ahead.items():
+        seen = step(visits, action, o)
+        value += max(tree_value(model, next_action, ws, seen) for next_action in legal(model, seen))
+    return value
+
+
+def legal(model: Model, visits: list[Visit]) -> list[Action]:
+    last = visits[-1]
+    found = [Action("report", v.tier) for v in visits]
+    found += [Action("escalate", j) for j in range(last.tier + 1, len(model.tiers))]
+    if model.abstain_value is not None:
+        found.append(Action("abstain"))
+    signal, left = model.observation(last.tier), model.tiers[last.tier].max_votes - last.bought
+    if isinstance(signal, VoteObservations):
+        found += [Action("vote", last.tier, m) for m in {*model.batch, left} if 0 < m <= left]
+    if isinstance(signal, ConfidenceObservations) and not signal.with_answer and left > 0 and not last.bought:
+        found.append(Action("vote", last.tier, 1))
+    return found

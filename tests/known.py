@@ -64,3 +64,30 @@ def table_of(rows: list[dict[str, Any]], **options: Any) -> TraceTable:
 
 def draw_table(model: Model, rows: int, seed: int) -> TraceTable:
     return table_of(draw_rows(model, rows, seed), tiers=NAMES[: len(model.tiers)])
+
+
+def easy_and_hard(rows: int, seed: int, *, shows: bool) -> TraceTable:
+    """Wrong answers get more CORRECT votes where the large tier is right, or do not."""
+    four = ((1.0, 6.0), (5.0, 2.0) if shows else (1.0, 6.0), (3.0, 1.0), (3.0, 1.0))
+    small = TierModel(
+        observation=VoteObservations(shapes=four), max_votes=6, answer=Cost(1.0), vote=Cost(0.1)
+    )
+    model = Model(tiers=(small, TierModel(answer=Cost(9.0))), priors=((0.3, 0.1, 0.3, 0.3),))
+    drawn = draw_rows(model, rows, seed)
+    rng = np.random.default_rng(seed)
+    for row in drawn:  # `draw_rows` knows cells of the tier alone: draw these votes anew
+        own, last = row["tiers"]["small"]["score"], row["tiers"]["medium"]["score"]
+        chance = rng.beta(*four[2 * own + last])
+        row["tiers"]["small"]["votes"] = [int(v) for v in rng.random(6) < chance]
+    return table_of(drawn)
+
+
+def confidence_rows(rows: int, seed: int, **extra: Any) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(seed)
+    found = []
+    for i in range(rows):
+        small, large = rng.random() < 0.6, rng.random() < 0.9
+        value = float(rng.beta(4, 2) if small else rng.beta(2, 4))
+        own = {"score": int(small), "cost": 1, "confidence": value, "vote_cost": 0.5, **extra}
+        found.append({"id": i, "tiers": {"small": own, "large": {"score": int(large), "cost": 20}}})
+    return found

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from automix_cli.data.traces import TraceTable
     from automix_cli.evaluation.calibrate import Calibration
     from automix_cli.evaluation.objective import Objective
-    from automix_cli.fitting.classes import Classes, Wanted
+    from automix_cli.fitting.classes import ClassChoice, Classes
     from automix_cli.fitting.router_block import Settings
     from automix_cli.profile.model import Profile
 
@@ -260,7 +260,9 @@ def _why_not_written(profile: Profile, tiers: Sequence[str]) -> str:
     return f"no router written: the rows' tiers are {', '.join(tiers)}, {theirs}"
 
 
-def _classes(wanted: Wanted, table: TraceTable, target: Path | None, profile: Profile, seed: int) -> Classes:
+def _classes(
+    wanted: ClassChoice, table: TraceTable, target: Path | None, profile: Profile, seed: int
+) -> Classes:
     """The query-side routers to try, each small enough for the profile that is written."""
     from automix_cli.fitting.classes import NO_CLASSES, classes_for
     from automix_cli.profile.write import room_for_router

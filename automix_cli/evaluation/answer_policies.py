@@ -26,7 +26,7 @@ from automix_cli.evaluation.policy_entry import (
 from automix_cli.evaluation.replay import Replayed, replay
 from automix_cli.evaluation.settings import CostWeight, Setting
 from automix_cli.evaluation.split import QuestionReader, Split
-from automix_cli.fitting.classes import ClassSource, Wanted, sources_of
+from automix_cli.fitting.classes import ClassChoice, ClassSource, sources_of
 from automix_cli.fitting.fit import fit
 from automix_cli.fitting.fitted import Fitted
 from automix_cli.fitting.router_block import Settings
@@ -130,7 +130,7 @@ class PomdpQuery:
     the training rows; its name then stands in the setting.
     """
 
-    wanted: Wanted
+    wanted: ClassChoice
     objective: Objective
     name: str = "pomdp+query"
     group: Group = "pomdp"

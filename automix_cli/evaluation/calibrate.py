@@ -34,7 +34,7 @@ from automix_cli.evaluation.metrics import (
 from automix_cli.evaluation.objective import Choice, Objective, best_single, best_source, choose_each
 from automix_cli.evaluation.replay import Replayed, replay
 from automix_cli.evaluation.settings import Always, CostWeight, narrow
-from automix_cli.fitting.classes import NO_CLASSES, Classed, Classes, ClassSource
+from automix_cli.fitting.classes import NO_CLASSES, ClassedTable, Classes, ClassSource
 from automix_cli.fitting.fit import fit
 from automix_cli.fitting.fitted import Fitted
 from automix_cli.fitting.router_block import Settings, policy_from_router
@@ -187,10 +187,10 @@ def _unproven(table: TraceTable, settings: Settings, objective: Objective) -> Ca
     )
 
 
-def _classed_tables(table: TraceTable, classes: Classes) -> dict[ClassSource, Classed]:
+def _classed_tables(table: TraceTable, classes: Classes) -> dict[ClassSource, ClassedTable]:
     """Learn the classes of each source from all rows; a router that tells none apart is left out."""
     each = classes.of(table, np.ones(len(table), dtype=bool))
-    return {c.source: c if c.table.n_classes > 1 else Classed(c.source, table) for c in each}
+    return {c.source: c if c.table.n_classes > 1 else ClassedTable(c.source, table) for c in each}
 
 
 def _unmeasured_curve(objective: Objective) -> Curve:
@@ -203,7 +203,7 @@ def _unmeasured_curve(objective: Objective) -> Curve:
 def _with_choice(
     calibration: Calibration,
     table: TraceTable,
-    classed: Mapping[ClassSource, Classed],
+    classed: Mapping[ClassSource, ClassedTable],
     curves: Mapping[ClassSource, Curve],
     *,
     measured: bool,

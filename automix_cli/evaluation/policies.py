@@ -21,7 +21,7 @@ from automix_cli.evaluation.paper import PaperFamily
 from automix_cli.evaluation.policy_entry import PolicyEntry, several_tiers, some_signal, two_tiers
 from automix_cli.evaluation.query_policies import Query, QueryBound, rules_of
 from automix_cli.evaluation.split import Split
-from automix_cli.fitting.classes import Wanted
+from automix_cli.fitting.classes import ClassChoice
 from automix_cli.fitting.query_router import QUERY_ROUTER_KINDS
 
 _MAJORITY = re.compile(r"maj(?:@(?P<k>[1-9][0-9]{0,4})(?::(?P<tier>.+))?)?", re.ASCII)
@@ -29,7 +29,7 @@ _MAJORITY = re.compile(r"maj(?:@(?P<k>[1-9][0-9]{0,4})(?::(?P<tier>.+))?)?", re.
 
 def all_policies(
     tiers: Sequence[str],
-    query_router: Wanted = "multilabel",
+    query_router: ClassChoice = "multilabel",
     majorities: Sequence[Majority] = (),
     objective: Objective = Objective(),  # noqa: B008
 ) -> tuple[PolicyEntry, ...]:

@@ -1,9 +1,9 @@
-"""Classes of questions for the POMDP's prior, from a query-side router: AutoMix and routing joined.
+"""Classes of questions for the POMDP's prior, from a query-side router.
 
-    Classes.of(table, learn) ─▶ one Classed per kind ─▶ fit and replay look at `table.question_classes`
+    Classes.of(table, learn) ─▶ one ClassedTable per source ─▶ fit and replay use `table.question_classes`
 
-A router is fitted on the rows that may be learned from and on no others. Their own classes
-come from models of other folds, those of all other rows from reading the question.
+A router is fitted on the training rows alone. Their own classes come from models of other
+folds, those of all other rows from reading the question.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from automix_cli.fitting.query_router import QueryRouter, QueryRouterKind
 
 ClassSource: TypeAlias = Literal["none", "multilabel", "separate", "kmeans", "knn"]
-Wanted: TypeAlias = Literal["none", "multilabel", "separate", "kmeans", "knn", "auto"]
+ClassChoice: TypeAlias = Literal["none", "multilabel", "separate", "kmeans", "knn", "auto"]
 
-_LEAST_ROOM = 8_000  # characters of JSON below which a router has hardly a word to go by
+_LEAST_ROOM = 8_000  # characters of JSON, below which a router has hardly any vocabulary
 _MOST_ROOM = 40_000
 
 
-class Classed(NamedTuple):
-    """A table whose rows know their class, and the router that told; None for no classes."""
+class ClassedTable(NamedTuple):
+    """A table with the class of each row, and the router that gives them; None for no classes."""
 
     source: ClassSource
     table: TraceTable
@@ -48,20 +48,19 @@ class Classes:
     pass_score: float = 0.5
     seed: int = 0
 
-    def of(self, table: TraceTable, learn: NDArray[np.bool_]) -> Iterator[Classed]:
+    def of(self, table: TraceTable, learn: NDArray[np.bool_]) -> Iterator[ClassedTable]:
         """The table with the classes of each source in turn, learned from the rows in the mask."""
         for source in self.sources:
-            yield Classed("none", table) if source == "none" else self._classed(source, table, learn)
+            yield ClassedTable("none", table) if source == "none" else self._classify(source, table, learn)
 
-    def _classed(self, kind: QueryRouterKind, table: TraceTable, learn: NDArray[np.bool_]) -> Classed:
+    def _classify(self, kind: QueryRouterKind, table: TraceTable, learn: NDArray[np.bool_]) -> ClassedTable:
         from automix_cli.fitting.fit_query_router import fit_router
 
         table = table.looked_at()
         train, texts = table.subset(learn), [str(text) for text in table.texts]
-        known = [text for text, own in zip(texts, learn, strict=True) if own]
-        fitted = fit_router(
+        result = fit_router(
             kind,
-            known,
+            [text for text, own in zip(texts, learn, strict=True) if own],
             train.score,
             train.mean_cost,
             seed=self.seed,
@@ -71,15 +70,15 @@ class Classes:
             budget=self.room,
         )
         question_classes = np.empty(len(table), dtype=np.intp)
-        question_classes[learn] = fitted.classes
+        question_classes[learn] = result.classes
         if not learn.all():
             others = [text for text, own in zip(texts, learn, strict=True) if not own]
-            seen = table.embeddings and table.embeddings.vectors[~learn]
-            question_classes[~learn] = fitted.router.read(others, embeddings=seen).classes
-        return Classed(
+            vectors = table.embeddings and table.embeddings.vectors[~learn]
+            question_classes[~learn] = result.router.read(others, embeddings=vectors).classes
+        return ClassedTable(
             kind,
-            replace(table, question_classes=question_classes, n_classes=fitted.router.n_classes),
-            fitted.router,
+            replace(table, question_classes=question_classes, n_classes=result.router.n_classes),
+            result.router,
         )
 
 
@@ -87,17 +86,19 @@ NO_CLASSES = Classes()
 _ALL: tuple[ClassSource, ...] = ("none", "multilabel", "separate", "kmeans", "knn")
 
 
-def sources_of(wanted: Wanted) -> tuple[ClassSource, ...]:
+def sources_of(choice: ClassChoice) -> tuple[ClassSource, ...]:
     """The sources of classes that `--query-router` asks for; `auto` has all of them compared."""
-    return _ALL if wanted == "auto" else (wanted,)
+    return _ALL if choice == "auto" else (choice,)
 
 
-def classes_for(wanted: Wanted, table: TraceTable, *, room: int, pass_score: float, seed: int) -> Classes:
+def classes_for(
+    choice: ClassChoice, table: TraceTable, *, room: int, pass_score: float, seed: int
+) -> Classes:
     """The classes that `--query-router` asks for.
 
     Args:
-        wanted: a kind of router, `none`, or `auto` for whichever does best.
-        table: the rows to be learned from.
+        choice: a kind of router, `none`, or `auto` for whichever does best.
+        table: the training rows.
         room: bytes that the profile has for a router block.
         pass_score: from this score on an answer is right.
         seed: of folds, clusters and draws.
@@ -113,20 +114,20 @@ def classes_for(wanted: Wanted, table: TraceTable, *, room: int, pass_score: flo
     """
     if not any(table.texts):
         raise UsageError("--query-router looks at questions, and these rows record none")
-    left = room - _kept(len(table.tiers))
-    if left < _LEAST_ROOM:
+    router_room = room - _other_bytes(len(table.tiers))
+    if router_room < _LEAST_ROOM:
         raise UsageError(
             "this profile has no room for a query-side router: it may hold 64 KiB in all",
             hint="name a new file with -o",
         )
     return Classes(
-        sources=sources_of(wanted),
-        room=min(left, _MOST_ROOM),
+        sources=sources_of(choice),
+        room=min(router_room, _MOST_ROOM),
         pass_score=pass_score,
         seed=seed,
     )
 
 
-def _kept(tiers: int) -> int:
-    """Bytes that the rest of a router block may take: signals per tier, counts per class and state."""
+def _other_bytes(tiers: int) -> int:
+    """Bytes for the rest of a router block: signals per tier, counts per class and state."""
     return int(6_000 + 3_000 * tiers + 32 * 6 * 2**tiers)

@@ -1,4 +1,7 @@
-"""Shares right over the bins of a confidence: curves as stiff as held-out likelihood asks for."""
+"""Shares of right answers over the bins of a confidence: smooth curves, fitted by penalised likelihood.
+
+How stiff a curve is follows from the likelihood of held-out folds.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ _CONSTANT, _LINE = Roughness(1e7, 0.0), Roughness(0.0, 1e7)
 # Ever less stiff; a later one must be clearly likelier.
 _CURVES = (_CONSTANT, _LINE, Roughness(0.0, 1e3), Roughness(0.0, 1e2), Roughness(0.0, 10.0))
 _WALKS = (_CONSTANT, Roughness(300.0, 0.0), Roughness(100.0, 0.0), Roughness(30.0, 0.0))
-_TIE = 1e6  # holds the curves of two groups at one distance
+_PARALLEL = 1e6  # penalty that keeps the curves of two groups at one distance
 
 
 def smooth_shares(hits: Floats, rows: Floats) -> Floats:
@@ -48,32 +51,35 @@ def smooth_shares(hits: Floats, rows: Floats) -> Floats:
     """
     hits, rows = hits[:, None], rows[:, None]
     curve = _likeliest(hits, rows, _CURVES, MARGIN)
-    return np.asarray(_penalised(hits.sum(axis=0)[None], rows.sum(axis=0)[None], curve)[0, 0])
+    return np.asarray(fit_penalised(hits.sum(axis=0)[None], rows.sum(axis=0)[None], curve)[0, 0])
 
 
 def _likeliest(hits: Floats, rows: Floats, curves: tuple[Roughness, ...], margin: float) -> Roughness:
-    """The first curve, but for a later one under which rows of held-out folds are likelier by the margin."""
+    """The first curve, or the last one that improves the held-out log-likelihood by the margin."""
     train_hits, train_rows = hits.sum(axis=0) - hits, rows.sum(axis=0) - rows
     best, most = curves[0], -math.inf
     for curve in curves:
-        shares = _penalised(train_hits, train_rows, curve)
+        shares = fit_penalised(train_hits, train_rows, curve)
         likelihood = float((hits * np.log(shares) + (rows - hits) * np.log(1 - shares)).sum())
         if likelihood > most + margin:
             best, most = curve, likelihood
     return best
 
 
-def _penalised(hits: Floats, rows: Floats, curve: Roughness) -> Floats:
-    """Shares whose log odds maximise likelihood less half the penalty, by Newton.
+def fit_penalised(hits: Floats, rows: Floats, curve: Roughness) -> Floats:
+    """Shares whose log odds maximise likelihood less half the penalty, by Newton's method.
 
     Shapes are (problems, groups, bins). Log odds are a_group + f(bin): the groups share the curve.
     """
     problems, groups, bins = hits.shape
+    # Half a hit and half a miss, spread over the bins, keep every share inside (0, 1).
     hits, rows = hits + 0.5 / bins, rows + 1.0 / bins
+    # First differences of the log odds measure rising, second differences bending.
     rise, bend = np.diff(np.eye(bins), axis=0), np.diff(np.eye(bins), n=2, axis=0)
     rough = (curve.rising * rise.T @ rise + curve.bending * bend.T @ bend) / groups
+    # The distance between the groups' curves may not change from bin to bin: its rise costs much.
     apart = groups * np.eye(groups) - 1
-    penalty = np.kron(np.eye(groups), rough) + _TIE * np.kron(apart, rise.T @ rise)
+    penalty = np.kron(np.eye(groups), rough) + _PARALLEL * np.kron(apart, rise.T @ rise)
     level = np.log(hits.sum(axis=2) / (rows - hits).sum(axis=2))
     odds, hits, rows = np.repeat(level, bins, axis=1), hits.reshape(problems, -1), rows.reshape(problems, -1)
     for _ in range(30):
@@ -81,7 +87,9 @@ def _penalised(hits: Floats, rows: Floats, curve: Roughness) -> Floats:
         slope = hits - rows * shares - odds @ penalty
         steepness = np.eye(groups * bins) * (rows * shares * (1 - shares))[:, None, :] + penalty
         step = np.linalg.solve(steepness, slope[:, :, None])[:, :, 0]
-        odds = np.clip(odds + np.clip(step, -2.0, 2.0), -12.0, 12.0)
+        odds = np.clip(
+            odds + np.clip(step, -2.0, 2.0), -12.0, 12.0
+        )  # short steps: far off, Newton overshoots
         if np.abs(step).max() < 1e-8:
             break
     return np.asarray(1 / (1 + np.exp(-odds))).reshape(problems, groups, bins)
@@ -129,7 +137,7 @@ def last_tier_shares(pairs: Floats) -> Floats | None:
     curve = _likeliest(hits, rows, _WALKS, LAST_MARGIN)
     if curve is _CONSTANT:
         return None
-    return np.asarray(_penalised(hits.sum(axis=0)[None], rows.sum(axis=0)[None], curve)[0])
+    return np.asarray(fit_penalised(hits.sum(axis=0)[None], rows.sum(axis=0)[None], curve)[0])
 
 
 def quantile_cuts(values: Floats) -> tuple[float, ...]:

@@ -1,4 +1,4 @@
-"""Questions as numbers: what a query-side router sees before any tier is asked.
+"""Questions as numbers: the features that query-side routers read.
 
     text ─▶ words, pairs of words, pieces of words ─▶ TF-IDF over a bounded vocabulary ─┐
         └─▶ form: length, digits, question word, code marks, choices … ─▶ standardised ─┴▶ Sparse
@@ -8,9 +8,9 @@ Vocabulary, document frequencies and the scales of the form come from the rows g
 `fit_text_features` and from nowhere else. What a text becomes depends on that text alone,
 bit for bit, whatever other texts stand beside it.
 
-The vocabulary is kept as 24-bit hashes instead of words. That is four characters an entry, so
-that a router fits into a profile, and a profile that is shared spells out no question. A
-text's other words fall on one of V entries by chance with a probability of V/2²⁴ each.
+The vocabulary is stored as 24-bit hashes instead of words. Each takes four characters, so that
+a router fits into a profile, and a profile that is shared does not reveal the words of its
+questions. Any other word of a text has one of V hashes by chance with probability V/2²⁴.
 
 Everything here is NumPy and the standard library, because `ask` uses it: one question takes
 well under a millisecond.
@@ -33,11 +33,11 @@ from numpy.typing import ArrayLike, NDArray
 from automix_cli.errors import DataError
 from automix_cli.pomdp.arrays import Floats, Ints
 
-MAX_TEXT = 8_000  # characters looked at: a long context must not slow the decision down
-_CHUNK = 2_048  # texts counted at a time
+MAX_TEXT = 8_000  # characters that are read, so that a long context does not slow the decision down
+_TEXTS_AT_ONCE = 2_048
 _PIECES = (3, 4, 5)  # lengths of the pieces of words, as in "char_wb" n-grams
 _BITS = 24
-_PIECE = 1 << _BITS  # set in the keys of pieces; those of words and pairs lie below
+_PIECE_FLAG = 1 << _BITS  # set in the keys of pieces; those of words and pairs lie below
 _WORD = re.compile(r"\w+")
 _DIGIT = re.compile(r"\d")
 
@@ -80,12 +80,12 @@ def product(rows: FeatureRows, weights: Floats) -> Floats:
 def unit_rows(table: Floats) -> Floats:
     """Rows scaled to length one; a row of zeros stays."""
     lengths = np.sqrt((table * table).sum(axis=1, keepdims=True))
-    scaled: Floats = table / np.where(lengths > 0, lengths, 1.0)
-    return scaled
+    units: Floats = table / np.where(lengths > 0, lengths, 1.0)
+    return units
 
 
-def rounded(values: ArrayLike, digits: int = 5) -> Floats:
-    """Values with so many significant digits, which is what a profile keeps of them."""
+def round_digits(values: ArrayLike, digits: int = 5) -> Floats:
+    """Round to the significant digits that a profile stores."""
     flat = [float(f"{v:.{digits}g}") for v in np.ravel(np.asarray(values, dtype=float))]
     return np.array(flat).reshape(np.shape(values))
 
@@ -125,7 +125,7 @@ class Quantised(NamedTuple):
     @classmethod
     def of(cls, matrix: Floats) -> Quantised:
         """The nearest such matrix."""
-        scale = rounded(np.abs(matrix).max(axis=0, initial=0.0) / 127)
+        scale = round_digits(np.abs(matrix).max(axis=0, initial=0.0) / 127)
         steps = np.rint(matrix / np.where(scale > 0, scale, 1.0))
         return cls(np.clip(steps, -127, 127).astype(np.int8), scale)
 
@@ -164,48 +164,48 @@ def finite(values: Any, *shape: int) -> Floats:
 
 _QUESTION_WORDS = ("what", "who", "whom", "whose", "when", "where", "which", "why", "how")
 _FIRST_QUESTION_WORD = re.compile(rf"\b(?:{'|'.join(_QUESTION_WORDS)})\b")
-_NUMBER = re.compile(r"\d+")
+_DIGITS = re.compile(r"\d+")
 _CHOICE = re.compile(r"^\s*\(?[A-Ja-j][.)]", re.MULTILINE)
 _CODE_MARKS, _FORMULA_MARKS = "`{};=<>()[]", "+-*/^=$%\\"
-FORM = 18 + len(_QUESTION_WORDS)  # how many numbers `form` gives
+FORM = 18 + len(_QUESTION_WORDS)  # length of `form`
 
 
 def form(text: str) -> list[float]:
-    """What a question looks like, whatever it is about: counts, shares and marks.
+    """Return the counts, shares and marks that describe the look of a question.
 
     Example:
         >>> len(form("What is 2 + 2?")) == FORM
         True
     """
-    seen = text[:MAX_TEXT]
-    words, size = seen.split(), max(len(seen), 1)
-    lower = seen.casefold()
+    excerpt = text[:MAX_TEXT]
+    words, size = excerpt.split(), max(len(excerpt), 1)
+    lower = excerpt.casefold()
     first = _FIRST_QUESTION_WORD.search(lower)
     counts = (
         len(text),
         len(words),
-        seen.count("\n"),
-        len(_NUMBER.findall(seen)),
-        seen.count(","),
-        seen.count("."),
-        seen.count('"'),
-        sum(map(seen.count, _CODE_MARKS)),
-        sum(map(seen.count, _FORMULA_MARKS)),
-        len(_CHOICE.findall(seen)),
+        excerpt.count("\n"),
+        len(_DIGITS.findall(excerpt)),
+        excerpt.count(","),
+        excerpt.count("."),
+        excerpt.count('"'),
+        sum(map(excerpt.count, _CODE_MARKS)),
+        sum(map(excerpt.count, _FORMULA_MARKS)),
+        len(_CHOICE.findall(excerpt)),
     )
     shares = (
         sum(map(len, words)) / max(len(words), 1),
-        sum(map(str.isdigit, seen)) / size,
-        sum(map(str.isupper, seen)) / size,
-        0.0 if seen.isascii() else sum(c > "\x7f" for c in seen) / size,
+        sum(map(str.isdigit, excerpt)) / size,
+        sum(map(str.isupper, excerpt)) / size,
+        0.0 if excerpt.isascii() else sum(c > "\x7f" for c in excerpt) / size,
     )
-    marks = ("?" in seen, seen.rstrip().endswith("?"), "__" in seen, first is None)
-    asked = first[0] if first else ""
+    marks = ("?" in excerpt, excerpt.rstrip().endswith("?"), "__" in excerpt, first is None)
+    question_word = first[0] if first else ""
     return [
         *np.log1p(counts).tolist(),
         *shares,
         *map(float, marks),
-        *(float(asked == w) for w in _QUESTION_WORDS),
+        *(float(question_word == w) for w in _QUESTION_WORDS),
     ]
 
 
@@ -213,37 +213,39 @@ def form(text: str) -> list[float]:
 
 
 def _key(text: str, kind: int) -> int:
-    return crc32(text.encode("utf-8", "surrogatepass"), kind) & (_PIECE - 1)
+    return crc32(text.encode("utf-8", "surrogatepass"), kind) & (_PIECE_FLAG - 1)
 
 
 def _pieces(word: str) -> tuple[int, ...]:
-    """Keys of the pieces of a word between its blanks."""
-    padded = f" {word} "
+    """Keys of the pieces of a word with a blank on either side."""
+    text = f" {word} "
     return tuple(
-        _key(padded[i : i + size], 2) | _PIECE for size in _PIECES for i in range(len(padded) - size + 1)
+        _key(text[i : i + size], 2) | _PIECE_FLAG for size in _PIECES for i in range(len(text) - size + 1)
     )
 
 
-def _keys(text: str, known: dict[str, tuple[int, ...]], vocabulary: frozenset[int] | None) -> list[int]:
+def _keys(text: str, cache: dict[str, tuple[int, ...]], vocabulary: frozenset[int] | None) -> list[int]:
     """Keys of a text's words, pairs of words and pieces; of a vocabulary alone, if one is given.
 
-    Digits all count as zeros: numbers of one length are one word. `known` spares the work on
-    words seen before, which is most of it.
+    All digits count as zeros, so that numbers of one length are one word. `cache` keeps the
+    keys of words, because most words occur again.
     """
     words = _WORD.findall(_DIGIT.sub("0", text[:MAX_TEXT].casefold()))
     keys = [_key(f"{a} {b}", 1) for a, b in pairwise(words)]
     if vocabulary is not None:
         keys = [key for key in keys if key in vocabulary]
     for word in words:
-        found = known.get(word)
-        if found is None:
+        word_keys = cache.get(word)
+        if word_keys is None:
             own = (_key(word, 1), *_pieces(word))
-            found = known[word] = own if vocabulary is None else tuple(k for k in own if k in vocabulary)
-        keys += found
+            if vocabulary is not None:
+                own = tuple(k for k in own if k in vocabulary)
+            word_keys = cache[word] = own
+        keys += word_keys
     return keys
 
 
-class _Counted(NamedTuple):
+class _KeyCounts(NamedTuple):
     """How often each key stands in each of some texts, by text, then by key."""
 
     row: Ints
@@ -251,16 +253,17 @@ class _Counted(NamedTuple):
     times: Ints
 
 
-def _counted(texts: Sequence[str], vocabulary: frozenset[int] | None = None) -> Iterator[_Counted]:
+def _count_keys(texts: Sequence[str], vocabulary: frozenset[int] | None = None) -> Iterator[_KeyCounts]:
     """Count the keys chunk by chunk."""
-    known: dict[str, tuple[int, ...]] = {}
-    for start in range(0, len(texts), _CHUNK):
-        found = [
-            np.array(_keys(text, known, vocabulary), dtype=np.intp) for text in texts[start : start + _CHUNK]
+    cache: dict[str, tuple[int, ...]] = {}
+    for start in range(0, len(texts), _TEXTS_AT_ONCE):
+        keys_of = [
+            np.array(_keys(text, cache, vocabulary), dtype=np.intp)
+            for text in texts[start : start + _TEXTS_AT_ONCE]
         ]
-        row = np.repeat(np.arange(start, start + len(found)), [len(keys) for keys in found])
-        code, times = np.unique((row << (_BITS + 1)) | np.concatenate(found), return_counts=True)
-        yield _Counted(code >> (_BITS + 1), code & (2 * _PIECE - 1), times)
+        row = np.repeat(np.arange(start, start + len(keys_of)), [len(keys) for keys in keys_of])
+        code, times = np.unique((row << (_BITS + 1)) | np.concatenate(keys_of), return_counts=True)
+        yield _KeyCounts(code >> (_BITS + 1), code & (2 * _PIECE_FLAG - 1), times)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -293,15 +296,15 @@ class TextFeatures:
 
     def of(self, texts: Sequence[str]) -> Sparse:
         """The rows of some texts."""
-        chunks = list(_counted(texts, self._entries))
+        chunks = list(_count_keys(texts, self._entries))
         if not chunks:
             return Sparse(0, self.width, np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0))
         row, key, times = (np.concatenate(part) for part in zip(*chunks, strict=True))
         column = np.searchsorted(self.vocabulary, key)
         value = (1 + np.log(times)) * self.idf[column]
-        part = 2 * row + (key >= _PIECE)
+        part = 2 * row + (key >= _PIECE_FLAG)
         squares = np.bincount(part, value * value, minlength=2 * len(texts))
-        forms = self._standardised(texts)
+        forms = self._standardise(texts)
         n, wide = forms.shape
         return Sparse(
             n,
@@ -311,17 +314,17 @@ class TextFeatures:
             np.concatenate([value / np.sqrt(squares[part]), forms.ravel()]),
         )
 
-    def _standardised(self, texts: Sequence[str]) -> Floats:
+    def _standardise(self, texts: Sequence[str]) -> Floats:
         table = (_forms(texts) - self.form_mean) / self.form_spread
-        scaled: Floats = np.clip(table, -3, 3) / np.sqrt(FORM)
-        return scaled
+        forms: Floats = np.clip(table, -3, 3) / np.sqrt(FORM)
+        return forms
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form: three bytes a key, one byte an idf."""
-        low = (self.vocabulary & (_PIECE - 1)).astype("<u4")
+        low = (self.vocabulary & (_PIECE_FLAG - 1)).astype("<u4")
         return {
             "keys": pack(low.view(np.uint8).reshape(-1, 4)[:, :3]),
-            "words": int((self.vocabulary < _PIECE).sum()),
+            "words": int((self.vocabulary < _PIECE_FLAG).sum()),
             "idf": pack(_idf_steps(self.idf)),
             "form_mean": self.form_mean.tolist(),
             "form_spread": self.form_spread.tolist(),
@@ -332,7 +335,7 @@ class TextFeatures:
         """Read the JSON form."""
         idf = unpack(data["idf"], "uint8", -1)
         low = unpack(data["keys"], "uint8", len(idf), 3).astype(np.intp) @ (1 << np.array([0, 8, 16]))
-        key = low + _PIECE * (np.arange(len(idf)) >= int(data["words"]))
+        key = low + _PIECE_FLAG * (np.arange(len(idf)) >= int(data["words"]))
         spread = finite(data["form_spread"], FORM)
         if (np.diff(key) <= 0).any() or (spread <= 0).any():
             raise DataError("the query-side router cannot be read: keys must rise, spreads be above 0")
@@ -351,7 +354,7 @@ def _forms(texts: Sequence[str]) -> Floats:
 
 
 def fit_text_features(texts: Sequence[str], limit: int) -> TextFeatures:
-    """Learn the vocabulary from training texts: what stands in most of them, at most `limit` entries.
+    """Learn the vocabulary from training texts: the most frequent entries, at most `limit`.
 
     Half are words and pairs, half pieces of words, each in two texts or more. The choice
     looks at no label, so rows may be left out of a fit on these features without a new one.
@@ -360,18 +363,18 @@ def fit_text_features(texts: Sequence[str], limit: int) -> TextFeatures:
         texts: training texts only.
         limit: the most entries of the vocabulary.
     """
-    keys = [chunk.key for chunk in _counted(texts)]
+    keys = [chunk.key for chunk in _count_keys(texts)]
     key, frequency = np.unique(np.concatenate([*keys, np.empty(0, np.intp)]), return_counts=True)
-    kept = [_most_frequent(key, frequency, side, limit // 2) for side in (key < _PIECE, key >= _PIECE)]
-    places = np.sort(np.concatenate(kept))
+    sides = (key < _PIECE_FLAG, key >= _PIECE_FLAG)
+    places = np.sort(np.concatenate([_most_frequent(key, frequency, side, limit // 2) for side in sides]))
     idf = 1 + np.log((1 + len(texts)) / (1 + frequency[places]))
     forms = _forms(texts)
     spread = forms.std(axis=0) if len(texts) else np.zeros(FORM)
     return TextFeatures(
         key[places],
         _IDF_STEP * _idf_steps(idf).astype(float) + 1,
-        rounded(forms.mean(axis=0)) if len(texts) else np.zeros(FORM),
-        rounded(np.where(spread > 1e-9, spread, 1.0)),
+        round_digits(forms.mean(axis=0)) if len(texts) else np.zeros(FORM),
+        round_digits(np.where(spread > 1e-9, spread, 1.0)),
     )
 
 
@@ -387,14 +390,14 @@ def _most_frequent(key: Ints, frequency: Ints, side: NDArray[np.bool_], limit: i
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VectorFeatures:
-    """Embeddings, seen from the middle of the training rows and scaled to unit length.
+    """Embeddings less the mean of the training rows, scaled to unit length.
 
-    Embeddings of one kind of text lie close together in a corner of their space; less their mean
-    they differ by what the questions are about. Like a vocabulary the mean looks at no label.
+    Embeddings of one kind of text lie close together in a corner of their space. Without their
+    mean they differ by what the questions are about. The mean, like a vocabulary, uses no label.
 
     Attributes:
         centre: width×1, the mean of the training rows' embeddings, themselves of unit length.
-        model: whose embeddings they are; "" where nobody said.
+        model: the name of the embedding model; "" where it is unknown.
     """
 
     centre: Quantised
@@ -435,7 +438,7 @@ class VectorFeatures:
 
 
 def fit_vector_features(vectors: ArrayLike, model: str = "") -> VectorFeatures:
-    """Learn the middle of training embeddings, n×width."""
+    """Learn the mean of training embeddings, n×width."""
     table = np.asarray(vectors, dtype=float)
     if table.ndim != 2 or not table.size or not np.isfinite(table).all():
         raise DataError(f"expected finite embeddings, one a row, got shape {table.shape}")

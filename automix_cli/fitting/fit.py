@@ -1,14 +1,13 @@
-"""From recorded traces to the router's model: counts, parameters, and how each is estimated.
+"""Fit the router's model to recorded traces: counts, parameters, and how each is estimated.
 
-`fit` looks at rows that score every tier and returns a `Fitted`: what the profile's
-`router:` block keeps. It holds counts and parameters, never a policy, because planning takes
-milliseconds: `Fitted.model` turns it into the planner's `Model` for any cost_weight.
+`fit` takes rows that score every tier and returns a `Fitted`, which the profile's `router:`
+block stores.
 
-Everything is estimated so that little data says little. Priors over states are counts plus
+Every estimate is shrunk, so that few rows change little. Priors over states are counts plus
 pseudo-counts, as many as leave-one-out likelihood asks for; votes are BetaBinomials with a
 prior on both parameters; shares right over neighbouring bins are curves as stiff as held-out
-likelihood asks for; mean scores are shrunk towards 1 and 0. With no rows at all
-every state is equally likely and no signal is believed.
+likelihood asks for; mean scores are shrunk towards 1 and 0. Without rows
+every state is equally likely and no signal is used.
 """
 
 from __future__ import annotations
@@ -36,9 +35,9 @@ from automix_cli.pomdp.observations import (
 )
 from automix_cli.pomdp.signals import SIGNAL_FACTS
 
-LEAST_ANSWERS = 5  # right ones and wrong ones, for a signal to be used
-PSEUDO_ROWS = 20.0  # with which a cell (s_i, s_N) is drawn to the fit of its s_i
-FOLDS = 5  # of the test whether the last tier's rightness shows in a signal
+LEAST_SIGNAL_ANSWERS = 5  # right ones and wrong ones, for a signal to be used
+CELL_PSEUDO_ROWS = 20.0  # with which a cell (s_i, s_N) is shrunk towards the fit of its s_i
+TEST_FOLDS = 5  # of the test whether the last tier's rightness shows in a signal
 
 
 def last_tier_shows(counts: Floats) -> bool:
@@ -49,8 +48,8 @@ def last_tier_shows(counts: Floats) -> bool:
     """
     train = counts.sum(axis=0) - counts
     own = train.reshape(len(train), 2, 2, *train.shape[2:]).sum(axis=2)
-    drawn = np.stack([_drawn_to_own(fold) for fold in train])
-    two, four = (_log_likelihoods(cells) for cells in (own, drawn))
+    four_cells = np.stack([_shrink_to_own(fold) for fold in train])
+    two, four = (_log_likelihoods(cells) for cells in (own, four_cells))
     return bool((counts * (four - np.repeat(two, 2, axis=1))).sum() > 0)
 
 
@@ -64,16 +63,16 @@ def _log_likelihoods(counts: Floats) -> Floats:
 
 def _fold_of(rows: int) -> Ints:
     """Folds of the test, the same for the same number of rows: shuffled, because files are often sorted."""
-    return np.random.default_rng(rows).permutation(rows) % FOLDS
+    return np.random.default_rng(rows).permutation(rows) % TEST_FOLDS
 
 
-def _drawn_to_own(counts: Floats) -> Floats:
+def _shrink_to_own(counts: Floats) -> Floats:
     """Counts of four cells, each with pseudo-rows from its s_i; shape (4, …)."""
     pairs = counts.reshape(2, 2, *counts.shape[1:])
     own = pairs.sum(axis=1)
     rows = own.reshape(2, -1).sum(axis=1).reshape(2, *(1,) * (own.ndim - 1))
-    drawn = pairs + PSEUDO_ROWS * (own / np.maximum(rows, 1e-300))[:, None]
-    return np.asarray(drawn.reshape(counts.shape))
+    cells = pairs + CELL_PSEUDO_ROWS * (own / np.maximum(rows, 1e-300))[:, None]
+    return np.asarray(cells.reshape(counts.shape))
 
 
 # ------------------------------------------------------------------ one tier
@@ -90,26 +89,26 @@ def fit_votes(correct: Ints, parsed: Ints, bought: Ints, right: Ints, last: Ints
         last: the same of the last tier, or None for the last tier itself.
     """
     most = int(parsed.max(initial=0))
-    lost = int(bought.sum() - parsed.sum())
-    unparsed = (lost + 0.5) / (int(bought.sum()) + 1) if lost else 0.0
+    n_unparsed = int(bought.sum() - parsed.sum())
+    rate = (n_unparsed + 0.5) / (int(bought.sum()) + 1) if n_unparsed else 0.0
     codes = (most + 1) ** 2
     counts = _cell_counts(correct * (most + 1) + parsed, codes, right, last).reshape(
-        FOLDS, 4, most + 1, most + 1
+        TEST_FOLDS, 4, most + 1, most + 1
     )
     total = counts.sum(axis=0)
     if last is not None and last_tier_shows(counts):
-        cells = _drawn_to_own(total)
+        cells = _shrink_to_own(total)
     else:
         cells = total.reshape(2, 2, most + 1, most + 1).sum(axis=1)
     shapes = fit_shapes(cells)
-    return VoteObservations(shapes=tuple((float(a), float(b)) for a, b in shapes), unparsed=unparsed)
+    return VoteObservations(shapes=tuple((float(a), float(b)) for a, b in shapes), unparsed=rate)
 
 
 def _cell_counts(code: Ints, codes: int, right: Ints, last: Ints | None) -> Floats:
     """Rows by (fold, 2·s_i + s_N, code); without `last`, s_N is s_i."""
     cell = 2 * right + (right if last is None else last)
     places = (_fold_of(len(code)) * 4 + cell) * codes + code
-    return np.bincount(places, minlength=FOLDS * 4 * codes).reshape(FOLDS, 4, codes).astype(float)
+    return np.bincount(places, minlength=TEST_FOLDS * 4 * codes).reshape(TEST_FOLDS, 4, codes).astype(float)
 
 
 def _fit_table(code: Ints, bins: int, right: Ints, last: Ints | None) -> tuple[tuple[float, ...], ...]:
@@ -127,46 +126,46 @@ def fit_confidence(
     values: Floats, right: Ints, last: Ints | None, *, with_answer: bool
 ) -> ConfidenceObservations:
     """A continuous confidence, NaN where it is missing."""
-    known = ~np.isnan(values)
-    cuts = quantile_cuts(values[known])
-    code = np.searchsorted(cuts, values[known], side="right")
-    table = _fit_table(code, len(cuts) + 1, right[known], None if last is None else last[known])
+    is_known = ~np.isnan(values)
+    cuts = quantile_cuts(values[is_known])
+    code = np.searchsorted(cuts, values[is_known], side="right")
+    table = _fit_table(code, len(cuts) + 1, right[is_known], None if last is None else last[is_known])
     missing: tuple[float, ...] = ()
-    if not known.all():
+    if not is_known.all():
         cell = right if len(table) == 2 or last is None else 2 * right + last
-        gone = np.bincount(cell[~known], minlength=len(table))
-        missing = tuple(map(float, (gone + 0.5) / (np.bincount(cell, minlength=len(table)) + 1)))
+        n_missing = np.bincount(cell[~is_known], minlength=len(table))
+        missing = tuple(map(float, (n_missing + 0.5) / (np.bincount(cell, minlength=len(table)) + 1)))
     return ConfidenceObservations(cuts=cuts, probabilities=table, missing=missing, with_answer=with_answer)
 
 
 def fit_cost(dollars: Floats, tokens: Floats) -> Cost:
-    """Dollars of a call as a + b·(prompt tokens), by least squares where the prompt's length shows.
+    """Fit the dollars of a call as a + b·(prompt tokens), by least squares.
 
-    Where it does not (no counts, or a slope within two standard errors of 0), the mean.
+    Without token counts, or with a slope within two standard errors of 0, it is the mean.
 
     Example:
         >>> fit_cost(np.array([1.0, 3.0]), np.array([np.nan, np.nan]))
         Cost(fixed=2.0, per_token=0.0)
     """
-    known = ~np.isnan(dollars)
-    y = dollars[known]
+    is_known = ~np.isnan(dollars)
+    y = dollars[is_known]
     if not len(y):
         return FREE
     flat = Cost(float(y.mean()))
-    x = tokens[known]
+    x = tokens[is_known]
     if len(y) < 10 or np.isnan(x).any() or float(x.std()) < 1e-9:
         return flat
     spread = x - x.mean()
     slope = float(spread @ y / (spread @ spread))
-    left = y - y.mean() - slope * spread
-    error = math.sqrt(float(left @ left) / (len(y) - 2) / float(spread @ spread))
+    residual = y - y.mean() - slope * spread
+    error = math.sqrt(float(residual @ residual) / (len(y) - 2) / float(spread @ spread))
     if slope <= 2 * error:
         return flat
-    fixed = float(y.mean() - slope * x.mean())
-    return Cost(fixed, slope) if fixed >= 0 else Cost(0.0, float(y.mean() / x.mean()))
+    constant = float(y.mean() - slope * x.mean())
+    return Cost(constant, slope) if constant >= 0 else Cost(0.0, float(y.mean() / x.mean()))
 
 
-# ------------------------------------------------------------------ all of it
+# ------------------------------------------------------------------ the whole table
 
 
 def fit(table: TraceTable, settings: Settings) -> Fitted:
@@ -211,7 +210,7 @@ def _fit_tier(
         wrong=Scores(float(score[~own].sum()), int((~own).sum())),
         observation=observation,
         max_votes=max_votes,
-        answer=_needed(
+        answer=_fit_known_cost(
             table.cost[:, j], tokens, f"an answer of tier {table.tiers[j]!r}", f"--costs {table.tiers[j]}=1"
         ),
         vote=_vote_cost(table, j, tokens) if max_votes else FREE,
@@ -224,10 +223,12 @@ def _fit_tier(
 
 def _vote_cost(table: TraceTable, j: int, tokens: Floats) -> Cost:
     name = table.tiers[j]
-    return _needed(table.vote_cost[:, j], tokens, f"a vote of tier {name!r}", f"--vote-costs {name}=1")
+    return _fit_known_cost(
+        table.vote_cost[:, j], tokens, f"a vote of tier {name!r}", f"--vote-costs {name}=1"
+    )
 
 
-def _needed(dollars: Floats, tokens: Floats, what: str, hint: str) -> Cost:
+def _fit_known_cost(dollars: Floats, tokens: Floats, what: str, hint: str) -> Cost:
     if len(dollars) and np.isnan(dollars).all():
         raise DataError(f"no row records what {what} costs", hint=hint)
     return fit_cost(dollars, tokens)
@@ -243,9 +244,9 @@ def _fit_signal(
     wrong_and_right = [int((own[usable] == s).sum()) for s in (0, 1)]
     if not usable.any():
         return NO_OBSERVATIONS, 0, f"no {signal.evidence} recorded" if len(table) else ""
-    if min(wrong_and_right) < LEAST_ANSWERS:
-        kind = "wrong" if wrong_and_right[0] < LEAST_ANSWERS else "right"
-        few = f"only {min(wrong_and_right)} {kind} answers, {LEAST_ANSWERS} needed"
+    if min(wrong_and_right) < LEAST_SIGNAL_ANSWERS:
+        kind = "wrong" if wrong_and_right[0] < LEAST_SIGNAL_ANSWERS else "right"
+        few = f"only {min(wrong_and_right)} {kind} answers, {LEAST_SIGNAL_ANSWERS} needed"
         return NO_OBSERVATIONS, 0, f"{signal.evidence} not used: {few}"
     if signal.purchase == "rounds":
         return _fit_votes_of(table, j, own, last, settings)

@@ -13,7 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from automix_cli.fitting.features import FeatureRows, Quantised, Sparse, TextFeatures, VectorFeatures, rounded
+from automix_cli.fitting.features import (
+    FeatureRows,
+    Quantised,
+    Sparse,
+    TextFeatures,
+    VectorFeatures,
+    round_digits,
+)
 from automix_cli.fitting.query_router import (
     GROUP_PSEUDO_ROWS,
     Classifier,
@@ -113,7 +120,7 @@ def _fit_linear(data: TrainingRows, share: float) -> tuple[Linear, Floats]:
     strength, logits = _tune(data, x, share)
     slope, offset = calibrate_logits(logits, data.right)
     weights, intercept = fit_logistic(x, data.right, strength, share)
-    model = Linear(Quantised.of(weights * slope), rounded(intercept * slope + offset))
+    model = Linear(Quantised.of(weights * slope), round_digits(intercept * slope + offset))
     return model, sigmoid(logits * slope + offset)
 
 
@@ -246,13 +253,13 @@ def _axes(data: TrainingRows, budget: float) -> Quantised:
 def _centres(points: Floats, k: int, seed: int, tries: int) -> Floats:
     """K-means; the best of several starts."""
     if k == 1:
-        return rounded(points.mean(axis=0, keepdims=True), 4)
+        return round_digits(points.mean(axis=0, keepdims=True), 4)
     from sklearn.cluster import KMeans
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # fewer different points than centres: some centres are equal
         clusters = KMeans(k, n_init=tries, max_iter=100, random_state=seed).fit(points)
-    return rounded(clusters.cluster_centers_, 4)
+    return round_digits(clusters.cluster_centers_, 4)
 
 
 def _held_out_rates(data: TrainingRows | HeldOutProbs, points: Floats, k: int) -> Floats:
@@ -277,7 +284,7 @@ def _fit_clusters(data: TrainingRows) -> tuple[Clusters, Floats]:
     held_out = {k: _held_out_rates(data, points, k) for k in sizes}
     best = min(sizes, key=lambda k: _brier(held_out[k], data.right))
     centres = _centres(points, best, data.seed, tries=4)
-    rates = rounded(_rates(data.right, nearest(points, centres), best), 4)
+    rates = round_digits(_rates(data.right, nearest(points, centres), best), 4)
     return Clusters(axes, centres, rates), held_out[best]
 
 
@@ -289,7 +296,7 @@ def _fit_neighbours(data: TrainingRows) -> tuple[Neighbours, Floats]:
     room = int((data.budget - CHARS_PER_BYTE * axes.steps.size) / (CHARS_PER_BYTE * bytes_each))
     places = np.sort(np.random.default_rng(data.seed).permutation(len(points))[: max(room, 1)])
     steps = np.rint(127 * points[places]).astype(np.int8)
-    base = rounded((data.right.sum(axis=0) + 0.5) / (len(points) + 1))
+    base = round_digits((data.right.sum(axis=0) + 0.5) / (len(points) + 1))
     sizes = [k for k in _NEIGHBOURS if 4 * k <= len(places)] or [len(places)]
     held_out = _held_out_neighbours(data, points, steps, places, base, sizes)
     best = min(sizes, key=lambda k: _brier(held_out[k], data.right))

@@ -24,7 +24,7 @@ from automix_cli.fitting.features import (
     VectorFeatures,
     fit_text_features,
     fit_vector_features,
-    rounded,
+    round_digits,
 )
 from automix_cli.fitting.fit_classifiers import (
     CHARS_PER_BYTE,
@@ -127,11 +127,11 @@ def fit_router(
         raise DataError(f"a router needs rows that score each of {len(price)} tiers, got {table.shape}")
     questions = _Questions(texts, None if embeddings is None else np.asarray(embeddings, dtype=float))
     fold = assign_folds(texts, seed, max_rows)
-    used = np.flatnonzero(fold >= 0)
+    fit_rows = np.flatnonzero(fold >= 0)
     right = table >= pass_score
     with threadpool_limits(1):  # sums over threads depend on how many there are, and so would clusters
-        features = _fit_features(kind, questions.at(used), embed_model, len(price), budget)
-        rows = TrainingRows(*features, right[used], fold[used], seed)
+        features = _fit_features(kind, questions.at(fit_rows), embed_model, len(price), budget)
+        rows = TrainingRows(*features, right[fit_rows], fold[fit_rows], seed)
         model, probs = fit_classifier(kind, rows)
         held_out = rows.held_out(np.clip(probs, EXTREME, 1 - EXTREME))
         router = QueryRouter(
@@ -144,7 +144,7 @@ def fit_router(
             targets=fit_regressions(held_out, price) if isinstance(model, Linear) else {},
             centres=np.empty((0, 0)) if isinstance(model, Clusters) else fit_class_centres(held_out),
         )
-        return _complete(router, rows, held_out.probs, used, questions)
+        return _complete(router, rows, held_out.probs, fit_rows, questions)
 
 
 class _Questions(NamedTuple):
@@ -215,17 +215,17 @@ def _fit_vector_features(
 
 
 def _complete(
-    router: QueryRouter, rows: TrainingRows, held_out: Floats, used: Ints, questions: _Questions
+    router: QueryRouter, rows: TrainingRows, held_out: Floats, fit_rows: Ints, questions: _Questions
 ) -> FittedRouter:
     """The probabilities and classes of all rows; rows that were not fitted on are only read."""
     n, model = len(questions.texts), router.model
     probs, classes = np.empty((n, len(router.costs))), np.empty(n, dtype=np.intp)
-    probs[used] = held_out
+    probs[fit_rows] = held_out
     if isinstance(model, Clusters):
-        classes[used] = model.classes(rows.rows)
+        classes[fit_rows] = model.classes(rows.rows)
     else:
-        classes[used] = nearest(logit(held_out), router.centres)
-    rest = np.setdiff1d(np.arange(n), used)
+        classes[fit_rows] = nearest(logit(held_out), router.centres)
+    rest = np.setdiff1d(np.arange(n), fit_rows)
     if len(rest):
         others = questions.at(rest)
         probs[rest], classes[rest] = router.read(others.texts, embeddings=others.vectors)
@@ -257,4 +257,4 @@ def _regress(held_out: HeldOutProbs, order: Ints) -> Floats:
     spread = probs - mean
     ridge = 1e-5 * len(first) * np.eye(len(order))  # tiers may be as good as collinear
     slope = np.linalg.solve(spread.T @ spread + ridge, spread.T @ (value - value.mean()))
-    return rounded([value.mean() - mean @ slope, *slope])
+    return round_digits([value.mean() - mean @ slope, *slope])

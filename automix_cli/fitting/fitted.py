@@ -1,4 +1,4 @@
-"""What was learned from rows: counts and parameters, as the profile's `router:` block keeps them.
+"""The fitted model: counts and parameters, as the profile's `router:` block stores them.
 
 It holds no policy, because planning takes milliseconds: `Fitted.model` turns it into the
 decision problem for any cost_weight.
@@ -42,9 +42,9 @@ _NO_SCORES = Scores()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FittedTier:
-    """What was learned of one tier; costs as in `TierModel`.
+    """The fitted parameters of one tier; costs as in `TierModel`.
 
-    `note` says in words what could not be learned; "" where all could.
+    `note` says in words what could not be fitted; "" where everything could.
     """
 
     name: str
@@ -80,7 +80,7 @@ class FittedTier:
             "wrong": list(self.wrong),
             "observation": self.observation.to_dict(),
             "max_votes": self.max_votes,
-            "costs": {key: list(getattr(self, key)) for key in _COSTS},
+            "costs": {key: list(getattr(self, key)) for key in _COST_FIELDS},
             "latency": [self.answer_s, self.round_s],
         }
         return {**row, "note": self.note} if self.note else row
@@ -98,11 +98,11 @@ class FittedTier:
             answer_s=answer_s,
             round_s=round_s,
             note=str(row.get("note", "")),
-            **{key: Cost(*map(float, row["costs"][key])) for key in _COSTS},
+            **{key: Cost(*map(float, row["costs"][key])) for key in _COST_FIELDS},
         )
 
 
-_COSTS = ("answer", "vote", "round")
+_COST_FIELDS = ("answer", "vote", "round")
 
 
 def _scores(row: Sequence[Any]) -> Scores:
@@ -112,15 +112,15 @@ def _scores(row: Sequence[Any]) -> Scores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted:
-    """What was learned from traces.
+    """The fitted parameters of all tiers, and the counts behind the prior.
 
     Attributes:
         tiers: cheapest first.
         counts: per class of questions, how many rows were in each of the 2^N states
             (bit i is set where tier i is right); one class unless a query-side router makes more.
-        alpha: pseudo-counts that draw all classes' prior to the product of the marginals.
-        kappa: pseudo-counts that draw a class's prior to that of all classes.
-        mean_tokens: mean prompt tokens of a question; 0 where nobody counted.
+        alpha: pseudo-counts that shrink the prior of all classes towards the product of the marginals.
+        kappa: pseudo-counts that shrink a class's prior towards that of all classes.
+        mean_tokens: mean prompt tokens of a question; 0 where they were not counted.
     """
 
     tiers: tuple[FittedTier, ...]
@@ -131,12 +131,12 @@ class Fitted:
 
     @property
     def rows(self) -> int:
-        """How many rows were fitted."""
+        """How many rows the fit used."""
         return sum(map(sum, self.counts))
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What could not be learned, tier by tier."""
+        """What could not be fitted, tier by tier."""
         return tuple(f"{tier.name}: {tier.note}" for tier in self.tiers if tier.note)
 
     def priors(self) -> tuple[tuple[float, ...], ...]:
@@ -185,17 +185,17 @@ class Fitted:
         """
         try:
             prior = row["prior"]
-            fitted = cls(
+            model = cls(
                 tiers=tuple(FittedTier.from_dict(name, tier) for name, tier in row["observations"].items()),
                 counts=tuple(tuple(map(int, counts)) for counts in prior["counts"]),
                 alpha=float(prior["alpha"]),
                 kappa=float(prior["kappa"]),
                 mean_tokens=float(prior["mean_tokens"]),
             )
-            fitted.model(0.0, Settings())
+            model.model(0.0, Settings())  # also checks that the numbers make a model
         except (KeyError, TypeError, ValueError, AttributeError) as exc:
             raise DataError(f"the router block cannot be read: {exc!r}", hint=HINT) from exc
-        return fitted
+        return model
 
 
 def as_probabilities(values: Floats) -> tuple[float, ...]:

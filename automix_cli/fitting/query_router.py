@@ -224,18 +224,20 @@ def row_chunks(table: Floats, size: int = 1_024) -> Iterable[Floats]:
     return (table[i : i + size] for i in range(0, max(len(table), 1), size))
 
 
-def most_similar(positions: Floats, points: NDArray[np.int8], k: int, excluded: Bools | None = None) -> Ints:
+def most_similar(
+    positions: Floats, points: NDArray[np.int8], k: int, is_excluded: Bools | None = None
+) -> Ints:
     """The k points of highest cosine for each row, n×k, most similar first, equals by place.
 
     Summed one dimension after the other, so that a row's neighbours do not depend, through
-    rounding, on the other rows. `excluded` marks, n×R, the points that do not count for a row.
+    rounding, on the other rows. `is_excluded` marks, n×R, the points that do not count for a row.
     """
     similarity = np.zeros((len(positions), len(points)))
     for d in range(points.shape[1]):
         similarity += positions[:, d, None] * points[:, d]
     similarity /= np.sqrt((points.astype(float) ** 2).sum(axis=1).clip(min=1.0))
-    if excluded is not None:
-        similarity[excluded] = -np.inf
+    if is_excluded is not None:
+        similarity[is_excluded] = -np.inf
     order: Ints = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
     return order
 
@@ -419,10 +421,10 @@ class QueryRouter:
 
     @classmethod
     def _read(cls, data: Mapping[str, Any]) -> QueryRouter:
-        costs, centres, stored = finite(data["costs"]), finite(data["centres"]), data["features"]
+        costs, centres, features_data = finite(data["costs"]), finite(data["centres"]), data["features"]
         tiers = len(costs)
-        kind = VectorFeatures if "embedding" in stored else TextFeatures
-        features = kind.from_dict(stored)
+        kind = VectorFeatures if "embedding" in features_data else TextFeatures
+        features = kind.from_dict(features_data)
         model = _CLASSIFIERS[data["kind"]].from_dict(data["model"], features.width, tiers)
         targets, rules = data["targets"], REGRESSIONS if isinstance(model, Linear) else ()
         return cls(

@@ -36,14 +36,14 @@ def fit_shapes(histogram: Floats) -> Floats:
     damping = np.full(len(histogram), 1e-3)
     value, slope, curve = _posterior_of(log_shapes, *exceed)
     for _ in range(60):
-        slope, curve = _held_at_bounds(log_shapes, slope, curve)
+        slope, curve = _stop_at_bounds(log_shapes, slope, curve)
         if (np.abs(slope).max(axis=1, initial=0.0) < 1e-9 * (1 + histogram.sum(axis=(1, 2)))).all():
             break
-        tried = np.clip(log_shapes + _step(slope, curve, damping), _LOG_SHAPE_MIN, _LOG_SHAPE_MAX)
-        new_value, new_slope, new_curve = _posterior_of(tried, *exceed)
+        candidate = np.clip(log_shapes + _step(slope, curve, damping), _LOG_SHAPE_MIN, _LOG_SHAPE_MAX)
+        new_value, new_slope, new_curve = _posterior_of(candidate, *exceed)
         better = new_value >= value
         damping = np.where(better, damping * 0.2, damping * 10)
-        log_shapes = np.where(better[:, None], tried, log_shapes)
+        log_shapes = np.where(better[:, None], candidate, log_shapes)
         value = np.where(better, new_value, value)
         slope = np.where(better[:, None], new_slope, slope)
         curve = np.where(better[:, None, None], new_curve, curve)
@@ -89,11 +89,11 @@ def _posterior_of(log_shapes: Floats, yes: Floats, no: Floats, all_: Floats) -> 
     return value, shapes * first - log_shapes / _LOG_SHAPE_SD**2, curve
 
 
-def _held_at_bounds(log_shapes: Floats, slope: Floats, curve: Floats) -> tuple[Floats, Floats]:
-    """A parameter at its bound that would go further stays: no slope, no bearing on the other one."""
-    held = ((log_shapes <= _LOG_SHAPE_MIN) & (slope < 0)) | ((log_shapes >= _LOG_SHAPE_MAX) & (slope > 0))
-    curve = np.where(held[:, :, None] | held[:, None, :], 0.0, curve)
-    return np.where(held, 0.0, slope), curve - held[:, :, None] * np.eye(2)
+def _stop_at_bounds(log_shapes: Floats, slope: Floats, curve: Floats) -> tuple[Floats, Floats]:
+    """Slope and curvature in which a parameter that would leave its bounds stays fixed."""
+    at_bound = ((log_shapes <= _LOG_SHAPE_MIN) & (slope < 0)) | ((log_shapes >= _LOG_SHAPE_MAX) & (slope > 0))
+    curve = np.where(at_bound[:, :, None] | at_bound[:, None, :], 0.0, curve)
+    return np.where(at_bound, 0.0, slope), curve - at_bound[:, :, None] * np.eye(2)
 
 
 def _step(slope: Floats, curve: Floats, damping: Floats) -> Floats:
@@ -101,8 +101,8 @@ def _step(slope: Floats, curve: Floats, damping: Floats) -> Floats:
     steep = np.abs(curve).sum(axis=2).max(axis=1)
     top = np.linalg.eigvalsh(curve)[:, -1]
     damp = damping * steep + np.maximum(top + 1e-3 * steep, 0.0)
-    lifted = damp[:, None, None] * np.eye(2) - curve
-    return np.linalg.solve(lifted, slope[:, :, None])[:, :, 0]
+    matrix = damp[:, None, None] * np.eye(2) - curve
+    return np.linalg.solve(matrix, slope[:, :, None])[:, :, 0]
 
 
 def votes_log_likelihood(shapes: Floats, most: int) -> Floats:

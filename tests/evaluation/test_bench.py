@@ -31,7 +31,7 @@ from automix_cli.evaluation.policy_entry import why_unable
 from automix_cli.evaluation.query_policies import Query
 from automix_cli.evaluation.replay import replay
 from automix_cli.evaluation.split import Split
-from automix_cli.fitting.classes import ClassSource, Wanted
+from automix_cli.fitting.classes import ClassChoice, ClassSource
 from automix_cli.fitting.query_router import QUERY_ROUTER_KINDS
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.rules import ASSIGNED
@@ -50,7 +50,7 @@ def compared(
     table: TraceTable,
     names: str = FAST,
     objective: Objective | None = None,
-    query_router: Wanted = "knn",
+    query_router: ClassChoice = "knn",
     **options: Any,
 ) -> Bench:
     wanted = objective or Objective("keep", 0.95)
@@ -219,7 +219,7 @@ QUERY = "random-mix,threshold,pomdp,kmeans,knn,pomdp+query"
 
 @pytest.mark.parametrize(("names", "query_router"), [(QUERY, "knn"), ("pomdp+query", "auto")])
 def test_shuffled_labels_of_held_out_rows_change_no_setting_and_no_decision(
-    names: str, query_router: Wanted
+    names: str, query_router: ClassChoice
 ) -> None:
     rows = own_split(asking(260), 200)
     shuffled = [json.loads(json.dumps(row)) for row in rows]

@@ -1,4 +1,4 @@
-"""The loop and its array form: `replay` is held to `rollout`, row for row."""
+"""`replay` is held to `rollout`, row for row, and to the recorded costs."""
 
 import math
 import random
@@ -182,25 +182,6 @@ POLICIES: dict[str, Callable[[], Any]] = {
     "always": lambda: AlwaysPolicy(tiers=3, tier=1),
     **{f"whim {salt}": lambda salt=salt: Whimsical(salt) for salt in range(6)},
 }
-
-
-# ---------------------------------------------------------------- the loop
-
-
-def test_the_loop_yields_actions_and_ends_with_the_final_one() -> None:
-    run = rollout(MajorityPolicy(tiers=2, max_votes=1))
-    assert next(run).action == Action("start", 0)
-    assert run.send(Observation()).action == Action("vote", 0, 1)
-    assert run.send(Observation(0, 1, 1)).action == Action("escalate", 1)
-    with pytest.raises(StopIteration) as stop:
-        run.send(Observation())
-    assert stop.value.value.action == Action("report", 1)
-
-
-def test_the_loop_hands_out_the_belief_each_action_was_chosen_at() -> None:
-    run = rollout(MajorityPolicy(tiers=2, max_votes=1))
-    assert next(run).belief == History()
-    assert run.send(Observation()).belief == History((Visit(0),))
 
 
 # ---------------------------------------------------------------- replay equals rollout
