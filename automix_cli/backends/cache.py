@@ -1,4 +1,4 @@
-"""A backend that looks on disk before it pays.
+"""A cache in front of a backend: completions that are stored are not bought again.
 
     Cached.complete ─▶ all samples stored? ─▶ done, nothing spent
                     └▶ flight: one per prompt in this process ─▶ lease: one per prompt among
@@ -26,15 +26,15 @@ from itertools import takewhile
 from typing import TypeVar
 
 from automix_cli.backends.base import Backend, Request
-from automix_cli.backends.store import SCHEMA, Busy, Store, canonical
+from automix_cli.backends.store import ENTRY_SCHEMA, Busy, Store, canonical
 from automix_cli.errors import BackendError, BadResponse, CacheMiss, StorageError, UsageError
 from automix_cli.records import Completion
 
 T = TypeVar("T")
 
 
-def fingerprint(request: Request) -> str:
-    """SHA-256 of everything in a request that changes the text, the sample's number apart.
+def fingerprint(request: Request, schema: int = ENTRY_SCHEMA) -> str:
+    """SHA-256 of everything in a request that changes the text, without the sample's number.
 
     Example:
         >>> a = Request(model="m", messages=(), params=(("top_p", 1), ("seed", 7)), timeout=5)
@@ -42,45 +42,45 @@ def fingerprint(request: Request) -> str:
         >>> fingerprint(a) == fingerprint(b)
         True
     """
-    asked = {
-        "schema": SCHEMA,
+    content = {
+        "schema": schema,
         "model": request.model,
         "api_base": request.api_base,
         "messages": request.messages,
         "params": request.param,
         **({"embeds": True} if request.embeds else {}),
     }
-    return hashlib.sha256(canonical(asked).encode()).hexdigest()
+    return hashlib.sha256(canonical(content).encode()).hexdigest()
 
 
 @dataclass(slots=True)
 class _Flight:
     """A request under way for some samples of a prompt, and how many callers wait for it.
 
-    `done` fills as completions come, so that what a failing flight did buy is not lost.
+    `completions` fills as they come, so that those of a flight that fails later are not lost.
     """
 
     samples: tuple[int, ...]
-    done: dict[int, Completion] = field(default_factory=dict)
+    completions: dict[int, Completion] = field(default_factory=dict)
     waiting: int = 0
-    dropped: bool = False
-    blamed: bool = False
+    is_cancelled: bool = False
+    is_reported: bool = False
     task: asyncio.Task[None] = field(init=False)
 
     def error(self) -> BaseException | None:
-        """Why it failed, if it did; only the first to ask is told of attempts and bills.
+        """Why it failed, if it did; attempts and bills are reported to the first caller only.
 
-        A flight that was dropped for want of callers is no error: whoever joined it late
-        asks again.
+        A flight that was cancelled because nobody waited has no error: a caller that joined
+        late starts another one.
         """
-        if self.dropped or self.task.cancelled():
-            return None if self.dropped else asyncio.CancelledError()
+        if self.is_cancelled or self.task.cancelled():
+            return None if self.is_cancelled else asyncio.CancelledError()
         error = self.task.exception()
-        if isinstance(error, BackendError) and self.blamed:
+        if isinstance(error, BackendError) and self.is_reported:
             error = copy(error)
             error.maybe_billed = False
             error.attempts = 0
-        self.blamed = True
+        self.is_reported = True
         return error
 
 
@@ -132,9 +132,9 @@ class Cached:
             StorageError: when a completion cannot be stored.
         """
         prompt = fingerprint(request)
-        wanted = range(request.first, request.first + request.n)
+        samples = range(request.first, request.first + request.n)
         have: dict[int, Completion] = {}
-        while missing := self._look_up(prompt, wanted, have):
+        while missing := self._look_up(prompt, samples, have):
             if self._offline:
                 raise CacheMiss(
                     f"sample {missing[0]} of this prompt to {request.model} is not in the cache",
@@ -142,38 +142,36 @@ class Cached:
                 )
             flight = self._flights.get(prompt) or self._depart(prompt, request, missing)
             await self._arrive(flight)
-            # Taken out: the first to wake is the one who pays, the others find them stored.
-            have |= {i: flight.done.pop(i) for i in missing if i in flight.done}
+            # Removed from the flight: the caller that wakes first counts them as bought, others as cached.
+            have |= {i: flight.completions.pop(i) for i in missing if i in flight.completions}
             error = flight.error()
-            if error and not set(self._look_up(prompt, wanted, have)).isdisjoint(flight.samples):
-                leading = tuple(have[i] for i in takewhile(have.__contains__, wanted))
+            if error and not set(self._look_up(prompt, samples, have)).isdisjoint(flight.samples):
+                leading = tuple(have[i] for i in takewhile(have.__contains__, samples))
                 if isinstance(error, BackendError) and not all(c.cached for c in leading):
                     return leading
                 raise error
-        return tuple(have[i] for i in wanted)
+        return tuple(have[i] for i in samples)
 
-    def _look_up(self, prompt: str, wanted: Iterable[int], have: dict[int, Completion]) -> tuple[int, ...]:
-        """Add what is stored to `have`; return the samples that are still missing."""
-        for sample in wanted:
-            if sample not in have:
-                stored = self.store.get(prompt, sample, self._since)
-                if stored is not None:
-                    have[sample] = stored
-        return tuple(i for i in wanted if i not in have)
+    def _look_up(self, prompt: str, samples: Iterable[int], have: dict[int, Completion]) -> tuple[int, ...]:
+        """Add stored samples to `have`; return those that are still missing."""
+        missing = [i for i in samples if i not in have]
+        if missing:
+            have |= self.store.get_samples(prompt, missing, self._since)
+        return tuple(i for i in missing if i not in have)
 
     # ------------------------------------------------------------ flights
 
     def _depart(self, prompt: str, request: Request, missing: tuple[int, ...]) -> _Flight:
-        """Start asking for the missing samples, in a task that no single caller owns."""
+        """Start a request for the missing samples, in a task that no single caller owns."""
         flight = self._flights[prompt] = _Flight(missing)
 
-        def landed(task: asyncio.Task[None]) -> None:
+        def end_flight(task: asyncio.Task[None]) -> None:
             del self._flights[prompt]
             if not task.cancelled():
-                task.exception()  # seen, even when no caller is left to be told
+                task.exception()  # retrieved, because asyncio warns of exceptions that are not
 
         flight.task = asyncio.create_task(self._fly(flight, prompt, request))
-        flight.task.add_done_callback(landed)
+        flight.task.add_done_callback(end_flight)
         return flight
 
     async def _arrive(self, flight: _Flight) -> None:
@@ -183,7 +181,7 @@ class Cached:
             await asyncio.wait({flight.task})
         except asyncio.CancelledError:
             if flight.waiting == 1:
-                flight.dropped = True
+                flight.is_cancelled = True
                 flight.task.cancel()
                 await asyncio.wait({flight.task})
             raise
@@ -191,10 +189,10 @@ class Cached:
             flight.waiting -= 1
 
     async def _fly(self, flight: _Flight, prompt: str, request: Request) -> None:
-        """Take the lease, see what others stored meanwhile, ask for the rest."""
+        """Take the lease, look up what others have stored meanwhile, request the rest."""
         await self._take_lease(prompt, request)
         try:
-            for first, n in _runs(self._look_up(prompt, flight.samples, flight.done)):
+            for first, n in _runs(self._look_up(prompt, flight.samples, flight.completions)):
                 await self._ask(flight, prompt, request.part(first, n))
         finally:
             with contextlib.suppress(StorageError):  # it lapses with this process at the latest
@@ -205,25 +203,27 @@ class Cached:
         # is noticed without it, so it matters only for an owner on another machine.
         seconds = 15 * max(request.timeout, 4.0)
         pause = 0.02
-        while not await self._patiently(functools.partial(self.store.take, prompt, seconds)):
+        while not await self._retry_write(functools.partial(self.store.take, prompt, seconds)):
             await asyncio.sleep(pause)
             pause = min(1.5 * pause, 0.5)
 
     async def _ask(self, flight: _Flight, prompt: str, request: Request) -> None:
-        """Buy a run of samples, each stored before anybody sees it."""
+        """Buy a run of samples, and store each before it is returned."""
         if self._live is None:
             self._live = self._inner() if callable(self._inner) else self._inner
-        while request.n:
-            bought = (await self._live.complete(request))[: request.n]
-            if not bought:
+        while True:
+            completions = (await self._live.complete(request))[: request.n]
+            if not completions:
                 raise BadResponse(f"{request.model}: no completion came back")
-            new = dict(enumerate(bought, request.first))
-            await self._patiently(functools.partial(self.store.put, prompt, new))
-            flight.done |= new
+            new = dict(enumerate(completions, request.first))
+            await self._retry_write(functools.partial(self.store.put, prompt, new))
+            flight.completions |= new
+            if len(new) == request.n:
+                return
             request = request.part(request.first + len(new), request.n - len(new))
 
-    async def _patiently(self, write: Callable[[], T]) -> T:
-        """Try a write until the lock is free, without holding up the event loop, for the store's patience."""
+    async def _retry_write(self, write: Callable[[], T]) -> T:
+        """Retry a write for the store's patience while the database is locked, without blocking the loop."""
         until = time.monotonic() + self.store.patience
         while True:
             try:
@@ -237,8 +237,8 @@ class Cached:
         """Close the inner backend, if it was ever made, and the store."""
         if self._live is not None:
             await self._live.aclose()
-        if damaged := self.store.stats.corrupt:
-            entries = "1 entry" if damaged == 1 else f"{damaged:,} entries"
+        if count := self.store.stats.corrupt:
+            entries = "1 entry" if count == 1 else f"{count:,} entries"
             self._notes.append(
                 f"the cache in {self.store.folder} had {entries} damaged: not used, asked again"
             )

@@ -28,7 +28,7 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -40,7 +40,7 @@ from diskcache.core import DEFAULT_SETTINGS, METADATA, MODE_RAW, UNKNOWN
 from automix_cli.errors import StorageError
 from automix_cli.records import Completion, TokenLogprob, Usage
 
-SCHEMA = 1
+ENTRY_SCHEMA = 1
 """Part of every key: raising it makes all older entries misses."""
 
 
@@ -129,7 +129,7 @@ def _dump_entry(key: str, completion: Completion) -> str:
     """An entry's text: a JSON object that begins with the checksum of the rest of it."""
     body = canonical(
         {
-            "schema": SCHEMA,
+            "schema": ENTRY_SCHEMA,
             "stored": time.time(),
             "text": completion.text,
             "usage": completion.usage.to_dict(),
@@ -482,6 +482,11 @@ class Store:
             self._fail(exc)
         self.stats.hits += found is not None
         return found
+
+    def get_samples(self, prompt: str, samples: Iterable[int], since: float = 0.0) -> dict[int, Completion]:
+        """The stored ones among some samples of a prompt; see `get`."""
+        completions = {sample: self.get(prompt, sample, since) for sample in samples}
+        return {sample: c for sample, c in completions.items() if c is not None}
 
     def _text(self, key: str) -> str | None:
         """The text under a key; ValueError when the row holds something else."""
