@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from automix_cli import prompts
 from automix_cli.backends.base import Request
 from automix_cli.backends.embedding import MOST_BYTES
+from automix_cli.pomdp.signals import signal_facts
 from automix_cli.profile.model import Profile, Tier, VerificationSettings
 from automix_cli.records import Message, Question
 
@@ -48,9 +49,8 @@ def sample_counts(profile: Profile, tier: int) -> SampleCounts:
     v = profile.verification
     if not is_verified(profile, tier):
         return SampleCounts(1, 0)
-    if v.signal == "consistency":
-        return SampleCounts(v.max_votes, 0)
-    return SampleCounts(1, v.max_votes if v.signal == "votes" else int(v.logprob_of == "verdict"))
+    facts = signal_facts(v.signal, v.logprob_of)
+    return SampleCounts(v.max_votes if facts.of_samples else 1, facts.max_votes(v.max_votes))
 
 
 def is_verified(profile: Profile, tier: int) -> bool:

@@ -30,6 +30,7 @@ from automix_cli.evaluation.settings import Always, MixShare, SampleCount, Setti
 from automix_cli.evaluation.split import Split, points_of
 from automix_cli.pomdp.arrays import Ints
 from automix_cli.pomdp.rules import AlwaysPolicy, Rule, ThresholdPolicy
+from automix_cli.pomdp.signals import SIGNAL_FACTS
 
 MIX_STEPS = 20  # shares between two neighbouring tiers of a random mix
 _NO_ROWS = Point(0.0, 0.0)
@@ -168,7 +169,7 @@ class SelfConsistency:
 
     def _votes(self, split: Split, j: int) -> int:
         votes = min(split.settings.max_votes, split.train.max_votes[j])
-        return {"votes": votes, "verdict": 1}.get(split.train.signals[j], 0)
+        return SIGNAL_FACTS[split.train.signals[j]].max_votes(votes)
 
 
 @dataclass(frozen=True, slots=True)

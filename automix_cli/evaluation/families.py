@@ -21,6 +21,7 @@ from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.policy import PomdpPolicy
 from automix_cli.pomdp.problem import Facts, Policy
 from automix_cli.pomdp.rules import Rule, ThresholdPolicy
+from automix_cli.pomdp.signals import SIGNAL_FACTS
 
 _LOWEST, _HIGHEST = 0.002, 4.0  # cost_weights, in units of 1/(c_dearest - c_cheapest)
 _ALIKE = 4.0  # most ratio of the 95 % to the 5 % quantile of prompt lengths
@@ -285,9 +286,10 @@ class ThresholdFamily:
         return ThresholdPolicy(tuple(rules))
 
     def _rule(self, table: TraceTable, j: int, max_votes: int, cuts: Sequence[float]) -> Rule:
-        if table.signals[j] in ("logprob", "verdict"):
+        signal = SIGNAL_FACTS[table.signals[j]]
+        if signal.continuous:
             cuts = [_quantile(table.confidence[:, j], cut) for cut in cuts]
-        votes = {"votes": min(max_votes, table.max_votes[j]), "verdict": 1}.get(table.signals[j], 0)
+        votes = signal.max_votes(min(max_votes, table.max_votes[j]))
         return Rule(votes, tuple(cuts), (False, True, False) if self.double else (True, False))
 
 

@@ -30,6 +30,7 @@ from automix_cli.evaluation.settings import LeastCost, Setting, narrow
 from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.problem import Policy
 from automix_cli.pomdp.rules import Rule, ThresholdPolicy
+from automix_cli.pomdp.signals import SIGNAL_FACTS
 
 _REWARDS = 5000  # of the released grid: 0, 1, … 4999
 _SMOOTHING = 2.0  # in bins, reaching four times as far
@@ -95,8 +96,7 @@ class PaperFamily:
             yield Rule(self._votes(table), (cut,), (True, False))
 
     def _votes(self, table: TraceTable) -> int:
-        bought = {"votes": min(self.max_votes, table.max_votes[0]), "verdict": 1}
-        return bought.get(table.signals[0], 0)
+        return SIGNAL_FACTS[table.signals[0]].max_votes(min(self.max_votes, table.max_votes[0]))
 
     def _confidence(self, table: TraceTable) -> Floats:
         """The number that the rules look at, per row."""

@@ -18,6 +18,7 @@ from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError
 from automix_cli.pomdp.arrays import Floats, Ints
 from automix_cli.pomdp.problem import Action, Facts, Observation, Policy
+from automix_cli.pomdp.signals import SIGNAL_FACTS
 
 B = TypeVar("B")
 
@@ -216,10 +217,11 @@ Seen = Iterator[tuple[Observation, Ints]]
 
 def _answer_seen(table: TraceTable, rows: Ints, j: int, cuts: tuple[float, ...]) -> Seen:
     """What comes with an answer: nothing, a confidence, or how many samples agree with it."""
-    if table.signals[j] == "logprob":
+    facts = SIGNAL_FACTS[table.signals[j]]
+    if facts.with_answer and facts.continuous:
         for signal, part in _binned(table.confidence[rows, j], cuts):
             yield Observation(signal=signal), part
-    elif table.signals[j] == "consistency":
+    elif facts.of_samples:
         k = table.sampled[rows, j].astype(np.intp)
         agreeing = np.nan_to_num(np.rint(table.confidence[rows, j] * k)).astype(np.intp)
         most = int(k.max(initial=0)) + 1
@@ -234,14 +236,15 @@ def _votes_seen(table: TraceTable, group: _Group[B], action: Action, cuts: tuple
     j, m, start = action.tier, action.votes, group.votes[action.tier]
     if m < 1 or not group.asked[j]:
         raise ValueError(f"{action} is no round of votes on an answer in hand")
-    if table.signals[j] == "verdict":
+    facts = SIGNAL_FACTS[table.signals[j]]
+    if facts.purchase == "once":
         _check_held(table, group.rows, j, start + m, np.ones(len(group.rows)))
         for signal, part in _binned(table.confidence[group.rows, j], cuts):
             yield Observation(bought=m, signal=signal), part
         return
     bag = table.recorded_votes[j]
-    all_shown = table.signals[j] == "consistency"  # no votes can be bought beside the samples
-    _check_held(table, group.rows, j, start + m, bag.held[group.rows] * (not all_shown))
+    # No votes can be bought beside samples.
+    _check_held(table, group.rows, j, start + m, bag.held[group.rows] * (not facts.of_samples))
     correct = bag.correct[start + m][group.rows] - bag.correct[start][group.rows]
     parsed = bag.parsed[start + m][group.rows] - bag.parsed[start][group.rows]
     for code, part in _parts(parsed.astype(np.intp) * (m + 1) + correct):

@@ -52,6 +52,11 @@ SIGNAL_FACTS: Mapping[RecordedSignal, SignalFacts] = {
 }
 
 
+def signal_facts(signal: Signal, logprob_of: LogprobOf) -> SignalFacts:
+    """Return the facts of a profile's signal."""
+    return SIGNAL_FACTS[recorded_signal(signal, logprob_of)]
+
+
 def recorded_signal(signal: Signal, logprob_of: LogprobOf) -> RecordedSignal:
     """Return the form in which rows record a profile's signal.
 
