@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from automix_cli.data.traces import TraceTable, read_table
+from automix_cli.data.read_traces import read_table
+from automix_cli.data.traces import TraceTable
 from automix_cli.pomdp.model import Cost, Model, TierModel
 from automix_cli.pomdp.observations import VoteObservations
 

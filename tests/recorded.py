@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from automix_cli.data.traces import TraceTable, read_table
+from automix_cli.data.read_traces import read_table
+from automix_cli.data.traces import TraceTable
 
 DATA = Path(os.environ.get("AUTOMIX_DATA") or Path(__file__).parents[2] / "shared" / "data")
 

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from automix_cli.cascade.batch import Tally
     from automix_cli.cascade.cascade import Cascade
     from automix_cli.commands.sources import Rows, Single
-    from automix_cli.data.jsonl import Earlier, Row
+    from automix_cli.data.jsonl import Row
+    from automix_cli.data.output import Earlier
     from automix_cli.profile.model import Profile
     from automix_cli.records import Answer, Question, RowError
 
@@ -161,7 +162,8 @@ async def _ask_one(cascade: Cascade, source: Single, show: Show, reporter: Repor
 
 def _write_answer(answer: Answer, show: Show, out: IO[bytes]) -> None:
     """The answer alone, or its row; controls are shown rather than obeyed on a terminal."""
-    from automix_cli.data.jsonl import RowWriter, printable
+    from automix_cli.data.jsonl import printable
+    from automix_cli.data.output import RowWriter
 
     writer = RowWriter(out, show.name)
     if show.json:
@@ -182,7 +184,7 @@ def _earlier(source: Single | Rows, profile: Profile, show: Show) -> Earlier:
         UsageError: the options do not allow it, or the rows are of another input.
     """
     from automix_cli.commands.sources import Single
-    from automix_cli.data.jsonl import Earlier
+    from automix_cli.data.output import Earlier
 
     if isinstance(source, Single) or show.output is None:
         raise UsageError("--resume goes with rows and -o FILE")

@@ -154,7 +154,7 @@ def scored_rows(
     `labels_from` names the tier whose answer counts as right: then every score is
     agreement with it, and recorded scores and gold answers are put aside.
     """
-    from automix_cli.records import question_from_dict
+    from automix_cli.data.rows import question_from_dict
     from automix_cli.scoring import score
 
     for line, row in rows:
@@ -301,7 +301,7 @@ class GivenRows:
 def table_of(rows: Iterator[tuple[int, Any]], options: TableOptions, name: str, scorer: str) -> TraceTable:
     """Numbered rows as a table, with the options applied."""
     from automix_cli.data.columns import read_amounts, read_columns
-    from automix_cli.data.traces import read_table
+    from automix_cli.data.read_traces import read_table
 
     first = next(rows, None)
     if first is None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from automix_cli.backends.base import Backend, Request
     from automix_cli.cascade.batch import Batch
     from automix_cli.cascade.cascade import Cascade
-    from automix_cli.data.jsonl import Earlier
+    from automix_cli.data.output import Earlier
     from automix_cli.profile.model import Limits, Profile, Tier
     from automix_cli.records import Price
 
@@ -368,7 +368,7 @@ def require_other(source_fd: int, output: Path | None) -> None:
 @contextmanager
 def written_to(show: Show) -> Iterator[IO[bytes]]:
     """The output file, locked while it is written, or stdout."""
-    from automix_cli.data.jsonl import open_output
+    from automix_cli.data.output import open_output
 
     if show.earlier is not None:
         yield show.earlier.stream
@@ -423,7 +423,7 @@ async def run_rows(
     `note` is the text beside the progress bar, given the seconds so far. Returns the
     signals that ended the run early.
     """
-    from automix_cli.data.jsonl import RowWriter
+    from automix_cli.data.output import RowWriter
 
     with (
         written_to(show) as out,

@@ -177,7 +177,7 @@ class _Check:
 
     async def one(self, cascade: Cascade, question: Any, answer: str) -> int:
         """Check one answer and show it to a person, or as a row."""
-        from automix_cli.data.jsonl import RowWriter
+        from automix_cli.data.output import RowWriter
         from automix_cli.views import report
 
         found = self.judged(await cascade.verify(question, answer, self._tier_of(None), self.votes))

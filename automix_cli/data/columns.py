@@ -20,22 +20,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from automix_cli.data.row_keys import ROW_KEYS, SCORE_ALIAS, TIER_KEYS
 from automix_cli.errors import DataError, UsageError, did_you_mean
 from automix_cli.records import Json
 
-_TIER_KEYS = (
-    "score",
-    "confidence",
-    "votes",
-    "answer",
-    "cost",
-    "vote_cost",
-    "round_cost",
-    "input_tokens",
-    "output_tokens",
-    "latency",
-)
-_ROW_KEYS = ("id", "question", "context", "expected", "dataset", "split")
+_TIER_KEYS = tuple(key.name for key in TIER_KEYS if key.flat)
+_ROW_KEYS = tuple(key.name for key in ROW_KEYS if key.flat)
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _TRUTH = {"true": 1.0, "false": 0.0}
 
@@ -126,7 +116,7 @@ def read_columns(text: str) -> Columns:
 def _mapping(item: str) -> Mapped:
     target, equals, column = item.partition("=")
     tier, _, key = target.strip().rpartition(".")
-    key = "score" if tier and key == "correct" else key
+    key = "score" if tier and key == SCORE_ALIAS else key
     if not equals or not column or not key:
         raise UsageError(f"--columns: expected TIER.KEY=COLUMN, got {item!r}")
     keys = _TIER_KEYS if tier else _ROW_KEYS

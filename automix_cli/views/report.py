@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from automix_cli.cascade.batch import Tally
-from automix_cli.data.jsonl import Earlier, printable
+from automix_cli.data.jsonl import printable
+from automix_cli.data.output import Earlier
 from automix_cli.records import Answer, Step, Verification, VoteCount, add_money
 
 if TYPE_CHECKING:

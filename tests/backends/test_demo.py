@@ -23,20 +23,11 @@ from automix_cli import prompts
 from automix_cli.backends.base import Request
 from automix_cli.backends.demo.questions import EXAMPLES, agrees, generate_questions, solve, solve_question
 from automix_cli.backends.demo.tiers import MODELS, DemoBackend
+from automix_cli.data.rows import question_from_dict
 from automix_cli.errors import BadRequest
 from automix_cli.pomdp.problem import Facts, Observation
 from automix_cli.pomdp.rules import MajorityPolicy
-from automix_cli.records import (
-    Completion,
-    Message,
-    Price,
-    Question,
-    Usage,
-    Verdict,
-    VoteCount,
-    question_from_dict,
-    total_usage,
-)
+from automix_cli.records import Completion, Message, Price, Question, Usage, Verdict, VoteCount, total_usage
 
 SHIPPED = Path(__file__).parents[2] / "profiles" / "demo-questions.jsonl"
 INSTRUCTION = "Answer with the result only."

@@ -13,10 +13,8 @@ from automix_cli.data.jsonl import (
     IdCheck,
     Line,
     LineSplitter,
-    RowWriter,
     dumps,
     open_input,
-    open_output,
     parse_json,
     printable,
     row_of,
@@ -25,6 +23,7 @@ from automix_cli.data.jsonl import (
     split_lines,
     stream_lines,
 )
+from automix_cli.data.output import RowWriter, open_output
 from automix_cli.errors import DataError, StorageError, UsageError
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from automix_cli.data.read_traces import read_table
 from automix_cli.data.samples import Samples, judge
-from automix_cli.data.traces import TraceTable, read_table
+from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError, UsageError
 from automix_cli.evaluation.baseline_policies import Majority
 from automix_cli.evaluation.bench import bench, cuts_of

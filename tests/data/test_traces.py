@@ -15,10 +15,12 @@ import pytest
 
 from automix_cli.data import traces
 from automix_cli.data.columns import Columns, read_amounts, read_columns
-from automix_cli.data.traces import TraceTable, read_table
+from automix_cli.data.read_traces import ROWS_AT_A_TIME, read_table
+from automix_cli.data.rows import trace_from_dict
+from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError, UsageError
 from automix_cli.evaluation.metrics import auroc
-from automix_cli.records import Trace, Verdict, trace_from_dict
+from automix_cli.records import Trace, Verdict
 
 DATA = Path(os.environ.get("AUTOMIX_DATA") or Path(__file__).parents[3] / "shared" / "data")
 
@@ -261,14 +263,17 @@ def test_tiers_without_any_cost_are_named() -> None:
 
 
 def test_a_tier_that_first_appears_late_or_stops_early_is_missing_elsewhere() -> None:
-    n = 3 * traces._CHUNK + 5
-    rows = [row(i, early={"score": 1, "votes": [1]}) for i in range(2 * traces._CHUNK + 3)]
+    n = 3 * ROWS_AT_A_TIME + 5
+    rows = [row(i, early={"score": 1, "votes": [1]}) for i in range(2 * ROWS_AT_A_TIME + 3)]
     rows += [row(len(rows) + i, late={"score": 0, "votes": [0, 0]}) for i in range(n - len(rows))]
     table = read_table(numbered(rows))
     assert table.tiers == ("early", "late")
-    assert table.missing == {"early": n - 2 * traces._CHUNK - 3, "late": 2 * traces._CHUNK + 3}
+    assert table.missing == {
+        "early": n - 2 * ROWS_AT_A_TIME - 3,
+        "late": 2 * ROWS_AT_A_TIME + 3,
+    }
     assert table.votes.sum(axis=0).tolist() == [
-        [2 * traces._CHUNK + 3, 0, 0],
+        [2 * ROWS_AT_A_TIME + 3, 0, 0],
         [0, 2 * table.missing["early"], 0],
     ]
     assert table.max_votes == (0, 0)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from automix_cli.data.traces import TraceTable, read_table
+from automix_cli.data.read_traces import read_table
+from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError
 from automix_cli.evaluation.replay import Replayed, replay
 from automix_cli.pomdp.model import Cost, Model, TierModel

@@ -42,11 +42,11 @@ POINTS: dict[str, tuple[str, str, str]] = {
     "in the cache transaction": ("diskcache:Cache", "set", "after"),
     "after the cache commit": ("automix_cli.backends.store:Store", "put", "after"),
     "in the settling of the budget": ("automix_cli.backends.budget:Budget", "settle", "before"),
-    "in the middle of a row": ("automix_cli.data.jsonl:RowWriter", "put", "half"),
-    "after the row": ("automix_cli.data.jsonl:RowWriter", "put", "after"),
-    "before two files are joined": ("automix_cli.data.jsonl:Earlier", "_index", "after"),
-    "before the new file takes its place": ("automix_cli.data.jsonl:Earlier", "finish", "before"),
-    "after the new file took its place": ("automix_cli.data.jsonl:Earlier", "finish", "after"),
+    "in the middle of a row": ("automix_cli.data.output:RowWriter", "put", "half"),
+    "after the row": ("automix_cli.data.output:RowWriter", "put", "after"),
+    "before two files are joined": ("automix_cli.data.output:Earlier", "_index", "after"),
+    "before the new file takes its place": ("automix_cli.data.output:Earlier", "finish", "before"),
+    "after the new file took its place": ("automix_cli.data.output:Earlier", "finish", "after"),
 }
 
 

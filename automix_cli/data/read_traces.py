@@ -1,0 +1,308 @@
+"""Trace rows read into a table: NumPy converts and checks whole columns, no value per row is built."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, islice
+from types import NoneType
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from automix_cli.data.columns import Columns
+from automix_cli.data.row_keys import HIGHEST, SCORE_ALIAS, TABLE_COLUMNS
+from automix_cli.data.rows import question_from_dict, trace_from_dict
+from automix_cli.data.samples import Samples, judge
+from automix_cli.data.traces import Objects, TraceTable, _draw, _index
+from automix_cli.errors import DataError
+from automix_cli.pomdp.arrays import Floats
+from automix_cli.pomdp.signals import RecordedSignal
+from automix_cli.records import Json, Step, Trace
+
+ROWS_AT_A_TIME = 256  # rows held as dictionaries at a time: few enough to stay in the processor's cache
+
+
+def read_table(
+    rows: Iterable[tuple[int, Json]],
+    *,
+    columns: Columns | None = None,
+    tiers: Sequence[str] = (),
+    costs: Mapping[str, float] | None = None,
+    vote_costs: Mapping[str, float] | None = None,
+    signal: RecordedSignal | None = None,
+    seed: int = 0,
+    scorer: str | None = None,
+) -> TraceTable:
+    """Read trace rows, each with its 1-based line number, into a table.
+
+    Rows that `trace_from_dict` accepts are read, to the same values; of what it refuses, all
+    that a table holds is refused with its message and the line, and the rest (answers, and
+    without a `scorer`, which judges samples, gold answers and samples) is not looked at. A row
+    without an id gets its 0-based place. Tiers come in the order of `tiers`; else by mean cost
+    where every tier has one; else as they appear.
+
+    Raises:
+        DataError: for the first bad row, ids that stand twice (`1` and `"1"` are the same
+            id), no rows at all, or a column that no row has.
+        UsageError: for a tier or column name that does not exist.
+
+    Example:
+        >>> table = read_table([(1, {"tiers": {"s": {"score": 1, "votes": [1, 1, 0]}}})])
+        >>> table.tiers, table.max_votes, table.score.tolist()
+        (('s',), (3,), [[1.0]])
+    """
+    gathered = _Gathered(only=frozenset(tiers), scorer=scorer)
+    source = iter(rows if columns is None else columns.trace_rows(rows))
+    while chunk := list(islice(source, ROWS_AT_A_TIME)):
+        gathered.add([line for line, _ in chunk], [row for _, row in chunk])
+    for name in tiers:
+        _index(name, list(gathered.names), "--tiers")
+    table = gathered.table(seed).with_signal(signal).priced(costs or {}, vote_costs)
+    return table.pick(tiers or _by_cost(table))
+
+
+def _by_cost(table: TraceTable) -> Sequence[str]:
+    """The tiers, cheapest first; as they appear when some tier's cost is unknown."""
+    means = table.mean_cost
+    if np.isnan(means).any():
+        return table.tiers
+    return [table.tiers[j] for j in np.argsort(means, kind="stable")]
+
+
+class _OddRowError(Exception):
+    """A chunk of rows is not as the fast reader knows them; the strict reader says why."""
+
+
+class _Gathered:
+    """Columns gathered chunk by chunk: NumPy converts and checks them, no value per row is built.
+
+    `names` are all tiers seen, `tiers` those wanted; samples are judged where there is a `scorer`.
+    """
+
+    def __init__(self, only: frozenset[str], scorer: str | None) -> None:
+        self.only, self.scorer = only, scorer
+        self.names: dict[str, None] = {}
+        self.lines: list[int] = []
+        self.ids: list[str | int] = []
+        self.texts: list[str] = []
+        self.datasets: list[str | None] = []
+        self.splits: list[str | None] = []
+        self.tiers: dict[str, list[_Cells]] = {}
+
+    def add(self, lines: list[int], rows: list[Json]) -> None:
+        """Append a chunk; only if something is odd is it read row by row, for the message."""
+        start = len(self.ids)
+        try:
+            self._add(rows, start)
+        except _OddRowError:
+            for index, (line, row) in enumerate(zip(lines, rows, strict=True), start):
+                _strictly(line, row, index)
+            raise DataError(f"lines {lines[0]} to {lines[-1]}: cannot be read as trace rows") from None
+        self.lines += lines
+
+    def _add(self, rows: list[Json], start: int) -> None:
+        _expect({dict}, rows)
+        tiers = [row.get("tiers") for row in rows]
+        _expect({dict}, tiers)
+        ids = [row.get("id") for row in rows]
+        if None in ids:
+            ids = [_ident(row, index) for index, row in enumerate(rows, start)]
+        _expect({str, int}, ids)
+        names = dict.fromkeys(chain.from_iterable(tiers))
+        self.names |= names
+        for name in names:
+            if name not in self.tiers and (not self.only or name in self.only):
+                self.tiers[name] = [_Cells.absent(start)] if start else []
+        for name, cells in self.tiers.items():
+            found = _Cells.of([row.get(name) for row in tiers])
+            if self.scorer and found.sampled.any():
+                found = found._replace(judged=_judged(rows, name, start, self.scorer))
+            cells.append(found)
+        self.texts += _texts(rows, start)
+        self.datasets += _words(rows, "dataset")
+        self.splits += _words(rows, "split")
+        self.ids += ids
+
+    def table(self, seed: int) -> TraceTable:
+        """All rows, tiers in order of appearance."""
+        if not self.ids:
+            raise DataError("there are no rows")
+        self._check_ids()
+        if not self.tiers:
+            raise DataError("no row has a tier")
+        parts = list(self.tiers.values())
+        ids = _objects(self.ids)
+        votes = np.stack([np.concatenate([c.votes for c in cells]) for cells in parts], axis=1)
+        sampled = np.stack([np.concatenate([c.sampled for c in cells]) for cells in parts], axis=1)
+        numbers = {
+            key: np.stack([np.concatenate([c.numbers[key] for c in cells]) for cells in parts], axis=1)
+            for key in TABLE_COLUMNS
+        }
+        return TraceTable(
+            tiers=tuple(self.tiers),
+            ids=ids,
+            texts=_objects(self.texts),
+            datasets=_objects(self.datasets),
+            splits=_objects(self.splits),
+            votes=votes,
+            sampled=sampled,
+            recorded_votes=_draw(ids, tuple(self.tiers), votes, seed),
+            signals=(),
+            seed=seed,
+            n_classes=1,
+            embeddings=None,
+            samples=_samples(parts),
+            **numbers,
+        )
+
+    def _check_ids(self) -> None:
+        names = [str(ident) for ident in self.ids]
+        if len(set(names)) == len(names):
+            return
+        first: dict[str, int] = {}
+        for line, name in zip(self.lines, names, strict=True):
+            if name in first:
+                raise DataError(f"line {line}: id {name!r} stands twice (first in line {first[name]})")
+            first[name] = line
+
+
+class _Cells(NamedTuple):
+    """One tier over one chunk of rows; `judged` are its samples, where they are wanted and there are any."""
+
+    numbers: dict[str, Floats]
+    votes: NDArray[np.int16]
+    sampled: NDArray[np.int16]
+    judged: Samples | None = None
+
+    @classmethod
+    def absent(cls, rows: int) -> _Cells:
+        """A tier that was not recorded."""
+        nothing, none = np.full(rows, np.nan), np.zeros((rows, 4), dtype=np.int16)
+        return cls(dict.fromkeys(TABLE_COLUMNS, nothing), none[:, :3], none[:, 3])
+
+    @classmethod
+    def of(cls, cells: list[Json]) -> _Cells:
+        """Read a tier's cells; null is a tier that was not recorded."""
+        _expect({dict, NoneType}, cells)
+        known = [_NOTHING if cell is None else cell for cell in cells]
+        plain = {key: _plain([cell.get(key) for cell in known]) for key in TABLE_COLUMNS}
+        if None in plain["score"]:
+            plain["score"] = [
+                cell.get(SCORE_ALIAS) if score is None else score
+                for cell, score in zip(known, plain["score"], strict=True)
+            ]
+            _expect({int, float, bool, NoneType}, plain["score"])
+        numbers = {key: _finite(column, HIGHEST[key]) for key, column in plain.items()}
+        samples = [cell.get("samples") for cell in known]
+        _expect({list, NoneType}, samples)
+        sampled = np.array([len(texts) if texts else 0 for texts in samples], dtype=np.int16)
+        return cls(numbers, _counted([cell.get("votes") for cell in known]), sampled)
+
+
+def _judged(rows: list[Json], tier: str, start: int, scorer: str) -> Samples:
+    """The samples of a tier on a chunk of rows; judging takes longer than the strict reader does."""
+    try:
+        traces = [trace_from_dict(row, index) for index, row in enumerate(rows, start)]
+    except DataError:
+        raise _OddRowError from None
+    steps = [trace.step(tier) or Step(tier=tier) for trace in traces]
+    judged = [
+        judge(step.samples, trace.question.expected, scorer, trace.question.choices)
+        for trace, step in zip(traces, steps, strict=True)
+    ]
+    return Samples.of(judged, np.array([step.sample_cost for step in steps], dtype=np.float64))
+
+
+def _samples(parts: Sequence[Sequence[_Cells]]) -> tuple[Samples | None, ...]:
+    """Of each tier, chunk after chunk; nothing at all where no tier has any."""
+    if not any(cells.judged for chunks in parts for cells in chunks):
+        return ()
+    return tuple(
+        Samples.joined([cells.judged or Samples.absent(len(cells.sampled)) for cells in chunks])
+        if any(cells.judged for cells in chunks)
+        else None
+        for chunks in parts
+    )
+
+
+_NOTHING: dict[str, Json] = {}
+_NO_VOTES: list[Json] = []
+
+
+def _expect(kinds: set[type], values: list[Json]) -> None:
+    if not set(map(type, values)) <= kinds:
+        raise _OddRowError
+
+
+def _plain(values: list[Json]) -> list[Json]:
+    """The values, after a look that they are numbers (a boolean is none) or not recorded."""
+    if values.count(None) != len(values):
+        _expect({int, float, NoneType}, values)
+    return values
+
+
+def _finite(values: list[Json], high: float) -> Floats:
+    """A column of numbers in 0..high, NaN where nothing is recorded."""
+    absent = values.count(None)
+    if absent == len(values):
+        return np.full(absent, np.nan)
+    try:
+        column: Floats = np.array(values, dtype=np.float64)
+    except OverflowError:  # a whole number beyond the largest double
+        raise _OddRowError from None
+    fits = (column >= 0) & (column <= high)
+    if int(fits.sum()) != len(values) - absent:  # NaN in the input fits nothing
+        raise _OddRowError
+    return column
+
+
+def _counted(votes: list[Json]) -> NDArray[np.int16]:
+    """How many votes say CORRECT, INCORRECT and nothing, n×3."""
+    _expect({list, NoneType}, votes)
+    lists = [_NO_VOTES if cell is None else cell for cell in votes]
+    kinds = [[cell.count(value) for cell in lists] for value in (1, 0, None)]
+    counts = np.array(kinds, dtype=np.int16).T
+    if not np.array_equal(counts.sum(axis=1), [len(cell) for cell in lists]):
+        raise _OddRowError
+    return counts
+
+
+def _ident(row: Mapping[str, Json], index: int) -> Json:
+    ident = row.get("id")
+    if ident is None:
+        ident = row.get("custom_id")
+    return index if ident is None else ident
+
+
+def _texts(rows: list[Json], start: int) -> list[str]:
+    """The question texts; aliases and chat rows take the strict reader."""
+    texts = [row.get("question") for row in rows]
+    if {type(text) for text in texts} == {str} and not any("messages" in r or "body" in r for r in rows):
+        return texts
+    try:
+        return [question_from_dict(row, start + i, textless=True).text for i, row in enumerate(rows)]
+    except DataError:
+        raise _OddRowError from None
+
+
+def _words(rows: list[Json], key: str) -> list[str | None]:
+    values = [row.get(key) for row in rows]
+    if values.count(None) == len(values):
+        return values
+    return [sys.intern(value) if isinstance(value, str) else None for value in values]
+
+
+def _objects(values: Sequence[object]) -> Objects:
+    array = np.empty(len(values), dtype=np.object_)
+    array[:] = values
+    return array
+
+
+def _strictly(line: int, row: Json, index: int) -> Trace:
+    """Read one row, or say what is wrong in which line."""
+    try:
+        return trace_from_dict(row, index)
+    except DataError as exc:
+        raise DataError(f"line {line}: {exc.message}", hint=exc.hint) from None

@@ -1,0 +1,82 @@
+"""The keys of question and trace rows: declared here once, for every reader and writer of rows.
+
+Two readers share these tables: the strict one (`rows`), which says what is wrong with a row, and
+the fast one (`read_traces`), which reads whole columns. `columns` maps flat tables onto them.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Literal, NamedTuple
+
+ANY_AMOUNT = sys.float_info.max
+
+
+class RowKey(NamedTuple):
+    """A key of a question row.
+
+    `aliases` are other names that it is read under; `flat` tells whether `--columns` may map
+    a column of a flat table onto it.
+    """
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    flat: bool = True
+
+
+ROW_KEYS = (
+    RowKey("id", ("custom_id",)),
+    RowKey("question", ("prompt", "input", "query")),
+    RowKey("context"),
+    RowKey("expected", ("reference", "gold", "label", "output")),
+    RowKey("choices", flat=False),
+    RowKey("metadata", flat=False),
+    RowKey("dataset"),
+    RowKey("split"),
+)
+
+
+class TierKey(NamedTuple):
+    """A key of what one tier did on a row.
+
+    Numbers lie in 0..`highest`. `step` is the field of `Step` that holds the value, and `column`
+    tells whether `TraceTable` has a column of numbers of this name. `flat` as in `RowKey`.
+    """
+
+    name: str
+    kind: Literal["text", "texts", "number", "votes"] = "number"
+    highest: float = ANY_AMOUNT
+    step: str = ""
+    column: bool = True
+    flat: bool = True
+
+
+TIER_KEYS = (
+    TierKey("score", highest=1.0, step="score"),
+    TierKey("confidence", highest=1.0, step="confidence"),
+    TierKey("votes", "votes", column=False),
+    TierKey("answer", "text", column=False),
+    TierKey("samples", "texts", column=False, flat=False),
+    TierKey("cost", step="answer_cost"),
+    TierKey("vote_cost", step="vote_cost"),
+    TierKey("round_cost", step="round_cost"),
+    TierKey("sample_cost", step="sample_cost", column=False, flat=False),
+    TierKey("input_tokens"),
+    TierKey("output_tokens", column=False),
+    TierKey("latency", step="latency_s"),
+)
+
+SCORE_ALIAS = "correct"
+"""The other name of `score`; under this name it may be a boolean."""
+
+NAMES = {key.name: (key.name, *key.aliases) for key in ROW_KEYS}
+"""Every name that a row key is read under, its own first."""
+
+HIGHEST = {key.name: key.highest for key in TIER_KEYS if key.kind == "number"}
+"""The highest value of each number of a tier."""
+
+TABLE_COLUMNS = tuple(key.name for key in TIER_KEYS if key.column)
+"""The numbers of a tier that a `TraceTable` keeps."""
+
+STEP_NUMBERS = {key.name: key.step for key in TIER_KEYS if key.step}
+"""The numbers of a tier that `Step` keeps as they are, with the name of the field."""
