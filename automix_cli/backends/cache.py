@@ -26,7 +26,8 @@ from itertools import takewhile
 from typing import TypeVar
 
 from automix_cli.backends.base import Backend, Request
-from automix_cli.backends.store import ENTRY_SCHEMA, Busy, Store, canonical
+from automix_cli.backends.store import Busy, Store
+from automix_cli.backends.store_entries import ENTRY_SCHEMA, canonical
 from automix_cli.errors import BackendError, BadResponse, CacheMiss, StorageError, UsageError
 from automix_cli.records import Completion
 

@@ -19,20 +19,26 @@ LARGE = 2**30
 @app.command()
 def info(json: o.Json = False) -> None:
     """Say where the cache is, how many completions it holds and how large it is."""
-    from automix_cli.backends.store import cache_folder, survey
+    from automix_cli.backends.store import survey
+    from automix_cli.backends.store_folder import cache_folder
 
     found = survey(cache_folder(os.environ))
     if json:
         from json import dumps
 
-        row = {**found._asdict(), "folder": str(found.folder), "damaged": [str(p) for p in found.damaged]}
+        row = {
+            "folder": str(found.folder),
+            "entries": found.entries,
+            "bytes": found.bytes,
+            "damaged": [str(p) for p in found.damaged_files],
+        }
         print(dumps(row))
         return
     human = sys.stdout.isatty()
     print(f"folder   {found.folder}")
     print(f"entries  {found.entries:,}" if human else f"entries  {found.entries}")
     print(f"size     {readable_size(found.bytes) if human else found.bytes}")
-    for path in found.damaged:
+    for path in found.damaged_files:
         print(f"damaged  {path}")
     if found.bytes > LARGE:
         _say("nothing is evicted by itself; `automix cache clear` frees the space", quiet=not human)
@@ -47,7 +53,8 @@ def clear(
 
     What is removed has been paid for: asked again, it is paid again.
     """
-    from automix_cli.backends.store import Damaged, Store, cache_folder, survey
+    from automix_cli.backends.store import Damaged, Store, survey
+    from automix_cli.backends.store_folder import cache_folder
 
     folder = cache_folder(os.environ)
     if not folder.exists():
@@ -70,7 +77,7 @@ def clear(
 @app.command()
 def path() -> None:
     """Print the cache folder, which need not exist yet."""
-    from automix_cli.backends.store import cache_folder
+    from automix_cli.backends.store_folder import cache_folder
 
     print(cache_folder(os.environ))
 

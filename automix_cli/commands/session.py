@@ -168,7 +168,8 @@ def open_cascade(
         Unauthorised: (exit 2 here, nothing was spent) when a key is missing.
     """
     from automix_cli.backends.cache import Cached
-    from automix_cli.backends.store import Store, cache_folder
+    from automix_cli.backends.store import Store
+    from automix_cli.backends.store_folder import cache_folder
     from automix_cli.cascade.answer import Degrading
     from automix_cli.cascade.cascade import Cascade
     from automix_cli.profile.router import embedder_of, router_policy

@@ -16,7 +16,8 @@ from shell import PATIENCE
 
 from automix_cli.backends.base import Request, ScriptedBackend
 from automix_cli.backends.cache import Cached, fingerprint
-from automix_cli.backends.store import ENTRY_SCHEMA, Store
+from automix_cli.backends.store import Store
+from automix_cli.backends.store_entries import ENTRY_SCHEMA
 from automix_cli.errors import (
     BackendError,
     BadResponse,
@@ -154,7 +155,7 @@ def test_a_hit_keeps_its_usage_and_latency_and_says_that_nobody_paid(store: Stor
     (hit,) = asyncio.run(cached.complete(BASE))
     assert not paid.cached
     assert hit == replace(paid, cached=True)
-    assert (store.stats.hits, store.stats.stored) == (1, 1)
+    assert (store.stats.hits, store.stats.writes) == (1, 1)
 
 
 def test_going_from_four_samples_to_eight_pays_for_four(store: Store) -> None:
@@ -195,7 +196,7 @@ def test_a_backend_that_returns_none_or_too_many_does_no_harm(store: Store, coun
     work = Cached(Odd([]), store).complete(replace(BASE, n=2))
     if count:
         assert texts(asyncio.run(work)) == ["sample 0", "sample 1"]
-        assert store.stats.stored == 2
+        assert store.stats.writes == 2
     else:
         with pytest.raises(BadResponse, match="no completion"):
             asyncio.run(work)

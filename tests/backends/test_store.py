@@ -18,7 +18,10 @@ import diskcache
 import pytest
 from shell import PATIENCE
 
-from automix_cli.backends.store import Busy, Damaged, Store, cache_folder, entry_key, survey
+from automix_cli.backends.store import Busy, Damaged, Store, survey
+from automix_cli.backends.store_entries import entry_key
+from automix_cli.backends.store_folder import cache_folder
+from automix_cli.backends.store_leases import lease_owner
 from automix_cli.errors import StorageError
 from automix_cli.records import Completion, TokenLogprob, Usage
 
@@ -72,10 +75,9 @@ def plant(folder: Path, key: object, **columns: object) -> None:
     ],
 )
 def test_the_folder_is_where_the_environment_says(
-    environ: dict[str, str], platform: str, expected: str, monkeypatch: pytest.MonkeyPatch
+    environ: dict[str, str], platform: str, expected: str
 ) -> None:
-    monkeypatch.setattr(sys, "platform", platform)
-    assert cache_folder(environ) == Path(expected)
+    assert cache_folder(environ, platform) == Path(expected)
 
 
 def test_a_relative_or_home_folder_of_the_users_choice_becomes_absolute(
@@ -239,7 +241,7 @@ def test_several_samples_are_stored_together_or_not_at_all(store: Store) -> None
 def test_blank_text_is_never_stored(store: Store, text: str) -> None:
     store.put(PROMPT, {0: Completion(text=text), 1: HELLO})
     assert store.get(PROMPT, 0) is None
-    assert store.stats.stored == 1
+    assert store.stats.writes == 1
 
 
 def test_an_entry_older_than_asked_for_is_a_miss(store: Store) -> None:
@@ -455,7 +457,7 @@ def test_a_damaged_database_is_set_aside_aloud_and_the_next_run_starts_anew(
         read_all(folder)
     assert "paid again" in caught.value.hint
     assert caught.value.exit_code == 1
-    (bad,) = survey(folder).damaged
+    (bad,) = survey(folder).damaged_files
     assert bad.name in caught.value.message
     assert not (folder / "cache.db").exists()
     fill(folder, "new")
@@ -590,7 +592,7 @@ def test_the_lease_of_a_killed_process_is_taken_over_at_once(
 
 
 def lease_row(store: Store, **changes: object) -> str:
-    return json.dumps(json.loads(store._owner()) | {"store": "other"} | changes)
+    return json.dumps(json.loads(lease_owner(store._id)) | {"store": "other"} | changes)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,8 @@ from automix_cli.backends.demo.tiers import DemoBackend
 from automix_cli.backends.embedding import MOST_BYTES, demo_vector, flaw, packed, unpacked
 from automix_cli.backends.litellm import LiteLLMBackend
 from automix_cli.backends.retry import Retrier
-from automix_cli.backends.store import Store, cache_folder
+from automix_cli.backends.store import Store
+from automix_cli.backends.store_folder import cache_folder
 from automix_cli.cascade.bills import note_maybe_billed
 from automix_cli.cascade.cascade import Cascade
 from automix_cli.cascade.requests import embedding_request

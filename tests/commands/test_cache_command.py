@@ -131,7 +131,7 @@ def test_clear_works_on_a_damaged_cache_and_removes_what_was_set_aside(folder: P
     with pytest.raises(StorageError, match="cannot be read"):
         run("info")
     assert run("clear") == (0, "", f"removed 0 completions from {folder}\n")
-    assert survey(folder).damaged == ()
+    assert survey(folder).damaged_files == ()
     assert run("info")[0] == 0
 
 

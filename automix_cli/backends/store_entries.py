@@ -1,0 +1,73 @@
+"""One entry of the store: a completion as JSON text with a checksum."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from typing import Any
+
+from automix_cli.records import Completion, TokenLogprob, Usage
+
+ENTRY_SCHEMA = 1
+"""Part of every key: raising it makes all older entries misses."""
+
+
+def canonical(value: Any) -> str:
+    """JSON with one spelling per value, in ASCII, because SQLite cannot store a lone surrogate."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def entry_key(prompt: str, sample: int) -> str:
+    """The key of one sample of a prompt (its fingerprint)."""
+    return f"{prompt}/{sample}"
+
+
+def _checksum(key: str, body: str) -> str:
+    """The checksum of a row and its key, so that a row under a wrong key is noticed."""
+    return hashlib.sha256(f"{key}\n{body}".encode()).hexdigest()
+
+
+_HEAD = len('{"sha256":"') + 64 + len('",')
+
+
+def dump_entry(key: str, completion: Completion) -> str:
+    """An entry's text: a JSON object that begins with the checksum of the rest of it."""
+    body = canonical(
+        {
+            "schema": ENTRY_SCHEMA,
+            "stored": time.time(),
+            "text": completion.text,
+            "usage": completion.usage.to_dict(),
+            "finish_reason": completion.finish_reason,
+            "latency_s": completion.latency_s,
+            "logprobs": completion.logprobs,
+            "flags": completion.flags,
+        }
+    )
+    return f'{{"sha256":"{_checksum(key, body)}",{body[1:]}'
+
+
+def load_entry(key: str, text: str, since: float) -> Completion | None:
+    """Read an entry, or None if it was stored before `since` (Unix time).
+
+    The checksum covers the text as it is stored, and is compared before the text is parsed.
+    """
+    body = "{" + text[_HEAD:]
+    if text[:_HEAD] != f'{{"sha256":"{_checksum(key, body)}",':
+        raise ValueError("checksum differs")
+    row = json.loads(body)
+    if row["stored"] < since:
+        return None
+    return Completion(
+        text=row["text"],
+        usage=Usage(**row["usage"]),
+        finish_reason=row["finish_reason"],
+        latency_s=row["latency_s"],
+        logprobs=tuple(
+            TokenLogprob(token, logprob, tuple((t, p) for t, p in top))
+            for token, logprob, top in row["logprobs"]
+        ),
+        cached=True,
+        flags=tuple(row["flags"]),
+    )
