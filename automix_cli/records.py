@@ -173,6 +173,15 @@ class VoteCount(NamedTuple):
         """
         return self.correct / self.parsed if self.parsed else None
 
+    def plus(self, other: VoteCount) -> VoteCount:
+        """Both counts together.
+
+        Example:
+            >>> VoteCount(3, 1, 2).plus(VoteCount(1, 0, 0))
+            VoteCount(correct=4, incorrect=1, unparsed=2)
+        """
+        return VoteCount(*map(sum, zip(self, other, strict=True)))
+
     @classmethod
     def of(cls, verdicts: Iterable[Verdict]) -> VoteCount:
         """Count verdicts.

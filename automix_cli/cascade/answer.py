@@ -27,6 +27,7 @@ from automix_cli.records import (
     Question,
     RowError,
     Status,
+    Trace,
     Verdict,
     Vote,
     VoteCount,
@@ -315,3 +316,18 @@ class QuestionRun:
             visit.score = scoring.score(
                 visit.answer, self.question.expected, self.profile.task.scorer, self.question.choices
             )
+
+
+async def collect_trace(cascade: Cascade, question: Question) -> Trace:
+    """Ask every tier, buy all votes, score each answer that can be scored.
+
+    Raises:
+        BackendError: when a call fails; what was paid for is in the cache.
+    """
+    run = QuestionRun(cascade, question)
+    for index in range(len(cascade.profile.tiers)):
+        await run.carry_out(Action("start", index))
+        if votes := sample_counts(cascade.profile, index).votes:
+            await run.carry_out(Action("vote", index, votes))
+        run.score_answer()
+    return Trace(question=question, steps=tuple([v.step() for v in run.visits]))

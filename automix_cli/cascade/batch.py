@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Generic, TypeVar
-
-from automix_cli.records import Answer, Step, Usage, Verdict, add_money
+import signal
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any, Generic, TypeVar
 
 R = TypeVar("R")
 T = TypeVar("T")
 
 AHEAD = 8
+_GRACE = 15  # seconds for rows in flight, after a signal to stop
 
 
 class Batch(Generic[R, T]):
@@ -43,7 +42,7 @@ class Batch(Generic[R, T]):
         self.stopped = False
         self._slots = asyncio.Semaphore(concurrency)
         self._ahead = asyncio.Semaphore(concurrency * AHEAD)
-        self._done: asyncio.Queue[asyncio.Task[T] | None] = asyncio.Queue()
+        self._results: asyncio.Queue[asyncio.Task[T] | None] = asyncio.Queue()
         self._tasks: set[asyncio.Task[T]] = set()
         self._started = 0
         self._feeder: asyncio.Task[None] | None = None
@@ -67,13 +66,13 @@ class Batch(Generic[R, T]):
         """Yield the result of every row that was started."""
         self._feeder = asyncio.create_task(self._feed(rows))
         try:
-            finished, fed = 0, False
-            while not fed or finished < self._started:
-                task = await self._done.get()
+            count, at_end = 0, False
+            while not at_end or count < self._started:
+                task = await self._results.get()
                 if task is None:
-                    fed = True
+                    at_end = True
                     continue
-                finished += 1
+                count += 1
                 await asyncio.wait([task])
                 self._ahead.release()
                 if not task.cancelled():
@@ -90,7 +89,7 @@ class Batch(Generic[R, T]):
                 await self._slots.acquire()
                 self._start(row)
         finally:
-            self._done.put_nowait(None)
+            self._results.put_nowait(None)
 
     def _start(self, row: R) -> None:
         async def at_work() -> T:
@@ -102,75 +101,43 @@ class Batch(Generic[R, T]):
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(lambda _: self._slots.release())
         if self.ordered:
-            self._done.put_nowait(task)
+            self._results.put_nowait(task)
         else:
-            task.add_done_callback(self._done.put_nowait)
+            task.add_done_callback(self._results.put_nowait)
 
     async def _clean(self) -> None:
         """Whatever is still under way when the run ends early is given up."""
-        left = [t for t in (self._feeder, *self._tasks) if t is not None and not t.done()]
-        for task in left:
+        unfinished = [t for t in (self._feeder, *self._tasks) if t is not None and not t.done()]
+        for task in unfinished:
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*left, return_exceptions=True)
+            await asyncio.gather(*unfinished, return_exceptions=True)
 
 
-@dataclass(slots=True)
-class Tally:
-    """What a batch came to, counted row by row.
+@contextlib.contextmanager
+def interruptible(batch: Batch[Any, Any], say: Callable[[str], None]) -> Iterator[list[int]]:
+    """First Ctrl-C, SIGTERM or SIGHUP: start no more rows and finish those in flight; second: drop them.
 
-    `faults` holds, per kind of error, how many rows have it and the first message;
-    `first_votes` counts, per tier, the first verdict on every answer that was verified.
+    Yields the list that grows by every signal received. What the caller had ignored (`nohup`, a job
+    in the background) stays ignored.
     """
+    received: list[int] = []
+    kinds = [
+        k for k in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(k) != signal.SIG_IGN
+    ]
 
-    rows: int = 0
-    ok: int = 0
-    abstained: int = 0
-    skipped: int = 0
-    degraded: int = 0
-    errors: int = 0
-    escalated: int = 0
-    cost_usd: float | None = 0.0
-    spent_usd: float | None = 0.0
-    usage: Usage = field(default_factory=Usage)
-    bought: int = 0
-    unparsed: int = 0
-    faults: dict[str, tuple[int, str]] = field(default_factory=dict)
-    tier_cost: dict[str, float | None] = field(default_factory=dict)
-    first_votes: dict[str, dict[Verdict, int]] = field(default_factory=dict)
+    def stop(number: int) -> None:
+        received.append(number)
+        if len(received) == 1:
+            say(f"stopping: finishing the rows in flight; again, or in {_GRACE} s, drops them")
+            loop.call_later(_GRACE, lambda: batch.stop(drop=True))
+        batch.stop(drop=len(received) > 1)
 
-    def add(self, row: Answer) -> None:
-        """Count one row."""
-        self.rows += 1
-        self.ok += row.status == "ok"
-        self.abstained += row.status == "abstained"
-        self.skipped += row.status == "skipped"
-        self.degraded += any("degraded" in step.flags for step in row.route)
-        self.errors += row.status == "error"
-        self.escalated += row.escalated
-        self.cost_usd = add_money(self.cost_usd, row.cost_usd)
-        self.spent_usd = add_money(self.spent_usd, row.spent_usd)
-        self.usage = self.usage + row.usage
-        if row.error is not None:
-            seen, first = self.faults.get(row.error.type, (0, row.error.message))
-            self.faults[row.error.type] = (seen + 1, first)
-        for step in row.route:
-            self._add_step(step)
-
-    def _add_step(self, step: Step) -> None:
-        self.tier_cost[step.tier] = add_money(self.tier_cost.get(step.tier, 0.0), step.cost_usd)
-        self.bought += step.count.bought
-        self.unparsed += step.count.unparsed
-        if step.votes:
-            seen = self.first_votes.setdefault(step.tier, dict.fromkeys(Verdict, 0))
-            seen[step.votes[0]] += 1
-
-    @property
-    def answered(self) -> int:
-        """Rows that were run to their end."""
-        return self.ok + self.abstained
-
-    @property
-    def escalated_share(self) -> float | None:
-        """Share of the rows with a route that went beyond their first tier."""
-        return self.escalated / self.answered if self.answered else None
+    loop = asyncio.get_running_loop()
+    for number in kinds:
+        loop.add_signal_handler(number, stop, int(number))
+    try:
+        yield received
+    finally:
+        for number in kinds:
+            loop.remove_signal_handler(number)

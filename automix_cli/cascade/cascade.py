@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from automix_cli.backends.base import Backend
-from automix_cli.cascade.answer import Degrading, QuestionRun
-from automix_cli.cascade.collect import collect_trace
+from automix_cli.cascade.answer import Degrading, QuestionRun, collect_trace
 from automix_cli.cascade.requests import embedding_request
 from automix_cli.cascade.verify import AnswerCheck
 from automix_cli.pomdp.problem import Policy

@@ -2,27 +2,162 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
-from automix_cli.cascade.answer import QuestionRun
-from automix_cli.cascade.requests import sample_counts
-from automix_cli.pomdp.problem import Action
-from automix_cli.records import Question, Trace
+from automix_cli.backends.embedding import unpacked
+from automix_cli.cascade.cascade import Cascade
+from automix_cli.cascade.jobs import Ending, RowJob
+from automix_cli.cascade.requests import estimated_tokens
+from automix_cli.cascade.visit import list_cost
+from automix_cli.data.jsonl import Row
+from automix_cli.errors import BackendError, BudgetError, DataError
+from automix_cli.profile.model import Profile, Tier
+from automix_cli.records import Completion, Json, Question
 
 if TYPE_CHECKING:
-    from automix_cli.cascade.cascade import Cascade
+    from automix_cli.data.traces import TraceTable
+
+# ---------------------------------------------------------------- many questions
 
 
-async def collect_trace(cascade: Cascade, question: Question) -> Trace:
-    """Ask every tier, buy all votes, score each answer that can be scored.
+class Purchase(Protocol):
+    """What can be bought for a question."""
+
+    def to_dict(self) -> dict[str, Json]:
+        """The row that is written of it."""
+        ...
+
+
+P = TypeVar("P", bound=Purchase)
+
+
+class Embedded(NamedTuple):
+    """A text with the completion that holds its embedding."""
+
+    text: str
+    completion: Completion
+
+    def to_dict(self) -> dict[str, Json]:
+        """The text and its embedding, packed."""
+        return {"text": self.text, "embedding": self.completion.text}
+
+
+class Outcome(NamedTuple, Generic[P]):
+    """What was bought for a question, or why there is nothing."""
+
+    purchase: P | None
+    error: BackendError | None
+
+
+class CollectJob(RowJob[Outcome[P]]):
+    """Buys something for every question, once, and keeps it in the order of the questions."""
+
+    def __init__(self, cascade: Cascade, buy: Callable[[Cascade, Question], Awaitable[P]]) -> None:
+        super().__init__(cascade)
+        self.buy = buy
+        self.purchases: list[P] = []
+        self.errors: list[BackendError] = []
+
+    async def work(self, row: Row) -> Outcome[P]:
+        """What is bought for a row; every row holds a question here."""
+        if row.question is None:
+            raise ValueError(f"line {row.line} holds no question")
+        try:
+            return Outcome(await self.buy(self.cascade, row.question), None)
+        except BackendError as exc:
+            return Outcome(None, exc)
+
+    def to_dict(self, result: Outcome[P]) -> Mapping[str, Json]:
+        """The row of what was bought; nothing is written of a question that failed."""
+        return {} if result.purchase is None else result.purchase.to_dict()
+
+    def ends_run(self, result: Outcome[P]) -> bool:
+        """Whether the error will meet every other question, or the money is spent."""
+        return result.error is not None and (result.error.fatal or isinstance(result.error, BudgetError))
+
+    def count(self, result: Outcome[P]) -> None:
+        """Keep what was bought, and what failed."""
+        if result.purchase is not None:
+            self.purchases.append(result.purchase)
+        elif result.error is not None:
+            self.errors.append(result.error)
+
+    def check(self, ending: Ending[Outcome[P]]) -> str:
+        """A sentence about the questions that failed; "" where none did.
+
+        Raises:
+            BackendError: no further call could succeed, or none did; what was paid for is in the cache.
+        """
+        if not self.errors:
+            return ""
+        if ending.stops or not self.purchases:
+            raise self.errors[-1]
+        total = len(self.purchases) + len(self.errors)
+        return f"{len(self.errors)} of {total} questions failed and are left out: {self.errors[-1]}"
+
+
+class GivenRows:
+    """Questions that are in memory already, as a source of rows."""
+
+    def __init__(self, questions: Sequence[Question]) -> None:
+        self.questions = questions
+
+    @property
+    def total(self) -> int:
+        """How many there are."""
+        return len(self.questions)
+
+    async def stream(self) -> AsyncIterator[Row]:
+        """The rows in order."""
+        for index, question in enumerate(self.questions):
+            yield Row(index, index + 1, question)
+
+
+# ---------------------------------------------------------------- what was collected, as a table
+
+
+def with_embeddings(table: TraceTable, tier: Tier, purchases: Iterable[Embedded]) -> TraceTable:
+    """The rows whose question could be embedded, with its embedding, what that cost and how long it took.
 
     Raises:
-        BackendError: when a call fails; what was paid for is in the cache.
+        DataError: the embeddings are not all of one length.
     """
-    run = QuestionRun(cascade, question)
-    for index in range(len(cascade.profile.tiers)):
-        await run.carry_out(Action("start", index))
-        if votes := sample_counts(cascade.profile, index).votes:
-            await run.carry_out(Action("vote", index, votes))
-        run.score_answer()
-    return Trace(question=question, steps=tuple([v.step() for v in run.visits]))
+    import numpy as np
+
+    from automix_cli.data.traces import Embeddings
+
+    by_text = {text: (unpacked(c.text), list_cost(tier, [c]), c.latency_s) for text, c in purchases}
+    if len(widths := {len(vector) for vector, _, _ in by_text.values()}) > 1:
+        numbers = " and of ".join(map(str, sorted(widths)))
+        raise DataError(
+            f"{tier.model}: embeddings of {numbers} numbers: the model has changed",
+            hint="--refresh buys all anew",
+        )
+    rows = table.subset(np.array([str(text) in by_text for text in table.texts], dtype=bool))
+    vectors, costs, seconds = zip(*(by_text[str(text)] for text in rows.texts), strict=True)
+    embeddings = Embeddings(tier.model, np.array(vectors), np.array(costs, dtype=float), np.array(seconds))
+    return replace(rows, embeddings=embeddings)
+
+
+_ENOUGH = 5_000  # rows to tell how tokens are counted
+
+
+def token_scale(
+    profile: Profile, table: TraceTable, questions: Sequence[Question] | None = None
+) -> float | None:
+    """Prompt tokens as counted by the first tier per token as estimated; None where they were not counted.
+
+    Without `questions`, the recorded texts stand for them; some thousands, evenly spaced, are enough.
+    """
+    import numpy as np
+
+    counts = table.prompt_tokens
+    if not np.isfinite(counts).all():
+        return None
+    if questions is None:
+        some = np.flatnonzero(table.texts != "")[:: max(1, len(table) // _ENOUGH)]
+        questions, counts = [Question(text=str(text)) for text in table.texts[some]], counts[some]
+    estimate = sum(estimated_tokens(profile, q) for q in questions if q.text)
+    return float(counts.sum()) / estimate if estimate else None

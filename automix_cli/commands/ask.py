@@ -4,37 +4,25 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import IO, TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from automix_cli.api import Automix, CallOptions, choose_profile, router_notes
 from automix_cli.commands import options as o
-from automix_cli.commands.session import (
-    CallOptions,
-    Reporter,
-    Show,
-    announce_router,
-    choose_profile,
-    open_cascade,
-    require_other,
-    require_place,
-    run_live,
-    run_rows,
-    stderr_console,
-    written_to,
-)
 from automix_cli.errors import AutomixError, BudgetError, UsageError
+from automix_cli.views.terminal import Reporter, row_progress, stderr_console
 
 if TYPE_CHECKING:
-    from automix_cli.cascade.batch import Tally
     from automix_cli.cascade.cascade import Cascade
-    from automix_cli.commands.sources import Rows, Single
-    from automix_cli.data.jsonl import Row
+    from automix_cli.cascade.jobs import AnswerJob, EarlierRow, Ending
+    from automix_cli.data.destination import Destination
     from automix_cli.data.output import Earlier
+    from automix_cli.data.sources import Rows, Single
     from automix_cli.profile.model import Profile
-    from automix_cli.records import Answer, Question, RowError
+    from automix_cli.records import Answer
 
 
 def ask(
@@ -95,7 +83,8 @@ def ask(
       automix ask < questions.jsonl > answers.jsonl
       automix ask -i questions.jsonl -o answers.jsonl --dry-run
     """  # noqa: D301
-    from automix_cli.commands.sources import Single, find_source, show_help
+    from automix_cli.data.destination import Destination
+    from automix_cli.data.sources import find_source
 
     reporter = Reporter(quiet=quiet, verbose=verbose)
     source = find_source(
@@ -104,10 +93,10 @@ def ask(
         context=context,
         form=form,
         ignore_stdin=ignore_stdin,
-        reporter=reporter,
+        say=reporter.say,
     )
     if source is None:
-        show_help(ctx, "no question was given")
+        o.show_help(ctx, "no question was given")
     calls = CallOptions(
         profile=profile,
         tiers=tiers,
@@ -119,231 +108,54 @@ def ask(
         max_cost=max_cost,
         on_budget=on_budget,
     )
-    show = Show(json=json, explain=explain, output=output, force=force, ordered=not unordered)
-    if not isinstance(source, Single):
-        source = source.picked(limit=limit, sample=sample, seed=seed)
-        require_other(source.fd, output)
-        source.check(strict=strict)
-    elif limit is not None or sample is not None:
-        raise UsageError("--limit and --sample pick from rows; this is one question")
+    source = _pick(source, limit, sample, seed, strict=strict, output=output)
     chosen = choose_profile(calls)
     if dry_run:
         raise typer.Exit(_dry_run(chosen, source, json))
-    if resume:
-        show = replace(show, earlier=_earlier(source, chosen, show))
-    else:
-        require_place(show)
-    cascade = open_cascade(chosen, calls, reporter)
-    announce_router(chosen, reporter)
-    if isinstance(source, Single):
-        raise typer.Exit(run_live(cascade, lambda c: _ask_one(c, source, show, reporter), reporter))
-    rows = source
-    raise typer.Exit(run_live(cascade, lambda c: _ask_rows(c, rows, show, reporter), reporter))
+    earlier = _earlier(source, chosen, output, force, unordered) if resume else None
+    destination = Destination(path=output, force=force, earlier=earlier)
+    if earlier is None:
+        destination.check()
+    automix = Automix(chosen, calls, note=reporter.once)
+    for line in router_notes(chosen):
+        reporter.once(line)
+    command = _Ask(destination, reporter, json=json, explain=explain, ordered=not unordered)
+    raise typer.Exit(automix.run(lambda cascade: command.run(cascade, source)))
 
 
-# ---------------------------------------------------------------- one question
-
-
-async def _ask_one(cascade: Cascade, source: Single, show: Show, reporter: Reporter) -> int:
-    from automix_cli.views import report
-
-    answer = await cascade.answer(source.question)
-    if show.explain and not reporter.quiet:
-        stderr_console().print(report.explain_tree(answer))
-    if answer.error is not None and not show.json:
-        kind = BudgetError if answer.status == "skipped" else AutomixError
-        raise kind(f"{answer.error.tier or 'no tier'}: {answer.error.message}")
-    with written_to(show) as out:
-        _write_answer(answer, show, out)
-    if not show.explain:
-        reporter.say(report.footer(answer))
-    return 0 if answer.error is None else 1
-
-
-def _write_answer(answer: Answer, show: Show, out: IO[bytes]) -> None:
-    """The answer alone, or its row; controls are shown rather than obeyed on a terminal."""
-    from automix_cli.data.jsonl import printable
-    from automix_cli.data.output import RowWriter
-
-    writer = RowWriter(out, show.name)
-    if show.json:
-        writer.write(answer.to_dict())
-        return
-    text = answer.answer or ""
-    shown = printable(text) if out.isatty() else text
-    writer.put(f"{shown}\n".encode("utf-8", "surrogatepass"))
-
-
-# ---------------------------------------------------------------- rows
-
-
-def _earlier(source: Single | Rows, profile: Profile, show: Show) -> Earlier:
-    """What an earlier run wrote, opened and locked.
+def _pick(
+    source: Single | Rows,
+    limit: int | None,
+    sample: int | None,
+    seed: int,
+    *,
+    strict: bool,
+    output: Path | None,
+) -> Single | Rows:
+    """The rows that are wanted, checked as far as they can be before anything is spent.
 
     Raises:
-        UsageError: the options do not allow it, or the rows are of another input.
+        UsageError: rows are picked from one question, or would be overwritten.
+        DataError: a line is refused.
     """
-    from automix_cli.commands.sources import Single
-    from automix_cli.data.output import Earlier
+    from automix_cli.data.destination import check_other_file
+    from automix_cli.data.sources import Single
 
-    if isinstance(source, Single) or show.output is None:
-        raise UsageError("--resume goes with rows and -o FILE")
-    if show.force:
-        raise UsageError("--resume keeps rows and --force drops them: they exclude each other")
-    if not show.ordered:
-        raise UsageError("--resume writes rows in the order of the input: it excludes --unordered")
-    earlier = Earlier(show.output, profile.sha)
-    known = source.known_ids()
-    if known is not None and earlier.ids and known.isdisjoint(earlier.ids):
-        earlier.close()
-        raise UsageError(
-            f"{show.output}: holds rows of another input: no id in common",
-            hint="another -o, or --force to start anew",
-        )
-    return earlier
-
-
-class Kept(NamedTuple):
-    """A row that an earlier run finished."""
-
-    row: dict[str, Any]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The row as it was."""
-        return self.row
-
-
-def _resume_command() -> str:
-    """The command that goes on where this one stopped."""
-    import shlex
-
-    given = [a for a in sys.argv[1:] if a != "--force"]
-    return shlex.join(["automix", *given, *([] if "--resume" in given else ["--resume"])])
-
-
-async def _ask_rows(cascade: Cascade, rows: Rows, show: Show, reporter: Reporter) -> int:
-    from automix_cli.cascade.batch import Batch, Tally
-    from automix_cli.cascade.requests import input_sha
-    from automix_cli.views import report
-
-    async def work(row: Row) -> Answer | Kept:
-        if row.question is None:
-            return fault_row(row)
-        done = show.earlier and show.earlier.take(row.question.id, input_sha(row.question))
-        if done:
-            return Kept(done)
-        answer = await answer_row(cascade, row.question)
-        if answer.error is not None and answer.error.fatal:  # at once: this row's turn may be long in coming
-            fatal.append(answer.error)
-            batch.stop()
-        return answer
-
-    def seen(answer: Answer | Kept) -> None:
-        if isinstance(answer, Kept):
-            return
-        tally.add(answer)
-        if show.explain and not reporter.quiet:
-            stderr_console().print(report.explain_tree(answer))
-
-    tally, started = Tally(), time.monotonic()
-    fatal: list[RowError] = []
-    batch: Batch[Row, Answer | Kept] = Batch(
-        work, concurrency=cascade.profile.limits.concurrency, ordered=show.ordered
-    )
-    quiet = whole = False
-    try:
-        met = await run_rows(batch, rows, show, reporter, seen, lambda s: report.progress_note(tally, s))
-        if show.earlier is not None and not (met or fatal):
-            show.earlier.finish()
-        whole = not (met or fatal or tally.skipped)
-    except BrokenPipeError:
-        quiet = True
-        raise
-    finally:
-        if show.earlier is not None:
-            show.earlier.close()
-        if not quiet:
-            _conclude(tally, time.monotonic() - started, rows, show, reporter, whole=whole)
-    for line in drift_lines(cascade.profile, tally):
-        reporter.say(line)
-    if met:
-        return 128 + met[0]
-    if fatal:
-        raise AutomixError(f"stopped: {fatal[0].message}", hint="the rows written so far are complete")
-    if tally.skipped:
-        raise BudgetError(
-            f"stopped by --max-cost: {report.count_of(tally.skipped, 'row')} skipped",
-            hint="run it again with more: what is done is in the cache and costs nothing",
-        )
-    return 3 if tally.errors else 0
-
-
-def _conclude(
-    tally: Tally, seconds: float, rows: Rows, show: Show, reporter: Reporter, *, whole: bool
-) -> None:
-    """Say what became of the rows, and how to go on where some are still to be done."""
-    from automix_cli.views import report
-
-    if show.earlier is not None:
-        reporter.say(report.resume_line(show.earlier))
-    for line in report.batch_summary(tally, seconds):
-        reporter.say(line)
-    if not whole and not rows.is_pipe and show.output is not None:
-        reporter.say(f"go on with: {_resume_command()}")
-
-
-def drift_lines(profile: Profile, tally: Tally) -> list[str]:
-    """What no longer is as it was when the router was fitted; nothing where nothing was."""
-    rates = (profile.router or {}).get("fitted", {}).get("rates")
-    if not rates:
-        return []
-    from automix_cli.evaluation.health import drifted
-    from automix_cli.records import Verdict
-
-    seen = {"escalated": (tally.escalated, tally.answered)}
-    for tier, votes in tally.first_votes.items():
-        right = votes[Verdict.CORRECT]
-        seen[tier] = (right, right + votes[Verdict.INCORRECT])
-    fitted = {name: (int(hits), int(cases)) for name, (hits, cases) in rates.items()}
-    return [drift.text() for drift in drifted(fitted, seen)]
-
-
-async def answer_row(cascade: Cascade, question: Question) -> Answer:
-    """The row of a question. What automix itself does wrong on one row must not lose the others."""
-    from automix_cli.errors import redact
-    from automix_cli.records import Answer, RowError
-
-    try:
-        return await cascade.answer(question)
-    except AutomixError:
-        raise
-    except Exception as exc:
-        error = RowError(type="internal", message=redact(f"{type(exc).__name__}: {exc}"))
-        return Answer(question=question).with_error(error)
-
-
-def fault_row(row: Row) -> Answer:
-    """The error row of a line that holds no question."""
-    from automix_cli.records import Answer, Question, RowError
-
-    ident = row.index if row.id is None else row.id
-    raw = row.raw if isinstance(row.raw, dict) else {}
-    asked = raw.get("question")
-    text = asked if isinstance(asked, str) else ""
-    known = Question(text=text, id=ident, index=row.index, metadata=raw.get("metadata"))
-    return Answer(question=known).with_error(
-        RowError(type="invalid_input", message=f"line {row.line}: {row.fault}")
-    )
-
-
-# ---------------------------------------------------------------- dry run
+    if isinstance(source, Single):
+        if limit is not None or sample is not None:
+            raise UsageError("--limit and --sample pick from rows; this is one question")
+        return source
+    rows = source.pick(limit=limit, sample=sample, seed=seed)
+    check_other_file(rows.fd, output)
+    rows.check(strict=strict)
+    return rows
 
 
 def _dry_run(profile: Profile, source: Single | Rows, as_json: bool) -> int:
     """Say what it would cost: stdout carries the estimate, nothing is sent."""
     from automix_cli.cascade.estimate import plan_calls
-    from automix_cli.commands.sources import Single
     from automix_cli.data.jsonl import dumps
+    from automix_cli.data.sources import Single
     from automix_cli.views import report
 
     if isinstance(source, Single):
@@ -352,3 +164,163 @@ def _dry_run(profile: Profile, source: Single | Rows, as_json: bool) -> int:
         plan = plan_calls(profile, (row.question for row in source.all() if row.question is not None))
     typer.echo(dumps(plan) if as_json else "\n".join(report.plan_lines(plan)))
     return 0
+
+
+def _earlier(
+    source: Single | Rows, profile: Profile, output: Path | None, force: bool, unordered: bool
+) -> Earlier:
+    """What an earlier run wrote, opened and locked.
+
+    Raises:
+        UsageError: the options do not allow it, or the rows are of another input.
+    """
+    from automix_cli.data.output import Earlier
+    from automix_cli.data.sources import Single
+
+    if isinstance(source, Single) or output is None:
+        raise UsageError("--resume goes with rows and -o FILE")
+    if force:
+        raise UsageError("--resume keeps rows and --force drops them: they exclude each other")
+    if unordered:
+        raise UsageError("--resume writes rows in the order of the input: it excludes --unordered")
+    earlier = Earlier(output, profile.sha)
+    ids = source.all_ids()
+    if ids is not None and earlier.ids and ids.isdisjoint(earlier.ids):
+        earlier.close()
+        raise UsageError(
+            f"{output}: holds rows of another input: no id in common",
+            hint="another -o, or --force to start anew",
+        )
+    return earlier
+
+
+# ---------------------------------------------------------------- run and show
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """One invocation: where its rows go, and what is shown of them."""
+
+    destination: Destination
+    reporter: Reporter
+    json: bool
+    explain: bool
+    ordered: bool
+
+    async def run(self, cascade: Cascade, source: Single | Rows) -> int:
+        """Answer one question, or many; returns the exit code."""
+        from automix_cli.data.sources import Single
+
+        if isinstance(source, Single):
+            return self._show(await cascade.answer(source.question))
+        return await self._run_rows(cascade, source)
+
+    def _explain(self, answer: Answer | EarlierRow) -> None:
+        from automix_cli.views import report
+
+        if self.explain and not self.reporter.quiet and not isinstance(answer, dict):
+            stderr_console().print(report.explain_tree(answer))
+
+    # ------------------------------------------------------------ one question
+
+    def _show(self, answer: Answer) -> int:
+        """Write one answer; a failed one is an error for people, and a row under --json."""
+        from automix_cli.views import report
+
+        self._explain(answer)
+        if answer.error is not None and not self.json:
+            kind = BudgetError if answer.status == "skipped" else AutomixError
+            raise kind(f"{answer.error.tier or 'no tier'}: {answer.error.message}")
+        with self.destination.open() as out:
+            self._write(answer, out)
+        if not self.explain:
+            self.reporter.say(report.footer(answer))
+        return 0 if answer.error is None else 1
+
+    def _write(self, answer: Answer, out: IO[bytes]) -> None:
+        """The answer alone, or its row; controls are shown rather than obeyed on a terminal."""
+        from automix_cli.data.jsonl import printable
+        from automix_cli.data.output import RowWriter
+
+        writer = RowWriter(out, self.destination.name)
+        if self.json:
+            writer.write(answer.to_dict())
+            return
+        text = answer.answer or ""
+        line = printable(text) if out.isatty() else text
+        writer.put(f"{line}\n".encode("utf-8", "surrogatepass"))
+
+    # ------------------------------------------------------------ rows
+
+    async def _run_rows(self, cascade: Cascade, rows: Rows) -> int:
+        """Answer rows; the summary is shown however the run ends, unless the reader went away."""
+        from automix_cli.cascade.jobs import AnswerJob
+        from automix_cli.fitting.drift import drifts_from_fit
+
+        job, started = AnswerJob(cascade, self.destination.earlier), time.monotonic()
+        try:
+            ending = await self._work(job, rows)
+        except BrokenPipeError:
+            raise
+        except BaseException:
+            self._conclude(job, started, rows, whole=False)
+            raise
+        self._conclude(job, started, rows, whole=not (ending.early or job.tally.skipped))
+        for drift in drifts_from_fit(cascade.profile.router, job.tally.rates()):
+            self.reporter.say(drift.text())
+        return ending.exit_code or _exit_code(job, ending)
+
+    async def _work(self, job: AnswerJob, rows: Rows) -> Ending[Answer | EarlierRow]:
+        """The run itself, with its bar."""
+        from automix_cli.views import report
+
+        def on_result(result: Answer | EarlierRow) -> None:
+            self._explain(result)
+            advance()
+
+        with row_progress(
+            self.reporter, rows.total, lambda seconds: report.progress_note(job.tally, seconds)
+        ) as advance:
+            return await job.run(
+                rows, self.destination, say=self.reporter.say, on_result=on_result, ordered=self.ordered
+            )
+
+    def _conclude(self, job: AnswerJob, started: float, rows: Rows, *, whole: bool) -> None:
+        """Say what became of the rows, and how to go on where some are left."""
+        from automix_cli.views import report
+
+        if job.earlier is not None:
+            self.reporter.say(report.resume_line(job.earlier))
+        for line in report.batch_summary(job.tally, time.monotonic() - started):
+            self.reporter.say(line)
+        if not whole and not rows.is_pipe and self.destination.path is not None:
+            self.reporter.say(f"go on with: {_resume_command()}")
+
+
+def _exit_code(job: AnswerJob, ending: Ending[Answer | EarlierRow]) -> int:
+    """3 where some rows are errors.
+
+    Raises:
+        AutomixError: an error ended the run.
+        BudgetError: rows were skipped.
+    """
+    from automix_cli.views import report
+
+    for stop in ending.stops:
+        error = None if isinstance(stop, dict) else stop.error
+        if error is not None:
+            raise AutomixError(f"stopped: {error.message}", hint="the rows written so far are complete")
+    if job.tally.skipped:
+        raise BudgetError(
+            f"stopped by --max-cost: {report.count_of(job.tally.skipped, 'row')} skipped",
+            hint="run it again with more: what is done is in the cache and costs nothing",
+        )
+    return 3 if job.tally.errors else 0
+
+
+def _resume_command() -> str:
+    """The command that goes on where this one stopped."""
+    import shlex
+
+    words = [a for a in sys.argv[1:] if a != "--force"]
+    return shlex.join(["automix", *words, *([] if "--resume" in words else ["--resume"])])

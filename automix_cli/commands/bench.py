@@ -11,18 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from automix_cli.api import CallOptions
 from automix_cli.commands import options as o
-from automix_cli.commands.datasets import Data, TableOptions, TraceSource, check_embed_model, read_data
-from automix_cli.commands.session import (
-    CallOptions,
-    Reporter,
-    Show,
-    require_place,
-    stderr_console,
-    stdout_console,
-)
+from automix_cli.commands.datasets import TraceSource, check_embed_model
+from automix_cli.data.destination import Destination
 from automix_cli.data.jsonl import dumps
+from automix_cli.data.labelled import DataFile, TableOptions, read_data
 from automix_cli.errors import GateError, StorageError, UsageError
+from automix_cli.views.terminal import Reporter, name_status, stdout_console
 
 if TYPE_CHECKING:
     from automix_cli.data.traces import TraceTable
@@ -180,18 +176,26 @@ def bench(
         embed_model=embed_model,
     )
     folder = None if output is None else _Folder(output, html=html, png=png, force=force)
-    require_place(Show(silent=folder is not None))
+    Destination(silent=folder is not None).check()
     if folder is None and (html or png or runs is not None):
         raise UsageError("--html, --png and --runs write into a folder", hint="add -o DIR")
     job.check()
     rows = read_data(data)
-    recorded = columns is not None or rows.holds_traces()
-    source = TraceSource(rows, options, calls, reporter, traces, labels_from, force, embed_model)
-    if not recorded:
+    source = TraceSource(
+        data=rows,
+        options=options,
+        calls=calls,
+        reporter=reporter,
+        traces=traces,
+        labels_from=labels_from,
+        force=force,
+        embed_model=embed_model,
+    )
+    if not source.is_recorded:
         job.check_tiers(source.profile())
     if dry_run:
-        raise typer.Exit(source.dry_run(recorded, json))
-    chosen, table, _ = source.recorded() if recorded else source.collected()
+        raise typer.Exit(source.dry_run(json))
+    chosen, table, _ = source.read()
     settings = settings_of(chosen)
     view = job.run(table, settings, rows, reporter, folder)
     try:
@@ -240,7 +244,7 @@ def _gate(job: _Job, view: BenchView) -> None:
         raise GateError("; ".join(missed))
 
 
-def _config(data: Data, options: TableOptions, profile: str) -> dict[str, Any]:
+def _config(data: DataFile, options: TableOptions, profile: str) -> dict[str, Any]:
     """What was read, and how."""
     read = {
         key: getattr(options, key) for key in ("columns", "tiers", "costs", "vote_costs", "drop_incomplete")
@@ -306,7 +310,12 @@ class _Job:
         check_policies(read_gates(self.gates) if self.gates else (), [c.name for c in asked])
 
     def run(
-        self, table: TraceTable, settings: Settings, data: Data, reporter: Reporter, folder: _Folder | None
+        self,
+        table: TraceTable,
+        settings: Settings,
+        data: DataFile,
+        reporter: Reporter,
+        folder: _Folder | None,
     ) -> BenchView:
         """Compare."""
         from automix_cli.evaluation.bench import bench, cuts_of, has_own_split
@@ -318,7 +327,7 @@ class _Job:
             notes += ('the rows\' own "split" is not train and test, so one was drawn',)
         cuts = cuts_of(table, self.split, repeat=self.repeat, seed=self.seed)
         runs = self.runs or ("all" if len(table) <= MANY_ROWS else "chosen")
-        with _writing(folder, runs) as on_run, _telling(reporter) as on_policy:
+        with _writing(folder, runs) as on_run, name_status(reporter) as on_policy:
             found = bench(
                 table,
                 seated,
@@ -376,16 +385,6 @@ class _Job:
             "labels_from": self.labels_from,
             "embed_model": self.embed_model,
         }
-
-
-@contextmanager
-def _telling(reporter: Reporter) -> Iterator[Callable[[str], None]]:
-    """Who is at work, on a terminal."""
-    if not reporter.animated:
-        yield reporter.detail
-        return
-    with stderr_console().status("") as status:
-        yield lambda name: status.update(name)
 
 
 @contextmanager

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from automix_cli.api import CallOptions
 from automix_cli.commands import options as o
-from automix_cli.commands.datasets import Data, TableOptions, TraceSource, check_embed_model, read_data
-from automix_cli.commands.session import CallOptions, Reporter, stdout_console
+from automix_cli.commands.datasets import TraceSource, check_embed_model
 from automix_cli.data.jsonl import dumps
+from automix_cli.data.labelled import DataFile, TableOptions, read_data
 from automix_cli.errors import GateError, UsageError
+from automix_cli.views.terminal import Reporter, stdout_console
 
 if TYPE_CHECKING:
     from automix_cli.data.traces import TraceTable
@@ -157,14 +159,22 @@ def calibrate(
         drop_incomplete=drop_incomplete,
     )
     data = read_data(labelled)
-    recorded = columns is not None or data.holds_traces()
-    job = TraceSource(data, options, calls, reporter, traces, labels_from, force, embed_model)
+    job = TraceSource(
+        data=data,
+        options=options,
+        calls=calls,
+        reporter=reporter,
+        traces=traces,
+        labels_from=labels_from,
+        force=force,
+        embed_model=embed_model,
+    )
     if dry_run:
-        raise typer.Exit(job.dry_run(recorded, json))
-    if not recorded:  # before anything is paid for
-        asked = job.profile()
-        _target(output, asked, [tier.name for tier in asked.tiers])
-    chosen, table, scale = job.recorded() if recorded else job.collected()
+        raise typer.Exit(job.dry_run(json))
+    if not job.is_recorded:  # before anything is paid for
+        live = job.profile()
+        _target(output, live, [tier.name for tier in live.tiers])
+    chosen, table, scale = job.read()
     target = _target(output, chosen, table.tiers)
     settings = replace(settings_of(chosen), value_of_time=value_of_time)
     reporter.say(f"fitting on {count_of(len(table), 'row')}, and measuring on rows held out …")
@@ -312,7 +322,9 @@ def _certified(
     }
 
 
-def _described(router: dict[str, Any], data: Data, profile: Profile, extra: dict[str, Any]) -> dict[str, Any]:
+def _described(
+    router: dict[str, Any], data: DataFile, profile: Profile, extra: dict[str, Any]
+) -> dict[str, Any]:
     """The `router:` block: what was learned, and everything it was learned from."""
     from automix_cli import __version__
     from automix_cli.profile.router import fingerprint

@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
 from automix_cli.errors import UsageError
 
 
-def _show_version(asked: bool) -> None:
-    if asked:
+def _show_version(is_wanted: bool) -> None:
+    if is_wanted:
         from automix_cli import __version__
 
         typer.echo(f"automix {__version__}")
         raise typer.Exit()
+
+
+def show_help(ctx: typer.Context, lacking: str) -> NoReturn:
+    """Show how a command is used; without a terminal, say what it lacks as well.
+
+    Raises:
+        Exit: always, with code 2.
+    """
+    from automix_cli.data.jsonl import stdin_kind
+
+    typer.echo(ctx.get_help(), err=True)
+    if stdin_kind() == "none":
+        typer.echo(f"\nautomix: {lacking}, and stdin is empty", err=True)
+    raise typer.Exit(2)
 
 
 def _stdout_for_dash(path: Path | None) -> Path | None:

@@ -1,14 +1,11 @@
-"""Whether the verifier can be believed, and whether it still behaves as it did.
+"""Whether the verifier can be believed.
 
 `examine` looks at each tier's signal on labelled rows: does it tell right answers from
 wrong ones, is it calibrated, can it be read, and does the plan turn it upside down?
-`drifted` compares shares seen in a later batch with those seen at fitting.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -20,8 +17,6 @@ from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.observations import Counts
 from automix_cli.pomdp.plan import PlanRow
 
-DRIFT_P = 0.001
-DRIFT_SHARE = 0.05
 _RARE = 1e-3  # of a plan's chances: what hardly happens raises no alarm
 
 
@@ -101,49 +96,3 @@ def alarms(rows: list[PlanRow], tiers: tuple[str, ...]) -> tuple[str, ...]:
 
 def _share(counts: Counts) -> float:
     return counts.value / counts.parsed
-
-
-class Drift(NamedTuple):
-    """A share that moved: `name` is `escalated`, or the tier whose first votes said CORRECT."""
-
-    name: str
-    seen: float
-    fitted: float
-    p: float
-
-    def text(self) -> str:
-        """For people.
-
-        Example:
-            >>> Drift("escalated", 0.61, 0.31, 1e-9).text()
-            'escalated 61 %, 31 % when fitted: recalibrate'
-        """
-        what = "escalated" if self.name == "escalated" else f"{self.name}: first vote correct"
-        return f"{what} {self.seen:.0%}, {self.fitted:.0%} when fitted: recalibrate".replace("%", " %")
-
-
-def drifted(fitted: Mapping[str, tuple[int, int]], seen: Mapping[str, tuple[int, int]]) -> tuple[Drift, ...]:
-    """Shares that moved by over 5 points and beyond chance (p < 0.001, two-sided, pooled).
-
-    Args:
-        fitted: (hits, cases) by name, of the held-out rows at fitting.
-        seen: the same of a batch.
-
-    Example:
-        >>> drifted({"escalated": (310, 1000)}, {"escalated": (61, 100)})[0].name
-        'escalated'
-        >>> drifted({"escalated": (310, 1000)}, {"escalated": (6, 10)})
-        ()
-    """
-    moved = [_compare(name, fitted[name], seen[name]) for name in fitted if name in seen]
-    return tuple(d for d in moved if d.p < DRIFT_P and abs(d.seen - d.fitted) > DRIFT_SHARE)
-
-
-def _compare(name: str, old: tuple[int, int], new: tuple[int, int]) -> Drift:
-    if not (old[1] and new[1]):
-        return Drift(name, 0.0, 0.0, 1.0)
-    pooled = (old[0] + new[0]) / (old[1] + new[1])
-    error = math.sqrt(pooled * (1 - pooled) * (1 / old[1] + 1 / new[1]))
-    shares = new[0] / new[1], old[0] / old[1]
-    p = math.erfc(abs(shares[0] - shares[1]) / error / math.sqrt(2)) if error else 1.0
-    return Drift(name, *shares, p)

@@ -6,17 +6,14 @@ Model text never meets Rich markup: it goes in as `Text`, with its controls made
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from automix_cli.cascade.batch import Tally
+from automix_cli.cascade.tally import CheckTally, Faults, Tally
 from automix_cli.data.jsonl import printable
 from automix_cli.data.output import Earlier
-from automix_cli.records import Answer, Step, Verification, VoteCount, add_money
+from automix_cli.records import Answer, Step, Verification, VoteCount
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.progress import Progress
     from rich.tree import Tree
 
 
@@ -74,10 +71,10 @@ def one_line(text: str | None, width: int = 60) -> str:
 def footer(answer: Answer) -> str:
     """The cost line under a single answer."""
     tiers = " → ".join(step.tier for step in answer.route)
-    seen = [votes_of(step.count) for step in answer.route if step.votes]
+    votes = [votes_of(step.count) for step in answer.route if step.votes]
     bill = f"cost {money(answer.cost_usd)}, spent {money(answer.spent_usd)}"
     calls = count_of(answer.usage.calls, "call")
-    return " · ".join([tiers, *seen, bill, f"{calls}, {answer.latency_s:.2f} s"])
+    return " · ".join([tiers, *votes, bill, f"{calls}, {answer.latency_s:.2f} s"])
 
 
 def explain_tree(answer: Answer) -> Tree:
@@ -87,8 +84,8 @@ def explain_tree(answer: Answer) -> Tree:
 
     tree = Tree(Text(one_line(answer.question.text, 72), style="bold"))
     if answer.embedding is not None:
-        embedded = answer.embedding
-        tree.add(Text.assemble(("look ", "dim"), f"{embedded.model}, {money(embedded.cost_usd)}"))
+        embedding = answer.embedding
+        tree.add(Text.assemble(("look ", "dim"), f"{embedding.model}, {money(embedding.cost_usd)}"))
     for step in answer.route:
         branch = tree.add(Text.assemble((step.tier, "cyan"), f"  {step.model or ''}"))
         for line in _explain_step(step):
@@ -136,32 +133,32 @@ def batch_summary(tally: Tally, seconds: float) -> list[str]:
             parts[0] += f", {number:,} {word}"
     if tally.escalated_share is not None:
         parts.append(f"{tally.escalated_share:.0%} escalated")
-    if tally.unparsed:
-        parts.append(f"{tally.unparsed / tally.bought:.1%} of votes unparsed")
+    if tally.votes.unparsed:
+        parts.append(f"{tally.votes.unparsed / tally.votes.bought:.1%} of votes unparsed")
     parts.append(f"cost {money(tally.cost_usd)}, spent {money(tally.spent_usd)}")
     parts.append(f"{count_of(tally.usage.calls, 'call')} behind the rows, {seconds:.1f} s")
     return [" · ".join(parts), *_fault_lines(tally.faults)]
 
 
-def _fault_lines(faults: Mapping[str, tuple[int, str]]) -> list[str]:
-    """How often each kind of error was met, and the first of it."""
+def _fault_lines(faults: Faults) -> list[str]:
+    """How often each kind of error occurred, and the first of it."""
     return [
         f"  {count:,} × {kind}, the first: {one_line(first, 100)}"
-        for kind, (count, first) in sorted(faults.items())
+        for kind, (count, first) in sorted(faults.kinds.items())
     ]
 
 
 def resume_line(earlier: Earlier) -> str:
     """What became of the rows of an earlier run."""
-    redone = [
+    repeats = [
         (earlier.failed, "failed or skipped before"),
         (earlier.changed, "with changed input"),
         (earlier.torn, "torn"),
     ]
-    again = [f"{number:,} {word}" for number, word in redone if number]
+    again = [f"{number:,} {word}" for number, word in repeats if number]
     redo = f"; redone: {', '.join(again)}" if again else ""
-    gone = f"; left out: {earlier.dropped:,} no longer asked for" if earlier.dropped > 0 else ""
-    return f"{count_of(earlier.kept, 'row')} kept{redo}{gone}"
+    dropped_part = f"; left out: {earlier.dropped:,} no longer asked for" if earlier.dropped > 0 else ""
+    return f"{count_of(earlier.kept, 'row')} kept{redo}{dropped_part}"
 
 
 def plan_lines(plan: Mapping[str, Any]) -> list[str]:
@@ -174,20 +171,6 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
         row = plan[name]
         lines.append(f"{name:10}{row['calls']:>12,}{money(row['usd']):>14}")
     return [*lines, plan["assumes"], "nothing was sent"]
-
-
-def batch_progress(console: Console) -> Progress:
-    """A progress bar for rows; each task carries a `note`."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    return Progress(
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}", markup=False),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )
 
 
 def progress_note(tally: Tally, seconds: float) -> str:
@@ -205,7 +188,7 @@ def progress_note(tally: Tally, seconds: float) -> str:
 # ---------------------------------------------------------------- verifications
 
 
-def verification_line(found: Verification) -> str:
+def verification_line(row: Verification) -> str:
     """One verification for people.
 
     Example:
@@ -219,67 +202,35 @@ def verification_line(found: Verification) -> str:
         ... )
         '0.75 correct (6 of 8 votes, 0 unparsed; small)'
     """
-    head = "no evidence" if found.confidence is None else f"{found.confidence:.2f} {found.verdict}"
-    parts = ["calibrated"] if found.calibrated else []
-    if found.sampled is not None:
-        parts.append(f"{found.agreeing} of {count_of(found.sampled, 'sample')} agree")
-    elif found.signal == "logprob":
+    head = "no evidence" if row.confidence is None else f"{row.confidence:.2f} {row.verdict}"
+    parts = ["calibrated"] if row.calibrated else []
+    if row.sampled is not None:
+        parts.append(f"{row.agreeing} of {count_of(row.sampled, 'sample')} agree")
+    elif row.signal == "logprob":
         parts.append("log-probability of the verdict")
     else:
-        count = found.count
+        count = row.count
         parts.append(f"{count.correct} of {count_of(count.parsed, 'vote')}, {count.unparsed} unparsed")
-    return f"{head} ({'; '.join([*parts, found.tier])})"
+    return f"{head} ({'; '.join([*parts, row.tier])})"
 
 
-def reasons_lines(found: Verification) -> list[str]:
+def reasons_lines(row: Verification) -> list[str]:
     """What the verifier wrote, a line a vote."""
-    return [f"  {v.verdict.name.lower():10}{one_line(v.reasons, 160)}" for v in found.votes]
+    return [f"  {v.verdict.name.lower():10}{one_line(v.reasons, 160)}" for v in row.votes]
 
 
-class Shown(NamedTuple):
-    """A verification as a row, with or without its reasons."""
-
-    found: Verification
-    reasons: bool
-
-    def to_dict(self) -> dict[str, Any]:
-        """The row."""
-        return self.found.to_dict(reasons=self.reasons)
+def check_note(tally: CheckTally, seconds: float) -> str:
+    """Rate, errors and dollars so far."""
+    rate = tally.rows / seconds if seconds > 0 else 0.0
+    return f"{rate:.1f} rows/s · {tally.errors:,} errors · {money(tally.spent_usd)}"
 
 
-@dataclass(slots=True)
-class CheckTally:
-    """What a batch of verifications came to."""
-
-    rows: int = 0
-    errors: int = 0
-    verdicts: dict[str, int] = field(default_factory=dict)
-    cost_usd: float | None = 0.0
-    spent_usd: float | None = 0.0
-    faults: dict[str, tuple[int, str]] = field(default_factory=dict)
-
-    def add(self, found: Verification) -> None:
-        """Count one row."""
-        self.rows += 1
-        if found.error is not None:
-            self.errors += 1
-            count, first = self.faults.get(found.error.type, (0, found.error.message))
-            self.faults[found.error.type] = (count + 1, first)
-        else:
-            self.verdicts[found.verdict] = self.verdicts.get(found.verdict, 0) + 1
-        self.cost_usd = add_money(self.cost_usd, found.cost_usd)
-        self.spent_usd = add_money(self.spent_usd, found.spent_usd)
-
-    def note(self, seconds: float) -> str:
-        """Rate, errors and dollars so far."""
-        rate = self.rows / seconds if seconds > 0 else 0.0
-        return f"{rate:.1f} rows/s · {self.errors:,} errors · {money(self.spent_usd)}"
-
-    def summary(self, seconds: float) -> str:
-        """The whole in a line, and one per kind of error."""
-        shares = [f"{self.verdicts[v]:,} {v}" for v in ("correct", "incorrect") if v in self.verdicts]
-        shares += [f"{self.verdicts['none']:,} without evidence"] if "none" in self.verdicts else []
-        shares += [count_of(self.errors, "error")] if self.errors else []
-        bill = f"cost {money(self.cost_usd)}, spent {money(self.spent_usd)}"
-        whole = f"{count_of(self.rows, 'row')}: {', '.join(shares) or 'none'} · {bill} · {seconds:.1f} s"
-        return "\n".join([whole, *_fault_lines(self.faults)])
+def check_summary(tally: CheckTally, seconds: float) -> list[str]:
+    """What a batch of verifications came to, a line for the whole and one per kind of error."""
+    verdicts = tally.verdicts
+    counts = [f"{verdicts[v]:,} {v}" for v in ("correct", "incorrect") if v in verdicts]
+    counts += [f"{verdicts['none']:,} without evidence"] if "none" in verdicts else []
+    counts += [count_of(tally.errors, "error")] if tally.errors else []
+    bill = f"cost {money(tally.cost_usd)}, spent {money(tally.spent_usd)}"
+    whole = f"{count_of(tally.rows, 'row')}: {', '.join(counts) or 'none'} · {bill} · {seconds:.1f} s"
+    return [whole, *_fault_lines(tally.faults)]

@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from automix_cli.cascade.batch import AHEAD, Batch, Tally
-from automix_cli.records import Answer, Question, RowError, Step, Usage, Verdict
+from automix_cli.cascade.batch import AHEAD, Batch
 
 
 async def numbers(count: int) -> AsyncIterator[int]:
@@ -153,30 +152,3 @@ def test_an_error_of_the_input_is_raised_after_the_rows_before_it() -> None:
             await anext(results)
 
     asyncio.run(main())
-
-
-def answer(**fields: object) -> Answer:
-    return Answer(question=Question(text="?"), **fields)
-
-
-def test_a_tally_counts_rows_money_and_votes() -> None:
-    small = Step(tier="small", votes=(Verdict.CORRECT, Verdict.UNPARSED), cost_usd=0.1, spent_usd=0.1)
-    large = Step(tier="large", cost_usd=1.0, spent_usd=0.0, usage=Usage(calls=1))
-    tally = Tally()
-    tally.add(answer(answer="a", route=(small,)))
-    tally.add(answer(answer="b", route=(small, large)))
-    tally.add(answer(route=(small,)).with_error(RowError(type="timeout", message="late")))
-    assert (tally.rows, tally.ok, tally.errors, tally.escalated) == (3, 2, 1, 1)
-    assert tally.cost_usd == pytest.approx(1.3)
-    assert tally.spent_usd == pytest.approx(0.3)
-    assert tally.escalated_share == 0.5
-    assert tally.faults == {"timeout": (1, "late")}
-    assert tally.first_votes["small"][Verdict.CORRECT] == 3
-    assert (tally.bought, tally.unparsed) == (6, 3)
-
-
-def test_one_unknown_price_makes_the_total_unknown_never_zero() -> None:
-    tally = Tally()
-    tally.add(answer(answer="a", route=(Step(tier="small", cost_usd=None, spent_usd=None),)))
-    tally.add(answer(answer="b", route=(Step(tier="small", cost_usd=0.5),)))
-    assert tally.cost_usd is None

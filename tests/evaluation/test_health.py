@@ -1,13 +1,13 @@
-"""Signals that can be believed, plans that stand on their head, shares that moved."""
+"""Signals that can be believed, plans that stand on their head."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from known import draw_rows, draw_table, table_of, two_tiers
+from known import draw_rows, table_of, two_tiers
 
-from automix_cli.evaluation.health import Drift, alarms, drifted, examine, signal_of
+from automix_cli.evaluation.health import alarms, examine, signal_of
 from automix_cli.fitting.fit import fit
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.observations import Counts
@@ -88,36 +88,3 @@ def test_votes_turned_upside_down_raise_the_alarm_and_honest_ones_do_not() -> No
         for r in drawn:
             r["tiers"]["small"]["votes"] = [1 - v for v in r["tiers"]["small"]["votes"]]
     assert found == ("small: the plan escalates its most confident answers and reports less confident ones",)
-
-
-@pytest.mark.parametrize(
-    ("seen", "warns"),
-    [
-        ((610, 1000), True),
-        ((61, 100), True),
-        ((6, 10), False),  # chance
-        ((330, 1000), False),  # neither
-        ((34_500, 100_000), False),  # beyond chance, but not by five points
-        ((0, 0), False),
-    ],
-)
-def test_drift_needs_both_a_share_that_moved_and_more_than_chance(seen: tuple[int, int], warns: bool) -> None:
-    assert bool(drifted({"escalated": (31_000, 100_000)}, {"escalated": seen})) == warns
-
-
-def test_drift_is_looked_for_in_what_both_know_and_says_what_moved() -> None:
-    fitted = {"escalated": (310, 1000), "small": (700, 1000)}
-    found = drifted(fitted, {"small": (200, 1000), "other": (1, 1000)})
-    assert [d.text() for d in found] == ["small: first vote correct 20 %, 70 % when fitted: recalibrate"]
-    assert drifted({"escalated": (0, 100)}, {"escalated": (0, 100)}) == ()
-
-
-def test_batches_like_the_fitted_rows_hardly_ever_drift() -> None:
-    first = [draw_table(two_tiers(), 300, seed).recorded_votes[0].drawn[:, 0] for seed in range(60)]
-    rates = [(int((f == 1).sum()), 300) for f in first]
-    warned = [bool(drifted({"small": rates[0]}, {"small": r})) for r in rates[1:]]
-    assert sum(warned) <= 1
-
-
-def test_the_text_of_a_drift_names_shares() -> None:
-    assert Drift("escalated", 0.5, 0.25, 0.0).text() == "escalated 50 %, 25 % when fitted: recalibrate"

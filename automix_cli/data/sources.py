@@ -1,19 +1,16 @@
-"""Where questions come from: an argument, a pipe, a file; and which of the three it is."""
+"""Where questions come from: an argument, a pipe or a file."""
 
 from __future__ import annotations
 
 import os
 import random
 import select
-from collections.abc import AsyncIterator, Iterable, Iterator, Set
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Set
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Literal
 
-import typer
-
-from automix_cli.commands.session import Reporter
 from automix_cli.data.jsonl import (
     MAX_LINE,
     IdCheck,
@@ -71,7 +68,7 @@ class Rows:
         if self.seekable:
             self.count = scan(self._lines(), self.name, self.ids, strict=strict)
 
-    def known_ids(self) -> Set[str] | None:
+    def all_ids(self) -> Set[str] | None:
         """The ids of all rows, once `check` has seen them; None for a pipe."""
         return self.ids.seen if self.seekable else None
 
@@ -83,10 +80,10 @@ class Rows:
     @property
     def total(self) -> int | None:
         """How many rows will be read, where that is known beforehand."""
-        known = [n for n in (self.count, self.sample, self.limit) if n is not None]
-        return min(known) if self.count is not None else None
+        bounds = [n for n in (self.count, self.sample, self.limit) if n is not None]
+        return min(bounds) if self.count is not None else None
 
-    def picked(self, *, limit: int | None, sample: int | None, seed: int) -> Rows:
+    def pick(self, *, limit: int | None, sample: int | None, seed: int) -> Rows:
         """The same rows, but only the first `limit`, or `sample` of them drawn at random."""
         if limit is not None and sample is not None:
             raise UsageError("--limit and --sample exclude each other")
@@ -101,16 +98,16 @@ class Rows:
         """All rows picked, read without an event loop (dry runs, and samples of a pipe)."""
         rows = (self.ids.see(row) for row in rows_of(self._lines()))
         if self.sample is not None:
-            return iter(self._sampled(rows))
+            return iter(self._draw(rows))
         return islice(rows, self.limit)
 
-    def _sampled(self, rows: Iterable[Row]) -> Iterable[Row]:
-        if self.count is not None and self.sample is not None:
-            chosen = set(random.Random(self.seed).sample(range(self.count), min(self.sample, self.count)))
-            return (row for row in rows if row.index in chosen)
-        held = list(rows)
-        chosen = set(random.Random(self.seed).sample(range(len(held)), min(self.sample or 0, len(held))))
-        return (row for row in held if row.index in chosen)
+    def _draw(self, rows: Iterable[Row]) -> Iterable[Row]:
+        """Rows drawn at random, in their order; those of a pipe wait in memory until all are read."""
+        if self.count is None:
+            rows = list(rows)
+        total = len(rows) if isinstance(rows, list) else self.count or 0
+        indices = set(random.Random(self.seed).sample(range(total), min(self.sample or 0, total)))
+        return (row for row in rows if row.index in indices)
 
     async def stream(self) -> AsyncIterator[Row]:
         """The rows picked, in order; a pipe is read as its rows come."""
@@ -133,7 +130,7 @@ def find_source(
     context: Path | None,
     form: Form,
     ignore_stdin: bool,
-    reporter: Reporter,
+    say: Callable[[str], None],
 ) -> Single | Rows | None:
     """The one question or the rows that the options and stdin amount to; None: neither.
 
@@ -144,28 +141,23 @@ def find_source(
     if question is not None:
         if input_file is not None:
             raise UsageError("QUESTION and -i exclude each other", hint="put the question into the file")
-        return Single(asked(question, read_context(context, ignore_stdin=ignore_stdin, reporter=reporter)))
+        return Single(question_of(question, read_context(context, ignore_stdin=ignore_stdin, say=say)))
     if context is not None:
         raise UsageError("--context goes with a QUESTION", hint='rows carry theirs in "context"')
-    opened = _opened(input_file)
-    if opened is None:
+    rows = open_rows(input_file)
+    if rows is None:
         return None
-    named = opened.name.endswith((".jsonl", ".ndjson"))
-    if opened.name.endswith((".csv", ".tsv", ".parquet", ".xlsx")) and form == "auto":
+    is_jsonl = rows.name.endswith((".jsonl", ".ndjson"))
+    if rows.name.endswith((".csv", ".tsv", ".parquet", ".xlsx")) and form == "auto":
         raise DataError(
-            f"{opened.name}: is a table; questions are read as JSONL, one object a line",
+            f"{rows.name}: is a table; questions are read as JSONL, one object a line",
             hint="--input text asks the whole file as one question",
         )
-    return _sniffed(opened, "jsonl" if named and form == "auto" else form)
+    return _sniff(rows, "jsonl" if is_jsonl and form == "auto" else form)
 
 
 def open_rows(input_file: Path | None) -> Rows | None:
-    """The rows of a file or of stdin, for commands that take nothing else; None: there are none."""
-    return _opened(input_file)
-
-
-def _opened(input_file: Path | None) -> Rows | None:
-    """A file or stdin as rows, not yet read."""
+    """The rows of a file or of stdin, not yet read; None: there is neither."""
     if input_file is not None and str(input_file) != "-":
         # The descriptor stays open as long as the process: rows are read while others are answered.
         with open_input(input_file) as file:
@@ -178,68 +170,56 @@ def _opened(input_file: Path | None) -> Rows | None:
     return None
 
 
-def show_help(ctx: typer.Context, lacking: str) -> NoReturn:
-    """Show how a command is used; where nobody typed it, say what it lacks.
-
-    Raises:
-        Exit: always, with code 2.
-    """
-    typer.echo(ctx.get_help(), err=True)
-    if stdin_kind() == "none":
-        typer.echo(f"\nautomix: {lacking}, and stdin is empty", err=True)
-    raise typer.Exit(2)
-
-
-def asked(text: str, context: str | None) -> Question:
+def question_of(text: str, context: str | None) -> Question:
     """The question of a command line."""
     if not text.strip():
         raise UsageError("the question is empty")
     return Question(text=text.strip(), context=context)
 
 
-def read_context(path: Path | None, *, ignore_stdin: bool, reporter: Reporter) -> str | None:
+def read_context(path: Path | None, *, ignore_stdin: bool, say: Callable[[str], None]) -> str | None:
     """The context of a single question: a file, or what is piped in; blank is none."""
     if path is not None and str(path) != "-":
         with open_input(path) as file:
-            text = _decoded(_read_all(file.fileno(), CONTEXT_LIMIT), str(path))
+            text = _decode(_read_all(file.fileno(), CONTEXT_LIMIT), str(path))
     elif path is not None or (not ignore_stdin and stdin_kind() in ("pipe", "file")):
-        _say_if_silent(reporter)
-        text = _decoded(_read_all(0, CONTEXT_LIMIT), "stdin")
+        _say_if_silent(say)
+        text = _decode(_read_all(0, CONTEXT_LIMIT), "stdin")
     else:
         return None
     return text if text.strip() else None
 
 
-def _say_if_silent(reporter: Reporter) -> None:
+def _say_if_silent(say: Callable[[str], None]) -> None:
     """An open pipe that sends nothing would look like a hang: say what is being waited for."""
     if stdin_kind() == "pipe" and not select.select([0], [], [], _PATIENCE)[0]:
-        reporter.say("reading context from stdin; --ignore-stdin skips it")
+        say("reading context from stdin; --ignore-stdin skips it")
 
 
 def _read_all(fd: int, limit: int) -> bytes:
     parts: list[bytes] = []
-    held = 0
+    size = 0
     for chunk in read_chunks(fd):
-        held += len(chunk)
-        if held > limit:
+        size += len(chunk)
+        if size > limit:
             raise DataError(f"the text is over {limit // 1024:,} KiB")
         parts.append(chunk)
     return b"".join(parts)
 
 
-def _decoded(data: bytes, name: str) -> str:
+def _decode(data: bytes, name: str) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         raise DataError(f"{name}: invalid UTF-8 at byte {exc.start + 1}") from exc
 
 
-def _sniffed(rows: Rows, form: Form) -> Single | Rows:
+def _sniff(rows: Rows, form: Form) -> Single | Rows:
     """Tell rows from a text by the first line that is not blank."""
     if form == "jsonl":
         return rows
     if form == "text":
-        return Single(asked(_decoded(_read_all(rows.fd, CONTEXT_LIMIT), rows.name), None))
+        return Single(question_of(_decode(_read_all(rows.fd, CONTEXT_LIMIT), rows.name), None))
     head, line = _first_line(rows.fd)
     if line is None or _is_object(line):
         return rows if rows.seekable else replace(rows, first=head)
@@ -254,7 +234,7 @@ def _sniffed(rows: Rows, form: Form) -> Single | Rows:
             f"{rows.name}: over {TEXT_LIMIT // 1024} KiB of text, and not JSONL",
             hint="--input text asks it as one question",
         )
-    return Single(asked(_decoded(data, rows.name), None))
+    return Single(question_of(_decode(data, rows.name), None))
 
 
 def _is_seekable(fd: int) -> bool:

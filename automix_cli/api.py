@@ -1,0 +1,313 @@
+"""Opens and closes what a run needs: profile, cache, client and budget.
+
+Commands, servers and Python users begin here:
+
+    choose_profile    which profile the options ask for
+    Automix           that profile with its cascade open; closes the cache and the connections
+    open_wire         what stands behind the cache
+
+Nothing here prints: what a person should know goes to a callback.
+
+    with-block        async with Automix(choose_profile(options), options) as cascade: ...
+    one job           Automix(choose_profile(options), options).run(job)
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+
+from automix_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from automix_cli.backends.base import Backend, Request
+    from automix_cli.cascade.cascade import Cascade
+    from automix_cli.profile.model import Limits, Profile, Tier
+    from automix_cli.records import Price
+
+T = TypeVar("T")
+
+Note: TypeAlias = Callable[[str], None]
+"""Takes one line that a person should know; the same line may come more than once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallOptions:
+    """The options that decide where completions come from."""
+
+    profile: str | None = None
+    tiers: str | None = None
+    tier: str | None = None
+    no_cache: bool = False
+    refresh: bool = False
+    offline: bool = False
+    concurrency: int | None = None
+    max_cost: float | None = None
+    on_budget: Literal["stop", "degrade"] = "stop"
+
+
+def choose_profile(options: CallOptions) -> Profile:
+    """The profile that `--profile`, `--tiers`, `--tier` and `-j` ask for.
+
+    Raises:
+        ProfileError: there is none, or it cannot be used.
+        UsageError: the options contradict each other.
+    """
+    from automix_cli.profile.search import load_profile, profile_of_models
+
+    if options.profile and options.tiers:
+        raise UsageError("--profile and --tiers exclude each other")
+    if options.offline and (options.refresh or options.no_cache):
+        raise UsageError("--offline answers from the cache: it excludes --refresh and --no-cache")
+    if options.tiers:
+        profile = profile_of_models([m.strip() for m in options.tiers.split(",") if m.strip()])
+    else:
+        profile = load_profile(options.profile)
+    if options.tier:
+        profile = replace(profile, tiers=(profile.tier(options.tier),), router=None)
+    return replace(profile, limits=_limits(profile.limits, options))
+
+
+def _limits(limits: Limits, options: CallOptions) -> Limits:
+    """The limits of a profile, with those of the options in their place."""
+    if options.concurrency is not None:
+        limits = replace(limits, concurrency=options.concurrency)
+    if options.max_cost is not None:
+        if not math.isfinite(options.max_cost):
+            raise UsageError("--max-cost: expected dollars", hint="leave it out to set no cap")
+        limits = replace(limits, max_cost=options.max_cost)
+    if options.on_budget == "degrade" and limits.max_cost is None:
+        raise UsageError("--on-budget degrade needs a budget", hint="--max-cost USD")
+    return limits
+
+
+# ---------------------------------------------------------------- open and close
+
+
+class Automix:
+    """A profile with its cascade open: the cascade over the cache over whatever the models stand behind.
+
+    `embedder` is the embedding model that will be called besides the tiers; by default the one that
+    the profile's router reads.
+
+    Raises:
+        UsageError: a key is missing, or a tier cannot give what the profile's signal needs; nothing
+            was spent.
+
+    Example:
+        >>> from automix_cli.records import Question
+        >>> options = CallOptions(profile="demo", no_cache=True)
+        >>> automix = Automix(choose_profile(options), options)
+        >>> automix.run(lambda cascade: cascade.answer(Question(text="What is 17 * 23?"))).answer
+        '391'
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        options: CallOptions = CallOptions(),
+        *,
+        note: Note = lambda line: None,
+        embedder: Tier | None = None,
+    ) -> None:
+        from automix_cli.profile.router import embedder_of
+
+        self.note = note
+        self._late_notes: list[str] = []
+        embedder = embedder or embedder_of(profile)
+        called = profile.tiers if embedder is None else (*profile.tiers, embedder)
+        if not options.offline:
+            _check_keys(called, profile)
+            _check_signal(profile)
+        for line in model_notes(called, profile):
+            note(line)
+        self.cascade = self._open(profile, called, options)
+
+    def _open(self, profile: Profile, called: Sequence[Tier], options: CallOptions) -> Cascade:
+        from automix_cli.backends.cache import Cached
+        from automix_cli.backends.store import Store
+        from automix_cli.backends.store_folder import cache_folder
+        from automix_cli.cascade.answer import Degrading
+        from automix_cli.cascade.cascade import Cascade
+        from automix_cli.profile.router import router_policy
+
+        store = Store.temporary() if options.no_cache else Store(cache_folder(os.environ))
+        degrading = Degrading() if options.on_budget == "degrade" else None
+        wire = open_wire(called, profile, self._late_notes, final=degrading is None)
+        backend = Cached(
+            wire, store, refresh=options.refresh, offline=options.offline, notes=self._late_notes
+        )
+        return Cascade(profile, backend, router_policy(profile), degrading)
+
+    async def __aenter__(self) -> Cascade:
+        return self.cascade
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.cascade.backend.aclose()
+        for line in self._late_notes:
+            self.note(line)
+
+    def run(self, job: Callable[[Cascade], Awaitable[T]]) -> T:
+        """Run one job with an event loop of its own, and close everything at its end."""
+        import asyncio
+
+        async def main() -> T:
+            async with self as cascade:
+                return await job(cascade)
+
+        return asyncio.run(main())
+
+
+def open_wire(
+    called: Sequence[Tier], profile: Profile, late_notes: list[str], *, final: bool = True
+) -> Backend:
+    """What stands behind the cache: the simulated tiers, and LiteLLM for all others.
+
+    `called` are the tiers, and the embedding model if there is one; `late_notes` collects what the
+    backends have to say at the end of the run. `final` tells whether the budget, once it has
+    refused a call, refuses all others.
+    """
+    from automix_cli.backends.base import PrefixBackend
+    from automix_cli.backends.budget import Budget, BudgetedBackend
+    from automix_cli.cascade.bills import note_maybe_billed
+
+    on_maybe_billed = [note_maybe_billed]
+    rpm = {t.model: t.rpm for t in called if t.rpm}
+    wire = PrefixBackend(
+        {
+            "demo/": _demo_backend,
+            "": lambda: _litellm_backend(profile.limits, rpm, on_maybe_billed, late_notes),
+        }
+    )
+    if profile.limits.max_cost is None:
+        return wire
+    prices = {(t.model, t.api_base): _price_for_budget(profile, t) for t in called}
+    budgeted = BudgetedBackend(
+        wire, Budget(profile.limits.max_cost, final=final), lambda r: prices[r.model, r.api_base]
+    )
+    on_maybe_billed.append(budgeted.note_maybe_billed)
+    return budgeted
+
+
+def _demo_backend() -> Backend:
+    from automix_cli.backends.demo.tiers import DemoBackend
+
+    return DemoBackend()
+
+
+def _litellm_backend(
+    limits: Limits,
+    rpm: Mapping[str, float],
+    on_maybe_billed: Sequence[Callable[[Request], None]],
+    late_notes: list[str],
+) -> Backend:
+    from automix_cli.backends.litellm import LiteLLMBackend
+    from automix_cli.backends.retry import Retrier
+
+    def note_all(request: Request) -> None:
+        for note in on_maybe_billed:
+            note(request)
+
+    return LiteLLMBackend(
+        Retrier(
+            attempts=limits.attempts,
+            concurrency=limits.concurrency,
+            rpm=rpm,
+            on_maybe_billed=note_all,
+        ),
+        notes=late_notes,
+    )
+
+
+# ---------------------------------------------------------------- checks before anything is spent
+
+
+def missing_key(tier: Tier) -> str | None:
+    """The variable that a tier's key should stand in, when no variable holds one."""
+    names = tier.key_envs()
+    return None if not names or any(os.environ.get(n) for n in names) else names[0]
+
+
+def _check_keys(called: Sequence[Tier], profile: Profile) -> None:
+    """Refuse to start when a tier's key is not in the environment: half a run helps nobody."""
+    for tier in called:
+        variable = missing_key(tier)
+        if variable:
+            name = f"tier {tier.name} ({tier.model})" if tier in profile.tiers else tier.model
+            raise UsageError(
+                f"{name} needs a key: {variable} is not set",
+                hint=f'export {variable}=…, or without a key: automix ask --profile demo "What is 17 * 23?"',
+            )
+
+
+def _check_signal(profile: Profile) -> None:
+    """Refuse log-probabilities where a provider gives none: half-way through is too late to learn it."""
+    verification = profile.verification
+    if verification.signal != "logprob":
+        return
+    from automix_cli.backends.litellm_library import listed_params
+
+    params = {"logprobs"} if verification.logprob_of == "answer" else {"logprobs", "top_logprobs"}
+    verified = profile.tiers if len(profile.tiers) == 1 or verification.last_tier else profile.tiers[:-1]
+    for tier in verified:
+        if not tier.model.startswith("demo/") and not params <= listed_params(tier.model):
+            raise UsageError(
+                f"tier {tier.name} ({tier.model}) gives no log-probabilities",
+                hint="the signals votes and consistency work with every model",
+            )
+
+
+def _price_for_budget(profile: Profile, tier: Tier) -> Price:
+    """What a budget counts for a tier: a cap on unknown prices would be no cap."""
+    price = profile.budget_price(tier)
+    if price is None:
+        where = f"at tier {tier.name}: price: {{input: …, output: …}}"
+        raise UsageError(
+            f"--max-cost needs the price of {tier.model}, which is unknown",
+            hint=f"tell it in the profile, {where if tier in profile.tiers else embedding_price_line(tier)}",
+        )
+    return price
+
+
+def embedding_price_line(tier: Tier) -> str:
+    """The line of a profile that gives the price of an embedding model."""
+    return f"embedding: {{model: {tier.model}, price: {{input: …}}}}"
+
+
+# ---------------------------------------------------------------- what a person should know
+
+
+def model_notes(called: Sequence[Tier], profile: Profile) -> Iterator[str]:
+    """What a person should know of the models before they are called."""
+    if any(t.api_base is None and not t.model.startswith("demo/") for t in called):
+        from automix_cli.backends.endpoints import endpoint_notes
+
+        yield from endpoint_notes(os.environ)
+    if any(t.model.startswith("demo/") for t in called):
+        yield "demo tiers: simulated models, no network, prices made up"
+    for tier in called:
+        if tier.list_price() is None:
+            yield f"price of {tier.model} unknown, so costs are null; tell it in the profile:"
+            own = f"- {{name: {tier.name}, model: {tier.model}, price: {{input: …, output: …}}}}"
+            yield f"  {own if tier in profile.tiers else embedding_price_line(tier)}"
+
+
+def router_notes(profile: Profile) -> Iterator[str]:
+    """Whether decisions are calibrated, and whether what they were calibrated on is still the case."""
+    from automix_cli.profile.router import differences
+
+    if profile.router is None and len(profile.tiers) > 1:
+        yield (
+            f"profile {profile.name} is uncalibrated: it escalates when most votes say no; "
+            "automix calibrate learns from your rows"
+        )
+    changes = differences(profile)
+    if changes:
+        yield f"{' and '.join(changes)} changed since this profile was calibrated: calibrate again"

@@ -1,0 +1,269 @@
+"""Many rows: each is worked on, written and counted; a signal or a hopeless error ends the run early."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+
+from automix_cli.cascade.batch import Batch, interruptible
+from automix_cli.cascade.cascade import Cascade
+from automix_cli.cascade.requests import input_sha
+from automix_cli.cascade.tally import CheckTally, Tally
+from automix_cli.data.destination import Destination
+from automix_cli.data.jsonl import Row
+from automix_cli.data.output import Earlier, RowWriter
+from automix_cli.errors import AutomixError, DataError, StorageError, redact
+from automix_cli.profile.model import Tier
+from automix_cli.records import Answer, Json, Question, RowError, Verification
+
+T = TypeVar("T")
+
+
+class RowSource(Protocol):
+    """Where rows come from."""
+
+    def stream(self) -> AsyncIterator[Row]:
+        """The rows, in order."""
+        ...
+
+
+class Ending(NamedTuple, Generic[T]):
+    """Why a run ended early, if it did: signals received, and results after which no other can follow."""
+
+    signals: list[int]
+    stops: list[T]
+
+    @property
+    def early(self) -> bool:
+        """Whether rows were left out."""
+        return bool(self.signals or self.stops)
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of a run that a signal ended; 0 without a signal."""
+        return 128 + self.signals[0] if self.signals else 0
+
+
+class RowJob(Generic[T]):
+    """Work on rows: `work` makes a result of a row, `count` adds it up once it is written."""
+
+    def __init__(self, cascade: Cascade) -> None:
+        self.cascade = cascade
+
+    async def work(self, row: Row) -> T:
+        """The result of a row; what is wrong with the row becomes part of it."""
+        raise NotImplementedError
+
+    def to_dict(self, result: T) -> Mapping[str, Json]:
+        """The row that is written; an empty one is not written."""
+        raise NotImplementedError
+
+    def ends_run(self, result: T) -> bool:
+        """Whether no other row can fare better than this one."""
+        raise NotImplementedError
+
+    def count(self, result: T) -> None:
+        """Add a result to what the batch comes to."""
+        raise NotImplementedError
+
+    async def run(
+        self,
+        rows: RowSource,
+        destination: Destination,
+        *,
+        say: Callable[[str], None],
+        on_result: Callable[[T], None] = lambda result: None,
+        ordered: bool = True,
+    ) -> Ending[T]:
+        """Work on all rows: each result is written before it is counted and given to `on_result`.
+
+        Raises:
+            StorageError: the disk is full.
+            BrokenPipeError: the reader of stdout went away.
+        """
+        stops: list[T] = []
+
+        async def work(row: Row) -> T:
+            result = await self.work(row)
+            if self.ends_run(result):  # at once: this row's turn to be written may be long in coming
+                stops.append(result)
+                batch.stop()
+            return result
+
+        def take(result: T) -> None:
+            if fields := self.to_dict(result):
+                writer.write(fields)
+            self.count(result)
+            on_result(result)
+
+        batch = Batch(work, concurrency=self.cascade.profile.limits.concurrency, ordered=ordered)
+        with destination.open() as stream:
+            writer = RowWriter(stream, destination.name)
+            with interruptible(batch, say) as signals:
+                await _drain_into(take, batch, rows)
+            ending = Ending(signals, stops)
+            if not ending.early:
+                destination.finish()
+        return ending
+
+
+async def _drain_into(take: Callable[[T], None], batch: Batch[Row, T], rows: RowSource) -> None:
+    """Give every result of a batch to `take`."""
+    async with aclosing(batch.run(rows.stream())) as results:
+        try:
+            async for result in results:
+                take(result)
+        except (StorageError, BrokenPipeError):
+            await batch.drain()  # what is being paid for goes to the cache, though its row goes nowhere
+            raise
+
+
+# ---------------------------------------------------------------- answers
+
+EarlierRow: TypeAlias = dict[str, Json]
+"""A row that an earlier run finished, as it was written."""
+
+
+class AnswerJob(RowJob["Answer | EarlierRow"]):
+    """Answers questions; those that an earlier run has answered keep their rows."""
+
+    def __init__(self, cascade: Cascade, earlier: Earlier | None = None) -> None:
+        super().__init__(cascade)
+        self.earlier = earlier
+        self.tally = Tally()
+
+    async def work(self, row: Row) -> Answer | EarlierRow:
+        """The answer; an error of automix itself on one row must not lose the others."""
+        if row.question is None:
+            return fault_row(row)
+        earlier = self.earlier and self.earlier.take(row.question.id, input_sha(row.question))
+        if earlier:
+            return earlier
+        try:
+            return await self.cascade.answer(row.question)
+        except AutomixError:
+            raise
+        except Exception as exc:
+            error = RowError(type="internal", message=redact(f"{type(exc).__name__}: {exc}"))
+            return Answer(question=row.question).with_error(error)
+
+    def to_dict(self, result: Answer | EarlierRow) -> Mapping[str, Json]:
+        """The row, new or as it was."""
+        return result.to_dict() if isinstance(result, Answer) else result
+
+    def ends_run(self, result: Answer | EarlierRow) -> bool:
+        """Whether the error of this row will meet every other row."""
+        return isinstance(result, Answer) and result.error is not None and result.error.fatal
+
+    def count(self, result: Answer | EarlierRow) -> None:
+        """Count a new answer."""
+        if isinstance(result, Answer):
+            self.tally.add(result)
+
+
+def fault_row(row: Row) -> Answer:
+    """The error row of a line that holds no question."""
+    ident = row.index if row.id is None else row.id
+    raw = row.raw if isinstance(row.raw, dict) else {}
+    text = raw.get("question")
+    question = Question(
+        text=text if isinstance(text, str) else "", id=ident, index=row.index, metadata=raw.get("metadata")
+    )
+    error = RowError(type="invalid_input", message=f"line {row.line}: {row.fault}")
+    return Answer(question=question).with_error(error)
+
+
+# ---------------------------------------------------------------- verifications
+
+
+class VerifyJob(RowJob[Verification]):
+    """Verifies answers: by `tier`, else by the tier that a row names, else by the cheapest.
+
+    An answer is correct from `threshold` on; `reasons` adds to the rows what the verifier wrote.
+    """
+
+    def __init__(
+        self, cascade: Cascade, *, tier: str | None, votes: int, threshold: float, reasons: bool
+    ) -> None:
+        super().__init__(cascade)
+        self.tier, self.votes, self.threshold, self.reasons = tier, votes, threshold, reasons
+        self.tally = CheckTally()
+
+    async def verify(self, question: Question, answer: str, raw: Json = None) -> Verification:
+        """The verification of an answer, with its verdict at the threshold.
+
+        Raises:
+            DataError: the row names a tier that the profile does not have.
+        """
+        result = await self.cascade.verify(question, answer, self._tier_of(raw), self.votes)
+        if result.confidence is None:
+            return result
+        return replace(result, verdict="correct" if result.confidence >= self.threshold else "incorrect")
+
+    async def work(self, row: Row) -> Verification:
+        """The verification of a row."""
+        try:
+            if row.question is None:
+                raise DataError(row.fault)
+            return await self.verify(row.question, answer_of(row.raw), row.raw)
+        except DataError as exc:
+            ident = row.index if row.id is None else row.id
+            return Verification(
+                question=row.question or Question(text="", id=ident, index=row.index),
+                tier=self._tier_name(row.raw),
+                signal=self.cascade.profile.verification.signal,
+                error=RowError(type="invalid_input", message=f"line {row.line}: {exc.message}"),
+            )
+
+    def to_dict(self, result: Verification) -> Mapping[str, Json]:
+        """The row."""
+        return result.to_dict(reasons=self.reasons)
+
+    def ends_run(self, result: Verification) -> bool:
+        """Whether the error of this row will meet every other row, or the money is spent."""
+        return result.error is not None and (result.error.fatal or result.error.type == "budget")
+
+    def count(self, result: Verification) -> None:
+        """Count one row."""
+        self.tally.add(result)
+
+    def _tier_of(self, raw: Json) -> Tier:
+        """The tier that checks.
+
+        Raises:
+            DataError: the row names a tier that the profile does not have.
+        """
+        profile = self.cascade.profile
+        name, tiers = self._tier_name(raw), {t.name: t for t in profile.tiers}
+        if name not in tiers:
+            raise DataError(
+                f"tier: no tier {name!r} in profile {profile.name} ({', '.join(tiers)}); see --tier"
+            )
+        return tiers[name]
+
+    def _tier_name(self, raw: Json) -> str:
+        """Its name; that of the cheapest where the row names none."""
+        name = raw.get("tier") if isinstance(raw, dict) else None
+        return self.tier or (self.cascade.profile.tiers[0].name if name is None else str(name))
+
+
+def answer_of(raw: Json) -> str:
+    """The answer of a row; an empty text is one, null is not.
+
+    Raises:
+        DataError: the row has none.
+
+    Example:
+        >>> answer_of({"answer": 4})
+        '4'
+    """
+    if raw.get("status") == "error":
+        raise DataError("the row is an error: it holds no answer to check")
+    answer = raw.get("answer")
+    if answer is None:
+        raise DataError("answer: expected text, got nothing")
+    if isinstance(answer, bool) or not isinstance(answer, str | int | float):
+        raise DataError("answer: expected text")
+    return answer if isinstance(answer, str) else repr(answer)

@@ -1,0 +1,106 @@
+"""What a batch of rows came to, counted row by row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from automix_cli.records import Answer, RowError, Step, Usage, Verification, VoteCount, add_money
+
+
+@dataclass(slots=True)
+class Faults:
+    """Per kind of error: how many rows have it, and the first message."""
+
+    kinds: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    def add(self, error: RowError) -> None:
+        """Count one error."""
+        count, first = self.kinds.get(error.type, (0, error.message))
+        self.kinds[error.type] = (count + 1, first)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a batch of answers came to.
+
+    `first_votes` counts, per tier, the first vote on every answer that was verified.
+    """
+
+    rows: int = 0
+    ok: int = 0
+    abstained: int = 0
+    skipped: int = 0
+    degraded: int = 0
+    errors: int = 0
+    escalated: int = 0
+    cost_usd: float | None = 0.0
+    spent_usd: float | None = 0.0
+    usage: Usage = field(default_factory=Usage)
+    votes: VoteCount = field(default_factory=VoteCount)
+    faults: Faults = field(default_factory=Faults)
+    tier_cost: dict[str, float | None] = field(default_factory=dict)
+    first_votes: dict[str, VoteCount] = field(default_factory=dict)
+
+    def add(self, row: Answer) -> None:
+        """Count one row."""
+        self.rows += 1
+        self.ok += row.status == "ok"
+        self.abstained += row.status == "abstained"
+        self.skipped += row.status == "skipped"
+        self.degraded += any("degraded" in step.flags for step in row.route)
+        self.errors += row.status == "error"
+        self.escalated += row.escalated
+        self.cost_usd = add_money(self.cost_usd, row.cost_usd)
+        self.spent_usd = add_money(self.spent_usd, row.spent_usd)
+        self.usage = self.usage + row.usage
+        if row.error is not None:
+            self.faults.add(row.error)
+        for step in row.route:
+            self._add_step(step)
+
+    def _add_step(self, step: Step) -> None:
+        self.tier_cost[step.tier] = add_money(self.tier_cost.get(step.tier, 0.0), step.cost_usd)
+        self.votes = self.votes.plus(step.count)
+        if step.votes:
+            first = VoteCount.of(step.votes[:1])
+            self.first_votes[step.tier] = self.first_votes.get(step.tier, VoteCount()).plus(first)
+
+    @property
+    def answered(self) -> int:
+        """Rows that were run to their end."""
+        return self.ok + self.abstained
+
+    @property
+    def escalated_share(self) -> float | None:
+        """Share of the rows with a route that went beyond their first tier."""
+        return self.escalated / self.answered if self.answered else None
+
+    def rates(self) -> dict[str, tuple[int, int]]:
+        """(hits, cases) of what a fitted router expects: escalations, and first votes that say CORRECT."""
+        first = {tier: (count.correct, count.parsed) for tier, count in self.first_votes.items()}
+        return {"escalated": (self.escalated, self.answered), **first}
+
+
+@dataclass(slots=True)
+class CheckTally:
+    """What a batch of verifications came to; `below` counts the answers not found correct."""
+
+    rows: int = 0
+    errors: int = 0
+    below: int = 0
+    verdicts: dict[str, int] = field(default_factory=dict)
+    cost_usd: float | None = 0.0
+    spent_usd: float | None = 0.0
+    faults: Faults = field(default_factory=Faults)
+
+    def add(self, row: Verification) -> None:
+        """Count one row."""
+        self.rows += 1
+        if row.error is not None:
+            self.errors += 1
+            self.faults.add(row.error)
+        else:
+            self.below += row.verdict != "correct"
+            self.verdicts[row.verdict] = self.verdicts.get(row.verdict, 0) + 1
+        self.cost_usd = add_money(self.cost_usd, row.cost_usd)
+        self.spent_usd = add_money(self.spent_usd, row.spent_usd)

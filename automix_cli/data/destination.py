@@ -1,0 +1,84 @@
+"""Where rows go: stdout, a file that is locked while it is written, or nowhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from automix_cli.data.output import Earlier, open_output
+from automix_cli.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """Where rows go. Without a path they go to stdout, with `silent` nowhere.
+
+    `earlier` is the unfinished file of an earlier run, which is continued.
+    """
+
+    path: Path | None = None
+    force: bool = False
+    silent: bool = False
+    earlier: Earlier | None = None
+
+    @property
+    def name(self) -> str:
+        """The destination, for messages."""
+        return str(self.path or "stdout")
+
+    def check(self) -> None:
+        """Refuse to spend on results that have nowhere to go.
+
+        Raises:
+            UsageError: stdout is closed, or the file exists and may be neither replaced nor continued.
+        """
+        if self.path is None:
+            if sys.stdout is None and not self.silent:
+                raise UsageError("stdout is closed: there is nowhere to write to", hint="-o FILE")
+            return
+        exists = os.path.exists(self.path)  # false, not an error, for a name that is too long
+        if exists and not os.path.isfile(self.path):
+            raise UsageError(f"{self.path}: is not a regular file")
+        if exists and not self.force:
+            raise UsageError(f"{self.path}: exists", hint="--force overwrites it, --resume continues it")
+
+    @contextmanager
+    def open(self) -> Iterator[IO[bytes]]:
+        """The stream to write to."""
+        if self.earlier is not None:
+            try:
+                yield self.earlier.stream
+            finally:
+                self.earlier.close()
+        elif self.silent:
+            with open(os.devnull, "wb") as nowhere:
+                yield nowhere
+        elif self.path is None:
+            yield sys.stdout.buffer
+        else:
+            file = open_output(self.path, force=self.force)
+            try:
+                yield file
+            finally:
+                with suppress(OSError):  # every row was flushed; the rest is of one that was reported
+                    file.close()
+
+    def finish(self) -> None:
+        """Every row is written: the file of an earlier run takes its place."""
+        if self.earlier is not None:
+            self.earlier.finish()
+
+
+def check_other_file(source_fd: int, path: Path | None) -> None:
+    """Refuse to write over what is being read.
+
+    Raises:
+        UsageError: input and output are the same file.
+    """
+    if path is not None and os.path.exists(path) and os.path.samestat(os.fstat(source_fd), path.stat()):
+        raise UsageError(f"{path}: is the input as well; results need a file of their own")

@@ -1,0 +1,248 @@
+"""Labelled rows for `calibrate` and `bench`: questions still to be asked, or traces already recorded."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from automix_cli.data.jsonl import (
+    IdCheck,
+    open_input,
+    parse_line,
+    read_chunks,
+    rows_of,
+    split_lines,
+    stdin_kind,
+)
+from automix_cli.data.rows import question_from_dict
+from automix_cli.errors import DataError, UsageError
+from automix_cli.records import Json, Question
+from automix_cli.scoring import score
+
+if TYPE_CHECKING:
+    from automix_cli.data.traces import TraceTable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableOptions:
+    """How a file of traces is read; texts as they stand on the command line.
+
+    `judge_samples`: recorded samples are wanted too, which takes longer.
+    """
+
+    columns: str | None = None
+    tiers: str | None = None
+    costs: str | None = None
+    vote_costs: str | None = None
+    seed: int = 0
+    drop_incomplete: bool = False
+    judge_samples: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """The bytes of a data file, read once: what is hashed is what is parsed."""
+
+    name: str
+    content: bytes
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the file."""
+        return sha256(self.content).hexdigest()
+
+    def numbered_rows(self) -> Iterator[tuple[int, Json]]:
+        """All rows with their line numbers.
+
+        Raises:
+            DataError: naming file and line.
+        """
+        if self.name.endswith(".csv"):
+            yield from self._csv()
+            return
+        for line in split_lines((self.content,)):
+            try:
+                row = parse_line(line)
+                if not isinstance(row, dict):
+                    raise DataError("expected a JSON object")
+            except DataError as exc:
+                raise DataError(f"{self.name}:{line.number}: {exc.message}", hint=exc.hint) from None
+            yield line.number, row
+
+    def _csv(self) -> Iterator[tuple[int, Json]]:
+        try:
+            text = self.content.decode("utf-8-sig")
+        except UnicodeDecodeError as exc:
+            raise DataError(f"{self.name}: invalid UTF-8 at byte {exc.start + 1}") from exc
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        try:
+            for row in reader:
+                if None in row or None in row.values():
+                    raise DataError(f"{self.name}:{reader.line_num}: not as many cells as the header has")
+                yield reader.line_num, dict(row)
+        except csv.Error as exc:
+            raise DataError(f"{self.name}:{reader.line_num}: {exc}") from exc
+
+    def holds_traces(self) -> bool:
+        """Whether the rows carry what tiers did on them; the first row decides.
+
+        Raises:
+            DataError: there is none.
+        """
+        first = next(self.numbered_rows(), None)
+        if first is None:
+            raise DataError(f"{self.name}: there are no rows")
+        return "tiers" in first[1]
+
+    def labelled_questions(self, labels_from: str | None) -> list[Question]:
+        """The rows as questions with gold answers; with `labels_from` a tier's answers take their place.
+
+        Raises:
+            DataError: naming file and line, or how many rows lack a gold answer.
+        """
+        questions = self.questions()
+        if labels_from is not None:
+            return [replace(q, expected=()) for q in questions]
+        unlabelled = sum(not q.expected for q in questions)
+        if unlabelled:
+            raise DataError(
+                f'{self.name}: {unlabelled} of {len(questions)} rows have no "expected"',
+                hint="--labels-from TIER measures agreement with that tier instead",
+            )
+        return questions
+
+    def questions(self) -> list[Question]:
+        """The rows as questions; any bad line or id that stands twice is an error.
+
+        Raises:
+            DataError: naming file and line.
+        """
+        if self.name.endswith(".csv"):
+            raise DataError(
+                f"{self.name}: CSV holds traces, not questions", hint="name its columns with --columns"
+            )
+        ids, questions = IdCheck(), []
+        for row in map(ids.see, rows_of(split_lines((self.content,)))):
+            if row.question is None:
+                raise DataError(f"{self.name}:{row.line}: {row.fault}")
+            questions.append(row.question)
+        if not questions:
+            raise DataError(f"{self.name}: there are no rows")
+        return questions
+
+
+def read_data(path: Path) -> DataFile:
+    """Read a file, or stdin for `-`."""
+    if str(path) == "-":
+        if stdin_kind() not in ("pipe", "file"):
+            raise UsageError("- reads stdin, and nothing is piped into it")
+        return DataFile("stdin", b"".join(read_chunks(0)))
+    with open_input(path) as file:
+        return DataFile(str(path), b"".join(read_chunks(file.fileno())))
+
+
+def scored_rows(
+    rows: Iterator[tuple[int, Json]], scorer: str, labels_from: str | None
+) -> Iterator[tuple[int, Json]]:
+    """Trace rows with a score for every answer that has none and can be judged.
+
+    `labels_from` names the tier whose answer counts as right: then every score is
+    agreement with it, and recorded scores and gold answers are put aside.
+    """
+    for line, row in rows:
+        tiers = row.get("tiers")
+        if isinstance(tiers, dict) and (labels_from is not None or any(map(_lacks_score, tiers.values()))):
+            yield line, _scored(line, row, scorer, labels_from)
+        else:
+            yield line, row
+
+
+def _lacks_score(step: Json) -> bool:
+    return isinstance(step, dict) and "answer" in step and not {"score", "correct"} & step.keys()
+
+
+def _scored(line: int, row: Json, scorer: str, labels_from: str | None) -> Json:
+    """A trace row with a score for every answer that can be judged."""
+    gold, choices = _gold(line, row, labels_from), tuple(row.get("choices") or ())
+    if labels_from is None:
+        gold = question_from_dict({"question": "?", **row}).expected
+    steps = {
+        name: {**_without_score(step), "score": score(str(step["answer"]), gold, scorer, choices)}
+        if gold and isinstance(step.get("answer"), str) and (labels_from or "score" not in step)
+        else step
+        for name, step in row["tiers"].items()
+    }
+    return {**row, "tiers": steps, **({"expected": list(gold)} if labels_from else {})}
+
+
+def _gold(line: int, row: Json, labels_from: str | None) -> tuple[str, ...]:
+    """The answer of the tier that labels come from."""
+    if labels_from is None:
+        return ()
+    step = row["tiers"].get(labels_from)
+    if not isinstance(step, dict) or not isinstance(step.get("answer"), str):
+        raise DataError(f"line {line}: no answer of {labels_from} to take as the label")
+    return (step["answer"],)
+
+
+def _without_score(step: Json) -> Json:
+    return {key: value for key, value in step.items() if key not in ("score", "correct")}
+
+
+def table_of(rows: Iterator[tuple[int, Any]], options: TableOptions, name: str, scorer: str) -> TraceTable:
+    """Numbered rows as a table, with the options applied."""
+    from automix_cli.data.columns import read_amounts, read_columns
+    from automix_cli.data.read_traces import read_table
+
+    first = next(rows, None)
+    if first is None:
+        raise DataError(f"{name}: there are no rows")
+    if options.columns is None and "tiers" not in first[1]:
+        raise DataError(
+            f"{name}: the rows hold no tiers", hint="--columns small.score=COLUMN,large.score=COLUMN"
+        )
+    try:
+        table = read_table(
+            chain((first,), rows),
+            columns=None if options.columns is None else read_columns(options.columns),
+            tiers=[] if options.tiers is None else [t.strip() for t in options.tiers.split(",")],
+            costs=read_amounts(options.costs, "--costs") if options.costs else {},
+            vote_costs=read_amounts(options.vote_costs, "--vote-costs") if options.vote_costs else {},
+            seed=options.seed,
+            scorer=scorer if options.judge_samples else None,
+        )
+        return table.scored(drop=options.drop_incomplete)
+    except DataError as exc:
+        raise DataError(located(exc.message, name), hint=exc.hint) from None
+
+
+def located(message: str, name: str) -> str:
+    """A message that begins with the file, and the line where it names one.
+
+    Example:
+        >>> located("line 7: id '5' stands twice", "rows.jsonl")
+        "rows.jsonl:7: id '5' stands twice"
+    """
+    if message.startswith(f"{name}:"):
+        return message
+    line = re.match(r"line (\d+): ", message)
+    return f"{name}:{line[1]}: {message[line.end() :]}" if line else f"{name}: {message}"
+
+
+def recorded_questions(table: TraceTable, name: str) -> list[Question]:
+    """The recorded questions.
+
+    Raises:
+        DataError: some row records none.
+    """
+    blank = sum(not str(text).strip() for text in table.texts)
+    if blank:
+        raise DataError(f"{name}: {blank:,} of {len(table):,} rows record no question to embed")
+    return [Question(text=str(text)) for text in table.texts]

@@ -1,0 +1,57 @@
+"""What a batch came to, counted row by row."""
+
+from __future__ import annotations
+
+import pytest
+
+from automix_cli.cascade.tally import CheckTally, Tally
+from automix_cli.records import (
+    Answer,
+    Question,
+    RowError,
+    Step,
+    Usage,
+    Verdict,
+    Verification,
+    VoteCount,
+)
+
+
+def answer(**fields: object) -> Answer:
+    return Answer(question=Question(text="?"), **fields)
+
+
+def test_a_tally_counts_rows_money_and_votes() -> None:
+    small = Step(tier="small", votes=(Verdict.CORRECT, Verdict.UNPARSED), cost_usd=0.1, spent_usd=0.1)
+    large = Step(tier="large", cost_usd=1.0, spent_usd=0.0, usage=Usage(calls=1))
+    tally = Tally()
+    tally.add(answer(answer="a", route=(small,)))
+    tally.add(answer(answer="b", route=(small, large)))
+    tally.add(answer(route=(small,)).with_error(RowError(type="timeout", message="late")))
+    assert (tally.rows, tally.ok, tally.errors, tally.escalated) == (3, 2, 1, 1)
+    assert tally.cost_usd == pytest.approx(1.3)
+    assert tally.spent_usd == pytest.approx(0.3)
+    assert tally.escalated_share == 0.5
+    assert tally.faults.kinds == {"timeout": (1, "late")}
+    assert tally.first_votes["small"] == VoteCount(3, 0, 0)
+    assert tally.votes == VoteCount(3, 0, 3)
+    assert tally.rates() == {"escalated": (1, 2), "small": (3, 3)}
+
+
+def test_one_unknown_price_makes_the_total_unknown_never_zero() -> None:
+    tally = Tally()
+    tally.add(answer(answer="a", route=(Step(tier="small", cost_usd=None, spent_usd=None),)))
+    tally.add(answer(answer="b", route=(Step(tier="small", cost_usd=0.5),)))
+    assert tally.cost_usd is None
+
+
+def test_a_tally_of_verifications_counts_what_was_not_found_correct() -> None:
+    tally = CheckTally()
+    fields = {"question": Question(text="?"), "tier": "small", "signal": "votes"}
+    for verdict in ("correct", "incorrect", "none"):
+        tally.add(Verification(**fields, verdict=verdict, cost_usd=0.5))
+    tally.add(Verification(**fields, error=RowError(type="timeout", message="late")))
+    assert (tally.rows, tally.errors, tally.below) == (4, 1, 2)
+    assert tally.verdicts == {"correct": 1, "incorrect": 1, "none": 1}
+    assert tally.faults.kinds == {"timeout": (1, "late")}
+    assert tally.cost_usd == 1.5

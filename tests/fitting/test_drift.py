@@ -1,0 +1,43 @@
+"""Shares that moved since the router was fitted."""
+
+from __future__ import annotations
+
+import pytest
+from known import draw_table, two_tiers
+
+from automix_cli.fitting.drift import Drift, drifts
+
+
+@pytest.mark.parametrize(
+    ("observed", "warns"),
+    [
+        ((610, 1000), True),
+        ((61, 100), True),
+        ((6, 10), False),  # chance
+        ((330, 1000), False),  # neither
+        ((34_500, 100_000), False),  # beyond chance, but not by five points
+        ((0, 0), False),
+    ],
+)
+def test_drift_needs_both_a_share_that_moved_and_more_than_chance(
+    observed: tuple[int, int], warns: bool
+) -> None:
+    assert bool(drifts({"escalated": (31_000, 100_000)}, {"escalated": observed})) == warns
+
+
+def test_drift_is_looked_for_in_what_both_know_and_says_what_moved() -> None:
+    fitted = {"escalated": (310, 1000), "small": (700, 1000)}
+    moved = drifts(fitted, {"small": (200, 1000), "other": (1, 1000)})
+    assert [d.text() for d in moved] == ["small: first vote correct 20 %, 70 % when fitted: recalibrate"]
+    assert drifts({"escalated": (0, 100)}, {"escalated": (0, 100)}) == ()
+
+
+def test_batches_like_the_fitted_rows_hardly_ever_drift() -> None:
+    first = [draw_table(two_tiers(), 300, seed).recorded_votes[0].drawn[:, 0] for seed in range(60)]
+    rates = [(int((f == 1).sum()), 300) for f in first]
+    warned = [bool(drifts({"small": rates[0]}, {"small": r})) for r in rates[1:]]
+    assert sum(warned) <= 1
+
+
+def test_the_text_of_a_drift_names_shares() -> None:
+    assert Drift("escalated", 0.5, 0.25, 0.0).text() == "escalated 50 %, 25 % when fitted: recalibrate"
