@@ -121,10 +121,7 @@ def fit_router(
     from threadpoolctl import threadpool_limits  # which scikit-learn brings
 
     table, price = np.asarray(scores, dtype=float), np.asarray(costs, dtype=float)
-    if price.ndim != 1 or not np.isfinite(price).all():
-        raise DataError(f"a router needs a cost for each tier, got {price.tolist()}")
-    if not len(texts) or table.shape != (len(texts), len(price)) or not np.isfinite(table).all():
-        raise DataError(f"a router needs rows that score each of {len(price)} tiers, got {table.shape}")
+    _check_rows(len(texts), table, price)
     questions = _Questions(texts, None if embeddings is None else np.asarray(embeddings, dtype=float))
     fold = assign_folds(texts, seed, max_rows)
     fit_rows = np.flatnonzero(fold >= 0)
@@ -145,6 +142,13 @@ def fit_router(
             centres=np.empty((0, 0)) if isinstance(model, Clusters) else fit_class_centres(held_out),
         )
         return _complete(router, rows, held_out.probs, fit_rows, questions)
+
+
+def _check_rows(n: int, scores: Floats, costs: Floats) -> None:
+    if costs.ndim != 1 or not np.isfinite(costs).all():
+        raise DataError(f"a router needs a cost for each tier, got {costs.tolist()}")
+    if not n or scores.shape != (n, len(costs)) or not np.isfinite(scores).all():
+        raise DataError(f"a router needs rows that score each of {len(costs)} tiers, got {scores.shape}")
 
 
 class _Questions(NamedTuple):

@@ -1,4 +1,4 @@
-"""The prior over states: counts plus as many pseudo-counts as leave-one-out likelihood asks for."""
+"""The prior over states: counts plus pseudo-counts, whose number maximises leave-one-out likelihood."""
 
 from __future__ import annotations
 
@@ -69,5 +69,5 @@ def _log_likelihood(chances: Floats, counts: Floats) -> Floats:
 
 
 def _best(weights: Floats, likelihood: Floats) -> float:
-    """The weight with the highest likelihood; of equals the largest, which says least."""
+    """The weight with the highest likelihood; of equals the largest, which shrinks most."""
     return float(weights[::-1][likelihood[::-1].argmax()])

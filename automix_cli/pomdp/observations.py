@@ -222,7 +222,7 @@ class ConsistencyObservations:
         return Counts(min(max(count, 1), self.k), self.k, self.k)
 
     def likelihood(self, counts: Counts) -> Floats:
-        """P(count | cell), shape (cells,); 1 when nothing was seen."""
+        """P(count | cell), shape (cells,); 1 without evidence."""
         if not counts.parsed:
             return np.ones(len(self.probabilities))
         return np.array([cell[counts.value - 1] for cell in self.probabilities])
@@ -276,7 +276,7 @@ class ConfidenceObservations:
         return Counts(len(self.cuts) + 1, 1, 1) if is_due and self.missing else NO_COUNTS
 
     def likelihood(self, counts: Counts) -> Floats:
-        """P(bin | cell), shape (cells,); 1 when nothing was seen."""
+        """P(bin | cell), shape (cells,); 1 without evidence."""
         return np.array(self._columns()[counts.value]) if counts.parsed else np.ones(len(self.probabilities))
 
     def table(self, max_votes: int, batch: tuple[int, ...], start: Counts = NO_COUNTS) -> CountTable:
@@ -317,7 +317,7 @@ class NoObservations:
     """A tier whose answers are not verified."""
 
     def counts(self, visit: Visit) -> Counts:
-        """Nothing is told apart, whatever was bought."""
+        """No evidence, whatever the visit."""
         return NO_COUNTS
 
     def likelihood(self, counts: Counts) -> Floats:

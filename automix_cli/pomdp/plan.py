@@ -1,6 +1,6 @@
 """The exact plan: values and best actions by backward induction, for one number of prompt tokens.
 
-`Plan` holds the value and the best action at every history that can be met.
+`Plan` holds the value and the best action at every reachable history.
 
 A history enters a plan only through the counts seen at each tier asked, because votes on
 one answer are exchangeable. Its weight is w(h) = Σ_s b₀(s)·Π_i ℓ_i(counts_i | s), where
@@ -171,7 +171,7 @@ class Plan:
         return sum(block.weight.size for block in self.blocks.values())
 
     def table(self, tier: int) -> CountTable:
-        """The counts told apart at a tier."""
+        """The counts that the plan distinguishes at a tier."""
         observation, max_votes = self.model.observation(tier), self.model.tiers[tier].max_votes
         hand = self.root.hand
         if hand and hand.tier == tier:
@@ -369,7 +369,7 @@ class Plan:
         )
 
     def decisions(self) -> frozenset[tuple[TierPath, int, Action]]:
-        """What is done at each history that can be met: two plans with the same are the same policy."""
+        """The action at each reachable history; plans with equal decisions are the same policy."""
         possible = ((path, np.flatnonzero(chance > 0)) for path, chance in self.reach().items())
         return frozenset(
             (path, int(at), self.action(PlanNode(path, int(at))))

@@ -193,7 +193,9 @@ class PomdpPolicy:
         if key not in self._crossings:
             ends = [self.plans.get(t, Root(question_class)).forecast() for t in (low, high)]
             falls = [self.plan_model.cost_weight * end.per_token for end in ends]  # of value, per token
-            rise = ends[1].value + falls[1] * (high - low) - ends[0].value  # of the second tangent at low
+            # Each plan's value is a line in the number of tokens. Where the two lines cross, both
+            # plans are equally good, and the gap below the chord, which no plan exceeds, is widest.
+            rise = ends[1].value + falls[1] * (high - low) - ends[0].value  # of the second line, at low
             crossing = low + rise / (falls[1] - falls[0]) if falls[0] != falls[1] else high
             crossing = min(max(crossing, low), high)
             tangent = max(

@@ -291,7 +291,7 @@ class Assigned(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AssignedPolicy:
-    """Ask the tier that `Facts.question_class` names, and report what it says.
+    """Ask the tier that `Facts.question_class` names, and report its answer.
 
     Example:
         >>> policy = AssignedPolicy()
