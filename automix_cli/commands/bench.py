@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -22,8 +21,8 @@ from automix_cli.views.terminal import Reporter, name_status, stdout_console
 
 if TYPE_CHECKING:
     from automix_cli.data.traces import TraceTable
-    from automix_cli.evaluation.bench import Run, Runs
     from automix_cli.evaluation.objective import Objective
+    from automix_cli.evaluation.play import Run, Runs
     from automix_cli.evaluation.policy_entry import PolicyEntry
     from automix_cli.fitting.router_block import Settings
     from automix_cli.profile.model import Profile
@@ -89,7 +88,6 @@ def bench(
     html: Annotated[
         bool, typer.Option("--html", help="Write DIR/index.html, one page that needs no network.")
     ] = False,
-    png: Annotated[bool, typer.Option("--png", help="Write DIR/frontier.png (needs matplotlib).")] = False,
     plot: Annotated[bool, typer.Option("--plot", help="Draw cost against quality in the terminal.")] = False,
     fail_under: Annotated[
         str | None,
@@ -175,10 +173,10 @@ def bench(
         labels_from=labels_from,
         embed_model=embed_model,
     )
-    folder = None if output is None else _Folder(output, html=html, png=png, force=force)
+    folder = None if output is None else _Folder(output, html=html, force=force)
     Destination(silent=folder is not None).check()
-    if folder is None and (html or png or runs is not None):
-        raise UsageError("--html, --png and --runs write into a folder", hint="add -o DIR")
+    if folder is None and (html or runs is not None):
+        raise UsageError("--html and --runs write into a folder", hint="add -o DIR")
     job.check()
     rows = read_data(data)
     source = TraceSource(
@@ -222,15 +220,19 @@ def _objective(keep: float | None, budget: float | None) -> Objective:
 
 def _show(view: BenchView, as_json: bool, plot: bool) -> None:
     if as_json:
-        typer.echo(dumps(view.to_dict()))
+        from automix_cli.views.bench_files import summary
+
+        typer.echo(dumps(summary(view)))
         return
+    from automix_cli.views.bench_tables import bench_parts
+
     console = stdout_console()
     if not console.is_terminal:
         console.width = 240  # a file has no edge, and tiers have long names
-    for part in view.parts(console.width):
+    for part in bench_parts(view, console.width):
         console.print(part, soft_wrap=isinstance(part, str))
     if plot:
-        from automix_cli.views.plots import terminal_plot
+        from automix_cli.views.terminal_plot import terminal_plot
 
         typer.echo("\n" + terminal_plot(view, console.width))
 
@@ -239,7 +241,7 @@ def _gate(job: _Job, view: BenchView) -> None:
     """Exit 5 where a gate is not met."""
     from automix_cli.evaluation.gates import missed_gates, read_gates
 
-    missed = [] if job.gates is None else missed_gates(read_gates(job.gates), view.found)
+    missed = [] if job.gates is None else missed_gates(read_gates(job.gates), view.comparison)
     if missed:
         raise GateError("; ".join(missed))
 
@@ -318,8 +320,9 @@ class _Job:
         folder: _Folder | None,
     ) -> BenchView:
         """Compare."""
-        from automix_cli.evaluation.bench import bench, cuts_of, has_own_split
+        from automix_cli.evaluation.bench import bench
         from automix_cli.evaluation.crossfit import Crossfit
+        from automix_cli.evaluation.cuts import cuts_of, has_own_split
         from automix_cli.views.bench_view import BenchView
 
         seated, notes = self._seated(table)
@@ -328,7 +331,7 @@ class _Job:
         cuts = cuts_of(table, self.split, repeat=self.repeat, seed=self.seed)
         runs = self.runs or ("all" if len(table) <= MANY_ROWS else "chosen")
         with _writing(folder, runs) as on_run, name_status(reporter) as on_policy:
-            found = bench(
+            comparison = bench(
                 table,
                 seated,
                 settings,
@@ -340,7 +343,7 @@ class _Job:
                 on_policy=on_policy,
             )
         return BenchView(
-            found=found,
+            comparison=comparison,
             table=table,
             source=data.name,
             sha256=data.sha256,
@@ -390,7 +393,7 @@ class _Job:
 @contextmanager
 def _writing(folder: _Folder | None, runs: Runs) -> Iterator[Callable[[Run], None]]:
     """Takes the runs as they come: millions of lines never wait in memory."""
-    from automix_cli.views.bench_view import run_lines
+    from automix_cli.views.bench_files import run_lines
 
     if folder is None or runs == "none":
         yield lambda run: None
@@ -405,13 +408,8 @@ def _writing(folder: _Folder | None, runs: Runs) -> Iterator[Callable[[Run], Non
 class _Folder:
     """Where the results go; a result that is there already is kept unless forced."""
 
-    def __init__(self, path: Path, *, html: bool, png: bool, force: bool) -> None:
-        self.path, self.html, self.png, self.names = path, html, png, list[str]()
-        if png and find_spec("matplotlib") is None:
-            raise UsageError(
-                "--png is drawn with matplotlib, which is not installed",
-                hint="python -m pip install 'automix-cli[plots]'; frontier.svg needs nothing",
-            )
+    def __init__(self, path: Path, *, html: bool, force: bool) -> None:
+        self.path, self.html, self.names = path, html, list[str]()
         if path.exists() and not path.is_dir():
             raise UsageError(f"{path} is a file", hint="-o names a folder")
         there = [name for name in _NAMES if (path / name).exists()]
@@ -455,12 +453,14 @@ class _Folder:
         import yaml
 
         from automix_cli import __version__
-        from automix_cli.views.plots import frontier_svg
+        from automix_cli.views.bench_files import summary, summary_csv
+        from automix_cli.views.bench_markdown import report_markdown
+        from automix_cli.views.chart import frontier_svg
 
         texts = {
-            "summary.json": dumps(view.to_dict()) + "\n",
-            "summary.csv": view.to_csv(),
-            "report.md": view.to_markdown(),
+            "summary.json": dumps(summary(view)) + "\n",
+            "summary.csv": summary_csv(view),
+            "report.md": report_markdown(view),
             "frontier.svg": frontier_svg(view),
             "config.yaml": yaml.safe_dump(
                 {"automix": __version__, **config}, sort_keys=False, allow_unicode=True
@@ -473,12 +473,6 @@ class _Folder:
         for name, text in texts.items():
             with self.open(name) as take:
                 take((text,))
-        if self.png:
-            from automix_cli.views.plots import write_png
-
-            with self._told("frontier.png"):
-                write_png(view, self.path / "frontier.png")
-            self.names.append("frontier.png")
 
 
 _NAMES = (
@@ -487,7 +481,6 @@ _NAMES = (
     "summary.csv",
     "report.md",
     "frontier.svg",
-    "frontier.png",
     "index.html",
     "config.yaml",
 )

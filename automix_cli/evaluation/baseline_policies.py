@@ -12,7 +12,7 @@ import numpy as np
 from automix_cli.data.oracle import oracle
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.crossfit import Curve, singles
-from automix_cli.evaluation.metrics import Point, hull
+from automix_cli.evaluation.frontier import Point, hull
 from automix_cli.evaluation.policy_entry import (
     Group,
     Need,

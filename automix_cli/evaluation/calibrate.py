@@ -18,22 +18,16 @@ import numpy as np
 from automix_cli.data.oracle import oracle
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError
+from automix_cli.evaluation.bootstrap import Interval, Resamples, interval
 from automix_cli.evaluation.crossfit import CROSSFIT, NO_CURVE, Crossfit, Curve, singles
 from automix_cli.evaluation.families import PomdpFamily, ThresholdFamily
+from automix_cli.evaluation.frontier import Point, mix_quality
 from automix_cli.evaluation.held_out import HeldOutRun, held_out
-from automix_cli.evaluation.metrics import (
-    Interval,
-    Measure,
-    Point,
-    Resamples,
-    RoutingVerdict,
-    interval,
-    mix_quality,
-    verdict,
-)
+from automix_cli.evaluation.metrics import Measure
 from automix_cli.evaluation.objective import Choice, Objective, best_single, best_source, choose_each
 from automix_cli.evaluation.replay import Replayed, replay
 from automix_cli.evaluation.settings import Always, CostWeight, narrow
+from automix_cli.evaluation.verdict import RoutingVerdict, verdict
 from automix_cli.fitting.classes import NO_CLASSES, ClassedTable, Classes, ClassSource
 from automix_cli.fitting.fit import fit
 from automix_cli.fitting.fitted import Fitted

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.families import COST_GRID, Candidate, CostGrid, Family
-from automix_cli.evaluation.metrics import Point
+from automix_cli.evaluation.frontier import Point
 from automix_cli.evaluation.replay import replay
 from automix_cli.evaluation.settings import Setting
 from automix_cli.pomdp.arrays import Floats, Ints

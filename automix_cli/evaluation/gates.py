@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from automix_cli.errors import UsageError, did_you_mean
-from automix_cli.evaluation.bench import MEASURES, Bench
+from automix_cli.evaluation.bench import Bench
+from automix_cli.evaluation.measures import MEASURE_BY_KEY
 
 _GATE = re.compile(
     r"\s*(?:(?P<policy>[^\s<>=,]+)\.)?(?P<figure>[a-z0-9_]+)\s*(?P<sign>>=|<=|>|<)\s*"
@@ -67,10 +68,10 @@ def _gate(part: str) -> Gate:
             hint="--fail-under 'savings_at_95>=0.3,quality>=0.8'",
         )
     figure = match["figure"]
-    if figure not in MEASURES:
+    if figure not in MEASURE_BY_KEY:
         raise UsageError(
-            f"--fail-under: no figure {figure!r}{did_you_mean(figure, MEASURES)}",
-            hint=f"there are {', '.join(MEASURES)}",
+            f"--fail-under: no figure {figure!r}{did_you_mean(figure, MEASURE_BY_KEY)}",
+            hint=f"there are {', '.join(MEASURE_BY_KEY)}",
         )
     return Gate(match["policy"] or "", figure, match["sign"], float(match["value"]))
 

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.calibrate import Calibration, Figures
 from automix_cli.evaluation.health import alarms, examine
-from automix_cli.evaluation.metrics import Measure, ReliabilityRow, RoutingVerdict
+from automix_cli.evaluation.metrics import Measure
+from automix_cli.evaluation.reliability import ReliabilityRow
 from automix_cli.evaluation.settings import Always
+from automix_cli.evaluation.verdict import RoutingVerdict
 from automix_cli.pomdp.observations import ConfidenceObservations, Counts, NoObservations
 from automix_cli.pomdp.plan import Plan, PlanRow
 from automix_cli.pomdp.policy import PomdpPolicy

@@ -14,7 +14,7 @@ from exact import expectation
 from known import draw_table, two_tiers
 
 from automix_cli.evaluation.certificate import certify
-from automix_cli.evaluation.metrics import wilson
+from automix_cli.evaluation.reliability import wilson
 from automix_cli.fitting.router_block import Settings
 
 SETTINGS = Settings(max_votes=6)

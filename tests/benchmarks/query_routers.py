@@ -24,19 +24,10 @@ import numpy as np
 
 from automix_cli.data.duplicates import near_duplicates
 from automix_cli.data.oracle import oracle
-from automix_cli.evaluation.metrics import (
-    Ends,
-    Interval,
-    Point,
-    Resamples,
-    bounded,
-    curve_draws,
-    gain_area,
-    hull,
-    interval,
-    mix_quality,
-    verdict,
-)
+from automix_cli.evaluation.bootstrap import BootstrapFigure, Interval, Resamples, curve_draws, interval
+from automix_cli.evaluation.frontier import Point, hull, mix_quality
+from automix_cli.evaluation.metrics import Ends, gain_area
+from automix_cli.evaluation.verdict import verdict
 from automix_cli.fitting.fit_query_router import FittedRouter, fit_router, require_sklearn
 from automix_cli.fitting.query_router import QUERY_ROUTER_KINDS, QueryRouterKind, Selection
 from automix_cli.pomdp.arrays import Floats, Ints
@@ -266,7 +257,7 @@ class Sheet:
         )
         held = np.column_stack([spent.mean(axis=0), scores.mean(axis=0)])
         small, large = (Point(float(self.costs[j]), float(self.means[j])) for j in ends)
-        area = bounded(gain_area(held, Ends(small, large)), draws)
+        area = BootstrapFigure.of(gain_area(held, Ends(small, large)), draws).measure()
         return f"{area.value:+.1f} [{area.low:+.1f}, {area.high:+.1f}]"
 
 

@@ -25,7 +25,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from recorded import CONFIDENT, VOTED, Recorded
 
-from automix_cli.evaluation.bench import Bench, bench, cuts_of
+from automix_cli.evaluation.bench import Bench, bench
+from automix_cli.evaluation.cuts import cuts_of
 from automix_cli.evaluation.objective import Objective
 from automix_cli.evaluation.policies import all_policies, pick_policies
 from automix_cli.fitting.router_block import Settings

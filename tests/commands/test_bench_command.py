@@ -18,6 +18,8 @@ from known import draw_rows, two_tiers
 from shell import COMMAND, PATIENCE, Ran, automix, environment, jsonl
 
 QUICK = ("--policies", "random-mix,threshold,oracle")
+NAMES = ["always:small", "always:medium", "random-mix", "threshold", "pomdp", "oracle"]
+LAST = ("oracle", "pomdp")
 EVIL = "</script><script>document.title='owned'</script><b>&amp;"
 
 
@@ -363,16 +365,15 @@ def test_single_tiers_alone_get_no_verdict(traces: Path) -> None:
 
 
 def test_a_missing_library_is_said_before_anything_is_asked(traces: Path, tmp_path: Path) -> None:
-    """Both are hidden by an importer that finds neither; the data file is not even there."""
+    """An importer hides scikit-learn; the refusal comes before the data file is opened."""
     (tmp_path / "sitecustomize.py").write_text(
         "import importlib.util as u\nfound = u.find_spec\n"
-        "u.find_spec = lambda n, p=None: None if n in ('sklearn', 'matplotlib') else found(n, p)\n"
+        "u.find_spec = lambda n, p=None: None if n == 'sklearn' else found(n, p)\n"
     )
     path = f"{tmp_path}:{Path(__file__).parents[2]}"
-    for args, name in ((("--png", "-o", str(tmp_path / "x")), "plots"), (("--policies", "knn"), "routers")):
-        ran = automix("bench", "nowhere.jsonl", *args, env={"PYTHONPATH": path})
-        assert ran.code == 2
-        assert f"automix-cli[{name}]" in ran.err
+    ran = automix("bench", "nowhere.jsonl", "--policies", "knn", env={"PYTHONPATH": path})
+    assert ran.code == 2
+    assert "automix-cli[routers]" in ran.err
     ran = automix("bench", traces, "--policies", "all", "--json", env={"PYTHONPATH": path})
     assert ran.code == 0, ran.err
     assert any("scikit-learn is not installed" in note for note in ran.rows[0]["notes"])
@@ -388,16 +389,25 @@ def test_the_page_holds_its_data_and_asks_for_nothing(written: tuple[Ran, Path])
     assert EVIL not in text
     assert not re.search(r"""(src|href)=|@import|url\(|https?://(?!www\.w3\.org/2000/svg)""", text)
     data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
-    assert [s["name"] for s in data["series"]] == [
-        "always:small",
-        "always:medium",
-        "random-mix",
-        "threshold",
-        "pomdp",
+    assert [row["name"] for row in data["table"]["rows"]] == NAMES
+    assert re.findall(r'data-policy="([^"]*)"', text) == [
         "oracle",
+        *(n for n in NAMES if n not in LAST),
+        "pomdp",
     ]
     examples = [row["question"] for e in data["escalation"]["examples"] for row in e["rows"]]
     assert any(EVIL in question for question in examples)
+
+
+def test_the_chart_of_the_page_is_the_svg_of_the_folder(written: tuple[Ran, Path]) -> None:
+    """Every shape of the file stands on the page too, at the same place."""
+    shapes = re.compile(r"<(?:polyline|polygon|rect|circle|line|path|text) [^>]*?(?: ?/)?>")
+    of_file = shapes.findall((written[1] / "frontier.svg").read_text(encoding="utf-8"))
+    page = (written[1] / "index.html").read_text(encoding="utf-8")
+    chart = re.search(r'<div id="frontier">\n(<svg .*?</svg>)', page, re.DOTALL)
+    of_page = shapes.findall(chart[1])
+    assert len(of_file) > 50
+    assert [shape for shape in of_page if "data-text" not in shape] == of_file
 
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -424,7 +434,7 @@ def test_the_page_draws_in_a_browser_without_an_error(written: tuple[Ran, Path],
     assert "CONSOLE" not in seen.stderr
     assert shot.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     dom = chromium(written[1] / "index.html", "--dump-dom", home=tmp_path / "b").stdout
-    assert dom.count("<button") == 6
+    assert dom.count('class="entry"') == 6
     assert dom.count("data-policy=") == 6
     for part in ("figures", "reliability", "money", "escalation", "plan"):
         assert re.search(rf'id="{part}"[^>]*><', dom), part
@@ -436,13 +446,15 @@ def test_a_click_in_the_legend_hides_a_policy_and_pointing_shows_its_figures(
     written: tuple[Ran, Path], tmp_path: Path
 ) -> None:
     probe = """<script>
-    document.querySelectorAll(".legend button")[4].click();
-    const point = document.querySelector('[data-policy="threshold"] .halo');
+    document.querySelector('[data-for="pomdp"]').dispatchEvent(new MouseEvent("click"));
+    document.querySelector('[data-for="oracle"]').dispatchEvent(new PointerEvent("pointerenter"));
+    const point = document.querySelector('[data-policy="threshold"] g.hit');
     point.dispatchEvent(new PointerEvent("pointermove", { clientX: 50, clientY: 50 }));
     </script></body>"""
     text = (written[1] / "index.html").read_text(encoding="utf-8").replace("</body>", probe)
     page = tmp_path / "probed.html"
     page.write_text(text, encoding="utf-8")
     dom = chromium(page, "--dump-dom", home=tmp_path / "home").stdout
-    assert re.search(r'data-policy="pomdp" style="display: none;?"', dom)
+    assert '<g class="policy off" data-policy="pomdp">' in dom
+    assert '<g class="policy focus" data-policy="oracle">' in dom
     assert re.search(r'<div id="tip"(?! hidden)[^>]*>threshold\nvotes \d, cut', dom)

@@ -15,7 +15,8 @@ from automix_cli.data.samples import Samples, judge
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError, UsageError
 from automix_cli.evaluation.baseline_policies import Majority
-from automix_cli.evaluation.bench import bench, cuts_of
+from automix_cli.evaluation.bench import bench
+from automix_cli.evaluation.cuts import cuts_of
 from automix_cli.evaluation.objective import Objective
 from automix_cli.evaluation.policies import all_policies, majorities, pick_policies
 from automix_cli.evaluation.policy_entry import why_unable
@@ -184,7 +185,7 @@ def test_majorities_are_measured_on_the_held_out_rows_and_pay_for_k_answers() ->
         held = table.by_majority("small", k).score[cut.test, 0]
         assert outcome.measures["quality"].value == pytest.approx(held.mean())
         assert outcome.measures["cost"].value == pytest.approx(k)
-        assert [s.answers for s in outcome.spent] == pytest.approx([k, 0])
+        assert [s.answers for s in outcome.spending] == pytest.approx([k, 0])
         assert outcome.measures["escalated"].value == 0
         assert outcome.measures["gain_area"].reason == "a single tier draws no curve"
 

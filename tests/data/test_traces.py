@@ -19,7 +19,7 @@ from automix_cli.data.read_traces import ROWS_AT_A_TIME, read_table
 from automix_cli.data.rows import trace_from_dict
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError, UsageError
-from automix_cli.evaluation.metrics import auroc
+from automix_cli.evaluation.reliability import auroc
 from automix_cli.records import Trace, Verdict
 
 DATA = Path(os.environ.get("AUTOMIX_DATA") or Path(__file__).parents[3] / "shared" / "data")

@@ -21,11 +21,14 @@ from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError, UsageError
 from automix_cli.evaluation.answer_policies import Pomdp, PomdpQuery
 from automix_cli.evaluation.baseline_policies import RandomMix
-from automix_cli.evaluation.bench import MEASURES, Bench, Run, bench, cuts_of, duplicates_of
+from automix_cli.evaluation.bench import Bench, bench
 from automix_cli.evaluation.crossfit import Crossfit, Curve
+from automix_cli.evaluation.cuts import cuts_of, duplicates_of
 from automix_cli.evaluation.families import CostGrid, PomdpFamily
 from automix_cli.evaluation.gates import Gate, missed_gates, read_gates
+from automix_cli.evaluation.measures import MEASURES
 from automix_cli.evaluation.objective import Objective, best_source, choose_each
+from automix_cli.evaluation.play import Run
 from automix_cli.evaluation.policies import all_policies, pick_policies
 from automix_cli.evaluation.policy_entry import why_unable
 from automix_cli.evaluation.query_policies import Query
@@ -35,7 +38,10 @@ from automix_cli.fitting.classes import ClassChoice, ClassSource
 from automix_cli.fitting.query_router import QUERY_ROUTER_KINDS
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.rules import ASSIGNED
-from automix_cli.views.bench_view import BenchView, run_lines
+from automix_cli.views.bench_files import run_lines, summary, summary_csv
+from automix_cli.views.bench_markdown import report_markdown
+from automix_cli.views.bench_tables import bench_parts
+from automix_cli.views.bench_view import BenchView
 
 SETTINGS = Settings(max_votes=6)
 FAST = "random-mix,self-consistency,threshold,double-threshold,pomdp:all-at-once,pomdp,oracle"
@@ -67,7 +73,7 @@ def with_runs(table: TraceTable, names: str = FAST, **options: Any) -> tuple[Ben
 
 
 def view_of(found: Bench, table: TraceTable, **more: Any) -> BenchView:
-    return BenchView(found=found, table=table, source="rows.jsonl", sha256="0" * 64, **more)
+    return BenchView(comparison=found, table=table, source="rows.jsonl", sha256="0" * 64, **more)
 
 
 def asking(rows: int, seed: int = 0) -> list[dict[str, Any]]:
@@ -96,7 +102,7 @@ def played(table: TraceTable) -> tuple[Bench, list[dict[str, Any]]]:
 
 
 def recomputed(
-    summary: dict[str, Any], runs: list[dict[str, Any]], scores: dict[Any, dict[str, float]]
+    plain: dict[str, Any], runs: list[dict[str, Any]], scores: dict[Any, dict[str, float]]
 ) -> dict[str, dict[str, Any]]:
     """Figures from the lines of runs.jsonl and the input alone; nothing of the project is used."""
     rows = defaultdict(list)
@@ -110,9 +116,9 @@ def recomputed(
     def point(name: str, setting: dict[str, Any]) -> tuple[float, float]:
         return mean(name, setting, lambda r: r["cost"]), mean(name, setting, lambda r: r["score"])
 
-    (c0, q0), (c1, q1) = (point(f"always:{t}", {"always": t}) for t in (summary["small"], summary["large"]))
+    (c0, q0), (c1, q1) = (point(f"always:{t}", {"always": t}) for t in (plain["small"], plain["large"]))
     found: dict[str, dict[str, Any]] = {}
-    for name, policy in summary["policies"].items():
+    for name, policy in plain["policies"].items():
         key = policy["chosen"][0]["setting"]
         cost, quality = point(name, key)
         mix = q0 + (min(max(cost, c0), c1) - c0) / (c1 - c0) * (q1 - q0)
@@ -141,11 +147,11 @@ def test_figures_are_recomputed_from_the_runs_and_the_input_alone(
     scores = {
         i: dict(zip(table.tiers, row, strict=True)) for i, row in zip(table.ids, table.score, strict=True)
     }
-    summary = json.loads(json.dumps(view_of(played[0], table).to_dict(), allow_nan=False))
-    again = recomputed(summary, played[1], scores)
+    plain = json.loads(json.dumps(summary(view_of(played[0], table)), allow_nan=False))
+    again = recomputed(plain, played[1], scores)
     for name, figures in again.items():
         for figure, value in figures.items():
-            assert summary["policies"][name][figure]["value"] == pytest.approx(value, abs=1e-9), (
+            assert plain["policies"][name][figure]["value"] == pytest.approx(value, abs=1e-9), (
                 name,
                 figure,
             )
@@ -155,8 +161,8 @@ def test_figures_are_recomputed_from_the_runs_and_the_input_alone(
 def test_savings_are_those_of_the_cheapest_setting_that_reached_parity_in_training(
     table: TraceTable, played: tuple[Bench, list[dict[str, Any]]]
 ) -> None:
-    policy = view_of(played[0], table).to_dict()["policies"]["pomdp"]
-    tiers = [p for n, p in view_of(played[0], table).to_dict()["policies"].items() if n.startswith("always")]
+    policy = summary(view_of(played[0], table))["policies"]["pomdp"]
+    tiers = [p for n, p in summary(view_of(played[0], table))["policies"].items() if n.startswith("always")]
     best = max(tiers, key=lambda p: p["chosen"][0]["trained"][1])
     reaching = [p for p in policy["curve"] if p["trained"][1] >= 0.95 * best["chosen"][0]["trained"][1]]
     first = min(reaching, key=lambda p: p["trained"][0])
@@ -202,8 +208,8 @@ def test_the_curve_has_a_known_order_and_the_plans_beat_the_mix(played: tuple[Be
     assert ours.verdict.kind == "route"
     assert ours.measures["edge"].value > 3
     assert found.outcome("always:small").measures["aiq"] == (None, "a single tier draws no curve", None, None)
-    assert sum(s.answers + s.votes for s in ours.spent) == pytest.approx(ours.measures["cost"].value)
-    helped = sum(m.after > m.before for m in found.moved) / 200
+    assert sum(s.answers + s.votes for s in ours.spending) == pytest.approx(ours.measures["cost"].value)
+    helped = sum(m.after > m.before for m in found.escalated_rows) / 200
     assert helped == pytest.approx(ours.measures["helped"].value)
 
 
@@ -278,14 +284,13 @@ def test_rows_that_bring_their_own_split_keep_it_unless_asked_otherwise() -> Non
     assert [c.seed for c in cuts_of(table, 0.5, repeat=3, seed=7)] == [7, 8, 9]
 
 
-def test_questions_on_both_sides_of_the_split_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_questions_on_both_sides_of_the_split_are_reported() -> None:
     rows = own_split(asking(60), 30)
     rows[40]["question"] = rows[3]["question"].upper()
     table = table_of(rows)
     twins = duplicates_of(table, cuts_of(table, None)[0])
     assert [(t.test, t.train) for t in twins.exact] == [(10, 3)]
-    monkeypatch.setattr("automix_cli.evaluation.bench.NEAR_ROWS", 0)
-    assert duplicates_of(table, cuts_of(table, None)[0]).exact == twins.exact
+    assert duplicates_of(table, cuts_of(table, None)[0], near_rows=0).exact == twins.exact
     found = compared(table, "oracle", cuts=cuts_of(table, None))
     assert any("1 held-out question" in note for note in view_of(found, table).remarks())
 
@@ -452,17 +457,17 @@ CASES: dict[str, Any] = {
 def test_degenerate_rows_give_null_with_a_reason_and_never_nan(name: str) -> None:
     table = CASES[name]()
     found = compared(table, "all")
-    summary = view_of(found, table).to_dict()
-    json.dumps(summary, allow_nan=False)
-    for policy in summary["policies"].values():
-        for measure in MEASURES:
-            cell = policy[measure]
-            assert cell["value"] is not None or cell["reason"], measure
+    plain = summary(view_of(found, table))
+    json.dumps(plain, allow_nan=False)
+    for policy in plain["policies"].values():
+        for spec in MEASURES:
+            cell = policy[spec.key]
+            assert cell["value"] is not None or cell["reason"], spec.key
             assert (cell["low"] is None) == (cell["high"] is None)
-            assert cell["low"] is not None or cell["reason"], measure
-    assert summary["sentence"]
-    view_of(found, table).to_csv()
-    view_of(found, table).to_markdown()
+            assert cell["low"] is not None or cell["reason"], spec.key
+    assert plain["sentence"]
+    summary_csv(view_of(found, table))
+    report_markdown(view_of(found, table))
 
 
 def test_where_the_small_tier_is_better_the_verdict_is_not_to_route() -> None:
@@ -583,7 +588,7 @@ def test_a_very_narrow_terminal_still_reads_names_and_whole_figures(
 ) -> None:
     text = StringIO()
     console = Console(width=40, file=text)
-    for part in view_of(played[0], table).parts(40):
+    for part in bench_parts(view_of(played[0], table), 40):
         if not isinstance(part, str):
             console.print(part)
     assert "…" not in text.getvalue()
@@ -593,7 +598,7 @@ def test_a_very_narrow_terminal_still_reads_names_and_whole_figures(
 def test_narrow_terminals_get_fewer_columns(table: TraceTable, played: tuple[Bench, Any]) -> None:
     view = view_of(played[0], table)
     for width in (80, 120):
-        for part in view.parts(width):
+        for part in bench_parts(view, width):
             if not isinstance(part, str):
                 measured = part.__rich_measure__(Console(width=500), Console(width=500).options)
                 assert measured.maximum <= width

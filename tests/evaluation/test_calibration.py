@@ -23,8 +23,8 @@ from automix_cli.evaluation.families import (
     ThresholdFamily,
     cost_weights,
 )
+from automix_cli.evaluation.frontier import Point
 from automix_cli.evaluation.held_out import held_out
-from automix_cli.evaluation.metrics import Point
 from automix_cli.evaluation.objective import Objective, choose
 from automix_cli.evaluation.replay import replay
 from automix_cli.evaluation.settings import Always, CostWeight, DoubleThreshold, Setting, Threshold

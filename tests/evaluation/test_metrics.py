@@ -12,34 +12,11 @@ import numpy as np
 import pytest
 
 from automix_cli.data.oracle import oracle
-from automix_cli.evaluation.metrics import (
-    Ends,
-    Interval,
-    Measure,
-    Point,
-    Resamples,
-    Savings,
-    aiq,
-    apgr,
-    auroc,
-    best_mix,
-    bounded,
-    cpt,
-    curve,
-    curve_draws,
-    ece,
-    edge,
-    frontier,
-    gain_area,
-    hull,
-    ibc_lift,
-    interval,
-    mix_quality,
-    reliability,
-    savings,
-    verdict,
-    wilson,
-)
+from automix_cli.evaluation.bootstrap import BootstrapFigure, Interval, Resamples, curve_draws, interval
+from automix_cli.evaluation.frontier import Point, best_mix, edge, hull, mix_quality
+from automix_cli.evaluation.metrics import Ends, Measure, Savings, aiq, apgr, cpt, curve, gain_area, ibc_lift, savings
+from automix_cli.evaluation.reliability import auroc, ece, reliability, wilson
+from automix_cli.evaluation.verdict import verdict
 
 ENDS = Ends(Point(1, 0.5), Point(5, 0.9))
 
@@ -124,13 +101,6 @@ def test_edge_is_the_height_above_the_hull() -> None:
     assert edge(Point(7, 0.85), tiers) == pytest.approx(-0.05)
     for tier in tiers:
         assert edge(tier, tiers) == 0
-
-
-def test_the_frontier_is_what_none_beats() -> None:
-    points = [Point(3, 0.7), Point(1, 0.5), Point(2, 0.5), Point(2, 0.8), Point(9, 0.8), Point(0, 0.1)]
-    assert frontier(points) == [5, 1, 3]
-    assert frontier([]) == []
-    assert frontier([Point(1, 0.5), Point(1, 0.5)]) == [0]
 
 
 def test_the_oracle_takes_the_best_answer_and_of_equals_the_cheaper() -> None:
@@ -556,16 +526,17 @@ def test_the_interval_is_the_percentiles() -> None:
     assert interval(np.arange(101), level=0.5) == (25, 75)
 
 
-def test_a_measure_is_bounded_by_the_draws_in_which_it_is_defined() -> None:
-    value = Measure(0.5)
-    found = bounded(value, [Measure(k / 100) for k in range(101)])
-    assert (found.value, found.low, found.high) == pytest.approx((0.5, 0.025, 0.975))
-    mostly = [Measure(0.25)] * 96 + [Measure(None, "why")] * 4
-    assert bounded(value, mostly) == Measure(0.5, "", 0.25, 0.25)
-    rarely = [Measure(0.25)] * 94 + [Measure(None, "why")] * 6
-    assert bounded(value, rarely) == Measure(0.5, "undefined in 6 of 100 resamples")
-    assert bounded(Measure(None, "why"), mostly) == Measure(None, "why")
-    assert bounded(value, []) == Measure(0.5, "undefined in 0 of 0 resamples")
+def test_a_figure_is_bounded_by_the_resamples_in_which_it_is_defined() -> None:
+    def bounded(draws: list[float]) -> Measure:
+        return BootstrapFigure(0.5, "", np.array(draws)).measure()
+
+    whole = bounded([k / 100 for k in range(101)])
+    assert (whole.value, whole.low, whole.high) == pytest.approx((0.5, 0.025, 0.975))
+    assert bounded([0.25] * 96 + [math.nan] * 4) == Measure(0.5, "", 0.25, 0.25)
+    assert bounded([0.25] * 94 + [math.nan] * 6) == Measure(0.5, "undefined in 6 of 100 resamples")
+    assert bounded([math.nan]) == Measure(0.5, "undefined in 1 of 1 resamples")
+    assert bounded([]) == Measure(0.5, "too few rows for an interval")
+    assert BootstrapFigure.undefined("why").measure() == Measure(None, "why")
 
 
 def test_curve_measures_are_redrawn_with_their_ends() -> None:

@@ -1,23 +1,24 @@
 "use strict";
-// Draws what Python put into #data. Every text goes in as a text node, never as markup.
+// Adds to the chart what answers to the pointer, and builds the other parts from #data.
+// Every text goes in as a text node, never as markup.
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 
 function node(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
+  const element = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  element.append(...children);
+  return element;
 }
 
 function shape(name, attributes = {}, ...children) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
+  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  element.append(...children);
+  return element;
 }
 
-// ---------------------------------------------------------------- plots
+// ---------------------------------------------------------------- axes of the reliability charts
 
 function plotter(svg, x, y, box) {
   const px = (v) => box.left + ((v - x.low) / (x.high - x.low)) * (box.right - box.left);
@@ -41,19 +42,6 @@ function titles(svg, box, x, y) {
   svg.append(shape("text", { x: 16, y: middle, "text-anchor": "middle", transform: `rotate(-90 16 ${middle})` }, y));
 }
 
-function mark(s, x, y, r) {
-  const filled = { fill: s.colour, class: "halo" };
-  const corners = (points) => shape("polygon", { points: points.map(([a, b]) => `${x + a},${y + b}`).join(" "), ...filled });
-  switch (s.shape) {
-    case "ring": return shape("circle", { cx: x, cy: y, r, fill: "none", stroke: s.colour, "stroke-width": 2 });
-    case "square": return shape("rect", { x: x - r, y: y - r, width: 2 * r, height: 2 * r, ...filled });
-    case "triangle": return corners([[0, -r - 1], [r + 1, r], [-r - 1, r]]);
-    case "diamond": return corners([[0, -r - 1], [r + 1, 0], [0, r + 1], [-r - 1, 0]]);
-    case "cross": return shape("path", { d: `M${x - r},${y - r}l${2 * r},${2 * r}m0,${-2 * r}l${-2 * r},${2 * r}`, stroke: s.colour, "stroke-width": 2, fill: "none" });
-    default: return shape("circle", { cx: x, cy: y, r, ...filled });
-  }
-}
-
 // ---------------------------------------------------------------- hover
 
 const tip = byId("tip");
@@ -72,49 +60,32 @@ function hover(target, text) {
 
 // ---------------------------------------------------------------- the frontier
 
+// The chart is there already. This adds what answers to the pointer and to the keyboard.
 function frontier() {
-  const box = { left: 62, right: 674, top: 12, bottom: 430 };
-  const svg = shape("svg", { viewBox: "0 0 700 480", role: "img", "aria-label": "cost against quality" });
-  const at = plotter(svg, data.axes.cost, data.axes.quality, box);
-  titles(svg, box, "USD per 1,000 questions", data.measure);
-  svg.append(shape("polyline", { class: "hull", points: at.line(data.hull) }));
-  const legend = node("div", { class: "legend" });
-  const layers = data.series.map((s) => drawn(s, at));
-  for (const place of [...layers.keys()].sort((a, b) => data.series[a].ours - data.series[b].ours)) svg.append(layers[place]);
-  data.series.forEach((s, place) => legend.append(entry(s, layers[place])));
-  byId("frontier").append(svg, legend);
+  const chart = byId("frontier").querySelector("svg");
+  for (const point of chart.querySelectorAll("[data-text]")) hover(point, point.dataset.text);
+  const layers = new Map([...chart.querySelectorAll("[data-policy]")].map((layer) => [layer.dataset.policy, layer]));
+  for (const entry of chart.querySelectorAll("[data-for]")) legend(chart, entry, layers.get(entry.dataset.for));
 }
 
-function drawn(s, at) {
-  const group = shape("g", { "data-policy": s.name });
-  const opacity = s.ours ? 1 : s.group === "bound" ? 0.4 : 0.7;
-  if (s.curve.length > 1) {
-    group.append(shape("polyline", { points: at.line(s.curve.map((p) => [p.cost, p.quality])), fill: "none", stroke: s.colour, "stroke-width": s.ours ? 2.5 : 1.2, "stroke-opacity": opacity }));
-  }
-  const x = at.px(s.cost.value), y = at.py(s.quality.value);
-  const bar = { stroke: s.colour, "stroke-opacity": opacity, "stroke-width": 1.2 };
-  group.append(shape("line", { x1: at.px(s.cost.low), x2: at.px(s.cost.high), y1: y, y2: y, ...bar }));
-  group.append(shape("line", { x1: x, x2: x, y1: at.py(s.quality.low), y2: at.py(s.quality.high), ...bar }));
-  for (const p of s.curve) {
-    const dot = shape("circle", { cx: at.px(p.cost), cy: at.py(p.quality), r: 3, fill: s.colour, "fill-opacity": opacity });
-    hover(dot, `${s.name}\n${p.setting}\n${p.text}`);
-    group.append(dot);
-  }
-  const point = mark(s, x, y, s.ours ? 7 : 5);
-  hover(point, `${s.name}\n${s.setting}\n${s.text}`);
-  group.append(point);
-  return group;
-}
-
-function entry(s, layer) {
-  const icon = shape("svg", { width: 16, height: 16, "aria-hidden": "true" }, mark(s, 8, 8, 5));
-  const button = node("button", { type: "button", "aria-pressed": "true" }, icon, s.name);
-  button.addEventListener("click", () => {
-    const shown = button.getAttribute("aria-pressed") !== "true";
-    button.setAttribute("aria-pressed", String(shown));
-    layer.style.display = shown ? "" : "none";
+function legend(chart, entry, layer) {
+  const toggle = () => {
+    const shown = entry.getAttribute("aria-pressed") !== "true";
+    entry.setAttribute("aria-pressed", String(shown));
+    layer.classList.toggle("off", !shown);
+  };
+  const focus = (on) => {
+    chart.classList.toggle("focused", on);
+    layer.classList.toggle("focus", on);
+  };
+  entry.addEventListener("click", toggle);
+  entry.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" && event.key !== " ") return;
+    event.preventDefault();
+    toggle();
   });
-  return button;
+  for (const type of ["pointerenter", "focus"]) entry.addEventListener(type, () => focus(true));
+  for (const type of ["pointerleave", "blur"]) entry.addEventListener(type, () => focus(false));
 }
 
 // ---------------------------------------------------------------- the other parts

@@ -1,0 +1,218 @@
+"""Bootstrap intervals: the same resamples of the rows for every policy.
+
+Policies are compared on the same held-out rows, so a resample draws rows once and every policy
+is averaged over the same draw. The interval of a difference is then that of paired values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from automix_cli.evaluation.frontier import Point
+from automix_cli.evaluation.metrics import LEVEL, Ends, Measure
+from automix_cli.pomdp.arrays import Bools, Floats, Ints
+
+MANY_ROWS = 20_000
+_BLOCK = 1 << 20  # weights turned into floats at a time: 8 MB
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Resamples:
+    """The same resamples of n rows for every policy, so that their differences are paired.
+
+    `counts[d, i]` is how often row i is in draw d. Up to 20,000 rows these are exact
+    bootstrap resamples (multinomial counts); above, 200 draws of independent Poisson(1)
+    weights, which come to the same for many rows.
+    """
+
+    counts: NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, rows: int, seed: int, draws: int = 1000) -> Resamples:
+        """Draw resamples; a row's place decides its weights, so all policies must keep row order.
+
+        Raises:
+            ValueError: without rows there is nothing to resample.
+        """
+        if rows < 1:
+            raise ValueError("no rows to resample")
+        rng = np.random.default_rng(seed)
+        if rows > MANY_ROWS:
+            return cls(np.concatenate(list(_poisson(rng, min(draws, 200), rows))))
+        return cls(np.concatenate(list(_multinomial(rng, draws, rows))))
+
+    def means(self, columns: ArrayLike) -> Floats:
+        """Mean of each column in each draw: n×K (or n) to draws×K (or draws).
+
+        One matrix product for all columns, in blocks, so that a policy's every setting can
+        be passed at once.
+        """
+        values = np.asarray(columns, dtype=float)
+        draws, rows = self.counts.shape
+        step = max(1, _BLOCK // rows)
+        blocks = (self.counts[d : d + step].astype(float) for d in range(0, draws, step))
+        means: Floats = np.concatenate([(w @ values).T / w.sum(axis=1) for w in blocks], axis=-1).T
+        return means
+
+    def on_rows(self, rows: Ints | Bools) -> Resamples | None:
+        """The same resamples seen by some of the rows; None for fewer than two rows.
+
+        A draw that contains none of these rows would have no mean. It is replaced by one that
+        contains each of them once, which is rare unless the rows are few.
+        """
+        counts = self.counts[:, rows]
+        if counts.shape[1] < 2:
+            return None
+        return Resamples(np.where(counts.any(axis=1, keepdims=True), counts, 1).astype(np.uint8))
+
+
+def split_resamples(test_rows: Sequence[Ints], rows: int, seed: int) -> list[Resamples | None]:
+    """Resamples for the held-out rows of each split.
+
+    Held-out rows of repeated splits overlap. Rows of the whole table are therefore drawn once
+    for all splits, so that a figure averaged over the splits within a draw has an interval
+    that counts each row once.
+
+    Args:
+        test_rows: per split, the places of its held-out rows in the table.
+        rows: of the whole table.
+        seed: of the draws.
+    """
+    if len(test_rows) == 1:
+        only = len(test_rows[0])
+        return [Resamples.of(only, seed) if only > 1 else None]
+    whole = Resamples.of(rows, seed)
+    return [whole.on_rows(own) for own in test_rows]
+
+
+def _multinomial(rng: np.random.Generator, draws: int, rows: int) -> Iterator[NDArray[np.uint8]]:
+    step = max(1, _BLOCK // rows)
+    for start in range(0, draws, step):
+        size = min(step, draws - start)
+        picked = rng.integers(rows, size=(size, rows)) + rows * np.arange(size)[:, None]
+        counts = np.bincount(picked.ravel(), minlength=size * rows)
+        yield counts.reshape(size, rows).astype(np.uint8)
+
+
+def _poisson(rng: np.random.Generator, draws: int, rows: int) -> Iterator[NDArray[np.uint8]]:
+    for _ in range(draws):
+        yield rng.poisson(1.0, size=(1, rows)).astype(np.uint8)
+
+
+class Interval(NamedTuple):
+    """Bounds of a percentile interval."""
+
+    low: float
+    high: float
+
+
+def interval(draws: ArrayLike, level: float = LEVEL) -> Interval:
+    """The percentile interval of bootstrap draws."""
+    tail = (1 - level) / 2
+    low, high = np.quantile(np.asarray(draws, dtype=float), (tail, 1 - tail))
+    return Interval(float(low), float(high))
+
+
+def curve_draws(
+    measure: Callable[..., Measure], costs: Floats, qualities: Floats, ends: Floats, *rest: Any
+) -> list[Measure]:
+    """A curve measure in every draw.
+
+    Args:
+        measure: `aiq`, `apgr`, `cpt` or `gain_area`.
+        costs: draws×K, of a policy's K settings.
+        qualities: draws×K.
+        ends: draws×4, cost and quality of small, cost and quality of large.
+        *rest: what `measure` takes besides (`cpt`: the share).
+    """
+    points = np.stack([costs, qualities], axis=-1)
+    drawn = zip(points, ends.tolist(), strict=True)
+    return [measure(p, Ends(Point(*e[:2]), Point(*e[2:])), *rest) for p, e in drawn]
+
+
+# ---------------------------------------------------------------- figures with draws
+
+
+class BootstrapFigure(NamedTuple):
+    """A figure, and the same in every resample (NaN where it is undefined there)."""
+
+    value: float | None
+    reason: str
+    draws: Floats
+
+    @classmethod
+    def undefined(cls, reason: str) -> BootstrapFigure:
+        """A figure without a value."""
+        return cls(None, reason, np.empty(0))
+
+    @classmethod
+    def of(cls, measure: Measure, draws: Sequence[Measure]) -> BootstrapFigure:
+        """A measure, and the same measure in every resample."""
+        values = [np.nan if draw.value is None else draw.value for draw in draws]
+        return cls(measure.value, measure.reason, np.array(values, dtype=float))
+
+    def measure(self) -> Measure:
+        """The value with its percentile interval.
+
+        Resamples in which the figure is undefined are left out of the interval. Where they are
+        more than one in twenty there is no interval: it would be that of a chosen part only.
+        """
+        if self.value is None or not len(self.draws):
+            return Measure(self.value, self.reason or "too few rows for an interval")
+        defined = self.draws[~np.isnan(self.draws)]
+        if len(defined) < 0.95 * len(self.draws):
+            gone = len(self.draws) - len(defined)
+            return Measure(self.value, f"undefined in {gone} of {len(self.draws)} resamples")
+        return Measure(self.value, "", *interval(defined))
+
+
+def mean_figure(figures: Sequence[BootstrapFigure]) -> BootstrapFigure:
+    """The mean over splits, draw by draw; undefined where it is undefined in any split."""
+    undefined = [f for f in figures if f.value is None]
+    if undefined:
+        where = f" (in {len(undefined)} of {len(figures)} splits)" if len(figures) > 1 else ""
+        return BootstrapFigure.undefined(undefined[0].reason + where)
+    value = float(np.mean([f.value for f in figures]))
+    return BootstrapFigure(value, "", np.mean([f.draws for f in figures], axis=0))
+
+
+class Average(NamedTuple):
+    """A mean over rows, and the same in each resample of the rows."""
+
+    value: float
+    draws: Floats
+
+    def figure(self) -> BootstrapFigure:
+        """The mean as a figure."""
+        return BootstrapFigure(self.value, "", self.draws)
+
+
+class ColumnMeans(NamedTuple):
+    """Means of K columns over some rows, and in each of D resamples of the rows.
+
+    Attributes:
+        mean: K.
+        draws: D×K; D is 0 where there are too few rows to resample.
+    """
+
+    mean: Floats
+    draws: Floats
+
+    @classmethod
+    def of(cls, columns: Floats, resamples: Resamples | None) -> ColumnMeans:
+        """Average n×K columns."""
+        none = np.empty((0, columns.shape[1]))
+        return cls(columns.mean(axis=0), none if resamples is None else resamples.means(columns))
+
+    def part(self, start: int, stop: int) -> ColumnMeans:
+        """The columns from `start` up to `stop`."""
+        return ColumnMeans(self.mean[start:stop], self.draws[:, start:stop])
+
+    def column(self, place: int) -> Average:
+        """One of the columns."""
+        return Average(float(self.mean[place]), self.draws[:, place])

@@ -1,0 +1,377 @@
+"""Every measure of `bench`: one entry says what it means, how it is computed and where it is shown.
+
+Tables, CSV, Markdown, the page and the gates of `--fail-under` all read this list, so a new
+measure is one more entry in `MEASURES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from automix_cli.evaluation import figures
+from automix_cli.evaluation.bootstrap import BootstrapFigure, ColumnMeans
+from automix_cli.evaluation.figures import CurveMeans, Figure, SplitResult
+from automix_cli.evaluation.metrics import aiq, apgr, cpt, gain_area
+from automix_cli.evaluation.play import PolicyRun, SingleTiers
+from automix_cli.pomdp.arrays import Bools, Floats
+
+PARITIES = (99, 95)  # per cent of the best tier's quality
+
+Unit = Literal["score", "USD per question", "share", "quality points", "per cent", "votes", "seconds"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableColumn:
+    """Where a measure stands in the two tables of a terminal.
+
+    Attributes:
+        table: `points` has the setting chosen in training, `curves` all settings.
+        head: the heading, short.
+        place: columns are sorted by it; those with equal places keep the order of `MEASURES`.
+        wide: whether only wide terminals show it.
+        interval: whether its interval is a column of its own, and in which terminals.
+        behind: key of a measure that is written behind it in brackets.
+    """
+
+    table: Literal["points", "curves"]
+    head: str
+    place: int = 0
+    wide: bool = False
+    interval: Literal["none", "wide", "always"] = "none"
+    behind: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasureSpec:
+    """A measure of a policy on held-out rows.
+
+    Attributes:
+        key: its name in JSON, in CSV and in gates.
+        title: its heading in Markdown and on the page.
+        definition: what it means.
+        unit: of the value; dollars are shown per 1,000 questions.
+        form: how the value is written, as a format specification; dollars have their own.
+        rows: the value of every held-out row, where the measure or what it needs is their mean.
+        figure: how it is computed; by default the mean of `rows`.
+        better: which end tables mark as the best; None marks none.
+        without_interval: why it has no interval; "" where it has one.
+        column: where the tables of a terminal show it, if they do.
+        markdown: how the report shows it.
+        page: whether the page shows it.
+        by_dataset: whether it is also computed on the rows of each dataset.
+    """
+
+    key: str
+    title: str
+    definition: str
+    unit: Unit
+    form: str = ""
+    rows: Callable[[PolicyRun, SingleTiers], Floats | Bools] | None = None
+    figure: Figure | None = None
+    better: Literal["higher", "lower"] | None = None
+    without_interval: str = ""
+    column: TableColumn | None = None
+    markdown: Literal["no", "value", "interval"] = "no"
+    page: bool = True
+    by_dataset: bool = False
+
+    def compute(self, result: SplitResult) -> BootstrapFigure:
+        """The measure of one policy on one split."""
+        figure = self.figure(result) if self.figure else result.averages[self.key].figure()
+        if self.without_interval and figure.value is not None:
+            return BootstrapFigure(figure.value, self.without_interval, np.empty(0))
+        return figure
+
+
+# ------------------------------------------------------------------ values of rows
+
+
+def _first_scores(run: PolicyRun, single: SingleTiers) -> Floats:
+    """Of each row, the score of the first tier that was asked."""
+    first = run.outcome.asked.argmax(axis=1)
+    scores: Floats = single.scores[np.arange(len(first)), first]
+    return scores
+
+
+def _helped(run: PolicyRun, single: SingleTiers) -> Bools:
+    return run.outcome.escalated & (run.outcome.score > _first_scores(run, single) + 1e-9)
+
+
+def _hurt(run: PolicyRun, single: SingleTiers) -> Bools:
+    return run.outcome.escalated & (run.outcome.score < _first_scores(run, single) - 1e-9)
+
+
+# ------------------------------------------------------------------ the list
+
+
+def _savings(parity: int) -> MeasureSpec:
+    return MeasureSpec(
+        key=f"savings_at_{parity}",
+        title=f"saves at {parity} %",
+        definition=f"cost saved by the setting that kept {parity} % of the best tier in training",
+        unit="share",
+        form=".0%",
+        figure=figures.savings_at(parity),
+        better="higher",
+        column=TableColumn(table="curves", head=f"saves@{parity}", place=2, behind=f"parity_at_{parity}"),
+        markdown="interval",
+    )
+
+
+def _parity(parity: int) -> MeasureSpec:
+    return MeasureSpec(
+        key=f"parity_at_{parity}",
+        title=f"parity at {parity} %",
+        definition="share of the best tier's quality that this setting reaches",
+        unit="share",
+        form=".2f",
+        figure=figures.parity_at(parity),
+        page=False,
+    )
+
+
+MEASURES: tuple[MeasureSpec, ...] = (
+    MeasureSpec(
+        key="quality",
+        title="quality",
+        definition="mean score",
+        unit="score",
+        form=".3f",
+        rows=lambda run, single: run.outcome.score,
+        better="higher",
+        column=TableColumn(table="points", head="quality", interval="wide"),
+        markdown="interval",
+        by_dataset=True,
+    ),
+    MeasureSpec(
+        key="cost",
+        title="USD per 1,000",
+        definition="USD per question, votes included",
+        unit="USD per question",
+        rows=lambda run, single: run.outcome.cost,
+        better="lower",
+        column=TableColumn(table="points", head="USD/1,000"),
+        markdown="interval",
+        by_dataset=True,
+    ),
+    MeasureSpec(
+        key="edge",
+        title="edge, points",
+        definition="quality points above the best random mix of single tiers at the same cost",
+        unit="quality points",
+        form="+.1f",
+        figure=figures.edge,
+        better="higher",
+        column=TableColumn(table="points", head="edge", place=1, interval="always"),
+        markdown="interval",
+        by_dataset=True,
+    ),
+    MeasureSpec(
+        key="lead",
+        title="lead, points",
+        definition="quality points above the curve of pomdp at the policy's own cost",
+        unit="quality points",
+        form="+.1f",
+        figure=figures.lead,
+        column=TableColumn(table="curves", head="lead", place=1, wide=True),
+    ),
+    MeasureSpec(
+        key="escalated",
+        title="escalated",
+        definition="share of questions on which more than one tier was asked",
+        unit="share",
+        form=".0%",
+        rows=lambda run, single: run.outcome.escalated,
+        column=TableColumn(table="points", head="escal."),
+        markdown="value",
+    ),
+    MeasureSpec(
+        key="votes",
+        title="votes",
+        definition="verification votes bought per question",
+        unit="votes",
+        form=".1f",
+        rows=lambda run, single: run.outcome.votes.sum(axis=1),
+        column=TableColumn(table="points", head="votes"),
+        markdown="value",
+    ),
+    MeasureSpec(
+        key="abstained",
+        title="abstained",
+        definition="share of questions left without an answer on purpose",
+        unit="share",
+        form=".0%",
+        rows=lambda run, single: run.outcome.tier < 0,
+        page=False,
+    ),
+    MeasureSpec(
+        key="helped",
+        title="helped",
+        definition="share of questions on which escalating raised the score",
+        unit="share",
+        form=".0%",
+        rows=_helped,
+        column=TableColumn(table="points", head="helped", wide=True),
+    ),
+    MeasureSpec(
+        key="hurt",
+        title="hurt",
+        definition="share of questions on which escalating lowered the score",
+        unit="share",
+        form=".0%",
+        rows=_hurt,
+        column=TableColumn(table="points", head="hurt", wide=True),
+    ),
+    MeasureSpec(
+        key="ibc_lift",
+        title="ΔIBC %",
+        definition="ΔIBC: quality per dollar above the step from small to large, per cent (AutoMix)",
+        unit="per cent",
+        form="+.0f",
+        figure=figures.lift,
+        better="higher",
+        column=TableColumn(table="curves", head="ΔIBC %", wide=True),
+        markdown="interval",
+    ),
+    MeasureSpec(
+        key="aiq",
+        title="AIQ",
+        definition="mean height of the rising hull of the curve (RouterBench); the hull makes it optimistic",
+        unit="score",
+        form=".3f",
+        figure=figures.on_curve(aiq),
+        better="higher",
+        column=TableColumn(table="curves", head="AIQ"),
+        markdown="interval",
+    ),
+    MeasureSpec(
+        key="apgr",
+        title="APGR",
+        definition="share of the quality gap recovered, averaged over cost (RouteLLM)",
+        unit="share",
+        form=".2f",
+        figure=figures.on_curve(apgr),
+        better="higher",
+        column=TableColumn(table="curves", head="APGR"),
+        markdown="interval",
+    ),
+    MeasureSpec(
+        key="cpt_50",
+        title="CPT(50)",
+        definition="least cost, as a share of the range, that recovers half of the gap (RouteLLM)",
+        unit="share",
+        form=".2f",
+        figure=figures.on_curve(cpt, 0.5),
+        better="lower",
+        column=TableColumn(table="curves", head="CPT50"),
+        markdown="interval",
+    ),
+    MeasureSpec(
+        key="cpt_80",
+        title="CPT(80)",
+        definition="the same for 80 % of the gap",
+        unit="share",
+        form=".2f",
+        figure=figures.on_curve(cpt, 0.8),
+        better="lower",
+        column=TableColumn(table="curves", head="CPT80"),
+        markdown="interval",
+    ),
+    MeasureSpec(
+        key="gain_area",
+        title="gain area",
+        definition="mean height of the curve above the line from small to large, quality points; no hull",
+        unit="quality points",
+        form="+.2f",
+        figure=figures.on_curve(gain_area),
+        better="higher",
+        column=TableColumn(table="curves", head="gain", interval="wide"),
+        markdown="interval",
+    ),
+    *map(_savings, PARITIES),
+    *map(_parity, PARITIES),
+    MeasureSpec(
+        key="latency",
+        title="latency, s",
+        definition="seconds of the answers asked for",
+        unit="seconds",
+        form=".2f",
+        rows=lambda run, single: np.nan_to_num(run.outcome.latency),
+        figure=figures.latency,
+        page=False,
+    ),
+    MeasureSpec(
+        key="router_latency",
+        title="own time",
+        definition="the policy's own time, as a share of the small tier's latency",
+        unit="share",
+        form=".1%",
+        figure=figures.router_latency,
+        without_interval="by the clock of this machine: no interval",
+    ),
+)
+MEASURE_BY_KEY: Mapping[str, MeasureSpec] = {spec.key: spec for spec in MEASURES}
+_ROW_MEASURES = tuple(spec for spec in MEASURES if spec.rows is not None)
+
+
+def _display_rank(spec: MeasureSpec) -> tuple[int, int]:
+    if spec.column is None:
+        return 2, 0
+    return ("points", "curves").index(spec.column.table), spec.column.place
+
+
+DISPLAY_ORDER = tuple(sorted(MEASURES, key=_display_rank))
+"""The measures as tables show them: points, curves, and those that stand in neither table."""
+
+
+# ------------------------------------------------------------------ one policy
+
+
+def split_result(run: PolicyRun, single: SingleTiers, pomdp_curve: CurveMeans | None) -> SplitResult:
+    """Average what measures need of a policy, over the held-out rows and in every resample.
+
+    All columns are averaged in one matrix product: those of the chosen setting, then the scores
+    and the costs of every setting of the curve.
+
+    Args:
+        run: the policy.
+        single: the single tiers on the same rows.
+        pomdp_curve: the curve of `pomdp`, if that took part; of `pomdp` itself it is computed here.
+    """
+    columns = _columns(run, single, _ROW_MEASURES)
+    means = ColumnMeans.of(np.hstack([columns, run.scores, run.costs]), single.resamples)
+    n, k = columns.shape[1], len(run.curve)
+    curve = CurveMeans(means.part(n, n + k), means.part(n + k, n + 2 * k))
+    return SplitResult(
+        single=single,
+        run=run,
+        averages={spec.key: means.column(i) for i, spec in enumerate(_ROW_MEASURES)},
+        curve=curve,
+        pomdp_curve=curve if run.entry.name == "pomdp" else pomdp_curve,
+    )
+
+
+def _columns(run: PolicyRun, single: SingleTiers, specs: Sequence[MeasureSpec]) -> Floats:
+    """The values of every held-out row, a column per measure."""
+    columns = [spec.rows(run, single) for spec in specs if spec.rows is not None]
+    return np.column_stack(columns).astype(float)
+
+
+def compute_all(result: SplitResult) -> dict[str, BootstrapFigure]:
+    """Every measure of one policy on one split."""
+    return {spec.key: spec.compute(result) for spec in MEASURES}
+
+
+def compute_slice(result: SplitResult, rows: Bools) -> dict[str, BootstrapFigure]:
+    """The measures that have `by_dataset`, on some of the held-out rows."""
+    specs = [spec for spec in MEASURES if spec.by_dataset]
+    averaged = [spec for spec in specs if spec.rows is not None]
+    single = result.single.on_rows(rows)
+    means = ColumnMeans.of(_columns(result.run, result.single, averaged)[rows], single.resamples)
+    averages = {spec.key: means.column(i) for i, spec in enumerate(averaged)}
+    part = replace(result, single=single, averages=averages)
+    return {spec.key: spec.compute(part) for spec in specs}

@@ -1,0 +1,197 @@
+"""One policy on one split: trained, set in training, and replayed on the held-out rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from automix_cli.data.traces import TraceTable
+from automix_cli.evaluation.bootstrap import ColumnMeans, Resamples
+from automix_cli.evaluation.frontier import Point
+from automix_cli.evaluation.objective import Choice, Objective, choose, corners
+from automix_cli.evaluation.policy_entry import PolicyEntry, TrainedPolicy, reads_questions
+from automix_cli.evaluation.replay import Replayed, replay
+from automix_cli.evaluation.settings import Always, CostWeight, Setting
+from automix_cli.evaluation.split import Split
+from automix_cli.pomdp.arrays import Bools, Floats, Ints
+from automix_cli.pomdp.rules import AlwaysPolicy
+
+Runs = Literal["all", "chosen", "none"]
+
+_TIMED_ROWS = 25  # rows on which a policy's own time is measured
+
+
+class Run(NamedTuple):
+    """One policy at one setting on the held-out rows of one split."""
+
+    policy: str
+    setting: Setting
+    seed: int
+    table: TraceTable
+    outcome: Replayed
+
+
+# ------------------------------------------------------------------ single tiers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SingleTiers:
+    """What each tier alone does on one split: every policy is measured against it.
+
+    Attributes:
+        split: the rows.
+        resamples: of the held-out rows; None where they are too few.
+        training_points: per tier, its point on the training rows.
+        scores, costs: n×N, of each held-out row and tier.
+        means: of the scores, then of the costs: 2N columns.
+        small, large: places of the cheapest and of the dearest tier in training.
+    """
+
+    split: Split
+    resamples: Resamples | None
+    training_points: tuple[Point, ...]
+    scores: Floats
+    costs: Floats
+    means: ColumnMeans
+    small: int
+    large: int
+
+    @classmethod
+    def of(cls, split: Split, resamples: Resamples | None) -> SingleTiers:
+        """Replay every tier alone on the held-out rows."""
+        tiers = split.train.tiers
+        zero = (Point(0.0, 0.0),) * len(tiers)
+        training_points = split.alone.points() if len(split.train) else zero
+        outcomes = [replay(AlwaysPolicy(len(tiers), j), split.test) for j in range(len(tiers))]
+        scores = np.stack([outcome.score for outcome in outcomes], axis=1)
+        costs = np.stack([outcome.cost for outcome in outcomes], axis=1)
+        by_cost = np.argsort([point.cost for point in training_points], kind="stable")
+        return cls(
+            split=split,
+            resamples=resamples,
+            training_points=training_points,
+            scores=scores,
+            costs=costs,
+            means=ColumnMeans.of(np.hstack([scores, costs]), resamples),
+            small=int(by_cost[0]),
+            large=int(by_cost[-1]),
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the tiers."""
+        return self.split.train.tiers
+
+    def on_rows(self, rows: Bools) -> SingleTiers:
+        """The same on some of the held-out rows."""
+        resamples = None if self.resamples is None else self.resamples.on_rows(rows)
+        scores, costs = self.scores[rows], self.costs[rows]
+        means = ColumnMeans.of(np.hstack([self.scores, self.costs])[rows], resamples)
+        return replace(self, resamples=resamples, scores=scores, costs=costs, means=means)
+
+    def ends(self, means: Floats) -> Floats:
+        """Cost and quality of small, cost and quality of large: …×4, of …×2N means."""
+        n = len(self.names)
+        return means[..., [n + self.small, self.small, n + self.large, self.large]]
+
+
+# ------------------------------------------------------------------ one policy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PolicyRun:
+    """A policy on one split.
+
+    Attributes:
+        entry: the policy.
+        chosen: its setting, chosen in training by the objective.
+        curve: the K settings of its curve, with their training points.
+        outcome: of the chosen setting on the held-out rows.
+        scores, costs: n×K, of the settings on the curve.
+        seconds: its own time for one question, embedding included.
+        trained: what it learned.
+    """
+
+    entry: PolicyEntry
+    chosen: Choice
+    curve: tuple[Choice, ...]
+    outcome: Replayed
+    scores: Floats
+    costs: Floats
+    seconds: float
+    trained: TrainedPolicy
+
+
+def play_policy(
+    entry: PolicyEntry, single: SingleTiers, objective: Objective, runs: Runs, on_run: Callable[[Run], None]
+) -> PolicyRun:
+    """Train a policy, choose its settings in training, and replay them on the held-out rows."""
+    trained = entry.train(single.split)
+    chosen, curve = _settings(trained, single, objective)
+    wanted = [c.setting for c in (chosen, *curve)]
+    if runs == "all" and trained.path:
+        wanted += trained.curve.settings
+    outcome = _replay_setting(trained, single, chosen.setting)
+    points: dict[Setting, tuple[Floats, Floats]] = {}
+    for setting in dict.fromkeys(wanted):
+        own = outcome if setting == chosen.setting else _replay_setting(trained, single, setting)
+        if runs == "all" or (runs == "chosen" and setting == chosen.setting):
+            on_run(Run(entry.name, setting, single.split.seed, single.split.test, own))
+        points[setting] = own.score, own.cost
+    on_curve = [points[c.setting] for c in curve]
+    return PolicyRun(
+        entry=entry,
+        chosen=chosen,
+        curve=curve,
+        outcome=outcome,
+        scores=np.stack([score for score, _ in on_curve], axis=1),
+        costs=np.stack([cost for _, cost in on_curve], axis=1),
+        seconds=_seconds(trained, single, chosen.setting) + _embedding_seconds(entry, single, chosen.setting),
+        trained=trained,
+    )
+
+
+def _settings(
+    trained: TrainedPolicy, single: SingleTiers, objective: Objective
+) -> tuple[Choice, tuple[Choice, ...]]:
+    """The setting that the objective takes, and those of the curve; both by training points alone."""
+    curve = tuple(corners(trained.curve, single.names, single.training_points))
+    if not (trained.fixed and trained.curve.settings):
+        return choose(trained.curve, single.names, single.training_points, objective), curve
+    by_setting = dict(zip(trained.curve.settings, trained.curve.points, strict=True))
+    first = trained.curve.settings[0]
+    chosen = Choice(first, by_setting[first])
+    return chosen, (chosen,) if len(by_setting) == 1 else curve
+
+
+def _replay_setting(
+    trained: TrainedPolicy, single: SingleTiers, setting: Setting, rows: Ints | None = None
+) -> Replayed:
+    """Replay a setting; every policy's curve also holds the single tiers, which need no policy."""
+    if not isinstance(setting, Always):
+        return trained.play(setting, rows)
+    always = AlwaysPolicy(len(single.names), single.names.index(setting.tier))
+    return replay(always, single.split.test, rows)
+
+
+def _seconds(trained: TrainedPolicy, single: SingleTiers, setting: Setting) -> float:
+    """Median time to decide one question by itself, once everything is loaded and planned."""
+    times = []
+    for row in range(min(_TIMED_ROWS, len(single.split.test))):
+        start = time.perf_counter()
+        _replay_setting(trained, single, setting, np.array([row]))
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
+
+
+def _embedding_seconds(entry: PolicyEntry, single: SingleTiers, setting: Setting) -> float:
+    """Mean embedding latency, for policies that read embeddings."""
+    embeddings = single.split.test.embeddings
+    without_router = isinstance(setting, CostWeight) and setting.query_router == "none"
+    if embeddings is None or not reads_questions(entry) or isinstance(setting, Always) or without_router:
+        return 0.0
+    return float(embeddings.latency.mean())

@@ -1,0 +1,149 @@
+"""The comparison as plain values: `summary.json`, `summary.csv` and the lines of `runs.jsonl`."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from automix_cli.data.jsonl import dumps
+from automix_cli.evaluation.bench import CurvePoint, Outcome
+from automix_cli.evaluation.measures import MEASURES
+from automix_cli.evaluation.metrics import LEVEL, Measure
+from automix_cli.evaluation.play import Run
+from automix_cli.evaluation.settings import setting_text
+from automix_cli.views.bench_view import BenchView
+
+BENCH_SCHEMA = "automix.bench/1"
+
+# ------------------------------------------------------------------ summary.json
+
+
+def summary(view: BenchView) -> dict[str, Any]:
+    """Everything as plain values."""
+    result = view.comparison
+    verdict = result.outcome(result.headline).verdict
+    return {
+        "schema": BENCH_SCHEMA,
+        "source": view.source,
+        "sha256": view.sha256,
+        "rows": len(view.table),
+        "tiers": list(result.tiers),
+        "small": result.small,
+        "large": result.large,
+        "measure": view.measure,
+        "level": LEVEL,
+        "objective": {"kind": result.objective.kind, "value": result.objective.value},
+        "splits": list(_splits(view)),
+        "policies": {o.name: _policy(o, len(result.cuts)) for o in result.outcomes},
+        "headline": result.headline,
+        "verdict": None if verdict is None else verdict._asdict(),
+        "sentence": view.sentence(),
+        "notes": view.remarks(),
+        "definitions": {spec.key: spec.definition for spec in MEASURES},
+    }
+
+
+def _splits(view: BenchView) -> Iterator[dict[str, Any]]:
+    for cut, twins in zip(view.comparison.cuts, view.comparison.duplicates, strict=True):
+        yield {
+            "seed": cut.seed,
+            "train": len(cut.train),
+            "test": len(cut.test),
+            "duplicates": {"exact": len(twins.exact), "near": len(twins.near), "share": twins.share},
+        }
+
+
+def _policy(o: Outcome, splits: int) -> dict[str, Any]:
+    by_split = {"by_split": {k: list(v) for k, v in o.by_split.items()}} if splits > 1 else {}
+    return {
+        "group": o.group,
+        "chosen": [
+            {"setting": c.setting.to_dict(), "trained": list(c.point), "met": c.met} for c in o.chosen
+        ],
+        **{spec.key: measure_dict(o.measures[spec.key]) for spec in MEASURES},
+        **by_split,
+        "curve": [_curve_point(p) for p in o.curve],
+        "datasets": {
+            name: {key: measure_dict(m) for key, m in part.items()} for name, part in o.slices.items()
+        },
+        "money": {s.tier: {"answers": s.answers, "votes": s.votes} for s in o.spending},
+        "decision_seconds": o.seconds,
+        "verdict": None if o.verdict is None else o.verdict._asdict(),
+    }
+
+
+def _curve_point(point: CurvePoint) -> dict[str, Any]:
+    return {
+        "setting": point.setting.to_dict(),
+        "trained": list(point.trained),
+        "cost": measure_dict(point.cost),
+        "quality": measure_dict(point.quality),
+    }
+
+
+def measure_dict(m: Measure) -> dict[str, Any]:
+    """A measure as plain values; the reason only where something is missing."""
+    row: dict[str, Any] = {"value": m.value, "low": m.low, "high": m.high}
+    return {**row, "reason": m.reason} if m.reason and (m.value is None or m.low is None) else row
+
+
+# ------------------------------------------------------------------ summary.csv
+
+
+def summary_csv(view: BenchView) -> str:
+    """A line per policy; each measure with its bounds."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    bounds = [f"{spec.key}{end}" for spec in MEASURES for end in ("", "_low", "_high")]
+    writer.writerow(["policy", "group", "setting", *bounds])
+    for o in view.comparison.outcomes:
+        writer.writerow([o.name, o.group, setting_text(o.chosen[0].setting), *_csv_cells(o)])
+    return out.getvalue()
+
+
+def _csv_cells(o: Outcome) -> Iterator[str]:
+    for spec in MEASURES:
+        measure = o.measures[spec.key]
+        yield from ("" if x is None else repr(x) for x in (measure.value, measure.low, measure.high))
+
+
+# ------------------------------------------------------------------ runs.jsonl
+
+
+def run_lines(run: Run) -> Iterator[str]:
+    """The lines of one policy at one setting: one per row, in the order of the table.
+
+    There may be millions of them. What many rows share is therefore serialised once, and the
+    line is joined from text.
+    """
+    out, table = run.outcome, run.table
+    setting = ",".join(f"{dumps(key)}:{dumps(value)}" for key, value in run.setting.to_dict().items())
+    start = f'{{"policy":{dumps(run.policy)},"setting":{{{setting}}},"seed":{run.seed}'
+    tiers = [*(dumps(name) for name in table.tiers), "null"]  # the last for -1: abstained
+    actions: dict[tuple[int, bytes, bytes], str] = {}
+    rows = zip(
+        table.ids[out.rows],
+        out.tier.tolist(),
+        out.asked,
+        out.votes,
+        out.score.tolist(),
+        out.cost.tolist(),
+        out.latency.tolist(),
+        strict=True,
+    )
+    for ident, tier, asked, votes, score, cost, latency in rows:
+        key = tier, asked.tobytes(), votes.tobytes()
+        if key not in actions:
+            actions[key] = _actions(tiers, tier, asked.tolist(), votes.tolist())
+        seconds = "null" if latency != latency else repr(latency)
+        figures = f'"score":{score!r},"cost":{cost!r},"latency":{seconds}'
+        yield f'{start},"id":{dumps(ident)},{actions[key]},{figures}}}\n'
+
+
+def _actions(tiers: Sequence[str], tier: int, asked: Sequence[bool], votes: Sequence[int]) -> str:
+    """The tier reported, the tiers asked and the votes bought, as JSON."""
+    names = ",".join(name for name, was in zip(tiers, asked, strict=False) if was)
+    counts = ",".join(f"{name}:{n}" for name, n in zip(tiers, votes, strict=False) if n)
+    return f'"tier":{tiers[tier]},"asked":[{names}],"votes":{{{counts}}}'

@@ -1,0 +1,61 @@
+"""The comparison as a Markdown report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from automix_cli.evaluation.bench import Outcome
+from automix_cli.evaluation.measures import DISPLAY_ORDER, MEASURE_BY_KEY, MEASURES, MeasureSpec
+from automix_cli.evaluation.settings import setting_text
+from automix_cli.views.bench_view import BenchView
+from automix_cli.views.cells import value_text, value_with_interval
+from automix_cli.views.report import one_line
+
+
+def report_markdown(view: BenchView) -> str:
+    """The whole report."""
+    lines = [
+        *("# Comparison of routing policies", ""),
+        *(f"**{view.sentence()}**", "", view.head(), ""),
+        *("![Cost against quality](frontier.svg)", ""),
+        *_policies(view),
+        *("", "Every figure is on held-out rows, with a 95 % paired-bootstrap interval.", ""),
+        *(f"- *{spec.key}*: {spec.definition}" for spec in MEASURES),
+        *("", *(f"- {note}" for note in view.remarks())),
+        *_datasets(view),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _policies(view: BenchView) -> Iterator[str]:
+    """A row per policy."""
+    specs = [spec for spec in DISPLAY_ORDER if spec.markdown != "no"]
+    yield _row(["policy", "setting", *(spec.title for spec in specs)])
+    yield "|---|---|" + "--:|" * len(specs)
+    for group in view.by_kind():
+        for o in group:
+            yield _row([o.name, setting_text(o.chosen[0].setting), *(_cell(spec, o) for spec in specs)])
+
+
+def _cell(spec: MeasureSpec, o: Outcome) -> str:
+    write = value_with_interval if spec.markdown == "interval" else value_text
+    text = write(spec, o.measures[spec.key])
+    behind = spec.column.behind if spec.column else ""
+    return f"{text}, reaching {value_text(MEASURE_BY_KEY[behind], o.measures[behind])}" if behind else text
+
+
+def _datasets(view: BenchView) -> Iterator[str]:
+    """The policy of the verdict, a row per dataset."""
+    ours = view.comparison.outcome(view.comparison.headline)
+    if not ours.slices:
+        return
+    specs = [spec for spec in MEASURES if spec.by_dataset]
+    yield from ("", f"## {ours.name}, by dataset", "")
+    yield _row(["dataset", *(spec.title for spec in specs)])
+    yield "|---|" + "--:|" * len(specs)
+    for name, part in ours.slices.items():
+        yield _row([one_line(name), *(value_with_interval(spec, part[spec.key]) for spec in specs)])
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -1,0 +1,139 @@
+"""The comparison as lines of text and Rich tables, narrower for narrow terminals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from automix_cli.evaluation.bench import Outcome
+from automix_cli.evaluation.measures import DISPLAY_ORDER, MEASURE_BY_KEY, MeasureSpec, TableColumn
+from automix_cli.views.bench_view import BenchView
+from automix_cli.views.cells import interval_text, value_text
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+BENCH_WIDE = 120  # columns of a terminal, for every column of a table
+_LEAST_NAME = 12  # characters of a policy's name, before columns make room for it
+
+
+def bench_parts(view: BenchView, width: int = BENCH_WIDE) -> Iterator[str | Table]:
+    """Head, both tables, notes and verdict: lines of text and tables."""
+    yield view.head()
+    yield ""
+    yield points_table(view, width)
+    yield ""
+    yield curves_table(view, width)
+    yield ""
+    remarks = view.remarks()
+    yield from [*remarks, ""] if remarks else []
+    yield view.sentence()
+
+
+def points_table(view: BenchView, width: int = BENCH_WIDE) -> Table:
+    """Each policy at the setting that was chosen in training."""
+    title = f"held out, at the setting chosen in training ({view.measure}; edge: points above a random mix)"
+    return _table(view, title, list(_columns("points")), width)
+
+
+def curves_table(view: BenchView, width: int = BENCH_WIDE) -> Table:
+    """Each policy over all its settings."""
+    title = "held out, over all settings (gain: mean points above the line small to large; "
+    lead = "lead: above pomdp at equal cost; " if width >= BENCH_WIDE else ""
+    return _table(
+        view, f"{title}{lead}saves: at parity, and what it reached)", list(_columns("curves")), width
+    )
+
+
+# ------------------------------------------------------------------ columns
+
+
+class _Column(NamedTuple):
+    """A column of a table: the values of a measure, or their intervals."""
+
+    spec: MeasureSpec
+    place: TableColumn
+    is_interval: bool
+
+    @property
+    def head(self) -> str:
+        return f"{self.place.head} 95 %" if self.is_interval else self.place.head
+
+    @property
+    def wide(self) -> bool:
+        """Whether only wide terminals show it."""
+        return self.place.interval == "wide" if self.is_interval else self.place.wide
+
+    def text(self, outcome: Outcome, *, star: bool) -> str:
+        """The cell of a policy."""
+        measure = outcome.measures[self.spec.key]
+        end = "*" if star else ""
+        if self.is_interval:
+            return interval_text(self.spec, measure) + end
+        return value_text(self.spec, measure) + self._behind(outcome) + end
+
+    def _behind(self, outcome: Outcome) -> str:
+        if not self.place.behind or outcome.measures[self.place.behind].value is None:
+            return ""
+        return f" ({value_text(MEASURE_BY_KEY[self.place.behind], outcome.measures[self.place.behind])})"
+
+
+def _columns(table: Literal["points", "curves"]) -> Iterator[_Column]:
+    for spec in DISPLAY_ORDER:
+        if spec.column is None or spec.column.table != table:
+            continue
+        yield _Column(spec, spec.column, is_interval=False)
+        if spec.column.interval != "none":
+            yield _Column(spec, spec.column, is_interval=True)
+
+
+def _fitting(columns: Sequence[_Column], outcomes: Sequence[Outcome], width: int) -> list[_Column]:
+    """As many columns as fit beside the names; intervals go first, then the last ones."""
+    name = min(max(len(o.name) for o in outcomes), _LEAST_NAME)
+    fitting = [column for column in columns if width >= BENCH_WIDE or not column.wide]
+    widths = {c.head: 2 + max(len(c.head), *(len(c.text(o, star=True)) for o in outcomes)) for c in fitting}
+    while len(fitting) > 1 and name + sum(widths[c.head] for c in fitting) > width:
+        fitting.remove(next((c for c in reversed(fitting) if c.is_interval), fitting[-1]))
+    return fitting
+
+
+# ------------------------------------------------------------------ rows
+
+
+def _table(view: BenchView, title: str, columns: Sequence[_Column], width: int) -> Table:
+    from rich.table import Table
+
+    columns = _fitting(columns, view.comparison.outcomes, width)
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("policy", overflow="fold")  # the one that gives way to long names
+    for column in columns:
+        table.add_column(column.head, justify="right", no_wrap=True)
+    groups = [group for group in view.by_kind() if group]
+    for group in groups:
+        _add_rows(table, view, columns, group)
+        if group is not groups[-1]:
+            table.add_row("")
+    table.caption = "* best of the policies; baselines above, bounds below"
+    table.caption_justify = "left"
+    return table
+
+
+def _add_rows(table: Table, view: BenchView, columns: Sequence[_Column], group: Sequence[Outcome]) -> None:
+    best = {column.head: _best(view, column) for column in columns}
+    for o in group:
+        style = "bold" if o.name == view.comparison.headline else "dim" if o.group == "bound" else None
+        cells = [column.text(o, star=best[column.head] == o.name) for column in columns]
+        table.add_row(o.name, *cells, style=style)
+
+
+def _best(view: BenchView, column: _Column) -> str | None:
+    """The policy that is best in a column, among those that could be used."""
+    if column.is_interval or column.spec.better is None:
+        return None
+    sign = 1 if column.spec.better == "higher" else -1
+    values = [
+        (sign * value, -place, o.name)
+        for place, o in enumerate(view.by_kind().policies)
+        if (value := o.measures[column.spec.key].value) is not None
+    ]
+    return max(values)[2] if len(values) > 1 else None

@@ -1,0 +1,48 @@
+"""How values and intervals are written, the same in every table."""
+
+from __future__ import annotations
+
+from automix_cli.evaluation.measures import MeasureSpec
+from automix_cli.evaluation.metrics import Measure
+
+NO_VALUE = "–"
+
+
+def amount(dollars: float) -> str:
+    """Write dollars in four digits, without an exponent however dear.
+
+    Example:
+        >>> amount(0.0041666), amount(1.79), amount(20123.4)
+        ('0.004167', '1.79', '20,123')
+    """
+    return f"{dollars:,.0f}" if abs(dollars) >= 1000 else f"{dollars:.4g}"
+
+
+def number_text(spec: MeasureSpec, value: float) -> str:
+    """Write a number as the measure asks; dollars are per 1,000 questions."""
+    return amount(1000 * value) if spec.unit == "USD per question" else f"{value:{spec.form}}"
+
+
+def value_text(spec: MeasureSpec, measure: Measure) -> str:
+    """Write a value; a dash where there is none."""
+    return NO_VALUE if measure.value is None else number_text(spec, measure.value)
+
+
+def interval_text(spec: MeasureSpec, measure: Measure, between: str | None = None) -> str:
+    """Write an interval; "" where there is none.
+
+    Args:
+        spec: the measure.
+        measure: its value.
+        between: what joins the bounds: a dash by default, "to" where signs would hide it.
+    """
+    if measure.low is None or measure.high is None:
+        return ""
+    between = between or (" to " if "+" in spec.form else "–")
+    return f"{number_text(spec, measure.low)}{between}{number_text(spec, measure.high)}"
+
+
+def value_with_interval(spec: MeasureSpec, measure: Measure) -> str:
+    """Write a value, and its interval in brackets behind it."""
+    bounds = interval_text(spec, measure)
+    return value_text(spec, measure) + (f" ({bounds})" if bounds else "")
