@@ -29,7 +29,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent.parent
-EXTRAS = "test,routers,plots"
+EXTRAS = "test,routers"
 QUESTION, ANSWER = "What is 17 * 23?", "391"
 
 
