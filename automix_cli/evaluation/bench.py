@@ -67,7 +67,7 @@ class Outcome:
 
     Attributes:
         name: of the policy; `group` its kind.
-        chosen: the setting in each split, with its training point.
+        choices: the setting in each split, with its training point.
         measures: by the key of every entry of `MEASURES`.
         by_split: the values of each measure in each split.
         curve: of the first split.
@@ -79,7 +79,7 @@ class Outcome:
 
     name: str
     group: Group
-    chosen: tuple[Choice, ...]
+    choices: tuple[Choice, ...]
     measures: Mapping[str, Measure]
     by_split: Mapping[str, tuple[float | None, ...]]
     curve: tuple[CurvePoint, ...]
@@ -189,7 +189,7 @@ def bench(
         split = Split.of(table, cut.train, cut.test, seed=cut.seed, options=options, settings=settings)
         single = SingleTiers.of(split, own)
         parts.append({p.name: p for p in _play_all(single, entries, objective, runs, on_run, on_policy)})
-    rows = _Rows(min(len(c.train) for c in cuts), min(len(c.test) for c in cuts))
+    rows = _SplitSizes(min(len(c.train) for c in cuts), min(len(c.test) for c in cuts))
     outcomes = tuple(_outcome([part[entry.name] for part in parts], rows, options) for entry in entries)
     return _bench(table, objective, cuts, outcomes, parts[0])
 
@@ -261,14 +261,14 @@ def _slices(result: SplitResult) -> dict[str, dict[str, BootstrapFigure]]:
 # ------------------------------------------------------------------ one policy over all splits
 
 
-class _Rows(NamedTuple):
+class _SplitSizes(NamedTuple):
     """The least number of training rows and of held-out rows of any split."""
 
     train: int
     test: int
 
 
-def _outcome(parts: Sequence[_Part], rows: _Rows, options: Crossfit) -> Outcome:
+def _outcome(parts: Sequence[_Part], rows: _SplitSizes, options: Crossfit) -> Outcome:
     """Average one policy over all splits."""
     first = parts[0].result
     runs = [part.result.run for part in parts]
@@ -277,7 +277,7 @@ def _outcome(parts: Sequence[_Part], rows: _Rows, options: Crossfit) -> Outcome:
     return Outcome(
         name=first.run.entry.name,
         group=first.run.entry.group,
-        chosen=tuple(run.chosen for run in runs),
+        choices=tuple(run.choice for run in runs),
         measures=measures,
         by_split={spec.key: tuple(f[spec.key].value for f in figures) for spec in MEASURES},
         curve=_curve_points(first),
@@ -312,7 +312,7 @@ def _mean_slices(
     }
 
 
-def _verdict(edge: Measure, rows: _Rows, options: Crossfit) -> RoutingVerdict | None:
+def _verdict(edge: Measure, rows: _SplitSizes, options: Crossfit) -> RoutingVerdict | None:
     """Whether the policy pays; None with too few rows."""
     if not options.enough(min(rows)) or edge.value is None or edge.low is None or edge.high is None:
         return None
@@ -323,7 +323,7 @@ def _verdict(edge: Measure, rows: _Rows, options: Crossfit) -> RoutingVerdict | 
 
 
 def _mean_spending(results: Sequence[SplitResult]) -> tuple[TierSpending, ...]:
-    tables = [result.run.trained.own_test or result.single.split.test for result in results]
+    tables = [result.run.policy.own_test or result.single.split.test for result in results]
     spending = [_spending(t, r.run.outcome) for t, r in zip(tables, results, strict=True)]
     names = results[0].single.names
     return tuple(
@@ -362,7 +362,7 @@ def _headline(parts: Iterable[_Part], table: TraceTable) -> str:
 
     def edge(result: SplitResult) -> float:
         costs, qualities = np.array(result.single.training_points).T
-        point = result.run.chosen.point
+        point = result.run.choice.point
         return float(point.quality - mix_quality(costs, qualities, point.cost))
 
     best = max(routing or by_name.values(), key=lambda r: (edge(r), r.run.entry.name != "pomdp"))
@@ -388,8 +388,8 @@ def _escalated_rows(result: SplitResult) -> tuple[EscalatedRow, ...]:
 
 def _plan(result: SplitResult) -> PomdpPolicy | None:
     """The plan at the chosen setting, where there is one."""
-    trained, setting = result.run.trained, result.run.chosen.setting
-    if trained.policy is None or not isinstance(setting, CostWeight):
+    trained_policy, setting = result.run.policy, result.run.choice.setting
+    if trained_policy.policy is None or not isinstance(setting, CostWeight):
         return None
-    policy = trained.policy(setting)
+    policy = trained_policy.policy(setting)
     return policy if isinstance(policy, PomdpPolicy) else None

@@ -17,7 +17,7 @@ from automix_cli.evaluation.frontier import Point
 from automix_cli.evaluation.metrics import LEVEL, Ends, Measure
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
 
-MANY_ROWS = 20_000
+POISSON_ROWS = 20_000
 _BLOCK = 1 << 20  # weights turned into floats at a time: 8 MB
 
 
@@ -42,7 +42,7 @@ class Resamples:
         if rows < 1:
             raise ValueError("no rows to resample")
         rng = np.random.default_rng(seed)
-        if rows > MANY_ROWS:
+        if rows > POISSON_ROWS:
             return cls(np.concatenate(list(_poisson(rng, min(draws, 200), rows))))
         return cls(np.concatenate(list(_multinomial(rng, draws, rows))))
 
@@ -74,7 +74,7 @@ class Resamples:
 def split_resamples(test_rows: Sequence[Ints], rows: int, seed: int) -> list[Resamples | None]:
     """Resamples for the held-out rows of each split.
 
-    Held-out rows of repeated splits overlap. Rows of the whole table are therefore drawn once
+    Held-out rows of repeated splits overlap. Rows of the whole table are therefore pairs once
     for all splits, so that a figure averaged over the splits within a draw has an interval
     that counts each row once.
 
@@ -94,8 +94,8 @@ def _multinomial(rng: np.random.Generator, draws: int, rows: int) -> Iterator[ND
     step = max(1, _BLOCK // rows)
     for start in range(0, draws, step):
         size = min(step, draws - start)
-        picked = rng.integers(rows, size=(size, rows)) + rows * np.arange(size)[:, None]
-        counts = np.bincount(picked.ravel(), minlength=size * rows)
+        places = rng.integers(rows, size=(size, rows)) + rows * np.arange(size)[:, None]
+        counts = np.bincount(places.ravel(), minlength=size * rows)
         yield counts.reshape(size, rows).astype(np.uint8)
 
 
@@ -131,8 +131,8 @@ def curve_draws(
         *rest: what `measure` takes besides (`cpt`: the share).
     """
     points = np.stack([costs, qualities], axis=-1)
-    drawn = zip(points, ends.tolist(), strict=True)
-    return [measure(p, Ends(Point(*e[:2]), Point(*e[2:])), *rest) for p, e in drawn]
+    pairs = zip(points, ends.tolist(), strict=True)
+    return [measure(p, Ends(Point(*e[:2]), Point(*e[2:])), *rest) for p, e in pairs]
 
 
 # ---------------------------------------------------------------- figures with draws
@@ -146,7 +146,7 @@ class BootstrapFigure(NamedTuple):
     draws: Floats
 
     @classmethod
-    def undefined(cls, reason: str) -> BootstrapFigure:
+    def without_value(cls, reason: str) -> BootstrapFigure:
         """A figure without a value."""
         return cls(None, reason, np.empty(0))
 
@@ -164,19 +164,19 @@ class BootstrapFigure(NamedTuple):
         """
         if self.value is None or not len(self.draws):
             return Measure(self.value, self.reason or "too few rows for an interval")
-        defined = self.draws[~np.isnan(self.draws)]
-        if len(defined) < 0.95 * len(self.draws):
-            gone = len(self.draws) - len(defined)
-            return Measure(self.value, f"undefined in {gone} of {len(self.draws)} resamples")
-        return Measure(self.value, "", *interval(defined))
+        values = self.draws[~np.isnan(self.draws)]
+        if len(values) < 0.95 * len(self.draws):
+            missing = len(self.draws) - len(values)
+            return Measure(self.value, f"undefined in {missing} of {len(self.draws)} resamples")
+        return Measure(self.value, "", *interval(values))
 
 
 def mean_figure(figures: Sequence[BootstrapFigure]) -> BootstrapFigure:
     """The mean over splits, draw by draw; undefined where it is undefined in any split."""
-    undefined = [f for f in figures if f.value is None]
-    if undefined:
-        where = f" (in {len(undefined)} of {len(figures)} splits)" if len(figures) > 1 else ""
-        return BootstrapFigure.undefined(undefined[0].reason + where)
+    no_value = [f for f in figures if f.value is None]
+    if no_value:
+        where = f" (in {len(no_value)} of {len(figures)} splits)" if len(figures) > 1 else ""
+        return BootstrapFigure.without_value(no_value[0].reason + where)
     value = float(np.mean([f.value for f in figures]))
     return BootstrapFigure(value, "", np.mean([f.draws for f in figures], axis=0))
 

@@ -66,17 +66,17 @@ class SplitResult:
 def latency(result: SplitResult) -> BootstrapFigure:
     """Mean latency, where every row records it."""
     if np.isnan(result.run.outcome.latency).any():
-        return BootstrapFigure.undefined("no latency is recorded")
+        return BootstrapFigure.without_value("no latency is recorded")
     return result.averages["latency"].figure()
 
 
 def router_latency(result: SplitResult) -> BootstrapFigure:
     """The policy's own time, embedding included, as a share of the small tier's mean latency."""
-    latencies = result.single.split.test.latency[:, result.single.small]
-    recorded = latencies[~np.isnan(latencies)]
-    if not len(recorded) or recorded.mean() <= 0:
-        return BootstrapFigure.undefined("no latency is recorded")
-    return BootstrapFigure(result.run.seconds / float(recorded.mean()), "", np.empty(0))
+    with_gaps = result.single.split.test.latency[:, result.single.small]
+    latencies = with_gaps[~np.isnan(with_gaps)]
+    if not len(latencies) or latencies.mean() <= 0:
+        return BootstrapFigure.without_value("no latency is recorded")
+    return BootstrapFigure(result.run.seconds / float(latencies.mean()), "", np.empty(0))
 
 
 def edge(result: SplitResult) -> BootstrapFigure:
@@ -95,7 +95,7 @@ def edge(result: SplitResult) -> BootstrapFigure:
 def lead(result: SplitResult) -> BootstrapFigure:
     """Quality points above the curve of `pomdp` at the policy's own cost."""
     if result.pomdp_curve is None:
-        return BootstrapFigure.undefined("pomdp did not take part")
+        return BootstrapFigure.without_value("pomdp did not take part")
     n = len(result.single.names)
     single, curve, quality, cost = result.single.means, result.pomdp_curve, result.quality, result.cost
 
@@ -142,7 +142,7 @@ def on_curve(measure: Callable[..., Measure], *rest: float) -> Figure:
 
     def figure(result: SplitResult) -> BootstrapFigure:
         if result.run.entry.group in _WITHOUT_CURVE:
-            return BootstrapFigure.undefined("a single tier draws no curve")
+            return BootstrapFigure.without_value("a single tier draws no curve")
         quality, cost = result.curve
         single = result.single
         draws = curve_draws(measure, cost.draws, quality.draws, single.ends(single.means.draws), *rest)
@@ -175,7 +175,7 @@ class _Parity(NamedTuple):
 def _at_parity(result: SplitResult, parity: int) -> _Parity:
     """What the setting chosen in training saves against the tier that was the best there."""
     if result.run.entry.group in _WITHOUT_PARITY:
-        nothing = BootstrapFigure.undefined("no setting of it is chosen by parity")
+        nothing = BootstrapFigure.without_value("no setting of it is chosen by parity")
         return _Parity(nothing, nothing)
     single, tiers = result.single, result.single.means
     n = len(single.names)
@@ -188,8 +188,8 @@ def _at_parity(result: SplitResult, parity: int) -> _Parity:
     )
     if outcome.setting is None:  # the same in every resample: nothing was chosen, or nothing can be saved
         level = np.full(len(tiers.draws), np.nan if outcome.value is None else outcome.value)
-        fixed = BootstrapFigure(outcome.value, outcome.reason, level)
-        return _Parity(fixed, BootstrapFigure.undefined(outcome.reason))
+        same = BootstrapFigure(outcome.value, outcome.reason, level)
+        return _Parity(same, BootstrapFigure.without_value(outcome.reason))
     best = max(range(n), key=lambda j: (single.training_points[j].quality, -single.training_points[j].cost))
     own, alone = result.curve, tiers.draws
     cost_share = _ratio(own.cost.draws[:, outcome.setting], alone[:, n + best])

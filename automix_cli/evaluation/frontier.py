@@ -103,10 +103,10 @@ def mix_quality(tier_costs: ArrayLike, tier_qualities: ArrayLike, cost: ArrayLik
     span = costs[..., None, :] - costs[..., :, None]
     useful = fits[..., :, None] & ~fits[..., None, :] & (span > 0)
     share = np.divide(limit[..., None] - costs[..., :, None], span, out=np.zeros(useful.shape), where=useful)
-    mixed = qualities[..., :, None] + share * (qualities[..., None, :] - qualities[..., :, None])
-    paired = np.where(useful, mixed, -np.inf).max(axis=(-2, -1))
+    mixes = qualities[..., :, None] + share * (qualities[..., None, :] - qualities[..., :, None])
+    best_pair = np.where(useful, mixes, -np.inf).max(axis=(-2, -1))
     cheapest = np.where(costs == costs.min(axis=-1, keepdims=True), qualities, -np.inf).max(axis=-1)
-    best: Floats = np.where(fits.any(axis=-1), np.maximum(alone, paired), cheapest)
+    best: Floats = np.where(fits.any(axis=-1), np.maximum(alone, best_pair), cheapest)
     return best
 
 

@@ -35,10 +35,10 @@ class Gate(NamedTuple):
     sign: str
     value: float
 
-    def missed(self, found: Bench) -> str:
+    def shortfall(self, comparison: Bench) -> str:
         """Why the gate is not met, in words; "" where it is. An undefined figure meets none."""
-        ours = "pomdp" if any(o.name == "pomdp" for o in found.outcomes) else found.headline
-        outcome = found.outcome(self.policy or ours)
+        ours = "pomdp" if any(o.name == "pomdp" for o in comparison.outcomes) else comparison.headline
+        outcome = comparison.outcome(self.policy or ours)
         measure = outcome.measures[self.figure]
         if measure.value is None:
             return f"{outcome.name}.{self.figure} is undefined: {measure.reason}"
@@ -90,10 +90,10 @@ def check_policies(gates: Sequence[Gate], names: Sequence[str]) -> None:
             )
 
 
-def missed_gates(gates: Sequence[Gate], found: Bench) -> list[str]:
+def missed_gates(gates: Sequence[Gate], comparison: Bench) -> list[str]:
     """What is not met, a sentence each.
 
     Raises:
         UsageError: for a policy that did not take part.
     """
-    return [why for gate in gates if (why := gate.missed(found))]
+    return [why for gate in gates if (why := gate.shortfall(comparison))]

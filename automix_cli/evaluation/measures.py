@@ -21,7 +21,7 @@ from automix_cli.pomdp.arrays import Bools, Floats
 
 PARITIES = (99, 95)  # per cent of the best tier's quality
 
-Unit = Literal["score", "USD per question", "share", "quality points", "per cent", "votes", "seconds"]
+MeasureUnit = Literal["score", "USD per question", "share", "quality points", "per cent", "votes", "seconds"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,7 @@ class MeasureSpec:
     key: str
     title: str
     definition: str
-    unit: Unit
+    unit: MeasureUnit
     form: str = ""
     rows: Callable[[PolicyRun, SingleTiers], Floats | Bools] | None = None
     figure: Figure | None = None
@@ -97,11 +97,11 @@ def _first_scores(run: PolicyRun, single: SingleTiers) -> Floats:
     return scores
 
 
-def _helped(run: PolicyRun, single: SingleTiers) -> Bools:
+def _rows_helped(run: PolicyRun, single: SingleTiers) -> Bools:
     return run.outcome.escalated & (run.outcome.score > _first_scores(run, single) + 1e-9)
 
 
-def _hurt(run: PolicyRun, single: SingleTiers) -> Bools:
+def _rows_hurt(run: PolicyRun, single: SingleTiers) -> Bools:
     return run.outcome.escalated & (run.outcome.score < _first_scores(run, single) - 1e-9)
 
 
@@ -214,7 +214,7 @@ MEASURES: tuple[MeasureSpec, ...] = (
         definition="share of questions on which escalating raised the score",
         unit="share",
         form=".0%",
-        rows=_helped,
+        rows=_rows_helped,
         column=TableColumn(table="points", head="helped", wide=True),
     ),
     MeasureSpec(
@@ -223,7 +223,7 @@ MEASURES: tuple[MeasureSpec, ...] = (
         definition="share of questions on which escalating lowered the score",
         unit="share",
         form=".0%",
-        rows=_hurt,
+        rows=_rows_hurt,
         column=TableColumn(table="points", head="hurt", wide=True),
     ),
     MeasureSpec(
@@ -369,9 +369,9 @@ def compute_all(result: SplitResult) -> dict[str, BootstrapFigure]:
 def compute_slice(result: SplitResult, rows: Bools) -> dict[str, BootstrapFigure]:
     """The measures that have `by_dataset`, on some of the held-out rows."""
     specs = [spec for spec in MEASURES if spec.by_dataset]
-    averaged = [spec for spec in specs if spec.rows is not None]
+    row_specs = [spec for spec in specs if spec.rows is not None]
     single = result.single.on_rows(rows)
-    means = ColumnMeans.of(_columns(result.run, result.single, averaged)[rows], single.resamples)
-    averages = {spec.key: means.column(i) for i, spec in enumerate(averaged)}
+    means = ColumnMeans.of(_columns(result.run, result.single, row_specs)[rows], single.resamples)
+    averages = {spec.key: means.column(i) for i, spec in enumerate(row_specs)}
     part = replace(result, single=single, averages=averages)
     return {spec.key: spec.compute(part) for spec in specs}

@@ -87,9 +87,9 @@ class Savings(NamedTuple):
 
 def savings(
     share: float,
-    trained: Sequence[Point],
+    training: Sequence[Point],
     held_out: Sequence[Point],
-    trained_tiers: Sequence[Point],
+    training_tiers: Sequence[Point],
     held_out_tiers: Sequence[Point],
 ) -> Savings:
     """Savings at parity: the cheapest setting that reached `share` of the best tier, in training.
@@ -102,20 +102,20 @@ def savings(
         >>> savings(0.95, [Point(4, 0.88)], [Point(5, 0.81)], tiers, tiers)
         Savings(value=0.5, reason='', setting=0, parity=0.9)
     """
-    best = min(range(len(trained_tiers)), key=lambda j: (-trained_tiers[j].quality, trained_tiers[j].cost))
-    if trained_tiers[best].cost <= min(tier.cost for tier in trained_tiers):
+    best = min(range(len(training_tiers)), key=lambda j: (-training_tiers[j].quality, training_tiers[j].cost))
+    if training_tiers[best].cost <= min(tier.cost for tier in training_tiers):
         return Savings(0.0, "the best tier is the cheapest")
-    target = share * trained_tiers[best].quality
-    reaching = [k for k, point in enumerate(trained) if point.quality >= target]
+    target = share * training_tiers[best].quality
+    reaching = [k for k, point in enumerate(training) if point.quality >= target]
     if not reaching:
         return Savings(None, f"no setting reached {share:.0%} of the best tier in training")
-    setting = min(reaching, key=lambda k: (trained[k].cost, -trained[k].quality))
+    setting = min(reaching, key=lambda k: (training[k].cost, -training[k].quality))
     whole, point = held_out_tiers[best], held_out[setting]
     parity = finite_measure(float(point.quality) / float(whole.quality)).value if whole.quality > 0 else None
     if whole.cost <= 0:
         return Savings(None, "the best tier is free", setting, parity)
-    saved = finite_measure(1 - float(point.cost) / float(whole.cost))
-    return Savings(saved.value, saved.reason, setting, parity)
+    share_saved = finite_measure(1 - float(point.cost) / float(whole.cost))
+    return Savings(share_saved.value, share_saved.reason, setting, parity)
 
 
 # ---------------------------------------------------------------- curves
@@ -212,12 +212,12 @@ def cpt(points: Points, ends: Ends, share: float) -> Measure:
     if gap <= 0:
         return Measure(None, "the large tier is not better than the small one")
     target = ends.small.quality + share * gap
-    reached = int(np.argmax(line.qualities >= min(target, ends.large.quality)))
-    if reached == 0:
+    place = int(np.argmax(line.qualities >= min(target, ends.large.quality)))
+    if place == 0:
         return Measure(0.0)
     (left, right), (low, high) = (
-        _shares(line)[reached - 1 : reached + 1],
-        line.qualities[reached - 1 : reached + 1],
+        _shares(line)[place - 1 : place + 1],
+        line.qualities[place - 1 : place + 1],
     )
     return finite_measure(left + min((target - low) / (high - low), 1.0) * (right - left))
 

@@ -108,82 +108,82 @@ class PolicyRun:
 
     Attributes:
         entry: the policy.
-        chosen: its setting, chosen in training by the objective.
+        choice: its setting, chosen in training by the objective.
         curve: the K settings of its curve, with their training points.
         outcome: of the chosen setting on the held-out rows.
         scores, costs: n×K, of the settings on the curve.
         seconds: its own time for one question, embedding included.
-        trained: what it learned.
+        policy: the trained policy.
     """
 
     entry: PolicyEntry
-    chosen: Choice
+    choice: Choice
     curve: tuple[Choice, ...]
     outcome: Replayed
     scores: Floats
     costs: Floats
     seconds: float
-    trained: TrainedPolicy
+    policy: TrainedPolicy
 
 
 def play_policy(
     entry: PolicyEntry, single: SingleTiers, objective: Objective, runs: Runs, on_run: Callable[[Run], None]
 ) -> PolicyRun:
     """Train a policy, choose its settings in training, and replay them on the held-out rows."""
-    trained = entry.train(single.split)
-    chosen, curve = _settings(trained, single, objective)
-    wanted = [c.setting for c in (chosen, *curve)]
-    if runs == "all" and trained.path:
-        wanted += trained.curve.settings
-    outcome = _replay_setting(trained, single, chosen.setting)
+    policy = entry.train(single.split)
+    choice, curve = _settings(policy, single, objective)
+    settings = [c.setting for c in (choice, *curve)]
+    if runs == "all" and policy.path:
+        settings += policy.curve.settings
+    outcome = _replay_setting(policy, single, choice.setting)
     points: dict[Setting, tuple[Floats, Floats]] = {}
-    for setting in dict.fromkeys(wanted):
-        own = outcome if setting == chosen.setting else _replay_setting(trained, single, setting)
-        if runs == "all" or (runs == "chosen" and setting == chosen.setting):
+    for setting in dict.fromkeys(settings):
+        own = outcome if setting == choice.setting else _replay_setting(policy, single, setting)
+        if runs == "all" or (runs == "chosen" and setting == choice.setting):
             on_run(Run(entry.name, setting, single.split.seed, single.split.test, own))
         points[setting] = own.score, own.cost
     on_curve = [points[c.setting] for c in curve]
     return PolicyRun(
         entry=entry,
-        chosen=chosen,
+        choice=choice,
         curve=curve,
         outcome=outcome,
         scores=np.stack([score for score, _ in on_curve], axis=1),
         costs=np.stack([cost for _, cost in on_curve], axis=1),
-        seconds=_seconds(trained, single, chosen.setting) + _embedding_seconds(entry, single, chosen.setting),
-        trained=trained,
+        seconds=_seconds(policy, single, choice.setting) + _embedding_seconds(entry, single, choice.setting),
+        policy=policy,
     )
 
 
 def _settings(
-    trained: TrainedPolicy, single: SingleTiers, objective: Objective
+    policy: TrainedPolicy, single: SingleTiers, objective: Objective
 ) -> tuple[Choice, tuple[Choice, ...]]:
     """The setting that the objective takes, and those of the curve; both by training points alone."""
-    curve = tuple(corners(trained.curve, single.names, single.training_points))
-    if not (trained.fixed and trained.curve.settings):
-        return choose(trained.curve, single.names, single.training_points, objective), curve
-    by_setting = dict(zip(trained.curve.settings, trained.curve.points, strict=True))
-    first = trained.curve.settings[0]
-    chosen = Choice(first, by_setting[first])
-    return chosen, (chosen,) if len(by_setting) == 1 else curve
+    curve = tuple(corners(policy.curve, single.names, single.training_points))
+    if not (policy.fixed and policy.curve.settings):
+        return choose(policy.curve, single.names, single.training_points, objective), curve
+    by_setting = dict(zip(policy.curve.settings, policy.curve.points, strict=True))
+    first = policy.curve.settings[0]
+    choice = Choice(first, by_setting[first])
+    return choice, (choice,) if len(by_setting) == 1 else curve
 
 
 def _replay_setting(
-    trained: TrainedPolicy, single: SingleTiers, setting: Setting, rows: Ints | None = None
+    policy: TrainedPolicy, single: SingleTiers, setting: Setting, rows: Ints | None = None
 ) -> Replayed:
     """Replay a setting; every policy's curve also holds the single tiers, which need no policy."""
     if not isinstance(setting, Always):
-        return trained.play(setting, rows)
+        return policy.play(setting, rows)
     always = AlwaysPolicy(len(single.names), single.names.index(setting.tier))
     return replay(always, single.split.test, rows)
 
 
-def _seconds(trained: TrainedPolicy, single: SingleTiers, setting: Setting) -> float:
+def _seconds(policy: TrainedPolicy, single: SingleTiers, setting: Setting) -> float:
     """Median time to decide one question by itself, once everything is loaded and planned."""
     times = []
     for row in range(min(_TIMED_ROWS, len(single.split.test))):
         start = time.perf_counter()
-        _replay_setting(trained, single, setting, np.array([row]))
+        _replay_setting(policy, single, setting, np.array([row]))
         times.append(time.perf_counter() - start)
     return float(np.median(times))
 

@@ -22,7 +22,7 @@ def auroc(signal: ArrayLike, right: ArrayLike) -> Measure:
         >>> auroc([0.9, 0.5, 0.5, 0.1], [True, True, False, False]).value
         0.875
     """
-    values, hits = _paired(signal, np.asarray(right, dtype=bool))
+    values, hits = _with_signal(signal, np.asarray(right, dtype=bool))
     n, k = len(hits), int(hits.sum())
     if k in (0, n):
         return Measure(None, "there are no wrong answers" if k and n else "there are no right answers")
@@ -31,11 +31,11 @@ def auroc(signal: ArrayLike, right: ArrayLike) -> Measure:
     return finite_measure((ranks[hits].sum() - k * (k + 1) / 2) / (k * (n - k)))
 
 
-def _paired(signal: ArrayLike, right: ArrayLike) -> tuple[Floats, NDArray[Any]]:
+def _with_signal(signal: ArrayLike, right: ArrayLike) -> tuple[Floats, NDArray[Any]]:
     """Both columns of the rows that have a signal."""
     values = np.asarray(signal, dtype=float)
-    known = ~np.isnan(values)
-    return values[known], np.asarray(right)[known]
+    present = ~np.isnan(values)
+    return values[present], np.asarray(right)[present]
 
 
 class ReliabilityRow(NamedTuple):
@@ -60,7 +60,7 @@ def reliability(confidence: ArrayLike, right: ArrayLike, bins: int = 10) -> list
         >>> [row[:5] for row in reliability([0.75, 0.75, 0.25], [1, 0, 0], bins=2)]
         [(0.0, 0.5, 1, 0.25, 0.0), (0.5, 1.0, 2, 0.75, 0.5)]
     """
-    values, hits = _paired(confidence, np.asarray(right, dtype=float))
+    values, hits = _with_signal(confidence, np.asarray(right, dtype=float))
     edges = np.linspace(0, 1, bins + 1)
     place = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, bins - 1)
     counts = np.bincount(place, minlength=bins)

@@ -18,7 +18,7 @@ class RoutingVerdict(NamedTuple):
     more_rows: int | None = None
 
 
-_ROUNDING = 1e-12
+_ROUNDING_ERROR = 1e-12
 
 
 def verdict(value: float, bounds: Interval, rows: int, margin: float = 0.01) -> RoutingVerdict:
@@ -33,12 +33,14 @@ def verdict(value: float, bounds: Interval, rows: int, margin: float = 0.01) -> 
         >>> verdict(0.02, Interval(-0.02, 0.06), rows=100)
         RoutingVerdict(kind='not enough rows', edge=0.02, low=-0.02, high=0.06, more_rows=300)
     """
-    low, high = (0.0 if abs(bound) < _ROUNDING else bound for bound in bounds)
+    low, high = (0.0 if abs(bound) < _ROUNDING_ERROR else bound for bound in bounds)
     if low > 0:
         return RoutingVerdict("route", value, low, high)
     if high < margin:
         return RoutingVerdict("do not route", value, low, high)
     ratios = [(value - low) / value] if value > 0 else []
     ratios += [(high - value) / (margin - value)] if value < margin else []
-    needed = rows * min(r * r for r in ratios)
-    return RoutingVerdict("not enough rows", value, low, high, max(1, math.ceil(round(needed - rows, 6))))
+    rows_needed = rows * min(r * r for r in ratios)
+    return RoutingVerdict(
+        "not enough rows", value, low, high, max(1, math.ceil(round(rows_needed - rows, 6)))
+    )

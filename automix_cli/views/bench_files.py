@@ -60,7 +60,7 @@ def _policy(o: Outcome, splits: int) -> dict[str, Any]:
     return {
         "group": o.group,
         "chosen": [
-            {"setting": c.setting.to_dict(), "trained": list(c.point), "met": c.met} for c in o.chosen
+            {"setting": c.setting.to_dict(), "trained": list(c.point), "met": c.met} for c in o.choices
         ],
         **{spec.key: measure_dict(o.measures[spec.key]) for spec in MEASURES},
         **by_split,
@@ -99,7 +99,7 @@ def summary_csv(view: BenchView) -> str:
     bounds = [f"{spec.key}{end}" for spec in MEASURES for end in ("", "_low", "_high")]
     writer.writerow(["policy", "group", "setting", *bounds])
     for o in view.comparison.outcomes:
-        writer.writerow([o.name, o.group, setting_text(o.chosen[0].setting), *_csv_cells(o)])
+        writer.writerow([o.name, o.group, setting_text(o.choices[0].setting), *_csv_cells(o)])
     return out.getvalue()
 
 
@@ -133,17 +133,17 @@ def run_lines(run: Run) -> Iterator[str]:
         out.latency.tolist(),
         strict=True,
     )
-    for ident, tier, asked, votes, score, cost, latency in rows:
-        key = tier, asked.tobytes(), votes.tobytes()
+    for ident, tier, tiers_asked, votes, score, cost, latency in rows:
+        key = tier, tiers_asked.tobytes(), votes.tobytes()
         if key not in actions:
-            actions[key] = _actions(tiers, tier, asked.tolist(), votes.tolist())
+            actions[key] = _actions(tiers, tier, tiers_asked.tolist(), votes.tolist())
         seconds = "null" if latency != latency else repr(latency)
         figures = f'"score":{score!r},"cost":{cost!r},"latency":{seconds}'
         yield f'{start},"id":{dumps(ident)},{actions[key]},{figures}}}\n'
 
 
-def _actions(tiers: Sequence[str], tier: int, asked: Sequence[bool], votes: Sequence[int]) -> str:
+def _actions(tiers: Sequence[str], tier: int, tiers_asked: Sequence[bool], votes: Sequence[int]) -> str:
     """The tier reported, the tiers asked and the votes bought, as JSON."""
-    names = ",".join(name for name, was in zip(tiers, asked, strict=False) if was)
+    names = ",".join(name for name, was in zip(tiers, tiers_asked, strict=False) if was)
     counts = ",".join(f"{name}:{n}" for name, n in zip(tiers, votes, strict=False) if n)
     return f'"tier":{tiers[tier]},"asked":[{names}],"votes":{{{counts}}}'

@@ -34,7 +34,7 @@ def _policies(view: BenchView) -> Iterator[str]:
     yield "|---|---|" + "--:|" * len(specs)
     for group in view.by_kind():
         for o in group:
-            yield _row([o.name, setting_text(o.chosen[0].setting), *(_cell(spec, o) for spec in specs)])
+            yield _row([o.name, setting_text(o.choices[0].setting), *(_cell(spec, o) for spec in specs)])
 
 
 def _cell(spec: MeasureSpec, o: Outcome) -> str:

@@ -78,16 +78,16 @@ class BenchView:
 
     def _notes(self) -> Iterator[str]:
         cut = self.comparison.cuts[0]
-        unused = len(self.table) - len(cut.train) - len(cut.test)
-        if unused:
-            yield f"{count_of(unused, 'row')} of neither split (train, test) left out"
+        other_rows = len(self.table) - len(cut.train) - len(cut.test)
+        if other_rows:
+            yield f"{count_of(other_rows, 'row')} of neither split (train, test) left out"
         yield from _duplicates_note(self.comparison.duplicates)
         yield from self._query_router_note()
         yield from self._worse_tier_note()
         yield from self._winners_note()
 
     def _query_router_note(self) -> Iterator[str]:
-        settings = [c.setting for o in self.comparison.outcomes for c in o.chosen]
+        settings = [c.setting for o in self.comparison.outcomes for c in o.choices]
         names = {s.query_router for s in settings if isinstance(s, CostWeight) and s.query_router}
         if names:
             yield f"pomdp+query takes the classes of {', '.join(sorted(names))}, chosen in training"
@@ -127,8 +127,8 @@ class BenchView:
             return "Only single tiers take part, so there is nothing to judge: --policies names who routes."
         if ours.verdict is None:
             return "Not enough rows to tell: at least 20 to learn from and 20 held out are needed."
-        setting = ours.chosen[0].setting
-        if isinstance(setting, Always) and all(chosen.setting == setting for chosen in ours.chosen):
+        setting = ours.choices[0].setting
+        if isinstance(setting, Always) and all(choice.setting == setting for choice in ours.choices):
             return self._single_tier_sentence(ours, setting.tier)
         return verdict_sentence(ours.verdict, result.headline, result.single)
 

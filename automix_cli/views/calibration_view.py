@@ -1,6 +1,6 @@
-"""What `calibrate` found, as Rich renderables and plain values. Nothing here prints.
+"""The result of `calibrate` as Rich renderables and plain values. Nothing here prints.
 
-Apart from `report` because it needs the mathematics, which `ask` does not load.
+This is not part of `report` because it imports `evaluation`, which `ask` does not load.
 """
 
 from __future__ import annotations
@@ -26,18 +26,23 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-WIDE = 100  # columns of a terminal, for every column of the table of figures
-_COLUMNS = ((WIDE, (0, 1, 2, 3, 4, 5, 6)), (80, (0, 1, 2, 4, 5, 6)), (60, (0, 2, 4, 5)), (0, (0, 2)))
+CALIBRATION_WIDE = 100  # columns of a terminal, for every column of the table of figures
+_CALIBRATION_COLUMNS = (
+    (CALIBRATION_WIDE, (0, 1, 2, 3, 4, 5, 6)),
+    (80, (0, 1, 2, 4, 5, 6)),
+    (60, (0, 2, 4, 5)),
+    (0, (0, 2)),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationView:
-    """What `calibrate` found, for people and as JSON.
+    """The result of `calibrate`, for people and as JSON.
 
     `labels_from` is the tier whose answers served as labels: then nothing here is accuracy.
     """
 
-    found: Calibration
+    calibration: Calibration
     table: TraceTable
     labels_from: str | None
     source: str
@@ -47,14 +52,14 @@ class CalibrationView:
         """What a score is called."""
         return "quality" if self.labels_from is None else f"agreement with {self.labels_from}"
 
-    def parts(self, width: int = WIDE) -> Iterator[str | Table]:
+    def parts(self, width: int = CALIBRATION_WIDE) -> Iterator[str | Table]:
         """Head, plan, figures, health, notes, verdict: lines and tables, narrower for narrow terminals."""
-        yield f"{self.source}: {count_of(len(self.table), 'row')}, {' → '.join(self.found.tiers)}"
+        yield f"{self.source}: {count_of(len(self.table), 'row')}, {' → '.join(self.calibration.tiers)}"
         yield ""
         yield from self.plan_lines()
         yield from [self.query_line()] if self.query_line() else []
         yield ""
-        if self.found.figures:
+        if self.calibration.figures:
             yield self.figures_table(width)
             yield ""
         yield from self.health_lines()
@@ -65,59 +70,58 @@ class CalibrationView:
     # ------------------------------------------------------------ the plan
 
     def plan_lines(self) -> list[str]:
-        """The plan in words: what is done at which counts, tier by tier, for each class of questions."""
-        policy = self.found.policy()
+        """The plan in words, tier by tier: the actions and the vote counts at which they are taken."""
+        policy = self.calibration.policy()
         if not isinstance(policy, PomdpPolicy):
-            return [f"plan: always {self.found.router()['tier']}, no votes"]
-        sizes = [sum(counts) for counts in self.found.fitted.counts]
-        alike: dict[tuple[str, ...], int] = {}
+            return [f"plan: always {self.calibration.router()['tier']}, no votes"]
+        sizes = [sum(counts) for counts in self.calibration.fitted.counts]
+        groups: dict[tuple[str, ...], int] = {}
         for cell, size in enumerate(sizes):
-            lines = tuple(self._of_plan(policy.plan(Facts(question_class=cell))))
-            alike[lines] = alike.get(lines, 0) + size
-        told = []
-        for (start, *rest), size in sorted(alike.items(), key=lambda item: -item[1]):
-            share = "" if len(alike) == 1 else f" for {size / sum(sizes):.0%} of questions"
-            told += [f"plan{share}: {start}", *rest]
-        return [*told, *([f"  ({policy.limitation})"] if policy.limitation else [])]
+            lines = tuple(self._plan_words(policy.plan(Facts(question_class=cell))))
+            groups[lines] = groups.get(lines, 0) + size
+        texts = []
+        for (start, *rest), size in sorted(groups.items(), key=lambda item: -item[1]):
+            share = "" if len(groups) == 1 else f" for {size / sum(sizes):.0%} of questions"
+            texts += [f"plan{share}: {start}", *rest]
+        return [*texts, *([f"  ({policy.limitation})"] if policy.limitation else [])]
 
-    def _of_plan(self, plan: Plan) -> Iterator[str]:
+    def _plan_words(self, plan: Plan) -> Iterator[str]:
         first = plan.action(plan.start)
-        yield f"start at {self.found.tiers[first.tier]}" if first.kind == "start" else "abstain"
-        rows = [row for row in plan.rows() if row.probability >= _SHOWN]
-        for tier, name in enumerate(self.found.tiers):
+        yield f"start at {self.calibration.tiers[first.tier]}" if first.kind == "start" else "abstain"
+        rows = [row for row in plan.rows() if row.probability >= _LEAST_CHANCE_IN_WORDS]
+        for tier, name in enumerate(self.calibration.tiers):
             own = [row for row in rows if row.tier == tier]
             if own:
                 yield f"  {name}: {'; '.join(self._clauses(own))}"
 
     def query_line(self) -> str:
-        """Which query-side router the prior listens to, and how those that were tried compare."""
-        found = self.found
-        if not any(source != "none" for source, _ in found.choices):
+        """The query-side router that sets the prior, and the figures of all that were tried."""
+        result = self.calibration
+        if not any(source != "none" for source, _ in result.choices):
             return ""
         each = [
-            f"{source} {chosen.point.quality:.3f} at {_dollars(1000 * chosen.point.cost)}"
-            for source, chosen in found.choices
+            f"{source} {choice.point.quality:.3f} at {_dollars(1000 * choice.point.cost)}"
+            for source, choice in result.choices
         ]
-        tried = f"cross-fitted {self.measure} and USD per 1,000: {', '.join(each)}"
-        if found.query is None:
-            single = found.router()["kind"] == "always"
-            wanted = [source for source, _ in found.choices]
+        comparison = f"cross-fitted {self.measure} and USD per 1,000: {', '.join(each)}"
+        if result.query is None:
+            single = result.router()["kind"] == "always"
+            sources = [source for source, _ in result.choices]
             why = "one tier takes every question" if single else "it tells no classes apart"
-            return f"query router: none{'' if 'none' in wanted else f', for {why}'} ({tried})"
-        eyes = f" on embeddings of {found.query.embed_model}" if found.query.embed_model else ""
-        return (
-            f"query router: {found.query.kind}{eyes}, {found.query.n_classes} classes of questions ({tried})"
-        )
+            return f"query router: none{'' if 'none' in sources else f', for {why}'} ({comparison})"
+        embeddings = f" on embeddings of {result.query.embed_model}" if result.query.embed_model else ""
+        classes = f"{result.query.n_classes} classes of questions"
+        return f"query router: {result.query.kind}{embeddings}, {classes} ({comparison})"
 
     def _clauses(self, rows: list[PlanRow]) -> list[str]:
-        """`buy 2 votes at 1/1` and so on: one clause per action, with the counts it is taken at."""
-        found: dict[str, list[PlanRow]] = {}
+        """One clause per action, with the counts at which it is taken: `buy 2 votes at 1/1`."""
+        by_action: dict[str, list[PlanRow]] = {}
         for row in rows:
-            found.setdefault(self._do(row), []).append(row)
-        return [f"{what}{self._where(where)}" for what, where in found.items()]
+            by_action.setdefault(self._action_words(row), []).append(row)
+        return [f"{what}{self._condition(where)}" for what, where in by_action.items()]
 
-    def _do(self, row: PlanRow) -> str:
-        action, names = row.action, self.found.tiers
+    def _action_words(self, row: PlanRow) -> str:
+        action, names = row.action, self.calibration.tiers
         if action.kind == "vote":
             return f"buy {count_of(action.votes, 'vote')}"
         if action.kind == "escalate":
@@ -126,17 +130,19 @@ class CalibrationView:
             return f"report {names[action.tier]}"
         return action.kind
 
-    def _where(self, rows: list[PlanRow]) -> str:
-        """At which counts: correct/parsed, or the confidence, as ranges; none before any evidence."""
-        seen = [row.counts for row in rows]
-        tier = self.found.fitted.tiers[rows[0].tier]
-        if isinstance(tier.observation, NoObservations) or not any(c.bought or c.parsed for c in seen):
+    def _condition(self, rows: list[PlanRow]) -> str:
+        """The counts correct/parsed, or the confidence, as ranges; "" before any evidence."""
+        counts_of_rows = [row.counts for row in rows]
+        tier = self.calibration.fitted.tiers[rows[0].tier]
+        if isinstance(tier.observation, NoObservations) or not any(
+            c.bought or c.parsed for c in counts_of_rows
+        ):
             return ""
         if isinstance(tier.observation, ConfidenceObservations):
-            return f" at {', '.join(_bins(seen, tier.observation.cuts))}"
-        at_once = ["the answer alone"] if any(not c.bought for c in seen) else []
+            return f" at {', '.join(_bins(counts_of_rows, tier.observation.cuts))}"
+        at_once = ["the answer alone"] if any(not c.bought for c in counts_of_rows) else []
         by_parsed: dict[int, set[int]] = {}
-        for c in seen:
+        for c in counts_of_rows:
             if c.bought:
                 by_parsed.setdefault(c.parsed, set()).add(c.value)
         counts = [f"{r}/{n}" for n, values in sorted(by_parsed.items()) for r in ranges(values)]
@@ -144,24 +150,24 @@ class CalibrationView:
 
     # ------------------------------------------------------------ the figures
 
-    def figures_table(self, width: int = WIDE) -> Table:
-        """Held-out quality and cost of the router beside everything it is measured against."""
+    def figures_table(self, width: int = CALIBRATION_WIDE) -> Table:
+        """Held-out quality and cost of the router and of everything it is compared with."""
         from rich.table import Table
 
         heads = (self.measure, "", "USD per 1,000", "", "escalated", "votes", "abstained")
-        shown = next(columns for least, columns in _COLUMNS if width >= least)
-        bounds = ", 95 % intervals" if 1 in shown else ""
+        columns = next(places for least, places in _CALIBRATION_COLUMNS if width >= least)
+        bounds = ", 95 % intervals" if 1 in columns else ""
         table = Table(title=f"held out ({self.measure}{bounds})", title_justify="left", box=None)
         table.add_column("policy", overflow="fold")  # the one that gives way to long names
-        for k in shown:
+        for k in columns:
             table.add_column(heads[k], justify="right", no_wrap=True)
-        for f in self.found.figures:
+        for f in self.calibration.figures:
             cells = self._cells(f)
-            table.add_row(f.name, *(cells[k] for k in shown), style="bold" if f.name == "pomdp" else None)
+            table.add_row(f.name, *(cells[k] for k in columns), style="bold" if f.name == "pomdp" else None)
         return table
 
     def _cells(self, f: Figures) -> tuple[str, ...]:
-        """What stands beside the name of a policy, column by column."""
+        """The cells of a policy, one per column."""
         acts = f.name in ("pomdp", "threshold")
         return (
             f"{f.quality.value:.3f}",
@@ -176,9 +182,9 @@ class CalibrationView:
     # ------------------------------------------------------------ health, notes, verdict
 
     def health_lines(self) -> list[str]:
-        """How far each tier's signal can be believed."""
+        """How well each tier's signal tells right answers from wrong ones."""
         lines = []
-        for h in examine(self.table, self.found.settings.pass_score):
+        for h in examine(self.table, self.calibration.settings.pass_score):
             auc = f"AUROC {h.auroc.value:.2f}" if h.auroc.value is not None else f"AUROC: {h.auroc.reason}"
             text = f"verifier {h.tier} ({h.signal}): {auc}, {h.unparsed:.1%} unparsed"
             if h.auroc_next is not None and h.auroc_next.value is not None:
@@ -188,96 +194,98 @@ class CalibrationView:
         return lines
 
     def notes(self) -> list[str]:
-        """What could not be learned, and what looks wrong."""
-        found = [f"note: {note}" for note in self.found.fitted.notes]
-        policy = self.found.policy()
+        """Notes of the fit, alarms of the plan, and warnings about the rows."""
+        lines = [f"note: {note}" for note in self.calibration.fitted.notes]
+        policy = self.calibration.policy()
         if isinstance(policy, PomdpPolicy):
-            plans = [policy.plan(Facts(question_class=cell)) for cell in range(len(self.found.fitted.counts))]
-            told = dict.fromkeys(a for plan in plans for a in alarms(plan.rows(), self.found.tiers))
-            found += [f"alarm: {a}" for a in told]
-        return found + [f"note: {text}" for text in self._warnings()]
+            plans = [
+                policy.plan(Facts(question_class=cell)) for cell in range(len(self.calibration.fitted.counts))
+            ]
+            messages = dict.fromkeys(a for plan in plans for a in alarms(plan.rows(), self.calibration.tiers))
+            lines += [f"alarm: {a}" for a in messages]
+        return lines + [f"note: {text}" for text in self._warnings()]
 
     def _warnings(self) -> list[str]:
-        right = self.table.score >= self.found.settings.pass_score
-        found = []
-        for j, name in enumerate(self.found.tiers):
+        right = self.table.score >= self.calibration.settings.pass_score
+        warnings = []
+        for j, name in enumerate(self.calibration.tiers):
             share = float(right[:, j].mean())
             if share in (0.0, 1.0):
-                found.append(
+                warnings.append(
                     f"every answer of {name} is {'right' if share else 'wrong'}: nothing to tell apart"
                 )
-        for j in range(1, len(self.found.tiers)):
+        for j in range(1, len(self.calibration.tiers)):
             if right[:, j].mean() < right[:, j - 1].mean():
-                a, b = self.found.tiers[j], self.found.tiers[j - 1]
-                found.append(f"{a} costs more than {b} and is worse on these rows")
-        for h in examine(self.table, self.found.settings.pass_score):
-            if h.auroc.value is not None and h.auroc.value < _USELESS and self._is_verified(h.tier):
-                found.append(
+                a, b = self.calibration.tiers[j], self.calibration.tiers[j - 1]
+                warnings.append(f"{a} costs more than {b} and is worse on these rows")
+        for h in examine(self.table, self.calibration.settings.pass_score):
+            if h.auroc.value is not None and h.auroc.value < _WEAK_AUROC and self._is_verified(h.tier):
+                warnings.append(
                     f"{h.tier}: its verifier hardly tells right from wrong (AUROC {h.auroc.value:.2f})"
                 )
-        return found
+        return warnings
 
     def _is_verified(self, tier: str) -> bool:
-        return tier != self.found.tiers[-1] or self.found.settings.last_tier
+        return tier != self.calibration.tiers[-1] or self.calibration.settings.last_tier
 
     def sentence(self) -> str:
         """The verdict, with its reason, and whether the objective is likely met on new rows."""
-        v, rows = self.found.verdict, len(self.table)
-        met = (
+        v, rows = self.calibration.verdict, len(self.table)
+        chance = (
             ""
-            if self.found.chance_met is None
-            else f" The objective holds on new rows with chance {self.found.chance_met:.0%}."
+            if self.calibration.chance_met is None
+            else f" The objective holds on new rows with chance {self.calibration.chance_met:.0%}."
         )
-        if len(self.found.tiers) == 1:
+        if len(self.calibration.tiers) == 1:
             return "There is one tier, so there is nothing to route; votes only say how sure it is."
         if v is None:
             return f"Not enough rows to tell: {rows}, and at least 20 are needed."
         bounds = f"{100 * v.edge:+.1f} points over the best random mix of tiers at its cost ({_points(v)})"
-        setting = self.found.choice.setting
+        setting = self.calibration.choice.setting
         if v.kind == "route" and isinstance(setting, Always):
             alone = f"what was asked for takes {setting.tier} alone: it is written"
-            return f"Routing gives {bounds}, but {alone}.{met}"
+            return f"Routing gives {bounds}, but {alone}.{chance}"
         if v.kind == "route":
-            return f"Route: {bounds}.{met}"
+            return f"Route: {bounds}.{chance}"
         if v.kind == "do not route":
-            best = self.found.router().get("tier", self.found.single)
-            return f"Do not route: use {best}; routing gives {bounds}.{met}"
+            best = self.calibration.router().get("tier", self.calibration.single)
+            return f"Do not route: use {best}; routing gives {bounds}.{chance}"
         more = f"; about {v.more_rows:,} more would" if v.more_rows else ""
-        return f"Not enough rows to tell: {bounds}{more}. The router is written, marked unproven.{met}"
+        return f"Not enough rows to tell: {bounds}{more}. The router is written, marked unproven.{chance}"
 
     def to_dict(self) -> dict[str, Any]:
         """Everything above as plain values."""
-        found = self.found
+        result = self.calibration
         return {
             "source": self.source,
             "rows": len(self.table),
-            "tiers": list(found.tiers),
+            "tiers": list(result.tiers),
             "measure": self.measure,
             "plan": self.plan_lines(),
-            "setting": found.choice.setting.to_dict(),
-            "query_router": None if found.query is None else found.query.kind,
+            "setting": result.choice.setting.to_dict(),
+            "query_router": None if result.query is None else result.query.kind,
             "compared": {
                 source: {"quality": c.point.quality, "cost": c.point.cost, "met": c.met}
-                for source, c in found.choices
+                for source, c in result.choices
             },
-            "figures": {f.name: _figure(f) for f in found.figures},
+            "figures": {f.name: _figure(f) for f in result.figures},
             "health": [
                 {"tier": h.tier, "signal": h.signal, "auroc": h.auroc.value, "unparsed": h.unparsed}
-                for h in examine(self.table, found.settings.pass_score)
+                for h in examine(self.table, result.settings.pass_score)
             ],
             "notes": self.notes(),
-            "verdict": None if found.verdict is None else found.verdict._asdict(),
+            "verdict": None if result.verdict is None else result.verdict._asdict(),
             "objective": {
-                "kind": found.objective.kind,
-                "value": found.objective.value,
-                "chance_met": found.chance_met,
+                "kind": result.objective.kind,
+                "value": result.objective.value,
+                "chance_met": result.chance_met,
             },
             "sentence": self.sentence(),
         }
 
 
-_SHOWN = 0.002  # histories rarer than this are left out of the plan in words
-_USELESS = 0.55
+_LEAST_CHANCE_IN_WORDS = 0.002  # histories rarer than this are left out of the plan in words
+_WEAK_AUROC = 0.55
 
 
 def ranges(values: Iterable[int]) -> list[str]:
@@ -287,24 +295,26 @@ def ranges(values: Iterable[int]) -> list[str]:
         >>> ranges({0, 1, 2, 4})
         ['0–2', '4']
     """
-    found: list[list[int]] = []
+    spans: list[list[int]] = []
     for value in sorted(values):
-        if found and found[-1][1] == value - 1:
-            found[-1][1] = value
+        if spans and spans[-1][1] == value - 1:
+            spans[-1][1] = value
         else:
-            found.append([value, value])
-    return [str(low) if low == high else f"{low}–{high}" for low, high in found]
+            spans.append([value, value])
+    return [str(low) if low == high else f"{low}–{high}" for low, high in spans]
 
 
-def _bins(seen: list[Counts], cuts: tuple[float, ...]) -> list[str]:
+def _bins(counts_of_rows: list[Counts], cuts: tuple[float, ...]) -> list[str]:
     """Bins of a confidence as ranges of it; one past the last is a confidence that is missing."""
     edges = ("0", *(f"{c:.3g}" for c in cuts), "1")
-    known = {c.value for c in seen if c.parsed and c.value <= len(cuts)}
-    found = [r.partition("–") for r in ranges(known)]
-    spans = [f"{edges[int(low)]}–{edges[int(high or low) + 1]}" for low, _, high in found]
-    missing = ["no confidence"] if any(c.value > len(cuts) for c in seen) else []
+    bins = {c.value for c in counts_of_rows if c.parsed and c.value <= len(cuts)}
+    bounds = [r.partition("–") for r in ranges(bins)]
+    spans = [f"{edges[int(low)]}–{edges[int(high or low) + 1]}" for low, _, high in bounds]
+    missing = ["no confidence"] if any(c.value > len(cuts) for c in counts_of_rows) else []
     return (
-        (["the answer alone"] if any(not c.bought and not c.parsed for c in seen) else []) + spans + missing
+        (["the answer alone"] if any(not c.bought and not c.parsed for c in counts_of_rows) else [])
+        + spans
+        + missing
     )
 
 

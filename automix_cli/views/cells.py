@@ -19,7 +19,7 @@ def amount(dollars: float) -> str:
 
 
 def number_text(spec: MeasureSpec, value: float) -> str:
-    """Write a number as the measure asks; dollars are per 1,000 questions."""
+    """Write a number in the form of its measure; dollars are per 1,000 questions."""
     return amount(1000 * value) if spec.unit == "USD per question" else f"{value:{spec.form}}"
 
 

@@ -126,7 +126,7 @@ def _series(o: Outcome, colour: str, *, with_curve: bool) -> Series:
         cost=_bar(cost, 1000),
         quality=_bar(quality, 1),
         dots=tuple(sorted(dots)),
-        text=f"{o.name}\n{setting_text(o.chosen[0].setting)}\n{_point_text(quality, cost)}",
+        text=f"{o.name}\n{setting_text(o.choices[0].setting)}\n{_point_text(quality, cost)}",
     )
 
 

@@ -177,7 +177,7 @@ def _examples(view: BenchView, effect: str, css: str) -> dict[str, Any] | None:
 
 
 def _planless(view: BenchView) -> str:
-    setting = setting_text(view.comparison.outcome(view.comparison.headline).chosen[0].setting)
+    setting = setting_text(view.comparison.outcome(view.comparison.headline).choices[0].setting)
     return f"There is no plan to show: {view.comparison.headline} is set to {setting}."
 
 

@@ -30,10 +30,10 @@ def _marks(
     rows: Sequence[Series], letters: Mapping[str, str], headline: str, columns: int
 ) -> Iterator[tuple[Point, str]]:
     """Every mark, those that hide others last: the headline policy, before it the single tiers."""
-    for left, right in pairwise(single_hull(rows)):
+    for start, end in pairwise(single_hull(rows)):
         for k in range(columns + 1):
             t = k / columns
-            yield Point(*(a + t * (b - a) for a, b in zip(left, right, strict=True))), "·"
+            yield Point(*(a + t * (b - a) for a, b in zip(start, end, strict=True))), "·"
     for s in sorted(rows, key=lambda s: (s.name == headline, s.group == "single tier")):
         yield s.point, letters.get(s.name, "?")
 

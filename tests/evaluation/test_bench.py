@@ -236,7 +236,7 @@ def test_shuffled_labels_of_held_out_rows_change_no_setting_and_no_decision(
         with_runs(table_of(r), names, query_router=query_router, cuts=cuts_of(table_of(r), None))
         for r in (rows, shuffled)
     )
-    assert [o.chosen for o in one.outcomes] == [o.chosen for o in two.outcomes]
+    assert [o.choices for o in one.outcomes] == [o.choices for o in two.outcomes]
     assert [[p.trained for p in o.curve] for o in one.outcomes] == [
         [p.trained for p in o.curve] for o in two.outcomes
     ]
@@ -306,7 +306,7 @@ def test_repeated_splits_are_averaged_and_their_values_kept(table: TraceTable) -
     assert quality.low is not None
     assert quality.low < quality.value < quality.high
     assert quality.high - quality.low < np.mean([m.high - m.low for m in alone])
-    assert len(ours.chosen) == 3
+    assert len(ours.choices) == 3
 
 
 # ------------------------------------------------------------------ who takes part

@@ -536,7 +536,7 @@ def test_a_figure_is_bounded_by_the_resamples_in_which_it_is_defined() -> None:
     assert bounded([0.25] * 94 + [math.nan] * 6) == Measure(0.5, "undefined in 6 of 100 resamples")
     assert bounded([math.nan]) == Measure(0.5, "undefined in 1 of 1 resamples")
     assert bounded([]) == Measure(0.5, "too few rows for an interval")
-    assert BootstrapFigure.undefined("why").measure() == Measure(None, "why")
+    assert BootstrapFigure.without_value("why").measure() == Measure(None, "why")
 
 
 def test_curve_measures_are_redrawn_with_their_ends() -> None:
