@@ -108,7 +108,7 @@ def replay(
 
     Example:
         >>> from automix_cli.pomdp.rules import MajorityPolicy
-        >>> from automix_cli.data.traces import read_table
+        >>> from automix_cli.data.read_traces import read_table
         >>> row = {"tiers": {"s": {"score": 0, "votes": [0, 0], "cost": 1, "vote_cost": 1},
         ...                  "l": {"score": 1, "cost": 9}}}
         >>> result = replay(MajorityPolicy(tiers=2, max_votes=2), read_table([(1, row)]))

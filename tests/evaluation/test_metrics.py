@@ -14,7 +14,18 @@ import pytest
 from automix_cli.data.oracle import oracle
 from automix_cli.evaluation.bootstrap import BootstrapFigure, Interval, Resamples, curve_draws, interval
 from automix_cli.evaluation.frontier import Point, best_mix, edge, hull, mix_quality
-from automix_cli.evaluation.metrics import Ends, Measure, Savings, aiq, apgr, cpt, curve, gain_area, ibc_lift, savings
+from automix_cli.evaluation.metrics import (
+    Ends,
+    Measure,
+    Savings,
+    aiq,
+    apgr,
+    cpt,
+    curve,
+    gain_area,
+    ibc_lift,
+    savings,
+)
 from automix_cli.evaluation.reliability import auroc, ece, reliability, wilson
 from automix_cli.evaluation.verdict import verdict
 
