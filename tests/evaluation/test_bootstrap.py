@@ -1,0 +1,116 @@
+"""Resamples and intervals."""
+
+import math
+
+import numpy as np
+import pytest
+
+from automix_cli.evaluation.bootstrap import BootstrapFigure, Resamples, curve_draws, interval
+from automix_cli.evaluation.frontier import Point
+from automix_cli.evaluation.metrics import (
+    Ends,
+    Measure,
+    cpt,
+    gain_area,
+)
+
+ENDS = Ends(Point(1, 0.5), Point(5, 0.9))
+ZIGZAG = [Point(4, 0.6), Point(2, 0.8)]
+
+
+def test_resamples_of_few_rows_draw_as_many_as_there_are() -> None:
+    counts = Resamples.of(37, seed=0, draws=500).counts
+    assert counts.shape == (500, 37)
+    assert (counts.sum(axis=1) == 37).all()
+    assert counts.mean(axis=0) == pytest.approx(np.ones(37), abs=0.25)
+    assert counts.var() == pytest.approx(1 - 1 / 37, abs=0.03), "the variance of a multinomial count"
+
+
+def test_resamples_of_many_rows_are_poisson_weights() -> None:
+    counts = Resamples.of(20_001, seed=0).counts
+    assert counts.shape == (200, 20_001)
+    assert len(set(counts.sum(axis=1).tolist())) > 100
+    assert counts.mean() == pytest.approx(1, abs=0.003)
+    assert counts.var() == pytest.approx(1, abs=0.005)
+
+
+def test_the_same_seed_gives_the_same_resamples_and_another_others() -> None:
+    one, same, other = (Resamples.of(50, seed).counts for seed in (1, 1, 2))
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 700, 20_001])
+def test_means_are_those_of_the_rows_drawn_whatever_is_passed_along(rows: int) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.random((rows, 3))
+    sample = Resamples.of(rows, seed=5, draws=120)
+    means = sample.means(values)
+    assert means.shape == (len(sample.counts), 3)
+    for draw in (0, 17, len(means) - 1):
+        expected = np.average(values, axis=0, weights=sample.counts[draw])
+        assert means[draw] == pytest.approx(expected, rel=1e-12)
+    assert sample.means(values[:, 1]) == pytest.approx(means[:, 1], rel=1e-12)
+
+
+def test_one_row_resamples_to_itself_and_no_rows_cannot_be() -> None:
+    assert Resamples.of(1, seed=0, draws=9).means([0.25]).tolist() == [0.25] * 9
+    with pytest.raises(ValueError, match="no rows"):
+        Resamples.of(0, seed=0)
+
+
+def test_pairing_makes_the_difference_of_equal_policies_exactly_nothing() -> None:
+    scores = np.random.default_rng(0).random(300)
+    means = Resamples.of(300, seed=0).means(np.stack([scores, scores], axis=1))
+    assert (means[:, 0] == means[:, 1]).all()
+    assert interval(means[:, 0] - means[:, 1]) == (0, 0)
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_the_interval_covers_the_true_mean_about_95_times_in_a_hundred(paired: bool) -> None:
+    rng = np.random.default_rng(2)
+    covered, repetitions, truth = 0, 400, -0.1 if paired else 0.3
+    for repetition in range(repetitions):
+        first = (rng.random(150) < 0.3).astype(float)
+        second = np.where(rng.random(150) < 0.25, rng.random(150) < 0.7, first)
+        values = first - second if paired else first
+        low, high = interval(Resamples.of(150, seed=repetition, draws=300).means(values))
+        covered += low <= truth <= high
+    # nominal 95 %; the percentile interval of 150 rows falls a little short; ±3 standard errors
+    assert covered / repetitions == pytest.approx(0.945, abs=3 * math.sqrt(0.95 * 0.05 / repetitions))
+
+
+def test_poisson_weights_give_the_interval_of_the_exact_resamples() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.random(20_001)
+    width = 2 * 1.96 * scores.std() / math.sqrt(len(scores))
+    low, high = interval(Resamples.of(20_001, seed=1).means(scores))
+    assert high - low == pytest.approx(width, rel=0.25)
+    assert (low + high) / 2 == pytest.approx(scores.mean(), abs=width / 5)
+
+
+def test_the_interval_is_the_percentiles() -> None:
+    assert interval(np.arange(101) / 100) == pytest.approx((0.025, 0.975))
+    assert interval([0.5]) == (0.5, 0.5)
+    assert interval(np.arange(101), level=0.5) == (25, 75)
+
+
+def test_a_figure_is_bounded_by_the_resamples_in_which_it_is_defined() -> None:
+    def bounded(draws: list[float]) -> Measure:
+        return BootstrapFigure(0.5, "", np.array(draws)).measure()
+
+    whole = bounded([k / 100 for k in range(101)])
+    assert (whole.value, whole.low, whole.high) == pytest.approx((0.5, 0.025, 0.975))
+    assert bounded([0.25] * 96 + [math.nan] * 4) == Measure(0.5, "", 0.25, 0.25)
+    assert bounded([0.25] * 94 + [math.nan] * 6) == Measure(0.5, "undefined in 6 of 100 resamples")
+    assert bounded([math.nan]) == Measure(0.5, "undefined in 1 of 1 resamples")
+    assert bounded([]) == Measure(0.5, "too few rows for an interval")
+    assert BootstrapFigure.without_value("why").measure() == Measure(None, "why")
+
+
+def test_curve_measures_are_redrawn_with_their_ends() -> None:
+    costs, qualities = np.array([[2.0, 4], [3, 4]]), np.array([[0.8, 0.6], [0.7, 0.9]])
+    ends = np.array([[1, 0.5, 5, 0.9], [1, 0.5, 5, 0.5]])
+    drawn = curve_draws(cpt, costs, qualities, ends, 0.5)
+    assert drawn == [cpt(ZIGZAG, ENDS, 0.5), Measure(None, "the large tier is not better than the small one")]
+    assert curve_draws(gain_area, costs, qualities, ends)[0] == gain_area(ZIGZAG, ENDS)
