@@ -1,4 +1,4 @@
-"""What is known of a model without importing LiteLLM, which takes seconds: provider, key, list price.
+"""Provider, key variables and list price of a model, without importing LiteLLM, which takes seconds.
 
 LiteLLM's package folder holds a table of some four thousand models as JSON; single entries are
 read out of it as they are needed.
@@ -19,7 +19,7 @@ from automix_cli.records import Price
 LOCAL_PROVIDERS = frozenset(
     {"ollama", "ollama_chat", "lm_studio", "llamafile", "hosted_vllm", "docker_model_runner"}
 )
-"""Servers that a person runs; a token costs nothing there. Everybody else charges."""
+"""Servers that people run themselves, where a token costs nothing. All others charge."""
 
 _COMMON_PROVIDERS = LOCAL_PROVIDERS | {
     *("openai", "anthropic", "gemini", "openrouter", "demo", "azure", "bedrock", "vertex_ai", "mistral"),
@@ -43,7 +43,7 @@ URL = re.compile(
 
 
 def is_loopback(api_base: str) -> bool:
-    """Whether an address can only be this machine. What is not surely so is not.
+    """Whether an address is certainly this machine.
 
     Example:
         >>> [is_loopback(f"http://{h}/v1") for h in ("localhost:80", "127.0.0.1", "[::1]", "127.0.0.1@e.com")]
@@ -123,27 +123,29 @@ def _price_table() -> str:
 
 @cache
 def _providers() -> frozenset[str]:
-    """Every provider that LiteLLM names: no one place of it names them all."""
+    """Every provider of LiteLLM, from several files, because none has them all."""
     folder = _litellm_folder()
     if folder is None:
         return frozenset()
-    named = set(re.findall(r'"litellm_provider": "([a-z0-9_.-]+)"', _price_table()))
-    named |= {p.name for p in folder.glob("llms/[a-z]*") if p.is_dir()}
-    listed, typed = folder / "provider_endpoints_support_backup.json", folder / "types" / "utils.py"
-    if listed.is_file():
-        named |= json.loads(listed.read_text(encoding="utf-8")).get("providers", {}).keys()
-    if typed.is_file():
-        _, _, members = typed.read_text(encoding="utf-8").partition("class LlmProviders")
-        named |= set(re.findall(r'^    [A-Z0-9_]+ = "([a-z0-9_.-]+)"', members.partition("\n\n\n")[0], re.M))
-    return frozenset(named)
+    providers = set(re.findall(r'"litellm_provider": "([a-z0-9_.-]+)"', _price_table()))
+    providers |= {p.name for p in folder.glob("llms/[a-z]*") if p.is_dir()}
+    endpoints, types = folder / "provider_endpoints_support_backup.json", folder / "types" / "utils.py"
+    if endpoints.is_file():
+        providers |= json.loads(endpoints.read_text(encoding="utf-8")).get("providers", {}).keys()
+    if types.is_file():
+        _, _, members = types.read_text(encoding="utf-8").partition("class LlmProviders")
+        providers |= set(
+            re.findall(r'^    [A-Z0-9_]+ = "([a-z0-9_.-]+)"', members.partition("\n\n\n")[0], re.M)
+        )
+    return frozenset(providers)
 
 
 def _table_entry(model: str) -> dict[str, Any] | None:
-    """LiteLLM's entry for a model. One entry is decoded, not the three megabytes around it."""
-    found = re.search(re.escape(json.dumps(model)) + r":\s*(?=\{)", _price_table())
-    if found is None or model == "sample_spec":
+    """LiteLLM's entry for a model; only this entry of the three megabytes is decoded."""
+    match = re.search(re.escape(json.dumps(model)) + r":\s*(?=\{)", _price_table())
+    if match is None or model == "sample_spec":
         return None
-    entry: dict[str, Any] = json.JSONDecoder().raw_decode(_price_table(), found.end())[0]
+    entry: dict[str, Any] = json.JSONDecoder().raw_decode(_price_table(), match.end())[0]
     return entry
 
 
@@ -164,9 +166,9 @@ def _entry(model: str) -> Mapping[str, Any]:
 def list_price(model: str) -> Price | None:
     """The list price of a model in LiteLLM's table, USD per million tokens; None when unknown.
 
-    Free is only what runs on a server of one's own (`LOCAL_PROVIDERS`); Ollama's `…-cloud`
-    models do not. A zero in the table from anybody else is a gap in the table: unknown, unless it
-    is the output of an embedding model, which has none. Dearer rates for very long prompts are not in it.
+    Only models on a server of one's own are free (`LOCAL_PROVIDERS`), which Ollama's `…-cloud`
+    models are not. A zero of any other provider is a gap in the table: the price is unknown,
+    unless it is the output of an embedding model. Higher rates for very long prompts are not included.
 
     Example:
         >>> list_price("ollama_chat/gemma3:4b"), list_price("nobody/knows")
@@ -176,10 +178,12 @@ def list_price(model: str) -> Price | None:
     if provider in LOCAL_PROVIDERS:
         return None if re.search("[:-]cloud$", rest) else Price(input=0.0, output=0.0)
     entry = _entry(model)
-    told, written = _rate(entry, "input_cost_per_token"), _rate(entry, "output_cost_per_token")
-    if not told or not (written or entry.get("mode") == "embedding"):
+    input_rate, output_rate = _rate(entry, "input_cost_per_token"), _rate(entry, "output_cost_per_token")
+    if not input_rate or not (output_rate or entry.get("mode") == "embedding"):
         return None
-    return Price(input=told, output=written, cached_input=_rate(entry, "cache_read_input_token_cost") or None)
+    return Price(
+        input=input_rate, output=output_rate, cached_input=_rate(entry, "cache_read_input_token_cost") or None
+    )
 
 
 def context_window(model: str) -> int | None:

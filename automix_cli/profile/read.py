@@ -91,10 +91,10 @@ def _overlay(base: Mapping[str, Node], own: Mapping[str, Node]) -> dict[str, Nod
     A router belongs to the tiers it was fitted on: new tiers do not inherit it.
     """
     new_tiers = "tiers" in own
-    inherited = {
+    base_settings = {
         k: v for k, v in base.items() if k not in ("name", "extends") and not (k == "router" and new_tiers)
     }
-    tree = {**inherited, **own}
+    tree = {**base_settings, **own}
     for key in ("task", "verification", "limits"):
         below, above = base.get(key), own.get(key)
         if below and above and isinstance(below.value, dict) and isinstance(above.value, dict):
@@ -137,8 +137,8 @@ def _distrust(path: Path, why: str) -> ProfileError:
 
 def _trust_hint(path: Path) -> str:
     """The option that uses a discovered file in spite of its refusal."""
-    shown = shown_path(path)
-    return f"if you trust this file, name it: --profile {shown if os.path.isabs(shown) else f'./{shown}'}"
+    name = shown_path(path)
+    return f"if you trust this file, name it: --profile {name if os.path.isabs(name) else f'./{name}'}"
 
 
 def _refuse_foreign(own: Mapping[str, Node], base: Mapping[str, Node], report: Report) -> None:
@@ -196,8 +196,8 @@ def _check_router_tier(tree: Mapping[str, Node], names: list[str | None], report
     """A router that always asks one tier must name one that there is."""
     router = tree.get("router", Node(None, 0))
     if _text_at(router, "kind") == "always" and names and _text_at(router, "tier") not in names:
-        expected = ", ".join(dict.fromkeys(filter(None, names)))
-        report.add(router, f"expected one of {expected}", path="router.tier")
+        choices = ", ".join(dict.fromkeys(filter(None, names)))
+        report.add(router, f"expected one of {choices}", path="router.tier")
 
 
 def _refuse_clear_text(node: Node, report: Report) -> None:

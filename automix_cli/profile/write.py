@@ -83,8 +83,8 @@ def _new_text(path: Path, profile: Profile | None) -> str:
     if profile is None:
         raise ProfileError(f"{shown_path(path)}: no such profile")
     if profile.origin == "bundled" or profile.path is None:
-        bundled = profile.path is not None
-        head = {"extends": profile.name} if bundled else {"tiers": [tier_dict(t) for t in profile.tiers]}
+        is_bundled = profile.path is not None
+        head = {"extends": profile.name} if is_bundled else {"tiers": [tier_dict(t) for t in profile.tiers]}
         return "\n".join(yamltree.lines_of({"version": 1, **head})) + "\n"
     if profile.path.resolve().parent == path.resolve().parent:
         return "\n".join(yamltree.lines_of({"version": 1, "extends": profile.path.name})) + "\n"
@@ -104,8 +104,8 @@ def _check_rewrite(path: Path, old: str, new: str, router: Mapping[str, Any]) ->
     after, problems = yamltree.parse(new.encode())
     if problems:
         raise ProfileError(f"{shown_path(path)}: cannot take this router: {problems[0].message}")
-    expected = {**before.plain(), "router": json.loads(json.dumps(router))}
-    if after.plain() != expected:
+    intended = {**before.plain(), "router": json.loads(json.dumps(router))}
+    if after.plain() != intended:
         raise ProfileError(
             f"{shown_path(path)}: cannot take a router block without changing another",
             hint="end the file with a newline and write its top level as plain `key:` lines",

@@ -21,7 +21,8 @@ import pytest
 
 from automix_cli import prompts
 from automix_cli.backends.base import Request
-from automix_cli.backends.demo.questions import EXAMPLES, agrees, generate_questions, solve, solve_question
+from automix_cli.backends.demo.generate import generate_questions
+from automix_cli.backends.demo.questions import SAMPLE_QUESTIONS, agrees, solve, solve_question
 from automix_cli.backends.demo.tiers import MODELS, DemoBackend
 from automix_cli.data.rows import question_from_dict
 from automix_cli.errors import BadRequest
@@ -182,13 +183,13 @@ def test_what_cannot_be_worked_out_is_refused_with_examples_and_never_retried(mo
         with pytest.raises(BadRequest) as caught:
             ask(messages, model)
         assert not caught.value.retryable
-        assert all(example in caught.value.message for example in EXAMPLES)
-        assert len(EXAMPLES) == 3
+        assert all(example in caught.value.message for example in SAMPLE_QUESTIONS)
+        assert len(SAMPLE_QUESTIONS) == 3
         assert len(caught.value.message) < 600
 
 
 def test_every_example_in_the_refusal_works() -> None:
-    assert all(ask(asked(example)) for example in EXAMPLES)
+    assert all(ask(asked(example)) for example in SAMPLE_QUESTIONS)
 
 
 def test_an_unknown_model_is_refused_with_the_ones_there_are() -> None:

@@ -35,7 +35,9 @@ from typing import Any, NamedTuple
 
 from automix_cli import prompts
 from automix_cli.backends.base import Request
-from automix_cli.backends.demo.questions import Solution, agrees, generate_questions, solve_question
+from automix_cli.backends.demo.arithmetic import Solution
+from automix_cli.backends.demo.generate import generate_questions
+from automix_cli.backends.demo.questions import agrees, solve_question
 from automix_cli.backends.embedding import DEMO_MODEL, demo_vector, packed
 from automix_cli.errors import BadRequest
 from automix_cli.records import Completion, TokenLogprob, Usage
