@@ -29,8 +29,8 @@ from typing import Any, NamedTuple, NoReturn, cast
 import diskcache
 from diskcache.core import DEFAULT_SETTINGS, METADATA, MODE_RAW, UNKNOWN
 
-from automix_cli.backends.store_entries import dump_entry, entry_key, load_entry
-from automix_cli.backends.store_folder import cache_folder, require_private, require_private_file
+from automix_cli.backends.store_entries import dump_entries, load_entry
+from automix_cli.backends.store_folder import cache_folder, require_private_folder
 from automix_cli.backends.store_leases import is_abandoned, lease_owner
 from automix_cli.errors import StorageError
 from automix_cli.records import Completion
@@ -168,9 +168,7 @@ class Store:
             # diskcache would expand it, and use a folder that has not been checked
             raise StorageError(f"cache folder {self.folder} has a variable in its name")
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        require_private(self.folder)
-        for name in (*_FILES, _TAG):
-            require_private_file(self.folder / name)
+        require_private_folder(self.folder, (*_FILES, _TAG))
         has_database = self._path.exists()  # read before the tag: the tag is created first
         tag = self._read_tag()
         if has_database and not tag.startswith(_TAG_TEXT):
@@ -332,15 +330,17 @@ class Store:
         Raises:
             StorageError: when they cannot be written; `Busy` when they can be later.
         """
-        entries = {
-            entry_key(prompt, sample): completion
-            for sample, completion in completions.items()
-            if completion.text.strip()
-        }
+        entries = dump_entries(
+            {
+                entry_key(prompt, sample): completion
+                for sample, completion in completions.items()
+                if completion.text.strip()
+            }
+        )
         self._require_present()
         with self._storage_errors(), self._cache.transact():
-            for key, completion in entries.items():
-                self._cache.set(key, dump_entry(key, completion))
+            for key, text in entries.items():
+                self._cache.set(key, text)
         self.stats.writes += len(entries)
 
     # ------------------------------------------------------------ leases
@@ -403,6 +403,11 @@ class Store:
         self._disconnect()
         if self._temporary is not None:
             self._temporary.cleanup()
+
+
+def entry_key(prompt: str, sample: int) -> str:
+    """The key of one sample of a prompt (its fingerprint)."""
+    return f"{prompt}/{sample}"
 
 
 _COUNT = "SELECT count(*) FROM Cache WHERE substr(key, -6) <> '/lease'"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from automix_cli.records import Completion, TokenLogprob, Usage
@@ -18,11 +19,6 @@ def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
-def entry_key(prompt: str, sample: int) -> str:
-    """The key of one sample of a prompt (its fingerprint)."""
-    return f"{prompt}/{sample}"
-
-
 def _checksum(key: str, body: str) -> str:
     """The checksum of a row and its key, so that a row under a wrong key is noticed."""
     return hashlib.sha256(f"{key}\n{body}".encode()).hexdigest()
@@ -31,7 +27,12 @@ def _checksum(key: str, body: str) -> str:
 _HEAD = len('{"sha256":"') + 64 + len('",')
 
 
-def dump_entry(key: str, completion: Completion) -> str:
+def dump_entries(completions: Mapping[str, Completion]) -> dict[str, str]:
+    """The texts of entries by key."""
+    return {key: _dump_entry(key, completion) for key, completion in completions.items()}
+
+
+def _dump_entry(key: str, completion: Completion) -> str:
     """An entry's text: a JSON object that begins with the checksum of the rest of it."""
     body = canonical(
         {

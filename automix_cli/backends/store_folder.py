@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import takewhile
 from pathlib import Path
 
@@ -48,7 +48,7 @@ def _work_tree(folder: Path, home: Path) -> Path | None:
     return next((parent for parent in inside if (parent / ".git").exists()), None)
 
 
-def require_private(path: Path) -> None:
+def _require_private(path: Path) -> None:
     """Refuse a path that another user owns or can write to, because its content may be theirs."""
     status = path.stat()
     if status.st_uid != os.geteuid():
@@ -59,11 +59,22 @@ def require_private(path: Path) -> None:
         raise StorageError(f"other users can write to {path}", hint=f"chmod go-w {path}")
 
 
-def require_private_file(path: Path) -> None:
+def _require_private_file(path: Path) -> None:
     """Refuse a database file that is not private, or no plain file; only the user may read it."""
     if not path.exists() and not path.is_symlink():
         return
     if path.is_symlink() or not path.is_file():
         raise StorageError(f"{path} is not a plain file", hint=f"rm {path}")
-    require_private(path)
+    _require_private(path)
     path.chmod(0o600)
+
+
+def require_private_folder(folder: Path, files: Iterable[str]) -> None:
+    """Refuse a folder that is not private to the user, or in which one of these files is not.
+
+    Raises:
+        StorageError: with the command that mends it.
+    """
+    _require_private(folder)
+    for name in files:
+        _require_private_file(folder / name)

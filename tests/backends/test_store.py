@@ -18,8 +18,7 @@ import diskcache
 import pytest
 from shell import PATIENCE
 
-from automix_cli.backends.store import Busy, Damaged, Store, survey
-from automix_cli.backends.store_entries import entry_key
+from automix_cli.backends.store import Busy, Damaged, Store, entry_key, survey
 from automix_cli.backends.store_folder import cache_folder
 from automix_cli.backends.store_leases import lease_owner
 from automix_cli.errors import StorageError
@@ -258,7 +257,7 @@ def test_a_flipped_bit_anywhere_in_an_entry_is_a_counted_miss(folder: Path) -> N
             key = entry_key(PROMPT, place)
             ((good,),) = db.execute("SELECT value FROM Cache WHERE key = ?", (key,))
             bad = bytearray(good, "ascii")
-            if place == len(bad):
+            if place >= len(bad):  # entries differ by a few digits of the time they were stored
                 places = place
                 break
             bad[place] ^= 1 << place % 8
