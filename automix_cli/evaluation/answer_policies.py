@@ -20,8 +20,8 @@ from automix_cli.evaluation.policy_entry import (
     rows_or_all,
     several_tiers,
     some_signal,
-    untrained,
     weight_of,
+    without_settings,
 )
 from automix_cli.evaluation.replay import Replayed, replay
 from automix_cli.evaluation.settings import CostWeight, Setting
@@ -104,13 +104,13 @@ class Pomdp:
 class _LastPlan:
     """The policy of the setting that was played last: its plans serve again where it is played again."""
 
-    def __init__(self, fitted: Fitted, settings: Settings) -> None:
-        self._fitted, self._settings = fitted, settings
+    def __init__(self, parameters: Fitted, settings: Settings) -> None:
+        self._parameters, self._settings = parameters, settings
         self._last: tuple[Setting, Policy[Any]] | None = None
 
     def policy(self, setting: Setting) -> Policy[Any]:
         if self._last is None or self._last[0] != setting:
-            self._last = setting, self._fitted.policy(weight_of(setting), self._settings)
+            self._last = setting, self._parameters.policy(weight_of(setting), self._settings)
         return self._last[1]
 
 
@@ -126,11 +126,11 @@ class _ClassedRows(NamedTuple):
 class PomdpQuery:
     """The union of both papers: the query-side router's class of a question supplies the prior.
 
-    `wanted` is a kind of router, or `auto`: the one, or none, that serves the `objective` best on
+    `query_router` is a kind of router, or `auto`: the one, or none, that serves the `objective` best on
     the training rows; its name then stands in the setting.
     """
 
-    wanted: ClassChoice
+    query_router: ClassChoice
     objective: Objective
     name: str = "pomdp+query"
     group: Group = "pomdp"
@@ -139,8 +139,8 @@ class PomdpQuery:
     def train(self, split: Split) -> TrainedPolicy:
         """Classes of training rows come from models that never saw their labels."""
         if not split.can_crossfit:
-            return untrained()
-        each = {source: self._classed(split, source) for source in sources_of(self.wanted)}
+            return without_settings()
+        each = {source: self._rows_with_classes(split, source) for source in sources_of(self.query_router)}
         source = self._best({source: rows.curve for source, rows in each.items()}, split)
         table, reader, curve = each[source]
         plans = _LastPlan(fit(table, split.settings), split.settings)
@@ -152,12 +152,12 @@ class PomdpQuery:
             policy = plans.policy(setting)
             return replay(policy, test, rows, question_classes=classes, abstain_value=split.abstain_value)
 
-        if self.wanted == "auto":
+        if self.query_router == "auto":
             settings = tuple(CostWeight(weight_of(setting), source) for setting in curve.settings)
             curve = curve._replace(settings=settings)
         return TrainedPolicy(curve, play, path=True)
 
-    def _classed(self, split: Split, source: ClassSource) -> _ClassedRows:
+    def _rows_with_classes(self, split: Split, source: ClassSource) -> _ClassedRows:
         reader, table = None, split.train
         if source != "none":
             reader = split.reader(source)

@@ -12,6 +12,7 @@ import numpy as np
 from automix_cli.data.oracle import oracle
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.crossfit import Curve, singles
+from automix_cli.evaluation.families import votes_to_buy
 from automix_cli.evaluation.frontier import Point, hull
 from automix_cli.evaluation.policy_entry import (
     Group,
@@ -21,16 +22,15 @@ from automix_cli.evaluation.policy_entry import (
     rows_or_all,
     several_tiers,
     some_signal,
-    untrained,
     weight_of,
     weight_settings,
+    without_settings,
 )
 from automix_cli.evaluation.replay import Replayed, replay
 from automix_cli.evaluation.settings import Always, MixShare, SampleCount, Setting, Threshold, narrow
 from automix_cli.evaluation.split import Split, points_of
 from automix_cli.pomdp.arrays import Ints
 from automix_cli.pomdp.rules import AlwaysPolicy, Rule, ThresholdPolicy
-from automix_cli.pomdp.signals import SIGNAL_FACTS
 
 MIX_STEPS = 20  # shares between two neighbouring tiers of a random mix
 _NO_ROWS = Point(0.0, 0.0)
@@ -121,7 +121,7 @@ class RandomMix:
     def train(self, split: Split) -> TrainedPolicy:
         """The hull is that of the training rows."""
         if not len(split.train):
-            return untrained()
+            return without_settings()
         points = split.alone.points()
         corner = [points.index(p) for p in hull(points)]
         mixes = {
@@ -160,16 +160,13 @@ class SelfConsistency:
 
     def train(self, split: Split) -> TrainedPolicy:
         """Its point in training."""
-        votes = [self._votes(split, j) for j in range(len(split.train.tiers) - 1)]
+        last = len(split.train.tiers) - 1
+        votes = [votes_to_buy(split.train, j, split.settings.max_votes) for j in range(last)]
         policy = ThresholdPolicy(tuple(Rule(n, (0.5,), (True, False)) for n in votes))
         run = replay(policy, split.train)
         point = Point(float(run.cost.mean()), float(run.score.mean())) if len(split.train) else _NO_ROWS
         curve = Curve((Threshold(max(votes, default=0), 0.5),), (point,))
         return TrainedPolicy(curve, lambda _, rows: replay(policy, split.test, rows), fixed=True)
-
-    def _votes(self, split: Split, j: int) -> int:
-        votes = min(split.settings.max_votes, split.train.max_votes[j])
-        return SIGNAL_FACTS[split.train.signals[j]].max_votes(votes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from automix_cli.evaluation.figures import CurveMeans, SplitResult
 from automix_cli.evaluation.frontier import Point, mix_quality
 from automix_cli.evaluation.measures import MEASURES, compute_all, compute_slice, split_result
 from automix_cli.evaluation.metrics import Measure
-from automix_cli.evaluation.objective import Choice, Objective, best_single
+from automix_cli.evaluation.objective import Objective, SettingChoice, best_single
 from automix_cli.evaluation.play import Run, Runs, SingleTiers, play_policy
 from automix_cli.evaluation.policy_entry import Group, PolicyEntry, shows_signal
 from automix_cli.evaluation.replay import Replayed
@@ -79,7 +79,7 @@ class Outcome:
 
     name: str
     group: Group
-    choices: tuple[Choice, ...]
+    choices: tuple[SettingChoice, ...]
     measures: Mapping[str, Measure]
     by_split: Mapping[str, tuple[float | None, ...]]
     curve: tuple[CurvePoint, ...]

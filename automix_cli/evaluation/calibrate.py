@@ -24,7 +24,7 @@ from automix_cli.evaluation.families import PomdpFamily, ThresholdFamily
 from automix_cli.evaluation.frontier import Point, mix_quality
 from automix_cli.evaluation.held_out import HeldOutRun, held_out
 from automix_cli.evaluation.metrics import Measure
-from automix_cli.evaluation.objective import Choice, Objective, best_single, best_source, choose_each
+from automix_cli.evaluation.objective import Objective, SettingChoice, best_single, best_source, choose_each
 from automix_cli.evaluation.replay import Replayed, replay
 from automix_cli.evaluation.settings import Always, CostWeight, narrow
 from automix_cli.evaluation.verdict import RoutingVerdict, verdict
@@ -76,7 +76,7 @@ class Calibration:
     settings: Settings
     fitted: Fitted
     objective: Objective
-    choice: Choice
+    choice: SettingChoice
     single: str
     verdict: RoutingVerdict | None = None
     chance_met: float | None = None
@@ -84,7 +84,7 @@ class Calibration:
     path: Curve = NO_CURVE
     rates: tuple[tuple[str, int, int], ...] = ()
     query: QueryRouter | None = None
-    choices: tuple[tuple[ClassSource, Choice], ...] = ()
+    choices: tuple[tuple[ClassSource, SettingChoice], ...] = ()
 
     @property
     def unproven(self) -> bool:
@@ -150,10 +150,10 @@ def calibrate(
         raise DataError("there are no rows to calibrate on")
     table.require_costs()
     unproven, enough = _unproven(table, settings, objective), options.enough(len(table))
-    classed = _classed_tables(table, classes if enough else NO_CLASSES)
+    sources = _classes_of_all_rows(table, classes if enough else NO_CLASSES)
     if not enough:
         curves: dict[ClassSource, Curve] = {"none": _unmeasured_curve(objective)}
-        return _with_choice(unproven, table, classed, curves, measured=False)
+        return _with_choice(unproven, table, sources, curves, with_path=False)
     weights = (objective.value,) if objective.kind == "cost_weight" else ()
     router_run = held_out(
         table,
@@ -163,10 +163,10 @@ def calibrate(
         seed=seed,
         abstain_value=settings.abstain_value or 0.0,
         classes=classes,
-        whole_tables={source: whole.table for source, whole in classed.items()},
+        whole_tables={source: whole.table for source, whole in sources.items()},
     )
     proven = _with_figures(unproven, table, router_run, options, seed)
-    return _with_choice(proven, table, classed, router_run.paths, measured=True)
+    return _with_choice(proven, table, sources, router_run.paths, with_path=True)
 
 
 def _unproven(table: TraceTable, settings: Settings, objective: Objective) -> Calibration:
@@ -176,12 +176,12 @@ def _unproven(table: TraceTable, settings: Settings, objective: Objective) -> Ca
         settings=settings,
         fitted=fit(table, settings),
         objective=objective,
-        choice=Choice(Always(table.tiers[0]), Point(0.0, 0.0)),
+        choice=SettingChoice(Always(table.tiers[0]), Point(0.0, 0.0)),
         single=table.tiers[0],
     )
 
 
-def _classed_tables(table: TraceTable, classes: Classes) -> dict[ClassSource, ClassedTable]:
+def _classes_of_all_rows(table: TraceTable, classes: Classes) -> dict[ClassSource, ClassedTable]:
     """Learn the classes of each source from all rows; a router that tells none apart is left out."""
     each = classes.of(table, np.ones(len(table), dtype=bool))
     return {c.source: c if c.table.n_classes > 1 else ClassedTable(c.source, table) for c in each}
@@ -197,10 +197,10 @@ def _unmeasured_curve(objective: Objective) -> Curve:
 def _with_choice(
     calibration: Calibration,
     table: TraceTable,
-    classed: Mapping[ClassSource, ClassedTable],
+    sources: Mapping[ClassSource, ClassedTable],
     curves: Mapping[ClassSource, Curve],
     *,
-    measured: bool,
+    with_path: bool,
 ) -> Calibration:
     """Choose the setting, and the tier without a router; fit to all rows what will be written."""
     points, objective = singles(table).points(), calibration.objective
@@ -208,15 +208,15 @@ def _with_choice(
         objective = objective.without_weight()
     choices = choose_each(curves, table.tiers, points, objective)
     source = best_source(choices, points, objective)
-    best = classed[source]
+    best = sources[source]
     calibration = replace(
         calibration,
         fitted=fit(best.table, calibration.settings),
         choice=choices[source],
         single=best_single(table.tiers, points, calibration.objective),
-        path=curves[source] if measured else NO_CURVE,
+        path=curves[source] if with_path else NO_CURVE,
         query=best.router,
-        choices=tuple(choices.items()) if measured else (),
+        choices=tuple(choices.items()) if with_path else (),
     )
     if calibration.router()["kind"] != "pomdp":
         calibration = replace(calibration, query=None)
@@ -228,9 +228,9 @@ def _rates(table: TraceTable, run: Replayed) -> tuple[tuple[str, int, int], ...]
     """Return shares that later batches are compared with, as (hits, cases)."""
     rates = [("escalated", int(run.escalated.sum()), len(table))]
     for j, name in enumerate(table.tiers):
-        verified = run.votes[:, j] > 0
-        if table.signals[j] == "votes" and verified.any():
-            first = table.recorded_votes[j].drawn[verified, 0]
+        with_votes = run.votes[:, j] > 0
+        if table.signals[j] == "votes" and with_votes.any():
+            first = table.recorded_votes[j].drawn[with_votes, 0]
             rates.append((name, int((first == 1).sum()), int((first >= 0).sum())))
     return tuple(rates)
 
@@ -238,7 +238,7 @@ def _rates(table: TraceTable, run: Replayed) -> tuple[tuple[str, int, int], ...]
 # ------------------------------------------------------------------ figures
 
 
-class _Columns(NamedTuple):
+class _PairedColumns(NamedTuple):
     """Scores and costs of everything that is compared, tier by tier last.
 
     An array has a value per row, or per resample; `tier_scores` and `tier_costs` have N of them.
@@ -255,7 +255,7 @@ class _Columns(NamedTuple):
     tier_costs: Floats
 
     @classmethod
-    def of_matrix(cls, matrix: Floats) -> _Columns:
+    def of_matrix(cls, matrix: Floats) -> _PairedColumns:
         """Name the columns of a matrix made by `matrix`, or of what was computed from one."""
         alone = len(cls._fields) - 2
         n = (matrix.shape[-1] - alone) // 2
@@ -287,8 +287,8 @@ def _with_figures(
     matrix = _columns(table, router_run, threshold_run).matrix()
     # One matrix is resampled for everything: all policies meet the same draws of the rows, so that what
     # rows have in common cancels in their differences, and the interval of an edge is a paired one.
-    draws = _Columns.of_matrix(Resamples.of(len(table), seed).means(matrix))
-    means = _Columns.of_matrix(matrix.mean(axis=0))
+    draws = _PairedColumns.of_matrix(Resamples.of(len(table), seed).means(matrix))
+    means = _PairedColumns.of_matrix(matrix.mean(axis=0))
     mix, mixes = float(means.mix()), draws.mix()
     shares = {"pomdp": router_run.shares, "threshold": threshold_run.shares}
     figures = [
@@ -321,11 +321,11 @@ def _threshold_run(calibration: Calibration, table: TraceTable, options: Crossfi
     )
 
 
-def _columns(table: TraceTable, router_run: HeldOutRun, threshold_run: HeldOutRun) -> _Columns:
+def _columns(table: TraceTable, router_run: HeldOutRun, threshold_run: HeldOutRun) -> _PairedColumns:
     """Return the scores and costs of every row."""
     alone = singles(table)
     ideal = oracle(alone.score, alone.cost)
-    return _Columns(
+    return _PairedColumns(
         router_score=router_run.score,
         router_cost=router_run.cost,
         best_score=router_run.best_score,
@@ -343,7 +343,7 @@ def _with_interval(value: float | Floats, draws: Floats) -> Measure:
     return Measure(float(value), "", low, high)
 
 
-def _chance_met(objective: Objective, draws: _Columns) -> float | None:
+def _chance_met(objective: Objective, draws: _PairedColumns) -> float | None:
     """Return the share of resamples in which the objective is met; None where it cannot be missed."""
     if objective.kind == "keep":
         return float((draws.router_score >= objective.value * draws.best_score).mean())

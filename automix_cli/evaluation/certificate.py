@@ -31,12 +31,12 @@ from automix_cli.fitting.fitted import Fitted
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.arrays import Floats
 
-_FEW = 10
+_LEAST_SPREAD_ROWS = 10  # with fewer no spread can be estimated
 _STAKES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75)  # of the most that may be staked
 
 
 class Trial(NamedTuple):
-    """One test: `margin` is the mean of S_policy - q·S_best, `capital` the most the bettor held."""
+    """One test: `margin` is the mean of S_policy - q·S_best, `capital` the highest that the bets reached."""
 
     setting: CostWeight
     margin: float
@@ -46,7 +46,7 @@ class Trial(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
-    """What could be promised.
+    """The promise that could be proved.
 
     Attributes:
         keep: q, the share of the best tier's quality.
@@ -54,7 +54,7 @@ class Certificate:
         best: the tier that was best on the fit half.
         fitted: learned on the fit half; to be used as it is.
         setting: the last one certified; the best tier itself when no policy was.
-        tested: all tests, in order, the failed one last.
+        trials: all tests, in order, the failed one last.
         rows: rows of the certify half.
         labels: how many labels in all would likely do, when no policy was certified.
     """
@@ -64,12 +64,12 @@ class Certificate:
     best: str
     fitted: Fitted
     setting: Always | CostWeight
-    tested: tuple[Trial, ...]
+    trials: tuple[Trial, ...]
     rows: int
     labels: int | None = None
 
     @property
-    def routed(self) -> bool:
+    def routes(self) -> bool:
         """Whether anything but the best single tier was certified."""
         return self.labels is None
 
@@ -88,11 +88,12 @@ def certify(
     """
     order = np.random.default_rng(seed).permutation(len(table))
     half, rest = table.subset(order[: len(order) // 2]), table.subset(order[len(order) // 2 :])
-    fitted, best = fit(half, settings), int(singles(half).score.mean(axis=0).argmax()) if len(half) else 0
+    parameters = fit(half, settings)
+    best = int(singles(half).score.mean(axis=0).argmax()) if len(half) else 0
     setting: Always | CostWeight = Always(table.tiers[best])
-    tested: list[Trial] = []
-    for result in _tests(rest, half, fitted, settings, best, keep):
-        tested.append(result)
+    trials: list[Trial] = []
+    for result in _tests(rest, half, parameters, settings, best, keep):
+        trials.append(result)
         if result.capital < 1 / (1 - confidence):
             break
         setting = result.setting
@@ -100,36 +101,37 @@ def certify(
         keep=keep,
         confidence=confidence,
         best=table.tiers[best],
-        fitted=fitted,
+        fitted=parameters,
         setting=setting,
-        tested=tuple(tested),
+        trials=tuple(trials),
         rows=len(rest),
         labels=labels_needed(rest, best, keep, confidence) if isinstance(setting, Always) else None,
     )
 
 
 def _tests(
-    rest: TraceTable, half: TraceTable, fitted: Fitted, settings: Settings, best: int, keep: float
+    rest: TraceTable, half: TraceTable, parameters: Fitted, settings: Settings, best: int, keep: float
 ) -> Iterator[Trial]:
     """Test one cost_weight after the other, rising; a plan like the one before is not bet on again."""
     if not (len(half) and len(rest)):
         return
-    reference, before, last = singles(rest).score[:, best], None, None
+    reference, last_key, last = singles(rest).score[:, best], None, None
     for weight in cost_weights(half):
-        policy = fitted.policy(weight, settings)
+        policy = parameters.policy(weight, settings)
         key = None if policy.counts_tokens else policy.plan().decisions()
         setting = CostWeight(weight)
-        if key is not None and key == before and last is not None:
+        if key is not None and key == last_key and last is not None:
             yield last._replace(setting=setting)
             continue
         run = replay(policy, rest, abstain_value=settings.abstain_value or 0.0)
         gain = run.score - keep * reference
-        last, before = Trial(setting, float(gain.mean()), capital(gain, keep), float(run.cost.mean())), key
+        last = Trial(setting, float(gain.mean()), capital(gain, keep), float(run.cost.mean()))
+        last_key = key
         yield last
 
 
 def capital(gain: Floats, keep: float) -> float:
-    """The most that bets against "E[gain] ≤ 0" ever won, from a capital of 1.
+    """Return the highest capital that bets against "E[gain] ≤ 0" reached, from a capital of 1.
 
     Args:
         gain: independent differences in [-keep, 1], in an order that says nothing of them.
@@ -147,31 +149,32 @@ def capital(gain: Floats, keep: float) -> float:
     square = (0.25 + np.concatenate([[0.0], np.cumsum(gain**2)[:-1]])) / (before + 1)
     adaptive = np.clip(mean / np.maximum(square, 1e-12), 0.0, 0.75 * most)
     stakes = np.vstack([adaptive, *(np.full(len(gain), s * most) for s in _STAKES)])
-    held = np.cumsum(np.log1p(stakes * gain), axis=1)
-    peak = held.max(axis=0)
-    mixed = np.log(np.exp(held - peak).mean(axis=0)) + peak  # the mean of fair bets is a fair bet
-    return float(math.exp(min(max(mixed.max(), 0.0), 700.0)))
+    logs = np.cumsum(np.log1p(stakes * gain), axis=1)
+    peak = logs.max(axis=0)
+    log_mean = np.log(np.exp(logs - peak).mean(axis=0)) + peak  # the mean of fair bets is a fair bet
+    return float(math.exp(min(max(log_mean.max(), 0.0), 700.0)))
 
 
 def labels_needed(rest: TraceTable, best: int, keep: float, confidence: float) -> int:
-    """Labels that would likely certify a policy losing half of what it may, at the spread seen here.
+    """Estimate the labels that would certify a policy which loses half of what it may.
 
-    A bet on differences of mean μ and mean square σ² grows like exp(n·μ²/2σ²); rows on which
-    the policy and the best tier differ are taken to be as many as those on which two tiers do.
+    The spread is that of these rows. A bet on differences of mean μ and mean square σ² grows like
+    exp(n·μ²/2σ²); rows on which the policy and the best tier differ are taken to be as many as those
+    on which two tiers do.
     """
     scores = singles(rest).score
-    if len(scores) < _FEW:
+    if len(scores) < _LEAST_SPREAD_ROWS:
         return 1000  # too few rows to see a spread in
     allowance = (1 - keep) * float(scores[:, best].mean())
     others = np.delete(scores, best, axis=1) if scores.shape[1] > 1 else scores
     spread = float(((others - scores[:, [best]]) ** 2).mean(axis=0).min()) + allowance**2
     margin = max(allowance / 2, 1e-3)
-    needed = 2 * 2 * spread * math.log(1 / (1 - confidence)) / margin**2
-    return max(2 * len(rest) + 1, _rounded_up(needed))
+    labels = 2 * 2 * spread * math.log(1 / (1 - confidence)) / margin**2
+    return max(2 * len(rest) + 1, _rounded_up(labels))
 
 
 def _rounded_up(number: float) -> int:
-    """To two digits: nobody knows better.
+    """Round up to two digits: the estimate is no better.
 
     Example:
         >>> _rounded_up(1234.0), _rounded_up(56)

@@ -76,11 +76,11 @@ def crossfit(
     """
     sums, family = CurveSums(), family.with_cost_grid(table)
     for r in range(options.repeats if len(table) < options.few_rows else 1):
-        reordered = table.reseed(table.seed + r) if r else table
+        variant = table.reseed(table.seed + r) if r else table
         fold = folds_of(len(table), options.folds, seed + 1000 * r)
         for k in range(options.folds if len(table) <= options.many_rows else 1):
-            candidates = family.candidates(reordered.subset(fold != k))
-            sums.add(candidates, reordered, measured_rows(fold == k, options), abstain_value)
+            candidates = family.candidates(variant.subset(fold != k))
+            sums.add(candidates, variant, measured_rows(fold == k, options), abstain_value)
     return sums.curve()
 
 

@@ -155,10 +155,10 @@ class PomdpFamily:
 
     def _planner(self, table: TraceTable) -> Callable[[float], PomdpPolicy]:
         """Return coarse plans of what is fitted to the rows: enough to choose a setting by."""
-        fitted, one_length = fit(table, self.settings), table.n_classes > 1 or _alike_in_length(table)
+        parameters, one_length = fit(table, self.settings), table.n_classes > 1 or _alike_in_length(table)
 
         def plan(weight: float) -> PomdpPolicy:
-            policy = fitted.policy(weight, self._settings(), coarse=True)
+            policy = parameters.policy(weight, self._settings(), coarse=True)
             return _at_mean(policy) if one_length else policy
 
         return plan
@@ -286,11 +286,15 @@ class ThresholdFamily:
         return ThresholdPolicy(tuple(rules))
 
     def _rule(self, table: TraceTable, j: int, max_votes: int, cuts: Sequence[float]) -> Rule:
-        signal = SIGNAL_FACTS[table.signals[j]]
-        if signal.continuous:
+        if SIGNAL_FACTS[table.signals[j]].continuous:
             cuts = [_quantile(table.confidence[:, j], cut) for cut in cuts]
-        votes = signal.max_votes(min(max_votes, table.max_votes[j]))
+        votes = votes_to_buy(table, j, max_votes)
         return Rule(votes, tuple(cuts), (False, True, False) if self.double else (True, False))
+
+
+def votes_to_buy(table: TraceTable, j: int, max_votes: int) -> int:
+    """Return how many votes a rule buys on an answer of tier j; a verdict is bought as one vote."""
+    return SIGNAL_FACTS[table.signals[j]].max_votes(min(max_votes, table.max_votes[j]))
 
 
 def _quantile(values: Floats, share: float) -> float:

@@ -1,7 +1,8 @@
 """Whether the verifier can be believed.
 
 `examine` looks at each tier's signal on labelled rows: does it tell right answers from
-wrong ones, is it calibrated, can it be read, and does the plan turn it upside down?
+wrong ones, is it calibrated, can it be read? `alarms` looks at the plan: does it turn the
+signal upside down?
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from automix_cli.evaluation.reliability import ReliabilityRow, auroc, reliabilit
 from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.observations import Counts
 from automix_cli.pomdp.plan import PlanRow
+from automix_cli.records import VoteCount
 
-_RARE = 1e-3  # of a plan's chances: what hardly happens raises no alarm
+_LEAST_CHANCE = 1e-3  # of a history: what hardly happens raises no alarm
 
 
 class TierHealth(NamedTuple):
@@ -45,7 +47,7 @@ class TierHealth(NamedTuple):
 
 
 def signal_of(table: TraceTable, j: int) -> Floats:
-    """A tier's signal as one number per row: the share of parsed votes, or the confidence; NaN without."""
+    """Return a tier's signal, a number per row: the share of parsed votes or the confidence; else NaN."""
     if table.signals[j] != "votes":
         return table.confidence[:, j]
     correct, parsed = table.votes[:, j, 0], table.votes[:, j, :2].sum(axis=1)
@@ -54,13 +56,13 @@ def signal_of(table: TraceTable, j: int) -> Floats:
 
 
 def examine(table: TraceTable, pass_score: float = 0.5) -> tuple[TierHealth, ...]:
-    """The health of every tier's signal; tiers that show nothing on any row are left out."""
+    """Examine every tier's signal; tiers that show nothing on any row are left out."""
     right = table.score >= pass_score
-    found = [_tier(table, j, right) for j in range(len(table.tiers))]
-    return tuple(tier for tier in found if tier.rows)
+    health = [_tier_health(table, j, right) for j in range(len(table.tiers))]
+    return tuple(tier for tier in health if tier.rows)
 
 
-def _tier(table: TraceTable, j: int, right: NDArray[np.bool_]) -> TierHealth:
+def _tier_health(table: TraceTable, j: int, right: NDArray[np.bool_]) -> TierHealth:
     signal, wrong = signal_of(table, j), ~right[:, j]
     later = auroc(signal[wrong], right[wrong, j + 1]) if j + 1 < len(table.tiers) else None
     return TierHealth(
@@ -69,30 +71,30 @@ def _tier(table: TraceTable, j: int, right: NDArray[np.bool_]) -> TierHealth:
         rows=int((~np.isnan(signal)).sum()),
         auroc=auroc(signal, right[:, j]),
         auroc_next=later,
-        unparsed=_unparsed(table, j),
+        unparsed=_unparsed_share(table, j),
         table=tuple(reliability(signal, right[:, j])),
     )
 
 
-def _unparsed(table: TraceTable, j: int) -> float:
+def _unparsed_share(table: TraceTable, j: int) -> float:
     if table.signals[j] != "votes":
         return float(np.isnan(table.confidence[:, j]).mean()) if len(table) else 0.0
-    votes = table.votes[:, j].sum(axis=0)
-    return float(votes[2] / votes.sum()) if votes.sum() else 0.0
+    votes = VoteCount(*table.votes[:, j].sum(axis=0).tolist())
+    return votes.unparsed / votes.bought if votes.bought else 0.0
 
 
 def alarms(rows: list[PlanRow], tiers: tuple[str, ...]) -> tuple[str, ...]:
-    """A sentence for each tier whose most confident answers go on while less confident ones are kept."""
-    found = []
+    """Return a sentence for each tier whose most confident answers escalate while others are reported."""
+    sentences = []
     for j, name in enumerate(tiers):
-        settled = [r for r in rows if r.tier == j and r.counts.parsed and r.probability >= _RARE]
-        going = [_share(r.counts) for r in settled if r.action.kind == "escalate"]
-        staying = [_share(r.counts) for r in settled if r.action.kind == "report" and r.action.tier == j]
-        if going and staying and max(going) > max(staying):
-            found.append(
+        likely = [r for r in rows if r.tier == j and r.counts.parsed and r.probability >= _LEAST_CHANCE]
+        escalating = [_share(r.counts) for r in likely if r.action.kind == "escalate"]
+        reporting = [_share(r.counts) for r in likely if r.action.kind == "report" and r.action.tier == j]
+        if escalating and reporting and max(escalating) > max(reporting):
+            sentences.append(
                 f"{name}: the plan escalates its most confident answers and reports less confident ones"
             )
-    return tuple(found)
+    return tuple(sentences)
 
 
 def _share(counts: Counts) -> float:

@@ -75,14 +75,14 @@ def held_out(
         learn, rows = fold != k, np.flatnonzero(fold == k)
         points = Singles(alone.score[learn], alone.cost[learn]).points()
         tables, curves = dict[ClassSource, TraceTable](), dict[ClassSource, Curve]()
-        for source, classed, _ in classes.of(table, learn):
-            train, tables[source] = classed.subset(learn), classed
+        for source, own_table, _ in classes.of(table, learn):
+            train, tables[source] = own_table.subset(learn), own_table
             curves[source] = crossfit(
                 train, family, seed=seed + 1 + k, options=options, abstain_value=abstain_value
             )
             if source in families:
                 candidates = families[source].candidates(train)
-                paths[source].add(candidates, classed, measured_rows(fold == k, options), abstain_value)
+                paths[source].add(candidates, own_table, measured_rows(fold == k, options), abstain_value)
         choices = choose_each(curves, table.tiers, points, objective)
         source = best_source(choices, points, objective)
         policy = policy_of(family, tables[source].subset(learn), choices[source].setting)

@@ -34,7 +34,7 @@ class Objective(NamedTuple):
         return self if self.kind in ("keep", "budget") else Objective()
 
 
-class Choice(NamedTuple):
+class SettingChoice(NamedTuple):
     """A setting and its point in training; `met`: whether the objective was, there."""
 
     setting: Setting
@@ -42,7 +42,9 @@ class Choice(NamedTuple):
     met: bool = True
 
 
-def choose(curve: Curve, tiers: Sequence[str], tier_points: Sequence[Point], objective: Objective) -> Choice:
+def choose(
+    curve: Curve, tiers: Sequence[str], tier_points: Sequence[Point], objective: Objective
+) -> SettingChoice:
     """Return the setting that the objective asks for, among the corners of the hull.
 
     Raises:
@@ -66,22 +68,22 @@ def best_single(tiers: Sequence[str], tier_points: Sequence[Point], objective: O
     return narrow(choice.setting, Always).tier
 
 
-def corners(curve: Curve, tiers: Sequence[str], tier_points: Sequence[Point]) -> list[Choice]:
+def corners(curve: Curve, tiers: Sequence[str], tier_points: Sequence[Point]) -> list[SettingChoice]:
     """Return the settings worth having, cheapest first: corners of the hull of curve and single tiers."""
     settings = [*map(Always, tiers), *curve.settings]
     points = [*tier_points, *curve.points]
     first: dict[Point, Setting] = {}
     for setting, point in zip(settings, points, strict=True):
         first.setdefault(point, setting)  # a single tier before a policy that comes to the same
-    return [Choice(first[point], point) for point in hull(points)]
+    return [SettingChoice(first[point], point) for point in hull(points)]
 
 
-def _at_weight(curve: Curve, weight: float) -> Choice:
+def _at_weight(curve: Curve, weight: float) -> SettingChoice:
     at = curve.settings.index(CostWeight(weight))
-    return Choice(curve.settings[at], curve.points[at])
+    return SettingChoice(curve.settings[at], curve.points[at])
 
 
-def _best_ibc(curve: Curve, tier_points: Sequence[Point]) -> Choice:
+def _best_ibc(curve: Curve, tier_points: Sequence[Point]) -> SettingChoice:
     """Choose among settings above the mix that cost at least 5 % of the range more than the small tier."""
     ends = ends_of(tier_points)
     least = ends.small.cost + 0.05 * (ends.large.cost - ends.small.cost)
@@ -95,7 +97,7 @@ def _best_ibc(curve: Curve, tier_points: Sequence[Point]) -> Choice:
         reason = ibc_lift(ends.large, ends).reason or "no setting is above a random mix of single tiers"
         raise GateError(f"ΔIBC cannot choose a setting: {reason}", hint="--keep 0.98 or --budget USD")
     _, setting, point = max(lifts, key=lambda item: item[0])
-    return Choice(setting, point)
+    return SettingChoice(setting, point)
 
 
 def choose_each(
@@ -103,13 +105,13 @@ def choose_each(
     tiers: Sequence[str],
     tier_points: Sequence[Point],
     objective: Objective,
-) -> dict[ClassSource, Choice]:
+) -> dict[ClassSource, SettingChoice]:
     """Choose a setting per source of classes; sources for which the objective is undefined are left out.
 
     Raises:
         GateError: ΔIBC is undefined for every setting of every source.
     """
-    choices: dict[ClassSource, Choice] = {}
+    choices: dict[ClassSource, SettingChoice] = {}
     errors: list[GateError] = []
     for source, curve in curves.items():
         try:
@@ -122,13 +124,13 @@ def choose_each(
 
 
 def best_source(
-    choices: Mapping[ClassSource, Choice], tier_points: Sequence[Point], objective: Objective
+    choices: Mapping[ClassSource, SettingChoice], tier_points: Sequence[Point], objective: Objective
 ) -> ClassSource:
     """Return the source of classes whose setting serves the objective best; of equals the first."""
     return max(choices, key=lambda source: _worth(choices[source], tier_points, objective))
 
 
-def _worth(choice: Choice, tier_points: Sequence[Point], objective: Objective) -> tuple[float, ...]:
+def _worth(choice: SettingChoice, tier_points: Sequence[Point], objective: Objective) -> tuple[float, ...]:
     """Return how well a setting serves an objective, more being better."""
     cost, quality = choice.point
     if objective.kind == "cost_weight":

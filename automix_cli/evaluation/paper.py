@@ -9,10 +9,9 @@ of votes that say CORRECT, all votes bought at once:
 - greedily more bins, by the smoothed mean gain of escalating in each;
 - between two cuts, or up to one cut.
 
-Of all these rules the one with the steepest rise of training quality over training cost (IBC)
-is kept. What that package gets wrong is kept, too, where it decides something: no state in
-which escalating hurts, bins fitted by other edges than they are used with, a choice on the
-very rows that were fitted. It handles two tiers.
+The rule with the steepest rise of training quality over training cost (IBC) wins. Mistakes of that
+package are reproduced where they decide something: no state in which escalating hurts, bins fitted by
+other edges than they are used with, a choice on the very rows that were fitted. It handles two tiers.
 """
 
 from __future__ import annotations
@@ -25,16 +24,15 @@ import numpy as np
 
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import UsageError
-from automix_cli.evaluation.families import Candidate
+from automix_cli.evaluation.families import Candidate, votes_to_buy
 from automix_cli.evaluation.settings import LeastCost, Setting, narrow
 from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.problem import Policy
 from automix_cli.pomdp.rules import Rule, ThresholdPolicy
-from automix_cli.pomdp.signals import SIGNAL_FACTS
 
 _REWARDS = 5000  # of the released grid: 0, 1, … 4999
 _SMOOTHING = 2.0  # in bins, reaching four times as far
-_STEPS = 20  # least costs that draw a curve
+_LEAST_COSTS = 20  # settings that draw a curve
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,27 +56,27 @@ class PaperFamily:
         return self
 
     def candidates(self, table: TraceTable) -> list[Candidate]:
-        """The rule chosen for each least cost.
+        """Return the rule chosen for each least cost.
 
         Raises:
             UsageError: for other than two tiers.
         """
         _check_tiers(table)
         rules = list(self.rules(table))
-        found = []
-        for step in range(_STEPS):
-            rule = self._steepest(table, rules, step / _STEPS)
-            found.append(Candidate(LeastCost(step / _STEPS), ThresholdPolicy((rule,)), rule))
-        return found
+        candidates = []
+        for step in range(_LEAST_COSTS):
+            rule = self._steepest(table, rules, step / _LEAST_COSTS)
+            candidates.append(Candidate(LeastCost(step / _LEAST_COSTS), ThresholdPolicy((rule,)), rule))
+        return candidates
 
     def policy(self, table: TraceTable, setting: Setting) -> Policy[Any]:
-        """The rule chosen for one least cost."""
+        """Return the rule chosen for one least cost."""
         _check_tiers(table)
         rule = self._steepest(table, list(self.rules(table)), narrow(setting, LeastCost).share)
         return ThresholdPolicy((rule,))
 
     def rules(self, table: TraceTable) -> Iterator[Rule]:
-        """Every rule of the four families that the rows suggest."""
+        """Yield every rule of the four families that the rows suggest."""
         share, (small, large) = self._confidence(table), table.score.T
         nearest = tuple((i + 0.5) / self.bins for i in range(self.bins))
         tables = [
@@ -96,24 +94,24 @@ class PaperFamily:
             yield Rule(self._votes(table), (cut,), (True, False))
 
     def _votes(self, table: TraceTable) -> int:
-        return SIGNAL_FACTS[table.signals[0]].max_votes(min(self.max_votes, table.max_votes[0]))
+        return votes_to_buy(table, 0, self.max_votes)
 
     def _confidence(self, table: TraceTable) -> Floats:
-        """The number that the rules look at, per row."""
+        """Return the number that the rules look at, per row."""
         if table.signals[0] != "votes":
             return np.nan_to_num(table.confidence[:, 0])
-        bag, votes = table.recorded_votes[0], self._votes(table)
-        share: Floats = bag.correct[votes] / np.maximum(bag.parsed[votes], 1)
+        counts, votes = table.recorded_votes[0], self._votes(table)
+        share: Floats = counts.correct[votes] / np.maximum(counts.parsed[votes], 1)
         return share
 
     def _steepest(self, table: TraceTable, rules: list[Rule], cost_from: float) -> Rule:
-        """The rule with the highest ΔIBC on the rows, the first of equals; undefined ones are passed over."""
+        """Return the rule with the highest ΔIBC, the first of equals; rules without one are skipped."""
         share, (small, large) = self._confidence(table), table.score.T
-        on = np.stack([_goes_on(rule, share) for rule in rules])
+        on = np.stack([_escalates(rule, share) for rule in rules])
         cheap, dear = table.mean_cost
         votes = self._votes(table)
-        checked = votes * float(np.nanmean(table.vote_cost[:, 0])) if votes else 0.0
-        costs = cheap + checked + on.mean(axis=1) * dear
+        verification = votes * float(np.nanmean(table.vote_cost[:, 0])) if votes else 0.0
+        costs = cheap + verification + on.mean(axis=1) * dear
         rise = np.where(on, large, small).mean(axis=1) - small.mean()
         base = (large.mean() - small.mean()) / (dear - cheap) if dear != cheap else np.nan
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -133,7 +131,7 @@ def _never(votes: int) -> Rule:
     return Rule(votes, (), (False,))
 
 
-def _goes_on(rule: Rule, share: Floats) -> Any:
+def _escalates(rule: Rule, share: Floats) -> Any:
     return np.array(rule.escalates)[np.searchsorted(rule.edges, share, side="right")]
 
 
@@ -163,8 +161,8 @@ def _greedy_rules(share: Floats, gain: Floats, bins: int) -> Any:
     means = np.bincount(place, gain, minlength=bins + 1) / np.maximum(rows, 1)
     reach = int(4 * _SMOOTHING)
     kernel = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * _SMOOTHING**2))
-    padded = np.pad(means, reach, mode="symmetric")
-    smooth = np.convolve(padded, kernel / kernel.sum(), mode="valid")
+    mirror = np.pad(means, reach, mode="symmetric")
+    smooth = np.convolve(mirror, kernel / kernel.sum(), mode="valid")
     order = smooth.argsort(kind="stable")[::-1]
     rank = np.empty(bins + 1, dtype=int)
     rank[order] = np.arange(bins + 1)

@@ -12,7 +12,7 @@ import numpy as np
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.bootstrap import ColumnMeans, Resamples
 from automix_cli.evaluation.frontier import Point
-from automix_cli.evaluation.objective import Choice, Objective, choose, corners
+from automix_cli.evaluation.objective import Objective, SettingChoice, choose, corners
 from automix_cli.evaluation.policy_entry import PolicyEntry, TrainedPolicy, reads_questions
 from automix_cli.evaluation.replay import Replayed, replay
 from automix_cli.evaluation.settings import Always, CostWeight, Setting
@@ -117,8 +117,8 @@ class PolicyRun:
     """
 
     entry: PolicyEntry
-    choice: Choice
-    curve: tuple[Choice, ...]
+    choice: SettingChoice
+    curve: tuple[SettingChoice, ...]
     outcome: Replayed
     scores: Floats
     costs: Floats
@@ -157,14 +157,14 @@ def play_policy(
 
 def _settings(
     policy: TrainedPolicy, single: SingleTiers, objective: Objective
-) -> tuple[Choice, tuple[Choice, ...]]:
+) -> tuple[SettingChoice, tuple[SettingChoice, ...]]:
     """The setting that the objective takes, and those of the curve; both by training points alone."""
     curve = tuple(corners(policy.curve, single.names, single.training_points))
     if not (policy.fixed and policy.curve.settings):
         return choose(policy.curve, single.names, single.training_points, objective), curve
     by_setting = dict(zip(policy.curve.settings, policy.curve.points, strict=True))
     first = policy.curve.settings[0]
-    choice = Choice(first, by_setting[first])
+    choice = SettingChoice(first, by_setting[first])
     return choice, (choice,) if len(by_setting) == 1 else curve
 
 

@@ -72,11 +72,11 @@ def pick_policies(names: str, entries: Sequence[PolicyEntry]) -> tuple[PolicyEnt
     Raises:
         UsageError: for a name that no policy has.
     """
-    wanted: set[str] = set()
+    selection: set[str] = set()
     for name in (name.strip() for name in names.split(",")):
         if name:
-            wanted |= _names_for(name, [entry.name for entry in entries])
-    return tuple(e for e in entries if e.name in wanted or e.group == "single tier")
+            selection |= _names_for(name, [entry.name for entry in entries])
+    return tuple(e for e in entries if e.name in selection or e.group == "single tier")
 
 
 def _names_for(name: str, names: Sequence[str]) -> set[str]:

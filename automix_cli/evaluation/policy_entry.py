@@ -143,7 +143,7 @@ def weight_of(setting: Setting) -> float:
     return narrow(setting, CostWeight).value
 
 
-def untrained() -> TrainedPolicy:
+def without_settings() -> TrainedPolicy:
     """Return a policy without settings, for want of rows: the comparison then takes a single tier."""
 
     def play(setting: Setting, rows: Ints | None) -> Replayed:

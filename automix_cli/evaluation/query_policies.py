@@ -14,9 +14,9 @@ from automix_cli.evaluation.policy_entry import (
     replay_assigned,
     rows_or_all,
     several_tiers,
-    untrained,
     weight_of,
     weight_settings,
+    without_settings,
 )
 from automix_cli.evaluation.replay import Replayed
 from automix_cli.evaluation.settings import Setting
@@ -47,7 +47,7 @@ class Query:
     def train(self, split: Split) -> TrainedPolicy:
         """Training points are of probabilities from models that never saw the row."""
         if not split.can_crossfit:
-            return untrained()
+            return without_settings()
         reader, weights = split.reader(self.kind), split.weights
 
         def tiers(probs: Floats, weight: float, ids: Sequence[object]) -> Ints:
@@ -77,7 +77,7 @@ class QueryBound:
     def train(self, split: Split) -> TrainedPolicy:
         """Set to cost_weight 0, the highest bound."""
         if not split.can_crossfit:
-            return untrained()
+            return without_settings()
         reader, weights = split.reader(self.kind), split.weights
         probs, alone = reader.fitted.probs, split.alone
         choices = [reader.router.bound(probs, alone.score, cost_weight=w).tier for w in weights]

@@ -2,8 +2,8 @@
 
 Rows that share their facts and have shown a policy the same observations share one belief.
 So the policy is asked once per group of rows, and NumPy splits the group by what the next
-action shows of each row. Row for row the outcome is that of `rollout`, which the tests
-hold it to; no call is made.
+action shows of each row. Row for row the outcome is that of `rollout`, as the tests
+require; no call is made.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Replayed(NamedTuple):
         return more
 
 
-class _Group(NamedTuple, Generic[B]):
+class _RowGroup(NamedTuple, Generic[B]):
     """Rows that have shown the same: one belief, and what was done to reach it, per tier."""
 
     belief: B
@@ -68,7 +68,7 @@ class _Group(NamedTuple, Generic[B]):
         return self.asked, self.votes, self.rounds
 
 
-class _Ended(NamedTuple):
+class _ClosedRows(NamedTuple):
     """Rows whose question is closed: the tier reported (-1: none), and what was done, per tier."""
 
     rows: Ints
@@ -117,48 +117,51 @@ def replay(
     """
     if seed is not None and seed != table.seed:
         table = table.reseed(seed)
-    chosen = np.arange(len(table)) if rows is None else np.arange(len(table))[rows]
+    all_rows = np.arange(len(table)) if rows is None else np.arange(len(table))[rows]
     level = list(
         _begin(
-            policy, table, chosen, table.question_classes if question_classes is None else question_classes
+            policy, table, all_rows, table.question_classes if question_classes is None else question_classes
         )
     )
-    ended: list[_Ended] = []
+    closed_rows: list[_ClosedRows] = []
     while level:
-        following: list[_Group[B]] = []
+        following: list[_RowGroup[B]] = []
         for group in level:
             action = policy.action(group.belief)
             if action.final:
-                ended.append(_ended(group, action))
+                closed_rows.append(_close(group, action))
             else:
                 following += _after(policy, table, group, action)
-        level = _merged(following)
-    return _outcome(table, chosen, ended, abstain_value)
+        level = _merge(following)
+    return _outcome(table, all_rows, closed_rows, abstain_value)
 
 
-def _begin(policy: Policy[B], table: TraceTable, rows: Ints, classes: Ints | None) -> Iterator[_Group[B]]:
-    """One group per class of facts that the policy tells apart."""
+def _begin(policy: Policy[B], table: TraceTable, rows: Ints, classes: Ints | None) -> Iterator[_RowGroup[B]]:
+    """Yield one group per class of facts that the policy tells apart."""
     none, zero = (False,) * len(table.tiers), (0,) * len(table.tiers)
     places: dict[Facts, tuple[Facts, list[Ints]]] = {}
     for facts, part in _by_facts(table.prompt_tokens[rows], None if classes is None else classes[rows]):
         places.setdefault(policy.relevant(facts), (facts, []))[1].append(rows[part])
     starts = [
-        _Group(policy.begin(facts), _joined(parts), none, zero, zero) for facts, parts in places.values()
+        _RowGroup(policy.begin(facts), _join(parts), none, zero, zero) for facts, parts in places.values()
     ]
-    yield from _merged(starts)
+    yield from _merge(starts)
 
 
-def _by_facts(tokens: Floats, known: Ints | None) -> Iterator[tuple[Facts, Ints]]:
-    """Rows by what is known of their questions before any call."""
+def _by_facts(tokens: Floats, question_classes: Ints | None) -> Iterator[tuple[Facts, Ints]]:
+    """Yield the rows of equal facts: what a policy may know of a question before any call."""
     sizes, size_of = np.unique(tokens, return_inverse=True)
-    classes, class_of = np.unique(np.zeros(len(tokens), int) if known is None else known, return_inverse=True)
+    one_class = np.zeros(len(tokens), int)
+    classes, class_of = np.unique(
+        one_class if question_classes is None else question_classes, return_inverse=True
+    )
     for code, part in _parts(size_of * len(classes) + class_of):
         size, question_class = sizes[code // len(classes)], classes[code % len(classes)]
         yield Facts(None if np.isnan(size) else float(size), int(question_class)), part
 
 
 def _parts(codes: Ints) -> Iterator[tuple[int, Ints]]:
-    """Each code (0 or more) that occurs, with the places where it does, in order."""
+    """Yield each code (0 or more) that occurs, with the places where it does, in order."""
     if not len(codes):
         return
     highest = codes.max()
@@ -167,42 +170,44 @@ def _parts(codes: Ints) -> Iterator[tuple[int, Ints]]:
         return
     narrow = codes.astype(np.min_scalar_type(highest))  # up to 16 bits NumPy sorts by radix
     order = narrow.argsort(kind="stable")
-    ordered = narrow[order]
-    for part in np.split(order, np.flatnonzero(ordered[1:] != ordered[:-1]) + 1):
+    in_order = narrow[order]
+    for part in np.split(order, np.flatnonzero(in_order[1:] != in_order[:-1]) + 1):
         yield int(codes[part[0]]), part
 
 
-def _joined(parts: list[Ints]) -> Ints:
+def _join(parts: list[Ints]) -> Ints:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _merged(groups: list[_Group[B]]) -> list[_Group[B]]:
+def _merge(groups: list[_RowGroup[B]]) -> list[_RowGroup[B]]:
     """Join groups that did the same and believe the same: one vote at a time, order is forgotten.
 
     A belief that cannot be hashed (an array) keeps its groups apart, which costs time only.
     """
-    merged: dict[Hashable, list[_Group[B]]] = {}
+    by_state: dict[Hashable, list[_RowGroup[B]]] = {}
     for place, group in enumerate(groups):
         try:
-            merged.setdefault((group.belief, group.path), []).append(group)
+            by_state.setdefault((group.belief, group.path), []).append(group)
         except TypeError:
-            merged[place] = [group]
-    return [same[0]._replace(rows=_joined([g.rows for g in same])) for same in merged.values()]
+            by_state[place] = [group]
+    return [same[0]._replace(rows=_join([g.rows for g in same])) for same in by_state.values()]
 
 
-def _after(policy: Policy[B], table: TraceTable, group: _Group[B], action: Action) -> Iterator[_Group[B]]:
-    """The groups into which an action splits one."""
+def _after(
+    policy: Policy[B], table: TraceTable, group: _RowGroup[B], action: Action
+) -> Iterator[_RowGroup[B]]:
+    """Yield the groups into which an action splits one."""
     j = action.tier
     if action.kind == "vote":
-        seen = _votes_seen(table, group, action, policy.cuts(j))
+        observations = _observe_votes(table, group, action, policy.cuts(j))
         votes = _with(group.votes, j, group.votes[j] + action.votes)
-        done = group._replace(votes=votes, rounds=_with(group.rounds, j, group.rounds[j] + 1))
+        following = group._replace(votes=votes, rounds=_with(group.rounds, j, group.rounds[j] + 1))
     else:
-        seen = _answer_seen(table, group.rows, j, policy.cuts(j))
-        done = group._replace(asked=_with(group.asked, j, True))
-    for observation, part in seen:
+        observations = _observe_answer(table, group.rows, j, policy.cuts(j))
+        following = group._replace(asked=_with(group.asked, j, True))
+    for observation, part in observations:
         belief = policy.update(group.belief, action, observation)
-        yield done._replace(belief=belief, rows=group.rows[part])
+        yield following._replace(belief=belief, rows=group.rows[part])
 
 
 T = TypeVar("T")
@@ -212,14 +217,14 @@ def _with(values: tuple[T, ...], place: int, value: T) -> tuple[T, ...]:
     return (*values[:place], value, *values[place + 1 :])
 
 
-Seen = Iterator[tuple[Observation, Ints]]
+_Observations = Iterator[tuple[Observation, Ints]]
 
 
-def _answer_seen(table: TraceTable, rows: Ints, j: int, cuts: tuple[float, ...]) -> Seen:
-    """What comes with an answer: nothing, a confidence, or how many samples agree with it."""
+def _observe_answer(table: TraceTable, rows: Ints, j: int, cuts: tuple[float, ...]) -> _Observations:
+    """Yield what comes with an answer: nothing, a confidence, or how many samples agree with it."""
     facts = SIGNAL_FACTS[table.signals[j]]
     if facts.with_answer and facts.continuous:
-        for signal, part in _binned(table.confidence[rows, j], cuts):
+        for signal, part in _bins_of(table.confidence[rows, j], cuts):
             yield Observation(signal=signal), part
     elif facts.of_samples:
         k = table.sampled[rows, j].astype(np.intp)
@@ -231,66 +236,70 @@ def _answer_seen(table: TraceTable, rows: Ints, j: int, cuts: tuple[float, ...])
         yield Observation(), np.arange(len(rows))
 
 
-def _votes_seen(table: TraceTable, group: _Group[B], action: Action, cuts: tuple[float, ...]) -> Seen:
-    """What the next votes of each row say, or the confidence that is bought as one vote."""
+def _observe_votes(
+    table: TraceTable, group: _RowGroup[B], action: Action, cuts: tuple[float, ...]
+) -> _Observations:
+    """Yield what the next votes of each row say, or the confidence that is bought as one vote."""
     j, m, start = action.tier, action.votes, group.votes[action.tier]
     if m < 1 or not group.asked[j]:
         raise ValueError(f"{action} is no round of votes on an answer in hand")
     facts = SIGNAL_FACTS[table.signals[j]]
     if facts.purchase == "once":
-        _check_held(table, group.rows, j, start + m, np.ones(len(group.rows)))
-        for signal, part in _binned(table.confidence[group.rows, j], cuts):
+        _check_recorded(table, group.rows, j, start + m, np.ones(len(group.rows)))
+        for signal, part in _bins_of(table.confidence[group.rows, j], cuts):
             yield Observation(bought=m, signal=signal), part
         return
-    bag = table.recorded_votes[j]
+    counts = table.recorded_votes[j]
     # No votes can be bought beside samples.
-    _check_held(table, group.rows, j, start + m, bag.held[group.rows] * (not facts.of_samples))
-    correct = bag.correct[start + m][group.rows] - bag.correct[start][group.rows]
-    parsed = bag.parsed[start + m][group.rows] - bag.parsed[start][group.rows]
+    _check_recorded(table, group.rows, j, start + m, counts.held[group.rows] * (not facts.of_samples))
+    correct = counts.correct[start + m][group.rows] - counts.correct[start][group.rows]
+    parsed = counts.parsed[start + m][group.rows] - counts.parsed[start][group.rows]
     for code, part in _parts(parsed.astype(np.intp) * (m + 1) + correct):
         yield Observation(code % (m + 1), code // (m + 1), m), part
 
 
-def _binned(signal: Floats, cuts: tuple[float, ...]) -> Iterator[tuple[float | None, Ints]]:
-    """A confidence, one value standing for all in its bin; None where it is not recorded."""
+def _bins_of(signal: Floats, cuts: tuple[float, ...]) -> Iterator[tuple[float | None, Ints]]:
+    """Yield a confidence, one value standing for all in its bin; None where it is not recorded."""
     bins = np.searchsorted(np.array(cuts, dtype=np.float64), signal, side="right")
     for code, part in _parts(np.where(np.isnan(signal), len(cuts) + 1, bins)):
         yield None if code > len(cuts) else float(signal[part[0]]), part
 
 
-def _check_held(table: TraceTable, rows: Ints, j: int, needed: int, held: NDArray[np.number[Any]]) -> None:
-    if (held >= needed).all():
+def _check_recorded(
+    table: TraceTable, rows: Ints, j: int, votes: int, counts: NDArray[np.number[Any]]
+) -> None:
+    if (counts >= votes).all():
         return
-    ident, least = table.ids[rows[held.argmin()]], int(held.min())
+    ident, least = table.ids[rows[counts.argmin()]], int(counts.min())
     raise DataError(
-        f"the policy buys {needed} votes of tier {table.tiers[j]!r}, and row {ident!r} holds {least}",
+        f"the policy buys {votes} votes of tier {table.tiers[j]!r}, and row {ident!r} holds {least}",
         hint=f"at most {least} votes can be planned for these rows",
     )
 
 
-def _ended(group: _Group[B], action: Action) -> _Ended:
+def _close(group: _RowGroup[B], action: Action) -> _ClosedRows:
     if action.kind == "abstain":
-        return _Ended(group.rows, -1, group.asked, group.votes, group.rounds)
+        return _ClosedRows(group.rows, -1, group.asked, group.votes, group.rounds)
     if not group.asked[action.tier]:
         raise ValueError(f"{action} reports a tier that was not asked")
-    return _Ended(group.rows, action.tier, group.asked, group.votes, group.rounds)
+    return _ClosedRows(group.rows, action.tier, group.asked, group.votes, group.rounds)
 
 
-def _outcome(table: TraceTable, rows: Ints, ended: list[_Ended], abstain_value: float) -> Replayed:
+def _outcome(table: TraceTable, rows: Ints, closed_rows: list[_ClosedRows], abstain_value: float) -> Replayed:
     """Spread what each group did over its rows, and charge the recorded costs."""
     group_of = np.zeros(len(table), dtype=np.intp)
-    for number, end in enumerate(ended):
+    for number, end in enumerate(closed_rows):
         group_of[end.rows] = number
-    at, shape = group_of[rows], (len(ended), len(table.tiers))
-    tier = np.array([end.tier for end in ended], dtype=np.intp)[at]
-    asked = np.array([end.asked for end in ended], dtype=bool).reshape(shape)[at]
-    votes = np.array([end.votes for end in ended], dtype=np.intp).reshape(shape)[at]
-    rounds = np.array([end.rounds for end in ended], dtype=np.intp).reshape(shape)[at]
+    at, shape = group_of[rows], (len(closed_rows), len(table.tiers))
+    tier = np.array([end.tier for end in closed_rows], dtype=np.intp)[at]
+    asked = np.array([end.asked for end in closed_rows], dtype=bool).reshape(shape)[at]
+    votes = np.array([end.votes for end in closed_rows], dtype=np.intp).reshape(shape)[at]
+    rounds = np.array([end.rounds for end in closed_rows], dtype=np.intp).reshape(shape)[at]
     return Replayed(
         rows=rows,
         tier=tier,
         score=np.where(tier < 0, abstain_value, table.score[rows, tier]),
-        cost=_charged(table, rows, asked, votes, rounds),
+        cost=_cost_of(table, rows, asked, votes, rounds),
         latency=np.where(asked, table.latency[rows], 0.0).sum(axis=1) + _fee(table, rows, 1),
         asked=asked,
         votes=votes,
@@ -298,29 +307,30 @@ def _outcome(table: TraceTable, rows: Ints, ended: list[_Ended], abstain_value: 
     )
 
 
-def _charged(table: TraceTable, rows: Ints, asked: NDArray[np.bool_], votes: Ints, rounds: Ints) -> Floats:
-    """Dollars per row: answers, votes and the prompts of rounds, each as recorded or at its tier's mean."""
+def _cost_of(table: TraceTable, rows: Ints, asked: NDArray[np.bool_], votes: Ints, rounds: Ints) -> Floats:
+    """Return dollars per row: answers, votes, prompts of rounds, each as recorded or at its tier's mean."""
     total = np.zeros(len(rows)) + _fee(table, rows, 0)
     for j, name in enumerate(table.tiers):
         if asked[:, j].any():
-            answer = _known(table.cost[:, j], f"an answer of tier {name!r}", f"--costs {name}=1")[rows]
+            answer = _with_mean(table.cost[:, j], f"an answer of tier {name!r}", f"--costs {name}=1")[rows]
             total += np.where(asked[:, j], answer, 0.0)
         if votes[:, j].any():
-            one = _known(table.vote_cost[:, j], f"a vote of tier {name!r}", f"--vote-costs {name}=1")[rows]
-            total += votes[:, j] * one
+            vote_cost = table.vote_cost[:, j]
+            vote = _with_mean(vote_cost, f"a vote of tier {name!r}", f"--vote-costs {name}=1")[rows]
+            total += votes[:, j] * vote
             prompt = table.round_cost[:, j]
             if not np.isnan(prompt).all():  # most providers charge none
-                total += rounds[:, j] * _known(prompt, "", "")[rows]
+                total += rounds[:, j] * _with_mean(prompt, "", "")[rows]
     return total
 
 
 def _fee(table: TraceTable, rows: Ints, column: int) -> Floats | float:
-    """What the rows take before any tier is asked: USD (column 0) or seconds."""
+    """Return what the rows take before any tier is asked: USD (column 0) or seconds."""
     return 0.0 if table.fee is None else table.fee[rows, column]
 
 
-def _known(costs: Floats, what: str, hint: str) -> Floats:
-    """Costs with the mean where a row has none.
+def _with_mean(costs: Floats, what: str, hint: str) -> Floats:
+    """Return costs, with their mean where a row has none.
 
     Raises:
         DataError: when no row has one; unknown is never 0.

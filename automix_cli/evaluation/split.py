@@ -89,7 +89,7 @@ class Split:
     def reader(self, kind: QueryRouterKind) -> QuestionReader:
         """Return the query-side router of a kind, fitted once for all policies that use it."""
         if kind not in self._readers:
-            fitted = fit_router(
+            router = fit_router(
                 kind,
                 [str(text) for text in self.train.texts],
                 self.train.score,
@@ -99,7 +99,7 @@ class Split:
                 embed_model=self.train.embeddings.model if self.train.embeddings else "",
                 pass_score=self.settings.pass_score,
             )
-            self._readers[kind] = QuestionReader(fitted, self.train.looked_at(), self.test.looked_at())
+            self._readers[kind] = QuestionReader(router, self.train.looked_at(), self.test.looked_at())
         return self._readers[kind]
 
 

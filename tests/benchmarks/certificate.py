@@ -26,7 +26,7 @@ def repetition(rows: int, keep: float, seed: int) -> tuple[bool, bool, int | Non
     """(a routed policy was certified, its promise is broken in truth, labels said to be needed)."""
     model = two_tiers()
     found = certify(draw_table(model, rows, seed), SETTINGS, keep=keep, confidence=CONFIDENCE, seed=seed)
-    if not found.routed:
+    if not found.routes:
         return False, False, found.labels
     weight = found.setting.value
     score, _ = expectation(found.fitted.policy(weight, SETTINGS), replace(model, cost_weight=0.0))

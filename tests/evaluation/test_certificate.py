@@ -45,7 +45,7 @@ def test_the_promise_is_kept_and_a_policy_is_found_on_rows_from_a_known_model() 
     for seed in range(12):
         certificate = certify(draw_table(model, 1500, seed), SETTINGS, keep=0.95, confidence=0.9, seed=seed)
         assert certificate.best == "medium"
-        if not certificate.routed:
+        if not certificate.routes:
             continue
         routed += 1
         weight = certificate.setting.value
@@ -60,11 +60,11 @@ def test_the_promise_is_kept_and_a_policy_is_found_on_rows_from_a_known_model() 
 
 def test_tests_are_in_rising_order_and_stop_at_the_first_failure() -> None:
     certificate = certify(draw_table(two_tiers(), 800, 1), SETTINGS, keep=0.95, confidence=0.9)
-    weights = [trial.setting.value for trial in certificate.tested]
+    weights = [trial.setting.value for trial in certificate.trials]
     assert weights == sorted(weights)
-    assert all(trial.capital >= 10 for trial in certificate.tested[:-1])
-    assert certificate.tested[-1].capital < 10
-    assert certificate.setting == certificate.tested[-2].setting
+    assert all(trial.capital >= 10 for trial in certificate.trials[:-1])
+    assert certificate.trials[-1].capital < 10
+    assert certificate.setting == certificate.trials[-2].setting
     assert certificate.fitted.rows == certificate.rows == 400
 
 
@@ -72,7 +72,7 @@ def test_tests_are_in_rising_order_and_stop_at_the_first_failure() -> None:
 def test_with_few_rows_it_declines_and_names_how_many_labels_would_do(rows: int) -> None:
     table = draw_table(two_tiers(), 60, 0)
     certificate = certify(table.subset(np.arange(60)[:rows]), SETTINGS, keep=0.98, confidence=0.9)
-    assert not certificate.routed
+    assert not certificate.routes
     assert certificate.setting == Always(certificate.best)
     assert certificate.labels is not None
     assert certificate.labels > 500
