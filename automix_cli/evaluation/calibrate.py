@@ -238,7 +238,7 @@ def _rates(table: TraceTable, run: Replayed) -> tuple[tuple[str, int, int], ...]
 # ------------------------------------------------------------------ figures
 
 
-class _PairedColumns(NamedTuple):
+class PairedColumns(NamedTuple):
     """Scores and costs of everything that is compared, tier by tier last.
 
     An array has a value per row, or per resample; `tier_scores` and `tier_costs` have N of them.
@@ -255,7 +255,7 @@ class _PairedColumns(NamedTuple):
     tier_costs: Floats
 
     @classmethod
-    def of_matrix(cls, matrix: Floats) -> _PairedColumns:
+    def of_matrix(cls, matrix: Floats) -> PairedColumns:
         """Name the columns of a matrix made by `matrix`, or of what was computed from one."""
         alone = len(cls._fields) - 2
         n = (matrix.shape[-1] - alone) // 2
@@ -287,8 +287,8 @@ def _with_figures(
     matrix = _columns(table, router_run, threshold_run).matrix()
     # One matrix is resampled for everything: all policies meet the same draws of the rows, so that what
     # rows have in common cancels in their differences, and the interval of an edge is a paired one.
-    draws = _PairedColumns.of_matrix(Resamples.of(len(table), seed).means(matrix))
-    means = _PairedColumns.of_matrix(matrix.mean(axis=0))
+    draws = PairedColumns.of_matrix(Resamples.of(len(table), seed).means(matrix))
+    means = PairedColumns.of_matrix(matrix.mean(axis=0))
     mix, mixes = float(means.mix()), draws.mix()
     shares = {"pomdp": router_run.shares, "threshold": threshold_run.shares}
     figures = [
@@ -321,11 +321,11 @@ def _threshold_run(calibration: Calibration, table: TraceTable, options: Crossfi
     )
 
 
-def _columns(table: TraceTable, router_run: HeldOutRun, threshold_run: HeldOutRun) -> _PairedColumns:
+def _columns(table: TraceTable, router_run: HeldOutRun, threshold_run: HeldOutRun) -> PairedColumns:
     """Return the scores and costs of every row."""
     alone = singles(table)
     ideal = oracle(alone.score, alone.cost)
-    return _PairedColumns(
+    return PairedColumns(
         router_score=router_run.score,
         router_cost=router_run.cost,
         best_score=router_run.best_score,
@@ -343,7 +343,7 @@ def _with_interval(value: float | Floats, draws: Floats) -> Measure:
     return Measure(float(value), "", low, high)
 
 
-def _chance_met(objective: Objective, draws: _PairedColumns) -> float | None:
+def _chance_met(objective: Objective, draws: PairedColumns) -> float | None:
     """Return the share of resamples in which the objective is met; None where it cannot be missed."""
     if objective.kind == "keep":
         return float((draws.router_score >= objective.value * draws.best_score).mean())

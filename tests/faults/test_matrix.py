@@ -104,17 +104,17 @@ C2   options, tiers, limits              faults/test_input.py::test_an_option_th
                                          test_profile.py::test_a_mistake_is_told_with_its_line_and_key_path
 C3   a profile that was only found       faults/test_threats.py::test_T1_C3_a_found_profile_sends_no_key_and_no_question_to_a_host_of_its_own
 C4   routers that do not fit             faults/test_input.py::test_C4_a_damaged_router_block_is_refused_unspent
-                                         test_calibration.py::test_a_router_fitted_on_other_tiers_is_refused
+                                         test_calibrate.py::test_a_router_fitted_on_other_tiers_is_refused
 M1   too little to learn from            faults/test_input.py::test_data_that_cannot_be_used_are_refused_with_file_and_line
-                                         test_calibration.py::test_too_few_rows_to_hold_any_out_give_an_unproven_router
+                                         test_calibrate.py::test_too_few_rows_to_hold_any_out_give_an_unproven_router
 M2   scores that are none                faults/test_input.py::test_data_that_cannot_be_used_are_refused_with_file_and_line
 M3   a tier missing on some rows         faults/test_input.py::test_data_that_cannot_be_used_are_refused_with_file_and_line
                                          test_traces.py::test_rows_that_do_not_score_every_tier_are_counted_and_dropped_only_when_told
-M4   the same again                      test_calibration.py::test_the_same_rows_and_seed_give_the_same_calibration
+M4   the same again                      test_calibrate.py::test_the_same_rows_and_seed_give_the_same_calibration
 M5   votes that were never seen          test_prompts.py::test_a_reply_without_a_readable_verdict_gives_no_confidence
                                          test_cascade.py::test_a_verification_that_is_refused_is_no_evidence_and_escalates
 M6   odd costs                           faults/test_input.py::test_data_that_cannot_be_used_are_refused_with_file_and_line
-                                         test_calibration.py::test_the_path_of_tiers_that_cost_the_same_weighs_votes_and_of_free_ones_nothing
+                                         test_families.py::test_the_path_of_tiers_that_cost_the_same_weighs_votes_and_of_free_ones_nothing
 M7   the same rows on both sides         test_duplicates.py::*
 V1   an echo judge                       test_prompts.py::test_no_answer_that_a_judge_quotes_before_it_says_incorrect_is_accepted
 V2   replies that are no verdict         test_prompts.py::test_a_reply_is_read_by_its_last_line_alone
