@@ -62,7 +62,7 @@ class TierSpending(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class PolicyOutcome:
     """The results of one policy.
 
     Attributes:
@@ -128,7 +128,7 @@ class Bench:
     large: str
     objective: Objective
     cuts: tuple[Cut, ...]
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[PolicyOutcome, ...]
     headline: str
     single: str
     duplicates: tuple[Duplicates, ...]
@@ -136,7 +136,7 @@ class Bench:
     plan: tuple[PlanRow, ...] = ()
     plan_cuts: tuple[tuple[float, ...], ...] = ()
 
-    def outcome(self, name: str) -> Outcome:
+    def outcome(self, name: str) -> PolicyOutcome:
         """Look up the results of a policy.
 
         Raises:
@@ -198,7 +198,7 @@ def _bench(
     table: TraceTable,
     objective: Objective,
     cuts: Sequence[Cut],
-    outcomes: tuple[Outcome, ...],
+    outcomes: tuple[PolicyOutcome, ...],
     first_split: Mapping[str, _Part],
 ) -> Bench:
     headline = _headline(first_split.values(), table)
@@ -268,13 +268,13 @@ class _SplitSizes(NamedTuple):
     test: int
 
 
-def _outcome(parts: Sequence[_Part], rows: _SplitSizes, options: Crossfit) -> Outcome:
+def _outcome(parts: Sequence[_Part], rows: _SplitSizes, options: Crossfit) -> PolicyOutcome:
     """Average one policy over all splits."""
     first = parts[0].result
     runs = [part.result.run for part in parts]
     figures = [part.figures for part in parts]
     measures = {spec.key: mean_figure([f[spec.key] for f in figures]).measure() for spec in MEASURES}
-    return Outcome(
+    return PolicyOutcome(
         name=first.run.entry.name,
         group=first.run.entry.group,
         choices=tuple(run.choice for run in runs),

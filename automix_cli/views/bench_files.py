@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from automix_cli.data.jsonl import dumps
-from automix_cli.evaluation.bench import CurvePoint, Outcome
+from automix_cli.evaluation.bench import CurvePoint, PolicyOutcome
 from automix_cli.evaluation.measures import MEASURES
 from automix_cli.evaluation.metrics import LEVEL, Measure
 from automix_cli.evaluation.play import Run
@@ -55,7 +55,7 @@ def _splits(view: BenchView) -> Iterator[dict[str, Any]]:
         }
 
 
-def _policy(o: Outcome, splits: int) -> dict[str, Any]:
+def _policy(o: PolicyOutcome, splits: int) -> dict[str, Any]:
     by_split = {"by_split": {k: list(v) for k, v in o.by_split.items()}} if splits > 1 else {}
     return {
         "group": o.group,
@@ -103,7 +103,7 @@ def summary_csv(view: BenchView) -> str:
     return out.getvalue()
 
 
-def _csv_cells(o: Outcome) -> Iterator[str]:
+def _csv_cells(o: PolicyOutcome) -> Iterator[str]:
     for spec in MEASURES:
         measure = o.measures[spec.key]
         yield from ("" if x is None else repr(x) for x in (measure.value, measure.low, measure.high))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from automix_cli.evaluation.bench import Outcome
+from automix_cli.evaluation.bench import PolicyOutcome
 from automix_cli.evaluation.measures import DISPLAY_ORDER, MEASURE_BY_KEY, MEASURES, MeasureSpec
 from automix_cli.evaluation.settings import setting_text
 from automix_cli.views.bench_view import BenchView
@@ -37,7 +37,7 @@ def _policies(view: BenchView) -> Iterator[str]:
             yield _row([o.name, setting_text(o.choices[0].setting), *(_cell(spec, o) for spec in specs)])
 
 
-def _cell(spec: MeasureSpec, o: Outcome) -> str:
+def _cell(spec: MeasureSpec, o: PolicyOutcome) -> str:
     write = value_with_interval if spec.markdown == "interval" else value_text
     text = write(spec, o.measures[spec.key])
     behind = spec.column.behind if spec.column else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from automix_cli.evaluation.bench import Outcome
+from automix_cli.evaluation.bench import PolicyOutcome
 from automix_cli.evaluation.measures import DISPLAY_ORDER, MEASURE_BY_KEY, MeasureSpec, TableColumn
 from automix_cli.views.bench_view import BenchView
 from automix_cli.views.cells import interval_text, value_text
@@ -64,7 +64,7 @@ class _Column(NamedTuple):
         """Whether only wide terminals show it."""
         return self.place.interval == "wide" if self.is_interval else self.place.wide
 
-    def text(self, outcome: Outcome, *, star: bool) -> str:
+    def text(self, outcome: PolicyOutcome, *, star: bool) -> str:
         """The cell of a policy."""
         measure = outcome.measures[self.spec.key]
         end = "*" if star else ""
@@ -72,7 +72,7 @@ class _Column(NamedTuple):
             return interval_text(self.spec, measure) + end
         return value_text(self.spec, measure) + self._behind(outcome) + end
 
-    def _behind(self, outcome: Outcome) -> str:
+    def _behind(self, outcome: PolicyOutcome) -> str:
         if not self.place.behind or outcome.measures[self.place.behind].value is None:
             return ""
         return f" ({value_text(MEASURE_BY_KEY[self.place.behind], outcome.measures[self.place.behind])})"
@@ -87,7 +87,7 @@ def _columns(table: Literal["points", "curves"]) -> Iterator[_Column]:
             yield _Column(spec, spec.column, is_interval=True)
 
 
-def _fitting(columns: Sequence[_Column], outcomes: Sequence[Outcome], width: int) -> list[_Column]:
+def _fitting(columns: Sequence[_Column], outcomes: Sequence[PolicyOutcome], width: int) -> list[_Column]:
     """As many columns as fit beside the names; intervals go first, then the last ones."""
     name = min(max(len(o.name) for o in outcomes), _LEAST_NAME)
     fitting = [column for column in columns if width >= BENCH_WIDE or not column.wide]
@@ -118,7 +118,9 @@ def _table(view: BenchView, title: str, columns: Sequence[_Column], width: int) 
     return table
 
 
-def _add_rows(table: Table, view: BenchView, columns: Sequence[_Column], group: Sequence[Outcome]) -> None:
+def _add_rows(
+    table: Table, view: BenchView, columns: Sequence[_Column], group: Sequence[PolicyOutcome]
+) -> None:
     best = {column.head: _best(view, column) for column in columns}
     for o in group:
         style = "bold" if o.name == view.comparison.headline else "dim" if o.group == "bound" else None

@@ -10,7 +10,7 @@ import numpy as np
 
 from automix_cli.data.duplicates import Duplicates
 from automix_cli.data.traces import TraceTable
-from automix_cli.evaluation.bench import Bench, Outcome
+from automix_cli.evaluation.bench import Bench, PolicyOutcome
 from automix_cli.evaluation.measures import MEASURE_BY_KEY
 from automix_cli.evaluation.settings import Always, CostWeight
 from automix_cli.evaluation.verdict import RoutingVerdict
@@ -23,9 +23,9 @@ _BASELINES = ("single tier", "majority", "mix")
 class OutcomesByKind(NamedTuple):
     """The outcomes as tables group them; policies are all that could be used in earnest."""
 
-    baselines: tuple[Outcome, ...]
-    policies: tuple[Outcome, ...]
-    bounds: tuple[Outcome, ...]
+    baselines: tuple[PolicyOutcome, ...]
+    policies: tuple[PolicyOutcome, ...]
+    bounds: tuple[PolicyOutcome, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +132,7 @@ class BenchView:
             return self._single_tier_sentence(ours, setting.tier)
         return verdict_sentence(ours.verdict, result.headline, result.single)
 
-    def _single_tier_sentence(self, ours: Outcome, tier: str) -> str:
+    def _single_tier_sentence(self, ours: PolicyOutcome, tier: str) -> str:
         """The verdict where no setting but a single tier meets the objective best."""
         gain, objective = ours.measures["gain_area"], self.comparison.objective
         target = f"{amount(1000 * objective.value)} USD per 1,000"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import NamedTuple
 
-from automix_cli.evaluation.bench import Outcome
+from automix_cli.evaluation.bench import PolicyOutcome
 from automix_cli.evaluation.frontier import Point, hull
 from automix_cli.evaluation.measures import MEASURE_BY_KEY
 from automix_cli.evaluation.metrics import Measure
@@ -108,7 +108,7 @@ def series(view: BenchView) -> list[Series]:
     return rows
 
 
-def _series(o: Outcome, colour: str, *, with_curve: bool) -> Series:
+def _series(o: PolicyOutcome, colour: str, *, with_curve: bool) -> Series:
     settings = o.curve if with_curve and o.group != "single tier" else ()
     dots = [
         CurveDot(

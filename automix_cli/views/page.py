@@ -14,7 +14,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from automix_cli.evaluation.bench import EscalatedRow, Outcome
+from automix_cli.evaluation.bench import EscalatedRow, PolicyOutcome
 from automix_cli.evaluation.health import TierHealth, examine
 from automix_cli.evaluation.measures import DISPLAY_ORDER, MEASURES, MeasureSpec
 from automix_cli.evaluation.settings import setting_text
@@ -91,12 +91,12 @@ def _data(view: BenchView, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _row(o: Outcome, columns: Sequence[MeasureSpec], headline: str) -> dict[str, Any]:
+def _row(o: PolicyOutcome, columns: Sequence[MeasureSpec], headline: str) -> dict[str, Any]:
     kind = "ours" if o.name == headline else "bound" if o.group == "bound" else ""
     return {"name": o.name, "kind": kind, "cells": [_cell(o, spec) for spec in columns]}
 
 
-def _cell(o: Outcome, spec: MeasureSpec) -> dict[str, str]:
+def _cell(o: PolicyOutcome, spec: MeasureSpec) -> dict[str, str]:
     measure = o.measures[spec.key]
     bounds = interval_text(spec, measure, between=" to ")
     return {
