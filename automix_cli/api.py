@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Note: TypeAlias = Callable[[str], None]
+TakeNote: TypeAlias = Callable[[str], None]
 """Takes one line that a person should know; the same line may come more than once."""
 
 
@@ -112,7 +112,7 @@ class Automix:
         profile: Profile,
         options: CallOptions = CallOptions(),
         *,
-        note: Note = lambda line: None,
+        note: TakeNote = lambda line: None,
         embedder: Tier | None = None,
     ) -> None:
         from automix_cli.profile.router import embedder_of
@@ -120,15 +120,15 @@ class Automix:
         self.note = note
         self._late_notes: list[str] = []
         embedder = embedder or embedder_of(profile)
-        called = profile.tiers if embedder is None else (*profile.tiers, embedder)
+        models = profile.tiers if embedder is None else (*profile.tiers, embedder)
         if not options.offline:
-            _check_keys(called, profile)
+            _check_keys(models, profile)
             _check_signal(profile)
-        for line in model_notes(called, profile):
+        for line in model_notes(models, profile):
             note(line)
-        self.cascade = self._open(profile, called, options)
+        self.cascade = self._open(profile, models, options)
 
-    def _open(self, profile: Profile, called: Sequence[Tier], options: CallOptions) -> Cascade:
+    def _open(self, profile: Profile, models: Sequence[Tier], options: CallOptions) -> Cascade:
         from automix_cli.backends.cache import Cached
         from automix_cli.backends.store import Store
         from automix_cli.backends.store_folder import cache_folder
@@ -138,7 +138,7 @@ class Automix:
 
         store = Store.temporary() if options.no_cache else Store(cache_folder(os.environ))
         degrading = Degrading() if options.on_budget == "degrade" else None
-        wire = open_wire(called, profile, self._late_notes, final=degrading is None)
+        wire = open_wire(models, profile, self._late_notes, final=degrading is None)
         backend = Cached(
             wire, store, refresh=options.refresh, offline=options.offline, notes=self._late_notes
         )
@@ -166,11 +166,11 @@ class Automix:
 
 
 def open_wire(
-    called: Sequence[Tier], profile: Profile, late_notes: list[str], *, final: bool = True
+    models: Sequence[Tier], profile: Profile, late_notes: list[str], *, final: bool = True
 ) -> Backend:
     """What stands behind the cache: the simulated tiers, and LiteLLM for all others.
 
-    `called` are the tiers, and the embedding model if there is one; `late_notes` collects what the
+    `models` are the tiers, and the embedding model if there is one; `late_notes` collects what the
     backends have to say at the end of the run. `final` tells whether the budget, once it has
     refused a call, refuses all others.
     """
@@ -179,7 +179,7 @@ def open_wire(
     from automix_cli.cascade.bills import note_maybe_billed
 
     on_maybe_billed = [note_maybe_billed]
-    rpm = {t.model: t.rpm for t in called if t.rpm}
+    rpm = {t.model: t.rpm for t in models if t.rpm}
     wire = PrefixBackend(
         {
             "demo/": _demo_backend,
@@ -188,12 +188,12 @@ def open_wire(
     )
     if profile.limits.max_cost is None:
         return wire
-    prices = {(t.model, t.api_base): _price_for_budget(profile, t) for t in called}
-    budgeted = BudgetedBackend(
+    prices = {(t.model, t.api_base): _price_for_budget(profile, t) for t in models}
+    budget_backend = BudgetedBackend(
         wire, Budget(profile.limits.max_cost, final=final), lambda r: prices[r.model, r.api_base]
     )
-    on_maybe_billed.append(budgeted.note_maybe_billed)
-    return budgeted
+    on_maybe_billed.append(budget_backend.note_maybe_billed)
+    return budget_backend
 
 
 def _demo_backend() -> Backend:
@@ -235,9 +235,9 @@ def missing_key(tier: Tier) -> str | None:
     return None if not names or any(os.environ.get(n) for n in names) else names[0]
 
 
-def _check_keys(called: Sequence[Tier], profile: Profile) -> None:
+def _check_keys(models: Sequence[Tier], profile: Profile) -> None:
     """Refuse to start when a tier's key is not in the environment: half a run helps nobody."""
-    for tier in called:
+    for tier in models:
         variable = missing_key(tier)
         if variable:
             name = f"tier {tier.name} ({tier.model})" if tier in profile.tiers else tier.model
@@ -255,8 +255,8 @@ def _check_signal(profile: Profile) -> None:
     from automix_cli.backends.litellm_library import listed_params
 
     params = {"logprobs"} if verification.logprob_of == "answer" else {"logprobs", "top_logprobs"}
-    verified = profile.tiers if len(profile.tiers) == 1 or verification.last_tier else profile.tiers[:-1]
-    for tier in verified:
+    signal_tiers = profile.tiers if len(profile.tiers) == 1 or verification.last_tier else profile.tiers[:-1]
+    for tier in signal_tiers:
         if not tier.model.startswith("demo/") and not params <= listed_params(tier.model):
             raise UsageError(
                 f"tier {tier.name} ({tier.model}) gives no log-probabilities",
@@ -284,15 +284,15 @@ def embedding_price_line(tier: Tier) -> str:
 # ---------------------------------------------------------------- what a person should know
 
 
-def model_notes(called: Sequence[Tier], profile: Profile) -> Iterator[str]:
+def model_notes(models: Sequence[Tier], profile: Profile) -> Iterator[str]:
     """What a person should know of the models before they are called."""
-    if any(t.api_base is None and not t.model.startswith("demo/") for t in called):
+    if any(t.api_base is None and not t.model.startswith("demo/") for t in models):
         from automix_cli.backends.endpoints import endpoint_notes
 
         yield from endpoint_notes(os.environ)
-    if any(t.model.startswith("demo/") for t in called):
+    if any(t.model.startswith("demo/") for t in models):
         yield "demo tiers: simulated models, no network, prices made up"
-    for tier in called:
+    for tier in models:
         if tier.list_price() is None:
             yield f"price of {tier.model} unknown, so costs are null; tell it in the profile:"
             own = f"- {{name: {tier.name}, model: {tier.model}, price: {{input: …, output: …}}}}"

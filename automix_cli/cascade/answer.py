@@ -84,7 +84,7 @@ class QuestionRun:
 
     async def answer(self) -> Answer:
         """The row of the question; a call that fails makes an error row."""
-        started = time.perf_counter()
+        start = time.perf_counter()
         bill = open_bill()
         base = Answer(
             question=self.question,
@@ -107,7 +107,7 @@ class QuestionRun:
             embedding=None if self.embedding is None else self.embedding.step(),
             reason=self.reason,
             failed_usd=add_money(*(worst_list_cost(self._tier_for(r), r) for r in bill)),
-            latency_s=round(time.perf_counter() - started, 4),
+            latency_s=round(time.perf_counter() - start, 4),
         )
         return self._close_row(row, policy, turn)
 
@@ -245,7 +245,7 @@ class QuestionRun:
 
     async def carry_out(self, action: Action) -> Observation:
         """Ask a tier or buy votes; returns what that showed."""
-        started = time.perf_counter()
+        start = time.perf_counter()
         if action.kind == "vote":
             visit = self.visits[-1]
             call = self._vote(visit, action.votes)
@@ -258,7 +258,7 @@ class QuestionRun:
         try:
             return await call
         finally:
-            visit.seconds += time.perf_counter() - started
+            visit.seconds += time.perf_counter() - start
 
     async def _ask(self, visit: LiveVisit, tier: int) -> Observation:
         n = sample_counts(self.profile, tier).answers

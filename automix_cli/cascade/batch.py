@@ -107,11 +107,11 @@ class Batch(Generic[R, T]):
 
     async def _clean(self) -> None:
         """Whatever is still under way when the run ends early is given up."""
-        unfinished = [t for t in (self._feeder, *self._tasks) if t is not None and not t.done()]
-        for task in unfinished:
+        open_tasks = [t for t in (self._feeder, *self._tasks) if t is not None and not t.done()]
+        for task in open_tasks:
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*unfinished, return_exceptions=True)
+            await asyncio.gather(*open_tasks, return_exceptions=True)
 
 
 @contextlib.contextmanager
@@ -121,23 +121,23 @@ def interruptible(batch: Batch[Any, Any], say: Callable[[str], None]) -> Iterato
     Yields the list that grows by every signal received. What the caller had ignored (`nohup`, a job
     in the background) stays ignored.
     """
-    received: list[int] = []
+    signals: list[int] = []
     kinds = [
         k for k in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(k) != signal.SIG_IGN
     ]
 
     def stop(number: int) -> None:
-        received.append(number)
-        if len(received) == 1:
+        signals.append(number)
+        if len(signals) == 1:
             say(f"stopping: finishing the rows in flight; again, or in {_GRACE} s, drops them")
             loop.call_later(_GRACE, lambda: batch.stop(drop=True))
-        batch.stop(drop=len(received) > 1)
+        batch.stop(drop=len(signals) > 1)
 
     loop = asyncio.get_running_loop()
     for number in kinds:
         loop.add_signal_handler(number, stop, int(number))
     try:
-        yield received
+        yield signals
     finally:
         for number in kinds:
             loop.remove_signal_handler(number)

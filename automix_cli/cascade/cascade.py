@@ -51,8 +51,8 @@ class Cascade:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "query", query_router(self.profile))
-        pooled = None if self.embedder is None else router_policy(without_classes(self.profile))
-        object.__setattr__(self, "classless", pooled)
+        policy = None if self.embedder is None else router_policy(without_classes(self.profile))
+        object.__setattr__(self, "classless", policy)
 
     async def answer(self, question: Question) -> Answer:
         """Run one question through the cascade.

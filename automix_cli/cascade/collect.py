@@ -44,14 +44,14 @@ class Embedded(NamedTuple):
         return {"text": self.text, "embedding": self.completion.text}
 
 
-class Outcome(NamedTuple, Generic[P]):
+class CollectResult(NamedTuple, Generic[P]):
     """What was bought for a question, or why there is nothing."""
 
     purchase: P | None
     error: BackendError | None
 
 
-class CollectJob(RowJob[Outcome[P]]):
+class CollectJob(RowJob[CollectResult[P]]):
     """Buys something for every question, once, and keeps it in the order of the questions."""
 
     def __init__(self, cascade: Cascade, buy: Callable[[Cascade, Question], Awaitable[P]]) -> None:
@@ -60,31 +60,31 @@ class CollectJob(RowJob[Outcome[P]]):
         self.purchases: list[P] = []
         self.errors: list[BackendError] = []
 
-    async def work(self, row: Row) -> Outcome[P]:
+    async def work(self, row: Row) -> CollectResult[P]:
         """What is bought for a row; every row holds a question here."""
         if row.question is None:
             raise ValueError(f"line {row.line} holds no question")
         try:
-            return Outcome(await self.buy(self.cascade, row.question), None)
+            return CollectResult(await self.buy(self.cascade, row.question), None)
         except BackendError as exc:
-            return Outcome(None, exc)
+            return CollectResult(None, exc)
 
-    def to_dict(self, result: Outcome[P]) -> Mapping[str, Json]:
+    def to_dict(self, result: CollectResult[P]) -> Mapping[str, Json]:
         """The row of what was bought; nothing is written of a question that failed."""
         return {} if result.purchase is None else result.purchase.to_dict()
 
-    def ends_run(self, result: Outcome[P]) -> bool:
+    def ends_run(self, result: CollectResult[P]) -> bool:
         """Whether the error will meet every other question, or the money is spent."""
         return result.error is not None and (result.error.fatal or isinstance(result.error, BudgetError))
 
-    def count(self, result: Outcome[P]) -> None:
+    def count(self, result: CollectResult[P]) -> None:
         """Keep what was bought, and what failed."""
         if result.purchase is not None:
             self.purchases.append(result.purchase)
         elif result.error is not None:
             self.errors.append(result.error)
 
-    def check(self, ending: Ending[Outcome[P]]) -> str:
+    def check(self, ending: Ending[CollectResult[P]]) -> str:
         """A sentence about the questions that failed; "" where none did.
 
         Raises:

@@ -36,22 +36,22 @@ class Bill(NamedTuple):
     usd: float = 0.0
 
 
-class Forecast(NamedTuple):
+class CallForecast(NamedTuple):
     """A bill at best, as expected, and at worst."""
 
     low: Bill = Bill()
     expected: Bill = Bill()
     worst: Bill = Bill()
 
-    def plus(self, other: Forecast) -> Forecast:
+    def plus(self, other: CallForecast) -> CallForecast:
         """Both together."""
         bills = zip(self, other, strict=True)
-        return Forecast(*(Bill(a.calls + b.calls, a.usd + b.usd) for a, b in bills))
+        return CallForecast(*(Bill(a.calls + b.calls, a.usd + b.usd) for a, b in bills))
 
-    def rows(self, *, known: bool) -> dict[str, Any]:
+    def rows(self, *, is_priced: bool) -> dict[str, Any]:
         """The JSON form; dollars are null unless every price is known."""
         return {
-            name: {"calls": round(bill.calls), "usd": bill.usd if known else None}
+            name: {"calls": round(bill.calls), "usd": bill.usd if is_priced else None}
             for name, bill in self._asdict().items()
         }
 
@@ -66,7 +66,7 @@ def plan_calls(profile: Profile, questions: Iterable[Question]) -> dict[str, Any
     """
     embedder = embedder_of(profile)
     models = profile.tiers if embedder is None else (*profile.tiers, embedder)
-    count, total = 0, Forecast()
+    count, total = 0, CallForecast()
     for question in questions:
         count += 1
         total = total.plus(_forecast(profile, question))
@@ -76,7 +76,7 @@ def plan_calls(profile: Profile, questions: Iterable[Question]) -> dict[str, Any
         "questions": count,
         "profile": profile.name,
         "policy": "uncalibrated" if profile.router is None else profile.router.get("kind", "calibrated"),
-        **total.rows(known=all(tier.list_price() is not None for tier in models)),
+        **total.rows(is_priced=all(tier.list_price() is not None for tier in models)),
         "assumes": f"expected: {_EXPECTED_ESCALATED:.0%} of answers escalated, 1/8 of max_tokens written; "
         "each vote counted as a call of its own",
     }
@@ -86,10 +86,10 @@ def plan_embeddings(plan: dict[str, Any], tier: Tier, questions: Iterable[Questi
     """A plan with the embeddings of the questions besides; equal ones are embedded once."""
     texts = {q.text: q for q in questions}
     forecasts = [_embedding_forecast(tier, question) for question in texts.values()]
-    priced = tier.list_price() is not None
+    is_priced = tier.list_price() is not None
     rows = {}
-    for i, name in enumerate(Forecast._fields):
-        more = math.fsum(forecast[i].usd for forecast in forecasts) if priced else None
+    for i, name in enumerate(CallForecast._fields):
+        more = math.fsum(forecast[i].usd for forecast in forecasts) if is_priced else None
         rows[name] = {
             "calls": plan[name]["calls"] + len(texts),
             "usd": add_money(plan[name]["usd"], more),
@@ -101,15 +101,15 @@ def plan_embeddings(plan: dict[str, Any], tier: Tier, questions: Iterable[Questi
 def plan_collection(profile: Profile, questions: Sequence[Question]) -> dict[str, Any]:
     """The plan for asking every tier every question and buying all votes; `low` assumes short replies."""
     plan = plan_calls(replace(profile, router=None), questions)
-    total = Forecast()
+    total = CallForecast()
     for question in questions:
         for index in range(len(profile.tiers)):
             total = total.plus(_visit_forecast(profile, index, question))
-    calls, known = plan["worst"]["calls"], plan["worst"]["usd"] is not None
+    calls, is_priced = plan["worst"]["calls"], plan["worst"]["usd"] is not None
     return {
         **plan,
         "policy": "every tier, all votes",
-        **Forecast(*(bill._replace(calls=calls) for bill in total)).rows(known=known),
+        **CallForecast(*(bill._replace(calls=calls) for bill in total)).rows(is_priced=is_priced),
         "assumes": "expected: 1/8 of max_tokens written; each vote counted as a call of its own",
     }
 
@@ -123,16 +123,16 @@ def samples_of(profile: Profile) -> tuple[int, ...]:
 # ---------------------------------------------------------------- one question
 
 
-def _forecast(profile: Profile, question: Question) -> Forecast:
+def _forecast(profile: Profile, question: Question) -> CallForecast:
     """What one question costs on its way through the tiers."""
     policy = default_policy(profile)
-    total, reach = Forecast(), 1.0
+    total, reach = CallForecast(), 1.0
     for index in range(len(profile.tiers)):
         answers, most = sample_counts(profile, index)
         fewest = policy.action(History((Visit(0),))).votes if most > 1 else most
-        price = _Visit(profile, index, question)
+        price = _VisitRequests(profile, index, question)
         total = total.plus(
-            Forecast(
+            CallForecast(
                 price.bill(float(index == 0), answers, fewest, None),
                 price.bill(reach, answers, (fewest + most) / 2, _EXPECTED_OUTPUT),
                 price.worst_bill(answers, most),
@@ -142,23 +142,23 @@ def _forecast(profile: Profile, question: Question) -> Forecast:
     return total
 
 
-def _visit_forecast(profile: Profile, index: int, question: Question) -> Forecast:
+def _visit_forecast(profile: Profile, index: int, question: Question) -> CallForecast:
     """What asking one tier and buying all votes costs."""
     answers, votes = sample_counts(profile, index)
-    visit = _Visit(profile, index, question)
+    visit = _VisitRequests(profile, index, question)
     low, expected = (visit.bill(1.0, answers, votes, share) for share in (None, _EXPECTED_OUTPUT))
-    return Forecast(low, expected, visit.worst_bill(answers, votes))
+    return CallForecast(low, expected, visit.worst_bill(answers, votes))
 
 
-def _embedding_forecast(tier: Tier, question: Question) -> Forecast:
+def _embedding_forecast(tier: Tier, question: Question) -> CallForecast:
     """What one embedding costs."""
     request = embedding_request(question.text, tier, 1.0)
     low, expected = _cost_of(tier, request, None), _cost_of(tier, request, 1.0)
     worst = worst_list_cost(tier, request) or 0.0
-    return Forecast(Bill(1.0, low), Bill(1.0, expected), Bill(1.0, worst))
+    return CallForecast(Bill(1.0, low), Bill(1.0, expected), Bill(1.0, worst))
 
 
-class _Visit:
+class _VisitRequests:
     """One question at one tier: the request for an answer and that for a vote, not yet sent."""
 
     def __init__(self, profile: Profile, index: int, question: Question) -> None:

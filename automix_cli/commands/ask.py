@@ -45,7 +45,7 @@ def ask(
         str | None,
         typer.Option("--tier", metavar="NAME", help="Ask this tier once: no votes, no escalation."),
     ] = None,
-    json: o.Json = False,
+    json: o.AsJson = False,
     explain: Annotated[bool, typer.Option("--explain", help="Show tiers, votes, belief and money.")] = False,
     dry_run: o.DryRun = False,
     limit: Annotated[
@@ -109,15 +109,15 @@ def ask(
         on_budget=on_budget,
     )
     source = _pick(source, limit, sample, seed, strict=strict, output=output)
-    chosen = choose_profile(calls)
+    active_profile = choose_profile(calls)
     if dry_run:
-        raise typer.Exit(_dry_run(chosen, source, json))
-    earlier = _earlier(source, chosen, output, force, unordered) if resume else None
+        raise typer.Exit(_dry_run(active_profile, source, json))
+    earlier = _earlier(source, active_profile, output, force, unordered) if resume else None
     destination = Destination(path=output, force=force, earlier=earlier)
     if earlier is None:
         destination.check()
-    automix = Automix(chosen, calls, note=reporter.once)
-    for line in router_notes(chosen):
+    automix = Automix(active_profile, calls, note=reporter.once)
+    for line in router_notes(active_profile):
         reporter.once(line)
     command = _Ask(destination, reporter, json=json, explain=explain, ordered=not unordered)
     raise typer.Exit(automix.run(lambda cascade: command.run(cascade, source)))
@@ -257,15 +257,15 @@ class _Ask:
         from automix_cli.cascade.jobs import AnswerJob
         from automix_cli.fitting.drift import drifts_from_fit
 
-        job, started = AnswerJob(cascade, self.destination.earlier), time.monotonic()
+        job, start = AnswerJob(cascade, self.destination.earlier), time.monotonic()
         try:
             ending = await self._work(job, rows)
         except BrokenPipeError:
             raise
         except BaseException:
-            self._conclude(job, started, rows, whole=False)
+            self._conclude(job, start, rows, whole=False)
             raise
-        self._conclude(job, started, rows, whole=not (ending.early or job.tally.skipped))
+        self._conclude(job, start, rows, whole=not (ending.early or job.tally.skipped))
         for drift in drifts_from_fit(cascade.profile.router, job.tally.rates()):
             self.reporter.say(drift.text())
         return ending.exit_code or _exit_code(job, ending)
@@ -285,13 +285,13 @@ class _Ask:
                 rows, self.destination, say=self.reporter.say, on_result=on_result, ordered=self.ordered
             )
 
-    def _conclude(self, job: AnswerJob, started: float, rows: Rows, *, whole: bool) -> None:
+    def _conclude(self, job: AnswerJob, start: float, rows: Rows, *, whole: bool) -> None:
         """Say what became of the rows, and how to go on where some are left."""
         from automix_cli.views import report
 
         if job.earlier is not None:
             self.reporter.say(report.resume_line(job.earlier))
-        for line in report.batch_summary(job.tally, time.monotonic() - started):
+        for line in report.batch_summary(job.tally, time.monotonic() - start):
             self.reporter.say(line)
         if not whole and not rows.is_pipe and self.destination.path is not None:
             self.reporter.say(f"go on with: {_resume_command()}")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from automix_cli.profile.model import Profile
     from automix_cli.views.bench_view import BenchView
 
-MANY_ROWS = 20_000  # above, runs.jsonl holds the chosen settings only
+ALL_RUNS_ROWS = 20_000  # above, runs.jsonl holds the chosen settings only
 
 
 def bench(
@@ -107,7 +107,7 @@ def bench(
     ] = None,
     embed_model: o.EmbedModel = None,
     traces: o.Traces = None,
-    columns: o.Columns = None,
+    columns: o.ColumnMap = None,
     tiers: o.PickTiers = None,
     costs: o.Costs = None,
     vote_costs: o.VoteCosts = None,
@@ -122,7 +122,7 @@ def bench(
     no_cache: o.NoCache = False,
     refresh: o.Refresh = False,
     offline: o.Offline = False,
-    json: o.Json = False,
+    json: o.AsJson = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
     version: o.Version = False,
@@ -325,15 +325,15 @@ class _Job:
         from automix_cli.evaluation.cuts import cuts_of, has_own_split
         from automix_cli.views.bench_view import BenchView
 
-        seated, notes = self._seated(table)
+        participants, notes = self._pick(table)
         if self.split is None and any(table.splits) and not has_own_split(table):
             notes += ('the rows\' own "split" is not train and test, so one was drawn',)
         cuts = cuts_of(table, self.split, repeat=self.repeat, seed=self.seed)
-        runs = self.runs or ("all" if len(table) <= MANY_ROWS else "chosen")
+        runs = self.runs or ("all" if len(table) <= ALL_RUNS_ROWS else "chosen")
         with _writing(folder, runs) as on_run, name_status(reporter) as on_policy:
             comparison = bench(
                 table,
-                seated,
+                participants,
                 settings,
                 self.objective,
                 cuts=cuts,
@@ -351,7 +351,7 @@ class _Job:
             labels_from=self.labels_from,
         )
 
-    def _seated(self, table: TraceTable) -> tuple[tuple[PolicyEntry, ...], tuple[str, ...]]:
+    def _pick(self, table: TraceTable) -> tuple[tuple[PolicyEntry, ...], tuple[str, ...]]:
         """Who can take part; of `all`, those who cannot are left out, and that is said."""
         from automix_cli.evaluation.policies import all_policies, majorities, pick_policies
         from automix_cli.evaluation.policy_entry import why_unable
@@ -412,7 +412,7 @@ class _Folder:
         self.path, self.html, self.names = path, html, list[str]()
         if path.exists() and not path.is_dir():
             raise UsageError(f"{path} is a file", hint="-o names a folder")
-        there = [name for name in _NAMES if (path / name).exists()]
+        there = [name for name in _FILE_NAMES if (path / name).exists()]
         if there and not force:
             raise UsageError(
                 f"{path / there[0]} exists", hint="--force overwrites it; or name another folder"
@@ -425,23 +425,23 @@ class _Folder:
         Raises:
             StorageError: it cannot be written.
         """
-        with self._told(name):
+        with self._name_file(name):
             self.path.mkdir(parents=True, exist_ok=True)
             file = open(self.path / name, "w", encoding="utf-8", newline="\n")  # noqa: SIM115
 
         def take(lines: Iterable[str]) -> None:
-            with self._told(name):
+            with self._name_file(name):
                 file.writelines(lines)
 
         try:
             yield take
         finally:
-            with self._told(name):
+            with self._name_file(name):
                 file.close()
         self.names.append(name)
 
     @contextmanager
-    def _told(self, name: str) -> Iterator[None]:
+    def _name_file(self, name: str) -> Iterator[None]:
         """What the system refuses, with the name of the file."""
         try:
             yield
@@ -475,7 +475,7 @@ class _Folder:
                 take((text,))
 
 
-_NAMES = (
+_FILE_NAMES = (
     "runs.jsonl",
     "summary.json",
     "summary.csv",

@@ -17,7 +17,7 @@ LARGE = 2**30
 
 
 @app.command()
-def info(json: o.Json = False) -> None:
+def info(json: o.AsJson = False) -> None:
     """Say where the cache is, how many completions it holds and how large it is."""
     from automix_cli.backends.store import survey
     from automix_cli.backends.store_folder import cache_folder

@@ -70,7 +70,7 @@ Tiers = Annotated[
     str | None,
     typer.Option("--tiers", metavar="A,B", help="Models, cheapest first, instead of a profile."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Write JSON on stdout.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Use an empty cache that is thrown away.")]
@@ -114,7 +114,7 @@ Version = Annotated[
     typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
 ]
 
-Columns = Annotated[
+ColumnMap = Annotated[
     str | None,
     typer.Option("--columns", metavar="MAP", help="Flat tables: small.score=COLUMN,large.score=COLUMN,…"),
 ]

@@ -19,7 +19,7 @@ app = typer.Typer(no_args_is_help=True, help="List, show and check profiles; sta
 
 
 @app.command("list", epilog="Example: automix profile list")
-def list_profiles(json: o.Json = False, quiet: o.Quiet = False) -> None:
+def list_profiles(json: o.AsJson = False, quiet: o.Quiet = False) -> None:
     """List the profiles that can be used here; the one that would be used is marked with *."""
     from automix_cli.profile.bundled import bundled_names, bundled_path
     from automix_cli.profile.search import profile_files
@@ -82,7 +82,7 @@ def show(
         str | None, typer.Argument(metavar="[NAME|FILE]", help="Else the one that would be used.")
     ] = None,
     origin: Annotated[bool, typer.Option("--origin", help="Say where every value comes from.")] = False,
-    json: o.Json = False,
+    json: o.AsJson = False,
 ) -> None:
     """Print the effective profile as YAML, with all it extends and every default."""
     from automix_cli.profile.search import load_profile
@@ -121,7 +121,7 @@ def _price_note(path: str, profile: Profile) -> str:
 @app.command(epilog="Example: automix profile check automix.yaml")
 def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A profile.")],
-    json: o.Json = False,
+    json: o.AsJson = False,
     quiet: o.Quiet = False,
 ) -> None:
     """Check a profile; every problem is told with its line. Exit 0 when there is none, else 2."""

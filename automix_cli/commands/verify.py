@@ -64,7 +64,7 @@ def verify(
     ] = False,
     profile: o.ProfileName = None,
     tiers: o.Tiers = None,
-    json: o.Json = False,
+    json: o.AsJson = False,
     explain: Annotated[bool, typer.Option("--explain", help="Give the verifier's reasons.")] = False,
     force: o.Force = False,
     concurrency: o.Concurrency = None,
@@ -101,37 +101,37 @@ def verify(
     if question is not None and input_file is not None:
         raise UsageError("--question and -i exclude each other")
     rows = None if question is not None else _rows(ctx, answer, context, input_file, output)
-    chosen = _with_signal(choose_profile(calls), signal)
+    active_profile = _with_signal(choose_profile(calls), signal)
     if tier is not None:
-        chosen.tier(tier)
-    _check_signal(chosen)
+        active_profile.tier(tier)
+    _check_signal(active_profile)
     source = rows or _single(question or "", answer, context, reporter)
     command = _Verify(
         Destination(path=output, force=force), reporter, json=json, explain=explain, check=check
     )
 
     async def run(cascade: Cascade) -> int:
-        most = votes or chosen.verification.max_votes or 1
+        most = votes or active_profile.verification.max_votes or 1
         job = VerifyJob(cascade, tier=tier, votes=most, threshold=threshold, reasons=explain)
         return await command.run(job, source, threshold)
 
-    raise typer.Exit(Automix(chosen, calls, note=reporter.once).run(run))
+    raise typer.Exit(Automix(active_profile, calls, note=reporter.once).run(run))
 
 
-class _Single(NamedTuple):
+class _GivenAnswer(NamedTuple):
     """The question and the answer of a command line."""
 
     question: Question
     answer: str
 
 
-def _single(question: str, answer: str | None, context: Path | None, reporter: Reporter) -> _Single:
+def _single(question: str, answer: str | None, context: Path | None, reporter: Reporter) -> _GivenAnswer:
     from automix_cli.data.sources import question_of, read_context
 
     if answer is None:
         raise UsageError("--question needs --answer")
     text = None if context is None else read_context(context, ignore_stdin=True, say=reporter.say)
-    return _Single(question_of(question, text), answer)
+    return _GivenAnswer(question_of(question, text), answer)
 
 
 def _rows(
@@ -188,13 +188,13 @@ class _Verify:
     explain: bool
     check: bool
 
-    async def run(self, job: VerifyJob, source: _Single | Rows, threshold: float) -> int:
+    async def run(self, job: VerifyJob, source: _GivenAnswer | Rows, threshold: float) -> int:
         """Check one answer, or many; returns the exit code.
 
         Raises:
             GateError: under --check, an answer is below the threshold, or none came in.
         """
-        if isinstance(source, _Single):
+        if isinstance(source, _GivenAnswer):
             code = self._show(job, await job.verify(source.question, source.answer))
         else:
             code = await self._run_rows(job, source)
@@ -225,14 +225,14 @@ class _Verify:
         """Check the answers of rows."""
         from automix_cli.views import report
 
-        started = time.monotonic()
+        start = time.monotonic()
         with row_progress(
             self.reporter, rows.total, lambda seconds: report.check_note(job.tally, seconds)
         ) as advance:
             ending = await job.run(
                 rows, self.destination, say=self.reporter.say, on_result=lambda _: advance()
             )
-        for line in report.check_summary(job.tally, time.monotonic() - started):
+        for line in report.check_summary(job.tally, time.monotonic() - start):
             self.reporter.say(line)
         if ending.signals:
             return ending.exit_code

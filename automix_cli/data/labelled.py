@@ -110,10 +110,10 @@ class DataFile:
         questions = self.questions()
         if labels_from is not None:
             return [replace(q, expected=()) for q in questions]
-        unlabelled = sum(not q.expected for q in questions)
-        if unlabelled:
+        missing = sum(not q.expected for q in questions)
+        if missing:
             raise DataError(
-                f'{self.name}: {unlabelled} of {len(questions)} rows have no "expected"',
+                f'{self.name}: {missing} of {len(questions)} rows have no "expected"',
                 hint="--labels-from TIER measures agreement with that tier instead",
             )
         return questions
@@ -159,7 +159,7 @@ def scored_rows(
     for line, row in rows:
         tiers = row.get("tiers")
         if isinstance(tiers, dict) and (labels_from is not None or any(map(_lacks_score, tiers.values()))):
-            yield line, _scored(line, row, scorer, labels_from)
+            yield line, _score_answers(line, row, scorer, labels_from)
         else:
             yield line, row
 
@@ -168,7 +168,7 @@ def _lacks_score(step: Json) -> bool:
     return isinstance(step, dict) and "answer" in step and not {"score", "correct"} & step.keys()
 
 
-def _scored(line: int, row: Json, scorer: str, labels_from: str | None) -> Json:
+def _score_answers(line: int, row: Json, scorer: str, labels_from: str | None) -> Json:
     """A trace row with a score for every answer that can be judged."""
     gold, choices = _gold(line, row, labels_from), tuple(row.get("choices") or ())
     if labels_from is None:
@@ -220,14 +220,14 @@ def table_of(rows: Iterator[tuple[int, Any]], options: TableOptions, name: str, 
         )
         return table.scored(drop=options.drop_incomplete)
     except DataError as exc:
-        raise DataError(located(exc.message, name), hint=exc.hint) from None
+        raise DataError(locate(exc.message, name), hint=exc.hint) from None
 
 
-def located(message: str, name: str) -> str:
+def locate(message: str, name: str) -> str:
     """A message that begins with the file, and the line where it names one.
 
     Example:
-        >>> located("line 7: id '5' stands twice", "rows.jsonl")
+        >>> locate("line 7: id '5' stands twice", "rows.jsonl")
         "rows.jsonl:7: id '5' stands twice"
     """
     if message.startswith(f"{name}:"):

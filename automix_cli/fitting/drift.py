@@ -67,8 +67,8 @@ def drifts_from_fit(
 def _compare(name: str, old: tuple[int, int], new: tuple[int, int]) -> Drift:
     if not (old[1] and new[1]):
         return Drift(name, 0.0, 0.0, 1.0)
-    pooled = (old[0] + new[0]) / (old[1] + new[1])
-    error = math.sqrt(pooled * (1 - pooled) * (1 / old[1] + 1 / new[1]))
+    rate = (old[0] + new[0]) / (old[1] + new[1])
+    error = math.sqrt(rate * (1 - rate) * (1 / old[1] + 1 / new[1]))
     shares = new[0] / new[1], old[0] / old[1]
     p = math.erfc(abs(shares[0] - shares[1]) / error / math.sqrt(2)) if error else 1.0
     return Drift(name, *shares, p)

@@ -50,8 +50,8 @@ def votes_of(count: VoteCount) -> str:
         >>> votes_of(VoteCount(3, 1, 1))
         '3 of 4 votes correct, 1 unparsed'
     """
-    unparsed = f", {count.unparsed} unparsed" if count.unparsed else ""
-    return f"{count.correct} of {count_of(count.parsed, 'vote')} correct{unparsed}"
+    remark = f", {count.unparsed} unparsed" if count.unparsed else ""
+    return f"{count.correct} of {count_of(count.parsed, 'vote')} correct{remark}"
 
 
 def one_line(text: str | None, width: int = 60) -> str:

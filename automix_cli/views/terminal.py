@@ -88,8 +88,8 @@ def row_progress(
         yield lambda: None
         return
     with _row_bar(stderr_console()) as bar:
-        task, started = bar.add_task("", total=total, note=""), time.monotonic()
-        yield lambda: bar.update(task, advance=1, note=note(time.monotonic() - started))
+        task, start = bar.add_task("", total=total, note=""), time.monotonic()
+        yield lambda: bar.update(task, advance=1, note=note(time.monotonic() - start))
 
 
 def _row_bar(console: Console) -> Progress:
