@@ -12,10 +12,10 @@
         ├── TimedOut                      no completion in time
         ├── ContextTooLong                the prompt does not fit the model
         ├── ContentFiltered               refused by the provider's filter
-        ├── BadRequest                    400, 413, 422: asking again cannot help
+        ├── BadRequest                    400, 413, 422: a retry cannot help
         │   └── UnknownModel              404: the endpoint has no such model
         ├── BadResponse                   5xx, broken connection, unusable body
-        │   ├── NoText                    a well-formed reply that says nothing
+        │   ├── NoText                    a well-formed reply without text
         │   └── Unreachable               refused, unknown host, TLS: nothing was sent
         ├── CacheMiss                     --offline, and not in the cache
         └── BudgetError          exit 4   the call could exceed --max-cost: it was not made
@@ -24,8 +24,8 @@
 output row. A message says what happened and where; `hint` is the command or edit
 that mends it, and is printed on a line of its own.
 
-Messages quote what servers and libraries say, and those quote keys: `redact` is the one
-place where key material is taken out, and everything that leaves the process goes through it.
+Messages quote servers and libraries, which may quote keys. `redact` is the one place where
+keys are removed, and everything that leaves the process goes through it.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ _KEY_SHAPES = re.compile(
 
 def keep_secret(value: str) -> None:
     """Have `redact` mask this value from now on, also as base64 or percent-encoded."""
-    if len(value) >= 6:  # shorter ones are placeholders, and would mask ordinary words
+    if len(value) >= 6:  # a shorter one is a placeholder, and masking it would mask ordinary words
         _secrets.update((value, quote(value, safe=""), base64.b64encode(value.encode()).decode()))
 
 
 def redact(text: str) -> str:
-    """The text without keys: those given to `keep_secret`, and whatever looks like one.
+    """The text without keys: those given to `keep_secret`, and text that looks like one.
 
     Example:
         >>> redact("Incorrect API key provided: sk-abcdefghijklmnop1234")
@@ -63,14 +63,14 @@ def redact(text: str) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """The text without the keys given to `keep_secret`; what merely looks like a key is left alone."""
+    """The text without the keys given to `keep_secret`; text that merely looks like a key stays."""
     for secret in sorted(_secrets, key=len, reverse=True):
         text = text.replace(secret, "[key]")
     return text
 
 
-def quoted(value: Any) -> str:
-    """A value as an error names it, on one line and not long."""
+def describe_value(value: Any) -> str:
+    """Describe a value for an error message, on one short line."""
     if isinstance(value, (dict, list)):
         return "a mapping" if isinstance(value, dict) else "a list"
     import json
@@ -79,8 +79,8 @@ def quoted(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
-def did_you_mean(word: str, known: Collection[str]) -> str:
-    """The end of a sentence that names the nearest known word, or nothing.
+def did_you_mean(word: str, names: Collection[str]) -> str:
+    """The end of a message that suggests the nearest name; empty without one.
 
     Example:
         >>> did_you_mean("teirs", ("tiers", "task"))
@@ -88,7 +88,7 @@ def did_you_mean(word: str, known: Collection[str]) -> str:
     """
     import difflib
 
-    near = difflib.get_close_matches(word, known, n=1)
+    near = difflib.get_close_matches(word, names, n=1)
     return f"; did you mean {near[0]}?" if near else ""
 
 
@@ -115,7 +115,7 @@ class UsageError(AutomixError):
 
 
 class ProfileError(AutomixError):
-    """A profile that is missing, malformed or not allowed to say what it says."""
+    """A profile that is missing, malformed or has values that are not allowed."""
 
     exit_code = 2
 
@@ -131,7 +131,7 @@ class StorageError(AutomixError):
 
 
 class GateError(AutomixError):
-    """A result that was asked to reach a bar did not."""
+    """A result did not reach the level that a gate requires."""
 
     exit_code = 5
 
@@ -141,9 +141,9 @@ class BackendError(AutomixError):
 
     Attributes:
         kind: the `error.type` of an output row.
-        retryable: asking again may help.
+        retryable: a retry may help.
         fatal: every further call to this endpoint would fail the same way.
-        retries: how often asking again is worth it for this kind; None leaves it to the settings.
+        retries: the most retries for this kind of error; None leaves it to the settings.
         retry_after: seconds the provider asked to wait, if it did.
         maybe_billed: the provider may charge for the failed attempt.
         attempts: how many times the call was tried.
@@ -169,7 +169,7 @@ class BackendError(AutomixError):
 
 
 class RateLimited(BackendError):
-    """The provider asks for patience (429, not a quota)."""
+    """The provider limits the rate of calls (429, not a quota)."""
 
     kind = "rate_limit"
     retryable = True
@@ -216,7 +216,7 @@ class BadResponse(BackendError):
 
 
 class NoText(BadResponse):
-    """A well-formed reply that says nothing: no choices, null or blank content."""
+    """A well-formed reply without text: no choices, null or blank content."""
 
     retries = 1
 

@@ -3,9 +3,8 @@
     Question ─▶ Completion ─▶ Vote … ─▶ Step (one tier visited) ─▶ Trace (the whole run)
                                                                  └▶ Answer (the row `ask` writes)
 
-Each knows its JSON shape (`to_dict`, `from_dict`); nobody else builds those
-dictionaries. Money is in US dollars and `None` means *unknown*, which is never
-the same as 0; time is in seconds.
+Each class builds its own JSON form (`to_dict`); the readers of rows are in `data`. Money is
+in US dollars, and `None` means *unknown*, which is never the same as 0; time is in seconds.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ class Message(NamedTuple):
 
 
 class Verdict(Enum):
-    """What one vote says of an answer; the value is its form in a trace row."""
+    """The verdict of one vote on an answer; the value is its form in a trace row."""
 
     CORRECT = 1
     INCORRECT = 0
@@ -125,7 +124,7 @@ class Completion:
     """One text returned by a backend.
 
     `usage` is this completion's share of the request's usage; `cached` is true
-    when this run did not pay for it. `flags` name what was odd about it:
+    when this run did not pay for it. `flags` report irregularities:
     `truncated` (cut off at max_tokens), `usage_suspect` (missing or absurd counts).
     """
 
@@ -155,12 +154,12 @@ class VoteCount(NamedTuple):
 
     @property
     def parsed(self) -> int:
-        """Votes that said something."""
+        """Votes with a readable verdict."""
         return self.correct + self.incorrect
 
     @property
     def bought(self) -> int:
-        """Votes paid for, unparsed ones included."""
+        """All votes that were paid for, including unparsed ones."""
         return self.correct + self.incorrect + self.unparsed
 
     @property
@@ -190,15 +189,15 @@ class VoteCount(NamedTuple):
             >>> VoteCount.of([Verdict.CORRECT, Verdict.UNPARSED])
             VoteCount(correct=1, incorrect=0, unparsed=1)
         """
-        seen = list(verdicts)
-        return cls(*(seen.count(v) for v in (Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNPARSED)))
+        votes = list(verdicts)
+        return cls(*(votes.count(v) for v in (Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNPARSED)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """One input record; `expected` holds its gold answers, any of which is right.
 
-    `history` is what stood before the question in a chat row; `index` is the
+    `history` holds the messages before the question in a chat row; `index` is the
     0-based position in the input, and the id of a row that has none.
     """
 
@@ -214,7 +213,7 @@ class Question:
     split: str | None = None
 
     def to_dict(self) -> dict[str, Json]:
-        """The JSONL form: only the keys that hold something."""
+        """The JSONL form, without keys that are empty."""
         row: dict[str, Json] = {"id": self.id, "question": self.text}
         if self.context is not None:
             row["context"] = self.context
@@ -233,13 +232,13 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One tier visited: what it answered, what was seen of the answer, what it cost.
+    """One visited tier: its answer, the observations of that answer, and the cost.
 
-    `votes` are kept in the order bought. `cost_usd` is the list price of all
-    completions of the step, `spent_usd` what this run paid for them; `answer_cost`,
+    `votes` are in the order in which they were bought. `cost_usd` is the list price of all
+    completions of the step, `spent_usd` the amount that this run paid for them; `answer_cost`,
     `vote_cost` (per vote) and `round_cost` (per round) split it for replay; `sample_cost` is
-    what one more sampled answer costs.
-    `action` is what followed: report, escalate or abstain.
+    the cost of one more sampled answer.
+    `action` is the decision that followed: report, escalate or abstain.
     """
 
     tier: str
@@ -287,7 +286,7 @@ class Step:
         return row
 
     def to_trace(self) -> dict[str, Json]:
-        """A value of a trace row's `tiers`: only what is known."""
+        """A value of a trace row's `tiers`, without unknown values."""
         row: dict[str, Json] = {
             "answer": self.answer,
             "score": self.score,
@@ -307,7 +306,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
-    """One question with what each tier did on it: the file that `collect` writes and `replay` reads."""
+    """One question with the recorded step of each tier: a row that `collect` writes and `replay` reads."""
 
     question: Question
     steps: tuple[Step, ...] = ()
@@ -323,7 +322,7 @@ class Trace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowError:
-    """Why a row has no answer; `fatal` (not part of the row) says that no other row could fare better."""
+    """The reason why a row has no answer; after a `fatal` one (not part of the row) every row would fail."""
 
     type: str
     message: str
@@ -338,10 +337,10 @@ class RowError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """The row that `ask` writes: an answer, the route to it, and both ledgers.
+    """The row that `ask` writes: an answer, the route to it, its list price and the amount paid.
 
-    `embedding` (not part of the route) is what a query-side router had to buy before it could
-    look at the question; usage and both ledgers include it.
+    `embedding` is the embedding call of a query-side router. It is not part of the route, but
+    usage, list price and amount paid include it.
     """
 
     question: Question
@@ -367,24 +366,24 @@ class Answer:
     @property
     def usage(self) -> Usage:
         """Tokens and calls over the route."""
-        return total_usage(s.usage for s in self._paid)
+        return total_usage(s.usage for s in self._charged_steps)
 
     @property
     def cost_usd(self) -> float | None:
         """List price of every completion behind the row, cached or not."""
-        return add_money(*(s.cost_usd for s in self._paid))
+        return add_money(*(s.cost_usd for s in self._charged_steps))
 
     @property
     def spent_usd(self) -> float | None:
-        """What this run paid, failed attempts that may have been billed included."""
-        return add_money(self.failed_usd, *(s.spent_usd for s in self._paid))
+        """The amount that this run paid, including failed attempts that may have been billed."""
+        return add_money(self.failed_usd, *(s.spent_usd for s in self._charged_steps))
 
     @property
-    def _paid(self) -> tuple[Step, ...]:
+    def _charged_steps(self) -> tuple[Step, ...]:
         return self.route if self.embedding is None else (self.embedding, *self.route)
 
     def with_error(self, error: RowError, status: Status = "error") -> Answer:
-        """The same row, failed; the route and the money so far are kept."""
+        """The same row as a failed one, with the route and the cost so far."""
         return replace(self, status=status, error=error, answer=None, tier=None, model=None, confidence=None)
 
     def to_dict(self) -> dict[str, Json]:
@@ -414,16 +413,16 @@ class Answer:
         }
 
     def _material(self) -> dict[str, Json]:
-        """Context and choices, where the question has them: `verify` judges by them."""
-        asked = self.question.to_dict()
-        return {key: asked[key] for key in ("context", "choices") if key in asked}
+        """Context and choices, where the question has them; `verify` needs them."""
+        question_row = self.question.to_dict()
+        return {key: question_row[key] for key in ("context", "choices") if key in question_row}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """The row that `verify` writes: what a signal says of one answer.
+    """The row that `verify` writes: the signal on one answer, and the verdict that follows.
 
-    `calibrated` tells that `confidence` is a posterior probability rather than the
+    `calibrated` is true when `confidence` is a posterior probability rather than the
     signal itself. `verdict` is none when there is no evidence either way.
     """
 
@@ -449,7 +448,7 @@ class Verification:
         return VoteCount.of(v.verdict for v in self.votes)
 
     def to_dict(self, *, reasons: bool = False) -> dict[str, Json]:
-        """The `automix.verify/1` row; `reasons` adds what the verifier wrote."""
+        """The `automix.verify/1` row; `reasons` adds the verifier's texts."""
         row: dict[str, Json] = {
             "schema": VERIFY_SCHEMA,
             "id": self.question.id,

@@ -1,4 +1,4 @@
-r"""One answer against what was expected: a score from 0 (wrong) to 1 (right).
+r"""Score an answer against the expected ones: from 0 (wrong) to 1 (right).
 
 | scorer   | an answer is right when                                                             |
 |----------|-------------------------------------------------------------------------------------|
@@ -9,9 +9,9 @@ r"""One answer against what was expected: a score from 0 (wrong) to 1 (right).
 | f1       | graded: overlap of tokens with the expected ones, as SQuAD measures it              |
 | json     | it holds the expected JSON value; the order of an object's keys does not matter     |
 
-**Words** (exact, contains, and wherever another scorer finds nothing to read): Unicode NFKC,
-case folded, typographic quotes and dashes made plain, sentence punctuation, quotation marks and
-Markdown emphasis removed from the ends of words, articles dropped where a word follows them.
+**Words** (exact, contains, and other scorers where an answer has no number, option or JSON):
+Unicode NFKC, case folded, typographic quotes and dashes replaced by ASCII, sentence punctuation,
+quotation marks and Markdown emphasis removed from the ends of words, articles removed where a word follows.
 Signs, brackets and punctuation inside words stay: -3 is not 3, and 3.5 is not 35.
 
 **Numbers**: the first one after the last "answer is", "Answer:", `####` or `\boxed{` (behind
@@ -21,7 +21,7 @@ and no infinity. Whole numbers must agree exactly. Others may differ by one part
 rounding: a number written with two or more decimals stands for all that round to it. When
 only one of two numbers is a percentage, 50% is both 50 and 0.5.
 
-With several expected answers the best score counts.
+With several expected answers the highest score counts.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def score(answer: str, expected: Sequence[str], scorer: str, choices: Choices = 
     """Score an answer against the best of one or more expected ones.
 
     Args:
-        answer: what a model said.
+        answer: a model's answer.
         expected: gold answers, any of which is right; at least one.
         scorer: a name of `SCORERS`.
         choices: the options of a multiple-choice question, in the order they were shown.
@@ -85,14 +85,14 @@ def _agree(judge: Judge, a: str, b: str, choices: Choices) -> bool:
 
 
 class Plurality(NamedTuple):
-    """The commonest of several answers, as it was first worded, and how many agree with it."""
+    """The commonest of several answers, in its first wording, and how many agree with it."""
 
     answer: str
     agreeing: int
 
 
 def plurality(answers: Sequence[str], scorer: str, choices: Choices = ()) -> Plurality:
-    """The commonest answer under a scorer's equivalence; ties go to the one seen first.
+    """The commonest answer under a scorer's equivalence; ties go to the earliest.
 
     Each answer joins the first earlier one that it is equivalent to. Source: the majority
     vote of Self-Consistency (arXiv 2203.11171).
@@ -110,14 +110,14 @@ def plurality(answers: Sequence[str], scorer: str, choices: Choices = ()) -> Plu
         raise ValueError("no answers to choose from")
     counts: dict[str, int] = {}
     for answer in answers:
-        same = next((seen for seen in counts if _agree(judge, answer, seen, choices)), answer)
+        same = next((earlier for earlier in counts if _agree(judge, answer, earlier, choices)), answer)
         counts[same] = counts.get(same, 0) + 1
     return max((Plurality(*item) for item in counts.items()), key=lambda group: group.agreeing)
 
 
 # ---------------------------------------------------------------- exact and contains
 
-_PLAIN = str.maketrans("‘’‚“”„«»‐‑‒–—−", '\'\'\'"""""------')
+_PLAIN_MARKS = str.maketrans("‘’‚“”„«»‐‑‒–—−", '\'\'\'"""""------')
 _EDGES = ".,;:!?'\"*_`"
 _ARTICLES = {"a", "an", "the"}
 
@@ -129,9 +129,9 @@ def _words(text: str) -> list[str]:
         >>> _words("**The** “Beatles”!"), _words("Vitamin A"), _words("-3.5")
         (['beatles'], ['vitamin', 'a'], ['-3.5'])
     """
-    folded = unicodedata.normalize("NFKC", text).casefold().translate(_PLAIN).split()
-    bare = [_bare(word) for word in folded]
-    words = [word for word in bare if word] or folded
+    raw_words = unicodedata.normalize("NFKC", text).casefold().translate(_PLAIN_MARKS).split()
+    bare = [_bare(word) for word in raw_words]
+    words = [word for word in bare if word] or raw_words
     pairs = zip(words, [*words[1:], ""], strict=False)  # each with the one that follows it
     return [word for word, following in pairs if not following or word not in _ARTICLES]
 
@@ -147,15 +147,15 @@ def _exact(answer: str, gold: str, choices: Choices = ()) -> float:
 
 
 def _contains(answer: str, gold: str, choices: Choices = ()) -> float:
-    wanted, text = " ".join(_words(gold)), " ".join(_words(answer))
-    if not wanted:
+    phrase, text = " ".join(_words(gold)), " ".join(_words(answer))
+    if not phrase:
         return float(not text)
-    pattern = _boundary("(?<!", wanted[0]) + re.escape(wanted) + _boundary("(?!", wanted[-1])
+    pattern = _boundary("(?<!", phrase[0]) + re.escape(phrase) + _boundary("(?!", phrase[-1])
     return float(re.search(pattern, text) is not None)
 
 
 def _boundary(look: str, edge: str) -> str:
-    """A word must end where the text's does, save in scripts that are written without spaces."""
+    """A word boundary, except in scripts that are written without spaces."""
     return "" if unicodedata.east_asian_width(edge) in "WF" else rf"{look}\w)"
 
 
@@ -172,11 +172,11 @@ def _tokens(text: str) -> list[str]:
 
 def _f1(answer: str, gold: str, choices: Choices = ()) -> float:
     """Harmonic mean of precision and recall over bags of tokens; source: SQuAD (arXiv 1606.05250)."""
-    said, wanted = _tokens(answer), _tokens(gold)
-    if not said or not wanted:
-        return float(said == wanted)
-    common = (Counter(said) & Counter(wanted)).total()
-    return 2 * common / (len(said) + len(wanted))
+    answer_tokens, gold_tokens = _tokens(answer), _tokens(gold)
+    if not answer_tokens or not gold_tokens:
+        return float(answer_tokens == gold_tokens)
+    common = (Counter(answer_tokens) & Counter(gold_tokens)).total()
+    return 2 * common / (len(answer_tokens) + len(gold_tokens))
 
 
 # ---------------------------------------------------------------- numeric
@@ -189,7 +189,7 @@ _LATEX = (
     (re.compile(r"\\([$%])"), r"\1"),
     (re.compile(r"\\(?:times|cdot)"), "x"),
 )
-_NUMBER = re.compile(
+_QUANTITY = re.compile(
     r"""
     (?<![\w./]) (?<![A-Za-z]-) (?<![0-9]:)    # not inside a word, a date, GPT-4 or 2:30
     (?P<sign>[-+]?) (?:[$€£¥]\s?)?
@@ -208,71 +208,71 @@ _NUMBER = re.compile(
 _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 
 
-class _Number(NamedTuple):
+class _Quantity(NamedTuple):
     """A number read from text, and half a unit of its last decimal place (0 when it has fewer than two)."""
 
     value: int | float
     half: float = 0.0
     percent: bool = False
 
-    def times(self, factor: float) -> _Number:
-        return _Number(self.value * factor, self.half * abs(factor), self.percent)
+    def times(self, factor: float) -> _Quantity:
+        return _Quantity(self.value * factor, self.half * abs(factor), self.percent)
 
 
-def _read_number(text: str) -> _Number | None:
-    """The number that a text gives as its answer, if it has one.
+def _read_number(text: str) -> _Quantity | None:
+    """Read the number that a text gives as its answer, if it has one.
 
     Example:
         >>> _read_number("5 - 2 = 3, so the answer is $1,250.50."), _read_number("none")
-        (_Number(value=1250.5, half=0.005, percent=False), None)
+        (_Quantity(value=1250.5, half=0.005, percent=False), None)
     """
-    plain = text.translate(_PLAIN)
+    plain = text.translate(_PLAIN_MARKS)
     for pattern, replacement in _LATEX:
         plain = pattern.sub(replacement, plain)
-    marked = _after_marker(plain)
-    found = _NUMBER.search(marked.rpartition("=")[2]) or _NUMBER.search(marked)
-    if found is None:
-        found = next(reversed(list(_NUMBER.finditer(plain))), None)
-    return None if found is None else _number(found)
+    after_marker = _after_marker(plain)
+    match = _QUANTITY.search(after_marker.rpartition("=")[2]) or _QUANTITY.search(after_marker)
+    if match is None:
+        match = next(reversed(list(_QUANTITY.finditer(plain))), None)
+    return None if match is None else _number(match)
 
 
 def _after_marker(text: str) -> str:
-    """The line behind the last word or sign that announces the answer; empty without one."""
+    """The rest of the line after the last marker such as "answer is"; empty without one."""
     markers = list(_MARKER.finditer(text))
     return text[markers[-1].end() :].lstrip().partition("\n")[0] if markers else ""
 
 
-def _number(found: re.Match[str]) -> _Number | None:
-    """The value of a match of `_NUMBER`; None when it is too large to be compared."""
-    digits = found["digits"].replace(",", "")
+def _number(match: re.Match[str]) -> _Quantity | None:
+    """The value of a match of `_QUANTITY`; None when it is too large to be compared."""
+    digits = match["digits"].replace(",", "")
     decimals = len(digits.partition(".")[2])
     try:
-        number = _Number(
+        number = _Quantity(
             float(digits) if decimals else int(digits),
             0.5 / 10**decimals if decimals > 1 else 0.0,
-            bool(found["percent"]),
+            bool(match["percent"]),
         )
-        if found["below"]:
-            number = number._replace(value=number.value / int(found["below"]) + int(found["ones"] or 0))
-        if exponent := int(found["exponent"] or found["power"] or 0):
+        if match["below"]:
+            number = number._replace(value=number.value / int(match["below"]) + int(match["ones"] or 0))
+        if exponent := int(match["exponent"] or match["power"] or 0):
             number = number.times(10.0**exponent)
-        if found["scale"]:
-            number = number.times(_SCALES[found["scale"].lower()])
-        if found["sign"] == "-":
+        if match["scale"]:
+            number = number.times(_SCALES[match["scale"].lower()])
+        if match["sign"] == "-":
             number = number.times(-1)
         return number if math.isfinite(number.value) else None
     except (ValueError, OverflowError):
         return None
 
 
-def _same_number(a: _Number, b: _Number) -> bool:
+def _same_number(a: _Quantity, b: _Quantity) -> bool:
     if a.percent != b.percent:
         part, whole = (a, b) if a.percent else (b, a)
         return _close(part, whole) or _close(part.times(0.01), whole)
     return _close(a, b)
 
 
-def _close(a: _Number, b: _Number) -> bool:
+def _close(a: _Quantity, b: _Quantity) -> bool:
     if isinstance(a.value, int) and isinstance(b.value, int):
         return a.value == b.value
     slack = max(a.half, b.half) * (1 + 1e-9)  # so that 0.125 still rounds to 0.13 in binary
@@ -280,10 +280,10 @@ def _close(a: _Number, b: _Number) -> bool:
 
 
 def _numeric(answer: str, gold: str, choices: Choices = ()) -> float:
-    said, wanted = _read_number(answer), _read_number(gold)
-    if said is None or wanted is None:
-        return float(said is wanted and _words(answer) == _words(gold))
-    return float(_same_number(said, wanted))
+    number, gold_number = _read_number(answer), _read_number(gold)
+    if number is None or gold_number is None:
+        return float(number is gold_number and _words(answer) == _words(gold))
+    return float(_same_number(number, gold_number))
 
 
 # ---------------------------------------------------------------- choice
@@ -301,37 +301,38 @@ _LETTER_ANYWHERE = re.compile(
 def _option(text: str, choices: Choices) -> int | None:
     """The position of the option that a text names, when it names just one.
 
-    An option's own text goes before letters, and what is announced before what is mentioned.
+    The text of an option takes precedence over letters, and an announced answer ("answer is B")
+    over other mentions.
 
     Example:
         >>> [_option(text, ["Rome", "Paris"]) for text in ("(B)", "b. Paris", "It is Rome.", "Rome or Paris")]
         [1, 1, 0, None]
     """
-    marked = _after_marker(text)
-    for part in (text, marked):
+    after_marker = _after_marker(text)
+    for part in (text, after_marker):
         for place, choice in enumerate(choices):
             if part and _words(part) == _words(choice):
                 return place
-    found = _LETTER_AFTER_MARKER.match(marked) or _LETTER_FIRST.match(text.translate(_PLAIN))
-    letters = {found[1]} if found else {a or b or c for a, b, c in _LETTER_ANYWHERE.findall(text)}
+    letter = _LETTER_AFTER_MARKER.match(after_marker) or _LETTER_FIRST.match(text.translate(_PLAIN_MARKS))
+    letters = {letter[1]} if letter else {a or b or c for a, b, c in _LETTER_ANYWHERE.findall(text)}
     if len(letters) == 1:
         place = ord(letters.pop().upper()) - ord("A")
         return place if not choices or place < len(choices) else None
-    return _mentioned(text, choices)
+    return _find_mention(text, choices)
 
 
-def _mentioned(text: str, choices: Choices) -> int | None:
-    """The only option whose text stands in another text; York does not count within New York."""
-    found = [i for i, choice in enumerate(choices) if _contains(text, choice)]
-    whole = [i for i in found if not any(j != i and _contains(choices[j], choices[i]) for j in found)]
+def _find_mention(text: str, choices: Choices) -> int | None:
+    """The only option whose words a text contains; York does not count within New York."""
+    mentions = [i for i, choice in enumerate(choices) if _contains(text, choice)]
+    whole = [i for i in mentions if not any(j != i and _contains(choices[j], choices[i]) for j in mentions)]
     return whole[0] if len(whole) == 1 else None
 
 
 def _choice(answer: str, gold: str, choices: Choices = ()) -> float:
-    said, wanted = _option(answer, choices), _option(gold, choices)
-    if said is None or wanted is None:
+    option, gold_option = _option(answer, choices), _option(gold, choices)
+    if option is None or gold_option is None:
         return _exact(answer, gold)
-    return float(said == wanted)
+    return float(option == gold_option)
 
 
 # ---------------------------------------------------------------- json
@@ -348,19 +349,19 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse)
 
 
 def _json_value(text: str) -> Any:
-    """The JSON value that a text is, holds in a code fence, or holds somewhere; ValueError without one."""
-    fenced = [found[1] for found in _FENCE.finditer(text)]
-    for candidate in (text, *fenced):
+    """Read the JSON value that is the whole text, in a code fence, or anywhere; ValueError without one."""
+    blocks = [match[1] for match in _FENCE.finditer(text)]
+    for candidate in (text, *blocks):
         with contextlib.suppress(ValueError):
             return _DECODER.decode(candidate)
-    for found in islice(_OPENING.finditer(text), 8):  # a bound, for text that is all brackets
+    for match in islice(_OPENING.finditer(text), 8):  # a bound on the work for text full of brackets
         with contextlib.suppress(ValueError):
-            return _DECODER.raw_decode(text, found.start())[0]
+            return _DECODER.raw_decode(text, match.start())[0]
     raise ValueError("no JSON")
 
 
 def _same_json(a: Any, b: Any) -> bool:
-    """Equality as JSON knows it: 1 is 1.0, but true is not 1."""
+    """Equality of JSON values: 1 equals 1.0, but true does not equal 1."""
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(_same_json(a[key], b[key]) for key in a)
     if isinstance(a, list) and isinstance(b, list):
@@ -370,11 +371,11 @@ def _same_json(a: Any, b: Any) -> bool:
 
 def _json(answer: str, gold: str, choices: Choices = ()) -> float:
     try:
-        wanted = _json_value(gold)
+        gold_value = _json_value(gold)
     except (ValueError, RecursionError):
         return _exact(answer, gold)
     try:
-        return float(_same_json(_json_value(answer), wanted))
+        return float(_same_json(_json_value(answer), gold_value))
     except (ValueError, RecursionError):
         return 0.0
 
@@ -395,7 +396,7 @@ SCORERS = tuple(_JUDGES)
 
 
 def _judge(scorer: str) -> Judge:
-    """The function of that name, from answer, gold and choices to a score."""
+    """The scoring function of a name."""
     if scorer in _JUDGES:
         return _JUDGES[scorer]
     from difflib import get_close_matches

@@ -37,12 +37,12 @@ class Recorded(NamedTuple):
     def table(self) -> TraceTable:
         """The rows that score both tiers, at the recorded prices."""
         table = read_table(enumerate(self._rows(), 1), tiers=(self.small, self.large))
-        return table.scored(drop=True)
+        return table.require_scores(drop=True)
 
     def priced(self, table: TraceTable, ratio: float, vote: float = 0.0) -> TraceTable:
         """The table at a price of 1 for the small tier, `ratio` for the large one, `vote` for a vote."""
         costs = {self.small: 1.0, self.large: float(ratio)}
-        return table.priced(costs, {self.small: vote})
+        return table.with_costs(costs, {self.small: vote})
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         with self.path.open(encoding="utf-8") as lines:

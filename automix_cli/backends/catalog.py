@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from automix_cli.errors import did_you_mean, quoted
+from automix_cli.errors import describe_value, did_you_mean
 from automix_cli.records import Price
 
 LOCAL_PROVIDERS = frozenset(
@@ -96,7 +96,7 @@ def provider_of(model: str) -> str | None:
 def model_problem(model: str) -> str | None:
     """What is wrong with a model's name, if anything."""
     if not _MODEL_NAME.fullmatch(model) or "://" in model or model.endswith("/"):
-        return f"expected a model such as openai/gpt-6-luna, got {quoted(model)}"
+        return f"expected a model such as openai/gpt-6-luna, got {describe_value(model)}"
     if provider_of(model) is not None:
         return None
     head, slash, _ = model.partition("/")

@@ -248,7 +248,7 @@ class _Ask:
             return
         text = answer.answer or ""
         line = printable(text) if out.isatty() else text
-        writer.put(f"{line}\n".encode("utf-8", "surrogatepass"))
+        writer.write_line(f"{line}\n".encode("utf-8", "surrogatepass"))
 
     # ------------------------------------------------------------ rows
 

@@ -215,7 +215,7 @@ class _Verify:
             if self.json:
                 writer.write(job.to_dict(row))
             else:
-                writer.put(f"{report.verification_line(row)}\n".encode())
+                writer.write_line(f"{report.verification_line(row)}\n".encode())
         if self.explain and not self.json:
             for line in report.reasons_lines(row):
                 self.reporter.say(line)

@@ -1,6 +1,6 @@
 """Flat tables (JSONL or CSV) as trace rows, by a mapping of columns.
 
-Tables in the shape of others read with one `--columns` option each:
+Published tables of other projects read with one `--columns` option each:
 
 - AutoMix's released table (JSONL):
   `small.score=llama13b_f1,small.confidence=p_ver_13b,large.score=llama70b_f1`
@@ -24,13 +24,13 @@ from automix_cli.data.row_keys import ROW_KEYS, SCORE_ALIAS, TIER_KEYS
 from automix_cli.errors import DataError, UsageError, did_you_mean
 from automix_cli.records import Json
 
-_TIER_KEYS = tuple(key.name for key in TIER_KEYS if key.flat)
-_ROW_KEYS = tuple(key.name for key in ROW_KEYS if key.flat)
-_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_FLAT_TIER_KEYS = tuple(key.name for key in TIER_KEYS if key.flat)
+_FLAT_ROW_KEYS = tuple(key.name for key in ROW_KEYS if key.flat)
+_DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _TRUTH = {"true": 1.0, "false": 0.0}
 
 
-class Mapped(NamedTuple):
+class MappedColumn(NamedTuple):
     """One column of a flat table: where it goes in a trace row (`tier` "" is the row itself)."""
 
     tier: str
@@ -39,22 +39,22 @@ class Mapped(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
-    """Which columns of a flat table (JSONL or CSV) make up a trace row; made by `read_columns`."""
+class ColumnMapping:
+    """Which columns of a flat table (JSONL or CSV) make up a trace row; `read_columns` makes one."""
 
-    mapped: tuple[Mapped, ...]
+    columns: tuple[MappedColumn, ...]
 
     def trace_rows(self, rows: Iterable[tuple[int, Json]]) -> Iterator[tuple[int, Json]]:
         """Turn numbered flat rows into numbered trace rows.
 
         Columns that are not mapped keep their names, so `question`, `prompt`, `id` and the
-        other names of a question row are found without being mapped.
+        other keys of a question row need no mapping.
 
         Raises:
             DataError: for a cell that is no number where one is needed, with its line.
             UsageError: at the end, for a mapped column that no row had.
         """
-        unseen, last = {m.column for m in self.mapped}, None
+        unseen, last = {m.column for m in self.columns}, None
         for line, row in rows:
             try:
                 yield line, self.trace_row(row)
@@ -78,75 +78,75 @@ class Columns:
         """
         if not isinstance(row, dict) or None in row:
             raise DataError("expected one row with as many cells as there are columns")
-        shaped = {key: value for key, value in row.items() if value != ""}
-        tiers: dict[str, dict[str, Json]] = {m.tier: {} for m in self.mapped if m.tier}
-        for tier, key, column in self.mapped:
+        trace_row = {key: value for key, value in row.items() if value != ""}
+        tiers: dict[str, dict[str, Json]] = {m.tier: {} for m in self.columns if m.tier}
+        for tier, key, column in self.columns:
             value = row.get(column)
             if tier:
                 tiers[tier][key] = None if value == "" else _cell(value, key, column)
             else:
-                shaped[key] = None if value == "" else value
-        return {**shaped, "tiers": tiers}
+                trace_row[key] = None if value == "" else value
+        return {**trace_row, "tiers": tiers}
 
 
-def read_columns(text: str) -> Columns:
+def read_columns(text: str) -> ColumnMapping:
     """Read a `--columns` mapping: `TIER.KEY=COLUMN` and `KEY=COLUMN`, separated by commas.
 
-    A tier's name may hold dots (the last one separates) and a column may hold anything; one
-    with a comma is quoted: `small.score=f1,"large.score=f1, large"`.
+    A tier's name may contain dots (the last one separates it from the key). A column's name may
+    contain anything; one with a comma is quoted: `small.score=f1,"large.score=f1, large"`.
 
     Raises:
         UsageError: for what is not of that form, and keys that are unknown or mapped twice.
 
     Example:
-        >>> read_columns("small.score=llama13b_f1").mapped
-        (Mapped(tier='small', key='score', column='llama13b_f1'),)
+        >>> read_columns("small.score=llama13b_f1").columns
+        (MappedColumn(tier='small', key='score', column='llama13b_f1'),)
     """
     items = next(csv.reader([text], skipinitialspace=True), [])
-    mapped = tuple(_mapping(item) for item in items)
-    targets = [(m.tier, m.key) for m in mapped]
+    columns = tuple(_mapping(item) for item in items)
+    targets = [(m.tier, m.key) for m in columns]
     twice = [t for t in targets if targets.count(t) > 1]
     if twice:
         raise UsageError(f"--columns: {'.'.join(filter(None, twice[0]))} is mapped twice")
-    if not any(m.tier for m in mapped):
+    if not any(m.tier for m in columns):
         raise UsageError("--columns: no tier is mapped", hint="write for example small.score=COLUMN")
-    return Columns(mapped)
+    return ColumnMapping(columns)
 
 
-def _mapping(item: str) -> Mapped:
+def _mapping(item: str) -> MappedColumn:
     target, equals, column = item.partition("=")
     tier, _, key = target.strip().rpartition(".")
     key = "score" if tier and key == SCORE_ALIAS else key
     if not equals or not column or not key:
         raise UsageError(f"--columns: expected TIER.KEY=COLUMN, got {item!r}")
-    keys = _TIER_KEYS if tier else _ROW_KEYS
+    keys = _FLAT_TIER_KEYS if tier else _FLAT_ROW_KEYS
     if key not in keys:
         raise UsageError(
             f"--columns: unknown key {key!r} in {item!r}{did_you_mean(key, keys)}",
             hint=f"known are {', '.join(keys)}",
         )
-    return Mapped(tier, key, column)
+    return MappedColumn(tier, key, column)
 
 
 def _cell(value: Json, key: str, column: str) -> Json:
-    """A cell as its key needs it: a CSV holds only text, and True and False are scores there."""
+    """Convert a cell to the type of its key: CSV cells are all text, and True and False are scores."""
     if value is None or key == "answer":
         return value
     if key == "votes":
-        return _listed(value, column)
+        return _read_votes(value, column)
     if isinstance(value, bool) and key == "score":
         return float(value)
     if not isinstance(value, str):
         return value
     if key == "score" and value.strip().lower() in _TRUTH:
         return _TRUTH[value.strip().lower()]
-    if _NUMBER.fullmatch(value.strip()):
+    if _DECIMAL.fullmatch(value.strip()):
         return float(value)
     raise DataError(f"column {column!r}: expected a number, got {value!r:.40}")
 
 
-def _listed(value: Json, column: str) -> Json:
-    """Votes in a CSV cell are written as in JSON: `[1, 0, null]`."""
+def _read_votes(value: Json, column: str) -> Json:
+    """Read votes; in a CSV cell they are written as in JSON: `[1, 0, null]`."""
     if not isinstance(value, str):
         return value
     try:
@@ -168,7 +168,7 @@ def read_amounts(text: str, option: str) -> dict[str, float]:
     amounts: dict[str, float] = {}
     for item in text.split(","):
         name, equals, number = item.strip().rpartition("=")
-        fits = equals and name and _NUMBER.fullmatch(number) and 0 <= float(number) <= sys.float_info.max
+        fits = equals and name and _DECIMAL.fullmatch(number) and 0 <= float(number) <= sys.float_info.max
         if not fits or name in amounts:
             raise UsageError(f"{option}: expected TIER=DOLLARS, each tier once, got {item!r}")
         amounts[name] = float(number)

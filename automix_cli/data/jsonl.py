@@ -1,8 +1,8 @@
-"""Rows in and rows out: a strict line reader, and an appender that never tears a line.
+"""JSONL: a strict line reader, the question rows in its lines, and text that is safe to print.
 
 Lines end at a line feed (a carriage return before it is dropped) and at nothing else,
 so U+2028 inside a text does not cut a row in two. JSON is read strictly: no NaN, no
-duplicate keys, no bottomless nesting. Every problem names its line.
+duplicate keys, no excessive nesting. Every message names its line.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One input row: a question, or what is wrong with the line it should stand on."""
+    """One input row: a question, or in `fault` what is wrong with its line."""
 
     index: int
     line: int
@@ -65,33 +65,33 @@ class LineSplitter:
     def __init__(self, limit: int = MAX_LINE) -> None:
         self.limit = limit
         self._parts: list[bytes] = []
-        self._held = 0
+        self._length = 0
         self._number = 1
 
     def feed(self, chunk: bytes) -> Iterator[Line]:
         """Yield the lines that `chunk` completes."""
         *whole, rest = chunk.split(b"\n")
         for part in whole:
-            self._hold(part)
+            self._keep(part)
             yield from self._flush()
             self._number += 1
-        self._hold(rest)
+        self._keep(rest)
 
     def close(self) -> Iterator[Line]:
         """Yield the last line when it has no line feed."""
         yield from self._flush()
 
-    def _hold(self, part: bytes) -> None:
-        self._held += len(part)
-        if self._held <= self.limit:
+    def _keep(self, part: bytes) -> None:
+        self._length += len(part)
+        if self._length <= self.limit:
             self._parts.append(part)
         else:
             self._parts.clear()
 
     def _flush(self) -> Iterator[Line]:
         data = b"".join(self._parts)
-        too_long = self._held > self.limit
-        self._parts, self._held = [], 0
+        too_long = self._length > self.limit
+        self._parts, self._length = [], 0
         if self._number == 1:
             data = data.removeprefix(_BOM)
         data = data.removesuffix(b"\r")
@@ -114,12 +114,12 @@ def split_lines(chunks: Iterable[bytes]) -> Iterator[Line]:
 
 
 async def stream_lines(first: bytes, fd: int) -> AsyncIterator[Line]:
-    """Lines of a pipe as they come; `first` was read before.
+    """Yield the lines of a pipe as they arrive; `first` are bytes already read from it.
 
-    A daemon thread does the blocking reads: a pipe that stays silent then neither blocks
-    the calls in flight nor the end of the process.
+    A daemon thread does the blocking reads, so a silent pipe blocks neither the calls in
+    flight nor the end of the process.
     """
-    import asyncio  # the only reader that needs it, and it takes as long as all the rest to import
+    import asyncio  # imported here because only pipes need it, and it is slow to import
 
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[bytes] = asyncio.Queue(maxsize=4)
@@ -143,7 +143,7 @@ async def stream_lines(first: bytes, fd: int) -> AsyncIterator[Line]:
 
 
 def read_chunks_or_end(fd: int) -> Iterator[bytes]:
-    """Like `read_chunks`; a descriptor that cannot be read has ended."""
+    """Like `read_chunks`, but treat a read error as the end."""
     with contextlib.suppress(OSError):
         yield from read_chunks(fd)
 
@@ -175,7 +175,7 @@ def parse_json(data: bytes | str) -> Json:
 
     Raises:
         DataError: for anything that is not JSON, and for NaN, Infinity, duplicate keys,
-            invalid UTF-8 and nesting beyond what a person would write.
+            invalid UTF-8 and nesting too deep for the parser.
 
     Example:
         >>> parse_json(b'{"a": 1}')
@@ -204,7 +204,7 @@ def parse_line(line: Line) -> Json:
 
 
 def row_of(line: Line, index: int) -> Row:
-    """Read a line as a question row; what is wrong with it is kept, not raised."""
+    """Read a line as a question row; an error is returned in `fault`, not raised."""
     raw: Json = None
     try:
         raw = parse_line(line)
@@ -212,8 +212,8 @@ def row_of(line: Line, index: int) -> Row:
         return Row(index, line.number, question, id=question.id, raw=raw)
     except DataError as exc:
         ident = raw.get("id", raw.get("custom_id")) if isinstance(raw, dict) else None
-        known = ident if isinstance(ident, str | int) and not isinstance(ident, bool) else None
-        return Row(index, line.number, None, exc.message, id=known, raw=raw)
+        valid_ident = ident if isinstance(ident, str | int) and not isinstance(ident, bool) else None
+        return Row(index, line.number, None, exc.message, id=valid_ident, raw=raw)
 
 
 def rows_of(lines: Iterable[Line]) -> Iterator[Row]:
@@ -222,18 +222,18 @@ def rows_of(lines: Iterable[Line]) -> Iterator[Row]:
 
 
 class IdCheck:
-    """Finds ids that stand twice; `1` and `"1"` are the same id, as they are to whoever joins the rows."""
+    """Finds duplicate ids; `1` and `"1"` count as the same id, because joins by id treat them so."""
 
     def __init__(self) -> None:
         self._line_of: dict[str, int] = {}
 
     @property
-    def seen(self) -> Set[str]:
-        """All ids seen."""
+    def ids(self) -> Set[str]:
+        """The ids of all rows checked so far."""
         return self._line_of.keys()
 
-    def see(self, row: Row) -> Row:
-        """The row, turned into a fault when its id was seen before."""
+    def check(self, row: Row) -> Row:
+        """Return the row, or a row with a fault when an earlier one had its id."""
         if row.id is None:
             return row
         first = self._line_of.setdefault(str(row.id), row.line)
@@ -243,7 +243,7 @@ class IdCheck:
 
 
 def scan(lines: Iterable[Line], name: str, ids: IdCheck, *, strict: bool) -> int:
-    """Read all rows once before anything is spent; returns how many there are, and leaves `ids` full.
+    """Check all rows before any call is made; count them, and record their ids in `ids`.
 
     Raises:
         DataError: for duplicate ids and invalid UTF-8 always, for any bad line if `strict`.
@@ -251,9 +251,9 @@ def scan(lines: Iterable[Line], name: str, ids: IdCheck, *, strict: bool) -> int
     count = 0
     for row in rows_of(lines):
         count += 1
-        known = ids.see(row)
-        if known.fault and (strict or known.fault != row.fault or "UTF-8" in known.fault):
-            raise DataError(f"{name}:{row.line}: {known.fault}", hint="nothing was sent; mend the line first")
+        fault = ids.check(row).fault
+        if fault and (strict or fault != row.fault or "UTF-8" in fault):
+            raise DataError(f"{name}:{row.line}: {fault}", hint="nothing was sent; mend the line first")
     return count
 
 
@@ -295,7 +295,7 @@ def dumps(row: Json) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Model text for a terminal: controls but line feed and tab are shown, not obeyed.
+    r"""Escape control characters other than line feed and tab, for a terminal.
 
     Example:
         >>> printable("a\x1b[2Jb")

@@ -129,7 +129,7 @@ class DataFile:
                 f"{self.name}: CSV holds traces, not questions", hint="name its columns with --columns"
             )
         ids, questions = IdCheck(), []
-        for row in map(ids.see, rows_of(split_lines((self.content,)))):
+        for row in map(ids.check, rows_of(split_lines((self.content,)))):
             if row.question is None:
                 raise DataError(f"{self.name}:{row.line}: {row.fault}")
             questions.append(row.question)
@@ -218,7 +218,7 @@ def table_of(rows: Iterator[tuple[int, Any]], options: TableOptions, name: str, 
             seed=options.seed,
             scorer=scorer if options.judge_samples else None,
         )
-        return table.scored(drop=options.drop_incomplete)
+        return table.require_scores(drop=options.drop_incomplete)
     except DataError as exc:
         raise DataError(locate(exc.message, name), hint=exc.hint) from None
 

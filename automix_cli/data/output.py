@@ -1,4 +1,4 @@
-"""Files of rows: an appender that never tears a line, and the rows that an earlier run left."""
+"""Output files of rows: a writer of whole lines, and the rows of an earlier, interrupted run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from automix_cli.records import Json
 class RowWriter:
     """Writes rows to a stream, each whole and flushed before the next.
 
-    A reader that went away raises BrokenPipeError; a disk that is full a StorageError.
+    A closed pipe raises BrokenPipeError; any other write error, such as a full disk, a StorageError.
     """
 
     def __init__(self, stream: IO[bytes], name: str = "stdout") -> None:
@@ -26,10 +26,10 @@ class RowWriter:
 
     def write(self, row: Mapping[str, Json]) -> None:
         """Write one row."""
-        self.put(f"{dumps(row)}\n".encode())
+        self.write_line(f"{dumps(row)}\n".encode())
 
-    def put(self, line: bytes) -> None:
-        """Write bytes as they are, and flush them."""
+    def write_line(self, line: bytes) -> None:
+        """Write a line of bytes unchanged, and flush it."""
         try:
             self.stream.write(line)
             self.stream.flush()
@@ -76,8 +76,8 @@ def _open_locked(path: Path, flags: int) -> IO[bytes]:
 
 
 @contextlib.contextmanager
-def _stored(path: Path) -> Iterator[None]:
-    """Name the file that could not be written."""
+def _name_failing_file(path: Path) -> Iterator[None]:
+    """Turn an OSError into a StorageError that names the file."""
     try:
         yield
     except OSError as exc:
@@ -85,16 +85,16 @@ def _stored(path: Path) -> Iterator[None]:
 
 
 class Earlier:
-    """What an earlier run left in FILE and FILE.part, and where the rows of this one go.
+    """The rows of an earlier run in FILE and FILE.part, and the output of this run.
 
-    Rows already there are found by id; only their places are held in memory. New and kept
-    rows are written to FILE.part, in the order of the input, and FILE.part takes the place
-    of FILE at the end. A run that is killed leaves both; the next one first joins them. The
-    files are locked for as long as this is open.
+    Earlier rows are looked up by id; only their positions are held in memory. New and kept
+    rows are written to FILE.part, in the order of the input, and FILE.part replaces FILE at
+    the end. A run that is killed leaves both; the next one first joins them. Both files stay
+    locked until `close`.
 
     Raises:
         UsageError: another process writes the file, or it is no regular file.
-        DataError: a line that is no row of `ask`, other than a torn last one, or rows of
+        DataError: a line other than the last is no row of `ask`, or the rows belong to
             another profile.
         StorageError: there is no room to join the two files.
     """
@@ -109,13 +109,13 @@ class Earlier:
         if self._old is not None:
             self._index(self._old, path)
         if os.fstat(self._out.fileno()).st_size:
-            with _stored(path):
+            with _name_failing_file(path):
                 self._join()
         self._out.seek(0)
         self._out.truncate()
 
     def _index(self, file: IO[bytes], name: Path) -> None:
-        """Note the place of every whole row; a last line without an end may be torn."""
+        """Record the position of every whole row; a last line without a line feed may be torn."""
         file.seek(0)
         place = 0
         for number, line in enumerate(file, 1):
@@ -141,9 +141,9 @@ class Earlier:
         self._places[ident] = place
 
     def _join(self) -> None:
-        """Make FILE hold its own rows and those of FILE.part, which go before them."""
-        merged = self.path.with_name(f"{self.path.name}.merge")
-        file = _open_locked(merged, os.O_RDWR | os.O_CREAT)
+        """Merge FILE.part into FILE; where both have a row of one id, that of FILE.part counts."""
+        merge_path = self.path.with_name(f"{self.path.name}.merge")
+        file = _open_locked(merge_path, os.O_RDWR | os.O_CREAT)
         file.truncate(0)
         for ident in self._places:
             file.write(self._line(ident))
@@ -154,7 +154,7 @@ class Earlier:
                 file.write(line)
         file.flush()
         os.fsync(file.fileno())
-        os.replace(merged, self.path)
+        os.replace(merge_path, self.path)
         if old is not None:
             old.close()
         self._index(file, self.path)
@@ -168,11 +168,11 @@ class Earlier:
 
     @property
     def ids(self) -> Set[str]:
-        """The ids of the rows that are there."""
+        """The ids of the earlier rows."""
         return self._places.keys()
 
     def take(self, ident: str | int, input_sha: str) -> dict[str, Json] | None:
-        """The finished row of an id, if its input is what it was; else None, and the reason is counted."""
+        """The finished row of an id whose input has not changed; else None, and the reason is counted."""
         if str(ident) not in self._places:
             return None
         row: dict[str, Json] = parse_json(self._line(str(ident)))
@@ -187,16 +187,16 @@ class Earlier:
 
     @property
     def stream(self) -> IO[bytes]:
-        """Where rows are written."""
+        """The file that the rows of this run are written to."""
         return self._out
 
     def finish(self) -> None:
-        """Every row of the input is written: FILE.part becomes FILE, without rows no longer asked for.
+        """Replace FILE by FILE.part, which now holds every row of the input and no others.
 
         Raises:
             StorageError: the disk is full; both files stay.
         """
-        with _stored(self.path):
+        with _name_failing_file(self.path):
             self._out.flush()
             os.fsync(self._out.fileno())
             os.replace(self.part, self.path)
@@ -206,5 +206,5 @@ class Earlier:
         """Release the files and their locks."""
         for file in (self._out, self._old):
             if file is not None:
-                with contextlib.suppress(OSError):  # the rest of a row that could not be written: it was told
+                with contextlib.suppress(OSError):  # the write that failed has raised its error already
                     file.close()

@@ -1,4 +1,4 @@
-"""Trace rows read into a table: NumPy converts and checks whole columns, no value per row is built."""
+"""Read trace rows into a table: NumPy converts and checks whole columns at a time."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from automix_cli.data.columns import Columns
+from automix_cli.data.columns import ColumnMapping
 from automix_cli.data.row_keys import HIGHEST, SCORE_ALIAS, TABLE_COLUMNS
 from automix_cli.data.rows import question_from_dict, trace_from_dict
 from automix_cli.data.samples import Samples, judge
-from automix_cli.data.traces import Objects, TraceTable, _draw, _index
+from automix_cli.data.traces import Objects, TraceTable, draw_votes, tier_index
 from automix_cli.errors import DataError
 from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.signals import RecordedSignal
 from automix_cli.records import Json, Step, Trace
 
-ROWS_AT_A_TIME = 256  # rows held as dictionaries at a time: few enough to stay in the processor's cache
+ROWS_AT_A_TIME = 256  # rows parsed at a time: few enough to stay in the processor's cache
 
 
 def read_table(
     rows: Iterable[tuple[int, Json]],
     *,
-    columns: Columns | None = None,
+    columns: ColumnMapping | None = None,
     tiers: Sequence[str] = (),
     costs: Mapping[str, float] | None = None,
     vote_costs: Mapping[str, float] | None = None,
@@ -37,11 +37,11 @@ def read_table(
 ) -> TraceTable:
     """Read trace rows, each with its 1-based line number, into a table.
 
-    Rows that `trace_from_dict` accepts are read, to the same values; of what it refuses, all
-    that a table holds is refused with its message and the line, and the rest (answers, and
-    without a `scorer`, which judges samples, gold answers and samples) is not looked at. A row
-    without an id gets its 0-based place. Tiers come in the order of `tiers`; else by mean cost
-    where every tier has one; else as they appear.
+    Rows that `trace_from_dict` accepts are read, to the same values. Where it refuses a value
+    that a table holds, the row is refused with the same message and its line. Values that a
+    table does not hold are not checked: answers, and without a `scorer` also samples and gold
+    answers. A row without an id gets its 0-based position. Tiers come in the order of `tiers`;
+    else by mean cost where every tier has one; else as they appear.
 
     Raises:
         DataError: for the first bad row, ids that stand twice (`1` and `"1"` are the same
@@ -53,13 +53,13 @@ def read_table(
         >>> table.tiers, table.max_votes, table.score.tolist()
         (('s',), (3,), [[1.0]])
     """
-    gathered = _Gathered(only=frozenset(tiers), scorer=scorer)
+    reader = _ColumnReader(only=frozenset(tiers), scorer=scorer)
     source = iter(rows if columns is None else columns.trace_rows(rows))
     while chunk := list(islice(source, ROWS_AT_A_TIME)):
-        gathered.add([line for line, _ in chunk], [row for _, row in chunk])
+        reader.add([line for line, _ in chunk], [row for _, row in chunk])
     for name in tiers:
-        _index(name, list(gathered.names), "--tiers")
-    table = gathered.table(seed).with_signal(signal).priced(costs or {}, vote_costs)
+        tier_index(name, list(reader.names), "--tiers")
+    table = reader.table(seed).with_signal(signal).with_costs(costs or {}, vote_costs)
     return table.pick(tiers or _by_cost(table))
 
 
@@ -72,13 +72,14 @@ def _by_cost(table: TraceTable) -> Sequence[str]:
 
 
 class _OddRowError(Exception):
-    """A chunk of rows is not as the fast reader knows them; the strict reader says why."""
+    """A chunk has a row that the column reader does not accept; the strict reader finds the reason."""
 
 
-class _Gathered:
-    """Columns gathered chunk by chunk: NumPy converts and checks them, no value per row is built.
+class _ColumnReader:
+    """Collects columns chunk by chunk; no object per row is built.
 
-    `names` are all tiers seen, `tiers` those wanted; samples are judged where there is a `scorer`.
+    `names` are the tiers of all rows, `tiers` the cells of those in `only` (of all, where it is
+    empty). Samples are judged where there is a `scorer`.
     """
 
     def __init__(self, only: frozenset[str], scorer: str | None) -> None:
@@ -92,13 +93,13 @@ class _Gathered:
         self.tiers: dict[str, list[_Cells]] = {}
 
     def add(self, lines: list[int], rows: list[Json]) -> None:
-        """Append a chunk; only if something is odd is it read row by row, for the message."""
+        """Append a chunk; where it cannot be read, read it row by row for the message."""
         start = len(self.ids)
         try:
             self._add(rows, start)
         except _OddRowError:
             for index, (line, row) in enumerate(zip(lines, rows, strict=True), start):
-                _strictly(line, row, index)
+                _read_row(line, row, index)
             raise DataError(f"lines {lines[0]} to {lines[-1]}: cannot be read as trace rows") from None
         self.lines += lines
 
@@ -116,10 +117,10 @@ class _Gathered:
             if name not in self.tiers and (not self.only or name in self.only):
                 self.tiers[name] = [_Cells.absent(start)] if start else []
         for name, cells in self.tiers.items():
-            found = _Cells.of([row.get(name) for row in tiers])
-            if self.scorer and found.sampled.any():
-                found = found._replace(judged=_judged(rows, name, start, self.scorer))
-            cells.append(found)
+            chunk = _Cells.of([row.get(name) for row in tiers])
+            if self.scorer and chunk.sample_counts.any():
+                chunk = chunk._replace(samples=_judge_samples(rows, name, start, self.scorer))
+            cells.append(chunk)
         self.texts += _texts(rows, start)
         self.datasets += _words(rows, "dataset")
         self.splits += _words(rows, "split")
@@ -135,7 +136,9 @@ class _Gathered:
         parts = list(self.tiers.values())
         ids = _objects(self.ids)
         votes = np.stack([np.concatenate([c.votes for c in cells]) for cells in parts], axis=1)
-        sampled = np.stack([np.concatenate([c.sampled for c in cells]) for cells in parts], axis=1)
+        sample_counts = np.stack(
+            [np.concatenate([c.sample_counts for c in cells]) for cells in parts], axis=1
+        )
         numbers = {
             key: np.stack([np.concatenate([c.numbers[key] for c in cells]) for cells in parts], axis=1)
             for key in TABLE_COLUMNS
@@ -147,8 +150,8 @@ class _Gathered:
             datasets=_objects(self.datasets),
             splits=_objects(self.splits),
             votes=votes,
-            sampled=sampled,
-            recorded_votes=_draw(ids, tuple(self.tiers), votes, seed),
+            sample_counts=sample_counts,
+            recorded_votes=draw_votes(ids, tuple(self.tiers), votes, seed),
             signals=(),
             seed=seed,
             n_classes=1,
@@ -169,12 +172,12 @@ class _Gathered:
 
 
 class _Cells(NamedTuple):
-    """One tier over one chunk of rows; `judged` are its samples, where they are wanted and there are any."""
+    """One tier over one chunk of rows; `samples` are its judged samples, None without a scorer or samples."""
 
     numbers: dict[str, Floats]
     votes: NDArray[np.int16]
-    sampled: NDArray[np.int16]
-    judged: Samples | None = None
+    sample_counts: NDArray[np.int16]
+    samples: Samples | None = None
 
     @classmethod
     def absent(cls, rows: int) -> _Cells:
@@ -186,42 +189,45 @@ class _Cells(NamedTuple):
     def of(cls, cells: list[Json]) -> _Cells:
         """Read a tier's cells; null is a tier that was not recorded."""
         _expect({dict, NoneType}, cells)
-        known = [_NOTHING if cell is None else cell for cell in cells]
-        plain = {key: _plain([cell.get(key) for cell in known]) for key in TABLE_COLUMNS}
+        objects = [_NOTHING if cell is None else cell for cell in cells]
+        plain = {key: _plain([cell.get(key) for cell in objects]) for key in TABLE_COLUMNS}
         if None in plain["score"]:
             plain["score"] = [
                 cell.get(SCORE_ALIAS) if score is None else score
-                for cell, score in zip(known, plain["score"], strict=True)
+                for cell, score in zip(objects, plain["score"], strict=True)
             ]
             _expect({int, float, bool, NoneType}, plain["score"])
-        numbers = {key: _finite(column, HIGHEST[key]) for key, column in plain.items()}
-        samples = [cell.get("samples") for cell in known]
+        numbers = {key: _finite_column(column, HIGHEST[key]) for key, column in plain.items()}
+        samples = [cell.get("samples") for cell in objects]
         _expect({list, NoneType}, samples)
-        sampled = np.array([len(texts) if texts else 0 for texts in samples], dtype=np.int16)
-        return cls(numbers, _counted([cell.get("votes") for cell in known]), sampled)
+        sample_counts = np.array([len(texts) if texts else 0 for texts in samples], dtype=np.int16)
+        return cls(numbers, _count_votes([cell.get("votes") for cell in objects]), sample_counts)
 
 
-def _judged(rows: list[Json], tier: str, start: int, scorer: str) -> Samples:
-    """The samples of a tier on a chunk of rows; judging takes longer than the strict reader does."""
+def _judge_samples(rows: list[Json], tier: str, start: int, scorer: str) -> Samples:
+    """Judge the samples of a tier on a chunk of rows.
+
+    The strict reader is fast enough here, because judging takes longer.
+    """
     try:
         traces = [trace_from_dict(row, index) for index, row in enumerate(rows, start)]
     except DataError:
         raise _OddRowError from None
     steps = [trace.step(tier) or Step(tier=tier) for trace in traces]
-    judged = [
+    samples = [
         judge(step.samples, trace.question.expected, scorer, trace.question.choices)
         for trace, step in zip(traces, steps, strict=True)
     ]
-    return Samples.of(judged, np.array([step.sample_cost for step in steps], dtype=np.float64))
+    return Samples.of(samples, np.array([step.sample_cost for step in steps], dtype=np.float64))
 
 
 def _samples(parts: Sequence[Sequence[_Cells]]) -> tuple[Samples | None, ...]:
-    """Of each tier, chunk after chunk; nothing at all where no tier has any."""
-    if not any(cells.judged for chunks in parts for cells in chunks):
+    """The judged samples of each tier over all chunks; empty where no tier has any."""
+    if not any(cells.samples for chunks in parts for cells in chunks):
         return ()
     return tuple(
-        Samples.joined([cells.judged or Samples.absent(len(cells.sampled)) for cells in chunks])
-        if any(cells.judged for cells in chunks)
+        Samples.concatenate([cells.samples or Samples.absent(len(cells.sample_counts)) for cells in chunks])
+        if any(cells.samples for cells in chunks)
         else None
         for chunks in parts
     )
@@ -237,13 +243,13 @@ def _expect(kinds: set[type], values: list[Json]) -> None:
 
 
 def _plain(values: list[Json]) -> list[Json]:
-    """The values, after a look that they are numbers (a boolean is none) or not recorded."""
+    """Check that the values are numbers (a boolean is none) or not recorded."""
     if values.count(None) != len(values):
         _expect({int, float, NoneType}, values)
     return values
 
 
-def _finite(values: list[Json], high: float) -> Floats:
+def _finite_column(values: list[Json], high: float) -> Floats:
     """A column of numbers in 0..high, NaN where nothing is recorded."""
     absent = values.count(None)
     if absent == len(values):
@@ -258,8 +264,8 @@ def _finite(values: list[Json], high: float) -> Floats:
     return column
 
 
-def _counted(votes: list[Json]) -> NDArray[np.int16]:
-    """How many votes say CORRECT, INCORRECT and nothing, n×3."""
+def _count_votes(votes: list[Json]) -> NDArray[np.int16]:
+    """Count the votes that say CORRECT, say INCORRECT and are unparsed, n×3."""
     _expect({list, NoneType}, votes)
     lists = [_NO_VOTES if cell is None else cell for cell in votes]
     kinds = [[cell.count(value) for cell in lists] for value in (1, 0, None)]
@@ -277,7 +283,7 @@ def _ident(row: Mapping[str, Json], index: int) -> Json:
 
 
 def _texts(rows: list[Json], start: int) -> list[str]:
-    """The question texts; aliases and chat rows take the strict reader."""
+    """The question texts; aliases and chat rows are read by the strict reader."""
     texts = [row.get("question") for row in rows]
     if {type(text) for text in texts} == {str} and not any("messages" in r or "body" in r for r in rows):
         return texts
@@ -300,8 +306,8 @@ def _objects(values: Sequence[object]) -> Objects:
     return array
 
 
-def _strictly(line: int, row: Json, index: int) -> Trace:
-    """Read one row, or say what is wrong in which line."""
+def _read_row(line: int, row: Json, index: int) -> Trace:
+    """Read one row; an error names its line."""
     try:
         return trace_from_dict(row, index)
     except DataError as exc:

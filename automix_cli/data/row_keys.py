@@ -69,7 +69,7 @@ TIER_KEYS = (
 SCORE_ALIAS = "correct"
 """The other name of `score`; under this name it may be a boolean."""
 
-NAMES = {key.name: (key.name, *key.aliases) for key in ROW_KEYS}
+ROW_KEY_NAMES = {key.name: (key.name, *key.aliases) for key in ROW_KEYS}
 """Every name that a row key is read under, its own first."""
 
 HIGHEST = {key.name: key.highest for key in TIER_KEYS if key.kind == "number"}

@@ -1,22 +1,22 @@
-"""Question and trace rows, read strictly: what is wrong is said with the key it stands under."""
+"""Read question and trace rows strictly: every error names the key that is wrong."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from automix_cli.data.row_keys import HIGHEST, NAMES, SCORE_ALIAS, STEP_NUMBERS
+from automix_cli.data.row_keys import HIGHEST, ROW_KEY_NAMES, SCORE_ALIAS, STEP_NUMBERS
 from automix_cli.errors import DataError
 from automix_cli.records import Json, Message, Question, Step, Trace, Usage, Verdict
 
 
 def _first(row: Mapping[str, Json], name: str) -> Json:
     """The value under a name or the first of its aliases."""
-    return next((row[key] for key in NAMES[name] if row.get(key) is not None), None)
+    return next((row[key] for key in ROW_KEY_NAMES[name] if row.get(key) is not None), None)
 
 
 def _texts(row: Mapping[str, Json], value: Json, key: str) -> tuple[str, ...]:
-    """A text or a list of texts, as a tuple; numbers are read as their text."""
+    """Read a text or a list of texts as a tuple; numbers are read as their text."""
     values = value if isinstance(value, list) else [value]
     if not all(isinstance(v, str | int | float) and not isinstance(v, bool) for v in values):
         raise DataError(f"{key}: expected text or a list of texts, got {_kind(value)}")
@@ -60,18 +60,8 @@ def question_from_dict(row: Json, index: int = 0, *, textless: bool = False) -> 
     if not isinstance(row, dict):
         raise DataError(f"expected a JSON object, got {_kind(row)}")
     chat = _chat(row)
-    text = chat[-1].content if chat else _first(row, "question")
-    if text is None and textless:
-        text = ""
-    if not isinstance(text, str):
-        raise DataError(f"question: expected text, got {'nothing' if text is None else _kind(text)}")
-    if not text.strip() and not textless:
-        raise DataError("question: is empty")
-    ident = _first(row, "id")
-    if ident is None:
-        ident = index
-    if isinstance(ident, bool) or not isinstance(ident, str | int):
-        raise DataError(f"id: expected text or a whole number, got {_kind(ident)}")
+    text = _question_text(chat[-1].content if chat else _first(row, "question"), textless)
+    ident = _question_id(_first(row, "id"), index)
     context = row.get("context")
     expected = _first(row, "expected")
     choices = row.get("choices")
@@ -89,13 +79,33 @@ def question_from_dict(row: Json, index: int = 0, *, textless: bool = False) -> 
     )
 
 
+def _question_text(text: Json, textless: bool) -> str:
+    """Check the text of a question; see `question_from_dict`."""
+    if text is None and textless:
+        return ""
+    if not isinstance(text, str):
+        raise DataError(f"question: expected text, got {'nothing' if text is None else _kind(text)}")
+    if not text.strip() and not textless:
+        raise DataError("question: is empty")
+    return text
+
+
+def _question_id(ident: Json, index: int) -> str | int:
+    """Check the id of a question; a row without one gets its `index`."""
+    if ident is None:
+        return index
+    if isinstance(ident, bool) or not isinstance(ident, str | int):
+        raise DataError(f"id: expected text or a whole number, got {_kind(ident)}")
+    return ident
+
+
 def trace_from_dict(row: Json, index: int = 0) -> Trace:
     """Read a trace row: a question with, under `tiers`, what each tier did on it.
 
-    Unknown keys of a tier are left alone (recorders add their own); known ones are read
+    Unknown keys of a tier are ignored, because recorders add their own; known ones are read
     strictly. `correct` is read as `score`, and only under that name may it be a boolean.
-    A tier that is null was not recorded. What the steps cost in all is not known of a
-    recorded row, so `cost_usd` is None.
+    A tier that is null was not recorded. A recorded row does not hold the total cost of a step,
+    so `cost_usd` is None.
 
     Raises:
         DataError: when a field has the wrong type, or a number is not finite or out of range.
@@ -139,7 +149,7 @@ def _recorded_step(tier: str, cell: Json) -> Step:
 
 
 def _number(cell: Mapping[str, Json], key: str, where: str) -> float | None:
-    """A number of a tier, finite and in range; None where nothing is recorded. A boolean is no number."""
+    """Read a number of a tier, finite and in range; None where nothing is recorded."""
     value = cell.get(key)
     if key == "score" and value is None:
         key, value = SCORE_ALIAS, cell.get(SCORE_ALIAS)
@@ -156,7 +166,7 @@ def _number(cell: Mapping[str, Json], key: str, where: str) -> float | None:
 
 
 def _recorded_votes(votes: Json, key: str) -> tuple[Verdict, ...]:
-    """Recorded verdicts: 1 or true, 0 or false, null."""
+    """Read recorded verdicts: 1 or true, 0 or false, null."""
     if votes is None:
         return ()
     if not isinstance(votes, list):

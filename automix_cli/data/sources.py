@@ -70,7 +70,7 @@ class Rows:
 
     def all_ids(self) -> Set[str] | None:
         """The ids of all rows, once `check` has seen them; None for a pipe."""
-        return self.ids.seen if self.seekable else None
+        return self.ids.ids if self.seekable else None
 
     @property
     def is_pipe(self) -> bool:
@@ -96,7 +96,7 @@ class Rows:
 
     def all(self) -> Iterator[Row]:
         """All rows picked, read without an event loop (dry runs, and samples of a pipe)."""
-        rows = (self.ids.see(row) for row in rows_of(self._lines()))
+        rows = (self.ids.check(row) for row in rows_of(self._lines()))
         if self.sample is not None:
             return iter(self._draw(rows))
         return islice(rows, self.limit)
@@ -119,7 +119,7 @@ class Rows:
         async for line in stream_lines(self.first, self.fd):
             if self.limit is not None and index >= self.limit:
                 break
-            yield self.ids.see(row_of(line, index))
+            yield self.ids.check(row_of(line, index))
             index += 1
 
 

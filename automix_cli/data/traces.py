@@ -1,11 +1,11 @@
 """Recorded traces as arrays: one table that every policy is fitted on and replayed on.
 
     rows (dicts) ─▶ read_table ─▶ TraceTable ─▶ replay, fitting, metrics
-    flat rows ─▶ Columns ─┘   (see `columns`)
+    flat rows ─▶ ColumnMapping ─┘   (see `columns`)
 
-Recorded votes are a bag: only how many say CORRECT, INCORRECT and nothing is read, and the
-order in which a replay draws them comes from SHA-256(seed, id). The order in the file,
-which recorders often sort, therefore cannot leak into a decision. NaN stands for "not
+Only the numbers of CORRECT, INCORRECT and unparsed votes are read; the order in which a
+replay draws them comes from SHA-256(seed, id). The order in the file, which is often sorted,
+therefore cannot influence a decision. NaN stands for "not
 recorded" in every array and is refused in the input.
 """
 
@@ -36,13 +36,14 @@ UNPARSED = -1
 class RecordedVotes(NamedTuple):
     """The votes recorded for one tier, drawn in the order of the table's seed.
 
-    `drawn[i, k]` is the k-th vote of row i: 1, 0, UNPARSED or NO_VOTE; row i holds `held[i]`.
+    `sequence[i, k]` is the k-th vote of row i: 1, 0, UNPARSED or NO_VOTE; `counts[i]` is how
+    many votes row i has.
     `correct[k]` and `parsed[k]` count, for each row, the CORRECT and the parsed among its
     first k votes, so a round of m votes after k is `correct[k + m] - correct[k]`.
     """
 
-    drawn: NDArray[np.int8]
-    held: NDArray[np.int16]
+    sequence: NDArray[np.int8]
+    counts: NDArray[np.int16]
     correct: NDArray[np.int16]
     parsed: NDArray[np.int16]
 
@@ -59,7 +60,7 @@ class Embeddings(NamedTuple):
     latency: Floats
 
     def take(self, rows: Ints | NDArray[np.bool_]) -> Embeddings:
-        """Those of some rows."""
+        """The embeddings of some rows (indices or a mask)."""
         return Embeddings(self.model, self.vectors[rows], self.cost[rows], self.latency[rows])
 
 
@@ -75,16 +76,17 @@ class TraceTable:
         cost, vote_cost, round_cost: n×N, USD of an answer, of one vote, of the prompt of a round.
         latency: n×N, seconds of an answer.
         input_tokens: n×N, prompt tokens of the answer as the tier counted them.
-        votes: n×N×3, how many votes say CORRECT, INCORRECT, nothing.
-        sampled: n×N, how many answers were sampled.
-        samples: per tier, its sampled answers, judged; empty where none are, or nobody asked.
+        votes: n×N×3, how many votes say CORRECT, say INCORRECT and are unparsed.
+        sample_counts: n×N, how many answers were sampled.
+        samples: per tier, its judged samples; empty where there are none, or the table was read
+            without a scorer.
         recorded_votes: per tier, its votes in the order drawn by `seed`.
-        signals: per tier, what a policy sees of an answer; see `with_signal`.
-        seed: of the order in which votes are drawn.
+        signals: per tier, the signal that a policy observes of an answer; see `with_signal`.
+        seed: the seed of the order in which votes are drawn.
         question_classes: n, the query-side class of each row; None where all are alike.
         n_classes: how many classes there are.
-        embeddings: of the questions, where there are any; who reads them pays for them.
-        fee: n×2, USD and seconds that a row takes before any tier is asked; None for nothing.
+        embeddings: the questions' embeddings, where there are any; see `with_embedding_fee`.
+        fee: n×2, USD and seconds that a row takes before the first tier is called; None for none.
     """
 
     tiers: tuple[str, ...]
@@ -100,7 +102,7 @@ class TraceTable:
     latency: Floats
     input_tokens: Floats
     votes: NDArray[np.int16]
-    sampled: NDArray[np.int16]
+    sample_counts: NDArray[np.int16]
     recorded_votes: tuple[RecordedVotes, ...]
     signals: tuple[RecordedSignal, ...]
     seed: int
@@ -115,15 +117,15 @@ class TraceTable:
 
     @property
     def max_votes(self) -> tuple[int, ...]:
-        """The fewest votes on any row, per tier: what a plan for these rows may buy at most."""
-        return tuple(int(bag.held.min()) if len(self) else 0 for bag in self.recorded_votes)
+        """The fewest votes on any row, per tier: a plan for these rows may buy no more."""
+        return tuple(int(votes.counts.min()) if len(self) else 0 for votes in self.recorded_votes)
 
     @property
     def fewest_samples(self) -> tuple[int, ...]:
         """The fewest judged samples on any row, per tier."""
         if not self.samples or not len(self):
             return (0,) * len(self.tiers)
-        return tuple(0 if found is None else int(found.held.min()) for found in self.samples)
+        return tuple(0 if samples is None else int(samples.counts.min()) for samples in self.samples)
 
     @property
     def mean_cost(self) -> Floats:
@@ -138,7 +140,7 @@ class TraceTable:
 
     @property
     def prompt_tokens(self) -> Floats:
-        """Prompt tokens of each question: of the first tier, in order, that recorded them."""
+        """Prompt tokens of each question, from the first tier in order that recorded them."""
         tokens = np.full(len(self), np.nan)
         for j in range(len(self.tiers)):
             tokens = np.where(np.isnan(tokens), self.input_tokens[:, j], tokens)
@@ -152,34 +154,34 @@ class TraceTable:
         if self.fee is not None:
             per_row["fee"] = self.fee[rows]
         recorded_votes = tuple(
-            RecordedVotes(b.drawn[rows], b.held[rows], b.correct[:, rows], b.parsed[:, rows])
-            for b in self.recorded_votes
+            RecordedVotes(v.sequence[rows], v.counts[rows], v.correct[:, rows], v.parsed[:, rows])
+            for v in self.recorded_votes
         )
         question_classes = None if self.question_classes is None else self.question_classes[rows]
-        samples = tuple(found and found.subset(rows) for found in self.samples)
+        samples = tuple(s and s.subset(rows) for s in self.samples)
         return replace(
             self, recorded_votes=recorded_votes, question_classes=question_classes, samples=samples, **per_row
         )
 
-    def looked_at(self) -> TraceTable:
-        """The rows as somebody pays for them who reads the questions' embeddings."""
+    def with_embedding_fee(self) -> TraceTable:
+        """The table with each row charged for its embedding."""
         if self.embeddings is None:
             return self
         return replace(self, fee=np.column_stack([self.embeddings.cost, self.embeddings.latency]))
 
     def reseed(self, seed: int) -> TraceTable:
         """The same rows with their votes drawn in another order."""
-        return replace(self, seed=seed, recorded_votes=_draw(self.ids, self.tiers, self.votes, seed))
+        return replace(self, seed=seed, recorded_votes=draw_votes(self.ids, self.tiers, self.votes, seed))
 
     def pick(self, tiers: Sequence[str]) -> TraceTable:
         """The table of these tiers, in this order.
 
         Raises:
-            UsageError: for a name that is not in the table, or stands twice.
+            UsageError: for a name that is not in the table, or is given twice.
         """
         if len(set(tiers)) != len(tiers) or not tiers:
             raise UsageError(f"--tiers: expected different names, got {', '.join(tiers) or 'nothing'}")
-        at = [_index(name, self.tiers, "--tiers") for name in tiers]
+        at = [tier_index(name, self.tiers, "--tiers") for name in tiers]
         per_tier = {name: getattr(self, name)[:, at] for name in _PER_TIER}
         return replace(
             self,
@@ -191,25 +193,27 @@ class TraceTable:
         )
 
     def by_majority(self, tier: str, k: int) -> TraceTable:
-        """The table with MAJ@k in the place of a tier's answer: what it scores, and what k samples cost.
+        """The table with a tier's score and cost replaced by those of MAJ@k.
 
-        Samples are drawn as votes are: in an order that depends on the seed, the id and the
-        tier's name only. The latency stays that of the answer: samples are drawn side by side.
+        Samples are drawn in an order that depends on the seed, the id and the tier's name only,
+        as votes are. The latency stays that of one answer: samples are taken in parallel.
 
         Raises:
-            UsageError: for a tier that is not in the table, or of which some row has fewer samples.
+            UsageError: for a tier that is not in the table, or has fewer samples on some row.
         """
-        j = _index(tier, self.tiers, "--policies")
-        found = self.samples[j] if self.samples else None
-        if found is None or self.fewest_samples[j] < k:
+        j = tier_index(tier, self.tiers, "--policies")
+        samples = self.samples[j] if self.samples else None
+        if samples is None or self.fewest_samples[j] < k:
             raise UsageError(f"some row has fewer than {k} samples of {tier}")
-        keys = _keys(_row_keys(self.ids, self.seed), f"samples:{tier}", found.kinds.shape[1])
+        keys = _keys(_row_keys(self.ids, self.seed), f"samples:{tier}", samples.kinds.shape[1])
         score, cost = self.score.copy(), self.cost.copy()
-        score[:, j], cost[:, j] = found.plurality_scores(k, keys), found.costs(k, cost[:, j])
+        score[:, j], cost[:, j] = samples.plurality_scores(k, keys), samples.costs(k, cost[:, j])
         return replace(self, score=score, cost=cost)
 
-    def priced(self, costs: Mapping[str, float], vote_costs: Mapping[str, float] | None = None) -> TraceTable:
-        """The table with what a call, or a vote, costs given or replaced for some tiers.
+    def with_costs(
+        self, costs: Mapping[str, float], vote_costs: Mapping[str, float] | None = None
+    ) -> TraceTable:
+        """The table with other costs of an answer, or of a vote, for some tiers.
 
         Raises:
             UsageError: for a name that is not in the table.
@@ -217,35 +221,35 @@ class TraceTable:
         cost, vote_cost, round_cost = self.cost.copy(), self.vote_cost.copy(), self.round_cost.copy()
         samples = list(self.samples)
         for name, dollars in costs.items():
-            j = _index(name, self.tiers, "--costs")
+            j = tier_index(name, self.tiers, "--costs")
             cost[:, j] = dollars
             if samples:
-                samples[j] = _unpriced(samples[j])
+                samples[j] = _without_cost(samples[j])
         for name, dollars in (vote_costs or {}).items():
-            j = _index(name, self.tiers, "--vote-costs")
+            j = tier_index(name, self.tiers, "--vote-costs")
             vote_cost[:, j], round_cost[:, j] = dollars, 0.0
         return replace(self, cost=cost, vote_cost=vote_cost, round_cost=round_cost, samples=tuple(samples))
 
     def with_signal(self, signal: RecordedSignal | None) -> TraceTable:
-        """The table with what policies see of an answer: one of four, or for None what fits each tier.
+        """The table with the signal that policies observe; None picks one for each tier.
 
-        `votes`: its votes, bought. `logprob`: the confidence, which comes with the answer.
-        `verdict`: the confidence, bought as one vote (that of a verdict's tokens).
-        `consistency`: with the answer, how many of the samples agree. What fits is
-        `consistency` where every row has samples, else `votes` where every row has some,
-        else `logprob`. The confidence is never shown beside votes: it often *is* their share.
+        `votes`: the votes, which are bought. `logprob`: the confidence, which comes with the
+        answer. `verdict`: the confidence of the verdict's tokens, bought as one vote.
+        `consistency`: how many of the samples agree, which comes with the answer. None picks
+        `consistency` where every row has samples, else `votes` where every row has some, else
+        `logprob`. The confidence is never used beside votes, because it is often their share.
         """
         if signal is not None:
             return replace(self, signals=(signal,) * len(self.tiers))
-        return replace(self, signals=tuple(self._fitting(j) for j in range(len(self.tiers))))
+        return replace(self, signals=tuple(self._recorded_signal(j) for j in range(len(self.tiers))))
 
-    def _fitting(self, j: int) -> RecordedSignal:
-        if len(self) and (self.sampled[:, j] > 1).all():
+    def _recorded_signal(self, j: int) -> RecordedSignal:
+        if len(self) and (self.sample_counts[:, j] > 1).all():
             return "consistency"
         return "votes" if self.max_votes[j] else "logprob"
 
-    def scored(self, *, drop: bool = False) -> TraceTable:
-        """The table of the rows that score every tier.
+    def require_scores(self, *, drop: bool = False) -> TraceTable:
+        """The table of the rows with a score for every tier.
 
         Raises:
             DataError: when there is no such row, or some row is incomplete and `drop` is false.
@@ -285,25 +289,30 @@ _PER_TIER = (
     "latency",
     "input_tokens",
     "votes",
-    "sampled",
+    "sample_counts",
 )
 _PER_ROW = ("ids", "texts", "datasets", "splits", *_PER_TIER)
 
 
-def _unpriced(samples: Samples | None) -> Samples | None:
+def _without_cost(samples: Samples | None) -> Samples | None:
     return samples and samples._replace(cost=np.full_like(samples.cost, np.nan))
 
 
 def _means(values: Floats) -> Floats:
-    """Column means over what is recorded; NaN, without a warning, where nothing is."""
-    known = ~np.isnan(values)
-    counts = known.sum(axis=0)
-    sums = np.where(known, values, 0.0).sum(axis=0)
+    """Column means of the recorded values; NaN, without a warning, where there are none."""
+    is_recorded = ~np.isnan(values)
+    counts = is_recorded.sum(axis=0)
+    sums = np.where(is_recorded, values, 0.0).sum(axis=0)
     means: Floats = np.divide(sums, counts, out=np.full(values.shape[1], np.nan), where=counts > 0)
     return means
 
 
-def _index(name: str, names: Sequence[str], option: str) -> int:
+def tier_index(name: str, names: Sequence[str], option: str) -> int:
+    """The position of a tier.
+
+    Raises:
+        UsageError: naming `option` and the nearest tier, for a name that is not among `names`.
+    """
     if name in names:
         return list(names).index(name)
     raise UsageError(
@@ -314,15 +323,15 @@ def _index(name: str, names: Sequence[str], option: str) -> int:
 # ---------------------------------------------------------------- drawing votes
 
 
-def _draw(
+def draw_votes(
     ids: Objects, tiers: Sequence[str], votes: NDArray[np.int16], seed: int
 ) -> tuple[RecordedVotes, ...]:
-    """Each tier's votes in an order that depends on the seed, the id and the tier's name only."""
+    """Draw each tier's votes in an order that depends on the seed, the id and the tier's name only."""
     if not votes.any():
-        held, none = np.zeros((2, 1, len(ids)), np.int16)
-        return (RecordedVotes(np.zeros((len(ids), 0), np.int8), held[0], none, none),) * len(tiers)
+        none, running = np.zeros((2, 1, len(ids)), np.int16)
+        return (RecordedVotes(np.zeros((len(ids), 0), np.int8), none[0], running, running),) * len(tiers)
     row_keys = _row_keys(ids, seed)
-    return tuple(_bag(row_keys, name, votes[:, j]) for j, name in enumerate(tiers))
+    return tuple(_draw_tier(row_keys, name, votes[:, j]) for j, name in enumerate(tiers))
 
 
 def _row_keys(ids: Objects, seed: int) -> NDArray[np.uint64]:
@@ -331,12 +340,12 @@ def _row_keys(ids: Objects, seed: int) -> NDArray[np.uint64]:
 
 
 def _keys(row_keys: NDArray[np.uint64], name: str, width: int) -> NDArray[np.uint64]:
-    """n×width pseudo-random keys, by whose order something of that name is drawn."""
+    """n×width pseudo-random keys; votes or samples of this name are drawn in their order."""
     salt = np.frombuffer(sha256(name.encode("utf-8", "surrogatepass")).digest()[:8], dtype="<u8")
-    return _mixed((row_keys ^ salt)[:, None] + np.arange(width, dtype=np.uint64)) >> np.uint64(1)
+    return _mix((row_keys ^ salt)[:, None] + np.arange(width, dtype=np.uint64)) >> np.uint64(1)
 
 
-def _bag(row_keys: NDArray[np.uint64], tier: str, counts: NDArray[np.int16]) -> RecordedVotes:
+def _draw_tier(row_keys: NDArray[np.uint64], tier: str, counts: NDArray[np.int16]) -> RecordedVotes:
     """Shuffle each row: sort its votes by pseudo-random keys, empty places last."""
     ends = counts.cumsum(axis=1, dtype=np.int16)  # of the CORRECT, the INCORRECT, the unparsed
     width = int(ends[:, -1].max(initial=0))
@@ -345,11 +354,11 @@ def _bag(row_keys: NDArray[np.uint64], tier: str, counts: NDArray[np.int16]) -> 
     canonical = np.array([1, 0, UNPARSED, NO_VOTE], dtype=np.int8)[kinds]
     keys = _keys(row_keys, tier, width)
     keys[canonical == NO_VOTE] = np.iinfo(np.uint64).max
-    drawn = np.take_along_axis(canonical, keys.argsort(axis=1), axis=1)
-    return RecordedVotes(drawn, ends[:, -1], _running(drawn == 1), _running(drawn >= 0))
+    sequence = np.take_along_axis(canonical, keys.argsort(axis=1), axis=1)
+    return RecordedVotes(sequence, ends[:, -1], _running(sequence == 1), _running(sequence >= 0))
 
 
-def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """The finaliser of SplitMix64 (Steele, Lea and Flood 2014): neighbours become independent."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -357,7 +366,7 @@ def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _running(hits: NDArray[np.bool_]) -> NDArray[np.int16]:
-    """Hits among the first k places of each row, one line per k: (width + 1)×n."""
+    """Count the hits among the first k places of each row, for every k: (width + 1)×n."""
     counts = np.zeros((hits.shape[1] + 1, len(hits)), dtype=np.int16)
     np.cumsum(hits.T, axis=0, out=counts[1:])
     return counts

@@ -85,7 +85,7 @@ class Majority:
         samples = table.samples[j] if table.samples else None
         if samples is None:
             return f"no samples of {self.tier} are recorded beside what is expected"
-        counts = samples.held
+        counts = samples.counts
         if counts.min() >= self.k:
             return ""
         row = table.ids[int(counts.argmin())]

@@ -230,7 +230,7 @@ def _rates(table: TraceTable, run: Replayed) -> tuple[tuple[str, int, int], ...]
     for j, name in enumerate(table.tiers):
         with_votes = run.votes[:, j] > 0
         if table.signals[j] == "votes" and with_votes.any():
-            first = table.recorded_votes[j].drawn[with_votes, 0]
+            first = table.recorded_votes[j].sequence[with_votes, 0]
             rates.append((name, int((first == 1).sum()), int((first >= 0).sum())))
     return tuple(rates)
 

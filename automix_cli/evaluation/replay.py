@@ -227,7 +227,7 @@ def _observe_answer(table: TraceTable, rows: Ints, j: int, cuts: tuple[float, ..
         for signal, part in _bins_of(table.confidence[rows, j], cuts):
             yield Observation(signal=signal), part
     elif facts.of_samples:
-        k = table.sampled[rows, j].astype(np.intp)
+        k = table.sample_counts[rows, j].astype(np.intp)
         agreeing = np.nan_to_num(np.rint(table.confidence[rows, j] * k)).astype(np.intp)
         most = int(k.max(initial=0)) + 1
         for code, part in _parts(k * most + agreeing):
@@ -251,7 +251,7 @@ def _observe_votes(
         return
     counts = table.recorded_votes[j]
     # No votes can be bought beside samples.
-    _check_recorded(table, group.rows, j, start + m, counts.held[group.rows] * (not facts.of_samples))
+    _check_recorded(table, group.rows, j, start + m, counts.counts[group.rows] * (not facts.of_samples))
     correct = counts.correct[start + m][group.rows] - counts.correct[start][group.rows]
     parsed = counts.parsed[start + m][group.rows] - counts.parsed[start][group.rows]
     for code, part in _parts(parsed.astype(np.intp) * (m + 1) + correct):

@@ -56,7 +56,7 @@ class Classes:
     def _classify(self, kind: QueryRouterKind, table: TraceTable, learn: NDArray[np.bool_]) -> ClassedTable:
         from automix_cli.fitting.fit_query_router import fit_router
 
-        table = table.looked_at()
+        table = table.with_embedding_fee()
         train, texts = table.subset(learn), [str(text) for text in table.texts]
         result = fit_router(
             kind,
@@ -107,7 +107,7 @@ def classes_for(
         UsageError: no row records its question, or the profile has no room for a router.
 
     Example:
-        >>> from automix_cli.data.traces import read_table
+        >>> from automix_cli.data.read_traces import read_table
         >>> rows = read_table([(1, {"question": "2 + 2?", "tiers": {"s": {"score": 1, "cost": 1}}})])
         >>> classes_for("auto", rows, room=60_000, pass_score=0.5, seed=0).sources
         ('none', 'multilabel', 'separate', 'kmeans', 'knn')

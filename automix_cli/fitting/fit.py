@@ -251,7 +251,7 @@ def _fit_signal(
     if signal.purchase == "rounds":
         return _fit_votes_of(table, j, own, last, settings)
     if signal.of_samples:
-        k = int(np.median(table.sampled[:, j]))
+        k = int(np.median(table.sample_counts[:, j]))
         agreeing = np.rint(table.confidence[:, j] * k).astype(np.intp)
         return fit_consistency(agreeing, k, own, last), 0, ""
     model = fit_confidence(table.confidence[:, j], own, last, with_answer=signal.with_answer)

@@ -34,7 +34,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from automix_cli.data.oracle import Choice, oracle
+from automix_cli.data.oracle import TierChoice, oracle
 from automix_cli.errors import DataError, UsageError
 from automix_cli.fitting.features import (
     FeatureRows,
@@ -372,7 +372,7 @@ class QueryRouter:
         *,
         cost_weight: float = 0.0,
         costs: ArrayLike | None = None,
-    ) -> Choice:
+    ) -> TierChoice:
         """The router's own upper bound: the best choice among the tiers it predicts to be capable.
 
         Capable are the tiers of probability 0.5 or more, and the one of highest expected

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from automix_cli.backends.catalog import URL, model_problem
-from automix_cli.errors import quoted
+from automix_cli.errors import describe_value
 from automix_cli.fitting.router_block import ROUTER_KINDS
 from automix_cli.pomdp.signals import LOGPROB_OF, SIGNALS
 from automix_cli.profile.model import (
@@ -81,10 +81,10 @@ def read_router(node: Node, report: Report) -> Any:
         Number(0, 1e12).read(node.value["cost_weight"], report)
     for leaf in node.value["prior"].leaves() if "prior" in node.value else ():
         if is_number(leaf.value) and leaf.value < 0:
-            report.add(leaf, f"expected a count, got {quoted(leaf.value)}")
+            report.add(leaf, f"expected a count, got {describe_value(leaf.value)}")
     query = node.value.get("query")
     if query is not None and not isinstance(query.value, dict):
-        report.add(query, f"expected a query-side router, got {quoted(query.value)}")
+        report.add(query, f"expected a query-side router, got {describe_value(query.value)}")
     return node.plain() if len(report.lines) == before else BAD
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from automix_cli.backends.catalog import is_loopback, standard_key_envs
-from automix_cli.errors import ProfileError, did_you_mean, quoted
+from automix_cli.errors import ProfileError, describe_value, did_you_mean
 from automix_cli.profile import yamltree
 from automix_cli.profile.bundled import bundled_names, bundled_path, shown_path
 from automix_cli.profile.layout import PROFILE
@@ -52,7 +52,7 @@ def _merged_tree(path: Path, trusted: bool, chain: tuple[Path, ...], report: Rep
         report.add(Node(None, line, root.source, where), message)
     if not isinstance(root.value, dict):
         if root.value is not UNREAD:
-            report.add(root, f"expected a mapping with `tiers`, got {quoted(root.value)}")
+            report.add(root, f"expected a mapping with `tiers`, got {describe_value(root.value)}")
         return root._replace(value=UNREAD)
     own: dict[str, Node] = root.value
     base = _base_tree(own.get("extends"), path, trusted, (*chain, path.resolve()), report)
@@ -69,7 +69,7 @@ def _base_tree(
         return {}
     name = node.value
     if not isinstance(name, str) or not name:
-        report.add(node, f"expected a bundled profile or a file, got {quoted(name)}")
+        report.add(node, f"expected a bundled profile or a file, got {describe_value(name)}")
         return {}
     is_bundled = name in bundled_names()
     base = bundled_path(name) if is_bundled else path.parent / Path(name).expanduser()

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from automix_cli.errors import did_you_mean, quoted
+from automix_cli.errors import describe_value, did_you_mean
 from automix_cli.profile.yamltree import UNREAD, Node
 
 LONGEST, MOST = 500, 50
@@ -73,7 +73,7 @@ def _expect(node: Node, report: Report, expected: str, fits: bool) -> Any:
     if fits:
         return node.value
     if node.value is not UNREAD:
-        report.add(node, f"expected {expected}, got {quoted(node.value)}")
+        report.add(node, f"expected {expected}, got {describe_value(node.value)}")
     return BAD
 
 
@@ -177,7 +177,7 @@ class OneOf:
         if node.value is UNREAD or node.value in self.words:
             return BAD if node.value is UNREAD else node.value
         near = did_you_mean(node.value, self.words) if isinstance(node.value, str) else ""
-        report.add(node, f"expected one of {', '.join(self.words)}, got {quoted(node.value)}{near}")
+        report.add(node, f"expected one of {', '.join(self.words)}, got {describe_value(node.value)}{near}")
         return BAD
 
 
@@ -210,7 +210,7 @@ class ListOf:
         if items is UNREAD:
             return BAD
         if not isinstance(items, list) or len(items) > self.longest:
-            got = f"{len(items)}" if isinstance(items, list) else quoted(items)
+            got = f"{len(items)}" if isinstance(items, list) else describe_value(items)
             report.add(node, f"expected a list of at most {self.longest}, got {got}")
             return BAD
         values = tuple(self.kind.read(item, report) for item in items)

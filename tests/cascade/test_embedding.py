@@ -337,7 +337,7 @@ def test_whoever_reads_embeddings_pays_for_them_and_nobody_else() -> None:
     table = table_of(rows(40))
     vectors = np.array([default_vector(str(text)) for text in table.texts])
     table = replace(table, embeddings=Embeddings("e", vectors, np.full(40, 0.5), np.full(40, 2.0)))
-    plain, charged = (replay(AlwaysPolicy(2, 0), t) for t in (table, table.looked_at()))
+    plain, charged = (replay(AlwaysPolicy(2, 0), t) for t in (table, table.with_embedding_fee()))
     np.testing.assert_allclose(charged.cost, plain.cost + 0.5)
     learn = np.arange(40) < 30
     blind, seeing = Classes(sources=("none", "knn"), room=20_000).of(table, learn)

@@ -407,9 +407,11 @@ def test_a_row_decided_alone_is_decided_as_among_others() -> None:
 # ------------------------------------------------------------------ degenerate rows
 
 CASES: dict[str, Any] = {
-    "free small tier": lambda: draw_table(two_tiers(), 120, 0).priced({"small": 0.0}, {"small": 0.0}),
-    "all free": lambda: draw_table(two_tiers(), 120, 0).priced({"small": 0.0, "medium": 0.0}, {"small": 0.0}),
-    "equal costs": lambda: draw_table(two_tiers(), 120, 0).priced({"small": 2.0, "medium": 2.0}),
+    "free small tier": lambda: draw_table(two_tiers(), 120, 0).with_costs({"small": 0.0}, {"small": 0.0}),
+    "all free": lambda: draw_table(two_tiers(), 120, 0).with_costs(
+        {"small": 0.0, "medium": 0.0}, {"small": 0.0}
+    ),
+    "equal costs": lambda: draw_table(two_tiers(), 120, 0).with_costs({"small": 2.0, "medium": 2.0}),
     "small better": lambda: table_of(
         [
             {
@@ -565,7 +567,7 @@ def test_the_same_seed_gives_the_same_figures(table: TraceTable, played: tuple[B
 
 
 def test_an_abstention_is_counted_and_has_no_tier(table: TraceTable) -> None:
-    dear = table.priced({"medium": 1000.0})
+    dear = table.with_costs({"medium": 1000.0})
     runs: list[Run] = []
     settings = replace(SETTINGS, abstain_value=0.5)
     seated = pick_policies("pomdp", all_policies(dear.tiers))

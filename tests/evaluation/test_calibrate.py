@@ -100,7 +100,7 @@ def test_rates_are_what_later_batches_can_be_compared_with(found: Calibration, t
     rates = {name: (hits, cases) for name, hits, cases in found.rates}
     assert rates["escalated"][1] == 400
     assert rates["escalated"][0] == int(replay(found.policy(), table).escalated.sum())
-    first = table.recorded_votes[0].drawn[:, 0]
+    first = table.recorded_votes[0].sequence[:, 0]
     assert rates["small"] == (int((first == 1).sum()), 400)
 
 
@@ -162,7 +162,7 @@ def test_a_question_nobody_will_get_right_is_declined_where_that_is_worth_someth
     table: TraceTable,
 ) -> None:
     settings = replace(SETTINGS, abstain_value=0.5)
-    dear = table.priced({"medium": 1000.0})
+    dear = table.with_costs({"medium": 1000.0})
     result = calibrate(dear, settings, Objective("budget", 3.0), options=ONCE)
     router = result.figures[0]
     assert router.abstained > 0.2

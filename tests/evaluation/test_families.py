@@ -46,8 +46,8 @@ def test_the_path_is_zero_and_eighty_geometric_steps_in_units_of_the_span_of_cos
 def test_the_path_of_tiers_that_cost_the_same_weighs_votes_and_of_free_ones_nothing(
     table: TraceTable,
 ) -> None:
-    assert cost_weights(table.priced({"small": 2.0, "medium": 2.0}))[-1] == pytest.approx(2.0)
-    assert cost_weights(table.priced({"small": 0.0, "medium": 0.0})) == (0.0,)
+    assert cost_weights(table.with_costs({"small": 2.0, "medium": 2.0}))[-1] == pytest.approx(2.0)
+    assert cost_weights(table.with_costs({"small": 0.0, "medium": 0.0})) == (0.0,)
 
 
 def test_a_grid_is_spaced_in_even_steps_of_planned_cost(table: TraceTable) -> None:
@@ -97,7 +97,7 @@ def test_a_fold_takes_the_plans_that_spend_what_the_setting_spends_on_all_rows(t
 
 def test_tiers_that_score_or_cost_the_same_have_a_path_all_the_same(table: TraceTable) -> None:
     alike = replace(table, score=np.repeat(table.score[:, :1], 2, axis=1))
-    free = table.priced({"small": 0.0, "medium": 0.0})
+    free = table.with_costs({"small": 0.0, "medium": 0.0})
     for rows in (alike, free, table.subset(np.arange(0)), table.subset(np.arange(1))):
         spaced = PomdpFamily(settings=SETTINGS).with_cost_grid(rows)
         assert spaced.weights

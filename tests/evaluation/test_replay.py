@@ -142,12 +142,12 @@ def one_by_one(policy: Any, table: TraceTable, i: int, cell_of: int = 0) -> tupl
             rounds[j] += 1
         elif action.kind == "vote":
             first = history.last.bought
-            drawn = table.recorded_votes[j].drawn[i, first : first + action.votes].tolist()
+            drawn = table.recorded_votes[j].sequence[i, first : first + action.votes].tolist()
             assert -2 not in drawn, "more votes than the row holds"
             seen = Observation(drawn.count(1), len(drawn) - drawn.count(-1), len(drawn))
             rounds[j] += 1
         elif table.signals[j] == "consistency":
-            k = int(table.sampled[i, j])
+            k = int(table.sample_counts[i, j])
             seen = Observation(round((signal or 0) * k), k, k)
         else:
             seen = Observation(signal=signal if table.signals[j] == "logprob" else None)
@@ -408,7 +408,7 @@ def test_the_order_of_votes_in_the_file_does_not_matter(name: str) -> None:
 def test_sorted_votes_do_not_leak_each_vote_of_a_bag_is_as_likely_to_be_drawn_first() -> None:
     n = 4000
     rows = [{"id": i, "tiers": {"s": {"votes": [1, 1, 0, 0, 0, 0, 0, None]}}} for i in range(n)]
-    drawn = make_table(rows, seed=3).recorded_votes[0].drawn
+    drawn = make_table(rows, seed=3).recorded_votes[0].sequence
     for place in range(8):
         share = (drawn[:, place] == 1).mean()
         assert share == pytest.approx(2 / 8, abs=4 * math.sqrt(0.25 * 0.75 / n))
@@ -420,7 +420,7 @@ def test_the_tiers_of_one_row_are_drawn_independently() -> None:
     n = 4000
     bag = {"votes": [1, 1, 1, 0, 0, 0]}
     drawn = [
-        b.drawn
+        b.sequence
         for b in make_table([{"id": i, "tiers": {"a": bag, "b": bag}} for i in range(n)]).recorded_votes
     ]
     both = ((drawn[0][:, 0] == 1) & (drawn[1][:, 0] == 1)).mean()
@@ -434,12 +434,14 @@ def test_the_order_drawn_depends_on_seed_and_id_and_not_on_the_row_s_company() -
     alone = make_table(rows[10:11], seed=5)
     fewer_tiers = make_table(rows, seed=5, tiers=("large", "small"))
     for j, bag in enumerate(table.recorded_votes):
-        assert np.array_equal(bag.drawn, backwards.recorded_votes[j].drawn[::-1])
-        width = alone.recorded_votes[j].drawn.shape[1]
-        assert np.array_equal(bag.drawn[10, :width], alone.recorded_votes[j].drawn[0])
-    assert np.array_equal(table.recorded_votes[0].drawn, fewer_tiers.recorded_votes[1].drawn)
-    assert np.array_equal(table.reseed(6).reseed(5).recorded_votes[0].drawn, table.recorded_votes[0].drawn)
-    assert not np.array_equal(table.reseed(6).recorded_votes[0].drawn, table.recorded_votes[0].drawn)
+        assert np.array_equal(bag.sequence, backwards.recorded_votes[j].sequence[::-1])
+        width = alone.recorded_votes[j].sequence.shape[1]
+        assert np.array_equal(bag.sequence[10, :width], alone.recorded_votes[j].sequence[0])
+    assert np.array_equal(table.recorded_votes[0].sequence, fewer_tiers.recorded_votes[1].sequence)
+    assert np.array_equal(
+        table.reseed(6).reseed(5).recorded_votes[0].sequence, table.recorded_votes[0].sequence
+    )
+    assert not np.array_equal(table.reseed(6).recorded_votes[0].sequence, table.recorded_votes[0].sequence)
 
 
 def test_what_is_drawn_is_the_bag() -> None:
@@ -447,10 +449,10 @@ def test_what_is_drawn_is_the_bag() -> None:
     table = make_table(rows, seed=2)
     for i, row in enumerate(rows):
         for j, name in enumerate(TIERS):
-            drawn = [v for v in table.recorded_votes[j].drawn[i].tolist() if v != -2]
+            drawn = [v for v in table.recorded_votes[j].sequence[i].tolist() if v != -2]
             recorded = [-1 if v is None else v for v in row["tiers"][name]["votes"]]
             assert sorted(drawn) == sorted(recorded)
-            assert table.recorded_votes[j].held[i] == len(recorded)
+            assert table.recorded_votes[j].counts[i] == len(recorded)
 
 
 def test_a_row_never_yields_more_votes_than_it_holds() -> None:
@@ -462,7 +464,7 @@ def test_a_row_never_yields_more_votes_than_it_holds() -> None:
         replay(ThresholdPolicy.single(tiers=3, votes=5, cut=0.5), table)
     assert caught.value.hint == "at most 2 votes can be planned for these rows"
     result = replay(MajorityPolicy(tiers=3, max_votes=table.max_votes[0]), table)
-    assert (result.votes <= np.stack([b.held for b in table.recorded_votes], axis=1)).all()
+    assert (result.votes <= np.stack([b.counts for b in table.recorded_votes], axis=1)).all()
     without = replay(POLICIES["threshold"](), table, np.arange(40) != 23)
     assert len(without.tier) == 39
 

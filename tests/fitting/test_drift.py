@@ -33,7 +33,7 @@ def test_drift_is_looked_for_in_what_both_know_and_says_what_moved() -> None:
 
 
 def test_batches_like_the_fitted_rows_hardly_ever_drift() -> None:
-    first = [draw_table(two_tiers(), 300, seed).recorded_votes[0].drawn[:, 0] for seed in range(60)]
+    first = [draw_table(two_tiers(), 300, seed).recorded_votes[0].sequence[:, 0] for seed in range(60)]
     rates = [(int((f == 1).sum()), 300) for f in first]
     warned = [bool(drifts({"small": rates[0]}, {"small": r})) for r in rates[1:]]
     assert sum(warned) <= 1

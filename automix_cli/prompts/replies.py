@@ -1,0 +1,110 @@
+"""Read a verifier's reply: its verdict, and the confidence in it from token log-probabilities."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+from automix_cli.records import Completion, TokenLogprob, Verdict, Vote
+
+_VERDICT_WORDS = {"correct": Verdict.CORRECT, "incorrect": Verdict.INCORRECT}
+_CLOSING = re.compile(
+    r"(?:(?:verification )?decision:\s*)?(?:the ai[ -]generated answer is\s+)?(correct|incorrect)[.!]?",
+    re.IGNORECASE | re.ASCII,
+)
+# ">" is not removed: a line that begins with it is a quotation, never the verifier's own verdict.
+_MARKUP = re.compile(r"^[\s#*_`-]+|[\s*_`]+$|[*_`]+")
+_CUT_OFF = ("length", "content_filter")
+
+
+def last_line(text: str) -> str:
+    """The last line of a text that is not blank; lines end at a line feed only.
+
+    Models write none of Unicode's other line ends, but a manipulated answer may.
+    """
+    return next((line.strip() for line in reversed(text.split("\n")) if line.strip()), "")
+
+
+def read_verdict(text: str) -> Verdict:
+    r"""Read a verifier's reply: CORRECT, INCORRECT or UNPARSED.
+
+    Only the last non-blank line counts: the closing sentence, with or without its prefix,
+    or the bare word, in any case and with Markdown emphasis around it. Everything else
+    ("not correct", both words, JSON, a refusal) is UNPARSED: no evidence either way.
+
+    Example:
+        >>> read_verdict("It is 4, not 5.\nVerification Decision: The AI generated answer is Incorrect.")
+        <Verdict.INCORRECT: 0>
+        >>> read_verdict("Correct, I think")
+        <Verdict.UNPARSED: None>
+    """
+    closing = _CLOSING.fullmatch(_MARKUP.sub("", last_line(text)))
+    return _VERDICT_WORDS[closing.group(1).lower()] if closing else Verdict.UNPARSED
+
+
+def read_vote(completion: Completion) -> Vote:
+    """The vote in a verifier's completion; a cut-off reply has no closing line, so it is UNPARSED."""
+    cut_off = "truncated" in completion.flags or completion.finish_reason in _CUT_OFF
+    verdict = Verdict.UNPARSED if cut_off else read_verdict(completion.text)
+    return Vote(verdict=verdict, reasons=completion.text)
+
+
+def verdict_confidence(completion: Completion) -> float | None:
+    """P(CORRECT) / (P(CORRECT) + P(INCORRECT)) at the first token of the verdict word.
+
+    None when the reply holds no readable verdict or no log-probabilities, or when neither
+    word is among the alternatives.
+
+    Example:
+        >>> log_likely, log_rare = math.log(0.6), math.log(0.2)
+        >>> first = TokenLogprob("Correct", log_likely, (("Correct", log_likely), ("Inc", log_rare)))
+        >>> round(verdict_confidence(Completion(text="Correct", logprobs=(first,))), 3)
+        0.75
+    """
+    if read_vote(completion).verdict is Verdict.UNPARSED:
+        return None
+    token = _verdict_token(completion.logprobs)
+    if token is None:
+        return None
+    mass = {Verdict.CORRECT: 0.0, Verdict.INCORRECT: 0.0}
+    for text, logprob in {token.token: token.logprob, **dict(token.top)}.items():
+        verdict = _verdict_word(text)
+        if verdict is not None:
+            mass[verdict] += math.exp(logprob)
+    total = sum(mass.values())
+    return mass[Verdict.CORRECT] / total if total > 0 else None
+
+
+def _verdict_word(token: str) -> Verdict | None:
+    """Which verdict word a token begins, if any."""
+    text = _MARKUP.sub("", token).strip().rstrip(".!").lower()
+    return next((v for word, v in _VERDICT_WORDS.items() if text and word.startswith(text)), None)
+
+
+def _verdict_token(tokens: Sequence[TokenLogprob]) -> TokenLogprob | None:
+    """The token in which the last verdict word of the reply begins."""
+    text = "".join(t.token for t in tokens)
+    starts = [m.start() for m in re.finditer(r"(?:in)?correct", text, re.IGNORECASE | re.ASCII)]
+    if not starts:
+        return None
+    end = 0
+    for t in tokens:
+        end += len(t.token)
+        if end > starts[-1]:
+            return t
+    return None
+
+
+def answer_confidence(completion: Completion) -> float | None:
+    """Return exp of the mean token log-probability of an answer; None where the provider gave none.
+
+    Example:
+        >>> tokens = (TokenLogprob("a", -0.5), TokenLogprob("b", -1.5))
+        >>> answer_confidence(Completion(text="ab", logprobs=tokens)) == math.exp(-1)
+        True
+    """
+    if not completion.logprobs:
+        return None
+    mean = math.fsum(t.logprob for t in completion.logprobs) / len(completion.logprobs)
+    return math.exp(min(0.0, mean))  # some servers round a certain token to just above 0
