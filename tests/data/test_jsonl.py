@@ -1,8 +1,6 @@
-"""Strict reading and whole writing of rows."""
+"""Lines of bytes, strict JSON, question rows, and text that is safe to print."""
 
 import asyncio
-import io
-import json
 import os
 import random
 from pathlib import Path
@@ -23,8 +21,7 @@ from automix_cli.data.jsonl import (
     split_lines,
     stream_lines,
 )
-from automix_cli.data.output import RowWriter, open_output
-from automix_cli.errors import DataError, StorageError, UsageError
+from automix_cli.errors import DataError
 
 
 def lines_of(data: bytes, size: int = 7) -> list[Line]:
@@ -84,41 +81,10 @@ def test_json_is_read_strictly(text: str | bytes, message: str) -> None:
         parse_json(text)
 
 
-@pytest.mark.parametrize(
-    ("row", "fault"),
-    [
-        ("[1]", "expected a JSON object, got a list"),
-        ("true", "expected a JSON object, got a boolean"),
-        ("{}", "question: expected text, got nothing"),
-        ('{"question": 3}', "question: expected text, got a number"),
-        ('{"question": "  "}', "question: is empty"),
-        ('{"question": "q", "id": true}', "id: expected text or a whole number, got a boolean"),
-        ('{"question": "q", "id": 1.5}', "id: expected text or a whole number, got a number"),
-        ('{"question": "q", "id": [1]}', "id: expected text or a whole number, got a list"),
-        ('{"question": "q", "context": {"a": 1}}', "context: expected text"),
-        ('{"question": "q", "choices": [null]}', "choices: expected text"),
-        ('{"messages": []}', "messages: expected a list"),
-        ('{"messages": [{"role": "assistant", "content": "x"}]}', "the last one must be the user's"),
-    ],
-)
-def test_a_bad_row_becomes_a_fault_that_names_the_field(row: str, fault: str) -> None:
-    read = row_of(Line(7, row.encode()), 6)
-    assert read.question is None
-    assert fault in read.fault
-    assert (read.line, read.index) == (7, 6)
-
-
-@pytest.mark.parametrize("alias", ["question", "prompt", "input", "query"])
-def test_the_question_has_aliases(alias: str) -> None:
-    assert row_of(Line(1, json.dumps({alias: "why?"}).encode()), 0).question.text == "why?"
-
-
-def test_a_chat_row_keeps_what_was_said_before() -> None:
-    chat = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
-    for row in ({"messages": chat}, {"custom_id": "x", "body": {"model": "m", "messages": chat}}):
-        question = row_of(Line(1, json.dumps(row).encode()), 0).question
-        assert question.text == "u"
-        assert [tuple(m) for m in question.history] == [("system", "s")]
+def test_the_problem_of_a_line_is_returned_with_its_place_and_its_id() -> None:
+    row = row_of(Line(7, b'{"id": "x", "question": 3}'), 6)
+    assert (row.line, row.index, row.id, row.question) == (7, 6, "x", None)
+    assert row.fault == "question: expected text, got a number"
 
 
 def test_ids_are_kept_and_missing_ones_are_the_index() -> None:
@@ -129,11 +95,11 @@ def test_ids_are_kept_and_missing_ones_are_the_index() -> None:
 def test_an_id_that_stands_twice_is_found_with_both_lines() -> None:
     ids = IdCheck()
     rows = list(rows_of(split_lines([b'{"question":"a","id":1}\n{"question":"b","id":"1"}\n'])))
-    seen = [ids.see(row) for row in rows]
-    assert seen[0].question is not None
-    assert seen[1].question is None
-    assert seen[1].line == 2
-    assert "first in line 1" in seen[1].fault
+    rows = [ids.check(row) for row in rows]
+    assert rows[0].question is not None
+    assert rows[1].question is None
+    assert rows[1].line == 2
+    assert "first in line 1" in rows[1].fault
 
 
 GOOD = b'{"question": "a"}\n'
@@ -216,62 +182,3 @@ def test_readable_text_is_left_alone() -> None:
 def test_numbers_that_json_does_not_know_are_never_written() -> None:
     with pytest.raises(ValueError, match="JSON"):
         dumps({"cost": float("nan")})
-
-
-def test_an_output_is_never_overwritten_without_force(tmp_path: Path) -> None:
-    path = tmp_path / "out.jsonl"
-    path.write_text("precious")
-    with pytest.raises(UsageError, match="exists") as caught:
-        open_output(path)
-    assert "--force" in caught.value.hint
-    assert path.read_text() == "precious"
-    with open_output(path, force=True) as file:
-        RowWriter(file).write({"a": 1})
-    assert path.read_text() == '{"a": 1}\n'
-
-
-def test_an_output_is_private_and_locked_while_written(tmp_path: Path) -> None:
-    path = tmp_path / "out.jsonl"
-    with open_output(path):
-        assert path.stat().st_mode & 0o777 == 0o600
-        with pytest.raises(UsageError, match="another process"):
-            open_output(path, force=True)
-
-
-@pytest.mark.parametrize("kind", ["link", "folder", "fifo", "missing"])
-def test_an_output_that_is_no_regular_file_is_refused(tmp_path: Path, kind: str) -> None:
-    path = tmp_path / "out.jsonl"
-    if kind == "link":
-        (tmp_path / "real").write_text("precious")
-        path.symlink_to(tmp_path / "real")
-    elif kind == "folder":
-        path.mkdir()
-    elif kind == "missing":
-        path = tmp_path / "no" / "out.jsonl"
-    else:
-        os.mkfifo(path)
-        reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    with pytest.raises(UsageError):
-        open_output(path, force=True)
-    if kind == "fifo":
-        os.close(reader)
-
-
-def test_a_full_disk_is_a_storage_error() -> None:
-    with open("/dev/full", "wb", buffering=0) as full, pytest.raises(StorageError, match="No space"):
-        RowWriter(full).write({"a": 1})
-
-
-def test_every_row_is_flushed_before_the_next() -> None:
-    class Stream(io.BytesIO):
-        flushed = 0
-
-        def flush(self) -> None:
-            self.flushed += 1
-
-    stream = Stream()
-    writer = RowWriter(stream)
-    for n in range(3):
-        writer.write({"n": n})
-        assert stream.flushed == n + 1
-    assert stream.getvalue().count(b"\n") == 3

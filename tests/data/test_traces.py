@@ -1,253 +1,23 @@
-"""Trace rows and flat tables: read strictly, to the same values by every road."""
+"""Tables of recorded runs: their parts, costs, scores, votes and signals."""
 
-import copy
-import csv
-import json
 import math
-import os
-import random
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from trace_rows import numbered, trace_row
 
 from automix_cli.data import traces
-from automix_cli.data.columns import Columns, read_amounts, read_columns
-from automix_cli.data.read_traces import ROWS_AT_A_TIME, read_table
-from automix_cli.data.rows import trace_from_dict
-from automix_cli.data.traces import TraceTable
+from automix_cli.data.read_traces import read_table
 from automix_cli.errors import DataError, UsageError
-from automix_cli.evaluation.reliability import auroc
-from automix_cli.records import Trace, Verdict
-
-DATA = Path(os.environ.get("AUTOMIX_DATA") or Path(__file__).parents[3] / "shared" / "data")
-
-
-def numbered(rows: Iterable[Any]) -> Iterable[tuple[int, Any]]:
-    return enumerate(rows, start=1)
-
-
-def row(i: int = 0, **tiers: Any) -> dict[str, Any]:
-    return {"id": f"q{i}", "question": f"What is {i}?", "tiers": tiers}
-
-
-# ---------------------------------------------------------------- one truth, two roads
-
-
-def any_row(rng: random.Random, i: int) -> dict[str, Any]:
-    """A valid row with about half of everything left out, null, or spelled another way."""
-
-    def some(*values: Any) -> dict[str, Any]:
-        return {} if rng.random() < 0.4 else {"": rng.choice(values)}
-
-    def cell() -> dict[str, Any] | None:
-        if rng.random() < 0.1:
-            return None
-        maybe = {
-            "score": some(0, 1, 0.5, 1.0, None),
-            "correct": some(True, False, 0, 1, 0.25, None),
-            "confidence": some(0, 1, 0.123, None),
-            "votes": some([], [1, 0, None], [True, False, 1.0], [None] * 9, None),
-            "samples": some([], ["a", "b"], None),
-            "answer": some("x", 7, None),
-            "cost": some(0, 3, 0.25, 1e-300, None),
-            "vote_cost": some(0, 0.5, None),
-            "round_cost": some(2, None),
-            "latency": some(0.25, 3, None),
-            "input_tokens": some(0, 12, 12.0, None),
-            "output_tokens": some(5, None),
-            "out_chars": some("whatever", [1], {}),
-        }
-        return {key: value[""] for key, value in maybe.items() if value}
-
-    asked = rng.choice(["question", "prompt", "input", "query", "messages", None, ""])
-    text = f"question {i}"
-    texts = {"messages": [{"role": "user", "content": text}], None: None, "": ""}
-    question = {asked or "question": texts.get(asked, text)}
-    ident = rng.choice([{"id": f"q{i}"}, {"custom_id": f"c{i}"}, {"id": 10_000 + i}, {}])
-    split = rng.choice([{"dataset": "d"}, {"split": "test", "dataset": None}, {"split": 3}, {}])
-    names = rng.sample(["small", "middle", "large"], rng.randrange(4))
-    return {**ident, **question, **split, "tiers": {name: cell() for name in names}}
-
-
-def as_table_sees(trace: Trace, table: TraceTable) -> dict[str, Any]:
-    """What the strict reader found, in the table's terms."""
-    seen: dict[str, Any] = {
-        "ids": trace.question.id,
-        "texts": trace.question.text,
-        "datasets": trace.question.dataset,
-        "splits": trace.question.split,
-    }
-    steps = [trace.step(name) for name in table.tiers]
-    fields = {"score": "score", "confidence": "confidence", "cost": "answer_cost"}
-    fields |= {"vote_cost": "vote_cost", "round_cost": "round_cost", "latency": "latency_s"}
-    for name, attribute in fields.items():
-        values = [getattr(step, attribute) if step else None for step in steps]
-        seen[name] = [math.nan if value is None else value for value in values]
-    verdicts = (Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNPARSED)
-    seen["votes"] = [[step.votes.count(v) if step else 0 for v in verdicts] for step in steps]
-    seen["sampled"] = [len(step.samples) if step else 0 for step in steps]
-    return seen
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_the_table_holds_what_the_strict_reader_reads_of_every_valid_row(seed: int) -> None:
-    rng = random.Random(seed)
-    rows = [any_row(rng, i) for i in range(400)]
-    table = read_table(numbered(copy.deepcopy(rows)), tiers=("small", "middle", "large"))
-    for i, raw in enumerate(rows):
-        for name, value in as_table_sees(trace_from_dict(raw, i), table).items():
-            np.testing.assert_array_equal(getattr(table, name)[i], value, err_msg=f"{name} of {raw}")
-
-
-WRONG = [
-    ("score", True, "expected a number, got a boolean"),
-    ("score", "0.5", "expected a number, got text"),
-    ("score", 1.01, "expected a finite number in 0..1, got 1.01"),
-    ("score", -1, "expected a finite number in 0..1, got -1"),
-    ("score", math.nan, "expected a finite number in 0..1, got nan"),
-    ("score", math.inf, "expected a finite number in 0..1, got inf"),
-    ("score", [1], "expected a number, got a list"),
-    ("correct", "false", "expected a number, got text"),
-    ("correct", 2, "expected a finite number in 0..1, got 2"),
-    ("confidence", 1.5, "expected a finite number in 0..1, got 1.5"),
-    ("confidence", False, "expected a number, got a boolean"),
-    ("cost", -0.01, "expected a finite number 0 or more, got -0.01"),
-    ("cost", math.nan, "expected a finite number 0 or more, got nan"),
-    ("cost", 10**400, "expected a finite number 0 or more, got 1000"),
-    ("vote_cost", "1$", "expected a number, got text"),
-    ("round_cost", {}, "expected a number, got an object"),
-    ("latency", -1, "expected a finite number 0 or more, got -1"),
-    ("input_tokens", -1, "expected a finite number 0 or more, got -1"),
-    ("votes", 3, "expected a list of 1, 0 and null, got a number"),
-    ("votes", "", "expected a list of 1, 0 and null, got text"),
-    ("votes", [1, 2], r"expected a list of 1, 0 and null, got \[1, 2\]"),
-    ("votes", ["1"], "expected a list of 1, 0 and null"),
-    ("votes", [[]], "expected a list of 1, 0 and null"),
-    ("votes", [0.5], "expected a list of 1, 0 and null"),
-    ("samples", 3, "expected a list of texts, got a number"),
-    ("samples", "a", "expected a list of texts, got text"),
-]
-
-
-@pytest.mark.parametrize(("key", "value", "said"), WRONG)
-def test_a_wrong_value_is_refused_with_its_line_and_key_by_both_readers(
-    key: str, value: Any, said: str
-) -> None:
-    bad = row(700, small={"score": 1}, large={key: value})
-    with pytest.raises(DataError, match=said) as strictly:
-        trace_from_dict(bad)
-    assert strictly.value.message.startswith(f"tiers.large.{key}: ")
-    rows = [*(row(i, small={"score": 1}) for i in range(700)), bad, row(701, small={"score": 1})]
-    with pytest.raises(DataError) as fast:
-        read_table(enumerate(rows, start=3))
-    assert fast.value.message == f"line 703: {strictly.value.message}"
-
-
-@pytest.mark.parametrize(
-    ("bad", "said"),
-    [
-        ([1], "expected a JSON object, got a list"),
-        (None, "expected a JSON object, got null"),
-        ({"question": "?"}, "tiers: expected an object of tiers by name, got null"),
-        ({"tiers": ["small"]}, "tiers: expected an object of tiers by name, got a list"),
-        ({"tiers": {"small": 1}}, "tiers.small: expected an object, got a number"),
-        ({"tiers": {"small": ""}}, "tiers.small: expected an object, got text"),
-        ({"id": True, "tiers": {}}, "id: expected text or a whole number, got a boolean"),
-        ({"id": 1.5, "tiers": {}}, "id: expected text or a whole number, got a number"),
-        ({"question": 5, "tiers": {}}, "question: expected text, got a number"),
-        ({"messages": [], "tiers": {}}, "messages: expected a list of {role, content} objects"),
-    ],
-)
-def test_a_row_of_another_shape_is_refused_with_its_line(bad: Any, said: str) -> None:
-    with pytest.raises(DataError) as caught:
-        read_table(numbered([row(0, small={"score": 1}), bad]))
-    assert caught.value.message == f"line 2: {said}"
-
-
-def test_correct_is_read_as_score_and_only_correct_may_be_a_boolean() -> None:
-    table = read_table(numbered([row(i, s={"correct": c}) for i, c in enumerate([True, False, 0.5])]))
-    assert table.score[:, 0].tolist() == [1, 0, 0.5]
-    both = read_table(numbered([row(0, s={"score": 0.25, "correct": True})]))
-    assert both.score.tolist() == [[0.25]]
-
-
-def test_a_trace_written_and_read_again_is_written_the_same() -> None:
-    raw = row(3, small={"answer": "", "score": 0.5, "votes": [1, None, 0], "cost": 0.5, "vote_cost": 0.25})
-    raw |= {"expected": ["a", "b"], "metadata": {"k": 1}, "dataset": "d", "split": "test"}
-    raw["tiers"]["large"] = {"samples": ["x"], "confidence": 1.0, "latency": 2.0, "input_tokens": 9}
-    once = trace_from_dict(raw)
-    assert once.to_dict() == raw
-    assert trace_from_dict(once.to_dict()) == once
-
-
-def test_the_text_of_a_chat_row_is_its_last_message_whatever_else_it_holds() -> None:
-    chat = {"question": "old", "messages": [{"role": "user", "content": "new"}], "tiers": {"s": {}}}
-    assert read_table(numbered([chat, chat | {"id": 7}])).texts.tolist() == ["new", "new"]
-    assert trace_from_dict(chat).question.text == "new"
-
-
-def test_ids_that_stand_twice_are_refused_with_both_lines() -> None:
-    rows = [row(0, s={"score": 1}), {"id": 1, "tiers": {}}, {"id": "1", "tiers": {}}]
-    with pytest.raises(DataError, match="line 13: id '1' stands twice \\(first in line 12\\)"):
-        read_table(enumerate(rows, start=11))
-
-
-def test_a_row_without_an_id_gets_its_place_from_0() -> None:
-    rows = [{"tiers": {"s": {}}}, {"custom_id": "x", "tiers": {}}, {"id": None, "tiers": {}}]
-    assert read_table(enumerate(rows, start=5)).ids.tolist() == [0, "x", 2]
-
-
-@pytest.mark.parametrize(
-    ("rows", "said"), [([], "there are no rows"), ([{"tiers": {}}], "no row has a tier")]
-)
-def test_nothing_to_read_is_an_error(rows: list[Any], said: str) -> None:
-    with pytest.raises(DataError, match=said):
-        read_table(numbered(rows))
-
-
-# ---------------------------------------------------------------- tiers, costs, gaps
-
-
-def test_tiers_come_by_mean_cost_where_every_tier_has_one_else_as_they_appear() -> None:
-    rows = [row(0, a={"cost": 5}, b={"cost": 1}), row(1, c={"cost": 2}, a={"cost": 0.5})]
-    assert read_table(numbered(rows)).tiers == ("b", "c", "a")
-    del rows[1]["tiers"]["c"]["cost"]
-    assert read_table(numbered(rows)).tiers == ("a", "b", "c")
-    assert read_table(numbered(rows), costs={"c": 0.1}).tiers == ("c", "b", "a")
-    table = read_table(numbered(rows), tiers=("c", "a"))
-    assert table.tiers == ("c", "a")
-    np.testing.assert_array_equal(table.cost, [[math.nan, 5], [math.nan, 0.5]])
-
-
-def test_equally_dear_tiers_keep_the_order_they_appear_in() -> None:
-    rows = [row(0, b={"cost": 1}, a={"cost": 1}, c={"cost": 1})]
-    assert read_table(numbered(rows)).tiers == ("b", "a", "c")
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"tiers": ("small", "lage")},
-        {"costs": {"lage": 1.0}},
-        {"vote_costs": {"lage": 1.0}},
-    ],
-)
-def test_an_unknown_tier_is_refused_with_the_name_that_was_meant(options: dict[str, Any]) -> None:
-    option = "--" + next(iter(options)).replace("_", "-")
-    with pytest.raises(UsageError, match=f"{option}: no tier 'lage'; did you mean large"):
-        read_table(numbered([row(0, small={"score": 1}, large={"score": 1})]), **options)
 
 
 def test_a_tier_named_twice_is_refused() -> None:
     with pytest.raises(UsageError, match="different names, got a, a"):
-        read_table(numbered([row(0, a={})]), tiers=("a", "a"))
+        read_table(numbered([trace_row(0, a={})]), tiers=("a", "a"))
 
 
 def test_costs_given_replace_those_recorded_and_a_vote_cost_is_all_a_vote_costs() -> None:
-    rows = [row(0, a={"cost": 5, "vote_cost": 1, "round_cost": 3}, b={"cost": 7})]
+    rows = [trace_row(0, a={"cost": 5, "vote_cost": 1, "round_cost": 3}, b={"cost": 7})]
     table = read_table(numbered(rows), costs={"a": 2.0}, vote_costs={"a": 0.5})
     assert table.cost.tolist() == [[2, 7]]
     assert table.vote_cost[0, 0] == 0.5
@@ -255,44 +25,31 @@ def test_costs_given_replace_those_recorded_and_a_vote_cost_is_all_a_vote_costs(
 
 
 def test_tiers_without_any_cost_are_named() -> None:
-    table = read_table(numbered([row(0, a={"cost": 5}, b={}, c={})]))
+    table = read_table(numbered([trace_row(0, a={"cost": 5}, b={}, c={})]))
     with pytest.raises(DataError, match="no cost is recorded for b, c") as caught:
         table.require_costs()
     assert caught.value.hint == "--costs b=1,c=1"
-    table.priced({"b": 1.0, "c": 2.0}).require_costs()
-
-
-def test_a_tier_that_first_appears_late_or_stops_early_is_missing_elsewhere() -> None:
-    n = 3 * ROWS_AT_A_TIME + 5
-    rows = [row(i, early={"score": 1, "votes": [1]}) for i in range(2 * ROWS_AT_A_TIME + 3)]
-    rows += [row(len(rows) + i, late={"score": 0, "votes": [0, 0]}) for i in range(n - len(rows))]
-    table = read_table(numbered(rows))
-    assert table.tiers == ("early", "late")
-    assert table.missing == {
-        "early": n - 2 * ROWS_AT_A_TIME - 3,
-        "late": 2 * ROWS_AT_A_TIME + 3,
-    }
-    assert table.votes.sum(axis=0).tolist() == [
-        [2 * ROWS_AT_A_TIME + 3, 0, 0],
-        [0, 2 * table.missing["early"], 0],
-    ]
-    assert table.max_votes == (0, 0)
+    table.with_costs({"b": 1.0, "c": 2.0}).require_costs()
 
 
 def test_rows_that_do_not_score_every_tier_are_counted_and_dropped_only_when_told() -> None:
-    rows = [row(0, a={"score": 1}, b={"score": 1}), row(1, a={"score": 1}), row(2, a={}, b={"score": 0})]
+    rows = [
+        trace_row(0, a={"score": 1}, b={"score": 1}),
+        trace_row(1, a={"score": 1}),
+        trace_row(2, a={}, b={"score": 0}),
+    ]
     table = read_table(numbered(rows))
     with pytest.raises(DataError, match="2 of 3 rows do not score every tier; without a score: a 1, b 1"):
-        table.scored()
-    assert table.scored(drop=True).ids.tolist() == ["q0"]
+        table.require_scores()
+    assert table.require_scores(drop=True).ids.tolist() == ["q0"]
     with pytest.raises(DataError, match="2 of 2 rows do not score every tier"):
-        table.subset(np.array([1, 2])).scored(drop=True)
+        table.subset(np.array([1, 2])).require_scores(drop=True)
     complete = table.subset(np.array([0]))
-    assert complete.scored() is complete
+    assert complete.require_scores() is complete
 
 
 def test_max_votes_is_the_fewest_on_any_row_of_the_tier() -> None:
-    rows = [row(i, a={"votes": [1] * (3 + i)}, b={"votes": [None] * 2}) for i in range(3)]
+    rows = [trace_row(i, a={"votes": [1] * (3 + i)}, b={"votes": [None] * 2}) for i in range(3)]
     table = read_table(numbered(rows))
     assert table.max_votes == (3, 2)
     assert table.subset(np.array([1, 2])).max_votes == (4, 2)
@@ -302,7 +59,7 @@ def test_max_votes_is_the_fewest_on_any_row_of_the_tier() -> None:
 def test_the_signal_is_what_every_row_has_and_a_share_of_votes_never_stands_beside_them() -> None:
     both = {"votes": [1, 0], "confidence": 0.5}
     rows = [
-        row(i, a=both, b={"confidence": 0.5}, c={"samples": ["x", "y"], "confidence": 1}, d={})
+        trace_row(i, a=both, b={"confidence": 0.5}, c={"samples": ["x", "y"], "confidence": 1}, d={})
         for i in range(2)
     ]
     assert read_table(numbered(rows)).signals == ("votes", "logprob", "consistency", "logprob")
@@ -316,16 +73,16 @@ def test_the_signal_is_what_every_row_has_and_a_share_of_votes_never_stands_besi
 
 def test_prompt_tokens_are_those_of_the_first_tier_that_counted_them() -> None:
     rows = [
-        row(0, a={"cost": 1, "input_tokens": 5}, b={"cost": 2, "input_tokens": 9}),
-        row(1, a={}, b={"input_tokens": 9}),
-        row(2, a={}, b={}),
+        trace_row(0, a={"cost": 1, "input_tokens": 5}, b={"cost": 2, "input_tokens": 9}),
+        trace_row(1, a={}, b={"input_tokens": 9}),
+        trace_row(2, a={}, b={}),
     ]
     np.testing.assert_array_equal(read_table(numbered(rows)).prompt_tokens, [5, 9, math.nan])
 
 
 def test_a_part_of_a_table_leaves_the_whole_as_it_was() -> None:
     rows = [
-        row(
+        trace_row(
             i,
             a={"score": i % 2, "votes": [1, 0, 0], "cost": 1, "vote_cost": 3, "round_cost": 2},
             b={"score": 1, "cost": 2},
@@ -334,207 +91,9 @@ def test_a_part_of_a_table_leaves_the_whole_as_it_was() -> None:
     ]
     table = read_table(numbered(rows))
     before = {name: getattr(table, name).copy() for name in traces._PER_ROW}
-    part = table.subset(np.array([4, 2])).pick(("b", "a")).priced({"a": 9.0}, {"a": 0.5}).reseed(4)
-    assert table.priced({"a": 9.0}, {"a": 0.5}).vote_cost[0, 0] == 0.5
+    part = table.subset(np.array([4, 2])).pick(("b", "a")).with_costs({"a": 9.0}, {"a": 0.5}).reseed(4)
+    assert table.with_costs({"a": 9.0}, {"a": 0.5}).vote_cost[0, 0] == 0.5
     assert part.ids.tolist() == ["q4", "q2"]
     assert part.cost.tolist() == [[2, 9], [2, 9]]
     for name, value in before.items():
         np.testing.assert_array_equal(getattr(table, name), value)
-
-
-def test_reading_is_deterministic_and_reads_each_row_once() -> None:
-    rows = [row(i, a={"votes": [1, 0, None] * 3}) for i in range(600)]
-    taken = []
-
-    def once() -> Iterable[tuple[int, Any]]:
-        for number, raw in numbered(rows):
-            taken.append(number)
-            yield number, raw
-
-    first, second = read_table(once(), seed=1), read_table(numbered(rows), seed=1)
-    assert taken == list(range(1, 601))
-    assert np.array_equal(first.recorded_votes[0].drawn, second.recorded_votes[0].drawn)
-
-
-# ---------------------------------------------------------------- flat tables
-
-
-def from_csv(text: str) -> Iterable[tuple[int, dict[str, Any]]]:
-    return enumerate(csv.DictReader(text.splitlines()), start=2)
-
-
-def test_automix_s_released_table_reads_with_one_line() -> None:
-    columns = read_columns("small.score=llama13b_f1,small.confidence=p_ver_13b,large.score=llama70b_f1")
-    flat = {"id": "7", "question": "Who?", "output": "Frank", "dataset": "coqa", "split": "val"}
-    flat |= {"llama13b_f1": 0.25, "p_ver_13b": 0.875, "llama70b_f1": 1, "llama13b_pred_ans": "F."}
-    table = read_table([(1, flat)], columns=columns, costs={"small": 1, "large": 50})
-    assert table.tiers == ("small", "large")
-    assert table.score.tolist() == [[0.25, 1.0]]
-    assert table.confidence[0, 0] == 0.875
-    assert table.signals == ("logprob", "logprob")
-    assert (table.ids[0], table.texts[0], table.datasets[0], table.splits[0]) == ("7", "Who?", "coqa", "val")
-
-
-def test_routellm_s_response_tables_read_with_one_line() -> None:
-    columns = read_columns("small.score=mixtral-8x7b-instruct-v0.1,large.score=gpt-4-1106-preview")
-    text = 'prompt,mixtral-8x7b-instruct-v0.1,gpt-4-1106-preview\n"What, then?",True,False\nWhy?,false,TRUE\n'
-    table = read_table(from_csv(text), columns=columns)
-    assert table.score.tolist() == [[1, 0], [0, 1]]
-    assert table.texts.tolist() == ["What, then?", "Why?"]
-    assert table.ids.tolist() == [0, 1]
-
-
-def test_routerbench_s_wide_tables_read_with_one_line() -> None:
-    columns = read_columns(
-        "id=sample_id,dataset=eval_name,small.score=mistralai/mixtral-8x7b-chat,"
-        "small.cost=mistralai/mixtral-8x7b-chat|total_cost,"
-        "large.score=gpt-4-1106-preview,large.cost=gpt-4-1106-preview|total_cost"
-    )
-    text = (
-        "sample_id,prompt,eval_name,mistralai/mixtral-8x7b-chat,mistralai/mixtral-8x7b-chat|total_cost,"
-        "gpt-4-1106-preview,gpt-4-1106-preview|total_cost\n"
-        "mmlu.1,?,mmlu,0.0,1.2e-05,1.0,0.00123\nmmlu.2,!,mmlu,0.5,,,0.002\n"
-    )
-    table = read_table(from_csv(text), columns=columns)
-    assert table.ids.tolist() == ["mmlu.1", "mmlu.2"]
-    assert table.datasets.tolist() == ["mmlu", "mmlu"]
-    np.testing.assert_array_equal(table.score, [[0, 1], [0.5, math.nan]])
-    np.testing.assert_array_equal(table.cost, [[1.2e-05, 0.00123], [math.nan, 0.002]])
-
-
-def test_flat_rows_hold_votes_as_lists_and_csv_cells_as_json() -> None:
-    columns = read_columns("s.votes=v,s.answer=a,s.latency=t")
-    assert columns.trace_row({"v": [1, None], "a": "x", "t": 1})["tiers"] == {
-        "s": {"votes": [1, None], "answer": "x", "latency": 1}
-    }
-    assert columns.trace_row({"v": "[1, null]", "a": "", "t": " 1e1 "})["tiers"] == {
-        "s": {"votes": [1, None], "answer": None, "latency": 10.0}
-    }
-
-
-def test_a_tier_s_name_may_hold_dots_and_a_column_s_anything() -> None:
-    columns = read_columns('gpt-3.5.score=a=b,"gpt-3.5.cost=c, d"')
-    assert [tuple(m) for m in columns.mapped] == [("gpt-3.5", "score", "a=b"), ("gpt-3.5", "cost", "c, d")]
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("", "no tier is mapped"),
-        ("id=sample_id", "no tier is mapped"),
-        ("small.score", "expected TIER.KEY=COLUMN, got 'small.score'"),
-        ("small.score=", "expected TIER.KEY=COLUMN, got 'small.score='"),
-        ("small.scroe=x", "unknown key 'scroe' in 'small.scroe=x'; did you mean score?"),
-        ("idd=x,a.score=y", "unknown key 'idd' in 'idd=x'; did you mean id?"),
-        (".score=x", "unknown key 'score'"),
-        ("a.score=x,a.correct=y", "a.score is mapped twice"),
-        ("id=x,id=y,a.score=z", "id is mapped twice"),
-    ],
-)
-def test_a_mapping_that_cannot_be_meant_is_refused(text: str, said: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        read_columns(text)
-    assert said in caught.value.message
-
-
-def test_a_mapped_column_that_no_row_has_is_refused_with_the_name_that_was_meant() -> None:
-    columns = read_columns("small.score=llama13_f1,large.score=llama70b_f1")
-    with pytest.raises(UsageError, match="no column 'llama13_f1'; did you mean llama13b_f1"):
-        read_table([(1, {"llama13b_f1": 1, "llama70b_f1": 1})], columns=columns)
-    sparse = [{"llama70b_f1": 1}, {"llama13_f1": 0.5, "llama70b_f1": 1}]
-    assert read_table(numbered(sparse), columns=columns).missing == {"small": 1, "large": 0}
-
-
-@pytest.mark.parametrize(
-    ("value", "said"),
-    [
-        ("yes", "column 'f1': expected a number, got 'yes'"),
-        ("1_0", "column 'f1': expected a number, got '1_0'"),
-        ("１２", "column 'f1': expected a number"),
-        ("nan", "column 'f1': expected a number, got 'nan'"),
-        ("inf", "column 'f1': expected a number, got 'inf'"),
-        ("0x1", "column 'f1': expected a number, got '0x1'"),
-        ("1e999", "tiers.s.score: expected a finite number in 0..1, got inf"),
-        ("1.5", "tiers.s.score: expected a finite number in 0..1, got 1.5"),
-        ([1], "tiers.s.score: expected a number, got a list"),
-    ],
-)
-def test_a_cell_that_is_no_score_is_refused_with_its_line_and_column(value: Any, said: str) -> None:
-    rows = [(2, {"f1": "1"}), (3, {"f1": value})]
-    with pytest.raises(DataError) as caught:
-        read_table(rows, columns=read_columns("s.score=f1"))
-    assert caught.value.message.startswith(f"line 3: {said}")
-
-
-@pytest.mark.parametrize(
-    ("columns", "flat", "said"),
-    [
-        ("s.score=f1,s.cost=c", {"f1": "1", "c": "True"}, "column 'c': expected a number, got 'True'"),
-        ("s.score=f1,s.votes=v", {"f1": "1", "v": "[1,"}, "column 'v': expected votes like [1, 0, null]"),
-        ("s.score=f1,s.votes=v", {"f1": "1", "v": "[" * 10**5}, "column 'v': expected votes like"),
-        ("s.score=f1", {"f1": "1", None: ["surplus"]}, "as many cells as there are columns"),
-        ("s.score=f1", ["1"], "as many cells as there are columns"),
-    ],
-)
-def test_a_flat_row_that_cannot_be_read_is_refused(columns: str, flat: Any, said: str) -> None:
-    with pytest.raises(DataError) as caught:
-        read_table([(9, flat)], columns=read_columns(columns))
-    assert caught.value.message.startswith("line 9: ")
-    assert said in caught.value.message
-
-
-def test_a_boolean_of_flat_json_is_a_score_where_it_is_mapped_as_one() -> None:
-    table = read_table(numbered([{"ok": True}, {"ok": False}]), columns=read_columns("s.score=ok"))
-    assert table.score.tolist() == [[1], [0]]
-
-
-def test_columns_are_a_value() -> None:
-    assert read_columns("a.score=x") == Columns(read_columns("a.score = x".replace(" ", "")).mapped)
-
-
-@pytest.mark.parametrize(
-    "text", ["", "a", "a=", "=1", "a=-1", "a=nan", "a=1e999", "a=1,a=2", "a=1,,b=2", "a=5$"]
-)
-def test_amounts_that_are_not_dollars_per_tier_are_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="--costs: expected TIER=DOLLARS"):
-        read_amounts(text, "--costs")
-
-
-def test_amounts_may_be_free_and_their_tiers_named_like_equations() -> None:
-    assert read_amounts("a=b=0, c=1e-7", "--costs") == {"a=b": 0.0, "c": 1e-7}
-
-
-# ---------------------------------------------------------------- recorded data of others
-
-# mean score of a small and a large tier, and the AUROC of the small one's confidence or votes,
-# as the collection's own table has them
-RECORDED = [
-    ("cruxeval_output", "ensemble5-small", "gpt-4o-2024-08-06", 800, 0.497, 0.870, 0.875),
-    ("cruxeval_output", "codellama-7b", "gpt-4o-mini-2024-07-18", 800, 0.346, 0.759, 0.737),
-    ("zeroeval_gsm8k", "ensemble5-small", "claude-3-5-sonnet-20241022", 1319, 0.912, 0.967, 0.897),
-    ("zeroeval_math_l5", "ensemble5-small", "o1-mini-2024-09-12", 721, 0.320, 0.893, 0.831),
-    ("automix_repl_selfverify", "llama-3.1-8b-instruct", "gpt-5", 4000, 0.387, 0.519, 0.540),
-    ("automix_repl_logprob", "llama-3.1-8b-instruct", "gpt-5", 4000, 0.412, 0.519, 0.707),
-    ("mcqa_msp", "gpt-3.5-turbo", "gpt-4-turbo", 9407, 0.701, 0.885, 0.760),
-    ("routellm_gsm8k", "mixtral-8x7b-instruct", "gpt-4-1106-preview", 1319, 0.638, 0.857, None),
-    ("routerarena_haiku_flash", "gemini-2.0-flash-001", "claude-3-haiku-20240307", 809, 0.690, 0.523, None),
-]
-
-
-@pytest.mark.parametrize(("name", "small", "large", "rows", "means", "meanl", "health"), RECORDED)
-def test_recorded_data_of_real_models_give_their_published_figures(
-    name: str, small: str, large: str, rows: int, means: float, meanl: float, health: float | None
-) -> None:
-    path = DATA / f"{name}.jsonl"
-    if not path.exists():
-        pytest.skip(f"no recorded data at {path}; AUTOMIX_DATA names their folder")
-    with path.open(encoding="utf-8") as lines:
-        table = read_table((n, json.loads(line)) for n, line in numbered(lines)).pick((small, large))
-    assert len(table) == rows
-    assert table.score.mean(axis=0) == pytest.approx([means, meanl], abs=0.0006)
-    if health is not None:
-        right = table.score[:, 0] >= 0.5
-        assert auroc(table.confidence[:, 0], right).value == pytest.approx(health, abs=0.0006)
-        if table.max_votes[0]:
-            share = table.votes[:, 0, 0] / table.votes[:, 0, :2].sum(axis=1)
-            assert auroc(share, right).value == pytest.approx(health, abs=0.0006)

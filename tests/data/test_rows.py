@@ -1,0 +1,51 @@
+"""Question and trace rows: read strictly, and written back the same."""
+
+from typing import Any
+
+import pytest
+from trace_rows import trace_row
+
+from automix_cli.data.rows import question_from_dict, trace_from_dict
+from automix_cli.errors import DataError
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ([1], "expected a JSON object, got a list"),
+        (True, "expected a JSON object, got a boolean"),
+        ({}, "question: expected text, got nothing"),
+        ({"question": 3}, "question: expected text, got a number"),
+        ({"question": "  "}, "question: is empty"),
+        ({"question": "q", "id": True}, "id: expected text or a whole number, got a boolean"),
+        ({"question": "q", "id": 1.5}, "id: expected text or a whole number, got a number"),
+        ({"question": "q", "id": [1]}, "id: expected text or a whole number, got a list"),
+        ({"question": "q", "context": {"a": 1}}, "context: expected text"),
+        ({"question": "q", "choices": [None]}, "choices: expected text"),
+        ({"messages": []}, "messages: expected a list"),
+        ({"messages": [{"role": "assistant", "content": "x"}]}, "the last one must be the user's"),
+    ],
+)
+def test_a_bad_row_is_refused_with_its_key(row: Any, problem: str) -> None:
+    with pytest.raises(DataError) as refused:
+        question_from_dict(row)
+    assert problem in refused.value.message
+
+
+def test_a_chat_row_keeps_the_messages_before_the_question() -> None:
+    chat = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
+    for row in ({"messages": chat}, {"custom_id": "x", "body": {"model": "m", "messages": chat}}):
+        question = question_from_dict(row)
+        assert question.text == "u"
+        assert [tuple(m) for m in question.history] == [("system", "s")]
+
+
+def test_a_trace_written_and_read_again_is_written_the_same() -> None:
+    raw = trace_row(
+        3, small={"answer": "", "score": 0.5, "votes": [1, None, 0], "cost": 0.5, "vote_cost": 0.25}
+    )
+    raw |= {"expected": ["a", "b"], "metadata": {"k": 1}, "dataset": "d", "split": "test"}
+    raw["tiers"]["large"] = {"samples": ["x"], "confidence": 1.0, "latency": 2.0, "input_tokens": 9}
+    once = trace_from_dict(raw)
+    assert once.to_dict() == raw
+    assert trace_from_dict(once.to_dict()) == once
