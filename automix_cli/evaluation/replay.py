@@ -249,11 +249,11 @@ def _observe_votes(
         for signal, part in _bins_of(table.confidence[group.rows, j], cuts):
             yield Observation(bought=m, signal=signal), part
         return
-    counts = table.recorded_votes[j]
+    votes = table.recorded_votes[j]
     # No votes can be bought beside samples.
-    _check_recorded(table, group.rows, j, start + m, counts.counts[group.rows] * (not facts.of_samples))
-    correct = counts.correct[start + m][group.rows] - counts.correct[start][group.rows]
-    parsed = counts.parsed[start + m][group.rows] - counts.parsed[start][group.rows]
+    _check_recorded(table, group.rows, j, start + m, votes.counts[group.rows] * (not facts.of_samples))
+    correct = votes.correct[start + m][group.rows] - votes.correct[start][group.rows]
+    parsed = votes.parsed[start + m][group.rows] - votes.parsed[start][group.rows]
     for code, part in _parts(parsed.astype(np.intp) * (m + 1) + correct):
         yield Observation(code % (m + 1), code // (m + 1), m), part
 

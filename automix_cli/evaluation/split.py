@@ -99,7 +99,9 @@ class Split:
                 embed_model=self.train.embeddings.model if self.train.embeddings else "",
                 pass_score=self.settings.pass_score,
             )
-            self._readers[kind] = QuestionReader(router, self.train.with_embedding_fee(), self.test.with_embedding_fee())
+            self._readers[kind] = QuestionReader(
+                router, self.train.with_embedding_fee(), self.test.with_embedding_fee()
+            )
         return self._readers[kind]
 
 

@@ -39,7 +39,7 @@ R2   nothing said                        faults/test_wire.py::test_a_run_ends_as
                                          faults/test_wire.py::test_R2_V2_what_is_no_verdict_is_no_vote
 R3   cut at the token limit              faults/test_wire.py::test_R3_an_answer_that_was_cut_is_kept_and_flagged
                                          faults/test_wire.py::test_what_is_no_answer_is_never_kept
-                                         test_prompts.py::test_a_reply_that_was_cut_off_holds_no_verdict
+                                         test_replies.py::test_a_reply_that_was_cut_off_holds_no_verdict
 R4   filtered                            faults/test_wire.py::test_R4_what_a_filter_withholds_goes_to_the_next_tier_without_another_try
 R5   doubtful usage                      faults/test_wire.py::test_R5_a_doubtful_usage_is_flagged_and_never_gives_money_back
 R6   other numbers of choices            test_litellm_backend.py::test_more_choices_than_asked_for_are_cut
@@ -111,15 +111,15 @@ M2   scores that are none                faults/test_input.py::test_data_that_ca
 M3   a tier missing on some rows         faults/test_input.py::test_data_that_cannot_be_used_are_refused_with_file_and_line
                                          test_traces.py::test_rows_that_do_not_score_every_tier_are_counted_and_dropped_only_when_told
 M4   the same again                      test_calibrate.py::test_the_same_rows_and_seed_give_the_same_calibration
-M5   votes that were never seen          test_prompts.py::test_a_reply_without_a_readable_verdict_gives_no_confidence
+M5   votes that were never seen          test_replies.py::test_a_reply_without_a_readable_verdict_gives_no_confidence
                                          test_cascade.py::test_a_verification_that_is_refused_is_no_evidence_and_escalates
 M6   odd costs                           faults/test_input.py::test_data_that_cannot_be_used_are_refused_with_file_and_line
                                          test_families.py::test_the_path_of_tiers_that_cost_the_same_weighs_votes_and_of_free_ones_nothing
 M7   the same rows on both sides         test_duplicates.py::*
-V1   an echo judge                       test_prompts.py::test_no_answer_that_a_judge_quotes_before_it_says_incorrect_is_accepted
-V2   replies that are no verdict         test_prompts.py::test_a_reply_is_read_by_its_last_line_alone
+V1   an echo judge                       test_replies.py::test_no_answer_that_a_judge_quotes_before_it_says_incorrect_is_accepted
+V2   replies that are no verdict         test_replies.py::test_a_reply_is_read_by_its_last_line_alone
                                          faults/test_wire.py::test_R2_V2_what_is_no_verdict_is_no_vote
-V3   a context that says so              test_prompts.py::test_nothing_in_an_answer_or_context_reaches_beyond_its_fence
+V3   a context that says so              test_messages.py::test_nothing_in_an_answer_or_context_reaches_beyond_its_fence
 V4   k samples of one prompt             test_cache.py::test_going_from_four_samples_to_eight_pays_for_four
 B1   a cap, at any concurrency           faults/test_storms.py::test_B1_B3_no_budget_is_ever_exceeded_at_any_concurrency_over_two_hundred_seeds
                                          faults/test_threats.py::test_B1_the_cap_holds_on_the_wire_and_more_money_goes_on_where_it_stopped
@@ -150,7 +150,7 @@ T7   paths                               test_profile.py::test_a_found_file_reac
 T8   money                               test_profile.py::test_a_found_file_may_not_redirect_keys_or_prompts_nor_raise_limits
                                          test_profile.py::test_a_budget_counts_a_found_price_never_below_the_table
 T9   questions that always escalate      test_health.py::*
-T10  answers that claim a verdict        test_prompts.py::test_no_text_that_a_verifier_quotes_changes_which_line_is_its_verdict
+T10  answers that claim a verdict        test_messages.py::test_no_text_that_a_verifier_quotes_changes_which_line_is_its_verdict
 T11  terminals                           faults/test_wire.py::test_R7_whatever_a_model_says_fits_one_line_and_steers_no_terminal
                                          test_profile.py::test_what_a_file_says_cannot_steer_the_terminal
 T12  bombs                               test_profile.py::test_a_file_that_is_not_one_small_plain_document_is_refused_where_it_goes_wrong
