@@ -16,7 +16,8 @@ N6   500 on one row for ever             faults/test_wire.py::test_a_run_ends_as
 N7   400, 404, 413, 422                  faults/test_wire.py::test_a_run_ends_as_promised_whatever_the_wire_does
                                          test_backend.py::test_a_model_that_nobody_knows_stops_the_run_but_not_once_it_has_answered
 N8   connections that break              faults/test_wire.py::test_a_run_ends_as_promised_whatever_the_wire_does
-                                         test_litellm_backend.py::test_a_broken_or_silent_connection_is_one_request_that_may_be_billed
+                                         test_litellm_backend.py::test_a_broken_connection_is_one_request_that_may_be_billed
+                                         test_litellm_backend.py::test_a_connection_that_does_not_end_is_one_request_that_may_be_billed
 N9   drip, blanks for ever               faults/test_wire.py::test_a_run_ends_as_promised_whatever_the_wire_does
 N10  silence on one row, on all          faults/test_wire.py::test_a_run_ends_as_promised_whatever_the_wire_does
                                          test_backend.py::test_an_endpoint_that_only_hangs_is_given_up_in_a_few_minutes
@@ -125,7 +126,7 @@ B1   a cap, at any concurrency           faults/test_storms.py::test_B1_B3_no_bu
                                          faults/test_threats.py::test_B1_the_cap_holds_on_the_wire_and_more_money_goes_on_where_it_stopped
                                          faults/test_threats.py::test_B1_at_the_cap_the_cheapest_tier_answers_unverified_when_told_to
 B2   no price                            faults/test_threats.py::test_B2_a_budget_without_a_price_is_refused
-                                         test_profile.py::test_a_found_price_of_zero_is_unknown_to_a_budget_where_the_table_knows_nothing
+                                         test_profile_model.py::test_a_found_price_of_zero_is_unknown_to_a_budget_where_the_table_knows_nothing
 B3   attempts that may be billed         faults/test_threats.py::test_B3_attempts_that_may_be_billed_count_against_the_cap
 B4   a finished job                      faults/test_threats.py::test_B4_a_finished_job_runs_again_without_a_request
 B5   commands that only look             faults/test_threats.py::test_B5_what_only_looks_opens_no_socket_and_loads_no_litellm
@@ -148,7 +149,7 @@ T6   code in profiles                    test_profile.py::test_a_file_that_is_no
 T7   paths                               test_profile.py::test_a_found_file_reaches_nothing_outside_its_folder
                                          faults/test_storage.py::test_S9_an_output_that_cannot_be_written_is_refused_before_the_first_call
 T8   money                               test_profile.py::test_a_found_file_may_not_redirect_keys_or_prompts_nor_raise_limits
-                                         test_profile.py::test_a_budget_counts_a_found_price_never_below_the_table
+                                         test_profile_model.py::test_a_budget_counts_a_found_price_never_below_the_table
 T9   questions that always escalate      test_health.py::*
 T10  answers that claim a verdict        test_messages.py::test_no_text_that_a_verifier_quotes_changes_which_line_is_its_verdict
 T11  terminals                           faults/test_wire.py::test_R7_whatever_a_model_says_fits_one_line_and_steers_no_terminal
@@ -158,7 +159,7 @@ T12  bombs                               test_profile.py::test_a_file_that_is_no
 T13  cache entries                       test_cache.py::test_changing_anything_that_changes_the_text_is_a_miss
                                          test_store.py::test_a_flipped_bit_anywhere_in_an_entry_is_a_counted_miss
 T14  trust                               not run: there is no list of trusted files; a found profile is never trusted (T1)
-T15  planted profiles                    test_profile.py::test_outside_a_repository_and_outside_home_only_this_folder_is_searched
+T15  planted profiles                    test_profile_search.py::test_outside_a_repository_and_outside_home_only_this_folder_is_searched
                                          test_profile.py::test_a_found_file_that_others_could_have_written_is_not_used
 T16  supply chain                        not run: the malicious releases of LiteLLM are outside the range in pyproject.toml
 T17  privacy                             faults/test_threats.py::test_T17_outputs_and_cache_are_readable_by_their_owner_alone
