@@ -164,7 +164,7 @@ class VoteCount(NamedTuple):
 
     @property
     def share(self) -> float | None:
-        """Share of parsed votes that say CORRECT; None without evidence.
+        """The share of CORRECT among the parsed votes; None without any.
 
         Example:
             >>> VoteCount(3, 1, 2).share
@@ -360,7 +360,7 @@ class Answer:
 
     @property
     def escalated(self) -> bool:
-        """Whether more than one tier was asked."""
+        """Whether more than one tier was called."""
         return len(self.route) > 1
 
     @property

@@ -5,7 +5,7 @@ r"""Score an answer against the expected ones: from 0 (wrong) to 1 (right).
 | exact    | its words are the expected ones (below)                                             |
 | numeric  | its number is the expected one                                                      |
 | choice   | it names the expected option, by letter or by text                                  |
-| contains | the expected words stand in it, side by side                                        |
+| contains | it contains the expected words, side by side                                        |
 | f1       | graded: overlap of tokens with the expected ones, as SQuAD measures it              |
 | json     | it holds the expected JSON value; the order of an object's keys does not matter     |
 

@@ -13,7 +13,7 @@ from automix_cli.cascade.requests import input_sha
 from automix_cli.cascade.tally import CheckTally, Tally
 from automix_cli.data.destination import Destination
 from automix_cli.data.jsonl import Row
-from automix_cli.data.output import Earlier, RowWriter
+from automix_cli.data.output import EarlierRows, RowWriter
 from automix_cli.errors import AutomixError, DataError, StorageError, redact
 from automix_cli.profile.model import Tier
 from automix_cli.records import Answer, Json, Question, RowError, Verification
@@ -129,7 +129,7 @@ EarlierRow: TypeAlias = dict[str, Json]
 class AnswerJob(RowJob["Answer | EarlierRow"]):
     """Answers questions; those that an earlier run has answered keep their rows."""
 
-    def __init__(self, cascade: Cascade, earlier: Earlier | None = None) -> None:
+    def __init__(self, cascade: Cascade, earlier: EarlierRows | None = None) -> None:
         super().__init__(cascade)
         self.earlier = earlier
         self.tally = Tally()

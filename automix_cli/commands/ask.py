@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from automix_cli.cascade.cascade import Cascade
     from automix_cli.cascade.jobs import AnswerJob, EarlierRow, Ending
     from automix_cli.data.destination import Destination
-    from automix_cli.data.output import Earlier
+    from automix_cli.data.output import EarlierRows
     from automix_cli.data.sources import Rows, Single
     from automix_cli.profile.model import Profile
     from automix_cli.records import Answer
@@ -168,13 +168,13 @@ def _dry_run(profile: Profile, source: Single | Rows, as_json: bool) -> int:
 
 def _earlier(
     source: Single | Rows, profile: Profile, output: Path | None, force: bool, unordered: bool
-) -> Earlier:
+) -> EarlierRows:
     """What an earlier run wrote, opened and locked.
 
     Raises:
         UsageError: the options do not allow it, or the rows are of another input.
     """
-    from automix_cli.data.output import Earlier
+    from automix_cli.data.output import EarlierRows
     from automix_cli.data.sources import Single
 
     if isinstance(source, Single) or output is None:
@@ -183,7 +183,7 @@ def _earlier(
         raise UsageError("--resume keeps rows and --force drops them: they exclude each other")
     if unordered:
         raise UsageError("--resume writes rows in the order of the input: it excludes --unordered")
-    earlier = Earlier(output, profile.sha)
+    earlier = EarlierRows(output, profile.sha)
     ids = source.all_ids()
     if ids is not None and earlier.ids and ids.isdisjoint(earlier.ids):
         earlier.close()

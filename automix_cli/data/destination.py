@@ -1,4 +1,4 @@
-"""Where rows go: stdout, a file that is locked while it is written, or nowhere."""
+"""The destination of rows: stdout, a file that is locked while it is written, or nowhere."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from automix_cli.data.output import Earlier, open_output
+from automix_cli.data.output import EarlierRows, open_output
 from automix_cli.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:
-    """Where rows go. Without a path they go to stdout, with `silent` nowhere.
+    """The destination of rows: a file, without a path stdout, or with `silent` nowhere.
 
     `earlier` is the unfinished file of an earlier run, which is continued.
     """
@@ -24,7 +24,7 @@ class Destination:
     path: Path | None = None
     force: bool = False
     silent: bool = False
-    earlier: Earlier | None = None
+    earlier: EarlierRows | None = None
 
     @property
     def name(self) -> str:
@@ -32,7 +32,7 @@ class Destination:
         return str(self.path or "stdout")
 
     def check(self) -> None:
-        """Refuse to spend on results that have nowhere to go.
+        """Check, before any call is made, that results can be written.
 
         Raises:
             UsageError: stdout is closed, or the file exists and may be neither replaced nor continued.
@@ -65,17 +65,17 @@ class Destination:
             try:
                 yield file
             finally:
-                with suppress(OSError):  # every row was flushed; the rest is of one that was reported
+                with suppress(OSError):  # the write that failed has raised its error already
                     file.close()
 
     def finish(self) -> None:
-        """Every row is written: the file of an earlier run takes its place."""
+        """Put the file in its place after the last row, where an earlier run is continued."""
         if self.earlier is not None:
             self.earlier.finish()
 
 
 def check_other_file(source_fd: int, path: Path | None) -> None:
-    """Refuse to write over what is being read.
+    """Refuse to write over the input.
 
     Raises:
         UsageError: input and output are the same file.

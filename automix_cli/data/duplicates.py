@@ -70,7 +70,7 @@ class Duplicates(NamedTuple):
 def near_duplicates(
     train_texts: Sequence[str], test_texts: Sequence[str], threshold: float = 0.8
 ) -> Duplicates:
-    """Find the test questions that also stand in training, or nearly.
+    """Find the test questions that are also in training, word for word or nearly.
 
     Rows without a recorded question have a blank text; blank texts are never twins.
 

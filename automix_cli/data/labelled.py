@@ -1,4 +1,4 @@
-"""Labelled rows for `calibrate` and `bench`: questions still to be asked, or traces already recorded."""
+"""Labelled rows for `calibrate` and `bench`: questions to be answered, or recorded traces."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableOptions:
-    """How a file of traces is read; texts as they stand on the command line.
+    """The options for reading a file of traces; texts are those of the command line.
 
-    `judge_samples`: recorded samples are wanted too, which takes longer.
+    `judge_samples`: read and judge recorded samples too, which takes longer.
     """
 
     columns: str | None = None
@@ -48,7 +48,7 @@ class TableOptions:
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """The bytes of a data file, read once: what is hashed is what is parsed."""
+    """The bytes of a data file, read once, so that the digest is that of the rows parsed."""
 
     name: str
     content: bytes
@@ -91,10 +91,10 @@ class DataFile:
             raise DataError(f"{self.name}:{reader.line_num}: {exc}") from exc
 
     def holds_traces(self) -> bool:
-        """Whether the rows carry what tiers did on them; the first row decides.
+        """Whether the rows are traces; the first row decides.
 
         Raises:
-            DataError: there is none.
+            DataError: there are no rows.
         """
         first = next(self.numbered_rows(), None)
         if first is None:
@@ -119,7 +119,7 @@ class DataFile:
         return questions
 
     def questions(self) -> list[Question]:
-        """The rows as questions; any bad line or id that stands twice is an error.
+        """The rows as questions; a bad line or a duplicate id is an error.
 
         Raises:
             DataError: naming file and line.
@@ -153,8 +153,8 @@ def scored_rows(
 ) -> Iterator[tuple[int, Json]]:
     """Trace rows with a score for every answer that has none and can be judged.
 
-    `labels_from` names the tier whose answer counts as right: then every score is
-    agreement with it, and recorded scores and gold answers are put aside.
+    With `labels_from`, the answer of that tier counts as right: every score is the agreement
+    with it, and recorded scores and gold answers are ignored.
     """
     for line, row in rows:
         tiers = row.get("tiers")

@@ -44,8 +44,8 @@ def read_table(
     else by mean cost where every tier has one; else as they appear.
 
     Raises:
-        DataError: for the first bad row, ids that stand twice (`1` and `"1"` are the same
-            id), no rows at all, or a column that no row has.
+        DataError: for the first bad row, duplicate ids (`1` and `"1"` are the same id),
+            no rows at all, or a column that no row has.
         UsageError: for a tier or column name that does not exist.
 
     Example:
@@ -265,7 +265,7 @@ def _finite_column(values: list[Json], high: float) -> Floats:
 
 
 def _count_votes(votes: list[Json]) -> NDArray[np.int16]:
-    """Count the votes that say CORRECT, say INCORRECT and are unparsed, n×3."""
+    """Count the CORRECT, INCORRECT and unparsed votes of each row, n×3."""
     _expect({list, NoneType}, votes)
     lists = [_NO_VOTES if cell is None else cell for cell in votes]
     kinds = [[cell.count(value) for cell in lists] for value in (1, 0, None)]

@@ -1,7 +1,7 @@
 """The keys of question and trace rows: declared here once, for every reader and writer of rows.
 
-Two readers share these tables: the strict one (`rows`), which says what is wrong with a row, and
-the fast one (`read_traces`), which reads whole columns. `columns` maps flat tables onto them.
+Two readers share these tables: the strict one (`rows`), whose errors name the key that is wrong,
+and the fast one (`read_traces`), which reads whole columns. `columns` maps flat tables onto them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ ANY_AMOUNT = sys.float_info.max
 class RowKey(NamedTuple):
     """A key of a question row.
 
-    `aliases` are other names that it is read under; `flat` tells whether `--columns` may map
+    `aliases` are other names that it is read under; `flat` is true where `--columns` may map
     a column of a flat table onto it.
     """
 
@@ -40,7 +40,7 @@ class TierKey(NamedTuple):
     """A key of what one tier did on a row.
 
     Numbers lie in 0..`highest`. `step` is the field of `Step` that holds the value, and `column`
-    tells whether `TraceTable` has a column of numbers of this name. `flat` as in `RowKey`.
+    is true where `TraceTable` has a column of numbers of this name. `flat` as in `RowKey`.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Where questions come from: an argument, a pipe or a file."""
+"""The sources of questions: an argument, a pipe or a file."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from automix_cli.records import Question
 
 Form = Literal["auto", "jsonl", "text"]
 
-TEXT_LIMIT = 64 * 1024  # above this a text is hardly one question, and likely a data file sent by mistake
+TEXT_LIMIT = 64 * 1024  # a longer text is probably a data file given by mistake, not one question
 CONTEXT_LIMIT = 64 * 1024 * 1024
 _PATIENCE = 2.0
 
@@ -58,7 +58,7 @@ class Rows:
     ids: IdCheck = field(default_factory=IdCheck)
 
     def check(self, *, strict: bool) -> None:
-        """Scan a seekable input once before anything is spent; see `jsonl.scan`.
+        """Scan a seekable input once before any call is made; see `jsonl.scan`.
 
         Raises:
             UsageError: `strict` on a pipe, which cannot be read twice.
@@ -69,17 +69,17 @@ class Rows:
             self.count = scan(self._lines(), self.name, self.ids, strict=strict)
 
     def all_ids(self) -> Set[str] | None:
-        """The ids of all rows, once `check` has seen them; None for a pipe."""
+        """The ids of all rows, after `check`; None for a pipe."""
         return self.ids.ids if self.seekable else None
 
     @property
     def is_pipe(self) -> bool:
-        """Whether the rows are gone once read."""
+        """Whether the rows can be read only once."""
         return not self.seekable
 
     @property
     def total(self) -> int | None:
-        """How many rows will be read, where that is known beforehand."""
+        """The number of rows that will be read, where it is known beforehand."""
         bounds = [n for n in (self.count, self.sample, self.limit) if n is not None]
         return min(bounds) if self.count is not None else None
 
@@ -132,7 +132,7 @@ def find_source(
     ignore_stdin: bool,
     say: Callable[[str], None],
 ) -> Single | Rows | None:
-    """The one question or the rows that the options and stdin amount to; None: neither.
+    """The one question or the rows that the options and stdin give; None when there is neither.
 
     Raises:
         UsageError: options that contradict each other.
@@ -157,7 +157,7 @@ def find_source(
 
 
 def open_rows(input_file: Path | None) -> Rows | None:
-    """The rows of a file or of stdin, not yet read; None: there is neither."""
+    """The rows of a file or of stdin, not yet read; None when there is neither."""
     if input_file is not None and str(input_file) != "-":
         # The descriptor stays open as long as the process: rows are read while others are answered.
         with open_input(input_file) as file:
@@ -178,7 +178,7 @@ def question_of(text: str, context: str | None) -> Question:
 
 
 def read_context(path: Path | None, *, ignore_stdin: bool, say: Callable[[str], None]) -> str | None:
-    """The context of a single question: a file, or what is piped in; blank is none."""
+    """Read the context of a single question from a file or stdin; a blank one counts as none."""
     if path is not None and str(path) != "-":
         with open_input(path) as file:
             text = _decode(_read_all(file.fileno(), CONTEXT_LIMIT), str(path))
@@ -191,7 +191,7 @@ def read_context(path: Path | None, *, ignore_stdin: bool, say: Callable[[str], 
 
 
 def _say_if_silent(say: Callable[[str], None]) -> None:
-    """An open pipe that sends nothing would look like a hang: say what is being waited for."""
+    """Report that stdin is read: waiting for an open pipe that sends nothing looks like a hang."""
     if stdin_kind() == "pipe" and not select.select([0], [], [], _PATIENCE)[0]:
         say("reading context from stdin; --ignore-stdin skips it")
 
@@ -215,7 +215,7 @@ def _decode(data: bytes, name: str) -> str:
 
 
 def _sniff(rows: Rows, form: Form) -> Single | Rows:
-    """Tell rows from a text by the first line that is not blank."""
+    """Distinguish rows from text by the first line that is not blank."""
     if form == "jsonl":
         return rows
     if form == "text":
@@ -245,7 +245,7 @@ def _is_seekable(fd: int) -> bool:
 
 
 def _first_line(fd: int) -> tuple[bytes, bytes | None]:
-    """All bytes read so far, and the first line in them that is not blank (None: there is none)."""
+    """All bytes read so far, and the first line in them that is not blank (None without one)."""
     head = b""
     while len(head) <= MAX_LINE:
         chunk = os.read(fd, 1 << 16)

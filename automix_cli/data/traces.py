@@ -76,7 +76,7 @@ class TraceTable:
         cost, vote_cost, round_cost: n×N, USD of an answer, of one vote, of the prompt of a round.
         latency: n×N, seconds of an answer.
         input_tokens: n×N, prompt tokens of the answer as the tier counted them.
-        votes: n×N×3, how many votes say CORRECT, say INCORRECT and are unparsed.
+        votes: n×N×3, the numbers of CORRECT, INCORRECT and unparsed votes.
         sample_counts: n×N, how many answers were sampled.
         samples: per tier, its judged samples; empty where there are none, or the table was read
             without a scorer.

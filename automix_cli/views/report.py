@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from automix_cli.cascade.tally import CheckTally, Faults, Tally
 from automix_cli.data.jsonl import printable
-from automix_cli.data.output import Earlier
+from automix_cli.data.output import EarlierRows
 from automix_cli.records import Answer, Step, Verification, VoteCount
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _fault_lines(faults: Faults) -> list[str]:
     ]
 
 
-def resume_line(earlier: Earlier) -> str:
+def resume_line(earlier: EarlierRows) -> str:
     """What became of the rows of an earlier run."""
     repeats = [
         (earlier.failed, "failed or skipped before"),

@@ -44,9 +44,9 @@ POINTS: dict[str, tuple[str, str, str]] = {
     "in the settling of the budget": ("automix_cli.backends.budget:Budget", "settle", "before"),
     "in the middle of a row": ("automix_cli.data.output:RowWriter", "put", "half"),
     "after the row": ("automix_cli.data.output:RowWriter", "put", "after"),
-    "before two files are joined": ("automix_cli.data.output:Earlier", "_index", "after"),
-    "before the new file takes its place": ("automix_cli.data.output:Earlier", "finish", "before"),
-    "after the new file took its place": ("automix_cli.data.output:Earlier", "finish", "after"),
+    "before two files are joined": ("automix_cli.data.output:EarlierRows", "_index", "after"),
+    "before the new file takes its place": ("automix_cli.data.output:EarlierRows", "finish", "before"),
+    "after the new file took its place": ("automix_cli.data.output:EarlierRows", "finish", "after"),
 }
 
 
