@@ -87,7 +87,7 @@ def _name_failing_file(path: Path) -> Iterator[None]:
 class EarlierRows:
     """The rows of an earlier run in FILE and FILE.part, and the output of this run.
 
-    EarlierRows rows are looked up by id; only their positions are held in memory. New and kept
+    Earlier rows are looked up by id; only their positions are held in memory. New and kept
     rows are written to FILE.part, in the order of the input, and FILE.part replaces FILE at
     the end. A run that is killed leaves both; the next one first joins them. Both files stay
     locked until `close`.
