@@ -12,11 +12,15 @@ PACKAGE = Path(__file__).parent.parent / "automix_cli"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 IRREGULAR = """
-found told held asked kept seen known given taken made laid drawn paid met shown spoken wrote thought sent bought said
-left lost chosen written gone done meant brought caught built felt fought heard hidden led lent lit understood won worn
-spent stood struck swept taught torn thrown woken broken born borne bound grown fallen forgotten sold sought shut stuck
+found told held asked kept seen known given taken made laid drawn paid met shown spoken wrote thought
+sent bought said left lost chosen written gone done meant brought caught built felt fought heard hidden
+led lent lit understood won worn spent stood struck swept taught torn thrown woken broken born borne
+bound grown fallen forgotten sold sought shut stuck
 """.split()  # noqa: SIM905 (a list of ninety lines would hide that these are words of one kind)
-NO_PARTICIPLES = ("bed", "embed", "feed", "hundred", "indeed", "need", "proceed", "red", "reseed", "seed", "speed")
+NO_PARTICIPLES = (
+    *("bed", "embed", "feed", "hundred", "indeed", "need", "proceed"),
+    *("red", "reseed", "seed", "speed"),
+)
 
 ALLOWED = {
     "expected": "the key of a row that holds its gold answers",
