@@ -18,7 +18,7 @@ led lent lit understood won worn spent stood struck swept taught torn thrown wok
 bound grown fallen forgotten sold sought shut stuck
 """.split()  # noqa: SIM905 (a list of ninety lines would hide that these are words of one kind)
 NO_PARTICIPLES = (
-    *("bed", "embed", "feed", "hundred", "indeed", "need", "proceed"),
+    *("bed", "embed", "exceed", "feed", "hundred", "indeed", "need", "proceed"),
     *("red", "reseed", "seed", "speed"),
 )
 
@@ -38,6 +38,13 @@ ALLOWED = {
     "fitted": "the key of a router block that tells what it was fitted on",
     "sampled": "a key of verify rows: how many answers were sampled",
     "unordered": "the option --unordered",
+    "left": "a direction, as in left and right",
+    "ordered": "a yes or no: rows come out in the order of the input",
+    "required": "a yes or no, or the keys that must be there",
+    "trusted": "a yes or no: somebody named this profile",
+    "fixed": "the part of a cost that does not grow with the prompt; a policy with one setting",
+    "observed": "the share that a batch showed, beside the fitted one",
+    "bound": "the best that a router could reach",
     "labelled": "the argument LABELED of calibrate",
 }
 

@@ -1,6 +1,6 @@
 """Embeddings of questions: bought like completions, one text a request.
 
-    embedding_request(tier…) ─▶ Backend.complete ─▶ Completion whose text is the vector ─▶ unpacked
+    embedding_request(tier…) ─▶ Backend.complete ─▶ Completion whose text is the vector ─▶ unpack_vector
 
 A vector travels as text: its numbers as little-endian 32-bit floats in base64, the form in
 which OpenAI sends it. So the cache, with its checksums, its leases and its single flight, the
@@ -26,24 +26,24 @@ DEMO_WIDTH = 256
 _PIECE = 4  # characters
 
 
-def packed(vector: Sequence[float]) -> str:
+def pack_vector(vector: Sequence[float]) -> str:
     """A vector as text.
 
     Example:
-        >>> packed([1.0, -0.5])
+        >>> pack_vector([1.0, -0.5])
         'AACAPwAAAL8='
     """
     return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
 
 
-def unpacked(text: str) -> tuple[float, ...]:
-    """The vector that `packed` wrote.
+def unpack_vector(text: str) -> tuple[float, ...]:
+    """The vector that `pack_vector` wrote.
 
     Raises:
         DataError: it is none.
 
     Example:
-        >>> unpacked(packed([1.0, -0.5]))
+        >>> unpack_vector(pack_vector([1.0, -0.5]))
         (1.0, -0.5)
     """
     try:

@@ -23,9 +23,9 @@ class Foreign:
     def __init__(self, own: str) -> None:
         self._own = re.compile(rf"({own})(\.|$)")
 
-    def match(self, blamed: str) -> bool:
-        """Whether whoever warns at this moment is none of ours; `blamed` is what a filter goes by."""
-        speaker = sys._getframe(1).f_globals.get("__name__") or blamed
+    def match(self, module: str) -> bool:
+        """Whether whoever warns at this moment is none of ours; `module` is what a filter goes by."""
+        speaker = sys._getframe(1).f_globals.get("__name__") or module
         return self._own.match(speaker) is None
 
 

@@ -161,10 +161,10 @@ def connect_problem(causes: list[BaseException], exc: Exception) -> str:
 
 def causes_of(exc: BaseException) -> Iterator[BaseException]:
     """An exception and what it was raised from or during, outermost first."""
-    visited: set[int] = set()
+    seen_ids: set[int] = set()
     link: BaseException | None = exc
-    while link is not None and id(link) not in visited:
-        visited.add(id(link))
+    while link is not None and id(link) not in seen_ids:
+        seen_ids.add(id(link))
         yield link
         link = link.__cause__ or link.__context__
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from automix_cli.backends.base import Request
-from automix_cli.backends.embedding import flaw, packed
+from automix_cli.backends.embedding import flaw, pack_vector
 from automix_cli.backends.endpoints import Endpoint, endpoint_of, shared_route
 from automix_cli.backends.litellm_errors import (
     map_error,
@@ -60,7 +60,7 @@ class LiteLLMBackend:
     notes: list[str] = field(default_factory=list)
     _clients: Clients | None = None
     _singles: set[tuple[str, str]] = field(default_factory=set)
-    _refused: dict[tuple[str, str], dict[str, str | None]] = field(default_factory=dict)
+    _refused_params: dict[tuple[str, str], dict[str, str | None]] = field(default_factory=dict)
     _widths: dict[tuple[str, str], int] = field(default_factory=dict)
 
     async def complete(self, request: Request) -> tuple[Completion, ...]:
@@ -141,7 +141,7 @@ class LiteLLMBackend:
         params = request.param
         if reserved_names := _RESERVED & params.keys():
             raise BadRequest(f"params: {', '.join(sorted(reserved_names))} cannot be set")
-        for name, substitute in self._refused.get((request.model, request.endpoint), {}).items():
+        for name, substitute in self._refused_params.get((request.model, request.endpoint), {}).items():
             value = params.pop(name, None)
             if substitute and value is not None:
                 params[substitute] = value
@@ -186,7 +186,7 @@ class LiteLLMBackend:
         self._widths[request.model, request.endpoint] = width
         usage, suspect = read_embedding_usage(response, request)
         return Completion(
-            text=packed(vector),
+            text=pack_vector(vector),
             usage=usage,
             latency_s=time.monotonic() - start,
             flags=("usage_suspect",) if suspect else (),
@@ -199,7 +199,7 @@ class LiteLLMBackend:
         if type(error) is not BadRequest and (type(error) is not BadResponse or status_of(exc)):
             return False
         message, key = f"{message_of(exc)} {error.message}", (request.model, request.endpoint)
-        substitutes = self._refused.setdefault(key, {})
+        substitutes = self._refused_params.setdefault(key, {})
         if (
             "max_tokens" in arguments
             and "max_completion_tokens" in message

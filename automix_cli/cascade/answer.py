@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from automix_cli import prompts, scoring
 from automix_cli.backends.base import Request
-from automix_cli.backends.embedding import unpacked
+from automix_cli.backends.embedding import unpack_vector
 from automix_cli.cascade.bills import open_bill, worst_list_cost
 from automix_cli.cascade.requests import (
     RequestBuilder,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 class Degrading:
     """What all questions of a run share under `--on-budget degrade`: whether the cap was reached."""
 
-    reached: bool = False
+    cap_reached: bool = False
 
     def check(self) -> None:
         """Spend no more on votes and larger tiers once the cap was reached.
@@ -50,7 +50,7 @@ class Degrading:
         Raises:
             BudgetError: it was.
         """
-        if self.reached:
+        if self.cap_reached:
             raise BudgetError("--max-cost leaves money for the cheapest tier only")
 
 
@@ -116,7 +116,7 @@ class QuestionRun:
         self.failure = (stop, self._tier_in_hand())
         if self.cascade.degrading is None:
             return
-        self.cascade.degrading.reached = True
+        self.cascade.degrading.cap_reached = True
         visit = next((v for v in self.visits if v.tier is self.profile.tiers[0]), None)
         if visit is None:
             visit = LiveVisit(self.profile.tiers[0])
@@ -176,7 +176,7 @@ class QuestionRun:
             self.without_class = True
             return 0
         self.embedding.answers.append(completion)
-        return int(query.read([self.question.text], embeddings=[unpacked(completion.text)]).classes[0])
+        return int(query.read([self.question.text], embeddings=[unpack_vector(completion.text)]).classes[0])
 
     def policy_for(self, policy: Policy[Any]) -> Policy[Any]:
         """The policy, or for a question without a class the one fitted on all classes together."""

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from dataclasses import replace
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
-from automix_cli.backends.embedding import unpacked
+from automix_cli.backends.embedding import unpack_vector
 from automix_cli.cascade.cascade import Cascade
 from automix_cli.cascade.jobs import Ending, RowJob
 from automix_cli.cascade.requests import estimated_tokens
@@ -40,7 +40,7 @@ class Embedded(NamedTuple):
     completion: Completion
 
     def to_dict(self) -> dict[str, Json]:
-        """The text and its embedding, packed."""
+        """The text and its embedding, pack_vector."""
         return {"text": self.text, "embedding": self.completion.text}
 
 
@@ -128,7 +128,7 @@ def with_embeddings(table: TraceTable, tier: Tier, purchases: Iterable[Embedded]
 
     from automix_cli.data.traces import Embeddings
 
-    by_text = {text: (unpacked(c.text), list_cost(tier, [c]), c.latency_s) for text, c in purchases}
+    by_text = {text: (unpack_vector(c.text), list_cost(tier, [c]), c.latency_s) for text, c in purchases}
     if len(widths := {len(vector) for vector, _, _ in by_text.values()}) > 1:
         numbers = " and of ".join(map(str, sorted(widths)))
         raise DataError(

@@ -343,7 +343,7 @@ def _described(
 
 def _exit_code(found: Calibration, reporter: Reporter) -> int:
     """5 when the objective was not met in training, else 0: "do not route" is a success of the tool."""
-    if found.choice.met:
+    if found.choice.is_met:
         return 0
     raise GateError(
         "no setting meets the objective on these rows", hint="ask for less, or add a tier that is better"

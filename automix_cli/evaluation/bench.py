@@ -48,7 +48,7 @@ class CurvePoint(NamedTuple):
     """A setting on a policy's curve: its point in training, and held out."""
 
     setting: Setting
-    trained: Point
+    training: Point
     cost: Measure
     quality: Measure
 
@@ -335,7 +335,7 @@ def _mean_spending(results: Sequence[SplitResult]) -> tuple[TierSpending, ...]:
 def _spending(table: TraceTable, outcome: Replayed) -> Floats:
     """Mean USD per question, N×2: of each tier's answers and of its votes."""
     vote_costs = outcome.votes * _complete(table.vote_cost) + outcome.rounds * _complete(table.round_cost)
-    both = np.stack([outcome.asked * _complete(table.cost), vote_costs], axis=2)
+    both = np.stack([outcome.asked_tiers * _complete(table.cost), vote_costs], axis=2)
     means: Floats = both.mean(axis=0)
     return means
 
@@ -372,7 +372,7 @@ def _headline(parts: Iterable[_Part], table: TraceTable) -> str:
 def _escalated_rows(result: SplitResult) -> tuple[EscalatedRow, ...]:
     """The rows that were escalated, those on which the score changed most first."""
     outcome, single = result.run.outcome, result.single
-    first = outcome.asked.argmax(axis=1)
+    first = outcome.asked_tiers.argmax(axis=1)
     rows = [
         EscalatedRow(
             int(single.split.rows[i]),

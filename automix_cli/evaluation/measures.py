@@ -92,7 +92,7 @@ class MeasureSpec:
 
 def _first_scores(run: PolicyRun, single: SingleTiers) -> Floats:
     """Of each row, the score of the first tier that was asked."""
-    first = run.outcome.asked.argmax(axis=1)
+    first = run.outcome.asked_tiers.argmax(axis=1)
     scores: Floats = single.scores[np.arange(len(first)), first]
     return scores
 

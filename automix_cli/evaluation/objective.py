@@ -39,7 +39,7 @@ class SettingChoice(NamedTuple):
 
     setting: Setting
     point: Point
-    met: bool = True
+    is_met: bool = True
 
 
 def choose(
@@ -57,9 +57,9 @@ def choose(
     choices = corners(curve, tiers, tier_points)
     if objective.kind == "budget":
         affordable = [c for c in choices if c.point.cost <= objective.value]
-        return affordable[-1] if affordable else choices[0]._replace(met=False)
+        return affordable[-1] if affordable else choices[0]._replace(is_met=False)
     target = objective.value * max(point.quality for point in tier_points)
-    return next((c for c in choices if c.point.quality >= target), choices[-1]._replace(met=False))
+    return next((c for c in choices if c.point.quality >= target), choices[-1]._replace(is_met=False))
 
 
 def best_single(tiers: Sequence[str], tier_points: Sequence[Point], objective: Objective) -> str:
@@ -138,8 +138,8 @@ def _worth(choice: SettingChoice, tier_points: Sequence[Point], objective: Objec
     if objective.kind == "ibc":
         return (ibc_lift(choice.point, ends_of(tier_points)).value or 0.0,)
     if objective.kind == "keep":
-        return (1.0, -cost, quality) if choice.met else (0.0, quality, -cost)
-    return (1.0, quality, -cost) if choice.met else (0.0, -cost, quality)
+        return (1.0, -cost, quality) if choice.is_met else (0.0, quality, -cost)
+    return (1.0, quality, -cost) if choice.is_met else (0.0, -cost, quality)
 
 
 def ends_of(tier_points: Sequence[Point]) -> Ends:

@@ -33,7 +33,7 @@ class Replayed(NamedTuple):
         cost: n, USD charged: the recorded cost of the answers asked and the votes bought, and the
             table's fee.
         latency: n, seconds of the answers asked, and the fee's; NaN where one is not recorded.
-        asked: n×N, which tiers were asked.
+        asked_tiers: n×N, which tiers were asked.
         votes: n×N, how many votes were bought.
         rounds: n×N, in how many rounds.
     """
@@ -43,14 +43,14 @@ class Replayed(NamedTuple):
     score: Floats
     cost: Floats
     latency: Floats
-    asked: NDArray[np.bool_]
+    asked_tiers: NDArray[np.bool_]
     votes: Ints
     rounds: Ints
 
     @property
     def escalated(self) -> NDArray[np.bool_]:
         """Which rows asked more than one tier."""
-        more: NDArray[np.bool_] = self.asked.sum(axis=1) > 1
+        more: NDArray[np.bool_] = self.asked_tiers.sum(axis=1) > 1
         return more
 
 
@@ -59,13 +59,13 @@ class _RowGroup(NamedTuple, Generic[B]):
 
     belief: B
     rows: Ints
-    asked: tuple[bool, ...]
+    asked_tiers: tuple[bool, ...]
     votes: tuple[int, ...]
     rounds: tuple[int, ...]
 
     @property
     def path(self) -> Hashable:
-        return self.asked, self.votes, self.rounds
+        return self.asked_tiers, self.votes, self.rounds
 
 
 class _ClosedRows(NamedTuple):
@@ -73,7 +73,7 @@ class _ClosedRows(NamedTuple):
 
     rows: Ints
     tier: int
-    asked: tuple[bool, ...]
+    asked_tiers: tuple[bool, ...]
     votes: tuple[int, ...]
     rounds: tuple[int, ...]
 
@@ -204,7 +204,7 @@ def _after(
         following = group._replace(votes=votes, rounds=_with(group.rounds, j, group.rounds[j] + 1))
     else:
         observations = _observe_answer(table, group.rows, j, policy.cuts(j))
-        following = group._replace(asked=_with(group.asked, j, True))
+        following = group._replace(asked_tiers=_with(group.asked_tiers, j, True))
     for observation, part in observations:
         belief = policy.update(group.belief, action, observation)
         yield following._replace(belief=belief, rows=group.rows[part])
@@ -241,7 +241,7 @@ def _observe_votes(
 ) -> _Observations:
     """Yield what the next votes of each row say, or the confidence that is bought as one vote."""
     j, m, start = action.tier, action.votes, group.votes[action.tier]
-    if m < 1 or not group.asked[j]:
+    if m < 1 or not group.asked_tiers[j]:
         raise ValueError(f"{action} is no round of votes on an answer in hand")
     facts = SIGNAL_FACTS[table.signals[j]]
     if facts.purchase == "once":
@@ -279,10 +279,10 @@ def _check_recorded(
 
 def _close(group: _RowGroup[B], action: Action) -> _ClosedRows:
     if action.kind == "abstain":
-        return _ClosedRows(group.rows, -1, group.asked, group.votes, group.rounds)
-    if not group.asked[action.tier]:
+        return _ClosedRows(group.rows, -1, group.asked_tiers, group.votes, group.rounds)
+    if not group.asked_tiers[action.tier]:
         raise ValueError(f"{action} reports a tier that was not asked")
-    return _ClosedRows(group.rows, action.tier, group.asked, group.votes, group.rounds)
+    return _ClosedRows(group.rows, action.tier, group.asked_tiers, group.votes, group.rounds)
 
 
 def _outcome(table: TraceTable, rows: Ints, closed_rows: list[_ClosedRows], abstain_value: float) -> Replayed:
@@ -292,28 +292,30 @@ def _outcome(table: TraceTable, rows: Ints, closed_rows: list[_ClosedRows], abst
         group_of[end.rows] = number
     at, shape = group_of[rows], (len(closed_rows), len(table.tiers))
     tier = np.array([end.tier for end in closed_rows], dtype=np.intp)[at]
-    asked = np.array([end.asked for end in closed_rows], dtype=bool).reshape(shape)[at]
+    asked_tiers = np.array([end.asked_tiers for end in closed_rows], dtype=bool).reshape(shape)[at]
     votes = np.array([end.votes for end in closed_rows], dtype=np.intp).reshape(shape)[at]
     rounds = np.array([end.rounds for end in closed_rows], dtype=np.intp).reshape(shape)[at]
     return Replayed(
         rows=rows,
         tier=tier,
         score=np.where(tier < 0, abstain_value, table.score[rows, tier]),
-        cost=_cost_of(table, rows, asked, votes, rounds),
-        latency=np.where(asked, table.latency[rows], 0.0).sum(axis=1) + _fee(table, rows, 1),
-        asked=asked,
+        cost=_cost_of(table, rows, asked_tiers, votes, rounds),
+        latency=np.where(asked_tiers, table.latency[rows], 0.0).sum(axis=1) + _fee(table, rows, 1),
+        asked_tiers=asked_tiers,
         votes=votes,
         rounds=rounds,
     )
 
 
-def _cost_of(table: TraceTable, rows: Ints, asked: NDArray[np.bool_], votes: Ints, rounds: Ints) -> Floats:
+def _cost_of(
+    table: TraceTable, rows: Ints, asked_tiers: NDArray[np.bool_], votes: Ints, rounds: Ints
+) -> Floats:
     """Return dollars per row: answers, votes, prompts of rounds, each as recorded or at its tier's mean."""
     total = np.zeros(len(rows)) + _fee(table, rows, 0)
     for j, name in enumerate(table.tiers):
-        if asked[:, j].any():
+        if asked_tiers[:, j].any():
             answer = _with_mean(table.cost[:, j], f"an answer of tier {name!r}", f"--costs {name}=1")[rows]
-            total += np.where(asked[:, j], answer, 0.0)
+            total += np.where(asked_tiers[:, j], answer, 0.0)
         if votes[:, j].any():
             vote_cost = table.vote_cost[:, j]
             vote = _with_mean(vote_cost, f"a vote of tier {name!r}", f"--vote-costs {name}=1")[rows]

@@ -104,8 +104,8 @@ def _check_rewrite(path: Path, old: str, new: str, router: Mapping[str, Any]) ->
     after, problems = yamltree.parse(new.encode())
     if problems:
         raise ProfileError(f"{shown_path(path)}: cannot take this router: {problems[0].message}")
-    intended = {**before.plain(), "router": json.loads(json.dumps(router))}
-    if after.plain() != intended:
+    expectation = {**before.plain(), "router": json.loads(json.dumps(router))}
+    if after.plain() != expectation:
         raise ProfileError(
             f"{shown_path(path)}: cannot take a router block without changing another",
             hint="end the file with a newline and write its top level as plain `key:` lines",

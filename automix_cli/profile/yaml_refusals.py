@@ -60,7 +60,7 @@ def refusal(text: str, error: Exception) -> tuple[int, str]:
     # Only a scanner reads characters; a parser puts together what the scanner read.
     if type(error).__name__ == "ScannerError":
         return _unread(text, start, stop, opener)
-    return stop.line + 1, _misplaced(text, start, stop)
+    return stop.line + 1, _position_problem(text, start, stop)
 
 
 def _unread(text: str, start: Any, stop: Any, opener: str) -> tuple[int, str]:
@@ -75,7 +75,7 @@ def _unread(text: str, start: Any, stop: Any, opener: str) -> tuple[int, str]:
     return (start or stop).line + 1, _NO_COLON
 
 
-def _misplaced(text: str, start: Any, stop: Any) -> str:
+def _position_problem(text: str, start: Any, stop: Any) -> str:
     """Words for something readable that cannot stand where it does."""
     if start is None:
         return _DIRECTIVE if text.startswith("%") or "\n%" in text else _AFTER_END

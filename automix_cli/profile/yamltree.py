@@ -284,15 +284,15 @@ def plain_value(text: str) -> Any:
 
 def _advice(text: str, tag: str) -> str:
     """How to write what `text` may have meant."""
-    shown = text if len(text) <= MAX_DIGITS else f"{text[:MAX_DIGITS]}…"
+    excerpt = text if len(text) <= MAX_DIGITS else f"{text[:MAX_DIGITS]}…"
     if tag == "bool":
         side = "true" if text.lower() in ("yes", "on") else "false"
         mend = "write true or false, or put it in quotes"
-        return f"{shown} is {side} to some YAML readers and text to others: {mend}"
+        return f"{excerpt} is {side} to some YAML readers and text to others: {mend}"
     if tag == "float" and not any(c.isdigit() for c in text):
-        return f"{shown} is not a finite number"
+        return f"{excerpt} is not a finite number"
     mend = "write a plain number such as 1000 or 0.5, or put it in quotes"
-    return f"{shown} reads differently from one YAML reader to the next: {mend}"
+    return f"{excerpt} reads differently from one YAML reader to the next: {mend}"
 
 
 @cache
@@ -335,9 +335,9 @@ def lines_of(value: Mapping[str, Any], *, path: str = "", note: Note = lambda pa
         where = at(path, key)
         head = f"{scalar_text(str(key))}:"
         if isinstance(child, Mapping) and child:
-            lines += [head, *_indented(lines_of(child, path=where, note=note))]
+            lines += [head, *_indent(lines_of(child, path=where, note=note))]
         elif isinstance(child, (list, tuple)) and any(isinstance(c, (Mapping, list, tuple)) for c in child):
-            lines += [head, *_indented(_items(child, where, note))]
+            lines += [head, *_indent(_items(child, where, note))]
         else:
             comment = note(where)
             lines.append(f"{head} {_flow(child)}" + (f"  # {comment}" if comment else ""))
@@ -350,13 +350,13 @@ def _items(items: list[Any] | tuple[Any, ...], path: str, note: Note) -> list[st
     for i, item in enumerate(items):
         if isinstance(item, Mapping) and item:
             first, *rest = lines_of(item, path=at(path, i), note=note)
-            lines += [f"- {first}", *_indented(rest)]
+            lines += [f"- {first}", *_indent(rest)]
         else:
             lines.append(f"- {_flow(item)}")
     return lines
 
 
-def _indented(lines: list[str]) -> list[str]:
+def _indent(lines: list[str]) -> list[str]:
     return [f"  {line}" for line in lines]
 
 
@@ -389,10 +389,10 @@ def scalar_text(value: Any) -> str:
         raise TypeError(f"{type(value).__name__} cannot be written as YAML")
     if _PLAIN.fullmatch(value) and value[0] != "-" and plain_value(value) == value:
         return value
-    return _quoted(value)
+    return _quote(value)
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     import yaml
 
     return str(yaml.safe_dump(text, default_style='"', allow_unicode=True, width=10**9)).rstrip("\n")

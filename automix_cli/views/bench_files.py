@@ -60,7 +60,7 @@ def _policy(o: PolicyOutcome, splits: int) -> dict[str, Any]:
     return {
         "group": o.group,
         "chosen": [
-            {"setting": c.setting.to_dict(), "trained": list(c.point), "met": c.met} for c in o.choices
+            {"setting": c.setting.to_dict(), "trained": list(c.point), "met": c.is_met} for c in o.choices
         ],
         **{spec.key: measure_dict(o.measures[spec.key]) for spec in MEASURES},
         **by_split,
@@ -77,7 +77,7 @@ def _policy(o: PolicyOutcome, splits: int) -> dict[str, Any]:
 def _curve_point(point: CurvePoint) -> dict[str, Any]:
     return {
         "setting": point.setting.to_dict(),
-        "trained": list(point.trained),
+        "trained": list(point.training),
         "cost": measure_dict(point.cost),
         "quality": measure_dict(point.quality),
     }
@@ -126,7 +126,7 @@ def run_lines(run: Run) -> Iterator[str]:
     rows = zip(
         table.ids[out.rows],
         out.tier.tolist(),
-        out.asked,
+        out.asked_tiers,
         out.votes,
         out.score.tolist(),
         out.cost.tolist(),

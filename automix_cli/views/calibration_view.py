@@ -265,7 +265,7 @@ class CalibrationView:
             "setting": result.choice.setting.to_dict(),
             "query_router": None if result.query is None else result.query.kind,
             "compared": {
-                source: {"quality": c.point.quality, "cost": c.point.cost, "met": c.met}
+                source: {"quality": c.point.quality, "cost": c.point.cost, "met": c.is_met}
                 for source, c in result.choices
             },
             "figures": {f.name: _figure(f) for f in result.figures},

@@ -48,7 +48,7 @@ class Reporter:
             self.say(text)
 
     @property
-    def animated(self) -> bool:
+    def shows_progress(self) -> bool:
         """Whether a progress bar can be seen."""
         return not self.quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
@@ -84,7 +84,7 @@ def row_progress(
 
     `note` is the text beside the bar, given the seconds so far.
     """
-    if not reporter.animated:
+    if not reporter.shows_progress:
         yield lambda: None
         return
     with _row_bar(stderr_console()) as bar:
@@ -109,7 +109,7 @@ def _row_bar(console: Console) -> Progress:
 @contextmanager
 def name_status(reporter: Reporter) -> Iterator[Callable[[str], None]]:
     """Shows which of several things is at work: on a terminal beside a spinner, else under --verbose."""
-    if not reporter.animated:
+    if not reporter.shows_progress:
         yield reporter.detail
         return
     with stderr_console().status("") as status:

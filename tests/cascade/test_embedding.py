@@ -21,7 +21,7 @@ from automix_cli.backends.budget import MESSAGE_OVERHEAD
 from automix_cli.backends.cache import Cached, fingerprint
 from automix_cli.backends.catalog import list_price
 from automix_cli.backends.demo.tiers import DemoBackend
-from automix_cli.backends.embedding import MOST_BYTES, demo_vector, flaw, packed, unpacked
+from automix_cli.backends.embedding import MOST_BYTES, demo_vector, flaw, pack_vector, unpack_vector
 from automix_cli.backends.litellm import LiteLLMBackend
 from automix_cli.backends.retry import Retrier
 from automix_cli.backends.store import Store
@@ -99,12 +99,12 @@ def says(status: int) -> Reply:
 
 def test_a_vector_survives_as_text_to_the_last_bit_of_a_32_bit_float() -> None:
     vector = np.random.default_rng(0).normal(size=1536).astype(np.float32)
-    text = packed(vector.tolist())
-    assert (np.array(unpacked(text), dtype=np.float32) == vector).all()
+    text = pack_vector(vector.tolist())
+    assert (np.array(unpack_vector(text), dtype=np.float32) == vector).all()
     assert len(text) == 8192
     for wrong in ("AACAPwA=", "no base64", "é"):
         with pytest.raises(DataError, match="cannot be read"):
-            unpacked(wrong)
+            unpack_vector(wrong)
 
 
 @pytest.mark.parametrize(
@@ -135,14 +135,14 @@ def test_a_very_long_question_is_embedded_by_its_beginning_and_half_a_character_
 
 
 def test_the_demo_embedding_is_the_same_everywhere_and_puts_like_questions_together() -> None:
-    assert packed(demo_vector("What is 2 + 2?"))[:32] == packed(demo_vector("what  is 2 + 2?"))[:32]
+    assert pack_vector(demo_vector("What is 2 + 2?"))[:32] == pack_vector(demo_vector("what  is 2 + 2?"))[:32]
     near, far = demo_vector("Convert 3 miles to feet."), demo_vector("Which weekday was 3 May 1999?")
     start = np.array(demo_vector("Convert 5 miles to feet."))
     assert start @ near > start @ far + 0.2
     (done,) = bought(
         Request(model="demo/embed", messages=(Message("user", "2"),), embeds=True), backend=DemoBackend()
     )
-    assert unpacked(done[0].text) == pytest.approx(demo_vector("2"))
+    assert unpack_vector(done[0].text) == pytest.approx(demo_vector("2"))
     (refused,) = bought(
         Request(model="demo/small", messages=(Message("user", "2"),), embeds=True), backend=DemoBackend()
     )
@@ -162,7 +162,7 @@ def test_one_text_goes_out_as_one_request_and_comes_back_as_a_vector_with_its_us
     assert entry.path == "/v1/embeddings"
     assert json.loads(entry.body) == {"model": "embed", "input": ["What is it?"], "dimensions": 2}
     assert entry.auth == f"Bearer {CANARY}"
-    assert unpacked(done[0].text) == (0.5, -0.25)
+    assert unpack_vector(done[0].text) == (0.5, -0.25)
     assert done[0].usage == Usage(input_tokens=3, calls=1)
     assert 0 < done[0].latency_s < 20
     assert not done[0].flags
@@ -173,7 +173,7 @@ def test_an_embedding_comes_back_from_every_kind_of_provider(model: str) -> None
     with Loopback() as server:
         base = server.root if model.startswith("ollama") else server.url
         (done,) = bought(asked("two words", server, model=model, api_base=base))
-        assert unpacked(done[0].text) == pytest.approx(default_vector("two words"), rel=1e-6)
+        assert unpack_vector(done[0].text) == pytest.approx(default_vector("two words"), rel=1e-6)
         assert [e.path for e in server.ledger] == ["/v1/embeddings"]
 
 
@@ -376,7 +376,7 @@ def answered(profile: Profile, text: str, reply: Any) -> tuple[Answer, ScriptedB
 
 def vector_of(text: str, **fields: Any) -> Completion:
     usage = Usage(input_tokens=1_000, calls=1)
-    return Completion(text=packed(default_vector(text)), usage=usage, **fields)
+    return Completion(text=pack_vector(default_vector(text)), usage=usage, **fields)
 
 
 @pytest.mark.parametrize(("topic", "start"), [("maths", "large"), ("poetry", "small")])
@@ -448,7 +448,7 @@ def test_an_embedding_that_nobody_will_get_makes_an_error_of_the_row(
 
 def test_embeddings_of_another_length_than_fitted_on_are_refused_by_name(routed: Profile) -> None:
     with pytest.raises(DataError, match="expected embeddings of openai/embed of 24 finite numbers") as caught:
-        answered(routed, "maths", Completion(text=packed([1.0, 2.0])))
+        answered(routed, "maths", Completion(text=pack_vector([1.0, 2.0])))
     assert "fits the router anew" in caught.value.hint
 
 
@@ -530,7 +530,7 @@ def test_bench_buys_each_embedding_once_and_its_routers_see_what_they_pay_for(he
     assert any("read embeddings of openai/embed" in note for note in told["notes"])
     kept = [*cache_folder(os.environ).iterdir(), *(p for p in here.iterdir() if p.is_file())]
     written = b"".join(path.read_bytes() for path in kept)
-    assert packed(default_vector(rows(1)[0]["question"])).encode() in written
+    assert pack_vector(default_vector(rows(1)[0]["question"])).encode() in written
     assert CANARY not in out + err
     assert CANARY.encode() not in written
 

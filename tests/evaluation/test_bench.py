@@ -237,8 +237,8 @@ def test_shuffled_labels_of_held_out_rows_change_no_setting_and_no_decision(
         for r in (rows, shuffled)
     )
     assert [o.choices for o in one.outcomes] == [o.choices for o in two.outcomes]
-    assert [[p.trained for p in o.curve] for o in one.outcomes] == [
-        [p.trained for p in o.curve] for o in two.outcomes
+    assert [[p.training for p in o.curve] for o in one.outcomes] == [
+        [p.training for p in o.curve] for o in two.outcomes
     ]
     decided = [[{k: v for k, v in r.items() if k != "score"} for r in some] for some in (runs, others)]
     assert decided[0] == decided[1]

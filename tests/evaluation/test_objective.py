@@ -39,7 +39,7 @@ def test_each_objective_takes_the_corner_of_the_hull_it_asks_for(
 ) -> None:
     chosen = choose(CURVE, TIERS, SINGLES, objective)
     assert chosen.setting == setting
-    assert chosen.met == met
+    assert chosen.is_met == met
 
 
 def test_a_single_tier_is_preferred_to_a_policy_that_comes_to_the_same() -> None:

@@ -161,7 +161,7 @@ def assert_equal_to_rollout(policy: Any, table: TraceTable, result: Replayed, ce
         free = {j for j, signal in enumerate(table.signals) if signal == "consistency"}
         votes |= {v.tier: v.bought for v in visits if v.tier not in free}
         assert result.tier[place] == (action.tier if action.kind == "report" else -1)
-        assert result.asked[place].tolist() == [j in asked for j in votes]
+        assert result.asked_tiers[place].tolist() == [j in asked for j in votes]
         assert result.votes[place].tolist() == list(votes.values())
         assert result.rounds[place].tolist() == [rounds[j] for j in votes]
         assert result.escalated[place] == (len(visits) > 1)
@@ -281,7 +281,7 @@ def test_no_rows_replay_to_nothing() -> None:
     table = make_table(make_rows(3))
     result = replay(POLICIES["threshold"](), table, np.array([], dtype=int))
     assert len(result.tier) == 0
-    assert result.asked.shape == (0, 3)
+    assert result.asked_tiers.shape == (0, 3)
 
 
 def test_a_seed_given_to_replay_is_that_of_a_table_drawn_anew() -> None:
@@ -485,7 +485,7 @@ def test_multiplying_the_recorded_cost_of_unvisited_tiers_by_100_changes_no_deci
     before = replay(policy, table)
     inflated = replace(
         table,
-        cost=np.where(before.asked, table.cost, 100 * table.cost),
+        cost=np.where(before.asked_tiers, table.cost, 100 * table.cost),
         vote_cost=np.where(before.votes > 0, table.vote_cost, 100 * table.vote_cost),
         round_cost=np.where(before.rounds > 0, table.round_cost, 100 * table.round_cost),
     )

@@ -38,7 +38,7 @@ from automix_cli.backends.base import Request
 from automix_cli.backends.demo.arithmetic import Solution
 from automix_cli.backends.demo.generate import generate_questions
 from automix_cli.backends.demo.questions import agrees, solve_question
-from automix_cli.backends.embedding import DEMO_MODEL, demo_vector, packed
+from automix_cli.backends.embedding import DEMO_MODEL, demo_vector, pack_vector
 from automix_cli.errors import BadRequest
 from automix_cli.records import Completion, TokenLogprob, Usage
 
@@ -241,7 +241,7 @@ class DemoBackend:
 def _embedding(request: Request) -> Completion:
     """The embedding of a text, charged by its tokens."""
     tokens = prompts.estimate_tokens(request.messages)
-    vector = packed(demo_vector(request.messages[0].content))
+    vector = pack_vector(demo_vector(request.messages[0].content))
     return Completion(text=vector, usage=Usage(input_tokens=tokens, calls=1), latency_s=0.02)
 
 
