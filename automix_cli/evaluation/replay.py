@@ -310,7 +310,7 @@ def _outcome(table: TraceTable, rows: Ints, closed_rows: list[_ClosedRows], abst
 def _cost_of(
     table: TraceTable, rows: Ints, asked_tiers: NDArray[np.bool_], votes: Ints, rounds: Ints
 ) -> Floats:
-    """Return dollars per row: answers, votes, prompts of rounds, each as recorded or at its tier's mean."""
+    """Return dollars per row: answers, votes, prompts of rounds, as recorded or at the tier's mean."""
     total = np.zeros(len(rows)) + _fee(table, rows, 0)
     for j, name in enumerate(table.tiers):
         if asked_tiers[:, j].any():
