@@ -193,12 +193,12 @@ def bench(
         job.check_tiers(source.profile())
     if dry_run:
         raise typer.Exit(source.dry_run(json))
-    chosen, table, _ = source.read()
-    settings = settings_of(chosen)
+    profile_in_use, table, _ = source.read()
+    settings = settings_of(profile_in_use)
     view = job.run(table, settings, rows, reporter, folder)
     try:
         if folder is not None:  # first: whoever reads stdout may go away
-            folder.write(view, settings, {**job.config(), **_config(rows, options, chosen.name)})
+            folder.write(view, settings, {**job.config(), **_config(rows, options, profile_in_use.name)})
     finally:
         _show(view, json, plot)
     if folder is not None:
@@ -241,9 +241,9 @@ def _gate(job: _Job, view: BenchView) -> None:
     """Exit 5 where a gate is not met."""
     from automix_cli.evaluation.gates import missed_gates, read_gates
 
-    missed = [] if job.gates is None else missed_gates(read_gates(job.gates), view.comparison)
-    if missed:
-        raise GateError("; ".join(missed))
+    shortfalls = [] if job.gates is None else missed_gates(read_gates(job.gates), view.comparison)
+    if shortfalls:
+        raise GateError("; ".join(shortfalls))
 
 
 def _config(data: DataFile, options: TableOptions, profile: str) -> dict[str, Any]:
@@ -283,12 +283,12 @@ class _Job:
         if self.gates is not None:
             read_gates(self.gates)
         of_tiers = ("always", "maj")
-        named = ",".join(n for n in self.policies.split(",") if not n.strip().startswith(of_tiers))
-        asked = pick_policies(named, all_policies((), self.query_router))
-        looking = any(reads_questions(c) for c in asked)
+        without_tiers = ",".join(n for n in self.policies.split(",") if not n.strip().startswith(of_tiers))
+        entries = pick_policies(without_tiers, all_policies((), self.query_router))
+        looking = any(reads_questions(c) for c in entries)
         if self.embed_model is not None:
             check_embed_model(self.embed_model, "" if looking else "--policies all, knn or pomdp+query do")
-        if looking and ("all" not in named.split(",") or self.embed_model is not None):
+        if looking and ("all" not in without_tiers.split(",") or self.embed_model is not None):
             require_sklearn()
 
     def check_tiers(self, profile: Profile) -> None:
@@ -299,17 +299,17 @@ class _Job:
         from automix_cli.evaluation.policies import all_policies, majorities, pick_policies
 
         tiers, samples = [tier.name for tier in profile.tiers], samples_of(profile)
-        known = all_policies(tiers, self.query_router, majorities(self.policies, tiers, samples))
-        asked = pick_policies(self.policies, known)
-        for contender in asked:
-            if isinstance(contender, Majority) and contender.k > samples[tiers.index(contender.tier)]:
-                drawn = samples[tiers.index(contender.tier)] or 1
+        candidates = all_policies(tiers, self.query_router, majorities(self.policies, tiers, samples))
+        entries = pick_policies(self.policies, candidates)
+        for entry in entries:
+            if isinstance(entry, Majority) and entry.k > samples[tiers.index(entry.tier)]:
+                sample_count = samples[tiers.index(entry.tier)] or 1
                 raise UsageError(
-                    f"{contender.name} cannot take part: profile {profile.name} asks {contender.tier} "
-                    f"for {drawn} of {contender.k} answers",
+                    f"{entry.name} cannot take part: profile {profile.name} asks {entry.tier} "
+                    f"for {sample_count} of {entry.k} answers",
                     hint="signal: consistency asks each tier but the last for max_votes answers",
                 )
-        check_policies(read_gates(self.gates) if self.gates else (), [c.name for c in asked])
+        check_policies(read_gates(self.gates) if self.gates else (), [c.name for c in entries])
 
     def run(
         self,
@@ -327,7 +327,7 @@ class _Job:
 
         participants, notes = self._pick(table)
         if self.split is None and any(table.splits) and not has_own_split(table):
-            notes += ('the rows\' own "split" is not train and test, so one was drawn',)
+            notes += ('the rows\' own "split" is not train and test, so one was sample_count',)
         cuts = cuts_of(table, self.split, repeat=self.repeat, seed=self.seed)
         runs = self.runs or ("all" if len(table) <= ALL_RUNS_ROWS else "chosen")
         with _writing(folder, runs) as on_run, name_status(reporter) as on_policy:
@@ -352,14 +352,14 @@ class _Job:
         )
 
     def _pick(self, table: TraceTable) -> tuple[tuple[PolicyEntry, ...], tuple[str, ...]]:
-        """Who can take part; of `all`, those who cannot are left out, and that is said."""
+        """Pick the policies that can run on these rows; of `all`, the others are skipped with a note."""
         from automix_cli.evaluation.policies import all_policies, majorities, pick_policies
         from automix_cli.evaluation.policy_entry import why_unable
 
         several = majorities(self.policies, table.tiers, table.fewest_samples)
-        known = all_policies(table.tiers, self.query_router, several, self.objective)
-        asked = pick_policies(self.policies, known)
-        reasons = {c.name: why for c in asked if (why := why_unable(c, table))}
+        candidates = all_policies(table.tiers, self.query_router, several, self.objective)
+        entries = pick_policies(self.policies, candidates)
+        reasons = {c.name: why for c in entries if (why := why_unable(c, table))}
         if reasons and "all" not in [name.strip() for name in self.policies.split(",")]:
             name, why = next(iter(reasons.items()))
             raise UsageError(f"{name} cannot take part: {why}")
@@ -373,7 +373,7 @@ class _Job:
                 f"query-side routers read embeddings of {table.embeddings.model}: {1000 * usd:.4g} USD "
                 f"per 1,000 questions and {table.embeddings.latency.mean():.2g} s each, in their figures",
             )
-        return tuple(c for c in asked if c.name not in reasons), notes
+        return tuple(c for c in entries if c.name not in reasons), notes
 
     def config(self) -> dict[str, Any]:
         """The options, as they were understood."""

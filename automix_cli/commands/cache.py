@@ -22,25 +22,25 @@ def info(json: o.AsJson = False) -> None:
     from automix_cli.backends.store import survey
     from automix_cli.backends.store_folder import cache_folder
 
-    found = survey(cache_folder(os.environ))
+    usage = survey(cache_folder(os.environ))
     if json:
         from json import dumps
 
         row = {
-            "folder": str(found.folder),
-            "entries": found.entries,
-            "bytes": found.bytes,
-            "damaged": [str(p) for p in found.damaged_files],
+            "folder": str(usage.folder),
+            "entries": usage.entries,
+            "bytes": usage.bytes,
+            "damaged": [str(p) for p in usage.damaged_files],
         }
         print(dumps(row))
         return
     human = sys.stdout.isatty()
-    print(f"folder   {found.folder}")
-    print(f"entries  {found.entries:,}" if human else f"entries  {found.entries}")
-    print(f"size     {readable_size(found.bytes) if human else found.bytes}")
-    for path in found.damaged_files:
+    print(f"folder   {usage.folder}")
+    print(f"entries  {usage.entries:,}" if human else f"entries  {usage.entries}")
+    print(f"size     {readable_size(usage.bytes) if human else usage.bytes}")
+    for path in usage.damaged_files:
         print(f"damaged  {path}")
-    if found.bytes > LARGE:
+    if usage.bytes > LARGE:
         _say("nothing is evicted by itself; `automix cache clear` frees the space", quiet=not human)
 
 

@@ -59,7 +59,11 @@ def calibrate(
     cost_weight: Annotated[
         float | None,
         typer.Option(
-            "--cost-weight", min=0.0, metavar="X", help="Quality given up per dollar.", callback=o.finite
+            "--cost-weight",
+            min=0.0,
+            metavar="X",
+            help="Quality given_objectives up per dollar.",
+            callback=o.finite,
         ),
     ] = None,
     objective: Annotated[
@@ -146,7 +150,7 @@ def calibrate(
         concurrency=concurrency,
         max_cost=max_cost,
     )
-    wanted = _objective(keep, budget, cost_weight, objective, certify)
+    target_objective = _objective(keep, budget, cost_weight, objective, certify)
     _check_router(query_router, certify)
     if embed_model is not None:
         check_embed_model(embed_model, "--query-router auto does" if query_router == "none" else "")
@@ -174,32 +178,32 @@ def calibrate(
     if not job.is_recorded:  # before anything is paid for
         live = job.profile()
         _target(output, live, [tier.name for tier in live.tiers])
-    chosen, table, scale = job.read()
-    target = _target(output, chosen, table.tiers)
-    settings = replace(settings_of(chosen), value_of_time=value_of_time)
+    profile_in_use, table, scale = job.read()
+    target = _target(output, profile_in_use, table.tiers)
+    settings = replace(settings_of(profile_in_use), value_of_time=value_of_time)
     reporter.say(f"fitting on {count_of(len(table), 'row')}, and measuring on rows held out …")
-    classes = _classes(query_router, table, target, chosen, seed)
-    found = run_calibration(
-        table, settings, wanted, options=Crossfit(folds=folds), seed=seed, classes=classes
+    classes = _classes(query_router, table, target, profile_in_use, seed)
+    calibration = run_calibration(
+        table, settings, target_objective, options=Crossfit(folds=folds), seed=seed, classes=classes
     )
-    view = CalibrationView(found, table, labels_from, data.name)
+    view = CalibrationView(calibration, table, labels_from, data.name)
     if json:
         typer.echo(dumps(view.to_dict()))
     else:
         console = stdout_console()
         for part in view.parts(console.width):
             console.print(part, soft_wrap=isinstance(part, str))
-    router = found.router()
+    router = calibration.router()
     if certify is not None:
-        router = _certified(table, settings, wanted.value, certify, seed, router, reporter)
+        router = _certify_router(table, settings, target_objective.value, certify, seed, router, reporter)
     if target is not None:
         extra = {"token_scale": scale, "value_of_time": value_of_time or None}
-        write_router(target, _described(router, data, chosen, extra), profile=chosen)
+        write_router(target, _with_origin(router, data, profile_in_use, extra), profile=profile_in_use)
         reporter.say(f"written: router of {target}")
         reporter.say(f'use it: automix ask{_use(target)} "…"')
     elif not json:
-        reporter.say(_why_not_written(chosen, table.tiers))
-    raise typer.Exit(_exit_code(found, reporter))
+        reporter.say(_why_not_written(profile_in_use, table.tiers))
+    raise typer.Exit(_exit_code(calibration, reporter))
 
 
 def _objective(
@@ -212,18 +216,18 @@ def _objective(
     """
     from automix_cli.evaluation.objective import Objective
 
-    named = [
+    objectives = [
         Objective("keep", keep) if keep is not None else None,
         Objective("budget", budget / 1000) if budget is not None else None,
         Objective("cost_weight", cost_weight) if cost_weight is not None else None,
         Objective("ibc", 0.0) if objective == "ibc" else None,
     ]
-    given = [o for o in named if o is not None]
-    if len(given) > 1:
+    given_objectives = [o for o in objectives if o is not None]
+    if len(given_objectives) > 1:
         raise UsageError("--keep, --budget, --cost-weight and --objective ibc exclude each other")
-    if certify is not None and given and given[0].kind != "keep":
+    if certify is not None and given_objectives and given_objectives[0].kind != "keep":
         raise UsageError("--certify promises a --keep; it goes with no other objective")
-    return given[0] if given else Objective()
+    return given_objectives[0] if given_objectives else Objective()
 
 
 def _check_router(query_router: str, certify: float | None) -> None:
@@ -266,22 +270,22 @@ def _target(output: Path | None, profile: Profile, tiers: Sequence[str]) -> Path
 
 def _why_not_written(profile: Profile, tiers: Sequence[str]) -> str:
     mine = ", ".join(t.name for t in profile.tiers)
-    theirs = f"the profile's {mine}" if mine else "and no profile was given or found"
+    theirs = f"the profile's {mine}" if mine else "and no profile was given_objectives or found"
     return f"no router written: the rows' tiers are {', '.join(tiers)}, {theirs}"
 
 
 def _classes(
-    wanted: ClassChoice, table: TraceTable, target: Path | None, profile: Profile, seed: int
+    choice: ClassChoice, table: TraceTable, target: Path | None, profile: Profile, seed: int
 ) -> Classes:
     """The query-side routers to try, each small enough for the profile that is written."""
     from automix_cli.fitting.classes import NO_CLASSES, classes_for
     from automix_cli.profile.write import room_for_router
     from automix_cli.profile.yamltree import MAX_BYTES
 
-    if wanted == "none":
+    if choice == "none":
         return NO_CLASSES
     room = MAX_BYTES if target is None else room_for_router(target, profile)
-    return classes_for(wanted, table, room=room, pass_score=profile.task.pass_score, seed=seed)
+    return classes_for(choice, table, room=room, pass_score=profile.task.pass_score, seed=seed)
 
 
 def _use(target: Path) -> str:
@@ -289,7 +293,7 @@ def _use(target: Path) -> str:
     return "" if target == Path("automix.yaml") else f" --profile {target}"
 
 
-def _certified(
+def _certify_router(
     table: TraceTable,
     settings: Settings,
     keep: float,
@@ -322,7 +326,7 @@ def _certified(
     }
 
 
-def _described(
+def _with_origin(
     router: dict[str, Any], data: DataFile, profile: Profile, extra: dict[str, Any]
 ) -> dict[str, Any]:
     """The `router:` block: what was learned, and everything it was learned from."""
@@ -337,13 +341,13 @@ def _described(
         **fingerprint(profile),
         "prices": prices,
     }
-    known = {key: value for key, value in extra.items() if value is not None}
-    return {**router, **known, "fitted": {**router["fitted"], **origin}}
+    present = {key: value for key, value in extra.items() if value is not None}
+    return {**router, **present, "fitted": {**router["fitted"], **origin}}
 
 
-def _exit_code(found: Calibration, reporter: Reporter) -> int:
+def _exit_code(calibration: Calibration, reporter: Reporter) -> int:
     """5 when the objective was not met in training, else 0: "do not route" is a success of the tool."""
-    if found.choice.is_met:
+    if calibration.choice.is_met:
         return 0
     raise GateError(
         "no setting meets the objective on these rows", hint="ask for less, or add a tier that is better"

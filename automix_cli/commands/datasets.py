@@ -72,7 +72,7 @@ class TraceSource:
 
     def read(self) -> Labelled:
         """The table, after asking the tiers where nothing is recorded."""
-        return self.recorded() if self.is_recorded else self.collected()
+        return self.read_recorded() if self.is_recorded else self.collect_rows()
 
     def profile(self) -> Profile:
         """The profile whose tiers would be asked.
@@ -124,7 +124,7 @@ class TraceSource:
 
     # ------------------------------------------------------------ the table
 
-    def recorded(self) -> Labelled:
+    def read_recorded(self) -> Labelled:
         """The table of the file."""
         from automix_cli.cascade.collect import token_scale, with_embeddings
 
@@ -141,7 +141,7 @@ class TraceSource:
         embeddings = automix.run(lambda cascade: self._embed(cascade, questions, embedder))
         return Labelled(profile, with_embeddings(table, embedder, embeddings), scale)
 
-    def collected(self) -> Labelled:
+    def collect_rows(self) -> Labelled:
         """The table of every question asked of every tier of the profile."""
         from automix_cli.cascade.collect import token_scale, with_embeddings
         from automix_cli.views import report
@@ -157,9 +157,9 @@ class TraceSource:
             return traces, [] if embedder is None else await self._embed(cascade, questions, embedder)
 
         traces, embeddings = automix.run(job)
-        numbered = enumerate((t.to_dict() for t in traces), 1)
+        numbered_rows = enumerate((t.to_dict() for t in traces), 1)
         options = replace(self.options, tiers=",".join(t.name for t in profile.tiers))
-        table = self._table(profile, numbered, options)
+        table = self._table(profile, numbered_rows, options)
         scale = token_scale(profile, table, [t.question for t in traces])
         if embedder is not None:
             table = with_embeddings(table, embedder, embeddings)

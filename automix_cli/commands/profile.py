@@ -24,13 +24,13 @@ def list_profiles(json: o.AsJson = False, quiet: o.Quiet = False) -> None:
     from automix_cli.profile.bundled import bundled_names, bundled_path
     from automix_cli.profile.search import profile_files
 
-    used, trouble = _used()
+    current, trouble = _profile_in_use()
     rows = [
-        *(_row(path, origin, used) for path, origin in profile_files(Path.cwd(), os.environ)),
-        *(_row(bundled_path(name), "bundled", used) for name in bundled_names()),
+        *(_row(path, origin, current) for path, origin in profile_files(Path.cwd(), os.environ)),
+        *(_row(bundled_path(name), "bundled", current) for name in bundled_names()),
     ]
-    if used and used.path and str(used.path) not in [row["path"] for row in rows]:
-        rows.insert(0, _row(used.path, used.origin, used))
+    if current and current.path and str(current.path) not in [row["path"] for row in rows]:
+        rows.insert(0, _row(current.path, current.origin, current))
     if json:
         from json import dumps
 
@@ -43,7 +43,7 @@ def list_profiles(json: o.AsJson = False, quiet: o.Quiet = False) -> None:
         _note(trouble.message, quiet)
 
 
-def _used() -> tuple[Profile | None, ProfileError | None]:
+def _profile_in_use() -> tuple[Profile | None, ProfileError | None]:
     """The profile that `automix ask` would take here, or why it would take none."""
     from automix_cli.profile.search import load_profile
 
@@ -53,14 +53,14 @@ def _used() -> tuple[Profile | None, ProfileError | None]:
         return None, trouble
 
 
-def _row(path: Path, origin: str, used: Profile | None) -> dict[str, Any]:
+def _row(path: Path, origin: str, current: Profile | None) -> dict[str, Any]:
     """A line of the list."""
     from automix_cli.profile.bundled import shown_path
     from automix_cli.profile.read import read_profile
 
     name = path.stem if origin == "bundled" else shown_path(path)
     row: dict[str, Any] = {"name": name, "origin": origin, "path": str(path)}
-    row["used"] = used is not None and used.path == path
+    row["used"] = current is not None and current.path == path
     try:
         profile = read_profile(path, trusted=origin != "discovered", origin="named")
         row["tiers"] = [{"name": t.name, "model": t.model} for t in profile.tiers]
