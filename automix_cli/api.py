@@ -176,7 +176,7 @@ def open_wire(
     """
     from automix_cli.backends.base import PrefixBackend
     from automix_cli.backends.budget import Budget, BudgetedBackend
-    from automix_cli.cascade.bills import note_maybe_billed
+    from automix_cli.cascade.failed_attempts import note_maybe_billed
 
     on_maybe_billed = [note_maybe_billed]
     rpm = {t.model: t.rpm for t in models if t.rpm}

@@ -71,8 +71,8 @@ class RateLimiter:
 
     `window` is how many may be in flight, at most `width`. A burst of 429s halves it (once
     per burst, however many calls meet it), and it grows by one per `window` successes, as
-    TCP's does. `rpm` spaces the starts evenly. When a provider says how long to wait, all
-    requests wait.
+    TCP's does. `rpm` spaces the starts evenly. When a 429 says how long to wait, all requests wait;
+    after other errors only the call that met them does.
     """
 
     width: int

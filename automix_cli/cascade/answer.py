@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from automix_cli import prompts, scoring
 from automix_cli.backends.base import Request
 from automix_cli.backends.embedding import unpack_vector
-from automix_cli.cascade.bills import open_bill, worst_list_cost
+from automix_cli.cascade.failed_attempts import open_bill, worst_list_cost
 from automix_cli.cascade.requests import (
     RequestBuilder,
     estimated_tokens,

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from automix_cli import prompts
 from automix_cli.backends.base import Request
 from automix_cli.backends.budget import worst_cost
-from automix_cli.cascade.bills import worst_list_cost
 from automix_cli.cascade.cascade import default_policy
+from automix_cli.cascade.failed_attempts import worst_list_cost
 from automix_cli.cascade.requests import RequestBuilder, embedding_request, sample_counts
 from automix_cli.pomdp.problem import History, Visit
 from automix_cli.profile.model import Profile, Tier
@@ -29,7 +29,7 @@ NO_CALLS = {
 """The plan for rows that hold traces."""
 
 
-class Bill(NamedTuple):
+class CallCost(NamedTuple):
     """Calls and list price in dollars."""
 
     calls: float = 0.0
@@ -39,14 +39,14 @@ class Bill(NamedTuple):
 class CallForecast(NamedTuple):
     """A bill at best, as expected, and at worst."""
 
-    low: Bill = Bill()
-    expected: Bill = Bill()
-    worst: Bill = Bill()
+    low: CallCost = CallCost()
+    expected: CallCost = CallCost()
+    worst: CallCost = CallCost()
 
     def plus(self, other: CallForecast) -> CallForecast:
         """Both together."""
         bills = zip(self, other, strict=True)
-        return CallForecast(*(Bill(a.calls + b.calls, a.usd + b.usd) for a, b in bills))
+        return CallForecast(*(CallCost(a.calls + b.calls, a.usd + b.usd) for a, b in bills))
 
     def rows(self, *, is_priced: bool) -> dict[str, Any]:
         """The JSON form; dollars are null unless every price is known."""
@@ -155,7 +155,7 @@ def _embedding_forecast(tier: Tier, question: Question) -> CallForecast:
     request = embedding_request(question.text, tier, 1.0)
     low, expected = _cost_of(tier, request, None), _cost_of(tier, request, 1.0)
     worst = worst_list_cost(tier, request) or 0.0
-    return CallForecast(Bill(1.0, low), Bill(1.0, expected), Bill(1.0, worst))
+    return CallForecast(CallCost(1.0, low), CallCost(1.0, expected), CallCost(1.0, worst))
 
 
 class _VisitRequests:
@@ -166,21 +166,21 @@ class _VisitRequests:
         self.ask = builder.for_answer(question, self.tier, n=sample_counts(profile, index).answers).request
         self.check = builder.for_votes(question, "", self.tier, first=0, n=1).request
 
-    def bill(self, share: float, answers: int, votes: float, output: float | None) -> Bill:
+    def bill(self, share: float, answers: int, votes: float, output: float | None) -> CallCost:
         """The bill for a share of such visits; `output` is as in `_cost_of`."""
         usd = answers * _cost_of(self.tier, self.ask, output) + votes * _cost_of(
             self.tier, self.check, output
         )
-        return Bill(share * (answers + votes), share * usd)
+        return CallCost(share * (answers + votes), share * usd)
 
-    def worst_bill(self, answers: int, votes: int) -> Bill:
+    def worst_bill(self, answers: int, votes: int) -> CallCost:
         """The bill if every call costs as much as it can; each vote's prompt holds the longest answer."""
         price = self.tier.list_price()
         if price is None:
-            return Bill(answers + votes)
+            return CallCost(answers + votes)
         answer = price.of(Usage(input_tokens=self.ask.max_tokens))
         usd = worst_cost(self.ask, price) + votes * (worst_cost(self.check, price) + answer)
-        return Bill(answers + votes, usd)
+        return CallCost(answers + votes, usd)
 
 
 def _cost_of(tier: Tier, request: Request, output: float | None) -> float:

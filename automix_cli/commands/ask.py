@@ -156,13 +156,13 @@ def _dry_run(profile: Profile, source: Single | Rows, as_json: bool) -> int:
     from automix_cli.cascade.estimate import plan_calls
     from automix_cli.data.jsonl import dumps
     from automix_cli.data.sources import Single
-    from automix_cli.views import report
+    from automix_cli.views import lines
 
     if isinstance(source, Single):
         plan = plan_calls(profile, [source.question])
     else:
         plan = plan_calls(profile, (row.question for row in source.all() if row.question is not None))
-    typer.echo(dumps(plan) if as_json else "\n".join(report.plan_lines(plan)))
+    typer.echo(dumps(plan) if as_json else "\n".join(lines.plan_lines(plan)))
     return 0
 
 
@@ -216,16 +216,16 @@ class _Ask:
         return await self._run_rows(cascade, source)
 
     def _explain(self, answer: Answer | EarlierRow) -> None:
-        from automix_cli.views import report
+        from automix_cli.views import lines
 
         if self.explain and not self.reporter.quiet and not isinstance(answer, dict):
-            stderr_console().print(report.explain_tree(answer))
+            stderr_console().print(lines.explain_tree(answer))
 
     # ------------------------------------------------------------ one question
 
     def _show(self, answer: Answer) -> int:
         """Write one answer; a failed one is an error for people, and a row under --json."""
-        from automix_cli.views import report
+        from automix_cli.views import lines
 
         self._explain(answer)
         if answer.error is not None and not self.json:
@@ -234,7 +234,7 @@ class _Ask:
         with self.destination.open() as out:
             self._write(answer, out)
         if not self.explain:
-            self.reporter.say(report.footer(answer))
+            self.reporter.say(lines.footer(answer))
         return 0 if answer.error is None else 1
 
     def _write(self, answer: Answer, out: IO[bytes]) -> None:
@@ -272,14 +272,14 @@ class _Ask:
 
     async def _work(self, job: AnswerJob, rows: Rows) -> Ending[Answer | EarlierRow]:
         """The run itself, with its bar."""
-        from automix_cli.views import report
+        from automix_cli.views import lines
 
         def on_result(result: Answer | EarlierRow) -> None:
             self._explain(result)
             advance()
 
         with row_progress(
-            self.reporter, rows.total, lambda seconds: report.progress_note(job.tally, seconds)
+            self.reporter, rows.total, lambda seconds: lines.progress_note(job.tally, seconds)
         ) as advance:
             return await job.run(
                 rows, self.destination, say=self.reporter.say, on_result=on_result, ordered=self.ordered
@@ -287,11 +287,11 @@ class _Ask:
 
     def _conclude(self, job: AnswerJob, start: float, rows: Rows, *, whole: bool) -> None:
         """Say what became of the rows, and how to go on where some are left."""
-        from automix_cli.views import report
+        from automix_cli.views import lines
 
         if job.earlier is not None:
-            self.reporter.say(report.resume_line(job.earlier))
-        for line in report.batch_summary(job.tally, time.monotonic() - start):
+            self.reporter.say(lines.resume_line(job.earlier))
+        for line in lines.batch_summary(job.tally, time.monotonic() - start):
             self.reporter.say(line)
         if not whole and not rows.is_pipe and self.destination.path is not None:
             self.reporter.say(f"go on with: {_resume_command()}")
@@ -304,7 +304,7 @@ def _exit_code(job: AnswerJob, ending: Ending[Answer | EarlierRow]) -> int:
         AutomixError: an error ended the run.
         BudgetError: rows were skipped.
     """
-    from automix_cli.views import report
+    from automix_cli.views import lines
 
     for stop in ending.stops:
         error = None if isinstance(stop, dict) else stop.error
@@ -312,7 +312,7 @@ def _exit_code(job: AnswerJob, ending: Ending[Answer | EarlierRow]) -> int:
             raise AutomixError(f"stopped: {error.message}", hint="the rows written so far are complete")
     if job.tally.skipped:
         raise BudgetError(
-            f"stopped by --max-cost: {report.count_of(job.tally.skipped, 'row')} skipped",
+            f"stopped by --max-cost: {lines.count_of(job.tally.skipped, 'row')} skipped",
             hint="run it again with more: what is done is in the cache and costs nothing",
         )
     return 3 if job.tally.errors else 0

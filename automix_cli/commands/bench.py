@@ -294,7 +294,7 @@ class _Job:
     def check_tiers(self, profile: Profile) -> None:
         """Refuse what cannot work with the tiers that are about to be asked."""
         from automix_cli.cascade.estimate import samples_of
-        from automix_cli.evaluation.baseline_policies import Majority
+        from automix_cli.evaluation.baseline_policies import MajorityOfSamples
         from automix_cli.evaluation.gates import check_policies, read_gates
         from automix_cli.evaluation.policies import all_policies, majorities, pick_policies
 
@@ -302,7 +302,7 @@ class _Job:
         candidates = all_policies(tiers, self.query_router, majorities(self.policies, tiers, samples))
         entries = pick_policies(self.policies, candidates)
         for entry in entries:
-            if isinstance(entry, Majority) and entry.k > samples[tiers.index(entry.tier)]:
+            if isinstance(entry, MajorityOfSamples) and entry.k > samples[tiers.index(entry.tier)]:
                 sample_count = samples[tiers.index(entry.tier)] or 1
                 raise UsageError(
                     f"{entry.name} cannot take part: profile {profile.name} asks {entry.tier} "
@@ -322,13 +322,13 @@ class _Job:
         """Compare."""
         from automix_cli.evaluation.bench import bench
         from automix_cli.evaluation.crossfit import Crossfit
-        from automix_cli.evaluation.cuts import cuts_of, has_own_split
+        from automix_cli.evaluation.partition import has_own_split, partitions_of
         from automix_cli.views.bench_view import BenchView
 
         participants, notes = self._pick(table)
         if self.split is None and any(table.splits) and not has_own_split(table):
             notes += ('the rows\' own "split" is not train and test, so one was sample_count',)
-        cuts = cuts_of(table, self.split, repeat=self.repeat, seed=self.seed)
+        partitions = partitions_of(table, self.split, repeat=self.repeat, seed=self.seed)
         runs = self.runs or ("all" if len(table) <= ALL_RUNS_ROWS else "chosen")
         with _writing(folder, runs) as on_run, name_status(reporter) as on_policy:
             comparison = bench(
@@ -336,7 +336,7 @@ class _Job:
                 participants,
                 settings,
                 self.objective,
-                cuts=cuts,
+                partitions=partitions,
                 options=Crossfit(folds=self.folds),
                 runs=runs if folder is not None else "none",
                 on_run=on_run,

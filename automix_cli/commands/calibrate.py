@@ -139,7 +139,7 @@ def calibrate(
     from automix_cli.profile.router import settings_of
     from automix_cli.profile.write import write_router
     from automix_cli.views.calibration_view import CalibrationView
-    from automix_cli.views.report import count_of
+    from automix_cli.views.lines import count_of
 
     reporter = Reporter(quiet=quiet, verbose=verbose)
     calls = CallOptions(

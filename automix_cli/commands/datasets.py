@@ -93,13 +93,13 @@ class TraceSource:
 
     def dry_run(self, as_json: bool) -> int:
         """Say what collecting would cost; traces cost nothing, but embeddings of their questions do."""
-        from automix_cli.views import report
+        from automix_cli.views import lines
 
         if self.is_recorded and self.embed_model is None:
             typer.echo(f"{self.data.name} holds traces: no calls, $0")
             return 0
         plan = self._plan_of_traces() if self.is_recorded else self._plan(self.profile())
-        typer.echo(dumps(plan) if as_json else "\n".join(report.plan_lines(plan)))
+        typer.echo(dumps(plan) if as_json else "\n".join(lines.plan_lines(plan)))
         return 0
 
     def _plan(self, profile: Profile) -> dict[str, Any]:
@@ -144,11 +144,11 @@ class TraceSource:
     def collect_rows(self) -> Labelled:
         """The table of every question asked of every tier of the profile."""
         from automix_cli.cascade.collect import token_scale, with_embeddings
-        from automix_cli.views import report
+        from automix_cli.views import lines
 
         profile, questions = self.profile(), self.data.labelled_questions(self.labels_from)
         embedder = self._embedder(profile)
-        for line in report.plan_lines(self._plan(profile))[:-1]:
+        for line in lines.plan_lines(self._plan(profile))[:-1]:
             self.reporter.say(line)
         automix = self._open(replace(profile, router=None), embedder)
 

@@ -205,7 +205,7 @@ class _Verify:
     def _show(self, job: VerifyJob, row: Verification) -> int:
         """Write one verification for a person, or as a row."""
         from automix_cli.data.output import RowWriter
-        from automix_cli.views import report
+        from automix_cli.views import lines
 
         job.count(row)
         if row.error is not None and not self.json:
@@ -215,24 +215,24 @@ class _Verify:
             if self.json:
                 writer.write(job.to_dict(row))
             else:
-                writer.write_line(f"{report.verification_line(row)}\n".encode())
+                writer.write_line(f"{lines.verification_line(row)}\n".encode())
         if self.explain and not self.json:
-            for line in report.reasons_lines(row):
+            for line in lines.reasons_lines(row):
                 self.reporter.say(line)
         return 0 if row.error is None else 1
 
     async def _run_rows(self, job: VerifyJob, rows: Rows) -> int:
         """Check the answers of rows."""
-        from automix_cli.views import report
+        from automix_cli.views import lines
 
         start = time.monotonic()
         with row_progress(
-            self.reporter, rows.total, lambda seconds: report.check_note(job.tally, seconds)
+            self.reporter, rows.total, lambda seconds: lines.check_note(job.tally, seconds)
         ) as advance:
             ending = await job.run(
                 rows, self.destination, say=self.reporter.say, on_result=lambda _: advance()
             )
-        for line in report.check_summary(job.tally, time.monotonic() - start):
+        for line in lines.check_summary(job.tally, time.monotonic() - start):
             self.reporter.say(line)
         if ending.signals:
             return ending.exit_code

@@ -170,7 +170,7 @@ def _lacks_score(step: Json) -> bool:
 
 def _score_answers(line: int, row: Json, scorer: str, labels_from: str | None) -> Json:
     """A trace row with a score for every answer that can be judged."""
-    gold, choices = _gold(line, row, labels_from), tuple(row.get("choices") or ())
+    gold, choices = _labels_of_tier(line, row, labels_from), tuple(row.get("choices") or ())
     if labels_from is None:
         gold = question_from_dict({"question": "?", **row}).expected
     steps = {
@@ -182,8 +182,8 @@ def _score_answers(line: int, row: Json, scorer: str, labels_from: str | None) -
     return {**row, "tiers": steps, **({"expected": list(gold)} if labels_from else {})}
 
 
-def _gold(line: int, row: Json, labels_from: str | None) -> tuple[str, ...]:
-    """The answer of the tier that labels come from."""
+def _labels_of_tier(line: int, row: Json, labels_from: str | None) -> tuple[str, ...]:
+    """The answer of the tier named by `--labels-from`, as the gold answer; () without that option."""
     if labels_from is None:
         return ()
     step = row["tiers"].get(labels_from)

@@ -59,7 +59,7 @@ class SingleTier:
 
 
 @dataclass(frozen=True, slots=True)
-class Majority:
+class MajorityOfSamples:
     """MAJ@k: one tier, asked k times; its commonest answer is reported, of equals the one drawn first.
 
     Source: "Lessons Learned from LLM Routing" (arXiv 2405.00467). It costs k answers, see

@@ -1,6 +1,6 @@
 """The comparison of policies: all learn from the same rows and are measured on the same others.
 
-    table ─▶ cuts ─▶ for each: train all ─▶ choose settings ─▶ play ─▶ figures ─▶ Bench
+    table ─▶ partitions ─▶ for each: train all ─▶ choose settings ─▶ play ─▶ figures ─▶ Bench
                       (training rows)   (training points)   (held-out rows)
 
 Nothing that is chosen looks at a held-out label. A policy's settings are the corners of the
@@ -24,12 +24,12 @@ from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError, UsageError
 from automix_cli.evaluation.bootstrap import BootstrapFigure, Interval, mean_figure, split_resamples
 from automix_cli.evaluation.crossfit import CROSSFIT, Crossfit
-from automix_cli.evaluation.cuts import Cut, dataset_names, duplicates_of
+from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.figures import CurveMeans, SplitResult
 from automix_cli.evaluation.frontier import Point, mix_quality
 from automix_cli.evaluation.measures import MEASURES, compute_all, compute_slice, split_result
-from automix_cli.evaluation.metrics import Measure
 from automix_cli.evaluation.objective import Objective, SettingChoice, best_single
+from automix_cli.evaluation.partition import Partition, dataset_names, duplicates_of
 from automix_cli.evaluation.play import Run, Runs, SingleTiers, play_policy
 from automix_cli.evaluation.policy_entry import Group, PolicyEntry, shows_signal
 from automix_cli.evaluation.replay import Replayed
@@ -112,7 +112,7 @@ class Bench:
     Attributes:
         tiers: their names, cheapest first; `small` and `large` are the cheapest and the dearest
             in training.
-        cuts: the splits.
+        partitions: the splits.
         outcomes: one per policy, in the order of the table.
         headline: the policy that the verdict is about.
         single: the tier to use where routing does not pay.
@@ -127,7 +127,7 @@ class Bench:
     small: str
     large: str
     objective: Objective
-    cuts: tuple[Cut, ...]
+    partitions: tuple[Partition, ...]
     outcomes: tuple[PolicyOutcome, ...]
     headline: str
     single: str
@@ -158,7 +158,7 @@ def bench(
     settings: Settings,
     objective: Objective,
     *,
-    cuts: Sequence[Cut],
+    partitions: Sequence[Partition],
     options: Crossfit = CROSSFIT,
     runs: Runs = "none",
     on_run: Callable[[Run], None] = lambda run: None,
@@ -171,7 +171,7 @@ def bench(
         entries: the policies to compare; every single tier of the table must be among them.
         settings: what the profile decides.
         objective: how each policy's setting is chosen, on training rows.
-        cuts: the splits, see `cuts_of`.
+        partitions: the splits, see `partitions_of`.
         options: of cross-fitting in training.
         runs: of which settings each row is handed to `on_run`.
         on_run: takes the outcome of each setting as soon as there is one.
@@ -180,24 +180,26 @@ def bench(
     Raises:
         DataError: no row is held out, or a cost is not recorded.
     """
-    if not all(len(cut.test) for cut in cuts):
+    if not all(len(partition.test) for partition in partitions):
         raise DataError("no row is held out", hint="--split 0.5")
     table.require_costs()
     parts: list[dict[str, _Part]] = []
-    resamples = split_resamples([cut.test for cut in cuts], len(table), cuts[0].seed)
-    for cut, own in zip(cuts, resamples, strict=True):
-        split = Split.of(table, cut.train, cut.test, seed=cut.seed, options=options, settings=settings)
+    resamples = split_resamples([partition.test for partition in partitions], len(table), partitions[0].seed)
+    for partition, own in zip(partitions, resamples, strict=True):
+        split = Split.of(
+            table, partition.train, partition.test, seed=partition.seed, options=options, settings=settings
+        )
         single = SingleTiers.of(split, own)
         parts.append({p.name: p for p in _play_all(single, entries, objective, runs, on_run, on_policy)})
-    rows = _SplitSizes(min(len(c.train) for c in cuts), min(len(c.test) for c in cuts))
+    rows = _SplitSizes(min(len(c.train) for c in partitions), min(len(c.test) for c in partitions))
     outcomes = tuple(_outcome([part[entry.name] for part in parts], rows, options) for entry in entries)
-    return _bench(table, objective, cuts, outcomes, parts[0])
+    return _bench(table, objective, partitions, outcomes, parts[0])
 
 
 def _bench(
     table: TraceTable,
     objective: Objective,
-    cuts: Sequence[Cut],
+    partitions: Sequence[Partition],
     outcomes: tuple[PolicyOutcome, ...],
     first_split: Mapping[str, _Part],
 ) -> Bench:
@@ -209,11 +211,11 @@ def _bench(
         small=table.tiers[first.single.small],
         large=table.tiers[first.single.large],
         objective=objective,
-        cuts=tuple(cuts),
+        partitions=tuple(partitions),
         outcomes=outcomes,
         headline=headline,
         single=best_single(table.tiers, first.single.training_points, objective),
-        duplicates=tuple(duplicates_of(table, cut) for cut in cuts),
+        duplicates=tuple(duplicates_of(table, partition) for partition in partitions),
         escalated_rows=_escalated_rows(first),
         plan=tuple(plan.plan().rows()) if plan else (),
         plan_cuts=tuple(plan.cuts(j) for j in range(len(table.tiers))) if plan else (),

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from automix_cli.evaluation.curves import LEVEL, Ends, Measure
 from automix_cli.evaluation.frontier import Point
-from automix_cli.evaluation.metrics import LEVEL, Ends, Measure
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
 
 POISSON_ROWS = 20_000

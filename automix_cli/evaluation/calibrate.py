@@ -20,10 +20,10 @@ from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError
 from automix_cli.evaluation.bootstrap import Interval, Resamples, interval
 from automix_cli.evaluation.crossfit import CROSSFIT, NO_CURVE, Crossfit, Curve, singles
+from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.families import PomdpFamily, ThresholdFamily
 from automix_cli.evaluation.frontier import Point, mix_quality
 from automix_cli.evaluation.held_out import HeldOutRun, held_out
-from automix_cli.evaluation.metrics import Measure
 from automix_cli.evaluation.objective import Objective, SettingChoice, best_single, best_source, choose_each
 from automix_cli.evaluation.replay import Replayed, replay
 from automix_cli.evaluation.settings import Always, CostWeight, narrow

@@ -115,7 +115,7 @@ class PomdpFamily:
     spending: tuple[float, ...] = ()
     grid: CostGrid = COST_GRID
 
-    def _settings(self) -> Settings:
+    def _plan_settings(self) -> Settings:
         return replace(self.settings, batch=()) if self.at_once else self.settings
 
     def with_cost_grid(self, table: TraceTable) -> PomdpFamily:
@@ -158,14 +158,14 @@ class PomdpFamily:
         parameters, one_length = fit(table, self.settings), table.n_classes > 1 or _alike_in_length(table)
 
         def plan(weight: float) -> PomdpPolicy:
-            policy = parameters.policy(weight, self._settings(), coarse=True)
+            policy = parameters.policy(weight, self._plan_settings(), coarse=True)
             return _at_mean(policy) if one_length else policy
 
         return plan
 
     def policy(self, table: TraceTable, setting: Setting) -> Policy[Any]:
         """Fit, and plan for one cost_weight."""
-        return fit(table, self.settings).policy(narrow(setting, CostWeight).value, self._settings())
+        return fit(table, self.settings).policy(narrow(setting, CostWeight).value, self._plan_settings())
 
 
 class CostPath:
@@ -263,9 +263,9 @@ class ThresholdFamily:
 
     def candidates(self, table: TraceTable) -> list[Candidate]:
         """Return one policy per setting."""
-        return [Candidate(setting, self.policy(table, setting)) for setting in self._settings()]
+        return [Candidate(setting, self.policy(table, setting)) for setting in self._rule_settings()]
 
-    def _settings(self) -> list[Setting]:
+    def _rule_settings(self) -> list[Setting]:
         if self.max_votes:
             pairs = [(n, c / n) for n in range(1, self.max_votes + 1) for c in range(n + 2)]
         else:

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from automix_cli.evaluation.bootstrap import Average, BootstrapFigure, ColumnMeans, curve_draws
+from automix_cli.evaluation.curves import Ends, Measure, ibc_lift, savings
 from automix_cli.evaluation.frontier import Point, mix_quality
-from automix_cli.evaluation.metrics import Ends, Measure, ibc_lift, savings
 from automix_cli.evaluation.play import PolicyRun, SingleTiers
 from automix_cli.pomdp.arrays import Floats
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automix_cli.data.traces import TraceTable
-from automix_cli.evaluation.metrics import Measure
+from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.reliability import ReliabilityRow, auroc, reliability
 from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.observations import Counts

@@ -14,8 +14,8 @@ import numpy as np
 
 from automix_cli.evaluation import figures
 from automix_cli.evaluation.bootstrap import BootstrapFigure, ColumnMeans
+from automix_cli.evaluation.curves import aiq, apgr, cpt, gain_area
 from automix_cli.evaluation.figures import CurveMeans, Figure, SplitResult
-from automix_cli.evaluation.metrics import aiq, apgr, cpt, gain_area
 from automix_cli.evaluation.play import PolicyRun, SingleTiers
 from automix_cli.pomdp.arrays import Bools, Floats
 
@@ -55,8 +55,9 @@ class MeasureSpec:
         definition: what it means.
         unit: of the value; dollars are shown per 1,000 questions.
         form: how the value is written, as a format specification; dollars have their own.
-        rows: the value of every held-out row, where the measure or what it needs is their mean.
-        figure: how it is computed; by default the mean of `rows`.
+        rows: gives one value per held-out row; their mean is the measure, unless `figure` is given.
+        figure: computes the measure where it is not a mean over rows (see `figures.py`, and `curves.py`
+            for the formulas).
         better: which end tables mark as the best; None marks none.
         without_interval: why it has no interval; "" where it has one.
         column: where the tables of a terminal show it, if they do.

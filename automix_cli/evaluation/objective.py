@@ -11,8 +11,8 @@ from typing import Literal, NamedTuple
 
 from automix_cli.errors import GateError
 from automix_cli.evaluation.crossfit import NO_CURVE, Curve
+from automix_cli.evaluation.curves import Ends, ibc_lift
 from automix_cli.evaluation.frontier import Point, edge, hull
-from automix_cli.evaluation.metrics import Ends, ibc_lift
 from automix_cli.evaluation.settings import Always, CostWeight, Setting, narrow
 from automix_cli.fitting.classes import ClassSource
 

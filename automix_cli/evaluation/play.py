@@ -131,7 +131,7 @@ def play_policy(
 ) -> PolicyRun:
     """Train a policy, choose its settings in training, and replay them on the held-out rows."""
     policy = entry.train(single.split)
-    choice, curve = _settings(policy, single, objective)
+    choice, curve = _choose_setting(policy, single, objective)
     settings = [c.setting for c in (choice, *curve)]
     if runs == "all" and policy.path:
         settings += policy.curve.settings
@@ -155,7 +155,7 @@ def play_policy(
     )
 
 
-def _settings(
+def _choose_setting(
     policy: TrainedPolicy, single: SingleTiers, objective: Objective
 ) -> tuple[SettingChoice, tuple[SettingChoice, ...]]:
     """The setting that the objective takes, and those of the curve; both by training points alone."""

@@ -9,7 +9,7 @@ from automix_cli.data.samples import FEWEST
 from automix_cli.errors import UsageError, did_you_mean
 from automix_cli.evaluation.answer_policies import Pomdp, PomdpQuery, RuleFamily
 from automix_cli.evaluation.baseline_policies import (
-    Majority,
+    MajorityOfSamples,
     Oracle,
     RandomMix,
     SelfConsistency,
@@ -30,7 +30,7 @@ _MAJORITY = re.compile(r"maj(?:@(?P<k>[1-9][0-9]{0,4})(?::(?P<tier>.+))?)?", re.
 def all_policies(
     tiers: Sequence[str],
     query_router: ClassChoice = "multilabel",
-    majorities: Sequence[Majority] = (),
+    majorities: Sequence[MajorityOfSamples] = (),
     objective: Objective = Objective(),  # noqa: B008
 ) -> tuple[PolicyEntry, ...]:
     """Return every policy there is, in the order in which results show them; the objective is for `auto`."""
@@ -93,7 +93,7 @@ def _names_for(name: str, names: Sequence[str]) -> set[str]:
     return matches
 
 
-def majorities(names: str, tiers: Sequence[str], samples: Sequence[int]) -> tuple[Majority, ...]:
+def majorities(names: str, tiers: Sequence[str], samples: Sequence[int]) -> tuple[MajorityOfSamples, ...]:
     """Return MAJ@k of every tier with enough samples, for odd k and for any k that is named.
 
     Beyond 9 only the largest odd k has a place, so that many samples do not make a long table.
@@ -122,4 +122,6 @@ def majorities(names: str, tiers: Sequence[str], samples: Sequence[int]) -> tupl
         k = int(match["k"] or FEWEST)
         able = [tier for tier, most in zip(tiers, samples, strict=True) if most >= k]
         pairs |= {(tier, k) for tier in ([match["tier"]] if match["tier"] else able or tiers)}
-    return tuple(Majority(k, tier) for tier, k in sorted(pairs, key=lambda t: (tiers.index(t[0]), t[1])))
+    return tuple(
+        MajorityOfSamples(k, tier) for tier, k in sorted(pairs, key=lambda t: (tiers.index(t[0]), t[1]))
+    )

@@ -37,8 +37,8 @@ class TrainedPolicy(NamedTuple):
     Attributes:
         curve: every setting, with its point in training.
         play: runs a setting on held-out rows, all by default.
-        fixed: the setting is the first of the curve, whatever the objective.
-        path: the settings are the plans' cost_weights, all of which stay with the runs.
+        fixed: there is one setting, the first of the curve, whatever the objective.
+        path: the curve goes through the cost_weights of one planner; `runs.jsonl` holds them all.
         policy: the policy of a setting, where it is a plan that can be shown.
         own_test: the held-out rows as this policy is charged for them, where that is not as for all others.
     """
@@ -56,7 +56,7 @@ class PolicyEntry(Protocol):
 
     @property
     def name(self) -> str:
-        """As the results call it."""
+        """The name in tables, files and `--policies`."""
         ...
 
     @property

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from automix_cli.evaluation.metrics import LEVEL, Measure, finite_measure
+from automix_cli.evaluation.curves import LEVEL, Measure, finite_measure
 from automix_cli.pomdp.arrays import Floats
 
 

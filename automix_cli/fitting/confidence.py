@@ -103,7 +103,7 @@ def fit_bins(counts: Floats, *, alone: bool) -> Floats:
 
     Args:
         counts: rows by (fold, 2·s_i + s_N, bin), shape (folds, 4, bins).
-        alone: look at s_i only.
+        alone: tell only right from wrong answers of tier i (s_i), not whether the last tier is right (s_N).
 
     Returns:
         shape (2, bins) or (4, bins).

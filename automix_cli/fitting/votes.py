@@ -8,7 +8,7 @@ import numpy as np
 
 from automix_cli.pomdp.arrays import Floats
 
-_LOG_SHAPE_SD = 1.5
+_LOG_SHAPE_SD = 1.5  # of the prior on log a and log b; a smaller one is a stronger prior
 _LOG_SHAPE_MIN, _LOG_SHAPE_MAX = math.log(0.02), math.log(200.0)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from automix_cli.data.jsonl import dumps
 from automix_cli.evaluation.bench import CurvePoint, PolicyOutcome
+from automix_cli.evaluation.curves import LEVEL, Measure
 from automix_cli.evaluation.measures import MEASURES
-from automix_cli.evaluation.metrics import LEVEL, Measure
 from automix_cli.evaluation.play import Run
 from automix_cli.evaluation.settings import setting_text
 from automix_cli.views.bench_view import BenchView
@@ -36,7 +36,7 @@ def summary(view: BenchView) -> dict[str, Any]:
         "level": LEVEL,
         "objective": {"kind": result.objective.kind, "value": result.objective.value},
         "splits": list(_splits(view)),
-        "policies": {o.name: _policy(o, len(result.cuts)) for o in result.outcomes},
+        "policies": {o.name: _policy(o, len(result.partitions)) for o in result.outcomes},
         "headline": result.headline,
         "verdict": None if verdict is None else verdict._asdict(),
         "sentence": view.sentence(),
@@ -46,7 +46,7 @@ def summary(view: BenchView) -> dict[str, Any]:
 
 
 def _splits(view: BenchView) -> Iterator[dict[str, Any]]:
-    for cut, twins in zip(view.comparison.cuts, view.comparison.duplicates, strict=True):
+    for cut, twins in zip(view.comparison.partitions, view.comparison.duplicates, strict=True):
         yield {
             "seed": cut.seed,
             "train": len(cut.train),

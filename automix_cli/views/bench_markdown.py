@@ -9,7 +9,7 @@ from automix_cli.evaluation.measures import DISPLAY_ORDER, MEASURE_BY_KEY, MEASU
 from automix_cli.evaluation.settings import setting_text
 from automix_cli.views.bench_view import BenchView
 from automix_cli.views.cells import value_text, value_with_interval
-from automix_cli.views.report import one_line
+from automix_cli.views.lines import one_line
 
 
 def report_markdown(view: BenchView) -> str:

@@ -15,7 +15,7 @@ from automix_cli.evaluation.measures import MEASURE_BY_KEY
 from automix_cli.evaluation.settings import Always, CostWeight
 from automix_cli.evaluation.verdict import RoutingVerdict
 from automix_cli.views.cells import amount, interval_text, value_with_interval
-from automix_cli.views.report import count_of
+from automix_cli.views.lines import count_of
 
 _BASELINES = ("single tier", "majority", "mix")
 
@@ -63,10 +63,10 @@ class BenchView:
 
     def head(self) -> str:
         """Rows, tiers and splits, in a line."""
-        cuts = self.comparison.cuts
-        rows = f"{len(cuts[0].train):,} learned from, {len(cuts[0].test):,} held out"
-        times = f", mean of {len(cuts)} splits" if len(cuts) > 1 else ""
-        seeds = f"seed {cuts[0].seed}" + (f" to {cuts[-1].seed}" if len(cuts) > 1 else "")
+        partitions = self.comparison.partitions
+        rows = f"{len(partitions[0].train):,} learned from, {len(partitions[0].test):,} held out"
+        times = f", mean of {len(partitions)} splits" if len(partitions) > 1 else ""
+        seeds = f"seed {partitions[0].seed}" + (f" to {partitions[-1].seed}" if len(partitions) > 1 else "")
         whole = f"{self.source}: {count_of(len(self.table), 'row')}, {' → '.join(self.comparison.tiers)}"
         return f"{whole}; {rows} ({seeds}{times})"
 
@@ -77,8 +77,8 @@ class BenchView:
         return [f"note: {note}" for note in (*self.notes, *self._notes())]
 
     def _notes(self) -> Iterator[str]:
-        cut = self.comparison.cuts[0]
-        other_rows = len(self.table) - len(cut.train) - len(cut.test)
+        partition = self.comparison.partitions[0]
+        other_rows = len(self.table) - len(partition.train) - len(partition.test)
         if other_rows:
             yield f"{count_of(other_rows, 'row')} of neither split (train, test) left out"
         yield from _duplicates_note(self.comparison.duplicates)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.calibrate import Calibration, Figures
+from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.health import alarms, examine
-from automix_cli.evaluation.metrics import Measure
 from automix_cli.evaluation.reliability import ReliabilityRow
 from automix_cli.evaluation.settings import Always
 from automix_cli.evaluation.verdict import RoutingVerdict
@@ -20,7 +20,7 @@ from automix_cli.pomdp.observations import ConfidenceObservations, Counts, NoObs
 from automix_cli.pomdp.plan import Plan, PlanRow
 from automix_cli.pomdp.policy import PomdpPolicy
 from automix_cli.pomdp.problem import Facts
-from automix_cli.views.report import count_of
+from automix_cli.views.lines import count_of
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.measures import MeasureSpec
-from automix_cli.evaluation.metrics import Measure
 
 NO_VALUE = "–"
 

@@ -14,9 +14,9 @@ from html import escape
 from typing import NamedTuple
 
 from automix_cli.evaluation.bench import PolicyOutcome
+from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.frontier import Point, hull
 from automix_cli.evaluation.measures import MEASURE_BY_KEY
-from automix_cli.evaluation.metrics import Measure
 from automix_cli.evaluation.policy_entry import Group
 from automix_cli.evaluation.settings import setting_text
 from automix_cli.views.bench_view import BenchView
@@ -104,7 +104,7 @@ def series(view: BenchView) -> list[Series]:
         colours, place = _COLOURS[outcome.group], counts.get(outcome.group, 0)
         colour = _POMDP_COLOUR if outcome.name == "pomdp" else colours[place % len(colours)]
         counts[outcome.group] = place + (outcome.name != "pomdp")
-        rows.append(_series(outcome, colour, with_curve=len(view.comparison.cuts) == 1))
+        rows.append(_series(outcome, colour, with_curve=len(view.comparison.partitions) == 1))
     return rows
 
 

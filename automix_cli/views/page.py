@@ -25,7 +25,7 @@ from automix_cli.views.bench_view import BenchView
 from automix_cli.views.calibration_view import ranges
 from automix_cli.views.cells import amount, interval_text, value_text
 from automix_cli.views.chart import page_svg
-from automix_cli.views.report import count_of, one_line
+from automix_cli.views.lines import count_of, one_line
 
 _EXAMPLE_ROWS = 8
 _LEAST_CHANCE = 0.002  # branches of the plan that are rarer are not shown

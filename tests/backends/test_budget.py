@@ -9,9 +9,9 @@ import pytest
 from automix_cli import prompts
 from automix_cli.backends.base import Request, ScriptedBackend
 from automix_cli.backends.budget import MESSAGE_OVERHEAD, Budget, BudgetedBackend, worst_cost
-from automix_cli.cascade.bills import worst_list_cost
 from automix_cli.cascade.cascade import Cascade
 from automix_cli.cascade.estimate import plan_calls
+from automix_cli.cascade.failed_attempts import worst_list_cost
 from automix_cli.errors import BudgetError
 from automix_cli.profile.model import Profile, Tier
 from automix_cli.records import Answer, Completion, Message, Price, Question, Usage

@@ -37,10 +37,10 @@ from recorded import CONFIDENT, VOTED, Recorded
 
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.crossfit import Crossfit, crossfit, singles
+from automix_cli.evaluation.curves import Ends, gain_area
 from automix_cli.evaluation.families import Candidate, Family, PomdpFamily, ThresholdFamily
 from automix_cli.evaluation.frontier import Point
 from automix_cli.evaluation.held_out import policy_of
-from automix_cli.evaluation.metrics import Ends, gain_area
 from automix_cli.evaluation.objective import corners
 from automix_cli.evaluation.paper import PaperFamily
 from automix_cli.evaluation.replay import replay

@@ -25,8 +25,8 @@ import numpy as np
 from automix_cli.data.duplicates import near_duplicates
 from automix_cli.data.oracle import oracle
 from automix_cli.evaluation.bootstrap import BootstrapFigure, Interval, Resamples, curve_draws, interval
+from automix_cli.evaluation.curves import Ends, gain_area
 from automix_cli.evaluation.frontier import Point, hull, mix_quality
-from automix_cli.evaluation.metrics import Ends, gain_area
 from automix_cli.evaluation.verdict import verdict
 from automix_cli.fitting.fit_query_router import FittedRouter, fit_router, require_sklearn
 from automix_cli.fitting.query_router import QUERY_ROUTER_KINDS, QueryRouterKind, Selection

@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from recorded import CONFIDENT, VOTED, Recorded
 
 from automix_cli.evaluation.bench import Bench, bench
-from automix_cli.evaluation.cuts import cuts_of
 from automix_cli.evaluation.objective import Objective
+from automix_cli.evaluation.partition import partitions_of
 from automix_cli.evaluation.policies import all_policies, pick_policies
 from automix_cli.fitting.router_block import Settings
 
@@ -54,11 +54,11 @@ def compared(recorded: Recorded, ratio: float, splits: int, share: float) -> Lin
     votes = table.max_votes[0]
     table = recorded.priced(table, ratio, VOTE if votes else 0.0)
     seated = pick_policies(",".join([*RIVALS, "pomdp"]), all_policies(table.tiers, "none"))
-    settings, cuts = Settings(max_votes=votes), cuts_of(table, share, repeat=splits)
+    settings, cuts = Settings(max_votes=votes), partitions_of(table, share, repeat=splits)
     leads = {}
     for budget in BUDGETS:
         objective = Objective("budget", 1 + budget * (ratio - 1))
-        found = bench(table, seated, settings, objective, cuts=cuts)
+        found = bench(table, seated, settings, objective, partitions=cuts)
         leads[budget] = _by_split(found, "lead")
     print(f"{recorded.name}: done", file=sys.stderr, flush=True)
     return Line(f"{recorded.name}: {recorded.small} → {recorded.large}", leads, _by_split(found, "gain_area"))

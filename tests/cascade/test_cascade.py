@@ -10,9 +10,9 @@ import pytest
 
 from automix_cli import prompts
 from automix_cli.backends.base import Request, ScriptedBackend
-from automix_cli.cascade.bills import note_maybe_billed
 from automix_cli.cascade.cascade import Cascade, default_policy
 from automix_cli.cascade.estimate import plan_calls
+from automix_cli.cascade.failed_attempts import note_maybe_billed
 from automix_cli.cascade.requests import RequestBuilder, input_sha
 from automix_cli.errors import (
     BadResponse,

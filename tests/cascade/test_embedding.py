@@ -26,8 +26,8 @@ from automix_cli.backends.litellm import LiteLLMBackend
 from automix_cli.backends.retry import Retrier
 from automix_cli.backends.store import Store
 from automix_cli.backends.store_folder import cache_folder
-from automix_cli.cascade.bills import note_maybe_billed
 from automix_cli.cascade.cascade import Cascade
+from automix_cli.cascade.failed_attempts import note_maybe_billed
 from automix_cli.cascade.requests import embedding_request
 from automix_cli.cli import app
 from automix_cli.data.traces import Embeddings

@@ -23,11 +23,11 @@ from automix_cli.evaluation.answer_policies import Pomdp, PomdpQuery
 from automix_cli.evaluation.baseline_policies import RandomMix
 from automix_cli.evaluation.bench import Bench, bench
 from automix_cli.evaluation.crossfit import Crossfit, Curve
-from automix_cli.evaluation.cuts import cuts_of, duplicates_of
 from automix_cli.evaluation.families import CostGrid, PomdpFamily
 from automix_cli.evaluation.gates import Gate, missed_gates, read_gates
 from automix_cli.evaluation.measures import MEASURES
 from automix_cli.evaluation.objective import Objective, best_source, choose_each
+from automix_cli.evaluation.partition import duplicates_of, partitions_of
 from automix_cli.evaluation.play import Run
 from automix_cli.evaluation.policies import all_policies, pick_policies
 from automix_cli.evaluation.policy_entry import why_unable
@@ -62,7 +62,7 @@ def compared(
     wanted = objective or Objective("keep", 0.95)
     known = all_policies(table.tiers, query_router, objective=wanted)
     seated = [c for c in pick_policies(names, known) if not why_unable(c, table)]
-    options = {"cuts": cuts_of(table, 0.5), "options": COARSE, **options}
+    options = {"partitions": partitions_of(table, 0.5), "options": COARSE, **options}
     return bench(table, seated, SETTINGS, wanted, **options)
 
 
@@ -181,7 +181,7 @@ def test_a_line_of_the_runs_is_shaped_as_documented(
     assert all(list(run) == keys for run in played[1])
     ours = [r for r in played[1] if r["policy"] == "pomdp"]
     weights = sorted({r["setting"]["cost_weight"] for r in ours if "cost_weight" in r["setting"]})
-    train = table.reseed(0).subset(cuts_of(table, 0.5)[0].train)
+    train = table.reseed(0).subset(partitions_of(table, 0.5)[0].train)
     assert weights == sorted(PomdpFamily(settings=SETTINGS, grid=COARSE.grid).with_cost_grid(train).weights)
     escalated = next(r for r in ours if len(r["asked"]) == 2)
     assert escalated["asked"] == ["small", "medium"]
@@ -233,7 +233,7 @@ def test_shuffled_labels_of_held_out_rows_change_no_setting_and_no_decision(
         for tier in row["tiers"]:
             row["tiers"][tier]["score"] = other["tiers"][tier]["score"]
     (one, runs), (two, others) = (
-        with_runs(table_of(r), names, query_router=query_router, cuts=cuts_of(table_of(r), None))
+        with_runs(table_of(r), names, query_router=query_router, partitions=partitions_of(table_of(r), None))
         for r in (rows, shuffled)
     )
     assert [o.choices for o in one.outcomes] == [o.choices for o in two.outcomes]
@@ -248,7 +248,8 @@ def test_shuffled_labels_of_held_out_rows_change_no_setting_and_no_decision(
 def test_more_held_out_rows_change_no_decision_on_the_others() -> None:
     rows = own_split(asking(280), 200)
     few, many = (
-        with_runs(table_of(r), QUERY, cuts=cuts_of(table_of(r), None))[1] for r in (rows[:240], rows)
+        with_runs(table_of(r), QUERY, partitions=partitions_of(table_of(r), None))[1]
+        for r in (rows[:240], rows)
     )
     known = {row["id"] for row in rows[:240]}
     assert [r for r in many if r["id"] in known] == few
@@ -260,45 +261,45 @@ def test_more_held_out_rows_change_no_decision_on_the_others() -> None:
 def test_random_splits_depend_on_ids_and_seeds_and_not_on_the_order_of_the_file() -> None:
     rows = draw_rows(two_tiers(), 101, 0)
     forth, back = table_of(rows), table_of(rows[::-1])
-    cut, other = cuts_of(forth, 0.2, seed=3)[0], cuts_of(back, 0.2, seed=3)[0]
+    cut, other = partitions_of(forth, 0.2, seed=3)[0], partitions_of(back, 0.2, seed=3)[0]
     assert set(forth.ids[cut.train]) == set(back.ids[other.train])
     assert len(cut.train) == 20
     assert sorted([*cut.train, *cut.test]) == list(range(101))
-    assert set(cuts_of(forth, 0.2, seed=4)[0].train) != set(cut.train)
+    assert set(partitions_of(forth, 0.2, seed=4)[0].train) != set(cut.train)
 
 
 def test_rows_that_bring_their_own_split_keep_it_unless_asked_otherwise() -> None:
     rows = own_split(draw_rows(two_tiers(), 30, 0), 10)
     rows[0]["split"] = "validation"
     table = table_of(rows)
-    cut = cuts_of(table, None)[0]
+    cut = partitions_of(table, None)[0]
     assert (list(cut.train), list(cut.test)) == (list(range(1, 10)), list(range(10, 30)))
-    assert len(cuts_of(table, 0.5)[0].train) == 15
-    notes = view_of(compared(table, "oracle", cuts=[cut]), table).remarks()
+    assert len(partitions_of(table, 0.5)[0].train) == 15
+    notes = view_of(compared(table, "oracle", partitions=[cut]), table).remarks()
     assert "note: 1 row of neither split (train, test) left out" in notes
     for row in rows:
         row["split"] = "test"
-    assert len(cuts_of(table_of(rows), None)[0].train) == 15
+    assert len(partitions_of(table_of(rows), None)[0].train) == 15
     with pytest.raises(UsageError, match="bring their own"):
-        cuts_of(table, None, repeat=3)
-    assert [c.seed for c in cuts_of(table, 0.5, repeat=3, seed=7)] == [7, 8, 9]
+        partitions_of(table, None, repeat=3)
+    assert [c.seed for c in partitions_of(table, 0.5, repeat=3, seed=7)] == [7, 8, 9]
 
 
 def test_questions_on_both_sides_of_the_split_are_reported() -> None:
     rows = own_split(asking(60), 30)
     rows[40]["question"] = rows[3]["question"].upper()
     table = table_of(rows)
-    twins = duplicates_of(table, cuts_of(table, None)[0])
+    twins = duplicates_of(table, partitions_of(table, None)[0])
     assert [(t.test, t.train) for t in twins.exact] == [(10, 3)]
-    assert duplicates_of(table, cuts_of(table, None)[0], near_rows=0).exact == twins.exact
-    found = compared(table, "oracle", cuts=cuts_of(table, None))
+    assert duplicates_of(table, partitions_of(table, None)[0], near_rows=0).exact == twins.exact
+    found = compared(table, "oracle", partitions=partitions_of(table, None))
     assert any("1 held-out question" in note for note in view_of(found, table).remarks())
 
 
 def test_repeated_splits_are_averaged_and_their_values_kept(table: TraceTable) -> None:
-    cuts = cuts_of(table, 0.5, repeat=3)
-    found = compared(table, "threshold,pomdp", cuts=cuts)
-    singles = [compared(table, "threshold,pomdp", cuts=[cut]) for cut in cuts]
+    cuts = partitions_of(table, 0.5, repeat=3)
+    found = compared(table, "threshold,pomdp", partitions=cuts)
+    singles = [compared(table, "threshold,pomdp", partitions=[cut]) for cut in cuts]
     ours, alone = found.outcome("pomdp"), [s.outcome("pomdp").measures["quality"] for s in singles]
     assert ours.by_split["quality"] == pytest.approx([m.value for m in alone])
     quality = ours.measures["quality"]
@@ -336,7 +337,7 @@ def test_who_cannot_take_part_says_why(table: TraceTable) -> None:
 
 
 def test_a_random_mix_is_as_far_along_the_hull_as_its_share(table: TraceTable) -> None:
-    cut = cuts_of(table, 0.5)[0]
+    cut = partitions_of(table, 0.5)[0]
     split = Split.of(table, cut.train, cut.test, seed=0, options=COARSE, settings=SETTINGS)
     trained = RandomMix().train(split)
     asked = [trained.play(setting, None).tier for setting in trained.curve.settings]
@@ -374,7 +375,7 @@ def test_the_router_of_the_prior_is_chosen_in_training_and_stands_in_the_setting
     """As `calibrate` chooses it: where all questions are alike, no router serves better than none."""
     rows = asking(300)
     table = table_of([{**row, "question": "the same?"} for row in rows] if mute else rows)
-    cut = cuts_of(table, 0.5)[0]
+    cut = partitions_of(table, 0.5)[0]
     split = Split.of(table, cut.train, cut.test, seed=0, options=COARSE, settings=SETTINGS)
     objective = Objective("keep", 0.95)
     curves: dict[ClassSource, Curve] = {"none": Pomdp().train(split).curve}
@@ -393,7 +394,7 @@ def test_the_router_of_the_prior_is_chosen_in_training_and_stands_in_the_setting
 
 def test_a_row_decided_alone_is_decided_as_among_others() -> None:
     table = table_of(asking(200))
-    cut = cuts_of(table, 0.5)[0]
+    cut = partitions_of(table, 0.5)[0]
     split = Split.of(table, cut.train, cut.test, seed=0, options=COARSE, settings=SETTINGS)
     for rule in ("argmax", "random", "prediction"):
         trained = Query("multilabel", rule).train(split)
@@ -490,9 +491,9 @@ def test_few_rows_and_one_tier_have_no_verdict() -> None:
 def test_no_held_out_row_and_unknown_costs_are_refused() -> None:
     rows = own_split(draw_rows(two_tiers(), 10, 0), 10)
     table = table_of(rows)
-    empty = cuts_of(table, 0.5)[0]._replace(test=np.empty(0, dtype=np.intp))
+    empty = partitions_of(table, 0.5)[0]._replace(test=np.empty(0, dtype=np.intp))
     with pytest.raises(DataError, match="no row is held out"):
-        compared(table, cuts=[empty])
+        compared(table, partitions=[empty])
     for row in rows:
         del row["tiers"]["medium"]["cost"]
     with pytest.raises(DataError, match="no cost is recorded for medium"):
@@ -576,7 +577,7 @@ def test_an_abstention_is_counted_and_has_no_tier(table: TraceTable) -> None:
         seated,
         settings,
         Objective("budget", 3.0),
-        cuts=cuts_of(dear, 0.5),
+        partitions=partitions_of(dear, 0.5),
         runs="chosen",
         on_run=runs.append,
     )

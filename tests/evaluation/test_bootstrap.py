@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from automix_cli.evaluation.bootstrap import BootstrapFigure, Resamples, curve_draws, interval
-from automix_cli.evaluation.frontier import Point
-from automix_cli.evaluation.metrics import (
+from automix_cli.evaluation.curves import (
     Ends,
     Measure,
     cpt,
     gain_area,
 )
+from automix_cli.evaluation.frontier import Point
 
 ENDS = Ends(Point(1, 0.5), Point(5, 0.9))
 ZIGZAG = [Point(4, 0.6), Point(2, 0.8)]

@@ -10,10 +10,10 @@ from trace_rows import draw_sample_rows, read_samples, sample_row
 
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import UsageError
-from automix_cli.evaluation.baseline_policies import Majority
+from automix_cli.evaluation.baseline_policies import MajorityOfSamples
 from automix_cli.evaluation.bench import bench
-from automix_cli.evaluation.cuts import cuts_of
 from automix_cli.evaluation.objective import Objective
+from automix_cli.evaluation.partition import partitions_of
 from automix_cli.evaluation.policies import all_policies, majorities, pick_policies
 from automix_cli.evaluation.policy_entry import why_unable
 from automix_cli.evaluation.split import Split
@@ -25,12 +25,12 @@ SETTINGS = Settings(max_votes=6)
 def compared(table: TraceTable, names: str) -> Any:
     known = all_policies(table.tiers, "knn", majorities(names, table.tiers, table.fewest_samples))
     seated = [c for c in pick_policies(names, known) if not why_unable(c, table)]
-    return bench(table, seated, SETTINGS, Objective("keep", 0.95), cuts=cuts_of(table, 0.5))
+    return bench(table, seated, SETTINGS, Objective("keep", 0.95), partitions=partitions_of(table, 0.5))
 
 
 def test_majorities_are_measured_on_the_held_out_rows_and_pay_for_k_answers() -> None:
     table = read_samples(draw_sample_rows(200))
-    found, cut = compared(table, "maj"), cuts_of(table, 0.5)[0]
+    found, cut = compared(table, "maj"), partitions_of(table, 0.5)[0]
     assert [o.name for o in found.outcomes if o.group == "majority"] == [f"maj@{k}:small" for k in (1, 3, 5)]
     for k in (1, 3, 5):
         outcome = found.outcome(f"maj@{k}:small")
@@ -49,7 +49,7 @@ def test_labels_of_held_out_rows_change_no_training_point() -> None:
     for given in (rows, fooled):
         table = read_samples(given)
         split = Split.of(table, np.arange(40), np.arange(40, 80), seed=0, settings=SETTINGS)
-        curves.append(Majority(3, "small").train(split).curve)
+        curves.append(MajorityOfSamples(3, "small").train(split).curve)
     assert curves[0] == curves[1]
     assert read_samples(rows).by_majority("small", 3).score[40:, 0].mean() > 0.5
     assert read_samples(fooled).by_majority("small", 3).score[40:, 0].mean() < 0.5
@@ -89,7 +89,7 @@ def test_who_has_no_samples_to_judge_says_so() -> None:
         [sample_row("x", ["7"] * 3), sample_row("y", ["7"] * 2), sample_row("z", ["7"] * 9, expected=None)]
     )
     whys = {
-        (k, tier): why_unable(Majority(k, tier), table)
+        (k, tier): why_unable(MajorityOfSamples(k, tier), table)
         for k, tier, table in [(3, "small", few.subset(np.arange(2))), (2, "small", few), (3, "large", few)]
     }
     assert whys == {
@@ -97,4 +97,4 @@ def test_who_has_no_samples_to_judge_says_so() -> None:
         (2, "small"): "row 'z' records 0 samples of small that can be judged",
         (3, "large"): "no samples of large are recorded beside what is expected",
     }
-    assert why_unable(Majority(2, "small"), few.subset(np.arange(2))) == ""
+    assert why_unable(MajorityOfSamples(2, "small"), few.subset(np.arange(2))) == ""

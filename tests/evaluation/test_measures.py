@@ -11,10 +11,10 @@ from known import draw_table, two_tiers
 from automix_cli.errors import UsageError
 from automix_cli.evaluation.bench import Bench, bench
 from automix_cli.evaluation.crossfit import Crossfit
-from automix_cli.evaluation.cuts import cuts_of
 from automix_cli.evaluation.gates import read_gates
 from automix_cli.evaluation.measures import DISPLAY_ORDER, MEASURE_BY_KEY, MEASURES
 from automix_cli.evaluation.objective import Objective
+from automix_cli.evaluation.partition import partitions_of
 from automix_cli.evaluation.policies import all_policies, pick_policies
 from automix_cli.fitting.router_block import Settings
 from automix_cli.views.bench_files import summary, summary_csv
@@ -29,7 +29,12 @@ def comparison() -> Bench:
     objective = Objective("keep", 0.95)
     entries = pick_policies("threshold", all_policies(TABLE.tiers))
     return bench(
-        TABLE, entries, Settings(max_votes=4), objective, cuts=cuts_of(TABLE, 0.5), options=Crossfit(folds=2)
+        TABLE,
+        entries,
+        Settings(max_votes=4),
+        objective,
+        partitions=partitions_of(TABLE, 0.5),
+        options=Crossfit(folds=2),
     )
 
 

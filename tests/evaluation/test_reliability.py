@@ -7,7 +7,7 @@ from statistics import NormalDist
 
 import pytest
 
-from automix_cli.evaluation.metrics import (
+from automix_cli.evaluation.curves import (
     Measure,
 )
 from automix_cli.evaluation.reliability import auroc, ece, reliability, wilson

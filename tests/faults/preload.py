@@ -7,7 +7,7 @@ import automix_cli.backends.cache
 import automix_cli.cascade.batch
 import automix_cli.cascade.cascade
 import automix_cli.cli
-import automix_cli.views.report  # noqa: F401
+import automix_cli.views.lines  # noqa: F401
 from automix_cli.backends.base import Request
 from automix_cli.backends.litellm import LiteLLMBackend
 from automix_cli.backends.retry import Retrier

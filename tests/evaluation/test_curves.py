@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from automix_cli.evaluation.frontier import Point, edge
-from automix_cli.evaluation.metrics import (
+from automix_cli.evaluation.curves import (
     Ends,
     Measure,
     Savings,
@@ -21,6 +20,7 @@ from automix_cli.evaluation.metrics import (
     ibc_lift,
     savings,
 )
+from automix_cli.evaluation.frontier import Point, edge
 
 ENDS = Ends(Point(1, 0.5), Point(5, 0.9))
 

@@ -30,7 +30,10 @@ class Ends(NamedTuple):
 
 
 class Measure(NamedTuple):
-    """A figure, or None with the reason; `low` and `high` are its 95 % interval where there is one."""
+    """The value of a measure, or None with the reason.
+
+    `low` and `high` are its 95 % interval, where there is one. What a measure means is in `MeasureSpec`.
+    """
 
     value: float | None
     reason: str = ""

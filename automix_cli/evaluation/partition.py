@@ -16,7 +16,7 @@ from automix_cli.pomdp.arrays import Ints
 NEAR_ROWS = 50_000  # the most rows of which nearly equal questions are searched
 
 
-class Cut(NamedTuple):
+class Partition(NamedTuple):
     """One split: the places of the training rows and of the held-out rows, and its seed."""
 
     train: Ints
@@ -29,7 +29,9 @@ def has_own_split(table: TraceTable) -> bool:
     return bool((table.splits == "train").any() and (table.splits == "test").any())
 
 
-def cuts_of(table: TraceTable, share: float | None, *, repeat: int = 1, seed: int = 0) -> list[Cut]:
+def partitions_of(
+    table: TraceTable, share: float | None, *, repeat: int = 1, seed: int = 0
+) -> list[Partition]:
     """Take the rows' own split, or random ones: one per seed from `seed` on.
 
     A random split orders the rows by SHA-256(seed, id), so it does not depend on the order of
@@ -48,18 +50,18 @@ def cuts_of(table: TraceTable, share: float | None, *, repeat: int = 1, seed: in
         if repeat > 1:
             raise UsageError("--repeat draws splits, and these rows bring their own", hint="add --split 0.5")
         own = [np.flatnonzero(table.splits == name) for name in ("train", "test")]
-        return [Cut(own[0], own[1], seed)]
+        return [Partition(own[0], own[1], seed)]
     return [_random_cut(table, 0.5 if share is None else share, s) for s in range(seed, seed + repeat)]
 
 
-def _random_cut(table: TraceTable, share: float, seed: int) -> Cut:
+def _random_cut(table: TraceTable, share: float, seed: int) -> Partition:
     keys = [sha256(f"split:{seed}:{i}".encode("utf-8", "surrogatepass")).digest() for i in table.ids]
     order = np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.intp)
     training = min(round(share * len(order)), len(order) - 1)  # one row at least is held out
-    return Cut(np.sort(order[:training]), np.sort(order[training:]), seed)
+    return Partition(np.sort(order[:training]), np.sort(order[training:]), seed)
 
 
-def duplicates_of(table: TraceTable, cut: Cut, near_rows: int = NEAR_ROWS) -> Duplicates:
+def duplicates_of(table: TraceTable, cut: Partition, near_rows: int = NEAR_ROWS) -> Duplicates:
     """Find held-out questions that also stand in training.
 
     Args:

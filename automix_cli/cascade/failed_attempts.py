@@ -1,4 +1,4 @@
-"""Failed attempts that a provider may charge for, on the bill of the row they were made for."""
+"""Requests that failed and may be charged for all the same: each is counted for the row that made it."""
 
 from __future__ import annotations
 
