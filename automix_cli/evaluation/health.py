@@ -20,7 +20,7 @@ from automix_cli.pomdp.observations import Counts
 from automix_cli.pomdp.plan import PlanRow
 from automix_cli.records import VoteCount
 
-_LEAST_CHANCE = 1e-3  # of a history: what hardly happens raises no alarm
+_RARE_HISTORY = 1e-3  # of a history: what hardly happens raises no alarm
 
 
 class TierHealth(NamedTuple):
@@ -87,7 +87,7 @@ def alarms(rows: list[PlanRow], tiers: tuple[str, ...]) -> tuple[str, ...]:
     """Return a sentence for each tier whose most confident answers escalate while others are reported."""
     sentences = []
     for j, name in enumerate(tiers):
-        likely = [r for r in rows if r.tier == j and r.counts.parsed and r.probability >= _LEAST_CHANCE]
+        likely = [r for r in rows if r.tier == j and r.counts.parsed and r.probability >= _RARE_HISTORY]
         escalating = [_share(r.counts) for r in likely if r.action.kind == "escalate"]
         reporting = [_share(r.counts) for r in likely if r.action.kind == "report" and r.action.tier == j]
         if escalating and reporting and max(escalating) > max(reporting):
