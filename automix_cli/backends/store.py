@@ -135,6 +135,7 @@ class Store:
         self.stats = Stats()
         self._bad: set[str] = set()
         self._id = secrets.token_hex(8)
+        self._owner = (0, "")  # process id, lease text
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._cache: Any = None
         with self._storage_errors():
@@ -351,7 +352,7 @@ class Store:
         A lease lapses after `seconds`, and at once when its owner ran on this machine
         and is dead.
         """
-        key, own = f"{prompt}/lease", lease_owner(self._id)
+        key, own = f"{prompt}/lease", self._own_lease()
         self._require_present()
         with self._storage_errors():
             if self._is_leased(key, own):  # checked before locking, because waiting must not disturb writers
@@ -365,8 +366,15 @@ class Store:
         """Release a lease, unless it has lapsed and another process has taken it."""
         key = f"{prompt}/lease"
         with self._storage_errors(), self._cache.transact():
-            if self._lease(key) == lease_owner(self._id):
+            if self._lease(key) == self._own_lease():
                 self._cache.delete(key)
+
+    def _own_lease(self) -> str:
+        """The lease text of this store, made once a process: a fork is another owner."""
+        pid = os.getpid()
+        if self._owner[0] != pid:
+            self._owner = (pid, lease_owner(self._id))
+        return self._owner[1]
 
     def _lease(self, key: str) -> str | None:
         """The text of a valid lease; a row that is no text counts as none."""

@@ -28,8 +28,6 @@ from automix_cli.records import (
     RowError,
     Status,
     Trace,
-    Verdict,
-    Vote,
     VoteCount,
     add_money,
 )
@@ -299,8 +297,7 @@ class QuestionRun:
             self._set_aside(exc)  # a verifier that refuses, or says nothing, is no evidence either way
         checks = visit.checks[before:]
         visit.note(checks, cut)
-        votes = [prompts.read_vote(c) for c in checks]
-        votes += [Vote(verdict=Verdict.UNPARSED)] * (n - len(checks))
+        votes = prompts.read_votes(checks, n)
         visit.votes += votes
         if self.profile.verification.signal == "logprob":
             visit.signal = prompts.verdict_confidence(checks[0]) if checks else None

@@ -49,7 +49,7 @@ class MajorityPolicy:
         """Buy, report or escalate; see the class."""
         if not belief.visits:
             return Action("start", self.first)
-        visit = belief.last
+        visit = belief.visits[-1]
         if visit.failed:
             return self._give_up(belief)
         if visit.tier == self.tiers - 1:
@@ -70,7 +70,7 @@ class MajorityPolicy:
         """The votes and the rule in words."""
         if not belief.visits:
             return "start at the cheapest tier"
-        visit = belief.last
+        visit = belief.visits[-1]
         if visit.failed:
             return "no usable answer from this tier"
         if visit.tier == self.tiers - 1:
@@ -233,7 +233,7 @@ class ThresholdPolicy:
         """Start at the cheapest tier, buy the votes, look at the bin."""
         if not belief.visits:
             return Action("start", 0)
-        visit = belief.last
+        visit = belief.visits[-1]
         if visit.failed:
             return after_failure(belief, len(self.rules) + 1)
         if visit.tier == len(self.rules):
@@ -252,7 +252,7 @@ class ThresholdPolicy:
         """The share and the edges of the rule."""
         if not belief.visits:
             return "start at the cheapest tier"
-        visit = belief.last
+        visit = belief.visits[-1]
         if visit.failed:
             return "no usable answer from this tier"
         if visit.tier == len(self.rules):

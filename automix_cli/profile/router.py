@@ -88,7 +88,9 @@ def fingerprint(profile: Profile) -> dict[str, Any]:
 
 def differences(profile: Profile) -> list[str]:
     """In words, what is no longer as it was when the router was fitted."""
-    fitted = (profile.router or {}).get("fitted", {})
+    fitted = (profile.router or {}).get("fitted")
+    if not fitted:
+        return []
     names = {
         "models": "the models",
         "prompt_sha256": "the prompts",

@@ -39,6 +39,7 @@ from automix_cli.prompts.replies import (
     last_line,
     read_verdict,
     read_vote,
+    read_votes,
     verdict_confidence,
 )
 from automix_cli.prompts.window import FittedPrompt, estimate_tokens, fit_window, shorten
@@ -64,6 +65,7 @@ __all__ = [
     "read_question",
     "read_verdict",
     "read_vote",
+    "read_votes",
     "shorten",
     "variant",
     "verdict_confidence",

@@ -50,6 +50,17 @@ def read_vote(completion: Completion) -> Vote:
     return Vote(verdict=verdict, reasons=completion.text)
 
 
+def read_votes(completions: Sequence[Completion], bought: int) -> list[Vote]:
+    """The votes in a round of `bought`: those whose completion never came are UNPARSED.
+
+    Example:
+        >>> [vote.verdict.name for vote in read_votes([], 1)]
+        ['UNPARSED']
+    """
+    votes = [read_vote(completion) for completion in completions]
+    return votes + [Vote(verdict=Verdict.UNPARSED)] * (bought - len(votes))
+
+
 def verdict_confidence(completion: Completion) -> float | None:
     """P(CORRECT) / (P(CORRECT) + P(INCORRECT)) at the first token of the verdict word.
 

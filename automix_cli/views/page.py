@@ -28,7 +28,7 @@ from automix_cli.views.chart import page_svg
 from automix_cli.views.lines import count_of, one_line
 
 _EXAMPLE_ROWS = 8
-_LEAST_CHANCE = 0.002  # branches of the plan that are rarer are not shown
+_LEAST_SHOWN = 0.002  # branches of the plan that are rarer are not shown
 _SHADES = ("#56b4e9", "#0072b2", "#e69f00", "#d55e00", "#8fb339", "#4c8c2b", "#cc79a7", "#8b4f7d")
 
 
@@ -183,7 +183,7 @@ def _planless(view: BenchView) -> str:
 
 def _plan(view: BenchView) -> list[dict[str, Any]]:
     """Tier, then votes bought, then what is done at which counts."""
-    rows = [row for row in view.comparison.plan if row.probability >= _LEAST_CHANCE]
+    rows = [row for row in view.comparison.plan if row.probability >= _LEAST_SHOWN]
     return [
         _branch(f"ask {name}", own, list(_rounds(own, view, tier)))
         for tier, name in enumerate(view.comparison.tiers)

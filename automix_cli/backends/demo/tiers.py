@@ -23,7 +23,6 @@ All randomness is SHA-256 of the request: the same request has the same completi
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import math
@@ -208,6 +207,7 @@ class DemoBackend:
     """The simulated tiers as a backend; nothing leaves the process.
 
     Example:
+        >>> import asyncio
         >>> from automix_cli.records import Message
         >>> request = Request(model="demo/small", messages=(Message("user", "What is 17 * 23?"),))
         >>> asyncio.run(DemoBackend().complete(request))[0].text
@@ -220,7 +220,6 @@ class DemoBackend:
         Raises:
             BadRequest: an unknown model, or a question the tiers cannot work out.
         """
-        await asyncio.sleep(0)  # a run of many questions stays responsive to signals and its progress bar
         if request.embeds and request.model == DEMO_MODEL:
             return (_embedding(request),)
         if request.embeds or request.model not in MODELS:
