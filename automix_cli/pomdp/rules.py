@@ -9,8 +9,30 @@ from typing import NamedTuple
 from automix_cli.pomdp.problem import Action, Facts, History, Observation, Visit
 
 
+class _RuleOfThumb:
+    """What the fixed rules share: their belief is the history itself, and no fact changes the rule."""
+
+    __slots__ = ()
+
+    def relevant(self, facts: Facts) -> Facts:
+        """No fact changes the rule."""
+        return Facts()
+
+    def begin(self, facts: Facts) -> History:
+        """The empty history."""
+        return History()
+
+    def update(self, belief: History, action: Action, observation: Observation) -> History:
+        """The history with the observation appended."""
+        return belief.after(action, observation)
+
+    def confidence(self, belief: History, tier: int) -> float | None:
+        """The signal itself: the share of parsed votes, or the continuous confidence; None without."""
+        return share_of(belief, tier)
+
+
 @dataclass(frozen=True, slots=True)
-class MajorityPolicy:
+class MajorityPolicy(_RuleOfThumb):
     """The uncalibrated default: escalate one tier at a time while most parsed votes say no.
 
     Buys at most `max_votes` votes on every answer but the last tier's, in rounds whose
@@ -33,18 +55,6 @@ class MajorityPolicy:
     cut: float = 0.5
     first: int = 0
 
-    def relevant(self, facts: Facts) -> Facts:
-        """No fact changes the rule."""
-        return Facts()
-
-    def begin(self, facts: Facts) -> History:
-        """The empty history."""
-        return History()
-
-    def update(self, belief: History, action: Action, observation: Observation) -> History:
-        """The history with the observation appended."""
-        return belief.after(action, observation)
-
     def action(self, belief: History) -> Action:
         """Buy, report or escalate; see the class."""
         if not belief.visits:
@@ -61,10 +71,6 @@ class MajorityPolicy:
         if to_settle > 0:
             return Action("vote", visit.tier, self._round(to_settle, remaining_votes))
         return self._settle(visit, self._accepts(visit.correct, visit.parsed))
-
-    def confidence(self, belief: History, tier: int) -> float | None:
-        """The signal itself: the share of parsed votes, or the continuous confidence."""
-        return share_of(belief, tier)
 
     def reason(self, belief: History) -> str:
         """The votes and the rule in words."""
@@ -120,7 +126,7 @@ class MajorityPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class AlwaysPolicy:
+class AlwaysPolicy(_RuleOfThumb):
     """Ask one tier and report its answer; escalate where it fails.
 
     Example:
@@ -131,27 +137,11 @@ class AlwaysPolicy:
     tiers: int
     tier: int
 
-    def relevant(self, facts: Facts) -> Facts:
-        """No fact changes the rule."""
-        return Facts()
-
-    def begin(self, facts: Facts) -> History:
-        """The empty history."""
-        return History()
-
-    def update(self, belief: History, action: Action, observation: Observation) -> History:
-        """The history with the observation appended."""
-        return belief.after(action, observation)
-
     def action(self, belief: History) -> Action:
         """Start, then report."""
         if not belief.visits:
             return Action("start", self.tier)
         return after_failure(belief, self.tiers) if belief.last.failed else Action("report", belief.last.tier)
-
-    def confidence(self, belief: History, tier: int) -> float | None:
-        """None: nothing is verified, unless a signal came with the answer."""
-        return share_of(belief, tier)
 
     def reason(self, belief: History) -> str:
         """The rule in words."""
@@ -186,7 +176,7 @@ class Rule(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class ThresholdPolicy:
+class ThresholdPolicy(_RuleOfThumb):
     """A fixed number of votes on each tier but the last, then a cut, as most cascades have it.
 
     `rules[i]` belongs to tier i; the last tier has none and is always reported.
@@ -217,18 +207,6 @@ class ThresholdPolicy:
         """Escalate between two cuts; below `low` the question is taken for hopeless, and reported."""
         return cls((Rule(votes, (low, high), (False, True, False)),) * (tiers - 1))
 
-    def relevant(self, facts: Facts) -> Facts:
-        """No fact changes the rule."""
-        return Facts()
-
-    def begin(self, facts: Facts) -> History:
-        """The empty history."""
-        return History()
-
-    def update(self, belief: History, action: Action, observation: Observation) -> History:
-        """The history with the observation appended."""
-        return belief.after(action, observation)
-
     def action(self, belief: History) -> Action:
         """Start at the cheapest tier, buy the votes, look at the bin."""
         if not belief.visits:
@@ -243,10 +221,6 @@ class ThresholdPolicy:
             return Action("vote", visit.tier, rule.votes - visit.bought)
         escalates = rule.escalates_at(share_of(belief, visit.tier))
         return Action("escalate", visit.tier + 1) if escalates else Action("report", visit.tier)
-
-    def confidence(self, belief: History, tier: int) -> float | None:
-        """The signal itself."""
-        return share_of(belief, tier)
 
     def reason(self, belief: History) -> str:
         """The share and the edges of the rule."""
