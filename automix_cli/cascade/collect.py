@@ -40,7 +40,7 @@ class Embedded(NamedTuple):
     completion: Completion
 
     def to_dict(self) -> dict[str, Json]:
-        """The text and its embedding, pack_vector."""
+        """The text and its embedding, packed."""
         return {"text": self.text, "embedding": self.completion.text}
 
 

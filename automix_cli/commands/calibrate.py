@@ -62,7 +62,7 @@ def calibrate(
             "--cost-weight",
             min=0.0,
             metavar="X",
-            help="Quality given_objectives up per dollar.",
+            help="Quality given up per dollar.",
             callback=o.finite,
         ),
     ] = None,
@@ -270,7 +270,7 @@ def _target(output: Path | None, profile: Profile, tiers: Sequence[str]) -> Path
 
 def _why_not_written(profile: Profile, tiers: Sequence[str]) -> str:
     mine = ", ".join(t.name for t in profile.tiers)
-    theirs = f"the profile's {mine}" if mine else "and no profile was given_objectives or found"
+    theirs = f"the profile's {mine}" if mine else "and no profile was given or found"
     return f"no router written: the rows' tiers are {', '.join(tiers)}, {theirs}"
 
 

@@ -102,7 +102,7 @@ def _joined_run(runs: Sequence[Replayed], best_score: Floats, paths: dict[ClassS
         score=column("score"),
         cost=column("cost"),
         abstained=column("tier") < 0,
-        escalated=column("asked").sum(axis=1) > 1,
+        escalated=column("asked_tiers").sum(axis=1) > 1,
         votes=column("votes").sum(axis=1),
         best_score=best_score,
         paths=paths,

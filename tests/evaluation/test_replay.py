@@ -268,7 +268,7 @@ def test_any_rows_in_any_order_replay_as_they_do_among_all() -> None:
     rows = np.array([7, 100, 3, 3, 55])
     part = replay(policy, table, rows)
     assert part.rows.tolist() == rows.tolist()
-    for name in ("tier", "score", "cost", "asked", "votes", "rounds"):
+    for name in ("tier", "score", "cost", "asked_tiers", "votes", "rounds"):
         assert np.array_equal(getattr(part, name), getattr(whole, name)[rows])
     alone = replay(policy, table.subset(rows))
     assert np.array_equal(alone.tier, part.tier)

@@ -226,3 +226,13 @@ def test_a_row_that_a_table_of_cases_holds_has_a_case_there() -> None:
             for one in held
         ):
             assert row in cases or row == "T12", row
+
+
+def test_every_crash_point_names_a_method_that_exists() -> None:
+    from importlib import import_module
+
+    from nursery import POINTS
+
+    for where, name, _ in POINTS.values():
+        module, _, owner = where.partition(":")
+        assert callable(getattr(getattr(import_module(module), owner), name)), (where, name)
