@@ -69,6 +69,20 @@ def without_secrets(text: str) -> str:
     return text
 
 
+def reading_problem(error: Exception) -> str:
+    """What is wrong with a mapping that could not be read, in words rather than Python's.
+
+    Example:
+        >>> reading_problem(KeyError("counts")), reading_problem(ValueError("prior sums to 2"))
+        ('the key counts is missing', 'prior sums to 2')
+    """
+    if isinstance(error, KeyError):
+        return f"the key {error.args[0]} is missing"
+    if isinstance(error, AttributeError | TypeError):
+        return "a value is of the wrong kind"
+    return str(error)
+
+
 def describe_value(value: Any) -> str:
     """Describe a value for an error message, on one short line."""
     if isinstance(value, (dict, list)):

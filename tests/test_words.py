@@ -68,13 +68,20 @@ class Name(NamedTuple):
 
 
 def names_given(tree: ast.AST) -> Iterator[Name]:
-    """The names that a tree assigns or defines; targets of comprehensions are not looked at."""
+    """The names that a tree gives to variables, attributes, arguments and functions.
+
+    Targets of comprehensions are not looked at.
+    """
     comprehensions = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
     targets = [g.target for n in ast.walk(tree) if isinstance(n, comprehensions) for g in n.generators]
     within = {id(node) for target in targets for node in ast.walk(target)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and id(node) not in within:
             yield Name(node.lineno, node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield Name(node.lineno, node.attr)
+        elif isinstance(node, ast.ExceptHandler) and node.name:
+            yield Name(node.lineno, node.name)
         elif isinstance(node, ast.arg):
             yield Name(node.lineno, node.arg)
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):

@@ -24,7 +24,7 @@ class Foreign:
         self._own = re.compile(rf"({own})(\.|$)")
 
     def match(self, module: str) -> bool:
-        """Whether whoever warns at this moment is none of ours; `module` is what a filter goes by."""
+        """Whether the code that warns at this moment is not ours; `module` is what a filter goes by."""
         speaker = sys._getframe(1).f_globals.get("__name__") or module
         return self._own.match(speaker) is None
 

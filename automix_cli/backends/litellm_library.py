@@ -83,12 +83,12 @@ class Clients:
         client._transport = Guard(client._transport)
         self._by_sdk = {"openai", "azure"}
         self._sdk: dict[Endpoint, Any] = {}
-        self._registered: set[str] = set()
+        self._registered_models: set[str] = set()
 
     def register(self, endpoint: Endpoint, model: str) -> None:
         """Register an Ollama model, so that LiteLLM does not ask Ollama about it, which blocks the loop."""
-        if endpoint.provider in ("ollama", "ollama_chat") and model not in self._registered:
-            self._registered.add(model)
+        if endpoint.provider in ("ollama", "ollama_chat") and model not in self._registered_models:
+            self._registered_models.add(model)
             free = {"input_cost_per_token": 0.0, "output_cost_per_token": 0.0, "mode": "chat"}
             self._litellm.register_model({model: free | {"litellm_provider": endpoint.provider}})
 

@@ -39,17 +39,17 @@ class Batch(Generic[R, T]):
     def __init__(self, work: Callable[[R], Awaitable[T]], *, concurrency: int, ordered: bool = True) -> None:
         self.work = work
         self.ordered = ordered
-        self.stopped = False
+        self.is_stopped = False
         self._slots = asyncio.Semaphore(concurrency)
         self._ahead = asyncio.Semaphore(concurrency * AHEAD)
         self._results: asyncio.Queue[asyncio.Task[T] | None] = asyncio.Queue()
         self._tasks: set[asyncio.Task[T]] = set()
-        self._started = 0
+        self._start_count = 0
         self._feeder: asyncio.Task[None] | None = None
 
     def stop(self, *, drop: bool = False) -> None:
         """Start no further row; `drop` also gives up those in flight, whose results never come."""
-        self.stopped = True
+        self.is_stopped = True
         if self._feeder is not None:
             self._feeder.cancel()
         if drop:
@@ -67,7 +67,7 @@ class Batch(Generic[R, T]):
         self._feeder = asyncio.create_task(self._feed(rows))
         try:
             count, at_end = 0, False
-            while not at_end or count < self._started:
+            while not at_end or count < self._start_count:
                 task = await self._results.get()
                 if task is None:
                     at_end = True
@@ -77,7 +77,7 @@ class Batch(Generic[R, T]):
                 self._ahead.release()
                 if not task.cancelled():
                     yield task.result()
-            if not self.stopped:
+            if not self.is_stopped:
                 await self._feeder
         finally:
             await self._clean()
@@ -96,7 +96,7 @@ class Batch(Generic[R, T]):
             return await self.work(row)
 
         task = asyncio.create_task(at_work())
-        self._started += 1
+        self._start_count += 1
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(lambda _: self._slots.release())

@@ -15,6 +15,7 @@ from automix_cli.cascade.requests import embedding_request
 from automix_cli.cascade.verify import AnswerCheck
 from automix_cli.pomdp.problem import Policy
 from automix_cli.pomdp.rules import MajorityPolicy
+from automix_cli.pomdp.signals import signal_facts
 from automix_cli.profile.model import Profile, Tier
 from automix_cli.profile.router import embedder_of, query_router, router_policy, without_classes
 from automix_cli.records import Answer, Completion, Question, Trace, Verification
@@ -98,6 +99,6 @@ class Cascade:
 def default_policy(profile: Profile) -> MajorityPolicy:
     """Escalate when fewer than half of the parsed votes say CORRECT: the uncalibrated default."""
     v = profile.verification
-    batch = v.batch if v.signal == "votes" else (1,)
-    most = {"votes": v.max_votes, "logprob": 1, "consistency": v.max_votes}[v.signal]
-    return MajorityPolicy(tiers=len(profile.tiers), max_votes=most, batch=batch)
+    facts = signal_facts(v.signal, v.logprob_of)
+    batch = v.batch if facts.purchase == "rounds" else (1,)
+    return MajorityPolicy(tiers=len(profile.tiers), max_votes=facts.readings(v.max_votes), batch=batch)

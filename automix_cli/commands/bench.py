@@ -17,6 +17,7 @@ from automix_cli.data.destination import Destination
 from automix_cli.data.jsonl import dumps
 from automix_cli.data.labelled import DataFile, TableOptions, read_data
 from automix_cli.errors import GateError, StorageError, UsageError
+from automix_cli.fitting.query_router_kinds import PriorChoice
 from automix_cli.views.terminal import Reporter, name_status, stdout_console
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def bench(
             "--output",
             "-o",
             metavar="DIR",
-            help="Folder for runs, summary and plots.",
+            help="Folder for runs, summary and chart.",
             callback=o.not_stdout,
         ),
     ] = None,
@@ -96,7 +97,7 @@ def bench(
         ),
     ] = None,
     query_router: Annotated[
-        Literal["multilabel", "separate", "kmeans", "knn", "auto"],
+        PriorChoice,
         typer.Option("--query-router", help="Whose classes pomdp+query uses; auto: chosen in training."),
     ] = "multilabel",
     labels_from: Annotated[
@@ -262,7 +263,7 @@ class _Job:
     """Who is compared, how rows are split and how settings are chosen."""
 
     policies: str
-    query_router: Literal["multilabel", "separate", "kmeans", "knn", "auto"]
+    query_router: PriorChoice
     split: float | None
     repeat: int
     seed: int
@@ -327,7 +328,7 @@ class _Job:
 
         participants, notes = self._pick(table)
         if self.split is None and any(table.splits) and not has_own_split(table):
-            notes += ('the rows\' own "split" is not train and test, so one was sample_count',)
+            notes += ('the rows\' own "split" is not train and test, so one was drawn',)
         partitions = partitions_of(table, self.split, repeat=self.repeat, seed=self.seed)
         runs = self.runs or ("all" if len(table) <= ALL_RUNS_ROWS else "chosen")
         with _writing(folder, runs) as on_run, name_status(reporter) as on_policy:

@@ -16,13 +16,14 @@ from automix_cli.commands.datasets import TraceSource, check_embed_model
 from automix_cli.data.jsonl import dumps
 from automix_cli.data.labelled import DataFile, TableOptions, read_data
 from automix_cli.errors import GateError, UsageError
+from automix_cli.fitting.query_router_kinds import ClassChoice
 from automix_cli.views.terminal import Reporter, stdout_console
 
 if TYPE_CHECKING:
     from automix_cli.data.traces import TraceTable
     from automix_cli.evaluation.calibrate import Calibration
     from automix_cli.evaluation.objective import Objective
-    from automix_cli.fitting.classes import ClassChoice, Classes
+    from automix_cli.fitting.classes import Classes
     from automix_cli.fitting.router_block import Settings
     from automix_cli.profile.model import Profile
 
@@ -81,7 +82,7 @@ def calibrate(
         ),
     ] = None,
     query_router: Annotated[
-        Literal["none", "multilabel", "separate", "kmeans", "knn", "auto"],
+        ClassChoice,
         typer.Option("--query-router", help="Look at the question before asking; auto: if it pays."),
     ] = "none",
     embed_model: o.EmbedModel = None,

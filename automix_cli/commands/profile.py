@@ -179,8 +179,8 @@ def _warn_of_restrictions(file: Path, quiet: bool) -> None:
 
     try:
         read_profile(file, trusted=False, origin="discovered")
-    except ProfileError as refused:
-        _note(f"works with --profile {file} only; found by itself it is refused:\n{refused.message}", quiet)
+    except ProfileError as problem:
+        _note(f"works with --profile {file} only; found by itself it is refused:\n{problem.message}", quiet)
 
 
 _STARTER = """\

@@ -20,7 +20,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Literal, NamedTuple
 
-from automix_cli.data.rows import question_from_dict
+from automix_cli.data.rows import question_from_dict, value_of
 from automix_cli.errors import DataError
 from automix_cli.records import Json, Question
 
@@ -211,7 +211,7 @@ def row_of(line: Line, index: int) -> Row:
         question = question_from_dict(raw, index)
         return Row(index, line.number, question, id=question.id, raw=raw)
     except DataError as exc:
-        ident = raw.get("id", raw.get("custom_id")) if isinstance(raw, dict) else None
+        ident = value_of(raw, "id") if isinstance(raw, dict) else None
         valid_ident = ident if isinstance(ident, str | int) and not isinstance(ident, bool) else None
         return Row(index, line.number, None, exc.message, id=valid_ident, raw=raw)
 

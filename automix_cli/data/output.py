@@ -102,7 +102,7 @@ class EarlierRows:
     def __init__(self, path: Path, profile_sha: str) -> None:
         self.path, self.part = path, path.with_name(f"{path.name}.part")
         self.profile_sha = profile_sha
-        self.kept = self.changed = self.failed = self.torn = self.dropped = 0
+        self.kept_rows = self.changed_rows = self.failed_rows = self.torn_rows = self.dropped_rows = 0
         self._places: dict[str, int] = {}
         self._out = _open_locked(self.part, os.O_RDWR | os.O_CREAT)
         self._old = _open_locked(path, os.O_RDWR) if path.exists() else None
@@ -131,7 +131,7 @@ class EarlierRows:
         except (DataError, TypeError, KeyError) as exc:
             if whole:
                 raise DataError(f"{where}: is no row of automix ask", hint="--force starts it anew") from exc
-            self.torn += 1
+            self.torn_rows += 1
             return
         if sha not in ("", self.profile_sha):
             raise DataError(
@@ -177,11 +177,11 @@ class EarlierRows:
             return None
         row: dict[str, Json] = parse_json(self._line(str(ident)))
         if row.get("status") not in ("ok", "abstained"):
-            self.failed += 1
+            self.failed_rows += 1
         elif row.get("input_sha") != input_sha:
-            self.changed += 1
+            self.changed_rows += 1
         else:
-            self.kept += 1
+            self.kept_rows += 1
             return row
         return None
 
@@ -200,7 +200,7 @@ class EarlierRows:
             self._out.flush()
             os.fsync(self._out.fileno())
             os.replace(self.part, self.path)
-        self.dropped = len(self._places) - self.kept - self.changed - self.failed
+        self.dropped_rows = len(self._places) - self.kept_rows - self.changed_rows - self.failed_rows
 
     def close(self) -> None:
         """Release the files and their locks."""

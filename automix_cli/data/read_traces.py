@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from automix_cli.data.columns import ColumnMapping
 from automix_cli.data.row_keys import HIGHEST, SCORE_ALIAS, TABLE_COLUMNS
-from automix_cli.data.rows import question_from_dict, trace_from_dict
+from automix_cli.data.rows import question_from_dict, trace_from_dict, value_of
 from automix_cli.data.samples import Samples, judge
 from automix_cli.data.traces import Objects, TraceTable, draw_votes, tier_index
 from automix_cli.errors import DataError
@@ -276,9 +276,7 @@ def _count_votes(votes: list[Json]) -> NDArray[np.int16]:
 
 
 def _ident(row: Mapping[str, Json], index: int) -> Json:
-    ident = row.get("id")
-    if ident is None:
-        ident = row.get("custom_id")
+    ident = value_of(row, "id")
     return index if ident is None else ident
 
 

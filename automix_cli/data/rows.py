@@ -10,7 +10,7 @@ from automix_cli.errors import DataError
 from automix_cli.records import Json, Message, Question, Step, Trace, Usage, Verdict
 
 
-def _first(row: Mapping[str, Json], name: str) -> Json:
+def value_of(row: Mapping[str, Json], name: str) -> Json:
     """The value under a name or the first of its aliases."""
     return next((row[key] for key in ROW_KEY_NAMES[name] if row.get(key) is not None), None)
 
@@ -60,10 +60,10 @@ def question_from_dict(row: Json, index: int = 0, *, textless: bool = False) -> 
     if not isinstance(row, dict):
         raise DataError(f"expected a JSON object, got {_kind(row)}")
     chat = _chat(row)
-    text = _question_text(chat[-1].content if chat else _first(row, "question"), textless)
-    ident = _question_id(_first(row, "id"), index)
+    text = _question_text(chat[-1].content if chat else value_of(row, "question"), textless)
+    ident = _question_id(value_of(row, "id"), index)
     context = row.get("context")
-    expected = _first(row, "expected")
+    expected = value_of(row, "expected")
     choices = row.get("choices")
     return Question(
         text=text,

@@ -26,9 +26,10 @@ from automix_cli.evaluation.policy_entry import (
 from automix_cli.evaluation.replay import Replayed, replay
 from automix_cli.evaluation.settings import CostWeight, Setting
 from automix_cli.evaluation.split import QuestionReader, Split
-from automix_cli.fitting.classes import ClassChoice, ClassSource, sources_of
+from automix_cli.fitting.classes import sources_of
 from automix_cli.fitting.fit import fit
 from automix_cli.fitting.fitted import Fitted
+from automix_cli.fitting.query_router_kinds import ClassChoice, ClassSource
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.arrays import Ints
 from automix_cli.pomdp.problem import Policy

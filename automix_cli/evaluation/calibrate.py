@@ -28,9 +28,10 @@ from automix_cli.evaluation.objective import Objective, SettingChoice, best_sing
 from automix_cli.evaluation.replay import Replayed, replay
 from automix_cli.evaluation.settings import Always, CostWeight, narrow
 from automix_cli.evaluation.verdict import RoutingVerdict, verdict
-from automix_cli.fitting.classes import NO_CLASSES, ClassedTable, Classes, ClassSource
+from automix_cli.fitting.classes import NO_CLASSES, ClassedTable, Classes
 from automix_cli.fitting.fit import fit
 from automix_cli.fitting.fitted import Fitted
+from automix_cli.fitting.query_router_kinds import ClassSource
 from automix_cli.fitting.router_block import Settings, policy_from_router
 from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.problem import Policy

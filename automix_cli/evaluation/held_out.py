@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +24,8 @@ from automix_cli.evaluation.families import Family
 from automix_cli.evaluation.objective import Objective, best_source, choose_each
 from automix_cli.evaluation.replay import Replayed, replay
 from automix_cli.evaluation.settings import Always, Setting
-from automix_cli.fitting.classes import NO_CLASSES, Classes, ClassSource
+from automix_cli.fitting.classes import NO_CLASSES, Classes
+from automix_cli.fitting.query_router_kinds import ClassSource
 from automix_cli.pomdp.arrays import Floats, Ints
 from automix_cli.pomdp.problem import Policy
 from automix_cli.pomdp.rules import AlwaysPolicy
@@ -95,15 +96,15 @@ def _joined_run(runs: Sequence[Replayed], best_score: Floats, paths: dict[ClassS
     """Join the runs of the folds, in the table's order."""
     order = np.argsort(np.concatenate([run.rows for run in runs]), kind="stable")
 
-    def column(name: str) -> Any:
-        return np.concatenate([getattr(run, name) for run in runs])[order]
+    def column(values_of: Callable[[Replayed], NDArray[Any]]) -> NDArray[Any]:
+        return np.concatenate([values_of(run) for run in runs])[order]
 
     return HeldOutRun(
-        score=column("score"),
-        cost=column("cost"),
-        abstained=column("tier") < 0,
-        escalated=column("asked_tiers").sum(axis=1) > 1,
-        votes=column("votes").sum(axis=1),
+        score=column(lambda run: run.score),
+        cost=column(lambda run: run.cost),
+        abstained=column(lambda run: run.tier) < 0,
+        escalated=column(lambda run: run.asked_tiers).sum(axis=1) > 1,
+        votes=column(lambda run: run.votes).sum(axis=1),
         best_score=best_score,
         paths=paths,
     )

@@ -14,7 +14,7 @@ from automix_cli.evaluation.crossfit import NO_CURVE, Curve
 from automix_cli.evaluation.curves import Ends, ibc_lift
 from automix_cli.evaluation.frontier import Point, edge, hull
 from automix_cli.evaluation.settings import Always, CostWeight, Setting, narrow
-from automix_cli.fitting.classes import ClassSource
+from automix_cli.fitting.query_router_kinds import ClassSource
 
 
 class Objective(NamedTuple):

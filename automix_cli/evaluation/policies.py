@@ -21,8 +21,7 @@ from automix_cli.evaluation.paper import PaperFamily
 from automix_cli.evaluation.policy_entry import PolicyEntry, several_tiers, some_signal, two_tiers
 from automix_cli.evaluation.query_policies import Query, QueryBound, rules_of
 from automix_cli.evaluation.split import Split
-from automix_cli.fitting.classes import ClassChoice
-from automix_cli.fitting.query_router import QUERY_ROUTER_KINDS
+from automix_cli.fitting.query_router_kinds import QUERY_ROUTER_KINDS, ClassChoice
 
 _MAJORITY = re.compile(r"maj(?:@(?P<k>[1-9][0-9]{0,4})(?::(?P<tier>.+))?)?", re.ASCII)
 

@@ -21,7 +21,8 @@ from automix_cli.evaluation.policy_entry import (
 from automix_cli.evaluation.replay import Replayed
 from automix_cli.evaluation.settings import Setting
 from automix_cli.evaluation.split import Split
-from automix_cli.fitting.query_router import SELECTIONS, QueryRouterKind, Selection
+from automix_cli.fitting.query_router import SELECTIONS, Selection
+from automix_cli.fitting.query_router_kinds import QueryRouterKind
 from automix_cli.pomdp.arrays import Floats, Ints
 
 

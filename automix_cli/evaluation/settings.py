@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
-from automix_cli.fitting.classes import ClassSource
+from automix_cli.fitting.query_router_kinds import ClassSource
 
 
 @dataclass(frozen=True, slots=True)

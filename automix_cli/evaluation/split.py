@@ -12,7 +12,7 @@ from automix_cli.evaluation.crossfit import CROSSFIT, Crossfit, Singles, singles
 from automix_cli.evaluation.families import cost_weights
 from automix_cli.evaluation.frontier import Point
 from automix_cli.fitting.fit_query_router import FittedRouter, fit_router
-from automix_cli.fitting.query_router import QueryRouterKind
+from automix_cli.fitting.query_router_kinds import QueryRouterKind
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.arrays import Floats, Ints
 

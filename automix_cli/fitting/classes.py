@@ -10,19 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import UsageError
+from automix_cli.fitting.query_router_kinds import CLASS_SOURCES, ClassChoice, ClassSource
 
 if TYPE_CHECKING:
-    from automix_cli.fitting.query_router import QueryRouter, QueryRouterKind
+    from automix_cli.fitting.query_router import QueryRouter
+    from automix_cli.fitting.query_router_kinds import QueryRouterKind
 
-ClassSource: TypeAlias = Literal["none", "multilabel", "separate", "kmeans", "knn"]
-ClassChoice: TypeAlias = Literal["none", "multilabel", "separate", "kmeans", "knn", "auto"]
 
 _LEAST_ROOM = 8_000  # characters of JSON, below which a router has hardly any vocabulary
 _MOST_ROOM = 40_000
@@ -83,12 +83,11 @@ class Classes:
 
 
 NO_CLASSES = Classes()
-_ALL: tuple[ClassSource, ...] = ("none", "multilabel", "separate", "kmeans", "knn")
 
 
 def sources_of(choice: ClassChoice) -> tuple[ClassSource, ...]:
     """The sources of classes that `--query-router` asks for; `auto` has all of them compared."""
-    return _ALL if choice == "auto" else (choice,)
+    return CLASS_SOURCES if choice == "auto" else (choice,)
 
 
 def classes_for(

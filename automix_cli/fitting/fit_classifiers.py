@@ -27,7 +27,6 @@ from automix_cli.fitting.query_router import (
     Clusters,
     Linear,
     Neighbours,
-    QueryRouterKind,
     logit,
     most_similar,
     nearest,
@@ -35,6 +34,7 @@ from automix_cli.fitting.query_router import (
     row_chunks,
     sigmoid,
 )
+from automix_cli.fitting.query_router_kinds import QueryRouterKind
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
 
 MAX_CLASSES = 8

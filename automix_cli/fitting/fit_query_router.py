@@ -36,16 +36,15 @@ from automix_cli.fitting.fit_classifiers import (
 )
 from automix_cli.fitting.query_router import (
     EXTREME,
-    QUERY_ROUTER_KINDS,
     REGRESSIONS,
     Clusters,
     Linear,
     QueryRouter,
-    QueryRouterKind,
     Selection,
     logit,
     nearest,
 )
+from automix_cli.fitting.query_router_kinds import QUERY_ROUTER_KINDS, QueryRouterKind
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
 
 MAX_ROUTER_CHARS = 48_000  # of JSON; a profile holds 64 KiB in all

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from automix_cli.errors import DataError
+from automix_cli.errors import DataError, reading_problem
 from automix_cli.fitting.prior import independent, shrunk
 from automix_cli.fitting.router_block import HINT, Settings
 from automix_cli.pomdp.arrays import Floats
@@ -194,7 +194,7 @@ class Fitted:
             )
             model.model(0.0, Settings())  # also checks that the numbers make a model
         except (KeyError, TypeError, ValueError, AttributeError) as exc:
-            raise DataError(f"the router block cannot be read: {exc!r}", hint=HINT) from exc
+            raise DataError(f"the router block cannot be read: {reading_problem(exc)}", hint=HINT) from exc
         return model
 
 

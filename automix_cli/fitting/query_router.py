@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from automix_cli.data.oracle import TierChoice, oracle
-from automix_cli.errors import DataError, UsageError
+from automix_cli.errors import DataError, UsageError, reading_problem
 from automix_cli.fitting.features import (
     FeatureRows,
     Quantised,
@@ -47,12 +47,11 @@ from automix_cli.fitting.features import (
     unit_rows,
     unpack,
 )
+from automix_cli.fitting.query_router_kinds import QueryRouterKind
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
 
-QueryRouterKind = Literal["multilabel", "separate", "kmeans", "knn"]
 Selection = Literal["argmax", "random", "prediction", "sorted"]
 
-QUERY_ROUTER_KINDS: tuple[QueryRouterKind, ...] = get_args(QueryRouterKind)
 SELECTIONS: tuple[Selection, ...] = get_args(Selection)
 REGRESSIONS: tuple[Selection, ...] = ("prediction", "sorted")
 CAPABLE = 0.5  # from this probability on a tier is predicted to be right
@@ -417,7 +416,7 @@ class QueryRouter:
         try:
             return cls._read(data)
         except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as exc:
-            raise DataError(f"the query-side router cannot be read: {exc!r}") from exc
+            raise DataError(f"the query-side router cannot be read: {reading_problem(exc)}") from exc
 
     @classmethod
     def _read(cls, data: Mapping[str, Any]) -> QueryRouter:

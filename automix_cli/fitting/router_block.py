@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from automix_cli.errors import DataError, did_you_mean
+from automix_cli.errors import DataError, did_you_mean, reading_problem
+from automix_cli.fitting.query_router_kinds import QUERY_ROUTER_KINDS
 from automix_cli.pomdp.problem import Policy
 from automix_cli.pomdp.rules import AlwaysPolicy, ThresholdPolicy
 
@@ -89,10 +90,7 @@ ROUTER_KINDS: Mapping[str, RouterKind] = {
     "double-threshold": RouterKind(("low", "cut"), _double_threshold),
     "self-consistency": RouterKind((), _self_consistency),
     "always": RouterKind(("tier",), _always),
-    "multilabel": RouterKind(),
-    "separate": RouterKind(),
-    "kmeans": RouterKind(),
-    "knn": RouterKind(),
+    **{kind: RouterKind() for kind in QUERY_ROUTER_KINDS},
 }
 """Every kind of router that a profile may name."""
 
@@ -119,7 +117,7 @@ def policy_from_router(router: Mapping[str, Any], settings: Settings, tiers: Seq
     try:
         return kind.build(router, settings, tuple(tiers))
     except (TypeError, ValueError) as exc:
-        raise DataError(f"the router block cannot be read: {exc}", hint=HINT) from exc
+        raise DataError(f"the router block cannot be read: {reading_problem(exc)}", hint=HINT) from exc
 
 
 def query_router_of(router: Mapping[str, Any]) -> QueryRouter | None:

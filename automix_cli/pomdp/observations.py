@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from automix_cli.errors import DataError
+from automix_cli.errors import DataError, reading_problem
 from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.problem import Visit
 from automix_cli.pomdp.signals import Signal
@@ -389,7 +389,7 @@ def observations_from_dict(row: Mapping[str, Any]) -> ObservationModel:
     try:
         return read(row)
     except (KeyError, TypeError, ValueError) as exc:
-        raise DataError(f"observations of signal {signal}: {exc!r}") from exc
+        raise DataError(f"observations of signal {signal}: {reading_problem(exc)}") from exc
 
 
 def _cells(rows: Any) -> tuple[Any, ...]:

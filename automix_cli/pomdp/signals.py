@@ -43,6 +43,10 @@ class SignalFacts(NamedTuple):
         """The most votes that one answer can get where a profile allows `limit`."""
         return {"rounds": limit, "once": 1, "never": 0}[self.purchase]
 
+    def readings(self, limit: int) -> int:
+        """How often a rule of thumb may look at one answer: up to `limit` votes or samples, else once."""
+        return limit if self.purchase == "rounds" or self.of_samples else 1
+
 
 SIGNAL_FACTS: Mapping[RecordedSignal, SignalFacts] = {
     "votes": SignalFacts("votes", "rounds"),

@@ -39,7 +39,7 @@ from automix_cli.profile.schema import (
     is_number,
 )
 from automix_cli.profile.yamltree import Node
-from automix_cli.prompts import VerificationExample
+from automix_cli.prompts.examples import VerificationExample
 from automix_cli.records import Price
 from automix_cli.scoring import SCORERS
 

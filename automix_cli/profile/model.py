@@ -11,7 +11,7 @@ from typing import Any, Literal
 from automix_cli.backends import catalog
 from automix_cli.errors import UsageError, did_you_mean
 from automix_cli.pomdp.signals import LogprobOf, Signal
-from automix_cli.prompts import VerificationExample
+from automix_cli.prompts.examples import VerificationExample
 from automix_cli.records import Price
 
 MAX_TIERS = 6

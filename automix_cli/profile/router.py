@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from automix_cli import prompts
 from automix_cli.backends.catalog import model_problem
-from automix_cli.errors import DataError
+from automix_cli.errors import DataError, describe_value
 from automix_cli.fitting.router_block import (
     HINT,
     Settings,
@@ -31,9 +31,18 @@ def settings_of(profile: Profile) -> Settings:
         batch=v.batch,
         abstain_value=task.abstain_value,
         last_tier=v.last_tier,
-        value_of_time=float((profile.router or {}).get("value_of_time", 0.0)),
+        value_of_time=_value_of_time(profile),
         pass_score=task.pass_score,
     )
+
+
+def _value_of_time(profile: Profile) -> float:
+    """USD per hour of waiting, as the router block was fitted with; 0 where it names none."""
+    amount = (profile.router or {}).get("value_of_time", 0.0)
+    if isinstance(amount, bool) or not isinstance(amount, int | float):
+        message = f"router.value_of_time: expected a number, got {describe_value(amount)}"
+        raise DataError(message, hint=HINT)
+    return float(amount)
 
 
 def router_policy(profile: Profile) -> Policy[Any] | None:

@@ -151,14 +151,16 @@ def _fault_lines(faults: Faults) -> list[str]:
 def resume_line(earlier: EarlierRows) -> str:
     """What became of the rows of an earlier run."""
     repeats = [
-        (earlier.failed, "failed or skipped before"),
-        (earlier.changed, "with changed input"),
-        (earlier.torn, "torn"),
+        (earlier.failed_rows, "failed or skipped before"),
+        (earlier.changed_rows, "with changed input"),
+        (earlier.torn_rows, "torn"),
     ]
     again = [f"{number:,} {word}" for number, word in repeats if number]
     redo = f"; redone: {', '.join(again)}" if again else ""
-    dropped_part = f"; left out: {earlier.dropped:,} no longer asked for" if earlier.dropped > 0 else ""
-    return f"{count_of(earlier.kept, 'row')} kept{redo}{dropped_part}"
+    dropped_part = (
+        f"; left out: {earlier.dropped_rows:,} no longer asked for" if earlier.dropped_rows > 0 else ""
+    )
+    return f"{count_of(earlier.kept_rows, 'row')} kept{redo}{dropped_part}"
 
 
 def plan_lines(plan: Mapping[str, Any]) -> list[str]:

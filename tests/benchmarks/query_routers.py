@@ -29,7 +29,8 @@ from automix_cli.evaluation.curves import Ends, gain_area
 from automix_cli.evaluation.frontier import Point, hull, mix_quality
 from automix_cli.evaluation.verdict import verdict
 from automix_cli.fitting.fit_query_router import FittedRouter, fit_router, require_sklearn
-from automix_cli.fitting.query_router import QUERY_ROUTER_KINDS, QueryRouterKind, Selection
+from automix_cli.fitting.query_router import Selection
+from automix_cli.fitting.query_router_kinds import QUERY_ROUTER_KINDS, QueryRouterKind
 from automix_cli.pomdp.arrays import Floats, Ints
 
 KEEP = 0.98

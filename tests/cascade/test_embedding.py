@@ -47,7 +47,7 @@ from automix_cli.evaluation.replay import replay
 from automix_cli.fitting.classes import Classes
 from automix_cli.fitting.fit import fit
 from automix_cli.fitting.fit_query_router import fit_router
-from automix_cli.fitting.query_router import QUERY_ROUTER_KINDS, QueryRouterKind
+from automix_cli.fitting.query_router_kinds import QUERY_ROUTER_KINDS, QueryRouterKind
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.rules import AlwaysPolicy
 from automix_cli.profile.model import Profile, Tier
@@ -58,7 +58,7 @@ from automix_cli.profile.router import (
     router_policy,
     without_classes,
 )
-from automix_cli.prompts import decision
+from automix_cli.prompts.messages import decision
 from automix_cli.records import Answer, Completion, Message, Price, Question, Usage
 
 CANARY = "canary-0123456789-abcdef"

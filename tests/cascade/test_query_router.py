@@ -33,7 +33,7 @@ from automix_cli.pomdp.policy import PomdpPolicy
 from automix_cli.profile.read import read_profile
 from automix_cli.profile.router import query_router, router_policy
 from automix_cli.profile.write import room_for_router, write_router
-from automix_cli.prompts import decision
+from automix_cli.prompts.messages import decision
 from automix_cli.records import Question
 from automix_cli.views.calibration_view import CalibrationView
 

@@ -34,8 +34,7 @@ from automix_cli.evaluation.policy_entry import why_unable
 from automix_cli.evaluation.query_policies import Query
 from automix_cli.evaluation.replay import replay
 from automix_cli.evaluation.split import Split
-from automix_cli.fitting.classes import ClassChoice, ClassSource
-from automix_cli.fitting.query_router import QUERY_ROUTER_KINDS
+from automix_cli.fitting.query_router_kinds import QUERY_ROUTER_KINDS, ClassChoice, ClassSource
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.rules import ASSIGNED
 from automix_cli.views.bench_files import run_lines, summary, summary_csv

@@ -6,7 +6,7 @@ import pytest
 from topics import COSTS, SCORES, TEXTS
 
 from automix_cli.fitting.fit_query_router import FittedRouter, fit_router
-from automix_cli.fitting.query_router import QUERY_ROUTER_KINDS
+from automix_cli.fitting.query_router_kinds import QUERY_ROUTER_KINDS
 
 
 @pytest.fixture(scope="module", params=QUERY_ROUTER_KINDS)

@@ -17,7 +17,8 @@ from automix_cli.fitting.fit_classifiers import (
     sparse_matrix,
 )
 from automix_cli.fitting.fit_query_router import fit_router
-from automix_cli.fitting.query_router import QUERY_ROUTER_KINDS, QueryRouterKind, logit, place_rows, sigmoid
+from automix_cli.fitting.query_router import logit, place_rows, sigmoid
+from automix_cli.fitting.query_router_kinds import QUERY_ROUTER_KINDS, QueryRouterKind
 
 needs_sklearn = pytest.mark.skipif(not find_spec("sklearn"), reason="needs scikit-learn: the extra `routers`")
 

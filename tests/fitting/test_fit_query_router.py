@@ -22,7 +22,8 @@ from automix_cli.fitting.fit_query_router import (
     fit_regressions,
     fit_router,
 )
-from automix_cli.fitting.query_router import QUERY_ROUTER_KINDS, Neighbours, QueryRouter, QueryRouterKind
+from automix_cli.fitting.query_router import Neighbours, QueryRouter
+from automix_cli.fitting.query_router_kinds import QUERY_ROUTER_KINDS, QueryRouterKind
 
 needs_sklearn = pytest.mark.skipif(not find_spec("sklearn"), reason="needs scikit-learn: the extra `routers`")
 

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from automix_cli.prompts import (
-    BUILT_IN_EXAMPLES,
+from automix_cli.prompts.examples import BUILT_IN_EXAMPLES, VerificationExample
+from automix_cli.prompts.messages import (
     NO_ANSWER,
     JudgedAnswer,
-    VerificationExample,
     answer_messages,
     decision,
     digest,
@@ -22,10 +21,10 @@ from automix_cli.prompts import (
     read_candidate,
     read_fenced,
     read_question,
-    read_verdict,
     variant,
     verification_messages,
 )
+from automix_cli.prompts.replies import read_verdict
 from automix_cli.records import Message, Question, Verdict
 
 CORRECT, INCORRECT, UNPARSED = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNPARSED

@@ -9,16 +9,13 @@ from dataclasses import replace
 
 import pytest
 
-from automix_cli.prompts import (
+from automix_cli.prompts.messages import decision, digest, fence, verification_messages
+from automix_cli.prompts.replies import (
     answer_confidence,
-    decision,
-    digest,
-    fence,
     last_line,
     read_verdict,
     read_vote,
     verdict_confidence,
-    verification_messages,
 )
 from automix_cli.records import Completion, Question, TokenLogprob, Verdict
 

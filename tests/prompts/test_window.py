@@ -10,16 +10,14 @@ from dataclasses import replace
 import pytest
 
 from automix_cli.errors import ContextTooLong
-from automix_cli.prompts import (
+from automix_cli.prompts.messages import (
     JudgedAnswer,
     answer_messages,
-    estimate_tokens,
-    fit_window,
     read_candidate,
     read_question,
-    shorten,
     verification_messages,
 )
+from automix_cli.prompts.window import estimate_tokens, fit_window, shorten
 from automix_cli.records import Message, Question
 
 ALPHABETS = {"ascii": "abcdefgh ,.\n", "chinese": "中文字符测试。\n", "mixed": "aé中🙂\n<>…"}

@@ -88,7 +88,7 @@ class SeededChoices:
         return options[self.between(0, len(options) - 1)]
 
     def fill(self, template: str) -> str:
-        """A template with its holes fill; the things of a question are the same throughout."""
+        """A template with its holes filled; the things of a question are the same throughout."""
         things = self.pick(("apples", "books", "coins", "stamps", "marbles"))
         return _HOLE.sub(lambda hole: things if hole[0] == "<things>" else self._fill(hole), template)
 

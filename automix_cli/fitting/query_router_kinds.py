@@ -1,0 +1,16 @@
+"""The kinds of query-side routers: declared once, for profiles, options and the code that fits them."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias, get_args
+
+QueryRouterKind: TypeAlias = Literal["multilabel", "separate", "kmeans", "knn"]
+ClassSource: TypeAlias = Literal["none", QueryRouterKind]
+"""Where the classes of questions come from; `none` tells no classes apart."""
+ClassChoice: TypeAlias = Literal["none", QueryRouterKind, "auto"]
+"""What `calibrate --query-router` takes; `auto` compares all sources."""
+PriorChoice: TypeAlias = Literal[QueryRouterKind, "auto"]
+"""What `bench --query-router` takes."""
+
+QUERY_ROUTER_KINDS: tuple[QueryRouterKind, ...] = get_args(QueryRouterKind)
+CLASS_SOURCES: tuple[ClassSource, ...] = ("none", *QUERY_ROUTER_KINDS)
