@@ -513,6 +513,8 @@ class Loopback:
             if reply.latency:
                 await asyncio.sleep(reply.latency)
             while reply.gate is not None and not reply.gate():
+                if reader.at_eof() or reader.exception() is not None:
+                    return False  # the client went away, so nobody waits for this reply
                 await asyncio.sleep(0.01)
             return await deliver(writer, call, reply, entry)
         finally:

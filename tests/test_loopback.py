@@ -211,6 +211,16 @@ def test_a_gate_holds_a_reply_back_until_it_opens() -> None:
         until(lambda: server.busy == 0)
 
 
+def test_a_gated_request_is_dropped_when_its_client_goes_away() -> None:
+    with Loopback(lambda call: Reply(gate=lambda: False)) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "q"}]}).encode()
+            head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+            client.sendall(head.encode() + body)
+            until(lambda: server.busy == 1)
+        until(lambda: server.busy == 0)
+
+
 def test_the_server_can_go_away_and_come_back_on_its_port() -> None:
     with Loopback(lambda call: "391") as server:
         port = server.port
