@@ -391,6 +391,7 @@ class Loopback:
         self.port = 0
         self._place: socket.socket | None = None
         self.connections = self.peak = self.busy = 0
+        self._era = 0  # raised by `forget`: requests of an earlier one may hang for ever, and count no more
         self._ledger: list[Entry] = []
         self._attempts: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -445,7 +446,8 @@ class Loopback:
         self._do(self._settle())
         self._ledger.clear()
         self._attempts.clear()
-        self.connections = self.peak = 0
+        self.connections = self.peak = self.busy = 0
+        self._era += 1
 
     def up(self) -> None:
         """Listen (again, on the same port)."""
@@ -506,6 +508,7 @@ class Loopback:
         if incoming is None:
             return False
         call, entry = self._note(*incoming)
+        era = self._era
         self.busy += 1
         self.peak = max(self.peak, self.busy)
         try:
@@ -518,7 +521,8 @@ class Loopback:
                 await asyncio.sleep(0.01)
             return await deliver(writer, call, reply, entry)
         finally:
-            self.busy -= 1
+            if era == self._era:
+                self.busy -= 1
 
     def _note(self, path: str, headers: dict[str, str], body: bytes) -> tuple[Call, Entry]:
         sha = digest(body)
