@@ -26,6 +26,8 @@ class Foreign:
     def match(self, module: str) -> bool:
         """Whether the code that warns at this moment is not ours; `module` is what a filter goes by."""
         speaker = sys._getframe(1).f_globals.get("__name__") or module
+        if speaker == "warnings":  # Python itself warns, of a coroutine that nobody awaited for example
+            speaker = module
         return self._own.match(speaker) is None
 
 
@@ -33,10 +35,11 @@ def ignore_foreign_warnings(own: str = "automix_cli") -> None:
     """Ignore all warnings but those of `own` (a pattern of module names), which are treated as before.
 
     One filter for the whole process: `warnings.catch_warnings` around single calls would be undone by
-    whichever concurrent call ends first.
+    whichever concurrent call ends first. It must stand first; called again, it is put there again.
     """
     filters = cast("list[Any]", warnings.filters)
-    if any(isinstance(module, Foreign) for *_, module, _ in filters):
+    if filters and isinstance(filters[0][3], Foreign):
         return
     warnings.filterwarnings("ignore", module="replaced below")  # also has Python forget what it cached
+    filters[1:] = [row for row in filters[1:] if not isinstance(row[3], Foreign)]
     filters[0] = (*filters[0][:3], Foreign(own), 0)

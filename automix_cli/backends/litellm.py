@@ -18,6 +18,7 @@ from typing import Any
 from automix_cli.backends.base import Request
 from automix_cli.backends.embedding import flaw, pack_vector
 from automix_cli.backends.endpoints import Endpoint, endpoint_of, shared_route
+from automix_cli.backends.foreign_warnings import ignore_foreign_warnings
 from automix_cli.backends.litellm_errors import (
     map_error,
     message_of,
@@ -115,9 +116,13 @@ class LiteLLMBackend:
         if request.embeds:
             return (self._read_embedding(await self._send(shared_route(request)), request, start),)
         response = await self._send(request)
-        if 0 < len(response.choices) < request.n:  # none at all is a failure and says nothing about `n`
+        choices = getattr(response, "choices", None) or ()
+        if 0 < len(choices) < request.n:  # none at all is a failure and says nothing about `n`
             self._singles.add((request.model, request.endpoint))
-        return read_response(response, request, time.monotonic() - start)
+        try:
+            return read_response(response, request, time.monotonic() - start)
+        except (AttributeError, TypeError, ValueError, KeyError, IndexError) as exc:
+            raise BadResponse(f"{request.model} sent a reply that cannot be read: {exc}") from exc
 
     async def _send(self, request: Request) -> Any:
         """Call LiteLLM; call it again at once when a refusal can be avoided by other arguments."""
@@ -126,8 +131,15 @@ class LiteLLMBackend:
         self._clients.register(endpoint, request.model)
         while True:
             arguments = self._arguments(request, endpoint)
+            ignore_foreign_warnings()  # a library may have put filters of its own before ours
             try:
                 return await (litellm.aembedding if request.embeds else litellm.acompletion)(**arguments)
+            except asyncio.CancelledError as exc:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                # Nobody cancelled this task, so the library did: without an error the row would be lost.
+                raise BadResponse(f"{request.model}: the call was cancelled by LiteLLM") from exc
             except Exception as exc:  # LiteLLM raises ValueError, KeyError and TypeError as well
                 if not (self._clients.switch_client(endpoint, exc) or self._adapt(request, arguments, exc)):
                     raise_mapped(exc, endpoint)

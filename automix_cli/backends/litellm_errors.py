@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from automix_cli.backends.endpoints import Endpoint
 from automix_cli.backends.retry import retry_after
@@ -68,7 +68,8 @@ def map_error(exc: Exception) -> BackendError:
     )
     if kind in (BadRequest, BadResponse, RateLimited) and status is not None:
         kind = error_class(status, message_of(exc))
-    headers = getattr(exc, "litellm_response_headers", None) or {}
+    headers = attribute(exc, "litellm_response_headers")
+    headers = headers if isinstance(headers, Mapping) else {}
     # The transport let this response pass, so the provider counts it as a good one and bills it.
     return kind(text, retry_after=retry_after(headers, time.time()), maybe_billed=kind is BadResponse)
 
@@ -82,12 +83,20 @@ def status_of(exc: BaseException) -> int | None:
         >>> status_of(exc)
         429
     """
-    for holder in (exc, getattr(exc, "response", None)):
+    for holder in (exc, attribute(exc, "response")):
         for name in ("status_code", "http_status", "status", "code"):
-            value = getattr(holder, name, None)
-            if re.fullmatch("[45][0-9][0-9]", str(value)):
-                return int(str(value))
+            value = attribute(holder, name)
+            if isinstance(value, int | str) and re.fullmatch("[45][0-9][0-9]", str(value)):
+                return int(value)
     return None
+
+
+def attribute(holder: object, name: str) -> Any:
+    """An attribute of somebody else's object; None where it has none, or where reading it raises."""
+    try:
+        return getattr(holder, name, None)
+    except Exception:
+        return None
 
 
 def message_of(exc: BaseException) -> str:
@@ -95,8 +104,8 @@ def message_of(exc: BaseException) -> str:
     try:
         return str(exc)
     except Exception:
-        message = getattr(exc, "message", None)
-        return message if isinstance(message, str) else " ".join(str(part) for part in exc.args)
+        message = attribute(exc, "message")
+        return message if isinstance(message, str) else " ".join(p for p in exc.args if isinstance(p, str))
 
 
 def short_message(exc: BaseException) -> str:
@@ -131,7 +140,10 @@ def raise_mapped(exc: Exception, endpoint: Endpoint) -> NoReturn:
     Raises:
         BackendError: always.
     """
-    error = map_error(exc)
+    try:
+        error = map_error(exc)
+    except Exception:  # an exception whose own attributes raise
+        error = BadResponse(f"{endpoint.provider} failed with {type(exc).__name__}, which cannot be read")
     if isinstance(error, Unauthorised) and not error.hint:
         error.hint = (
             f"check the key in {endpoint.key_env}"

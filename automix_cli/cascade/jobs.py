@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
@@ -46,27 +47,27 @@ class Ending(NamedTuple, Generic[T]):
         return 128 + self.signals[0] if self.signals else 0
 
 
-class RowJob(Generic[T]):
+class RowJob(ABC, Generic[T]):
     """Work on rows: `work` makes a result of a row, `count` adds it up once it is written."""
 
     def __init__(self, cascade: Cascade) -> None:
         self.cascade = cascade
 
+    @abstractmethod
     async def work(self, row: Row) -> T:
         """The result of a row; what is wrong with the row becomes part of it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def to_dict(self, result: T) -> Mapping[str, Json]:
         """The row that is written; an empty one is not written."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ends_run(self, result: T) -> bool:
         """Whether no other row can fare better than this one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def count(self, result: T) -> None:
         """Add a result to what the batch comes to."""
-        raise NotImplementedError
 
     async def run(
         self,
@@ -209,13 +210,22 @@ class VerifyJob(RowJob[Verification]):
                 raise DataError(row.fault)
             return await self.verify(row.question, answer_of(row.raw), row.raw)
         except DataError as exc:
-            ident = row.index if row.id is None else row.id
-            return Verification(
-                question=row.question or Question(text="", id=ident, index=row.index),
-                tier=self._tier_name(row.raw),
-                signal=self.cascade.profile.verification.signal,
-                error=RowError(type="invalid_input", message=f"line {row.line}: {exc.message}"),
-            )
+            problem = RowError(type="invalid_input", message=f"line {row.line}: {exc.message}")
+        except AutomixError:
+            raise
+        except Exception as exc:  # an error of automix itself on one row must not lose the others
+            problem = RowError(type="internal", message=redact(f"{type(exc).__name__}: {exc}"))
+        return self._error_row(row, problem)
+
+    def _error_row(self, row: Row, problem: RowError) -> Verification:
+        """The row of an answer that could not be verified."""
+        ident = row.index if row.id is None else row.id
+        return Verification(
+            question=row.question or Question(text="", id=ident, index=row.index),
+            tier=self._tier_name(row.raw),
+            signal=self.cascade.profile.verification.signal,
+            error=problem,
+        )
 
     def to_dict(self, result: Verification) -> Mapping[str, Json]:
         """The row."""

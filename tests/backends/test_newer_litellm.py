@@ -13,7 +13,7 @@ from shell import ROOT, Ran, automix, jsonl
 
 STAND_IN = {
     "__init__.py": """
-import logging, os, warnings
+import asyncio, logging, os, warnings
 from types import SimpleNamespace as Space
 from . import exceptions
 from .exceptions import *
@@ -45,6 +45,12 @@ REFUSALS = {
     "refuses by another name": "field `Temperature` was retired",
 }
 
+REPLIES = {
+    "replies with nothing": None,
+    "replies with a mapping": {"choices": []},
+    "replies without a message": Space(choices=[Space(message=None, finish_reason="stop")], usage=None),
+}
+
 async def acompletion(**arguments):
     if CASE == "warns when called":
         for level in range(1, 9):
@@ -56,6 +62,10 @@ async def acompletion(**arguments):
         raise exceptions.ParameterRetiredError("temperature is no parameter of this model")
     if CASE in exceptions.RAISED:
         raise exceptions.RAISED[CASE]
+    if CASE == "cancels its own call":
+        raise asyncio.CancelledError
+    if CASE in REPLIES:
+        return REPLIES[CASE]
     return answer(arguments.get("n", 1))
 """,
     "exceptions.py": """
@@ -78,6 +88,11 @@ class Unprintable(BadRequestError):
     def __str__(self):
         return self.no_such_field
 
+class Hostile(RegionError):
+    @property
+    def status_code(self):
+        raise RuntimeError("ask again later")
+
 def with_status(status):
     error = RegionError("not served from here")
     error.status_code = status
@@ -90,6 +105,7 @@ RAISED = {
     "a new class, and nothing else": RegionError("not served from here"),
     "a new class that cannot be printed": Unprintable("odd", 400),
     "a group of errors": ExceptionGroup("several", [RegionError("not served from here")]),
+    "a new class whose status cannot be read": Hostile("odd"),
 }
 """,
     "llms/__init__.py": "",
@@ -144,6 +160,11 @@ CASES = {
     "a new class, and nothing else": Outcome(3, "bad_response"),
     "a new class that cannot be printed": Outcome(3, "bad_response"),
     "a group of errors": Outcome(3, "bad_response"),
+    "a new class whose status cannot be read": Outcome(3, "bad_response"),
+    "cancels its own call": Outcome(3, "bad_response"),
+    "replies with nothing": Outcome(3, "bad_response"),
+    "replies with a mapping": Outcome(3, "bad_response"),
+    "replies without a message": Outcome(3, "bad_response"),
 }
 
 
