@@ -238,12 +238,15 @@ class Step:
     completions of the step, `spent_usd` the amount that this run paid for them; `answer_cost`,
     `vote_cost` (per vote) and `round_cost` (per round) split it for replay; `sample_cost` is
     the cost of one more sampled answer.
-    `action` is the decision that followed: report, escalate or abstain.
+    `action` is the decision that followed: report, escalate or abstain. `failed` is the kind of
+    failure of a tier that gave no answer (`context_length`, `content_filter`, `no_text`); such a
+    step scores 0, at the cost of what was billed.
     """
 
     tier: str
     model: str | None = None
     answer: str | None = None
+    failed: str | None = None
     votes: tuple[Verdict, ...] = ()
     samples: tuple[str, ...] = ()
     confidence: float | None = None
@@ -269,6 +272,8 @@ class Step:
     def to_route(self) -> dict[str, Json]:
         """An element of an answer row's `route`."""
         row: dict[str, Json] = {"tier": self.tier, "answer": self.answer}
+        if self.failed:
+            row["failed"] = self.failed
         if self.votes:
             row["votes"] = self.count._asdict()
         if self.samples:
@@ -288,6 +293,7 @@ class Step:
     def to_trace(self) -> dict[str, Json]:
         """A value of a trace row's `tiers`, without unknown values."""
         row: dict[str, Json] = {
+            "failed": self.failed,
             "answer": self.answer,
             "score": self.score,
             "votes": [v.value for v in self.votes] or None,

@@ -134,6 +134,8 @@ def _cell(value: Json, key: str, column: str) -> Json:
         return value
     if key == "votes":
         return _read_votes(value, column)
+    if key == "failed":
+        return _read_failure(value)
     if isinstance(value, bool) and key == "score":
         return float(value)
     if not isinstance(value, str):
@@ -143,6 +145,12 @@ def _cell(value: Json, key: str, column: str) -> Json:
     if _DECIMAL.fullmatch(value.strip()):
         return float(value)
     raise DataError(f"column {column!r}: expected a number, got {value!r:.40}")
+
+
+def _read_failure(value: Json) -> Json:
+    """Read the kind of a failure, or whether there was one: true or false, 1 or 0."""
+    truth = str(value).strip().lower()
+    return {"true": True, "1": True, "false": False, "0": False}.get(truth, value)
 
 
 def _read_votes(value: Json, column: str) -> Json:

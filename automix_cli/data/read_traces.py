@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automix_cli.data.columns import ColumnMapping
-from automix_cli.data.row_keys import HIGHEST, SCORE_ALIAS, TABLE_COLUMNS
+from automix_cli.data.row_keys import HIGHEST, NOT_BESIDE_FAILED, SCORE_ALIAS, TABLE_COLUMNS
 from automix_cli.data.rows import question_from_dict, trace_from_dict, value_of
 from automix_cli.data.samples import Samples, judge
 from automix_cli.data.traces import Objects, TraceTable, draw_votes, tier_index
@@ -39,9 +39,9 @@ def read_table(
 
     Rows that `trace_from_dict` accepts are read, to the same values. Where it refuses a value
     that a table holds, the row is refused with the same message and its line. Values that a
-    table does not hold are not checked: answers, and without a `scorer` also samples and gold
-    answers. A row without an id gets its 0-based position. Tiers come in the order of `tiers`;
-    else by mean cost where every tier has one; else as they appear.
+    table does not hold are not checked: answers of tiers that did not fail, and without a `scorer`
+    also samples and gold answers. A row without an id gets its 0-based position. Tiers come in the
+    order of `tiers`; else by mean cost where every tier has one; else as they appear.
 
     Raises:
         DataError: for the first bad row, duplicate ids (`1` and `"1"` are the same id),
@@ -136,6 +136,7 @@ class _ColumnReader:
         parts = list(self.tiers.values())
         ids = _objects(self.ids)
         votes = np.stack([np.concatenate([c.votes for c in cells]) for cells in parts], axis=1)
+        failed = np.stack([np.concatenate([c.failed for c in cells]) for cells in parts], axis=1)
         sample_counts = np.stack(
             [np.concatenate([c.sample_counts for c in cells]) for cells in parts], axis=1
         )
@@ -149,6 +150,7 @@ class _ColumnReader:
             texts=_objects(self.texts),
             datasets=_objects(self.datasets),
             splits=_objects(self.splits),
+            failed=failed,
             votes=votes,
             sample_counts=sample_counts,
             recorded_votes=draw_votes(ids, tuple(self.tiers), votes, seed),
@@ -174,6 +176,7 @@ class _ColumnReader:
 class _Cells(NamedTuple):
     """One tier over one chunk of rows; `samples` are its judged samples, None without a scorer or samples."""
 
+    failed: NDArray[np.bool_]
     numbers: dict[str, Floats]
     votes: NDArray[np.int16]
     sample_counts: NDArray[np.int16]
@@ -183,7 +186,7 @@ class _Cells(NamedTuple):
     def absent(cls, rows: int) -> _Cells:
         """A tier that was not recorded."""
         nothing, none = np.full(rows, np.nan), np.zeros((rows, 4), dtype=np.int16)
-        return cls(dict.fromkeys(TABLE_COLUMNS, nothing), none[:, :3], none[:, 3])
+        return cls(np.zeros(rows, bool), dict.fromkeys(TABLE_COLUMNS, nothing), none[:, :3], none[:, 3])
 
     @classmethod
     def of(cls, cells: list[Json]) -> _Cells:
@@ -198,10 +201,14 @@ class _Cells(NamedTuple):
             ]
             _expect({int, float, bool, NoneType}, plain["score"])
         numbers = {key: _finite_column(column, HIGHEST[key]) for key, column in plain.items()}
+        failed = _failed_rows(objects)
+        if (numbers["score"][failed] > 0).any():
+            raise _OddRowError
+        numbers["score"][failed] = 0.0
         samples = [cell.get("samples") for cell in objects]
         _expect({list, NoneType}, samples)
         sample_counts = np.array([len(texts) if texts else 0 for texts in samples], dtype=np.int16)
-        return cls(numbers, _count_votes([cell.get("votes") for cell in objects]), sample_counts)
+        return cls(failed, numbers, _count_votes([cell.get("votes") for cell in objects]), sample_counts)
 
 
 def _judge_samples(rows: list[Json], tier: str, start: int, scorer: str) -> Samples:
@@ -240,6 +247,18 @@ _NO_VOTES: list[Json] = []
 def _expect(kinds: set[type], values: list[Json]) -> None:
     if not set(map(type, values)) <= kinds:
         raise _OddRowError
+
+
+def _failed_rows(cells: list[dict[str, Json]]) -> NDArray[np.bool_]:
+    """Which cells failed; they have nothing that comes of an answer."""
+    failed = [cell.get("failed") for cell in cells]
+    _expect({str, bool, NoneType}, failed)
+    for cell in (cell for cell, kind in zip(cells, failed, strict=True) if kind):
+        if any(cell.get(key) not in (None, []) for key in NOT_BESIDE_FAILED):
+            raise _OddRowError
+    if "" in failed:
+        raise _OddRowError
+    return np.array(failed, dtype=bool)
 
 
 def _plain(values: list[Json]) -> list[Json]:

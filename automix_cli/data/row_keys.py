@@ -44,7 +44,7 @@ class TierKey(NamedTuple):
     """
 
     name: str
-    kind: Literal["text", "texts", "number", "votes"] = "number"
+    kind: Literal["text", "texts", "number", "votes", "failure"] = "number"
     highest: float = ANY_AMOUNT
     step: str = ""
     column: bool = True
@@ -52,6 +52,7 @@ class TierKey(NamedTuple):
 
 
 TIER_KEYS = (
+    TierKey("failed", "failure", column=False),
     TierKey("score", highest=1.0, step="score"),
     TierKey("confidence", highest=1.0, step="confidence"),
     TierKey("votes", "votes", column=False),
@@ -68,6 +69,12 @@ TIER_KEYS = (
 
 SCORE_ALIAS = "correct"
 """The other name of `score`; under this name it may be a boolean."""
+
+UNKNOWN_FAILURE = "unknown"
+"""The kind of a failure that is recorded as `true`."""
+
+NOT_BESIDE_FAILED = ("answer", "votes", "samples", "confidence")
+"""What a tier that gave no answer cannot have, in the order in which it is refused."""
 
 ROW_KEY_NAMES = {key.name: (key.name, *key.aliases) for key in ROW_KEYS}
 """Every name that a row key is read under, its own first."""

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from automix_cli.data.row_keys import HIGHEST, ROW_KEY_NAMES, SCORE_ALIAS, STEP_NUMBERS
+from automix_cli.data.row_keys import (
+    HIGHEST,
+    NOT_BESIDE_FAILED,
+    ROW_KEY_NAMES,
+    SCORE_ALIAS,
+    STEP_NUMBERS,
+    UNKNOWN_FAILURE,
+)
 from automix_cli.errors import DataError
 from automix_cli.records import Json, Message, Question, Step, Trace, Usage, Verdict
 
@@ -104,11 +111,12 @@ def trace_from_dict(row: Json, index: int = 0) -> Trace:
 
     Unknown keys of a tier are ignored, because recorders add their own; known ones are read
     strictly. `correct` is read as `score`, and only under that name may it be a boolean.
-    A tier that is null was not recorded. A recorded row does not hold the total cost of a step,
-    so `cost_usd` is None.
+    A tier that is null was not recorded. One that `failed` (the kind of failure, or true) scores 0.
+    A recorded row does not hold the total cost of a step, so `cost_usd` is None.
 
     Raises:
-        DataError: when a field has the wrong type, or a number is not finite or out of range.
+        DataError: when a field has the wrong type, a number is not finite or out of range, or a tier
+            that failed has an answer.
 
     Example:
         >>> row = {"id": "q", "tiers": {"small": {"correct": True, "votes": [1, None]}}}
@@ -137,8 +145,12 @@ def _recorded_step(tier: str, cell: Json) -> Step:
     tokens = (_number(cell, key, where) for key in ("input_tokens", "output_tokens"))
     input_tokens, output_tokens = (int(count or 0) for count in tokens)
     numbers: dict[str, Any] = {field: _number(cell, key, where) for key, field in STEP_NUMBERS.items()}
+    failed = _failure(cell, where)
+    if failed:
+        numbers["score"] = 0.0
     return Step(
         tier=tier,
+        failed=failed,
         answer=None if answer is None else _texts(cell, answer, f"{where}.answer")[0],
         votes=_recorded_votes(cell.get("votes"), f"{where}.votes"),
         samples=() if samples is None else _texts(cell, samples, f"{where}.samples"),
@@ -146,6 +158,22 @@ def _recorded_step(tier: str, cell: Json) -> Step:
         cost_usd=None,
         **numbers,
     )
+
+
+def _failure(cell: Mapping[str, Json], where: str) -> str | None:
+    """Read why a tier gave no answer; None where it gave one."""
+    value = cell.get("failed")
+    if value is None or value is False:
+        return None
+    if value is not True and not (isinstance(value, str) and value):
+        problem = "empty text" if value == "" else _kind(value)
+        raise DataError(f"{where}.failed: expected the kind of failure or true, got {problem}")
+    for key in NOT_BESIDE_FAILED:
+        if cell.get(key) not in (None, []):
+            raise DataError(f"{where}.{key}: a tier that failed has none")
+    if _number(cell, "score", where):
+        raise DataError(f"{where}.score: a tier that failed scores 0, got {_number(cell, 'score', where)!r}")
+    return UNKNOWN_FAILURE if value is True else value
 
 
 def _number(cell: Mapping[str, Json], key: str, where: str) -> float | None:

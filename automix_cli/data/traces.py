@@ -72,6 +72,7 @@ class TraceTable:
         tiers: the tiers' names, cheapest first; columns of all n×N arrays.
         ids, texts, datasets, splits: per row; a text is "" and the others None where not recorded.
         score: n×N, 0..1.
+        failed: n×N, where the tier gave no answer; the score is 0 there.
         confidence: n×N, 0..1, the continuous signal, or the plurality's share of the samples.
         cost, vote_cost, round_cost: n×N, USD of an answer, of one vote, of the prompt of a round.
         latency: n×N, seconds of an answer.
@@ -95,6 +96,7 @@ class TraceTable:
     datasets: Objects
     splits: Objects
     score: Floats
+    failed: NDArray[np.bool_]
     confidence: Floats
     cost: Floats
     vote_cost: Floats
@@ -117,15 +119,19 @@ class TraceTable:
 
     @property
     def max_votes(self) -> tuple[int, ...]:
-        """The fewest votes on any row, per tier: a plan for these rows may buy no more."""
-        return tuple(int(votes.counts.min()) if len(self) else 0 for votes in self.recorded_votes)
+        """The fewest votes on any row with an answer, per tier: a plan for these rows may buy no more."""
+        counts = self.votes.sum(axis=2)
+        return tuple(_fewest(counts[~self.failed[:, j], j]) for j in range(len(self.tiers)))
 
     @property
     def fewest_samples(self) -> tuple[int, ...]:
-        """The fewest judged samples on any row, per tier."""
+        """The fewest judged samples on any row with an answer, per tier."""
         if not self.samples or not len(self):
             return (0,) * len(self.tiers)
-        return tuple(0 if samples is None else int(samples.counts.min()) for samples in self.samples)
+        return tuple(
+            0 if samples is None else _fewest(samples.counts[~self.failed[:, j]])
+            for j, samples in enumerate(self.samples)
+        )
 
     @property
     def mean_cost(self) -> Floats:
@@ -207,7 +213,9 @@ class TraceTable:
             raise UsageError(f"some row has fewer than {k} samples of {tier}")
         keys = _keys(_row_keys(self.ids, self.seed), f"samples:{tier}", samples.kinds.shape[1])
         score, cost = self.score.copy(), self.cost.copy()
-        score[:, j], cost[:, j] = samples.plurality_scores(k, keys), samples.costs(k, cost[:, j])
+        answered = ~self.failed[:, j]
+        score[answered, j] = samples.plurality_scores(k, keys)[answered]
+        cost[answered, j] = samples.costs(k, cost[:, j])[answered]
         return replace(self, score=score, cost=cost)
 
     def with_costs(
@@ -244,12 +252,13 @@ class TraceTable:
         return replace(self, signals=tuple(self._recorded_signal(j) for j in range(len(self.tiers))))
 
     def _recorded_signal(self, j: int) -> RecordedSignal:
-        if len(self) and (self.sample_counts[:, j] > 1).all():
+        answered = ~self.failed[:, j]
+        if answered.any() and (self.sample_counts[answered, j] > 1).all():
             return "consistency"
         return "votes" if self.max_votes[j] else "logprob"
 
     def require_scores(self, *, drop: bool = False) -> TraceTable:
-        """The table of the rows with a score for every tier.
+        """The table of the rows with a score for every tier; a tier that failed has scored 0.
 
         Raises:
             DataError: when there is no such row, or some row is incomplete and `drop` is false.
@@ -282,6 +291,7 @@ class TraceTable:
 
 _PER_TIER = (
     "score",
+    "failed",
     "confidence",
     "cost",
     "vote_cost",
@@ -296,6 +306,10 @@ _PER_ROW = ("ids", "texts", "datasets", "splits", *_PER_TIER)
 
 def _without_cost(samples: Samples | None) -> Samples | None:
     return samples and samples._replace(cost=np.full_like(samples.cost, np.nan))
+
+
+def _fewest(counts: Ints | NDArray[np.int16]) -> int:
+    return int(counts.min()) if len(counts) else 0
 
 
 def _means(values: Floats) -> Floats:

@@ -7,7 +7,8 @@ Every estimate is shrunk, so that few rows change little. Priors over states are
 pseudo-counts, as many as leave-one-out likelihood asks for; votes are BetaBinomials with a
 prior on both parameters; shares right over neighbouring bins are curves as stiff as held-out
 likelihood asks for; mean scores are shrunk towards 1 and 0. Without rows
-every state is equally likely and no signal is used.
+every state is equally likely and no signal is used. Rows on which a tier failed tell how often it
+does, and what that costs; its scores and its signal are fitted on the others.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError
 from automix_cli.fitting.confidence import fit_bins, quantile_cuts
 from automix_cli.fitting.fitted import Fitted, FittedTier, Scores, as_probabilities
-from automix_cli.fitting.prior import choose_alpha, choose_kappa
+from automix_cli.fitting.prior import choose_alpha, choose_kappa, count_states
 from automix_cli.fitting.router_block import Settings
 from automix_cli.fitting.votes import fit_shapes, votes_log_likelihood
 from automix_cli.pomdp.arrays import Floats, Ints
@@ -179,25 +180,36 @@ def fit(table: TraceTable, settings: Settings) -> Fitted:
         DataError: when a cost that a plan needs is not recorded on any row.
     """
     right = (table.score >= settings.pass_score).astype(np.intp)
-    states = right @ (1 << np.arange(len(table.tiers)))
-    size, cells = 2 ** len(table.tiers), table.n_classes
-    own = states if table.question_classes is None else table.question_classes * size + states
-    counts = np.bincount(own, minlength=cells * size).reshape(cells, size).astype(float)
+    one_class = np.zeros(len(table), dtype=np.intp)
+    classes = one_class if table.question_classes is None else table.question_classes
+    counts = count_states(right, table.failed, classes, table.n_classes).round(4)
     alpha = choose_alpha(counts.sum(axis=0))
-    tokens = table.prompt_tokens
+    tokens, mean_tokens = _prompt_tokens(table)
     return Fitted(
         tiers=tuple(_fit_tier(table, j, right, tokens, settings) for j in range(len(table.tiers))),
-        counts=tuple(tuple(map(int, row)) for row in counts),
+        counts=tuple(tuple(map(float, row)) for row in counts),
         alpha=alpha,
-        kappa=choose_kappa(counts, alpha) if cells > 1 else 0.0,
-        mean_tokens=float(np.nanmean(tokens)) if (~np.isnan(tokens)).any() else 0.0,
+        kappa=choose_kappa(counts, alpha) if table.n_classes > 1 else 0.0,
+        mean_tokens=mean_tokens,
     )
+
+
+def _prompt_tokens(table: TraceTable) -> tuple[Floats, float]:
+    """Prompt tokens per row and their mean; where no tier counted them because it failed, the mean."""
+    tokens = table.prompt_tokens
+    absent = np.isnan(tokens)
+    if absent.all():
+        return tokens, 0.0
+    mean = float(tokens[~absent].mean())
+    return np.where(absent & table.failed.any(axis=1), mean, tokens), mean
 
 
 def _fit_tier(
     table: TraceTable, j: int, right: NDArray[np.intp], tokens: Floats, settings: Settings
 ) -> FittedTier:
-    score, own = table.score[:, j], right[:, j].astype(bool)
+    score, answered = table.score[:, j], ~table.failed[:, j]
+    own, others = answered & (right[:, j] == 1), answered & (right[:, j] == 0)
+    n_failed = int((~answered).sum())
     looked_at = j < len(table.tiers) - 1 or settings.last_tier or settings.abstain_value is not None
     observation, max_votes, note = (
         _fit_signal(table, j, right, settings) if looked_at else (NO_OBSERVATIONS, 0, "")
@@ -207,9 +219,10 @@ def _fit_tier(
     return FittedTier(
         name=table.tiers[j],
         right=Scores(float(score[own].sum()), int(own.sum())),
-        wrong=Scores(float(score[~own].sum()), int((~own).sum())),
+        wrong=Scores(float(score[others].sum()), int(others.sum())),
         observation=observation,
         max_votes=max_votes,
+        failed=(n_failed + 0.5) / (len(table) + 1) if n_failed else 0.0,
         answer=_fit_known_cost(
             table.cost[:, j], tokens, f"an answer of tier {table.tiers[j]!r}", f"--costs {table.tiers[j]}=1"
         ),
@@ -238,8 +251,8 @@ def _fit_signal(
     table: TraceTable, j: int, right: NDArray[np.intp], settings: Settings
 ) -> tuple[ObservationModel, int, str]:
     """A tier's observation model, how many votes may be planned, and what went wrong."""
-    own = right[:, j]
-    last = right[:, -1] if j < len(table.tiers) - 1 else None
+    most = min(settings.max_votes, table.max_votes[j])
+    table, own, last = _rows_with_answers(table, j, right)
     signal, usable = SIGNAL_FACTS[table.signals[j]], _usable(table, j)
     wrong_and_right = [int((own[usable] == s).sum()) for s in (0, 1)]
     if not usable.any():
@@ -249,13 +262,31 @@ def _fit_signal(
         few = f"only {min(wrong_and_right)} {kind} answers, {LEAST_SIGNAL_ANSWERS} needed"
         return NO_OBSERVATIONS, 0, f"{signal.evidence} not used: {few}"
     if signal.purchase == "rounds":
-        return _fit_votes_of(table, j, own, last, settings)
+        fewer = (
+            f"at most {most} votes are planned: some row holds no more" if most < settings.max_votes else ""
+        )
+        return _fit_votes_of(table, j, own, last), most, fewer
     if signal.of_samples:
         k = int(np.median(table.sample_counts[:, j]))
         agreeing = np.rint(table.confidence[:, j] * k).astype(np.intp)
         return fit_consistency(agreeing, k, own, last), 0, ""
     model = fit_confidence(table.confidence[:, j], own, last, with_answer=signal.with_answer)
     return model, min(settings.max_votes, signal.max_votes(settings.max_votes)), ""
+
+
+def _rows_with_answers(
+    table: TraceTable, j: int, right: NDArray[np.intp]
+) -> tuple[TraceTable, Ints, Ints | None]:
+    """The rows that a tier's signal is fitted on, and where it and the last tier are right on them.
+
+    Where the last tier failed, its rightness is unknown: such rows are left out. Where they are more
+    than half, they are kept, and it is the rightness of the last tier that is not looked at.
+    """
+    answered, last_answered = ~table.failed[:, j], ~table.failed[:, -1]
+    looks_at_last = j < len(table.tiers) - 1 and 2 * last_answered.sum() >= len(table)
+    rows = answered & last_answered if looks_at_last else answered
+    last = right[rows, -1] if looks_at_last else None
+    return table if rows.all() else table.subset(rows), right[rows, j], last
 
 
 def _usable(table: TraceTable, j: int) -> NDArray[np.bool_]:
@@ -265,12 +296,7 @@ def _usable(table: TraceTable, j: int) -> NDArray[np.bool_]:
     return np.asarray(~np.isnan(table.confidence[:, j]))
 
 
-def _fit_votes_of(
-    table: TraceTable, j: int, own: Ints, last: Ints | None, settings: Settings
-) -> tuple[ObservationModel, int, str]:
+def _fit_votes_of(table: TraceTable, j: int, own: Ints, last: Ints | None) -> VoteObservations:
     votes = table.votes[:, j].astype(np.intp)
     parsed, bought = votes[:, :2].sum(axis=1), votes.sum(axis=1)
-    model = fit_votes(votes[:, 0], parsed, bought, own, last)
-    most = min(settings.max_votes, table.max_votes[j])
-    fewer = f"at most {most} votes are planned: some row holds no more" if most < settings.max_votes else ""
-    return model, most, fewer
+    return fit_votes(votes[:, 0], parsed, bought, own, last)

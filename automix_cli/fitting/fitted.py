@@ -44,7 +44,8 @@ _NO_SCORES = Scores()
 class FittedTier:
     """The fitted parameters of one tier; costs as in `TierModel`.
 
-    `note` says in words what could not be fitted; "" where everything could.
+    `failed` is the chance that the tier gives no answer when it is asked. `note` says in words what
+    could not be fitted; "" where everything could.
     """
 
     name: str
@@ -52,6 +53,7 @@ class FittedTier:
     wrong: Scores = _NO_SCORES
     observation: ObservationModel = NO_OBSERVATIONS
     max_votes: int = 0
+    failed: float = 0.0
     answer: Cost = FREE
     vote: Cost = FREE
     round: Cost = FREE
@@ -66,6 +68,7 @@ class FittedTier:
             wrong=self.wrong.mean(0.0),
             observation=self.observation,
             max_votes=min(max_votes, self.max_votes),
+            failure=self.failed,
             answer=self.answer,
             vote=self.vote,
             round=self.round,
@@ -83,6 +86,8 @@ class FittedTier:
             "costs": {key: list(getattr(self, key)) for key in _COST_FIELDS},
             "latency": [self.answer_s, self.round_s],
         }
+        if self.failed:
+            row["failed"] = self.failed
         return {**row, "note": self.note} if self.note else row
 
     @classmethod
@@ -95,6 +100,7 @@ class FittedTier:
             wrong=_scores(row["wrong"]),
             observation=observations_from_dict(row["observation"]),
             max_votes=int(row["max_votes"]),
+            failed=float(row.get("failed", 0.0)),  # blocks written before failures were counted have none
             answer_s=answer_s,
             round_s=round_s,
             note=str(row.get("note", "")),
@@ -118,13 +124,14 @@ class Fitted:
         tiers: cheapest first.
         counts: per class of questions, how many rows were in each of the 2^N states
             (bit i is set where tier i is right); one class unless a query-side router makes more.
+            A row on which a tier failed is a fraction in each state that it may have been in.
         alpha: pseudo-counts that shrink the prior of all classes towards the product of the marginals.
         kappa: pseudo-counts that shrink a class's prior towards that of all classes.
         mean_tokens: mean prompt tokens of a question; 0 where they were not counted.
     """
 
     tiers: tuple[FittedTier, ...]
-    counts: tuple[tuple[int, ...], ...]
+    counts: tuple[tuple[float, ...], ...]
     alpha: float
     kappa: float = 0.0
     mean_tokens: float = 0.0
@@ -132,7 +139,7 @@ class Fitted:
     @property
     def rows(self) -> int:
         """How many rows the fit used."""
-        return sum(map(sum, self.counts))
+        return round(sum(map(sum, self.counts)))
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -166,9 +173,10 @@ class Fitted:
 
     def to_dict(self) -> dict[str, Any]:
         """The `prior` and `observations` of a profile's `router:` block."""
+        counts = [[int(count) if count.is_integer() else count for count in row] for row in self.counts]
         return {
             "prior": {
-                "counts": [list(row) for row in self.counts],
+                "counts": counts,
                 "alpha": self.alpha,
                 "kappa": self.kappa,
                 "mean_tokens": self.mean_tokens,
@@ -187,7 +195,7 @@ class Fitted:
             prior = row["prior"]
             model = cls(
                 tiers=tuple(FittedTier.from_dict(name, tier) for name, tier in row["observations"].items()),
-                counts=tuple(tuple(map(int, counts)) for counts in prior["counts"]),
+                counts=tuple(tuple(map(float, counts)) for counts in prior["counts"]),
                 alpha=float(prior["alpha"]),
                 kappa=float(prior["kappa"]),
                 mean_tokens=float(prior["mean_tokens"]),

@@ -3,8 +3,47 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from automix_cli.pomdp.arrays import Floats
+from automix_cli.pomdp.arrays import Floats, Ints
+
+SPREAD_STEPS = 100  # of `count_states`; a step costs microseconds
+
+
+def count_states(right: Ints, failed: NDArray[np.bool_], question_classes: Ints, n_classes: int) -> Floats:
+    """Rows per class and state, shape (classes, 2^N).
+
+    Whether a tier fails does not depend on the state, so a row on which it failed says nothing of
+    this tier, and as much as any other row of the tiers that answered. It is spread over the states
+    that agree with those, in the proportions of all rows (the maximum-likelihood estimate, by EM).
+    Counting the failure as wrong would count it twice, because the plan knows the chance of a
+    failure; leaving the row out would waste the other tiers' scores, of which there are few, and
+    leave no row at all beside a tier that always fails.
+
+    Args:
+        right: 1 where a tier is right, shape (n, N).
+        failed: where it gave no answer, shape (n, N).
+        question_classes: the class of each row, shape (n,).
+        n_classes: how many classes there are.
+
+    Example:
+        >>> right, failed = np.array([[1], [0], [0]]), np.array([[False], [False], [True]])
+        >>> count_states(right, failed, np.zeros(3, int), 1).tolist()
+        [[1.5, 1.5]]
+    """
+    tiers = right.shape[1]
+    bits, places = (np.arange(2**tiers)[:, None] >> np.arange(tiers)) & 1, 3 ** np.arange(tiers)
+    codes, code_of = np.unique(np.where(failed, 2, right) @ places, return_inverse=True)
+    patterns = codes[:, None] // places % 3  # per tier 0, 1, or 2 where it failed
+    cells = question_classes * len(codes) + code_of
+    rows = np.bincount(cells, minlength=n_classes * len(codes)).reshape(n_classes, len(codes))
+    agrees = ((patterns[:, None] == 2) | (patterns[:, None] == bits)).all(axis=2)
+    spread = share = np.full((1, 2**tiers), 2.0**-tiers)
+    for _ in range(SPREAD_STEPS if failed.any() else 1):
+        spread = agrees * share
+        spread = spread / spread.sum(axis=1, keepdims=True)
+        share = rows.sum(axis=0) @ spread / max(1, len(right))
+    return np.asarray(rows @ spread)
 
 
 def independent(counts: Floats) -> Floats:

@@ -65,6 +65,7 @@ class TierModel:
         right, wrong: mean score of its right and of its wrong answers.
         observation: what its signal shows.
         max_votes: the most votes one answer may get.
+        failure: chance that it gives no answer when it is asked, whatever the state.
         answer, vote, round: planned costs of asking it, of one vote, of the prompt of a round of votes.
         answer_s, round_s: mean latency of these round trips, in seconds.
     """
@@ -73,6 +74,7 @@ class TierModel:
     wrong: float = 0.0
     observation: ObservationModel = NO_OBSERVATIONS
     max_votes: int = 0
+    failure: float = 0.0
     answer: Cost = FREE
     vote: Cost = FREE
     round: Cost = FREE
@@ -117,6 +119,8 @@ class Model:
         for tier in self.tiers:
             if not 0 <= tier.max_votes <= MAX_PLANNED_VOTES:
                 raise ValueError(f"max_votes must lie in 0..{MAX_PLANNED_VOTES}, got {tier.max_votes}")
+            if not 0 <= tier.failure <= 1:
+                raise ValueError(f"the chance of a failure must lie in 0..1, got {tier.failure}")
         charges = [self.charge(Action(k, i, 1)) for i in range(len(self.tiers)) for k in CHARGED_KINDS]
         if not all(math.isfinite(x) and x >= 0 for x in (self.cost_weight, *(y for c in charges for y in c))):
             raise ValueError(

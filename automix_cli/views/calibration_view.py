@@ -75,7 +75,7 @@ class CalibrationView:
         if not isinstance(policy, PomdpPolicy):
             return [f"plan: always {self.calibration.router()['tier']}, no votes"]
         sizes = [sum(counts) for counts in self.calibration.fitted.counts]
-        groups: dict[tuple[str, ...], int] = {}
+        groups: dict[tuple[str, ...], float] = {}
         for cell, size in enumerate(sizes):
             lines = tuple(self._plan_words(policy.plan(Facts(question_class=cell))))
             groups[lines] = groups.get(lines, 0) + size

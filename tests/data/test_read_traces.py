@@ -50,6 +50,10 @@ def any_row(rng: random.Random, i: int) -> dict[str, Any]:
             "output_tokens": some(5, None),
             "out_chars": some("whatever", [1], {}),
         }
+        if rng.random() < 0.1:
+            beside = {"cost", "latency", "input_tokens", "output_tokens"}
+            maybe = {key: value for key, value in maybe.items() if key in beside}
+            maybe |= {"failed": {"": rng.choice([True, "no_text"])}, "score": some(0, None)}
         return {key: value[""] for key, value in maybe.items() if value}
 
     asked = rng.choice(["question", "prompt", "input", "query", "messages", None, ""])
@@ -77,6 +81,7 @@ def as_table_sees(trace: Trace, table: TraceTable) -> dict[str, Any]:
         values = [getattr(step, attribute) if step else None for step in steps]
         seen[name] = [math.nan if value is None else value for value in values]
     verdicts = (Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNPARSED)
+    seen["failed"] = [bool(step and step.failed) for step in steps]
     seen["votes"] = [[step.votes.count(v) if step else 0 for v in verdicts] for step in steps]
     seen["sample_counts"] = [len(step.samples) if step else 0 for step in steps]
     return seen
@@ -134,6 +139,44 @@ def test_a_wrong_value_is_refused_with_its_line_and_key_by_both_readers(
     with pytest.raises(DataError) as fast:
         read_table(enumerate(rows, start=3))
     assert fast.value.message == f"line 703: {strictly.value.message}"
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ({"failed": 1}, "failed: expected the kind of failure or true, got a number"),
+        ({"failed": ""}, "failed: expected the kind of failure or true, got empty text"),
+        ({"failed": True, "score": 1}, "score: a tier that failed scores 0, got 1.0"),
+        ({"failed": True, "correct": True}, "score: a tier that failed scores 0, got 1.0"),
+        ({"failed": "no_text", "answer": ""}, "answer: a tier that failed has none"),
+        ({"failed": True, "votes": [0]}, "votes: a tier that failed has none"),
+        ({"failed": True, "samples": ["a"]}, "samples: a tier that failed has none"),
+        ({"failed": True, "confidence": 0}, "confidence: a tier that failed has none"),
+    ],
+)
+def test_a_failure_beside_an_answer_is_refused_with_its_line_by_both_readers(
+    cell: dict[str, Any], said: str
+) -> None:
+    bad = trace_row(1, small={"score": 1}, large=cell)
+    with pytest.raises(DataError) as strictly:
+        trace_from_dict(bad)
+    assert strictly.value.message == f"tiers.large.{said}"
+    with pytest.raises(DataError) as fast:
+        read_table(numbered([trace_row(0, small={"score": 1}), bad]))
+    assert fast.value.message == f"line 2: tiers.large.{said}"
+
+
+def test_a_row_on_which_a_tier_failed_is_complete_and_takes_no_votes_from_the_others() -> None:
+    votes = {"votes": [1, 0, 1], "vote_cost": 1}
+    rows = [
+        trace_row(0, small={"score": 1, **votes}, large={"score": 1}),
+        trace_row(1, small={"failed": "no_text", "cost": 0.5}, large={"score": 1}),
+    ]
+    table = read_table(numbered(rows)).require_scores()
+    assert table.score.tolist() == [[1.0, 1.0], [0.0, 1.0]]
+    assert table.failed.tolist() == [[False, False], [True, False]]
+    assert table.max_votes == (3, 0)
+    assert table.subset(np.array([1])).pick(["large", "small"]).failed.tolist() == [[False, True]]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from automix_cli.errors import DataError, UsageError
 from automix_cli.records import Question, Step
 
 TIER_VALUES: dict[str, tuple[Any, Callable[[Step], Any]]] = {
+    "failed": ("no_text", lambda step: step.failed),
     "score": (0.25, lambda step: step.score),
     "confidence": (0.5, lambda step: step.confidence),
     "votes": ([1, 0, None], lambda step: [verdict.value for verdict in step.votes]),
@@ -60,7 +61,9 @@ def test_a_key_of_a_tier_is_read_by_both_readers_to_the_same_value(key: TierKey)
     if key.step:
         assert getattr(step, key.step) == value
     table = read_table([(1, row)])
-    if key.column:
+    if key.name == "failed":
+        assert table.failed.tolist() == [[True]]
+    elif key.column:
         assert getattr(table, key.name).tolist() == [[value]]
     elif key.name == "votes":
         assert table.votes.tolist() == [[[1, 1, 1]]]
@@ -79,7 +82,7 @@ def test_a_number_beyond_its_highest_is_refused_by_both_readers(key: TierKey) ->
 
 
 def test_a_tier_with_every_key_is_written_as_it_was_read() -> None:
-    cell = {name: value for name, (value, _) in TIER_VALUES.items()}
+    cell = {name: value for name, (value, _) in TIER_VALUES.items() if name != "failed"}
     assert trace_from_dict(on_tier(cell)).to_dict()["tiers"] == {"small": cell}
 
 

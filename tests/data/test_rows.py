@@ -40,6 +40,21 @@ def test_a_chat_row_keeps_the_messages_before_the_question() -> None:
         assert [tuple(m) for m in question.history] == [("system", "s")]
 
 
+def test_a_tier_that_failed_scores_nothing_and_is_written_as_it_was_read() -> None:
+    cell = {"failed": "context_length", "score": 0.0, "cost": 0.25, "latency": 1.0}
+    step = trace_from_dict(trace_row(small=cell)).steps[0]
+    assert (step.failed, step.score, step.answer, step.answer_cost) == ("context_length", 0.0, None, 0.25)
+    assert step.to_trace() == cell
+
+
+@pytest.mark.parametrize(
+    ("failed", "kind"), [(True, "unknown"), ("no_text", "no_text"), (False, None), (None, None)]
+)
+def test_a_failure_is_recorded_by_its_kind_or_as_a_boolean(failed: Any, kind: str | None) -> None:
+    step = trace_from_dict(trace_row(small={"failed": failed, "votes": [], "answer": None})).steps[0]
+    assert (step.failed, step.score) == (kind, 0.0 if kind else None)
+
+
 def test_a_trace_written_and_read_again_is_written_the_same() -> None:
     raw = trace_row(
         3, small={"answer": "", "score": 0.5, "votes": [1, None, 0], "cost": 0.5, "vote_cost": 0.25}

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from known import confidence_rows, draw_rows, draw_table, easy_and_hard, table_of, two_tiers, votes
 
+from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError
 from automix_cli.fitting.fit import fit, fit_cost
 from automix_cli.fitting.fitted import Fitted, Scores
@@ -86,6 +87,72 @@ def test_samples_that_agree_are_counted_per_right_and_wrong() -> None:
     assert min(cell[1] for cell in cells[: len(cells) // 2]) > 0.9
     assert min(cell[4] for cell in cells[len(cells) // 2 :]) > 0.9
     assert tier.max_votes == 0
+
+
+# ------------------------------------------------------------------ failures
+
+
+def with_failures(rows: list[dict[str, Any]], chance: float, seed: int, tier: str = "small") -> TraceTable:
+    """The rows, on some of which a tier gave no answer and cost nothing."""
+    rng = np.random.default_rng(seed)
+    for row in rows:
+        if rng.random() < chance:
+            row["tiers"][tier] = {"failed": "no_text", "cost": 0.0}
+    return table_of(rows)
+
+
+def test_a_fit_finds_how_often_a_tier_fails_and_what_it_is_worth_where_it_does_not() -> None:
+    table = with_failures(draw_rows(two_tiers(), 4000, 0), 0.25, 1)
+    fitted = fit(table, SETTINGS)
+    n_failed = int(table.failed[:, 0].sum())
+    small, large = fitted.tiers
+    assert small.failed == (n_failed + 0.5) / 4001
+    assert small.failed == pytest.approx(0.25, abs=0.03)
+    assert large.failed == 0.0
+    assert small.right.answers + small.wrong.answers == 4000 - n_failed
+    assert large.right.answers + large.wrong.answers == 4000
+    assert fitted.priors()[0] == pytest.approx(two_tiers().priors[0], abs=0.03)
+    assert small.answer.at(0) == pytest.approx(float(table.cost[:, 0].mean()))
+    assert isinstance(small.observation, VoteObservations)
+    for shape, truth in zip(small.observation.shapes, ((1.2, 2.5), (4.0, 1.0)), strict=True):
+        assert shape[0] / sum(shape) == pytest.approx(truth[0] / sum(truth), abs=0.03)
+    assert fitted.model(0.0, SETTINGS).tiers[0].failure == small.failed
+
+
+def test_votes_are_fitted_beside_a_last_tier_that_fails_rarely_or_mostly() -> None:
+    for chance in (0.2, 0.8):
+        table = with_failures(draw_rows(two_tiers(), 1000, 0), chance, 1, "medium")
+        observation = fit(table, SETTINGS).tiers[0].observation
+        assert isinstance(observation, VoteObservations)
+        assert [a / (a + b) for a, b in observation.shapes] == pytest.approx([1.2 / 3.7, 0.8], abs=0.05)
+
+
+@pytest.mark.parametrize("signal", ["logprob", "consistency"])
+def test_a_confidence_that_a_failure_lacks_is_not_a_missing_one(signal: Any) -> None:
+    rows = confidence_rows(300, 0, **({"samples": ["x"] * 5} if signal == "consistency" else {}))
+    plain = fit(table_of(rows[:200], signal=signal), SETTINGS)
+    for row in rows[200:]:
+        row["tiers"]["small"] = {"failed": True, "cost": 0.0}
+    assert fit(table_of(rows, signal=signal), SETTINGS).tiers[0].observation == plain.tiers[0].observation
+
+
+def test_the_profile_keeps_how_often_a_tier_fails_and_old_blocks_have_none() -> None:
+    fitted = fit(with_failures(draw_rows(two_tiers(), 80, 0), 0.3, 1), SETTINGS)
+    block = json.loads(json.dumps(fitted.to_dict()))
+    assert Fitted.from_dict(block) == fitted
+    assert "failed" not in block["observations"]["medium"]
+    del block["observations"]["small"]["failed"]
+    assert Fitted.from_dict(block).tiers[0].failed == 0.0
+
+
+def test_a_tier_that_always_fails_leaves_the_others_as_they_are() -> None:
+    rows = draw_rows(two_tiers(), 200, 0)
+    fitted = fit(with_failures(rows, 1.0, 1), SETTINGS)
+    assert fitted.tiers[0].failed == 200.5 / 201
+    assert fitted.tiers[0].observation == NO_OBSERVATIONS
+    assert sum(fitted.priors()[0][2:]) == pytest.approx(
+        np.mean([row["tiers"]["medium"]["score"] for row in rows]), abs=0.01
+    )
 
 
 # ------------------------------------------------------------------ costs and rewards

@@ -40,6 +40,32 @@ def test_tiers_that_are_independent_are_drawn_harder_to_the_product_than_tiers_t
     assert prior.choose_alpha(independent) > 10 * prior.choose_alpha(dependent)
 
 
+def test_a_row_on_which_a_tier_failed_counts_for_the_tiers_that_answered() -> None:
+    # three rows answered by both tiers: 00, 01, 11; on two the first failed, and the other was right once
+    right = np.array([[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]])
+    failed = np.array([[False, False]] * 3 + [[True, False]] * 2)
+    counts = prior.count_states(right, failed, np.zeros(5, int), 1)
+    # where the other is right, the first always was: the fourth row goes there whole, the fifth by halves
+    np.testing.assert_allclose(counts, [[1.5, 1.5, 0.0, 2.0]], atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_counts_without_failures_are_those_of_the_rows_in_each_class(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    right, classes = rng.integers(0, 2, (200, 3)), rng.integers(0, 2, 200)
+    counts = prior.count_states(right, np.zeros((200, 3), bool), classes, 2)
+    for row, cell in ((row, cell) for row in range(8) for cell in range(2)):
+        assert counts[cell, row] == ((right @ [1, 2, 4] == row) & (classes == cell)).sum()
+
+
+def test_the_other_tiers_are_counted_beside_a_tier_that_always_fails() -> None:
+    right = np.column_stack([np.zeros(50, int), np.arange(50) < 40])
+    failed = np.column_stack([np.ones(50, bool), np.zeros(50, bool)])
+    np.testing.assert_allclose(
+        prior.count_states(right, failed, np.zeros(50, int), 1), [[5.0, 5.0, 20.0, 20.0]]
+    )
+
+
 def test_classes_alike_are_drawn_together_and_classes_apart_are_not() -> None:
     alike = np.array([[10.0, 10.0, 10.0, 70.0]] * 3)
     apart = np.array([[70.0, 10.0, 10.0, 10.0], [10.0, 10.0, 10.0, 70.0], [10.0, 70.0, 10.0, 10.0]])

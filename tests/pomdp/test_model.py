@@ -37,6 +37,8 @@ def test_waiting_is_priced_per_round_trip_and_votes_per_round_and_piece() -> Non
         {"cost_weight": math.inf},
         {"tiers": (TierModel(answer=Cost(math.nan)), TierModel())},
         {"tiers": (TierModel(max_votes=200), TierModel())},
+        {"tiers": (TierModel(failure=1.5), TierModel())},
+        {"tiers": (TierModel(failure=math.nan), TierModel())},
     ],
     ids=str,
 )
