@@ -12,11 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automix_cli.data.columns import ColumnMapping
+from automix_cli.data.groups import (
+    Grouping,
+    Keys,
+    column_value,
+    question_content,
+    question_keys,
+    value_key,
+)
 from automix_cli.data.row_keys import HIGHEST, NOT_BESIDE_FAILED, SCORE_ALIAS, TABLE_COLUMNS
 from automix_cli.data.rows import question_from_dict, trace_from_dict, value_of
 from automix_cli.data.samples import Samples, judge
 from automix_cli.data.traces import Objects, TraceTable, draw_votes, tier_index
-from automix_cli.errors import DataError
+from automix_cli.errors import DataError, UsageError
 from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.signals import RecordedSignal
 from automix_cli.records import Json, Step, Trace
@@ -34,6 +42,7 @@ def read_table(
     signal: RecordedSignal | None = None,
     seed: int = 0,
     scorer: str | None = None,
+    group_column: str | None = None,
 ) -> TraceTable:
     """Read trace rows, each with its 1-based line number, into a table.
 
@@ -42,6 +51,9 @@ def read_table(
     table does not hold are not checked: answers of tiers that did not fail, and without a `scorer`
     also samples and gold answers. A row without an id gets its 0-based position. Tiers come in the
     order of `tiers`; else by mean cost where every tier has one; else as they appear.
+
+    Rows with one value of `group_column` are one group; rows without a value, and all rows where no
+    column is named, are grouped by what they ask (see `groups`).
 
     Raises:
         DataError: for the first bad row, duplicate ids (`1` and `"1"` are the same id),
@@ -53,7 +65,7 @@ def read_table(
         >>> table.tiers, table.max_votes, table.score.tolist()
         (('s',), (3,), [[1.0]])
     """
-    reader = _ColumnReader(only=frozenset(tiers), scorer=scorer)
+    reader = _ColumnReader(only=frozenset(tiers), scorer=scorer, group_column=group_column)
     source = iter(rows if columns is None else columns.trace_rows(rows))
     while chunk := list(islice(source, ROWS_AT_A_TIME)):
         reader.add([line for line, _ in chunk], [row for _, row in chunk])
@@ -82,14 +94,16 @@ class _ColumnReader:
     empty). Samples are judged where there is a `scorer`.
     """
 
-    def __init__(self, only: frozenset[str], scorer: str | None) -> None:
-        self.only, self.scorer = only, scorer
+    def __init__(self, only: frozenset[str], scorer: str | None, group_column: str | None) -> None:
+        self.only, self.scorer, self.group_column = only, scorer, group_column
         self.names: dict[str, None] = {}
         self.lines: list[int] = []
         self.ids: list[str | int] = []
         self.texts: list[str] = []
         self.datasets: list[str | None] = []
         self.splits: list[str | None] = []
+        self.keys: list[Keys] = []
+        self.has_group_column = group_column is None
         self.tiers: dict[str, list[_Cells]] = {}
 
     def add(self, lines: list[int], rows: list[Json]) -> None:
@@ -121,10 +135,23 @@ class _ColumnReader:
             if self.scorer and chunk.sample_counts.any():
                 chunk = chunk._replace(samples=_judge_samples(rows, name, start, self.scorer))
             cells.append(chunk)
-        self.texts += _texts(rows, start)
+        texts, contents = _texts(rows, start)
+        self.texts += texts
+        self.keys.append(self._group_keys(rows, contents, ids))
         self.datasets += _words(rows, "dataset")
         self.splits += _words(rows, "split")
         self.ids += ids
+
+    def _group_keys(self, rows: list[Json], contents: list[str], ids: list[Json]) -> Keys:
+        """The key of the group of each row."""
+        keys = question_keys(contents, ids)
+        if self.group_column is not None:
+            for i, row in enumerate(rows):
+                value = column_value(row, self.group_column)
+                if value is not None:
+                    keys[i] = value_key(value)
+                    self.has_group_column = True
+        return keys
 
     def table(self, seed: int) -> TraceTable:
         """All rows, tiers in order of appearance."""
@@ -133,6 +160,8 @@ class _ColumnReader:
         self._check_ids()
         if not self.tiers:
             raise DataError("no row has a tier")
+        if not self.has_group_column:
+            raise UsageError(f"--group: no row has a value in column {self.group_column!r}")
         parts = list(self.tiers.values())
         ids = _objects(self.ids)
         votes = np.stack([np.concatenate([c.votes for c in cells]) for cells in parts], axis=1)
@@ -151,6 +180,7 @@ class _ColumnReader:
             datasets=_objects(self.datasets),
             splits=_objects(self.splits),
             failed=failed,
+            grouping=Grouping.of(np.concatenate(self.keys)),
             votes=votes,
             sample_counts=sample_counts,
             recorded_votes=draw_votes(ids, tuple(self.tiers), votes, seed),
@@ -299,15 +329,20 @@ def _ident(row: Mapping[str, Json], index: int) -> Json:
     return index if ident is None else ident
 
 
-def _texts(rows: list[Json], start: int) -> list[str]:
-    """The question texts; aliases and chat rows are read by the strict reader."""
+def _texts(rows: list[Json], start: int) -> tuple[list[str], list[str]]:
+    """The text of each question, and all that it asks; the strict reader reads aliases and chat rows."""
     texts = [row.get("question") for row in rows]
     if {type(text) for text in texts} == {str} and not any("messages" in r or "body" in r for r in rows):
-        return texts
+        parts = [(row.get("context"), row.get("choices")) for row in rows]
+        if not any(context or choices for context, choices in parts):
+            return texts, texts
+        return texts, [question_content(text, *more) for text, more in zip(texts, parts, strict=True)]
     try:
-        return [question_from_dict(row, start + i, textless=True).text for i, row in enumerate(rows)]
+        questions = [question_from_dict(row, start + i, textless=True) for i, row in enumerate(rows)]
     except DataError:
         raise _OddRowError from None
+    contents = [question_content(q.text, q.context, q.choices or None, q.history) for q in questions]
+    return [q.text for q in questions], contents
 
 
 def _words(rows: list[Json], key: str) -> list[str | None]:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from automix_cli.data.groups import Grouping, Keys
 from automix_cli.data.samples import Samples
 from automix_cli.errors import DataError, UsageError, did_you_mean
 from automix_cli.pomdp.arrays import Floats, Ints
@@ -71,6 +72,7 @@ class TraceTable:
     Attributes:
         tiers: the tiers' names, cheapest first; columns of all n×N arrays.
         ids, texts, datasets, splits: per row; a text is "" and the others None where not recorded.
+        grouping: which question each row asks; rows of one question stay together.
         score: n×N, 0..1.
         failed: n×N, where the tier gave no answer; the score is 0 there.
         confidence: n×N, 0..1, the continuous signal, or the plurality's share of the samples.
@@ -95,6 +97,7 @@ class TraceTable:
     texts: Objects
     datasets: Objects
     splits: Objects
+    grouping: Grouping
     score: Floats
     failed: NDArray[np.bool_]
     confidence: Floats
@@ -116,6 +119,21 @@ class TraceTable:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def groups(self) -> Ints:
+        """The question that each row asks, n of 0..G-1, in the order of `group_keys`."""
+        return self.grouping.groups
+
+    @property
+    def group_keys(self) -> Keys:
+        """A key of each of the G questions that depends on its content only."""
+        return self.grouping.keys
+
+    @property
+    def n_groups(self) -> int:
+        """How many questions there are: what limits on rows count."""
+        return len(self.grouping)
 
     @property
     def max_votes(self) -> tuple[int, ...]:
@@ -155,6 +173,7 @@ class TraceTable:
     def subset(self, rows: Ints | NDArray[np.bool_]) -> TraceTable:
         """The table of some rows (indices or a mask), votes in the same order."""
         per_row = {name: getattr(self, name)[rows] for name in _PER_ROW}
+        per_row["grouping"] = self.grouping.subset(rows)
         if self.embeddings is not None:
             per_row["embeddings"] = self.embeddings.take(rows)
         if self.fee is not None:

@@ -184,7 +184,7 @@ def bench(
         raise DataError("no row is held out", hint="--split 0.5")
     table.require_costs()
     parts: list[dict[str, _Part]] = []
-    resamples = split_resamples([partition.test for partition in partitions], len(table), partitions[0].seed)
+    resamples = split_resamples([partition.test for partition in partitions], table, partitions[0].seed)
     for partition, own in zip(partitions, resamples, strict=True):
         split = Split.of(
             table, partition.train, partition.test, seed=partition.seed, options=options, settings=settings

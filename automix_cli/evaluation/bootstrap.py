@@ -1,7 +1,7 @@
-"""Bootstrap intervals: the same resamples of the rows for every policy.
+"""Bootstrap intervals: the same resamples of the questions for every policy.
 
-Policies are compared on the same held-out rows, so a resample draws rows once and every policy
-is averaged over the same draw. The interval of a difference is then that of paired values.
+Policies are compared on the same held-out rows, so a resample draws questions once and every
+policy is averaged over the same draw. The interval of a difference is then that of paired values.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.curves import LEVEL, Ends, Measure
 from automix_cli.evaluation.frontier import Point
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
 
-POISSON_ROWS = 20_000
+POISSON_GROUPS = 20_000
 _BLOCK = 1 << 20  # weights turned into floats at a time: 8 MB
 
 
@@ -25,26 +26,41 @@ _BLOCK = 1 << 20  # weights turned into floats at a time: 8 MB
 class Resamples:
     """The same resamples of n rows for every policy, so that their differences are paired.
 
-    `counts[d, i]` is how often row i is in draw d. Up to 20,000 rows these are exact
+    Questions are drawn, each with all of its rows: `counts[d, i]` is how often the question of
+    row i is in draw d, and a mean is a ratio of sums. Up to 20,000 questions these are exact
     bootstrap resamples (multinomial counts); above, 200 draws of independent Poisson(1)
-    weights, which come to the same for many rows.
+    weights, which come to the same for many questions.
     """
 
     counts: NDArray[np.uint8]
+    groups: Ints
 
     @classmethod
-    def of(cls, rows: int, seed: int, draws: int = 1000) -> Resamples:
-        """Draw resamples; a row's place decides its weights, so all policies must keep row order.
+    def of(cls, groups: Ints, seed: int, draws: int = 1000) -> Resamples:
+        """Draw resamples.
+
+        Args:
+            groups: the question of each row, 0..G-1; its number decides its weights, so all
+                policies must keep these numbers, and the order of the rows.
+            seed: of the draws.
+            draws: how many.
 
         Raises:
             ValueError: without rows there is nothing to resample.
         """
-        if rows < 1:
+        if not len(groups):
             raise ValueError("no rows to resample")
-        rng = np.random.default_rng(seed)
-        if rows > POISSON_ROWS:
-            return cls(np.concatenate(list(_poisson(rng, min(draws, 200), rows))))
-        return cls(np.concatenate(list(_multinomial(rng, draws, rows))))
+        rng, questions = np.random.default_rng(seed), int(groups.max()) + 1
+        if questions > POISSON_GROUPS:
+            blocks = _poisson(rng, min(draws, 200), questions)
+        else:
+            blocks = _multinomial(rng, draws, questions)
+        return cls(np.concatenate([block[:, groups] for block in blocks]), groups)
+
+    @classmethod
+    def of_table(cls, table: TraceTable, seed: int, draws: int = 1000) -> Resamples:
+        """Draw resamples of a table's questions; the order of its rows changes no weight."""
+        return cls.of(table.groups, seed, draws)
 
     def means(self, columns: ArrayLike) -> Floats:
         """Mean of each column in each draw: n×K (or n) to draws×K (or draws).
@@ -60,48 +76,48 @@ class Resamples:
         return means
 
     def on_rows(self, rows: Ints | Bools) -> Resamples | None:
-        """The same resamples seen by some of the rows; None for fewer than two rows.
+        """The same resamples seen by some of the rows; None for fewer than two questions.
 
         A draw that contains none of these rows would have no mean. It is replaced by one that
         contains each of them once, which is rare unless the rows are few.
         """
-        counts = self.counts[:, rows]
-        if counts.shape[1] < 2:
+        counts, groups = self.counts[:, rows], self.groups[rows]
+        if not (groups != groups[:1]).any():
             return None
-        return Resamples(np.where(counts.any(axis=1, keepdims=True), counts, 1).astype(np.uint8))
+        return Resamples(np.where(counts.any(axis=1, keepdims=True), counts, 1).astype(np.uint8), groups)
 
 
-def split_resamples(test_rows: Sequence[Ints], rows: int, seed: int) -> list[Resamples | None]:
+def split_resamples(test_rows: Sequence[Ints], table: TraceTable, seed: int) -> list[Resamples | None]:
     """Resamples for the held-out rows of each split.
 
-    Held-out rows of repeated splits overlap. Rows of the whole table are therefore pairs once
-    for all splits, so that a figure averaged over the splits within a draw has an interval
-    that counts each row once.
+    Held-out rows of repeated splits overlap. Questions of the whole table are therefore drawn
+    once for all splits, so that a figure averaged over the splits within a draw has an interval
+    that counts each question once.
 
     Args:
         test_rows: per split, the places of its held-out rows in the table.
-        rows: of the whole table.
+        table: all rows.
         seed: of the draws.
     """
     if len(test_rows) == 1:
-        only = len(test_rows[0])
-        return [Resamples.of(only, seed) if only > 1 else None]
-    whole = Resamples.of(rows, seed)
+        only = table.grouping.subset(test_rows[0])
+        return [Resamples.of(only.groups, seed) if len(only) > 1 else None]
+    whole = Resamples.of_table(table, seed)
     return [whole.on_rows(own) for own in test_rows]
 
 
-def _multinomial(rng: np.random.Generator, draws: int, rows: int) -> Iterator[NDArray[np.uint8]]:
-    step = max(1, _BLOCK // rows)
+def _multinomial(rng: np.random.Generator, draws: int, groups: int) -> Iterator[NDArray[np.uint8]]:
+    step = max(1, _BLOCK // groups)
     for start in range(0, draws, step):
         size = min(step, draws - start)
-        places = rng.integers(rows, size=(size, rows)) + rows * np.arange(size)[:, None]
-        counts = np.bincount(places.ravel(), minlength=size * rows)
-        yield counts.reshape(size, rows).astype(np.uint8)
+        places = rng.integers(groups, size=(size, groups)) + groups * np.arange(size)[:, None]
+        counts = np.bincount(places.ravel(), minlength=size * groups)
+        yield counts.reshape(size, groups).astype(np.uint8)
 
 
-def _poisson(rng: np.random.Generator, draws: int, rows: int) -> Iterator[NDArray[np.uint8]]:
+def _poisson(rng: np.random.Generator, draws: int, groups: int) -> Iterator[NDArray[np.uint8]]:
     for _ in range(draws):
-        yield rng.poisson(1.0, size=(1, rows)).astype(np.uint8)
+        yield rng.poisson(1.0, size=(1, groups)).astype(np.uint8)
 
 
 class Interval(NamedTuple):

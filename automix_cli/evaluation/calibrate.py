@@ -288,7 +288,7 @@ def _with_figures(
     matrix = _columns(table, router_run, threshold_run).matrix()
     # One matrix is resampled for everything: all policies meet the same draws of the rows, so that what
     # rows have in common cancels in their differences, and the interval of an edge is a paired one.
-    draws = PairedColumns.of_matrix(Resamples.of(len(table), seed).means(matrix))
+    draws = PairedColumns.of_matrix(Resamples.of_table(table, seed).means(matrix))
     means = PairedColumns.of_matrix(matrix.mean(axis=0))
     mix, mixes = float(means.mix()), draws.mix()
     shares = {"pomdp": router_run.shares, "threshold": threshold_run.shares}

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from automix_cli.data.folds import folds_of
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.families import COST_GRID, Candidate, CostGrid, Family
 from automix_cli.evaluation.frontier import Point
@@ -56,11 +57,6 @@ class Curve(NamedTuple):
 NO_CURVE = Curve((), ())
 
 
-def folds_of(rows: int, folds: int, seed: int) -> Ints:
-    """Return the fold of each row: folds of equal sizes, in an order drawn by the seed."""
-    return np.random.default_rng(seed).permutation(rows) % folds
-
-
 def crossfit(
     table: TraceTable,
     family: Family,
@@ -77,7 +73,7 @@ def crossfit(
     sums, family = CurveSums(), family.with_cost_grid(table)
     for r in range(options.repeats if len(table) < options.few_rows else 1):
         variant = table.reseed(table.seed + r) if r else table
-        fold = folds_of(len(table), options.folds, seed + 1000 * r)
+        fold = folds_of(table, options.folds, seed + 1000 * r)
         for k in range(options.folds if len(table) <= options.many_rows else 1):
             candidates = family.candidates(variant.subset(fold != k))
             sums.add(candidates, variant, measured_rows(fold == k, options), abstain_value)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from automix_cli.data.folds import folds_of
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.crossfit import (
     CROSSFIT,
@@ -16,7 +17,6 @@ from automix_cli.evaluation.crossfit import (
     CurveSums,
     Singles,
     crossfit,
-    folds_of,
     measured_rows,
     singles,
 )
@@ -68,7 +68,7 @@ def held_out(
     `whole_tables` are all rows with the classes of each source, learned from all rows: the grids of
     `paths` are spaced for them. Without them there are no paths.
     """
-    alone, fold = singles(table), folds_of(len(table), options.folds, seed)
+    alone, fold = singles(table), folds_of(table, options.folds, seed)
     families = {source: family.with_cost_grid(whole) for source, whole in (whole_tables or {}).items()}
     paths = {source: CurveSums() for source in families}
     best_score, runs = np.zeros(len(table)), list[Replayed]()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import sha256
 from typing import NamedTuple
 
 import numpy as np
@@ -34,8 +33,8 @@ def partitions_of(
 ) -> list[Partition]:
     """Take the rows' own split, or random ones: one per seed from `seed` on.
 
-    A random split orders the rows by SHA-256(seed, id), so it does not depend on the order of
-    the file.
+    A random split orders the questions by a hash of the seed and what they ask, and keeps all
+    rows of a question together. So it does not depend on the order of the file.
 
     Args:
         table: the rows.
@@ -55,10 +54,14 @@ def partitions_of(
 
 
 def _random_cut(table: TraceTable, share: float, seed: int) -> Partition:
-    keys = [sha256(f"split:{seed}:{i}".encode("utf-8", "surrogatepass")).digest() for i in table.ids]
-    order = np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.intp)
-    training = min(round(share * len(order)), len(order) - 1)  # one row at least is held out
-    return Partition(np.sort(order[:training]), np.sort(order[training:]), seed)
+    """Take whole questions for training, as many as come nearest to the share of the rows."""
+    order = table.grouping.shuffle(seed, "split")
+    rows = np.concatenate([[0], np.cumsum(table.grouping.sizes[order])])
+    training = int(np.abs(rows[:-1] - round(share * len(table))).argmin())  # one question is held out
+    is_training = np.zeros(table.n_groups, dtype=np.bool_)
+    is_training[order[:training]] = True
+    train = is_training[table.groups]
+    return Partition(np.flatnonzero(train), np.flatnonzero(~train), seed)
 
 
 def duplicates_of(table: TraceTable, cut: Partition, near_rows: int = NEAR_ROWS) -> Duplicates:

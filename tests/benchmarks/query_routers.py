@@ -202,7 +202,7 @@ class Sheet:
         self, test: Part, costs: Floats, tiers: Sequence[str], known: Learned, draws: int, seed: int
     ):
         self.test, self.costs, self.tiers, self.known = test, costs, tiers, known
-        self.resamples = Resamples.of(len(test.ids), seed, draws)
+        self.resamples = Resamples.of(np.arange(len(test.ids)), seed, draws)
         self.means, self.drawn = test.scores.mean(axis=0), self.resamples.means(test.scores)
         self.read = {kind: found.router.predict(test.texts) for kind, found in known.fitted.items()}
 

@@ -17,10 +17,11 @@ from shell import automix, environment, jsonl
 
 from automix_cli.backends.base import ScriptedBackend
 from automix_cli.cascade.cascade import Cascade
+from automix_cli.data.folds import folds_of
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError, ProfileError, UsageError
 from automix_cli.evaluation.calibrate import Calibration, calibrate
-from automix_cli.evaluation.crossfit import Crossfit, folds_of
+from automix_cli.evaluation.crossfit import Crossfit
 from automix_cli.evaluation.families import PomdpFamily
 from automix_cli.evaluation.held_out import held_out
 from automix_cli.evaluation.objective import Objective
@@ -165,7 +166,7 @@ def test_held_out_figures_are_those_of_a_router_fitted_without_the_fold(table: T
         abstain_value=0.0,
         classes=classes("multilabel"),
     )
-    fold = folds_of(len(table), CROSSFIT.folds, 0)
+    fold = folds_of(table, CROSSFIT.folds, 0)
     (seen,) = classes("multilabel").of(table, fold != 1)
     policy = family.policy(seen.table.subset(fold != 1), CostWeight(20.0))
     run = replay(policy, seen.table, fold == 1)

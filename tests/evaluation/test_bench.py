@@ -257,7 +257,28 @@ def test_more_held_out_rows_change_no_decision_on_the_others() -> None:
 # ------------------------------------------------------------------ splitting
 
 
-def test_random_splits_depend_on_ids_and_seeds_and_not_on_the_order_of_the_file() -> None:
+@pytest.mark.parametrize("copies", [1, 4])
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.99])
+def test_random_splits_keep_all_rows_of_a_question_on_one_side(copies: int, share: float) -> None:
+    once = asking(50)
+    rows = [row | {"id": f"{row['id']}-{k}"} for k in range(copies) for row in once]
+    cut, table = partitions_of(table_of(rows), share, seed=2)[0], table_of(rows)
+    alone = partitions_of(table_of(once), share, seed=2)[0]
+    assert set(table.texts[cut.train]) == set(table_of(once).texts[alone.train])
+    assert not set(table.groups[cut.train]) & set(table.groups[cut.test])
+    assert len(cut.train) == copies * min(round(50 * share), 49)
+    assert len(cut.train) + len(cut.test) == len(rows)
+
+
+def test_a_large_question_is_learned_from_only_where_that_comes_nearer_to_the_share() -> None:
+    rows = asking(30)
+    for row in rows[:21]:
+        row["question"] = "one question"
+    sizes = {len(partitions_of(table_of(rows), 0.5, seed=seed)[0].train) for seed in range(20)}
+    assert sizes <= {*range(5, 10), *range(21, 26)}
+
+
+def test_random_splits_depend_on_questions_and_seeds_and_not_on_the_order_of_the_file() -> None:
     rows = draw_rows(two_tiers(), 101, 0)
     forth, back = table_of(rows), table_of(rows[::-1])
     cut, other = partitions_of(forth, 0.2, seed=3)[0], partitions_of(back, 0.2, seed=3)[0]

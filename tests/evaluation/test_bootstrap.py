@@ -19,7 +19,7 @@ ZIGZAG = [Point(4, 0.6), Point(2, 0.8)]
 
 
 def test_resamples_of_few_rows_draw_as_many_as_there_are() -> None:
-    counts = Resamples.of(37, seed=0, draws=500).counts
+    counts = Resamples.of(np.arange(37), seed=0, draws=500).counts
     assert counts.shape == (500, 37)
     assert (counts.sum(axis=1) == 37).all()
     assert counts.mean(axis=0) == pytest.approx(np.ones(37), abs=0.25)
@@ -27,7 +27,7 @@ def test_resamples_of_few_rows_draw_as_many_as_there_are() -> None:
 
 
 def test_resamples_of_many_rows_are_poisson_weights() -> None:
-    counts = Resamples.of(20_001, seed=0).counts
+    counts = Resamples.of(np.arange(20_001), seed=0).counts
     assert counts.shape == (200, 20_001)
     assert len(set(counts.sum(axis=1).tolist())) > 100
     assert counts.mean() == pytest.approx(1, abs=0.003)
@@ -35,7 +35,7 @@ def test_resamples_of_many_rows_are_poisson_weights() -> None:
 
 
 def test_the_same_seed_gives_the_same_resamples_and_another_others() -> None:
-    one, same, other = (Resamples.of(50, seed).counts for seed in (1, 1, 2))
+    one, same, other = (Resamples.of(np.arange(50), seed).counts for seed in (1, 1, 2))
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
 
@@ -44,7 +44,7 @@ def test_the_same_seed_gives_the_same_resamples_and_another_others() -> None:
 def test_means_are_those_of_the_rows_drawn_whatever_is_passed_along(rows: int) -> None:
     rng = np.random.default_rng(0)
     values = rng.random((rows, 3))
-    sample = Resamples.of(rows, seed=5, draws=120)
+    sample = Resamples.of(np.arange(rows), seed=5, draws=120)
     means = sample.means(values)
     assert means.shape == (len(sample.counts), 3)
     for draw in (0, 17, len(means) - 1):
@@ -54,14 +54,43 @@ def test_means_are_those_of_the_rows_drawn_whatever_is_passed_along(rows: int) -
 
 
 def test_one_row_resamples_to_itself_and_no_rows_cannot_be() -> None:
-    assert Resamples.of(1, seed=0, draws=9).means([0.25]).tolist() == [0.25] * 9
+    assert Resamples.of(np.arange(1), seed=0, draws=9).means([0.25]).tolist() == [0.25] * 9
     with pytest.raises(ValueError, match="no rows"):
-        Resamples.of(0, seed=0)
+        Resamples.of(np.arange(0), seed=0)
+
+
+@pytest.mark.parametrize("questions", [40, 20_001])
+def test_the_rows_of_a_question_are_drawn_together_by_its_number_alone(questions: int) -> None:
+    groups = np.repeat(np.arange(questions), 1 + np.arange(questions) % 3)
+    order = np.random.default_rng(0).permutation(len(groups))
+    sample, shuffled = Resamples.of(groups, 7, 100), Resamples.of(groups[order], 7, 100)
+    by_question = Resamples.of(np.arange(questions), 7, 100)
+    np.testing.assert_array_equal(sample.counts, by_question.counts[:, groups])
+    np.testing.assert_array_equal(shuffled.counts, sample.counts[:, order])
+    values = np.random.default_rng(1).random(len(groups))
+    assert shuffled.means(values[order]) == pytest.approx(sample.means(values), abs=1e-12)
+
+
+def test_copies_do_not_narrow_an_interval() -> None:
+    values = np.random.default_rng(0).random(100)
+    once = Resamples.of(np.arange(100), 0).means(values)
+    assert Resamples.of(np.repeat(np.arange(100), 4), 0).means(np.repeat(values, 4)) == pytest.approx(once)
+
+
+def test_some_rows_see_the_same_draws_and_a_single_question_has_no_interval() -> None:
+    sample = Resamples.of(np.repeat(np.arange(10), 2), 3, 50)
+    part = sample.on_rows(np.array([0, 2, 3]))
+    assert part is not None
+    drawn = part.counts[sample.counts[:, [0, 2]].any(axis=1)]
+    np.testing.assert_array_equal(drawn, sample.counts[sample.counts[:, [0, 2]].any(axis=1)][:, [0, 2, 3]])
+    assert part.counts.any(axis=1).all()
+    assert sample.on_rows(np.array([2, 3])) is None
+    assert sample.on_rows(np.array([], dtype=int)) is None
 
 
 def test_pairing_makes_the_difference_of_equal_policies_exactly_nothing() -> None:
     scores = np.random.default_rng(0).random(300)
-    means = Resamples.of(300, seed=0).means(np.stack([scores, scores], axis=1))
+    means = Resamples.of(np.arange(300), seed=0).means(np.stack([scores, scores], axis=1))
     assert (means[:, 0] == means[:, 1]).all()
     assert interval(means[:, 0] - means[:, 1]) == (0, 0)
 
@@ -74,7 +103,7 @@ def test_the_interval_covers_the_true_mean_about_95_times_in_a_hundred(paired: b
         first = (rng.random(150) < 0.3).astype(float)
         second = np.where(rng.random(150) < 0.25, rng.random(150) < 0.7, first)
         values = first - second if paired else first
-        low, high = interval(Resamples.of(150, seed=repetition, draws=300).means(values))
+        low, high = interval(Resamples.of(np.arange(150), seed=repetition, draws=300).means(values))
         covered += low <= truth <= high
     # nominal 95 %; the percentile interval of 150 rows falls a little short; ±3 standard errors
     assert covered / repetitions == pytest.approx(0.945, abs=3 * math.sqrt(0.95 * 0.05 / repetitions))
@@ -84,7 +113,7 @@ def test_poisson_weights_give_the_interval_of_the_exact_resamples() -> None:
     rng = np.random.default_rng(0)
     scores = rng.random(20_001)
     width = 2 * 1.96 * scores.std() / math.sqrt(len(scores))
-    low, high = interval(Resamples.of(20_001, seed=1).means(scores))
+    low, high = interval(Resamples.of(np.arange(20_001), seed=1).means(scores))
     assert high - low == pytest.approx(width, rel=0.25)
     assert (low + high) / 2 == pytest.approx(scores.mean(), abs=width / 5)
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from known import draw_rows, draw_table, table_of, two_tiers
 
+from automix_cli.data.folds import folds_of
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError
 from automix_cli.evaluation.calibrate import Calibration, PairedColumns, calibrate
-from automix_cli.evaluation.crossfit import Crossfit, folds_of
+from automix_cli.evaluation.crossfit import Crossfit
 from automix_cli.evaluation.families import (
     PomdpFamily,
 )
@@ -46,7 +47,7 @@ def found(table: TraceTable) -> Calibration:
 def test_held_out_rows_are_each_seen_once_in_the_order_of_the_table(table: TraceTable) -> None:
     family = PomdpFamily(settings=SETTINGS, weights=(0.01,))
     held = held_out(table, family, Objective("cost_weight", 0.01), options=ONCE, seed=3, abstain_value=0.0)
-    fold = folds_of(len(table), 5, 3)
+    fold = folds_of(table, 5, 3)
     for k in range(5):
         policy = family.policy(table.subset(fold != k), CostWeight(0.01))
         run = replay(policy, table, np.flatnonzero(fold == k))

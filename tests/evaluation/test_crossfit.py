@@ -9,7 +9,7 @@ import pytest
 from known import draw_table, two_tiers
 
 from automix_cli.data.traces import TraceTable
-from automix_cli.evaluation.crossfit import Crossfit, CurveSums, crossfit, folds_of
+from automix_cli.evaluation.crossfit import Crossfit, CurveSums, crossfit
 from automix_cli.evaluation.families import (
     Candidate,
     PomdpFamily,
@@ -28,13 +28,6 @@ ONCE = Crossfit(repeats=1)  # what repeats do has a test of its own
 @pytest.fixture(scope="module")
 def table() -> TraceTable:
     return draw_table(two_tiers(), 400, 0)
-
-
-def test_every_row_is_in_one_fold_of_equal_size_whatever_the_order_of_the_file() -> None:
-    fold = folds_of(103, 5, 0)
-    assert sorted(np.bincount(fold)) == [20, 20, 21, 21, 21]
-    assert (folds_of(103, 5, 0) == fold).all()
-    assert (folds_of(103, 5, 1) != fold).any()
 
 
 def test_cross_fitted_points_never_come_from_rows_the_policy_was_fitted_on(

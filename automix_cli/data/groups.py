@@ -1,0 +1,216 @@
+"""Which rows ask the same question: those stay together wherever rows are divided or drawn.
+
+    texts or a column ─▶ keys (64 bits each) ─▶ Grouping ─▶ folds, cuts, halves, resamples
+
+Copies of a question are not independent: a policy that was fitted on one copy and is measured on
+another looks better than it is, and intervals over rows are too narrow. A key depends on the
+content of a row alone, so nothing that is decided by keys depends on the order of the rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+import numpy as np
+from numpy.typing import NDArray
+
+from automix_cli.data.duplicates import normal_form
+from automix_cli.pomdp.arrays import Floats, Ints
+from automix_cli.records import Json
+
+Keys = NDArray[np.uint64]
+
+FEWEST_GROUPS = 30  # below, nothing is said about routing
+LARGEST_SHARE = 0.1  # of the rows in one group; above, that group decides the figures
+FEW_COPIES = 0.05  # share of the rows; above, the report says what its figures are for
+
+
+# ---------------------------------------------------------------- keys
+
+# Marks between the parts of a question; none is a blank, so that they outlast `normal_form`.
+_ROW_END, _CONTEXT, _CHOICE, _MESSAGE, _ID, _COLUMN = "\0", "\1", "\2", "\3", "\4", "\5"
+
+_BLANKS = b"\t\n\v\f\r\x1c\x1d\x1e\x1f"  # what `str.split` takes for blanks, in ASCII
+_PLAIN = bytes.maketrans(
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZ" + _BLANKS, b"abcdefghijklmnopqrstuvwxyz" + b" " * len(_BLANKS)
+)
+
+
+def question_content(
+    text: str, context: Json = None, choices: Json = None, history: Iterable[tuple[str, str]] = ()
+) -> str:
+    r"""Everything that makes a question what it is, in one text.
+
+    Example:
+        >>> question_content("Who?", context=["a", "b"], choices=["x", "y"])
+        'Who? \x01 a\n\nb \x02 x \x02 y'
+    """
+    parts = [text]
+    if context is not None:
+        parts += [_CONTEXT, "\n\n".join(map(str, context)) if isinstance(context, list) else str(context)]
+    for choice in choices if isinstance(choices, list | tuple) else () if choices is None else (choices,):
+        parts += [_CHOICE, str(choice)]
+    for role, content in history:
+        parts += [_MESSAGE, role, content]
+    return " ".join(parts)
+
+
+def question_keys(contents: Sequence[str], ids: Sequence[object]) -> Keys:
+    """The key of each row: of its normalised content, or of its id where it has none.
+
+    Example:
+        >>> first, copy, other = question_keys(["Who  wrote Dune?", "who wrote dune?", ""], [1, 2, 3])
+        >>> bool(first == copy), bool(first == other)
+        (True, False)
+    """
+    digests = [sha256(form).digest()[:8] for form in _normal_forms(contents)]
+    keys = np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
+    for i in np.flatnonzero(keys == _BLANK_KEY).tolist():
+        keys[i] = text_key(f"{_ID}{ids[i]}")
+    return keys
+
+
+def _normal_forms(contents: Sequence[str]) -> list[bytes]:
+    """The normal form of each text, in UTF-8; all are normalised in one pass where that can be done."""
+    whole = f" {_ROW_END} ".join(contents)
+    if whole.isascii() and whole.count(_ROW_END) == len(contents) - 1:
+        plain = whole.encode().translate(_PLAIN)
+        if b"  " in plain or b" " in (plain[:1], plain[-1:]):
+            plain = b" ".join(plain.split())
+        forms = plain.split(f" {_ROW_END} ".encode())
+        if len(forms) == len(contents):  # a blank text swallows the blanks around a mark
+            return forms
+    return [normal_form(text).encode("utf-8", "surrogatepass") for text in contents]
+
+
+def text_key(text: str) -> int:
+    """The key of a text as it stands."""
+    return int.from_bytes(sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "little")
+
+
+_BLANK_KEY = np.uint64(text_key(""))
+
+
+# ---------------------------------------------------------------- a column of the user's
+
+
+def column_value(row: Mapping[str, Json], column: str) -> Json:
+    """The value under a column's name; dots lead into nested objects where no column has that name.
+
+    Example:
+        >>> column_value({"metadata": {"passage": 7}}, "metadata.passage")
+        7
+    """
+    if column in row:
+        return row[column]
+    value: Json = row
+    for name in column.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
+def value_key(value: Json) -> int:
+    """The key of a value of a column; 7 and "7" are the same, as ids are."""
+    return text_key(f"{_COLUMN}{value if isinstance(value, str) else json.dumps(value, sort_keys=True)}")
+
+
+# ---------------------------------------------------------------- groups
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grouping:
+    """Which group each of n rows belongs to.
+
+    Attributes:
+        groups: n, 0..G-1, in the order of the groups' keys.
+        keys: G, rising; see `question_keys`.
+    """
+
+    groups: Ints
+    keys: Keys
+
+    @classmethod
+    def of(cls, row_keys: Keys) -> Grouping:
+        """Rows with equal keys are a group.
+
+        Example:
+            >>> Grouping.of(np.array([9, 4, 9], dtype=np.uint64)).groups.tolist()
+            [1, 0, 1]
+        """
+        keys, groups = np.unique(row_keys, return_inverse=True)
+        return cls(groups.reshape(-1), keys)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @property
+    def sizes(self) -> Ints:
+        """The number of rows of each group."""
+        sizes: Ints = np.bincount(self.groups, minlength=len(self.keys))
+        return sizes
+
+    @property
+    def copies(self) -> int:
+        """Rows beyond the first of their group."""
+        return len(self.groups) - len(self.keys)
+
+    def subset(self, rows: Ints | NDArray[np.bool_]) -> Grouping:
+        """The groups of some rows (indices or a mask), numbered anew in the same order."""
+        groups = self.groups[rows]
+        is_present = np.zeros(len(self.keys), dtype=np.bool_)
+        is_present[groups] = True
+        return Grouping((np.cumsum(is_present) - 1)[groups], self.keys[is_present])
+
+    def means(self, values: Floats) -> Floats:
+        """The mean over the rows of each group of a value per row."""
+        means: Floats = np.bincount(self.groups, values, len(self.keys)) / self.sizes
+        return means
+
+    def shuffle(self, seed: int, purpose: str) -> Ints:
+        """All groups in an order that depends on their keys, the seed and the purpose only."""
+        salt = np.uint64(text_key(f"{purpose}:{seed}"))
+        return np.argsort(_mix(self.keys ^ salt), kind="stable")
+
+
+def _mix(x: Keys) -> Keys:
+    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014): neighbours become independent."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+# ---------------------------------------------------------------- what can be said
+
+
+def why_no_verdict(grouping: Grouping) -> str:
+    """Why these rows cannot tell whether routing pays; "" where they may.
+
+    Example:
+        >>> why_no_verdict(Grouping.of(np.arange(12, dtype=np.uint64)))
+        '12 questions, and at least 30 are needed'
+    """
+    questions, rows = len(grouping), len(grouping.groups)
+    if questions < FEWEST_GROUPS:
+        return f"{questions:,} questions, and at least {FEWEST_GROUPS} are needed"
+    largest = int(grouping.sizes.max())
+    if largest > LARGEST_SHARE * rows:
+        return f"one question has {largest:,} of {rows:,} rows, and would decide alone"
+    return ""
+
+
+def copies_note(grouping: Grouping) -> str:
+    """How many rows are copies, and what figures are then for; "" without copies.
+
+    Example:
+        >>> copies_note(Grouping.of(np.array([1, 1, 2, 3], dtype=np.uint64)))
+        '4 rows, 3 questions: 1 copy; figures are for new questions'
+    """
+    questions, rows, copies = len(grouping), len(grouping.groups), grouping.copies
+    if not copies:
+        return ""
+    noun = "copy" if copies == 1 else "copies"
+    meaning = "; figures are for new questions" if copies > FEW_COPIES * rows else ""
+    return f"{rows:,} rows, {questions:,} questions: {copies:,} {noun}{meaning}"
