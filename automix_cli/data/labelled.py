@@ -215,7 +215,6 @@ def table_of(rows: Iterator[tuple[int, Any]], options: TableOptions, name: str, 
             tiers=[] if options.tiers is None else [t.strip() for t in options.tiers.split(",")],
             costs=read_amounts(options.costs, "--costs") if options.costs else {},
             vote_costs=read_amounts(options.vote_costs, "--vote-costs") if options.vote_costs else {},
-            seed=options.seed,
             scorer=scorer if options.judge_samples else None,
         )
         return table.require_scores(drop=options.drop_incomplete)

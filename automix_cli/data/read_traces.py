@@ -23,8 +23,8 @@ from automix_cli.data.groups import (
 from automix_cli.data.row_keys import HIGHEST, NOT_BESIDE_FAILED, SCORE_ALIAS, TABLE_COLUMNS
 from automix_cli.data.rows import question_from_dict, trace_from_dict, value_of
 from automix_cli.data.samples import Samples, judge
-from automix_cli.data.traces import Objects, TraceTable, draw_votes, tier_index
 from automix_cli.errors import DataError, UsageError
+from automix_cli.data.traces import Objects, RecordedVotes, TraceTable, tier_index
 from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.signals import RecordedSignal
 from automix_cli.records import Json, Step, Trace
@@ -40,7 +40,6 @@ def read_table(
     costs: Mapping[str, float] | None = None,
     vote_costs: Mapping[str, float] | None = None,
     signal: RecordedSignal | None = None,
-    seed: int = 0,
     scorer: str | None = None,
     group_column: str | None = None,
 ) -> TraceTable:
@@ -71,7 +70,7 @@ def read_table(
         reader.add([line for line, _ in chunk], [row for _, row in chunk])
     for name in tiers:
         tier_index(name, list(reader.names), "--tiers")
-    table = reader.table(seed).with_signal(signal).with_costs(costs or {}, vote_costs)
+    table = reader.table().with_signal(signal).with_costs(costs or {}, vote_costs)
     return table.pick(tiers or _by_cost(table))
 
 
@@ -153,7 +152,7 @@ class _ColumnReader:
                     self.has_group_column = True
         return keys
 
-    def table(self, seed: int) -> TraceTable:
+    def table(self) -> TraceTable:
         """All rows, tiers in order of appearance."""
         if not self.ids:
             raise DataError("there are no rows")
@@ -183,9 +182,8 @@ class _ColumnReader:
             grouping=Grouping.of(np.concatenate(self.keys)),
             votes=votes,
             sample_counts=sample_counts,
-            recorded_votes=draw_votes(ids, tuple(self.tiers), votes, seed),
+            recorded_votes=tuple(RecordedVotes.of(votes[:, j]) for j in range(len(self.tiers))),
             signals=(),
-            seed=seed,
             n_classes=1,
             embeddings=None,
             samples=_samples(parts),

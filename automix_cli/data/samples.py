@@ -1,6 +1,6 @@
 """MAJ@k: the plurality of k sampled answers of one model, from samples that were recorded.
 
-    texts of a row ─▶ judge (once, when rows are read) ─▶ Samples ─▶ plurality_scores(k, order)
+    texts of a row ─▶ judge (once, when rows are read) ─▶ Samples ─▶ plurality_scores(k)
 
 Of the texts only two facts are kept: which of them agree, and the score of each. The plurality
 of any k of them, in any order, then follows by counting.
@@ -8,7 +8,9 @@ of any k of them, in any order, then follows by counting.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,6 +52,39 @@ def judge(
         kinds[text] = leaders.setdefault(like, len(leaders))
     scores = {text: score(text, expected, scorer, choices) for text in kinds}
     return JudgedSamples(tuple(kinds[text] for text in answers), tuple(scores[text] for text in answers))
+
+
+@lru_cache(maxsize=4096)
+def plurality_chances(sizes: tuple[int, ...], k: int) -> tuple[float, ...]:
+    """Return the chance of each group to be the plurality of k drawn without replacement.
+
+    Of equally large groups, the one drawn first wins: each with the same chance.
+
+    Example:
+        >>> plurality_chances((2, 1), 1), plurality_chances((2, 1), 3)
+        ((0.6666666666666666, 0.3333333333333333), (1.0, 0.0))
+    """
+    every = math.comb(sum(sizes), k)
+    return tuple(
+        sum(
+            math.comb(size, count) * _ways_of_others((*sizes[:g], *sizes[g + 1 :]), k - count, count) / every
+            for count in range(1, min(size, k) + 1)
+        )
+        for g, size in enumerate(sizes)
+    )
+
+
+def _ways_of_others(sizes: tuple[int, ...], k: int, most: int) -> float:
+    """Count the draws of k from groups with at most `most` of each, one over 1 + the ties for each."""
+    ways = {(0, 0): 1}  # by (drawn, groups that have `most`)
+    for size in sizes:
+        following: dict[tuple[int, int], int] = {}
+        for (drawn, ties), number in ways.items():
+            for count in range(min(size, most, k - drawn) + 1):
+                key = drawn + count, ties + (count == most)
+                following[key] = following.get(key, 0) + number * math.comb(size, count)
+        ways = following
+    return sum(number / (1 + ties) for (drawn, ties), number in ways.items() if drawn == k)
 
 
 class Samples(NamedTuple):
@@ -100,22 +135,23 @@ class Samples(NamedTuple):
         """The samples of some rows (indices or a mask)."""
         return Samples(self.kinds[rows], self.scores[rows], self.cost[rows])
 
-    def plurality_scores(self, k: int, keys: NDArray[np.uint64]) -> Floats:
-        """Score the plurality of the first k samples, in its first wording; ties go to the first drawn.
+    def plurality_scores(self, k: int) -> Floats:
+        """Score the plurality of k samples, in expectation over which k are drawn and in which order.
+
+        Of equally frequent answers the one drawn first wins, in its first wording.
 
         Source: the majority vote of Self-Consistency (arXiv 2203.11171), the MAJ@k of "Lessons
         Learned from LLM Routing" (arXiv 2405.00467).
 
         Args:
             k: how many samples; every row must have as many.
-            keys: n×K; samples are drawn in the order of rising keys.
         """
-        keys = np.where(self.kinds == NO_SAMPLE, np.iinfo(np.uint64).max, keys)
-        order = keys.argsort(axis=1, kind="stable")[:, :k]
-        kinds, scores = (np.take_along_axis(a, order, axis=1) for a in (self.kinds, self.scores))
-        agreeing = np.stack([(kinds == kinds[:, [i]]).sum(axis=1) for i in range(k)], axis=1)
-        first: Floats = scores[np.arange(len(scores)), agreeing.argmax(axis=1)]
-        return first
+        expected = np.zeros(len(self.kinds))
+        for row, (kinds, scores) in enumerate(zip(self.kinds, self.scores, strict=True)):
+            groups = [scores[kinds == kind] for kind in np.unique(kinds[kinds != NO_SAMPLE])]
+            chances = plurality_chances(tuple(len(group) for group in groups), k)
+            expected[row] = sum(p * float(g.mean()) for p, g in zip(chances, groups, strict=True))
+        return expected
 
     def costs(self, k: int, whole: Floats) -> Floats:
         """USD of k samples; NaN where nothing is recorded.

@@ -3,17 +3,15 @@
     rows (dicts) ─▶ read_table ─▶ TraceTable ─▶ replay, fitting, metrics
     flat rows ─▶ ColumnMapping ─┘   (see `columns`)
 
-Only the numbers of CORRECT, INCORRECT and unparsed votes are read; the order in which a
-replay draws them comes from SHA-256(seed, id). The order in the file, which is often sorted,
-therefore cannot influence a decision. NaN stands for "not
-recorded" in every array and is refused in the input.
+Only the numbers of CORRECT, INCORRECT and unparsed votes are read: recorded votes have no
+order, because that of a file is often sorted and would leak. NaN stands for "not recorded" in
+every array and is refused in the input.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from typing import NamedTuple
 
 import numpy as np
@@ -27,26 +25,34 @@ from automix_cli.pomdp.signals import RecordedSignal
 
 Objects = NDArray[np.object_]
 
-NO_VOTE = -2  # beyond the recorded votes of a row
-UNPARSED = -1
 
 
 # ---------------------------------------------------------------- the table
 
 
 class RecordedVotes(NamedTuple):
-    """The votes recorded for one tier, drawn in the order of the table's seed.
+    """The votes recorded for one tier on n rows. They have no order.
 
-    `sequence[i, k]` is the k-th vote of row i: 1, 0, UNPARSED or NO_VOTE; `counts[i]` is how
-    many votes row i has.
-    `correct[k]` and `parsed[k]` count, for each row, the CORRECT and the parsed among its
-    first k votes, so a round of m votes after k is `correct[k + m] - correct[k]`.
+    Attributes:
+        kinds: K×3, the different numbers of CORRECT, INCORRECT and unparsed votes.
+        code: n, which of them each row holds.
     """
 
-    sequence: NDArray[np.int8]
-    counts: NDArray[np.int16]
-    correct: NDArray[np.int16]
-    parsed: NDArray[np.int16]
+    kinds: NDArray[np.int16]
+    code: Ints
+
+    @classmethod
+    def of(cls, votes: NDArray[np.int16]) -> RecordedVotes:
+        """Group rows (n×3) that hold the same votes."""
+        wide = votes.astype(np.int64)
+        numbers = (wide[:, 0] << 32) + (wide[:, 1] << 16) + wide[:, 2]
+        _, first, code = np.unique(numbers, return_index=True, return_inverse=True)
+        return cls(votes[first], code.astype(np.intp))
+
+    @property
+    def counts(self) -> Ints:
+        """How many votes each row holds."""
+        return np.asarray(self.kinds.sum(axis=1, dtype=np.intp)[self.code])
 
 
 class Embeddings(NamedTuple):
@@ -83,9 +89,8 @@ class TraceTable:
         sample_counts: n×N, how many answers were sampled.
         samples: per tier, its judged samples; empty where there are none, or the table was read
             without a scorer.
-        recorded_votes: per tier, its votes in the order drawn by `seed`.
+        recorded_votes: per tier, its votes, rows of equal ones together.
         signals: per tier, the signal that a policy observes of an answer; see `with_signal`.
-        seed: the seed of the order in which votes are drawn.
         question_classes: n, the query-side class of each row; None where all are alike.
         n_classes: how many classes there are.
         embeddings: the questions' embeddings, where there are any; see `with_embedding_fee`.
@@ -110,7 +115,6 @@ class TraceTable:
     sample_counts: NDArray[np.int16]
     recorded_votes: tuple[RecordedVotes, ...]
     signals: tuple[RecordedSignal, ...]
-    seed: int
     question_classes: Ints | None = None
     n_classes: int = 1
     embeddings: Embeddings | None = None
@@ -171,17 +175,14 @@ class TraceTable:
         return tokens
 
     def subset(self, rows: Ints | NDArray[np.bool_]) -> TraceTable:
-        """The table of some rows (indices or a mask), votes in the same order."""
+        """The table of some rows (indices or a mask)."""
         per_row = {name: getattr(self, name)[rows] for name in _PER_ROW}
         per_row["grouping"] = self.grouping.subset(rows)
         if self.embeddings is not None:
             per_row["embeddings"] = self.embeddings.take(rows)
         if self.fee is not None:
             per_row["fee"] = self.fee[rows]
-        recorded_votes = tuple(
-            RecordedVotes(v.sequence[rows], v.counts[rows], v.correct[:, rows], v.parsed[:, rows])
-            for v in self.recorded_votes
-        )
+        recorded_votes = tuple(v._replace(code=v.code[rows]) for v in self.recorded_votes)
         question_classes = None if self.question_classes is None else self.question_classes[rows]
         samples = tuple(s and s.subset(rows) for s in self.samples)
         return replace(
@@ -193,10 +194,6 @@ class TraceTable:
         if self.embeddings is None:
             return self
         return replace(self, fee=np.column_stack([self.embeddings.cost, self.embeddings.latency]))
-
-    def reseed(self, seed: int) -> TraceTable:
-        """The same rows with their votes drawn in another order."""
-        return replace(self, seed=seed, recorded_votes=draw_votes(self.ids, self.tiers, self.votes, seed))
 
     def pick(self, tiers: Sequence[str]) -> TraceTable:
         """The table of these tiers, in this order.
@@ -220,8 +217,8 @@ class TraceTable:
     def by_majority(self, tier: str, k: int) -> TraceTable:
         """The table with a tier's score and cost replaced by those of MAJ@k.
 
-        Samples are drawn in an order that depends on the seed, the id and the tier's name only,
-        as votes are. The latency stays that of one answer: samples are taken in parallel.
+        The score is the expectation over the order of the samples. The latency stays that of one
+        answer: samples are taken in parallel.
 
         Raises:
             UsageError: for a tier that is not in the table, or has fewer samples on some row.
@@ -230,10 +227,9 @@ class TraceTable:
         samples = self.samples[j] if self.samples else None
         if samples is None or self.fewest_samples[j] < k:
             raise UsageError(f"some row has fewer than {k} samples of {tier}")
-        keys = _keys(_row_keys(self.ids, self.seed), f"samples:{tier}", samples.kinds.shape[1])
         score, cost = self.score.copy(), self.cost.copy()
         answered = ~self.failed[:, j]
-        score[answered, j] = samples.plurality_scores(k, keys)[answered]
+        score[answered, j] = samples.plurality_scores(k)[answered]
         cost[answered, j] = samples.costs(k, cost[:, j])[answered]
         return replace(self, score=score, cost=cost)
 
@@ -351,55 +347,3 @@ def tier_index(name: str, names: Sequence[str], option: str) -> int:
     raise UsageError(
         f"{option}: no tier {name!r}{did_you_mean(name, names)}", hint=f"the tiers are {', '.join(names)}"
     )
-
-
-# ---------------------------------------------------------------- drawing votes
-
-
-def draw_votes(
-    ids: Objects, tiers: Sequence[str], votes: NDArray[np.int16], seed: int
-) -> tuple[RecordedVotes, ...]:
-    """Draw each tier's votes in an order that depends on the seed, the id and the tier's name only."""
-    if not votes.any():
-        none, running = np.zeros((2, 1, len(ids)), np.int16)
-        return (RecordedVotes(np.zeros((len(ids), 0), np.int8), none[0], running, running),) * len(tiers)
-    row_keys = _row_keys(ids, seed)
-    return tuple(_draw_tier(row_keys, name, votes[:, j]) for j, name in enumerate(tiers))
-
-
-def _row_keys(ids: Objects, seed: int) -> NDArray[np.uint64]:
-    texts = (f"{seed}:{ident}".encode("utf-8", "surrogatepass") for ident in ids)
-    return np.frombuffer(b"".join([sha256(text).digest()[:8] for text in texts]), dtype="<u8")
-
-
-def _keys(row_keys: NDArray[np.uint64], name: str, width: int) -> NDArray[np.uint64]:
-    """n×width pseudo-random keys; votes or samples of this name are drawn in their order."""
-    salt = np.frombuffer(sha256(name.encode("utf-8", "surrogatepass")).digest()[:8], dtype="<u8")
-    return _mix((row_keys ^ salt)[:, None] + np.arange(width, dtype=np.uint64)) >> np.uint64(1)
-
-
-def _draw_tier(row_keys: NDArray[np.uint64], tier: str, counts: NDArray[np.int16]) -> RecordedVotes:
-    """Shuffle each row: sort its votes by pseudo-random keys, empty places last."""
-    ends = counts.cumsum(axis=1, dtype=np.int16)  # of the CORRECT, the INCORRECT, the unparsed
-    width = int(ends[:, -1].max(initial=0))
-    place = np.arange(width, dtype=np.int16)
-    kinds = sum((place >= ends[:, [k]]).astype(np.int8) for k in range(3))
-    canonical = np.array([1, 0, UNPARSED, NO_VOTE], dtype=np.int8)[kinds]
-    keys = _keys(row_keys, tier, width)
-    keys[canonical == NO_VOTE] = np.iinfo(np.uint64).max
-    sequence = np.take_along_axis(canonical, keys.argsort(axis=1), axis=1)
-    return RecordedVotes(sequence, ends[:, -1], _running(sequence == 1), _running(sequence >= 0))
-
-
-def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014): neighbours become independent."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
-
-
-def _running(hits: NDArray[np.bool_]) -> NDArray[np.int16]:
-    """Count the hits among the first k places of each row, for every k: (width + 1)×n."""
-    counts = np.zeros((hits.shape[1] + 1, len(hits)), dtype=np.int16)
-    np.cumsum(hits.T, axis=0, out=counts[1:])
-    return counts

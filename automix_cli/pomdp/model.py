@@ -68,6 +68,7 @@ class TierModel:
         failure: chance that it gives no answer when it is asked, whatever the state.
         answer, vote, round: planned costs of asking it, of one vote, of the prompt of a round of votes.
         answer_s, round_s: mean latency of these round trips, in seconds.
+        failure: the chance that it gives no answer, whatever the state.
     """
 
     right: float = 1.0
@@ -80,6 +81,7 @@ class TierModel:
     round: Cost = FREE
     answer_s: float = 0.0
     round_s: float = 0.0
+    failure: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,7 +241,10 @@ def count_histories(model: Model) -> int:
 
 
 def _table_sizes(model: Model) -> list[int]:
-    return [_table_size(model.observation(i), t.max_votes, model.batch) for i, t in enumerate(model.tiers)]
+    return [
+        _table_size(model.observation(i), t.max_votes, model.batch) + (t.failure > 0)
+        for i, t in enumerate(model.tiers)
+    ]
 
 
 def _table_size(observation: ObservationModel, max_votes: int, batch: tuple[int, ...]) -> int:

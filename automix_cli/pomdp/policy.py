@@ -10,9 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from automix_cli.pomdp.arrays import Floats
+from automix_cli.pomdp.histories import Root
 from automix_cli.pomdp.model import CHARGED_KINDS, MAX_HISTORIES, Model, simplify
 from automix_cli.pomdp.observations import ConfidenceObservations
-from automix_cli.pomdp.plan import Forecast, Plan, PlanNode, Root, solve
+from automix_cli.pomdp.plan import Forecast, Plan, PlanNode, solve
 from automix_cli.pomdp.problem import Action, Facts, Observation, Visit
 
 GRID_LOSS = 5e-4  # the most value that planning on the token grid may lose

@@ -1,0 +1,202 @@
+"""Exact backward induction, for all cost_weights of a path at once.
+
+The weight of a history is w(h) = Σ_s b₀(s)·Π_i ℓ_i(counts_i | s), where ℓ(c, t) is the
+probability of one particular order of c CORRECT among t votes. Values are kept multiplied by
+w(h): then one more round is a matrix product with the number of orders that lead from counts
+to counts, no belief is ever divided, and P(s | h) = b₀(s)·Πℓ/w(h). Only the charges depend on
+the cost_weight, so one pass over the histories solves the problem for many of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from automix_cli.pomdp.arrays import Bools, Floats
+from automix_cli.pomdp.histories import Histories, Root, TierPath
+from automix_cli.pomdp.model import Model
+from automix_cli.pomdp.observations import Level
+from automix_cli.pomdp.problem import Action, ActionKind
+
+VALUE_TIE = 1e-12  # values nearer than this count as equal
+
+
+class Block(NamedTuple):
+    """All histories with the same tiers asked, for W cost_weights.
+
+    `weight` is w(h), shape (earlier counts, counts of the last tier); `value` the best value
+    times w(h), `choice` indexes the actions, both with an axis of cost_weights before.
+    """
+
+    weight: Floats
+    value: Floats
+    choice: NDArray[np.int16]
+
+
+class _Option(NamedTuple):
+    """An action open at some rows: its value there (-inf where it is not legal), its charge in dollars."""
+
+    action: Action
+    value: Floats
+    charge: float
+
+    @property
+    def rank(self) -> tuple[float, int, int]:
+        """In a tie the cheaper action wins, then report, abstain, escalate, vote."""
+        kinds = ("report", "abstain", "start", "escalate", "vote")
+        return (self.charge, kinds.index(self.action.kind), self.action.tier)
+
+
+def solve_path(
+    model: Model,
+    weights: Sequence[float],
+    tokens: float,
+    root: Root = Root(),  # noqa: B008
+) -> PlanPath:
+    """Best action and value at every history from `root` on, for each cost_weight.
+
+    Args:
+        model: small enough, see `simplify`; its own cost_weight plays no part.
+        weights: the cost_weights.
+        tokens: prompt tokens of the question.
+        root: where to begin.
+    """
+    histories = Histories(model, root)
+    path = PlanPath(histories, tokens, np.asarray(weights, dtype=float))
+    path.extend(histories.start, histories.weight_before()[None])
+    return path
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class PlanPath:
+    """Values and choices by history, for each of W cost_weights; build it with `solve_path`.
+
+    `blocks[path]` holds the histories that asked the tiers of `path` since the root; the path
+    () stands for the root itself, when no answer is in hand.
+    """
+
+    histories: Histories
+    tokens: float
+    weights: Floats
+    blocks: dict[TierPath, Block] = field(default_factory=dict)
+    actions: list[Action] = field(default_factory=list)
+    codes: dict[Action, int] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Histories kept, of each cost_weight."""
+        return sum(block.weight.size for block in self.blocks.values())
+
+    # -------------------------------------------------------------- backward induction
+
+    def extend(self, path: TierPath, weight: Floats) -> None:
+        """Solve everything from `path` on; `weight` is b₀·Πℓ of earlier tiers, shape (histories, 2^N)."""
+        likelihood = self.histories.likelihood(path)
+        if self.histories.next_tiers(path):
+            deeper = (weight[:, None, :] * likelihood).reshape(-1, weight.shape[1])
+            for tier in self.histories.next_tiers(path):
+                self.extend((*path, tier), deeper)
+        total = weight @ likelihood.T
+        options = list(self._options_without_votes(path, weight, likelihood, total))
+        shape = (len(self.weights), *total.shape)
+        block = Block(total, np.empty(shape), np.empty(shape, dtype=np.int16))
+        for level in reversed(self.histories.levels(path)):
+            self._choose(block, level, options, path)
+        self.blocks[path] = block
+
+    def _options_without_votes(
+        self, path: TierPath, weight: Floats, likelihood: Floats, total: Floats
+    ) -> Iterator[_Option]:
+        """Yield report, abstain and escalate, at every history of a block."""
+        model, histories, has_answer = self.histories.model, self.histories, np.zeros(total.shape, dtype=bool)
+        for tier in (*histories.root.earlier_tiers, *path):
+            value = (weight * model.reward(tier)) @ likelihood.T
+            answered = histories.answered(path, tier) if tier in path else np.ones(total.shape, dtype=bool)
+            has_answer |= answered
+            yield _Option(Action("report", tier), np.where(answered, value, -np.inf)[None], 0.0)
+        if histories.is_later(path) and model.abstain_value is not None:
+            yield _Option(Action("abstain"), (model.abstain_value * total)[None], 0.0)
+        elif not (histories.next_tiers(path) or has_answer.all()):  # every tier has failed
+            yield _Option(Action("abstain"), np.where(has_answer, -np.inf, 0.0)[None], 0.0)
+        for tier in histories.next_tiers(path):
+            action = Action("escalate" if histories.is_later(path) else "start", tier)
+            ahead = self.blocks[(*path, tier)].value @ histories.table(tier).entry
+            yield self._charged(action, ahead.reshape(-1, *total.shape), total)
+
+    def _charged(self, action: Action, ahead: Floats, weight: Floats) -> _Option:
+        charge = self.histories.charge(action, self.tokens)
+        return _Option(action, ahead - self.weights[:, None, None] * charge * weight, charge)
+
+    def _choose(self, block: Block, level: Level, options: list[_Option], path: TierPath) -> None:
+        """Find the best action at each history of one level; what follows it has been solved."""
+        here = [o._replace(value=o.value[..., level.rows]) for o in options]
+        weight = block.weight[:, level.rows]
+        for votes, to, orders in level.rounds:
+            here.append(
+                self._charged(Action("vote", path[-1], votes), block.value[..., to] @ orders.T, weight)
+            )
+        here.sort(key=lambda option: option.rank)
+        best = here[0].value
+        for option in here[1:]:
+            best = np.maximum(best, option.value)
+        shape = (len(self.weights), *weight.shape)
+        open_rows: Bools = np.ones(shape, dtype=bool)
+        for option in here:
+            takes = open_rows & (option.value >= best - VALUE_TIE * weight)
+            block.choice[..., level.rows][takes] = self._code(option.action)
+            block.value[..., level.rows][takes] = np.broadcast_to(option.value, shape)[takes]
+            open_rows &= ~takes
+
+    def _code(self, action: Action) -> int:
+        if action not in self.codes:
+            self.codes[action] = len(self.actions)
+            self.actions.append(action)
+        return self.codes[action]
+
+    # -------------------------------------------------------------- looking ahead
+
+    def takes(self, block: Block, rows: slice, action: Action) -> Bools:
+        """Where an action is chosen."""
+        return np.asarray(block.choice[..., rows] == self.codes.get(action, -1))
+
+    def orders(self) -> dict[TierPath, Floats]:
+        """In how many orders each history is met when the plan is followed, shapes as `Block.value`.
+
+        Times the probability of one order this is the chance to meet the history: times
+        w(h)/w(root) under the model, times that of drawing it from a row's recorded votes in
+        `replay`.
+        """
+        orders = {path: np.zeros_like(block.value) for path, block in self.blocks.items()}
+        orders[self.histories.start][:, 0, 0] = 1.0
+        for path in sorted(orders, key=len):
+            block, ways = self.blocks[path], orders[path]
+            for level in self.histories.levels(path):
+                for votes, to, steps in level.rounds:
+                    follows = self.takes(block, level.rows, Action("vote", path[-1], votes))
+                    if follows.any():
+                        ways[..., to] += (ways[..., level.rows] * follows) @ steps
+            for tier in self.histories.next_tiers(path):
+                kind: ActionKind = "escalate" if self.histories.is_later(path) else "start"
+                follows = self.takes(block, slice(None), Action(kind, tier))
+                if follows.any():
+                    entry = self.histories.table(tier).entry
+                    asked = (ways * follows).reshape(len(self.weights), -1, 1)
+                    orders[(*path, tier)] += asked * entry
+        return orders
+
+    def spending(self) -> Floats:
+        """Dollars that each plan is expected to cost on a question, under the model; W."""
+        chances = np.zeros((len(self.weights), len(self.actions)))
+        root = float(self.blocks[self.histories.start].weight[0, 0])
+        for path, orders in self.orders().items():
+            block = self.blocks[path]
+            chance = (orders * block.weight / root).reshape(len(self.weights), -1)
+            choice = block.choice.reshape(len(self.weights), -1)
+            for code in np.unique(choice):
+                chances[:, code] += np.where(choice == code, chance, 0.0).sum(axis=1)
+        charges = np.array([self.histories.charge(action, self.tokens) for action in self.actions])
+        return np.asarray(chances @ charges)
