@@ -24,7 +24,7 @@ import numpy as np
 
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import UsageError
-from automix_cli.evaluation.families import Candidate, votes_to_buy
+from automix_cli.evaluation.rule_families import FittedRules, votes_to_buy
 from automix_cli.evaluation.settings import LeastCost, Setting, narrow
 from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.problem import Policy
@@ -51,23 +51,19 @@ class PaperFamily:
     max_votes: int
     bins: int = 8
 
-    def with_cost_grid(self, table: TraceTable) -> PaperFamily:
-        """Return the family itself: its settings are the same on every table."""
-        return self
-
-    def candidates(self, table: TraceTable) -> list[Candidate]:
-        """Return the rule chosen for each least cost.
+    def fit(self, table: TraceTable) -> FittedRules:
+        """Choose the rule for each least cost.
 
         Raises:
             UsageError: for other than two tiers.
         """
         _check_tiers(table)
         rules = list(self.rules(table))
-        candidates = []
-        for step in range(_LEAST_COSTS):
-            rule = self._steepest(table, rules, step / _LEAST_COSTS)
-            candidates.append(Candidate(LeastCost(step / _LEAST_COSTS), ThresholdPolicy((rule,)), rule))
-        return candidates
+        shares = [step / _LEAST_COSTS for step in range(_LEAST_COSTS)]
+        return FittedRules(
+            settings=tuple(LeastCost(share) for share in shares),
+            rules=tuple((self._steepest(table, rules, share),) for share in shares),
+        )
 
     def policy(self, table: TraceTable, setting: Setting) -> Policy[Any]:
         """Return the rule chosen for one least cost."""
@@ -100,8 +96,8 @@ class PaperFamily:
         """Return the number that the rules look at, per row."""
         if table.signals[0] != "votes":
             return np.nan_to_num(table.confidence[:, 0])
-        counts, votes = table.recorded_votes[0], self._votes(table)
-        share: Floats = counts.correct[votes] / np.maximum(counts.parsed[votes], 1)
+        correct, incorrect = table.votes[:, 0, :2].T
+        share: Floats = correct / np.maximum(correct + incorrect, 1)
         return share
 
     def _steepest(self, table: TraceTable, rules: list[Rule], cost_from: float) -> Rule:

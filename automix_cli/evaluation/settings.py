@@ -43,14 +43,16 @@ class CostWeight:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """Buy `votes` votes and escalate where the share that says CORRECT is below `cut`."""
+    """Per tier but the last: buy `votes` votes, escalate where the share that says CORRECT is below `cut`."""
 
-    votes: int
-    cut: float
+    votes: tuple[int, ...]
+    cut: tuple[float, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the setting as results carry it."""
-        return {"votes": self.votes, "cut": self.cut}
+        """Return the setting as results carry it: plain numbers where there is one tier to look at."""
+        if len(self.votes) == 1:
+            return {"votes": self.votes[0], "cut": self.cut[0]}
+        return {"votes": list(self.votes), "cut": list(self.cut)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +123,13 @@ def setting_text(setting: Setting) -> str:
     """Write a setting for people.
 
     Example:
-        >>> setting_text(Threshold(4, 0.75)), setting_text(CostWeight(0.0123456, "knn"))
-        ('votes 4, cut 0.75', 'query_router knn, cost_weight 0.01235')
+        >>> setting_text(Threshold((4, 2), (0.75, 0.5))), setting_text(CostWeight(0.0123456, "knn"))
+        ('votes 4/2, cut 0.75/0.5', 'query_router knn, cost_weight 0.01235')
     """
-    pairs = setting.to_dict().items()
-    return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in pairs)
+    return ", ".join(f"{key} {_text(value)}" for key, value in setting.to_dict().items())
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return "/".join(map(_text, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,131 @@
+"""Replay of a whole path of plans in one array pass, in exact expectation over vote orders.
+
+A plan says in how many orders each history is met when it is followed. Times the probability
+to draw one such order from a row's recorded votes, that is the chance that the row meets the
+history. Both are arrays, so all cost_weights and all signatures are played by matrix products.
+`replay` plays one policy of any kind; the tests hold the two to each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from automix_cli.evaluation.charges import Outcomes
+from automix_cli.evaluation.replay import combinations
+from automix_cli.evaluation.signatures import Evidence
+from automix_cli.pomdp.arrays import Bools, Floats, Ints
+from automix_cli.pomdp.histories import FAILED, TierPath
+from automix_cli.pomdp.induction import PlanPath
+from automix_cli.pomdp.observations import Counts, CountTable, ObservationModel, VoteObservations
+from automix_cli.pomdp.problem import Observation, Visit
+
+
+class OrderChances(NamedTuple):
+    """How likely one order of a tier's counts is, for each of K kinds of evidence.
+
+    Attributes:
+        chances: K×counts.
+        foreseen: K, whether the plan holds every history that this evidence may lead to.
+    """
+
+    chances: Floats
+    foreseen: Bools
+
+
+def order_chances(observation: ObservationModel, table: CountTable, evidence: Evidence) -> OrderChances:
+    """Return the chance to draw one order of each row of a count table, without replacement."""
+    failed = np.array(evidence.failed)
+    counts = [c for c in table.counts if c != FAILED]
+    if isinstance(observation, VoteObservations):
+        chances, foreseen = _draw_votes(observation, np.array(counts, dtype=np.intp), evidence.votes)
+    else:
+        chances, foreseen = _show_once(observation, counts, evidence.shown)
+    chances = np.where(failed[:, None], 0.0, chances)
+    if FAILED in table.row:
+        return OrderChances(np.column_stack([chances, failed.astype(float)]), foreseen | failed)
+    return OrderChances(chances, foreseen & ~failed)
+
+
+def _draw_votes(observation: VoteObservations, counts: Ints, votes: Ints) -> tuple[Floats, Bools]:
+    """Divide the ways to draw each count by the orders that lead to it: K×counts."""
+    correct, parsed, bought = counts.T
+    taken = np.stack([correct, parsed - correct, bought - parsed])
+    ways_of = combinations(max(int(votes.sum(axis=1).max(initial=0)), int(bought.max(initial=0))))
+    ways = np.prod([ways_of[votes[:, [k]], taken[k]] for k in range(3)], axis=0)
+    orders = ways_of[bought, correct] * ways_of[bought - correct, parsed - correct]
+    total = votes.sum(axis=1)
+    every = ways_of[total[:, None], bought]
+    chances = np.divide(ways, every * orders, out=np.zeros(ways.shape), where=every > 0)
+    foreseen = total >= bought.max(initial=0)
+    return chances, foreseen if observation.unparsed else foreseen & (votes[:, 2] == 0)
+
+
+def _show_once(
+    observation: ObservationModel, counts: list[Counts], shown: tuple[Observation, ...]
+) -> tuple[Floats, Bools]:
+    """Mark the row of each kind of evidence; a row without any evidence is met by all."""
+    chances = np.zeros((len(shown), len(counts)))
+    foreseen = np.zeros(len(shown), dtype=bool)
+    is_bought = any(c.parsed for c in counts) and not counts[0].parsed  # the first row is "not looked at"
+    for k, own in enumerate(shown):
+        seen = observation.counts(Visit(0).after(own._replace(bought=1) if is_bought else own))
+        if seen in counts:
+            chances[k, counts.index(seen)] = 1.0
+            foreseen[k] = bool(seen.parsed) or len(counts) == 1
+    chances[:, [j for j, c in enumerate(counts) if not c.parsed]] = 1.0
+    return chances, foreseen
+
+
+def play_path(
+    path: PlanPath, orders: Mapping[TierPath, Floats], places: Ints, chances: Mapping[int, Floats], size: int
+) -> Outcomes:
+    """Play the plans at some places of a path on S signatures.
+
+    Args:
+        path: the plans.
+        orders: `path.orders()`.
+        places: which of them, W.
+        chances: per tier that is looked at, S×counts, see `order_chances`.
+        size: S.
+    """
+    tiers = len(path.histories.model.tiers)
+    reports, asks, votes, rounds = np.zeros((4, len(places), size, tiers))
+    abstained = np.zeros((len(places), size))
+    for tiers_asked, block in path.blocks.items():
+        ways = orders[tiers_asked][places]
+        choice = block.choice[places]
+        for code in np.unique(choice[ways > 0]):
+            action = path.actions[code]
+            if action.kind in ("start", "escalate"):
+                continue
+            chance = _meet(path, tiers_asked, np.where(choice == code, ways, 0.0), chances, size)
+            if action.kind == "vote":
+                votes[..., action.tier] += action.votes * chance
+                rounds[..., action.tier] += chance
+                continue
+            if action.kind == "report":
+                reports[..., action.tier] += chance
+            else:
+                abstained += chance
+            asks[..., list(tiers_asked)] += chance[..., None]
+    return Outcomes(reports, asks, votes, rounds, abstained)
+
+
+def _meet(
+    path: PlanPath, tiers_asked: TierPath, ways: Floats, chances: Mapping[int, Floats], size: int
+) -> Floats:
+    """Sum over the histories of a block: orders times the chance of one, W×S."""
+    met: Floats | None = None
+    for tier in reversed(tiers_asked):
+        width = len(path.histories.table(tier).counts)
+        own = chances.get(tier, np.ones((size, width)))
+        if met is None:
+            met = ways.reshape(len(ways), -1, width) @ own.T
+        else:
+            met = np.einsum("weks,sk->wes", met.reshape(len(ways), -1, width, size), own)
+    if met is None:
+        return np.repeat(ways.reshape(len(ways), 1), size, axis=1)
+    return met[:, 0]

@@ -1,0 +1,247 @@
+"""Fixed rules as families: buy some votes on each tier's answer, look into which bin their share falls.
+
+A rule looks at one tier at a time. So the chance to escalate from a tier depends on that tier's
+evidence alone, and the outcome of any combination of rules is a product of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from automix_cli.data.traces import TraceTable
+from automix_cli.evaluation.charges import Outcomes, expected_cost, expected_score
+from automix_cli.evaluation.families import SettingRows
+from automix_cli.evaluation.replay import combinations
+from automix_cli.evaluation.settings import DoubleThreshold, Setting, Threshold, narrow
+from automix_cli.evaluation.signatures import Evidence, Signatures, signatures_of
+from automix_cli.fitting.router_block import Settings
+from automix_cli.pomdp.arrays import Floats, Ints
+from automix_cli.pomdp.problem import Facts, Policy
+from automix_cli.pomdp.rules import Rule, ThresholdPolicy
+from automix_cli.pomdp.signals import SIGNAL_FACTS
+
+_MOST_COMBINATIONS = 5_000  # of a number of votes and a cut per tier
+_MOST_CELLS = 4_000_000  # settings times rows that are played at a time
+_COST_STEPS = 60  # of the combinations the best one in each even step of cost is tried
+
+Rules = tuple[Rule, ...]
+"""One rule per tier but the last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FittedRules:
+    """Threshold policies, one per setting, made for some rows.
+
+    Attributes:
+        settings: one per combination of rules.
+        rules: per setting.
+        abstain_value: the score of an abstention, to which only failures of all tiers lead.
+        worth_trying: places of the settings that are compared; all by default.
+    """
+
+    settings: tuple[Setting, ...]
+    rules: tuple[Rules, ...]
+    abstain_value: float = 0.0
+    worth_trying: Ints | None = None
+
+    def levels(self) -> Floats:
+        """The places themselves: a rule is the same on all rows."""
+        places = np.arange(len(self.rules)) if self.worth_trying is None else self.worth_trying
+        return places.astype(float)
+
+    def places(self, levels: Floats) -> Ints:
+        """The places that the levels are."""
+        return levels.astype(np.intp)
+
+    def policy(self, place: int) -> ThresholdPolicy:
+        """The policy of a setting."""
+        return ThresholdPolicy(self.rules[place])
+
+    def play(self, table: TraceTable, rows: Ints, places: Ints) -> SettingRows:
+        """Replay the settings at some places on some rows, in exact expectation over vote orders."""
+        signatures = _signatures(table, rows, [self.rules[place] for place in places])
+        outcomes = _outcomes(table, signatures, [self.rules[place] for place in places])
+        return SettingRows(
+            expected_score(table, rows, signatures.of_row, outcomes, self.abstain_value),
+            expected_cost(table, rows, signatures.of_row, outcomes),
+        )
+
+
+def _signatures(table: TraceTable, rows: Ints, rules: Sequence[Rules]) -> Signatures:
+    last = len(table.tiers) - 1
+    cuts = {j: sorted({edge for own in rules for edge in own[j].edges}) for j in range(last)}
+    facts = (Facts(),), np.zeros(len(rows), dtype=np.intp)
+    looked_at = {*range(last), *([last] if table.failed[rows, last].any() else [])}
+    return signatures_of(table, rows, facts, looked_at, cuts)
+
+
+def _outcomes(table: TraceTable, signatures: Signatures, rules: Sequence[Rules]) -> Outcomes:
+    """Play every setting on every signature: tier by tier, each reached where the one before escalates."""
+    shape = len(rules), len(signatures)
+    reports, asks, votes, rounds = np.zeros((4, *shape, len(table.tiers)))
+    reached, latest = np.ones(shape), np.full(len(signatures), -1)  # latest: the last tier with an answer
+    for j in range(len(table.tiers) - 1):
+        evidence, code = signatures.evidence[j], signatures.evidence_code[j]
+        failed, own_rules = np.array(evidence.failed)[code], [own[j] for own in rules]
+        escalates = np.stack([_escalates(table, j, rule, evidence) for rule in own_rules])[:, code]
+        bought = np.array([rule.votes for rule in own_rules])[:, None] * ~failed
+        asks[..., j] = reached
+        votes[..., j], rounds[..., j] = reached * bought, reached * (bought > 0)
+        reports[..., j] = reached * (1 - escalates)
+        reached, latest = reached * escalates, np.where(failed, latest, j)
+    end = len(table.tiers) - 1
+    asks[..., end] = reached
+    if end not in signatures.evidence:
+        reports[..., end] += reached
+        return Outcomes(reports, asks, votes, rounds, np.zeros(shape))
+    failed = np.array(signatures.evidence[end].failed)[signatures.evidence_code[end]]
+    latest = np.where(failed, latest, end)
+    for tier in np.unique(latest[latest >= 0]):
+        reports[..., tier] += np.where(latest == tier, reached, 0.0)
+    return Outcomes(reports, asks, votes, rounds, np.where(latest < 0, reached, 0.0))
+
+
+def _escalates(table: TraceTable, j: int, rule: Rule, evidence: Evidence) -> Floats:
+    """Chance that a rule escalates, for each kind of evidence of a tier."""
+    failed = np.array(evidence.failed, dtype=float)
+    if SIGNAL_FACTS[table.signals[j]].purchase == "rounds" and rule.votes:
+        return np.maximum(failed, _escalates_by_votes(rule, evidence.votes))
+    shares = [o.signal if not o.parsed else o.correct / o.parsed for o in evidence.shown]
+    return np.maximum(failed, [float(rule.escalates_at(share)) for share in shares])
+
+
+def _escalates_by_votes(rule: Rule, votes: Ints) -> Floats:
+    """Sum the chances of the draws at whose share of CORRECT votes the rule escalates."""
+    ways_of = combinations(max(int(votes.sum(axis=1).max(initial=0)), rule.votes))
+    every = ways_of[votes.sum(axis=1), rule.votes]
+    ways = np.zeros(len(votes))
+    for correct in range(rule.votes + 1):
+        for incorrect in range(rule.votes - correct + 1):
+            parsed = correct + incorrect
+            if rule.escalates_at(correct / parsed if parsed else None):
+                lost = ways_of[votes[:, 2], rule.votes - parsed]
+                ways += ways_of[votes[:, 0], correct] * ways_of[votes[:, 1], incorrect] * lost
+    return np.divide(ways, every, out=np.zeros(len(votes)), where=every > 0)
+
+
+# ------------------------------------------------------------------ thresholds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThresholdFamily:
+    """A number of votes and a cut per tier; for a continuous confidence, cuts at the training rows' quantiles.
+
+    With `double`, escalate between two cuts, which are then the same at every tier.
+
+    Attributes:
+        settings: what the profile decides.
+        max_votes: the most votes that a rule buys.
+        double: escalate between two cuts instead of below one.
+    """
+
+    settings: Settings
+    max_votes: int
+    double: bool = False
+
+    def fit(self, table: TraceTable) -> FittedRules:
+        """Make the rules of every setting; of many combinations those with the best points are tried."""
+        settings = self._rule_settings(len(table.tiers) - 1)
+        rules = tuple(self._rules(table, setting) for setting in settings)
+        fitted = FittedRules(settings=settings, rules=rules, abstain_value=self.settings.abstain_value or 0.0)
+        if len(table.tiers) < 3 or self.double or not len(table):
+            return fitted
+        return FittedRules(
+            settings=settings,
+            rules=rules,
+            abstain_value=fitted.abstain_value,
+            worth_trying=_best_of_steps(*_mean_points(fitted, table)),
+        )
+
+    def policy(self, table: TraceTable, setting: Setting) -> Policy[Any]:
+        """Return the rule at each tier but the last."""
+        return ThresholdPolicy(self._rules(table, setting))
+
+    def _rule_settings(self, tiers: int) -> tuple[Setting, ...]:
+        if self.double:
+            pairs = self._pairs(1)
+            return tuple(
+                DoubleThreshold(n, low, high)
+                for n, low in pairs
+                for m, high in pairs
+                if m == n and low < high
+            )
+        each = product(self._pairs(tiers), repeat=tiers)
+        return tuple(Threshold(tuple(n for n, _ in own), tuple(cut for _, cut in own)) for own in each)
+
+    def _pairs(self, tiers: int) -> list[tuple[int, float]]:
+        """Numbers of votes and cuts of one tier, fewer where many tiers have to be combined."""
+        most = max(2, math.floor(_MOST_COMBINATIONS ** (1 / max(tiers, 1))))
+        if not self.max_votes:
+            steps = min(20, most - 2)
+            return [(0, k / steps) for k in range(steps + 2)] if steps > 0 else [(0, 0.5), (0, 2.0)]
+        counts = [*range(1, self.max_votes + 1)]
+        while len(counts) > 1 and sum(n + 2 for n in counts) > most:
+            counts = counts[1:]
+        pairs = [(n, c / n) for n in counts for c in range(n + 2)]
+        return pairs[:: max(1, math.ceil(len(pairs) / most))]
+
+    def _rules(self, table: TraceTable, setting: Setting) -> Rules:
+        last = len(table.tiers) - 1
+        if isinstance(setting, DoubleThreshold):
+            double = (False, True, False)
+            return tuple(
+                self._rule(table, j, setting.votes, [setting.low, setting.high], double) for j in range(last)
+            )
+        own = narrow(setting, Threshold)
+        return tuple(
+            self._rule(table, j, own.votes[j], [own.cut[j]], (True, False)) for j in range(last)
+        )
+
+    def _rule(
+        self, table: TraceTable, j: int, max_votes: int, cuts: Sequence[float], escalates: tuple[bool, ...]
+    ) -> Rule:
+        if SIGNAL_FACTS[table.signals[j]].continuous:
+            cuts = [_quantile(table.confidence[:, j], cut) for cut in cuts]
+        return Rule(votes_to_buy(table, j, max_votes), tuple(cuts), escalates)
+
+
+def _mean_points(fitted: FittedRules, table: TraceTable) -> tuple[Floats, Floats]:
+    """Mean cost and score of every setting on the rows that the rules were made for."""
+    signatures = _signatures(table, np.arange(len(table)), fitted.rules)
+    size = max(1, _MOST_CELLS // max(len(signatures), len(table)))
+    costs, scores = [], []
+    for start in range(0, len(fitted.rules), size):
+        part = fitted.rules[start : start + size]
+        outcomes = _outcomes(table, signatures, part)
+        every = np.arange(len(table))
+        scores.append(expected_score(table, every, signatures.of_row, outcomes, 0.0).mean(axis=1))
+        costs.append(expected_cost(table, every, signatures.of_row, outcomes).mean(axis=1))
+    return np.concatenate(costs), np.concatenate(scores)
+
+
+def _best_of_steps(costs: Floats, scores: Floats) -> Ints:
+    """Return the place of the best score in each even step of cost."""
+    span = float(costs.max() - costs.min())
+    step = np.zeros(len(costs)) if span <= 0 else np.floor((costs - costs.min()) / span * (_COST_STEPS - 1))
+    order = np.lexsort((costs, -scores, step))
+    _, first = np.unique(step[order], return_index=True)
+    return np.sort(order[first])
+
+
+def votes_to_buy(table: TraceTable, j: int, max_votes: int) -> int:
+    """Return how many votes a rule buys on an answer of tier j; a verdict is bought as one vote."""
+    return SIGNAL_FACTS[table.signals[j]].max_votes(min(max_votes, table.max_votes[j]))
+
+
+def _quantile(values: Floats, share: float) -> float:
+    """Return the value with this share of values below it; beyond the last for a share above 1."""
+    present = values[~np.isnan(values)]
+    if not len(present) or share > 1:
+        return math.inf
+    return float(np.quantile(present, share, method="higher"))
