@@ -26,7 +26,6 @@ from automix_cli.pomdp.signals import RecordedSignal
 Objects = NDArray[np.object_]
 
 
-
 # ---------------------------------------------------------------- the table
 
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.crossfit import NO_CURVE, Curve, crossfit
-from automix_cli.evaluation.families import Family, PomdpFamily
+from automix_cli.evaluation.families import Family
 from automix_cli.evaluation.objective import Objective, best_source, choose_each
+from automix_cli.evaluation.plan_family import PlanFamily
 from automix_cli.evaluation.policy_entry import (
     Group,
     Need,
@@ -66,11 +67,11 @@ def _curve(split: Split, family: Family, table: TraceTable | None = None) -> Cur
     if not split.can_crossfit:
         return NO_CURVE
     rows = split.train if table is None else table
-    return crossfit(rows, family, seed=split.seed, options=split.options, abstain_value=split.abstain_value)
+    return crossfit(rows, family, seed=split.seed, options=split.options)
 
 
-def _pomdp_family(split: Split, at_once: bool = False) -> PomdpFamily:
-    return PomdpFamily(settings=split.settings, at_once=at_once, grid=split.options.grid)
+def _plan_family(split: Split, at_once: bool = False) -> PlanFamily:
+    return PlanFamily(settings=split.settings, at_once=at_once, grid=split.options.grid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class Pomdp:
         def play(setting: Setting, rows: Ints | None) -> Replayed:
             return replay(plans.policy(setting), split.test, rows, abstain_value=split.abstain_value)
 
-        curve = _curve(split, _pomdp_family(split, self.at_once))
+        curve = _curve(split, _plan_family(split, self.at_once))
         return TrainedPolicy(curve, play, path=True, policy=plans.policy)
 
 
@@ -165,7 +166,7 @@ class PomdpQuery:
             table = replace(
                 reader.train, question_classes=reader.fitted.classes, n_classes=reader.router.n_classes
             )
-        return _ClassedRows(table, reader, _curve(split, _pomdp_family(split), table))
+        return _ClassedRows(table, reader, _curve(split, _plan_family(split), table))
 
     def _best(self, curves: Mapping[ClassSource, Curve], split: Split) -> ClassSource:
         points = split.alone.points()

@@ -12,7 +12,6 @@ import numpy as np
 from automix_cli.data.oracle import oracle
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.crossfit import Curve, singles
-from automix_cli.evaluation.families import votes_to_buy
 from automix_cli.evaluation.frontier import Point, hull
 from automix_cli.evaluation.policy_entry import (
     Group,
@@ -27,6 +26,7 @@ from automix_cli.evaluation.policy_entry import (
     without_settings,
 )
 from automix_cli.evaluation.replay import Replayed, replay
+from automix_cli.evaluation.rule_families import votes_to_buy
 from automix_cli.evaluation.settings import Always, MixShare, SampleCount, Setting, Threshold, narrow
 from automix_cli.evaluation.split import Split, points_of
 from automix_cli.pomdp.arrays import Ints
@@ -165,7 +165,7 @@ class SelfConsistency:
         policy = ThresholdPolicy(tuple(Rule(n, (0.5,), (True, False)) for n in votes))
         run = replay(policy, split.train)
         point = Point(float(run.cost.mean()), float(run.score.mean())) if len(split.train) else _NO_ROWS
-        curve = Curve((Threshold(max(votes, default=0), 0.5),), (point,))
+        curve = Curve((Threshold(tuple(votes), (0.5,) * last),), (point,))
         return TrainedPolicy(curve, lambda _, rows: replay(policy, split.test, rows), fixed=True)
 
 

@@ -11,23 +11,33 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from automix_cli.data.groups import why_no_verdict
 from automix_cli.data.oracle import oracle
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError
-from automix_cli.evaluation.bootstrap import Interval, Resamples, interval
+from automix_cli.evaluation.bootstrap import Resamples, interval
 from automix_cli.evaluation.crossfit import CROSSFIT, NO_CURVE, Crossfit, Curve, singles
 from automix_cli.evaluation.curves import Measure
-from automix_cli.evaluation.families import PomdpFamily, ThresholdFamily
+from automix_cli.evaluation.families import SettingRows
 from automix_cli.evaluation.frontier import Point, mix_quality
 from automix_cli.evaluation.held_out import HeldOutRun, held_out
-from automix_cli.evaluation.objective import Objective, SettingChoice, best_single, best_source, choose_each
+from automix_cli.evaluation.objective import (
+    Objective,
+    SettingChoice,
+    best_single,
+    best_source,
+    best_tier,
+    choose_each,
+)
+from automix_cli.evaluation.plan_family import PlanFamily
 from automix_cli.evaluation.replay import Replayed, replay
+from automix_cli.evaluation.rule_families import ThresholdFamily
 from automix_cli.evaluation.settings import Always, CostWeight, narrow
-from automix_cli.evaluation.verdict import RoutingVerdict, verdict
+from automix_cli.evaluation.verdict import Edge, RoutingVerdict, edge_of, verdict
 from automix_cli.fitting.classes import NO_CLASSES, ClassedTable, Classes
 from automix_cli.fitting.fit import fit
 from automix_cli.fitting.fitted import Fitted
@@ -51,6 +61,23 @@ class Figures(NamedTuple):
     votes: float = 0.0
 
 
+class Alternative(NamedTuple):
+    """Another share of the best tier's quality to keep, measured on the same held-out rows.
+
+    Attributes:
+        keep: the share.
+        saved: the share of the best tier's cost that is saved.
+        edge: quality above the best equally dear mix.
+    """
+
+    keep: float
+    saved: float
+    edge: Edge
+
+
+_OTHER_SHARES = (0.95, 0.9)  # of the best tier's quality, tried where a single tier is chosen
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
     """What `automix calibrate` found.
@@ -61,9 +88,13 @@ class Calibration:
         fitted: learned from all rows.
         objective: what was asked for.
         choice: the setting, chosen on cross-fitted points of all rows.
-        verdict: whether routing pays; None with too few rows to say anything.
+        verdict: whether routing pays; None with too few questions to say anything.
         chance_met: bootstrap chance that the objective is met on new rows; None where it cannot be missed.
         single: the tier to use where routing does not pay.
+        single_folds: in how many of the outer folds, over all divisions, a single tier was chosen, and
+            how many there were.
+        alternative: where a single tier was chosen, the strictest lower share to keep at which
+            routing pays; None where none was found.
         figures: held-out, by name: the router, each tier (`always:NAME`), `threshold`, `oracle`,
             and `random-mix`, the best mix of single tiers at the router's cost.
         path: held-out points of every setting.
@@ -81,6 +112,8 @@ class Calibration:
     single: str
     verdict: RoutingVerdict | None = None
     chance_met: float | None = None
+    single_folds: tuple[int, int] = (0, 0)
+    alternative: Alternative | None = None
     figures: tuple[Figures, ...] = ()
     path: Curve = NO_CURVE
     rates: tuple[tuple[str, int, int], ...] = ()
@@ -90,7 +123,7 @@ class Calibration:
     @property
     def unproven(self) -> bool:
         """Whether the router is written without proof that it pays."""
-        return self.verdict is None or self.verdict.kind == "not enough rows"
+        return self.verdict is None or self.verdict.kind in ("not enough rows", "single tier")
 
     def policy(self) -> Policy[Any]:
         """Return the policy that the written router stands for."""
@@ -139,7 +172,7 @@ def calibrate(
         settings: what the profile decides.
         objective: how to choose the cost_weight.
         options: folds, outer and inner, and how finely settings are searched.
-        seed: of folds and resamples.
+        seed: of divisions and resamples.
         classes: which query-side routers may tell the prior the class of a question. With few
             rows there is none.
 
@@ -150,24 +183,28 @@ def calibrate(
     if not len(table):
         raise DataError("there are no rows to calibrate on")
     table.require_costs()
-    unproven, enough = _unproven(table, settings, objective), options.enough(len(table))
+    unproven, enough = _unproven(table, settings, objective), options.enough(table.n_groups)
     sources = _classes_of_all_rows(table, classes if enough else NO_CLASSES)
+    resamples = Resamples.of_table(table, seed)
     if not enough:
-        curves: dict[ClassSource, Curve] = {"none": _unmeasured_curve(objective)}
-        return _with_choice(unproven, table, sources, curves, with_path=False)
+        curves: dict[ClassSource, Curve] = {"none": _unmeasured_curve(objective, table)}
+        return _with_rates(*_with_choice(unproven, table, sources, curves, resamples, with_path=False))
     weights = (objective.value,) if objective.kind == "cost_weight" else ()
-    router_run = held_out(
+    objectives = [objective, *(objective._replace(value=q) for q in _OTHER_SHARES if q < objective.value)]
+    measured = held_out(
         table,
-        PomdpFamily(settings=settings, weights=weights, grid=options.grid),
-        objective,
-        options=options,
+        PlanFamily(settings=settings, weights=weights, grid=options.grid),
+        objectives if objective.kind == "keep" else [objective],
         seed=seed,
         abstain_value=settings.abstain_value or 0.0,
+        resamples=resamples,
+        options=options,
         classes=classes,
         whole_tables={source: whole.table for source, whole in sources.items()},
     )
-    proven = _with_figures(unproven, table, router_run, options, seed)
-    return _with_choice(proven, table, sources, router_run.paths, with_path=True)
+    chosen, best = _with_choice(unproven, table, sources, measured.paths, resamples, with_path=True)
+    proven = _with_figures(chosen, table, measured.runs, objectives, resamples, options, seed)
+    return _with_rates(proven, best)
 
 
 def _unproven(table: TraceTable, settings: Settings, objective: Objective) -> Calibration:
@@ -188,11 +225,12 @@ def _classes_of_all_rows(table: TraceTable, classes: Classes) -> dict[ClassSourc
     return {c.source: c if c.table.n_classes > 1 else ClassedTable(c.source, table) for c in each}
 
 
-def _unmeasured_curve(objective: Objective) -> Curve:
+def _unmeasured_curve(objective: Objective, table: TraceTable) -> Curve:
     """Return the curve of too few rows: empty, or the one cost_weight that was asked for."""
     if objective.kind != "cost_weight":
         return NO_CURVE
-    return Curve((CostWeight(objective.value),), (Point(math.nan, math.nan),))
+    unknown = np.full((1, len(table)), math.nan)
+    return Curve((CostWeight(objective.value),), SettingRows(unknown, unknown), np.arange(len(table)))
 
 
 def _with_choice(
@@ -200,39 +238,45 @@ def _with_choice(
     table: TraceTable,
     sources: Mapping[ClassSource, ClassedTable],
     curves: Mapping[ClassSource, Curve],
+    resamples: Resamples,
     *,
     with_path: bool,
-) -> Calibration:
-    """Choose the setting, and the tier without a router; fit to all rows what will be written."""
-    points, objective = singles(table).points(), calibration.objective
+) -> tuple[Calibration, TraceTable]:
+    """Choose the setting, and the tier without a router; fit to all rows, with their classes."""
+    alone, objective = singles(table), calibration.objective
     if not any(curve.settings for curve in curves.values()):
         objective = objective.without_weight()
-    choices = choose_each(curves, table.tiers, points, objective)
-    source = best_source(choices, points, objective)
+    choices = choose_each(curves, table.tiers, alone, objective, resamples)
+    source = best_source(choices, alone.points(), objective)
     best = sources[source]
-    calibration = replace(
+    chosen = replace(
         calibration,
         fitted=fit(best.table, calibration.settings),
         choice=choices[source],
-        single=best_single(table.tiers, points, calibration.objective),
+        single=best_single(table.tiers, alone, calibration.objective, resamples),
         path=curves[source] if with_path else NO_CURVE,
         query=best.router,
         choices=tuple(choices.items()) if with_path else (),
     )
+    return chosen, best.table
+
+
+def _with_rates(calibration: Calibration, table: TraceTable) -> Calibration:
+    """Add the rates of the router as it is written: held-out runs mix the settings of several folds."""
     if calibration.router()["kind"] != "pomdp":
         calibration = replace(calibration, query=None)
-    # Rates are those of the router as it is written: held-out runs mix the settings of several folds.
-    return replace(calibration, rates=_rates(table, replay(calibration.policy(), best.table)))
+    return replace(calibration, rates=_rates(table, replay(calibration.policy(), table)))
 
 
 def _rates(table: TraceTable, run: Replayed) -> tuple[tuple[str, int, int], ...]:
-    """Return shares that later batches are compared with, as (hits, cases)."""
-    rates = [("escalated", int(run.escalated.sum()), len(table))]
+    """Return shares that later batches are compared with, as (hits, cases), in expectation, rounded."""
+    rates = [("escalated", round(float(run.escalated.sum())), len(table))]
     for j, name in enumerate(table.tiers):
-        with_votes = run.votes[:, j] > 0
+        with_votes = (run.votes[:, j] > 0) * run.asks[:, j]
         if table.signals[j] == "votes" and with_votes.any():
-            first = table.recorded_votes[j].sequence[with_votes, 0]
-            rates.append((name, int((first == 1).sum()), int((first >= 0).sum())))
+            correct, incorrect, _ = table.votes[:, j].T / np.maximum(table.votes[:, j].sum(axis=1), 1)[None]
+            hits, cases = float(with_votes @ correct), float(with_votes @ (correct + incorrect))
+            rates.append((name, round(hits), round(cases)))
     return tuple(rates)
 
 
@@ -281,16 +325,22 @@ class PairedColumns(NamedTuple):
 
 
 def _with_figures(
-    calibration: Calibration, table: TraceTable, router_run: HeldOutRun, options: Crossfit, seed: int
+    calibration: Calibration,
+    table: TraceTable,
+    runs: Sequence[HeldOutRun],
+    objectives: Sequence[Objective],
+    resamples: Resamples,
+    options: Crossfit,
+    seed: int,
 ) -> Calibration:
     """Add the figures of the held-out rows, their intervals and the verdict."""
-    threshold_run = _threshold_run(calibration, table, options, seed)
+    router_run = runs[0]
+    threshold_run = _threshold_run(calibration, table, resamples, options, seed)
     matrix = _columns(table, router_run, threshold_run).matrix()
-    # One matrix is resampled for everything: all policies meet the same draws of the rows, so that what
-    # rows have in common cancels in their differences, and the interval of an edge is a paired one.
-    draws = PairedColumns.of_matrix(Resamples.of_table(table, seed).means(matrix))
+    # One matrix is resampled for everything: all policies meet the same draws of the questions, so that
+    # what rows have in common cancels in their differences, and the interval of an edge is a paired one.
+    draws = PairedColumns.of_matrix(resamples.means(matrix))
     means = PairedColumns.of_matrix(matrix.mean(axis=0))
-    mix, mixes = float(means.mix()), draws.mix()
     shares = {"pomdp": router_run.shares, "threshold": threshold_run.shares}
     figures = [
         Figures(name, _with_interval(cost, costs), _with_interval(score, scores), *shares.get(name, ()))
@@ -298,28 +348,72 @@ def _with_figures(
             means.policies(table.tiers), draws.policies(table.tiers), strict=True
         )
     ]
-    figures.append(Figures("random-mix", figures[0].cost, _with_interval(mix, mixes)))
-    edge = Interval(*interval(draws.router_score - mixes))
+    figures.append(Figures("random-mix", figures[0].cost, _with_interval(float(means.mix()), draws.mix())))
     return replace(
         calibration,
-        verdict=verdict(float(means.router_score - mix), edge, len(table)),
+        verdict=_verdict(table, router_run, calibration, resamples),
         chance_met=_chance_met(calibration.objective, draws),
+        single_folds=(router_run.single_folds, router_run.folds),
+        alternative=_alternative(table, runs[1:], objectives[1:], resamples),
         figures=tuple(figures),
     )
 
 
-def _threshold_run(calibration: Calibration, table: TraceTable, options: Crossfit, seed: int) -> HeldOutRun:
+def _edge(table: TraceTable, run: HeldOutRun, resamples: Resamples) -> Edge:
+    return edge_of(run.score, run.cost, *singles(table), resamples)
+
+
+def _verdict(
+    table: TraceTable, run: HeldOutRun, calibration: Calibration, resamples: Resamples
+) -> RoutingVerdict | None:
+    """Judge the held-out run; None where the questions are too few, or one of them decides.
+
+    Where a single tier was chosen in most folds there is next to no evidence about any policy: that
+    routing does not pay cannot be said then.
+    """
+    if why_no_verdict(table.grouping):
+        return None
+    own = verdict(_edge(table, run, resamples), table.n_groups)
+    if 2 * run.single_folds >= run.folds and own.kind != "route":
+        is_single = isinstance(calibration.choice.setting, Always)
+        kind: Literal["single tier", "not enough rows"] = "single tier" if is_single else "not enough rows"
+        return own._replace(kind=kind, more_rows=own.more_rows or _as_many(table.n_groups))
+    return own
+
+
+def _as_many(questions: int) -> int:
+    """Return the order of magnitude of as many questions again."""
+    return int(10 ** max(1, math.floor(math.log10(max(questions, 1)))))
+
+
+def _alternative(
+    table: TraceTable, runs: Sequence[HeldOutRun], objectives: Sequence[Objective], resamples: Resamples
+) -> Alternative | None:
+    """Find the strictest lower share to keep at which routing pays."""
+    alone = singles(table)
+    best = alone.cost[:, best_tier(alone.points())].mean()
+    for run, objective in zip(runs, objectives, strict=False):
+        edge = _edge(table, run, resamples)
+        if verdict(edge, table.n_groups).kind == "route" and 2 * run.single_folds < run.folds:
+            return Alternative(objective.value, float(1 - run.cost.mean() / best), edge)
+    return None
+
+
+def _threshold_run(
+    calibration: Calibration, table: TraceTable, resamples: Resamples, options: Crossfit, seed: int
+) -> HeldOutRun:
     """Run threshold rules on the held-out rows, chosen by the same objective."""
     settings = calibration.settings
     family = ThresholdFamily(settings=settings, max_votes=min(settings.max_votes, max(table.max_votes)))
     return held_out(
         table,
         family,
-        calibration.objective.without_weight(),
-        options=options,
+        [calibration.objective.without_weight()],
         seed=seed,
         abstain_value=settings.abstain_value or 0.0,
-    )
+        resamples=resamples,
+        options=replace(options, repeats=1),
+    ).runs[0]
 
 
 def _columns(table: TraceTable, router_run: HeldOutRun, threshold_run: HeldOutRun) -> PairedColumns:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from automix_cli.data.folds import folds_of
 from automix_cli.data.traces import TraceTable
-from automix_cli.evaluation.families import COST_GRID, Candidate, CostGrid, Family
+from automix_cli.evaluation.charges import Outcomes, expected_cost, expected_score
+from automix_cli.evaluation.families import COST_GRID, CostGrid, Family, SettingRows
 from automix_cli.evaluation.frontier import Point
-from automix_cli.evaluation.replay import replay
 from automix_cli.evaluation.settings import Setting
-from automix_cli.pomdp.arrays import Floats, Ints
-from automix_cli.pomdp.rules import AlwaysPolicy
+from automix_cli.pomdp.arrays import Bools, Floats, Ints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,11 +22,11 @@ class Crossfit:
     """How settings are measured on rows that they were not fitted on.
 
     Attributes:
-        folds: parts that the rows are divided into.
-        repeats: divisions into folds that are averaged, where rows are few.
-        few_rows: from this many rows on one division is enough.
+        folds: parts that the questions are divided into.
+        repeats: divisions into folds that are averaged, where questions are few.
+        few_rows: from this many questions on one division is enough.
         many_rows: above, one fold is measured, and at most a fifth of this many rows of it.
-        least_rows: below, nothing can be cross-fitted.
+        least_rows: below so many questions, nothing can be cross-fitted.
         grid: how finely cost_weights are searched.
     """
 
@@ -39,87 +37,96 @@ class Crossfit:
     least_rows: int = 20
     grid: CostGrid = COST_GRID
 
-    def enough(self, rows: int) -> bool:
-        """Tell whether so many rows can be cross-fitted."""
-        return rows >= self.least_rows
+    def enough(self, questions: int) -> bool:
+        """Tell whether so many questions can be cross-fitted."""
+        return questions >= self.least_rows
+
+    def repeats_for(self, questions: int) -> int:
+        """Return the number of divisions for so many questions."""
+        return self.repeats if questions < self.few_rows else 1
 
 
 CROSSFIT = Crossfit()
 
 
 class Curve(NamedTuple):
-    """Mean cost and score of each setting on rows that its policy was not fitted on."""
+    """What each of K settings costs and scores on rows that its policy was not fitted on.
+
+    Attributes:
+        settings: K.
+        columns: K×n, row by row.
+        rows: n, the places of these rows in the table.
+    """
 
     settings: tuple[Setting, ...]
-    points: tuple[Point, ...]
+    columns: SettingRows
+    rows: Ints
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """Mean cost and score per setting."""
+        if not self.settings:
+            return ()
+        costs, scores = self.columns.cost.mean(axis=1), self.columns.score.mean(axis=1)
+        return tuple(Point(float(c), float(q)) for c, q in zip(costs, scores, strict=True))
 
 
-NO_CURVE = Curve((), ())
+NO_CURVE = Curve((), SettingRows(np.empty((0, 0)), np.empty((0, 0))), np.empty(0, dtype=np.intp))
 
 
-def crossfit(
-    table: TraceTable,
-    family: Family,
-    *,
-    seed: int,
-    options: Crossfit = CROSSFIT,
-    abstain_value: float = 0.0,
-) -> Curve:
+def crossfit(table: TraceTable, family: Family, *, seed: int, options: Crossfit = CROSSFIT) -> Curve:
     """Fit on all folds but one, measure every setting on that one, in turn.
 
     With many rows one turn measures as many as it takes to choose. With few, the whole is
-    repeated with other folds and other orders of the votes, so that luck in one order decides less.
+    repeated with other folds, so that luck in one division decides less.
     """
-    sums, family = CurveSums(), family.with_cost_grid(table)
-    for r in range(options.repeats if len(table) < options.few_rows else 1):
-        variant = table.reseed(table.seed + r) if r else table
+    whole = family.fit(table)
+    levels = whole.levels()
+    sums = CurveSums(len(table))
+    for r in range(options.repeats_for(table.n_groups)):
         fold = folds_of(table, options.folds, seed + 1000 * r)
-        for k in range(options.folds if len(table) <= options.many_rows else 1):
-            candidates = family.candidates(variant.subset(fold != k))
-            sums.add(candidates, variant, measured_rows(fold == k, options), abstain_value)
-    return sums.curve()
+        for k in measured_folds(len(table), options):
+            fitted, rows = family.fit(table.subset(fold != k)), measured_rows(table, fold == k, options)
+            sums.add(rows, fitted.play(table, rows, fitted.places(levels)))
+    return sums.curve(tuple(whole.settings[place] for place in whole.places(levels)))
 
 
-def measured_rows(mask: NDArray[np.bool_], options: Crossfit) -> Ints:
-    """Return the places in a mask, at most a fifth of `many_rows`: rows stand in no telling order."""
-    return np.flatnonzero(mask)[: options.many_rows // 5]
+def measured_folds(rows: int, options: Crossfit) -> range:
+    """Return the folds that are measured: all, or with many rows the first."""
+    return range(options.folds if rows <= options.many_rows else 1)
+
+
+def measured_rows(table: TraceTable, mask: Bools, options: Crossfit) -> Ints:
+    """Return the places in a mask; of more than a fifth of `many_rows`, those whose keys come first."""
+    rows = np.flatnonzero(mask)
+    most = options.many_rows // 5
+    return rows if len(rows) <= most else np.sort(rows[np.argsort(table.groups[rows], kind="stable")[:most]])
 
 
 class CurveSums:
-    """Sums of cost and score per setting, over folds."""
+    """Scores and costs per setting and row, averaged over the divisions in which a row was measured."""
 
-    def __init__(self) -> None:
-        self._settings: tuple[Setting, ...] = ()
-        self._sums: Floats = np.zeros((0, 2))
-        self._rows = 0
+    def __init__(self, rows: int) -> None:
+        self._times = np.zeros(rows)
+        self._score: Floats | None = None
+        self._cost: Floats | None = None
 
-    def add(
-        self, candidates: Sequence[Candidate], table: TraceTable, rows: Ints, abstain_value: float
-    ) -> None:
-        """Replay all candidates on some rows; those that decide alike once."""
-        table = _with_rounded_lengths(table)
-        self._settings = tuple(c.setting for c in candidates)
-        by_key: dict[Hashable, tuple[float, float]] = {}
-        sums = []
-        for place, (_, policy, key) in enumerate(candidates):
-            key = place if key is None else key
-            if key not in by_key:
-                run = replay(policy, table, rows, abstain_value=abstain_value)
-                by_key[key] = (float(run.cost.sum()), float(run.score.sum()))
-            sums.append(by_key[key])
-        self._sums = np.array(sums) + (self._sums if self._rows else 0.0)
-        self._rows += len(rows)
+    def add(self, rows: Ints, played: SettingRows) -> None:
+        """Add what the settings came to on some rows."""
+        if self._score is None or self._cost is None:
+            self._score, self._cost = np.zeros((2, len(played.score), len(self._times)))
+        self._score[:, rows] += played.score
+        self._cost[:, rows] += played.cost
+        self._times[rows] += 1
 
-    def curve(self) -> Curve:
+    def curve(self, settings: Sequence[Setting]) -> Curve:
         """Return the means."""
-        means = self._sums / max(self._rows, 1)
-        return Curve(self._settings, tuple(Point(float(c), float(q)) for c, q in means))
-
-
-def _with_rounded_lengths(table: TraceTable) -> TraceTable:
-    """Round prompt lengths to half an octave: coarse plans need no more, and replays run faster."""
-    lengths = 2 ** (np.rint(2 * np.log2(np.maximum(table.input_tokens, 1.0))) / 2)
-    return replace(table, input_tokens=lengths)
+        if self._score is None or self._cost is None:
+            return NO_CURVE
+        rows = np.flatnonzero(self._times)
+        times = self._times[rows]
+        columns = SettingRows(self._score[:, rows] / times, self._cost[:, rows] / times)
+        return Curve(tuple(settings), columns, rows)
 
 
 class Singles(NamedTuple):
@@ -135,8 +142,18 @@ class Singles(NamedTuple):
             for c, q in zip(self.cost.mean(axis=0), self.score.mean(axis=0), strict=True)
         )
 
+    def on_rows(self, rows: Ints | Bools) -> Singles:
+        """Return the same on some rows."""
+        return Singles(self.score[rows], self.cost[rows])
+
 
 def singles(table: TraceTable) -> Singles:
-    """Replay every single tier."""
-    runs = [replay(AlwaysPolicy(len(table.tiers), j), table) for j in range(len(table.tiers))]
-    return Singles(np.stack([r.score for r in runs], axis=1), np.stack([r.cost for r in runs], axis=1))
+    """Score and charge every single tier; where it gave no answer, that is a score of 0 at its cost."""
+    rows, signature = np.arange(len(table)), np.zeros(len(table), dtype=np.intp)
+    scores, costs = [], []
+    for only in np.eye(len(table.tiers)):
+        never = np.zeros((1, len(table.tiers)))
+        outcomes = Outcomes(only[None], only[None], never, never, np.zeros(1))
+        scores.append(expected_score(table, rows, signature, outcomes, 0.0))
+        costs.append(expected_cost(table, rows, signature, outcomes))
+    return Singles(np.stack(scores, axis=1), np.stack(costs, axis=1))

@@ -1,50 +1,61 @@
-"""The whole procedure on rows it has not seen: fit, choose and run, inside each outer fold."""
+"""The whole procedure on rows it has not seen: fit, choose and run, inside each outer fold.
+
+A division puts the questions into folds. The outer fold a is held out: a setting is chosen on
+the other folds, each measured by a fit on all folds but a and that one, and is run on a. A
+fit on all folds but a and b serves both as an inner fit of a and of b. Divisions are repeated
+and averaged row by row, so that luck in one of them decides less.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from automix_cli.data.folds import folds_of
 from automix_cli.data.traces import TraceTable
+from automix_cli.evaluation.bootstrap import Resamples
 from automix_cli.evaluation.crossfit import (
     CROSSFIT,
     Crossfit,
     Curve,
     CurveSums,
     Singles,
-    crossfit,
+    measured_folds,
     measured_rows,
     singles,
 )
-from automix_cli.evaluation.families import Family
-from automix_cli.evaluation.objective import Objective, best_source, choose_each
-from automix_cli.evaluation.replay import Replayed, replay
+from automix_cli.evaluation.families import Family, FittedFamily
+from automix_cli.evaluation.objective import Objective, best_source, best_tier, choose_each
+from automix_cli.evaluation.replay import replay
 from automix_cli.evaluation.settings import Always, Setting
 from automix_cli.fitting.classes import NO_CLASSES, Classes
 from automix_cli.fitting.query_router_kinds import ClassSource
 from automix_cli.pomdp.arrays import Floats, Ints
-from automix_cli.pomdp.problem import Policy
-from automix_cli.pomdp.rules import AlwaysPolicy
 
 
 class HeldOutRun(NamedTuple):
-    """What came of each row when it was held out; rows in the table's order.
+    """What came of each row when it was held out, averaged over divisions; rows in the table's order.
 
-    `best_score` is the score of the single tier that was the best one where the setting was chosen;
-    `paths` the points of every setting, fitted on the outer folds, per source of classes.
+    Attributes:
+        score, cost: n, expected.
+        abstained, escalated: n, chances.
+        votes: n, expected number of votes.
+        best_score: n, of the single tier that was the best one where the setting was chosen.
+        single_folds: in how many outer folds a single tier was chosen.
+        folds: how many outer folds there were, over all divisions.
     """
 
     score: Floats
     cost: Floats
-    abstained: NDArray[np.bool_]
-    escalated: NDArray[np.bool_]
-    votes: Ints
+    abstained: Floats
+    escalated: Floats
+    votes: Floats
     best_score: Floats
-    paths: dict[ClassSource, Curve]
+    single_folds: int
+    folds: int
 
     @property
     def shares(self) -> tuple[float, float, float]:
@@ -52,66 +63,179 @@ class HeldOutRun(NamedTuple):
         return float(self.escalated.mean()), float(self.abstained.mean()), float(self.votes.mean())
 
 
+class HeldOut(NamedTuple):
+    """A run per objective, and the points of every setting on held-out rows, per source of classes."""
+
+    runs: tuple[HeldOutRun, ...]
+    paths: dict[ClassSource, Curve]
+
+
 def held_out(
     table: TraceTable,
     family: Family,
-    objective: Objective,
+    objectives: Sequence[Objective],
     *,
     seed: int,
     abstain_value: float,
+    resamples: Resamples,
     options: Crossfit = CROSSFIT,
     classes: Classes = NO_CLASSES,
     whole_tables: Mapping[ClassSource, TraceTable] | None = None,
-) -> HeldOutRun:
+) -> HeldOut:
     """Choose source of classes and setting inside each outer fold's training rows, and run it on the fold.
 
-    `whole_tables` are all rows with the classes of each source, learned from all rows: the grids of
-    `paths` are spaced for them. Without them there are no paths.
+    Args:
+        table: the rows.
+        family: of the policies.
+        objectives: each is served by a run of its own.
+        seed: of the divisions.
+        abstain_value: the score of an abstention.
+        resamples: of the table's questions, by which settings are chosen.
+        options: of cross-fitting; `repeats` counts divisions.
+        classes: which query-side routers may supply classes.
+        whole_tables: all rows with the classes of each source, learned from all rows: the settings of
+            `paths` are those of a fit on them. Without them there are no paths.
     """
-    alone, fold = singles(table), folds_of(table, options.folds, seed)
-    families = {source: family.with_cost_grid(whole) for source, whole in (whole_tables or {}).items()}
-    paths = {source: CurveSums() for source in families}
-    best_score, runs = np.zeros(len(table)), list[Replayed]()
-    for k in range(options.folds):
-        learn, rows = fold != k, np.flatnonzero(fold == k)
-        points = Singles(alone.score[learn], alone.cost[learn]).points()
-        tables, curves = dict[ClassSource, TraceTable](), dict[ClassSource, Curve]()
-        for source, own_table, _ in classes.of(table, learn):
-            train, tables[source] = own_table.subset(learn), own_table
-            curves[source] = crossfit(
-                train, family, seed=seed + 1 + k, options=options, abstain_value=abstain_value
+    alone = singles(table)
+    wholes = {source: family.fit(whole) for source, whole in (whole_tables or {}).items()}
+    levels = {source: whole.levels() for source, whole in wholes.items()}
+    paths = {source: CurveSums(len(table)) for source in wholes}
+    sums = [_RunSums(len(table)) for _ in objectives]
+    repeats = options.repeats_for(table.n_groups)
+    for r in range(repeats if classes.sources == ("none",) else 1):
+        division = _Division(table, family, folds_of(table, options.folds, seed + 1000 * r), options)
+        for k in range(options.folds):
+            outer = division.outer_fold(k, classes)
+            for source, own in outer.fits.items():
+                if source in wholes and k in measured_folds(len(table), options):
+                    rows = measured_rows(table, division.fold == k, options)
+                    played = own.fitted.play(own.table, rows, own.fitted.places(levels[source]))
+                    paths[source].add(rows, played)
+            learn = np.flatnonzero(division.fold != k)
+            chooser = _Chooser(
+                table.tiers, alone, learn, resamples, {s: o.curve for s, o in outer.fits.items()}
             )
-            if source in families:
-                candidates = families[source].candidates(train)
-                paths[source].add(candidates, own_table, measured_rows(fold == k, options), abstain_value)
-        choices = choose_each(curves, table.tiers, points, objective)
-        source = best_source(choices, points, objective)
-        policy = policy_of(family, tables[source].subset(learn), choices[source].setting)
-        runs.append(replay(policy, tables[source], rows, abstain_value=abstain_value))
-        best_score[rows] = alone.score[rows, int(np.argmax([p.quality for p in points]))]
-    return _joined_run(runs, best_score, {source: sums.curve() for source, sums in paths.items()})
+            for total, objective in zip(sums, objectives, strict=True):
+                source, setting, best = chooser.choose(objective)
+                total.add(outer.fits[source], setting, outer.rows, alone, best, abstain_value)
+    settings = {s: tuple(wholes[s].settings[p] for p in wholes[s].places(levels[s])) for s in wholes}
+    return HeldOut(tuple(total.run() for total in sums), {s: paths[s].curve(settings[s]) for s in wholes})
 
 
-def _joined_run(runs: Sequence[Replayed], best_score: Floats, paths: dict[ClassSource, Curve]) -> HeldOutRun:
-    """Join the runs of the folds, in the table's order."""
-    order = np.argsort(np.concatenate([run.rows for run in runs]), kind="stable")
-
-    def column(values_of: Callable[[Replayed], NDArray[Any]]) -> NDArray[Any]:
-        return np.concatenate([values_of(run) for run in runs])[order]
-
-    return HeldOutRun(
-        score=column(lambda run: run.score),
-        cost=column(lambda run: run.cost),
-        abstained=column(lambda run: run.tier) < 0,
-        escalated=column(lambda run: run.asked_tiers).sum(axis=1) > 1,
-        votes=column(lambda run: run.votes).sum(axis=1),
-        best_score=best_score,
-        paths=paths,
-    )
+# ------------------------------------------------------------------ one division
 
 
-def policy_of(family: Family, table: TraceTable, setting: Setting) -> Policy[Any]:
-    """Return the policy of a setting, fitted on a table."""
-    if isinstance(setting, Always):
-        return AlwaysPolicy(len(table.tiers), table.tiers.index(setting.tier))
-    return family.policy(table, setting)
+class _FoldFit(NamedTuple):
+    """One source of classes in one outer fold: the rows with their classes, the fit, the inner curve."""
+
+    table: TraceTable
+    fitted: FittedFamily
+    levels: Floats
+    curve: Curve
+
+    def place(self, setting: Setting) -> int:
+        """Return the place of a setting of the curve in the fit."""
+        level = self.levels[[self.curve.settings.index(setting)]]
+        return int(self.fitted.places(level)[0])
+
+
+class _OuterFold(NamedTuple):
+    """An outer fold: its rows, and the fit of each source of classes on the others."""
+
+    rows: Ints
+    fits: dict[ClassSource, _FoldFit]
+
+
+@dataclass(slots=True)
+class _Division:
+    """One division of the questions into folds, with the fits that outer folds share."""
+
+    table: TraceTable
+    family: Family
+    fold: Ints
+    options: Crossfit
+    _shared: dict[frozenset[int], FittedFamily] = field(default_factory=dict)
+
+    def outer_fold(self, k: int, classes: Classes) -> _OuterFold:
+        """Fit every source of classes on all folds but one, and measure its settings there."""
+        fits = {}
+        for source, own_table, _ in classes.of(self.table, self.fold != k):
+            fitted = self._fit(own_table, frozenset({k}), source)
+            levels = fitted.levels()
+            sums = CurveSums(len(self.table))
+            for b in self._inner_folds(k):
+                inner = self._fit(own_table, frozenset({k, b}), source)
+                rows = measured_rows(self.table, self.fold == b, self.options)
+                sums.add(rows, inner.play(own_table, rows, inner.places(levels)))
+            settings = tuple(fitted.settings[place] for place in fitted.places(levels))
+            fits[source] = _FoldFit(own_table, fitted, levels, sums.curve(settings))
+        return _OuterFold(np.flatnonzero(self.fold == k), fits)
+
+    def _inner_folds(self, k: int) -> list[int]:
+        others = [b for b in range(self.options.folds) if b != k]
+        return others if len(self.table) <= self.options.many_rows else others[:1]
+
+    def _fit(self, table: TraceTable, without: frozenset[int], source: ClassSource) -> FittedFamily:
+        if source != "none":  # its classes were learned for this outer fold
+            return self._fit_anew(table, without)
+        if without not in self._shared:
+            self._shared[without] = self._fit_anew(table, without)
+        return self._shared[without]
+
+    def _fit_anew(self, table: TraceTable, without: frozenset[int]) -> FittedFamily:
+        return self.family.fit(table.subset(~np.isin(self.fold, list(without))))
+
+
+@dataclass(frozen=True, slots=True)
+class _Chooser:
+    """The choice of a setting on the rows that an outer fold leaves."""
+
+    tiers: tuple[str, ...]
+    alone: Singles
+    learn: Ints
+    resamples: Resamples
+    curves: dict[ClassSource, Curve]
+
+    def choose(self, objective: Objective) -> tuple[ClassSource, Setting, int]:
+        """Return the source, the setting, and the place of the best single tier."""
+        own = self.alone.on_rows(self.learn)
+        place_of = np.full(len(self.alone.score), -1)
+        place_of[self.learn] = np.arange(len(self.learn))
+        curves = {s: c._replace(rows=place_of[c.rows]) for s, c in self.curves.items()}
+        resamples = self.resamples.on_rows(self.learn)
+        choices = choose_each(curves, self.tiers, own, objective, resamples)
+        source = best_source(choices, own.points(), objective)
+        return source, choices[source].setting, best_tier(own.points())
+
+
+# ------------------------------------------------------------------ averages over divisions
+
+
+class _RunSums:
+    """Sums over divisions of what came of each row."""
+
+    def __init__(self, rows: int) -> None:
+        self._sums = np.zeros((6, rows))
+        self._times = np.zeros(rows)
+        self._folds = self._single_folds = 0
+
+    def add(
+        self, own: _FoldFit, setting: Setting, rows: Ints, alone: Singles, best: int, abstain_value: float
+    ) -> None:
+        """Run a setting on the rows of an outer fold."""
+        self._folds += 1
+        self._times[rows] += 1
+        self._sums[5, rows] += alone.score[rows, best]
+        if isinstance(setting, Always):
+            tier = own.table.tiers.index(setting.tier)
+            self._single_folds += 1
+            self._sums[:2, rows] += alone.score[rows, tier], alone.cost[rows, tier]
+            return
+        run = replay(own.fitted.policy(own.place(setting)), own.table, rows, abstain_value=abstain_value)
+        self._sums[:5, rows] += run.score, run.cost, run.abstained, run.escalated, run.votes.sum(axis=1)
+
+    def run(self) -> HeldOutRun:
+        """Return the means."""
+        means = self._sums / np.maximum(self._times, 1)
+        score, cost, abstained, escalated, votes, best = means
+        return HeldOutRun(score, cost, abstained, escalated, votes, best, self._single_folds, self._folds)

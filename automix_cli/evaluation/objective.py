@@ -1,26 +1,29 @@
-"""What the user wants of a setting, and the setting that serves it best.
-
-A setting is chosen among the corners of the upper hull of a curve's points and the
-always-one-tier points, so no policy is ever set below a random mix of single tiers.
-"""
+"""The choice of a setting among cross-fitted points, by what the user asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from automix_cli.errors import GateError
-from automix_cli.evaluation.crossfit import NO_CURVE, Curve
+from automix_cli.evaluation.bootstrap import Resamples
+from automix_cli.evaluation.crossfit import NO_CURVE, Curve, Singles
 from automix_cli.evaluation.curves import Ends, ibc_lift
-from automix_cli.evaluation.frontier import Point, edge, hull
+from automix_cli.evaluation.frontier import Point, edge
 from automix_cli.evaluation.settings import Always, CostWeight, Setting, narrow
 from automix_cli.fitting.query_router_kinds import ClassSource
+from automix_cli.pomdp.arrays import Floats
+
+_HALF_A_ROW = 0.5  # more loss, so that few losses seen are not taken for none
 
 
 class Objective(NamedTuple):
     """What the user wants of a setting.
 
-    `keep`: the cheapest setting with at least `value` times the quality of the best single tier.
+    `keep`: the cheapest setting that keeps at least `value` times the quality of the best single tier
+    with probability `sure`; where there is none, that tier.
     `budget`: the best quality for at most `value` USD per question.
     `cost_weight`: this cost_weight, whatever comes of it.
     `ibc`: the best incremental benefit per cost (AutoMix).
@@ -28,6 +31,7 @@ class Objective(NamedTuple):
 
     kind: Literal["keep", "budget", "cost_weight", "ibc"] = "keep"
     value: float = 0.98
+    sure: float = 0.8
 
     def without_weight(self) -> Objective:
         """Return the objective for single tiers: the default where this one needs a cost_weight."""
@@ -35,7 +39,7 @@ class Objective(NamedTuple):
 
 
 class SettingChoice(NamedTuple):
-    """A setting and its point in training; `met`: whether the objective was, there."""
+    """A setting and its point in training; `is_met`: whether the objective was, there."""
 
     setting: Setting
     point: Point
@@ -43,9 +47,20 @@ class SettingChoice(NamedTuple):
 
 
 def choose(
-    curve: Curve, tiers: Sequence[str], tier_points: Sequence[Point], objective: Objective
+    curve: Curve,
+    tiers: Sequence[str],
+    alone: Singles,
+    objective: Objective,
+    resamples: Resamples | None = None,
 ) -> SettingChoice:
-    """Return the setting that the objective asks for, among the corners of the hull.
+    """Return the setting that the objective asks for, among those that no other one beats.
+
+    Args:
+        curve: the settings on training rows.
+        tiers: their names.
+        alone: the single tiers on the same table.
+        objective: what is wanted.
+        resamples: of the table's questions, for `keep`; without them, means decide.
 
     Raises:
         GateError: ΔIBC is undefined for every setting.
@@ -53,29 +68,88 @@ def choose(
     if objective.kind == "cost_weight":
         return _at_weight(curve, objective.value)
     if objective.kind == "ibc":
-        return _best_ibc(curve, tier_points)
-    choices = corners(curve, tiers, tier_points)
+        return _best_ibc(curve, alone.points())
+    places = undominated(curve, alone)
+    choices = [_choice(curve, tiers, alone, place) for place in places]
     if objective.kind == "budget":
         affordable = [c for c in choices if c.point.cost <= objective.value]
         return affordable[-1] if affordable else choices[0]._replace(is_met=False)
-    target = objective.value * max(point.quality for point in tier_points)
-    return next((c for c in choices if c.point.quality >= target), choices[-1]._replace(is_met=False))
+    chances = _chances_to_keep(curve, alone, objective.value, resamples)
+    sure = (c for c, place in zip(choices, places, strict=True) if chances[place] >= objective.sure)
+    return next(sure, _choice(curve, tiers, alone, best_tier(alone.points())))
 
 
-def best_single(tiers: Sequence[str], tier_points: Sequence[Point], objective: Objective) -> str:
+def best_tier(points: Sequence[Point]) -> int:
+    """Return the place of the best single tier, of equals the cheapest."""
+    return max(range(len(points)), key=lambda j: (points[j].quality, -points[j].cost))
+
+
+def best_single(
+    tiers: Sequence[str], alone: Singles, objective: Objective, resamples: Resamples | None = None
+) -> str:
     """Return the single tier that an objective takes."""
-    choice = choose(NO_CURVE, tiers, tier_points, objective.without_weight())
+    choice = choose(_no_curve(alone), tiers, alone, objective.without_weight(), resamples)
     return narrow(choice.setting, Always).tier
 
 
-def corners(curve: Curve, tiers: Sequence[str], tier_points: Sequence[Point]) -> list[SettingChoice]:
-    """Return the settings worth having, cheapest first: corners of the hull of curve and single tiers."""
-    settings = [*map(Always, tiers), *curve.settings]
-    points = [*tier_points, *curve.points]
-    first: dict[Point, Setting] = {}
-    for setting, point in zip(settings, points, strict=True):
-        first.setdefault(point, setting)  # a single tier before a policy that comes to the same
-    return [SettingChoice(first[point], point) for point in hull(points)]
+def _no_curve(alone: Singles) -> Curve:
+    return NO_CURVE._replace(rows=np.arange(len(alone.score)))
+
+
+# ------------------------------------------------------------------ settings worth having
+
+# Places count the single tiers first, then the settings of the curve.
+
+
+def _choice(curve: Curve, tiers: Sequence[str], alone: Singles, place: int) -> SettingChoice:
+    if place < len(tiers):
+        return SettingChoice(Always(tiers[place]), alone.points()[place])
+    return SettingChoice(curve.settings[place - len(tiers)], curve.points[place - len(tiers)])
+
+
+def undominated(curve: Curve, alone: Singles) -> list[int]:
+    """Return the places of what no cheaper one equals, cheapest first.
+
+    Settings on or below the best random mix of single tiers are left out, so that no policy is ever
+    set below it.
+    """
+    single_points = alone.points()
+    above = [
+        (point, len(single_points) + k)
+        for k, point in enumerate(curve.points)
+        if edge(point, single_points) > 1e-12
+    ]
+    every = [(point, place) for place, point in enumerate(single_points)]
+    best, places = -np.inf, []
+    for point, place in sorted([*every, *above], key=lambda item: (item[0].cost, -item[0].quality, item[1])):
+        if point.quality > best:
+            best = point.quality
+            places.append(place)
+    return places
+
+
+def settings_worth_having(curve: Curve, tiers: Sequence[str], alone: Singles) -> list[SettingChoice]:
+    """Return the settings that no other one beats, cheapest first."""
+    return [_choice(curve, tiers, alone, place) for place in undominated(curve, alone)]
+
+
+def _chances_to_keep(curve: Curve, alone: Singles, keep: float, resamples: Resamples | None) -> Floats:
+    """Return the bootstrap chance of each place to keep a share of the best tier's quality.
+
+    The best tier is chosen again in every draw. A policy that is not a single tier is given half a
+    lost row more: among few rows, losses that were not seen are not taken for none.
+    """
+    own = alone.score if not curve.settings else alone.score[curve.rows]
+    columns = np.vstack([own.T, curve.columns.score]) if curve.settings else own.T
+    draws, fewer = columns.mean(axis=1)[None], 0.0
+    if resamples is not None:
+        sample = resamples if not curve.settings else resamples.on_rows(curve.rows)
+        if sample is not None:
+            draws, fewer = sample.means(columns.T), _HALF_A_ROW / len(np.unique(sample.groups))
+    tiers = own.shape[1]
+    target = keep * draws[:, :tiers].max(axis=1, keepdims=True)
+    loss = np.where(np.arange(len(columns)) < tiers, 0.0, fewer)
+    return np.asarray((draws - loss >= target - 1e-12).mean(axis=0))
 
 
 def _at_weight(curve: Curve, weight: float) -> SettingChoice:
@@ -100,11 +174,15 @@ def _best_ibc(curve: Curve, tier_points: Sequence[Point]) -> SettingChoice:
     return SettingChoice(setting, point)
 
 
+# ------------------------------------------------------------------ sources of classes
+
+
 def choose_each(
     curves: Mapping[ClassSource, Curve],
     tiers: Sequence[str],
-    tier_points: Sequence[Point],
+    alone: Singles,
     objective: Objective,
+    resamples: Resamples | None = None,
 ) -> dict[ClassSource, SettingChoice]:
     """Choose a setting per source of classes; sources for which the objective is undefined are left out.
 
@@ -115,7 +193,7 @@ def choose_each(
     errors: list[GateError] = []
     for source, curve in curves.items():
         try:
-            choices[source] = choose(curve, tiers, tier_points, objective)
+            choices[source] = choose(curve, tiers, alone, objective, resamples)
         except GateError as exc:
             errors.append(exc)
     if not choices:

@@ -185,9 +185,7 @@ class FittedPlans:
         sizes, size_of = np.unique(lengths, return_inverse=True)
         code = size_of * len(self.shares) + classes
         kinds, facts_code = np.unique(code, return_inverse=True)
-        facts = tuple(
-            Facts(float(sizes[k // len(self.shares)]), int(k % len(self.shares))) for k in kinds
-        )
+        facts = tuple(Facts(float(sizes[k // len(self.shares)]), int(k % len(self.shares))) for k in kinds)
         model = self._model()
         looked_at = {
             j

@@ -15,11 +15,11 @@ from automix_cli.evaluation.baseline_policies import (
     SelfConsistency,
     SingleTier,
 )
-from automix_cli.evaluation.families import ThresholdFamily
 from automix_cli.evaluation.objective import Objective
 from automix_cli.evaluation.paper import PaperFamily
 from automix_cli.evaluation.policy_entry import PolicyEntry, several_tiers, some_signal, two_tiers
 from automix_cli.evaluation.query_policies import Query, QueryBound, rules_of
+from automix_cli.evaluation.rule_families import ThresholdFamily
 from automix_cli.evaluation.split import Split
 from automix_cli.fitting.query_router_kinds import QUERY_ROUTER_KINDS, ClassChoice
 

@@ -300,7 +300,7 @@ def _join(groups: list[_Group[B]]) -> _Group[B]:
     if len(groups) == 1:
         return groups[0]
     own, place = np.unique(np.concatenate([g.signatures for g in groups]), return_inverse=True)
-    chance = np.bincount(place, np.concatenate([g.chance for g in groups]), len(own))
+    chance: Floats = np.bincount(place, np.concatenate([g.chance for g in groups]), len(own)).astype(float)
     return groups[0]._replace(signatures=own, chance=chance)
 
 
@@ -308,7 +308,7 @@ def _join(groups: list[_Group[B]]) -> _Group[B]:
 
 
 def _rounds(remaining: Ints, m: int) -> Iterator[tuple[tuple[int, int, int], Floats]]:
-    """Yield each outcome of m votes drawn from S bags of (CORRECT, INCORRECT, unparsed), with its S chances."""
+    """Yield each outcome of m votes drawn from S bags of (CORRECT, INCORRECT, unparsed), and its chances."""
     most = remaining.max(axis=0, initial=0)
     table = combinations(int(remaining.sum(axis=1).max(initial=0)))
     orders = table[remaining.sum(axis=1), m]

@@ -89,7 +89,8 @@ def _outcomes(table: TraceTable, signatures: Signatures, rules: Sequence[Rules])
     for j in range(len(table.tiers) - 1):
         evidence, code = signatures.evidence[j], signatures.evidence_code[j]
         failed, own_rules = np.array(evidence.failed)[code], [own[j] for own in rules]
-        escalates = np.stack([_escalates(table, j, rule, evidence) for rule in own_rules])[:, code]
+        chances = {rule: _escalates(table, j, rule, evidence) for rule in dict.fromkeys(own_rules)}
+        escalates = np.stack([chances[rule] for rule in own_rules])[:, code]
         bought = np.array([rule.votes for rule in own_rules])[:, None] * ~failed
         asks[..., j] = reached
         votes[..., j], rounds[..., j] = reached * bought, reached * (bought > 0)
@@ -111,9 +112,9 @@ def _escalates(table: TraceTable, j: int, rule: Rule, evidence: Evidence) -> Flo
     """Chance that a rule escalates, for each kind of evidence of a tier."""
     failed = np.array(evidence.failed, dtype=float)
     if SIGNAL_FACTS[table.signals[j]].purchase == "rounds" and rule.votes:
-        return np.maximum(failed, _escalates_by_votes(rule, evidence.votes))
+        return np.asarray(np.maximum(failed, _escalates_by_votes(rule, evidence.votes)))
     shares = [o.signal if not o.parsed else o.correct / o.parsed for o in evidence.shown]
-    return np.maximum(failed, [float(rule.escalates_at(share)) for share in shares])
+    return np.asarray(np.maximum(failed, [float(rule.escalates_at(share)) for share in shares]))
 
 
 def _escalates_by_votes(rule: Rule, votes: Ints) -> Floats:
@@ -127,7 +128,7 @@ def _escalates_by_votes(rule: Rule, votes: Ints) -> Floats:
             if rule.escalates_at(correct / parsed if parsed else None):
                 lost = ways_of[votes[:, 2], rule.votes - parsed]
                 ways += ways_of[votes[:, 0], correct] * ways_of[votes[:, 1], incorrect] * lost
-    return np.divide(ways, every, out=np.zeros(len(votes)), where=every > 0)
+    return np.asarray(np.divide(ways, every, out=np.zeros(len(votes)), where=every > 0))
 
 
 # ------------------------------------------------------------------ thresholds
@@ -135,7 +136,7 @@ def _escalates_by_votes(rule: Rule, votes: Ints) -> Floats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThresholdFamily:
-    """A number of votes and a cut per tier; for a continuous confidence, cuts at the training rows' quantiles.
+    """A number of votes and a cut per tier; a continuous confidence is cut at the training rows' quantiles.
 
     With `double`, escalate between two cuts, which are then the same at every tier.
 
@@ -199,9 +200,7 @@ class ThresholdFamily:
                 self._rule(table, j, setting.votes, [setting.low, setting.high], double) for j in range(last)
             )
         own = narrow(setting, Threshold)
-        return tuple(
-            self._rule(table, j, own.votes[j], [own.cut[j]], (True, False)) for j in range(last)
-        )
+        return tuple(self._rule(table, j, own.votes[j], [own.cut[j]], (True, False)) for j in range(last))
 
     def _rule(
         self, table: TraceTable, j: int, max_votes: int, cuts: Sequence[float], escalates: tuple[bool, ...]

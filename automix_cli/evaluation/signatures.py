@@ -148,7 +148,8 @@ def evidence_of(table: TraceTable, rows: Ints, j: int, cuts: Cuts) -> Evidence:
 def _votes(table: TraceTable, rows: Ints, j: int) -> Ints:
     if SIGNAL_FACTS[table.signals[j]].purchase != "rounds":
         return np.zeros((len(rows), 3), dtype=np.intp)
-    return table.votes[rows, j].astype(np.intp)
+    votes: Ints = table.votes[rows, j].astype(np.intp)
+    return votes
 
 
 def _observation(table: TraceTable, row: int, j: int) -> Observation:

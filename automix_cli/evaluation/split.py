@@ -22,7 +22,7 @@ class Split:
     """Rows to learn from and rows held out, with what they have in common.
 
     Attributes:
-        train, test: the rows, votes drawn in the order of `seed`.
+        train, test: the rows.
         rows: where the held-out rows stand in the whole table.
         seed: of folds, draws and fitting.
         options: of cross-fitting.
@@ -51,7 +51,6 @@ class Split:
         options: Crossfit = CROSSFIT,
     ) -> Split:
         """Split a table; no more votes are planned than any row of it holds."""
-        table = table if table.seed == seed else table.reseed(seed)
         train_rows, test_rows = table.subset(train), table.subset(test)
         both = zip(train_rows.max_votes, test_rows.max_votes, strict=True)
         short = [in_test for in_train, in_test in both if 0 < in_test < in_train]
@@ -78,8 +77,8 @@ class Split:
 
     @property
     def can_crossfit(self) -> bool:
-        """Whether the training rows are enough for cross-fitting."""
-        return self.options.enough(len(self.train))
+        """Whether the training questions are enough for cross-fitting."""
+        return self.options.enough(self.train.n_groups)
 
     @property
     def weights(self) -> tuple[float, ...]:

@@ -1,46 +1,107 @@
-"""The verdict of a comparison: route, do not route, or not enough rows to tell."""
+"""The verdict of a comparison: route, do not route, or why nothing can be said."""
 
 from __future__ import annotations
 
 import math
 from typing import Literal, NamedTuple
 
-from automix_cli.evaluation.bootstrap import Interval
+import numpy as np
+
+from automix_cli.evaluation.bootstrap import Resamples
+from automix_cli.evaluation.frontier import mix_quality
+from automix_cli.pomdp.arrays import Floats
+
+_ROUNDING_ERROR = 1e-12
+_NORMAL = 1.96  # standard deviations in a 95 % interval
+
+
+class Edge(NamedTuple):
+    """d: the quality above the best equally dear random mix of single tiers, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
 
 
 class RoutingVerdict(NamedTuple):
-    """Whether routing pays, from d and its interval; `more_rows` is None unless more could tell."""
+    """Whether routing pays, from d and its interval.
 
-    kind: Literal["route", "do not route", "not enough rows"]
+    Attributes:
+        kind: what the evidence says; `single tier` where no policy was chosen, so that there is none.
+        edge, low, high: d and its interval.
+        more_rows: the order of magnitude of the rows that may tell more (10, 100, …); None where
+            more would not help.
+    """
+
+    kind: Literal["route", "do not route", "not enough rows", "single tier"]
     edge: float
     low: float
     high: float
     more_rows: int | None = None
 
 
-_ROUNDING_ERROR = 1e-12
+def edge_of(
+    score: Floats, cost: Floats, tier_scores: Floats, tier_costs: Floats, resamples: Resamples
+) -> Edge:
+    """Compute d, corrected for the bias of the hull, and its interval.
+
+    The hull of the single tiers is the maximum of several mixes. Computed from noisy means it is too
+    high wherever two of them are nearly equal, and d too low. The draws of the bootstrap show by how
+    much: b = mean of the draws - d. So d - b is taken, and d - b ± 1.96 standard deviations of the
+    draws. Where the hull is clear, b is 0.
+
+    Args:
+        score, cost: n, of the policy.
+        tier_scores, tier_costs: n×N, of the single tiers.
+        resamples: of the questions.
+    """
+    matrix = np.column_stack([score, cost, tier_scores, tier_costs])
+    n = tier_scores.shape[1]
+    means, draws = matrix.mean(axis=0), resamples.means(matrix)
+    value = float(above_mix(means, n))
+    return corrected(value, above_mix(draws, n))
 
 
-def verdict(value: float, bounds: Interval, rows: int, margin: float = 0.01) -> RoutingVerdict:
-    """Judge d, the quality above the best equally dear mix of single tiers.
+def above_mix(means: Floats, tiers: int) -> Floats:
+    """Compute d of means (score, cost, N tier scores, N tier costs), along the last axis."""
+    mix = mix_quality(means[..., 2 + tiers :], means[..., 2 : 2 + tiers], means[..., 1])
+    return np.asarray(means[..., 0] - mix)
 
-    Its lower bound above 0: route. Its upper bound below one quality point: do not. Else
-    as many more rows are asked for as would shrink the interval, whose width falls with the
-    square root of the rows, until one of the two holds at this d. A bound that differs from 0
-    by the rounding of sums alone is 0: who ties with the mix does not beat it.
+
+def corrected(value: float, draws: Floats) -> Edge:
+    """Correct a figure for the bias that its draws show, with a normal interval.
 
     Example:
-        >>> verdict(0.02, Interval(-0.02, 0.06), rows=100)
-        RoutingVerdict(kind='not enough rows', edge=0.02, low=-0.02, high=0.06, more_rows=300)
+        >>> corrected(0.5, np.array([0.4, 0.5])).value
+        0.55
     """
-    low, high = (0.0 if abs(bound) < _ROUNDING_ERROR else bound for bound in bounds)
+    centre, width = 2 * value - float(draws.mean()), _NORMAL * float(draws.std())
+    return Edge(centre, centre - width, centre + width)
+
+
+def verdict(edge: Edge, rows: int, margin: float = 0.01) -> RoutingVerdict:
+    """Judge d.
+
+    Its lower bound above 0: route. Its upper bound below one quality point: do not. Else the
+    width of the interval, which falls with the square root of the rows, says how many more
+    may tell; that swings with the estimate, so only its order of magnitude is kept. A bound that
+    differs from 0 by the rounding of sums alone is 0: who ties with the mix does not beat it.
+
+    Example:
+        >>> verdict(Edge(0.02, -0.02, 0.06), rows=100)
+        RoutingVerdict(kind='not enough rows', edge=0.02, low=-0.02, high=0.06, more_rows=100)
+    """
+    value, low, high = edge.value, *(0.0 if abs(b) < _ROUNDING_ERROR else b for b in edge[1:])
     if low > 0:
         return RoutingVerdict("route", value, low, high)
     if high < margin:
         return RoutingVerdict("do not route", value, low, high)
+    return RoutingVerdict("not enough rows", value, low, high, _more_rows(value, low, high, rows, margin))
+
+
+def _more_rows(value: float, low: float, high: float, rows: int, margin: float) -> int:
+    """Return the order of magnitude of the rows that would bring one of the two bounds across."""
     ratios = [(value - low) / value] if value > 0 else []
     ratios += [(high - value) / (margin - value)] if value < margin else []
-    rows_needed = rows * min(r * r for r in ratios)
-    return RoutingVerdict(
-        "not enough rows", value, low, high, max(1, math.ceil(round(rows_needed - rows, 6)))
-    )
+    more = rows * min(r * r for r in ratios) - rows
+    return int(10 ** max(1, math.floor(math.log10(max(more, 1.0)))))

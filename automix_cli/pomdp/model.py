@@ -68,7 +68,6 @@ class TierModel:
         failure: chance that it gives no answer when it is asked, whatever the state.
         answer, vote, round: planned costs of asking it, of one vote, of the prompt of a round of votes.
         answer_s, round_s: mean latency of these round trips, in seconds.
-        failure: the chance that it gives no answer, whatever the state.
     """
 
     right: float = 1.0
@@ -81,7 +80,6 @@ class TierModel:
     round: Cost = FREE
     answer_s: float = 0.0
     round_s: float = 0.0
-    failure: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
