@@ -23,8 +23,8 @@ from automix_cli.data.groups import (
 from automix_cli.data.row_keys import HIGHEST, NOT_BESIDE_FAILED, SCORE_ALIAS, TABLE_COLUMNS
 from automix_cli.data.rows import question_from_dict, trace_from_dict, value_of
 from automix_cli.data.samples import Samples, judge
-from automix_cli.errors import DataError, UsageError
 from automix_cli.data.traces import Objects, RecordedVotes, TraceTable, tier_index
+from automix_cli.errors import DataError, UsageError
 from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.signals import RecordedSignal
 from automix_cli.records import Json, Step, Trace

@@ -51,8 +51,10 @@ def edge_of(
     draws. Where the hull is clear, b is 0.
 
     Args:
-        score, cost: n, of the policy.
-        tier_scores, tier_costs: n×N, of the single tiers.
+        score: n, of the policy.
+        cost: n, of the policy.
+        tier_scores: n×N, of the single tiers.
+        tier_costs: n×N, of the single tiers.
         resamples: of the questions.
     """
     matrix = np.column_stack([score, cost, tier_scores, tier_costs])
