@@ -1,0 +1,222 @@
+"""What README.md and docs/ show of a terminal is what the commands print; and the harness would notice."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from console_blocks import (
+    Block,
+    Command,
+    PageError,
+    Shell,
+    blocks_of,
+    difference,
+    matches,
+    pages,
+    run_block,
+    shown,
+    updated,
+)
+from shell import ROOT
+
+# ---------------------------------------------------------------- the pages
+
+
+class Session:
+    """One page whose blocks run in order, each once, however few of them are asked for."""
+
+    def __init__(self, shell: Shell, blocks: list[Block]) -> None:
+        self.shell, self.blocks = shell, blocks
+        self.results: list[list[tuple[Command, list[str]]]] = []
+
+    def block(self, number: int) -> list[tuple[Command, list[str]]]:
+        while len(self.results) <= number:
+            self.results.append(list(run_block(self.shell, self.blocks[len(self.results)])))
+        return self.results[number]
+
+
+@pytest.fixture(scope="module")
+def sessions() -> Iterator[dict[Path, Session]]:
+    with contextlib.ExitStack() as stack:
+        yield {
+            page: Session(stack.enter_context(Shell.open()), blocks_of(page.read_text(encoding="utf-8")))
+            for page in pages()
+        }
+
+
+def all_blocks() -> list[object]:
+    return [
+        pytest.param(page, number, id=f"{page.relative_to(ROOT)}:{block.line}")
+        for page in pages()
+        for number, block in enumerate(blocks_of(page.read_text(encoding="utf-8")))
+    ]
+
+
+@pytest.mark.parametrize(("page", "number"), all_blocks())
+def test_a_block_shows_what_its_commands_print(
+    sessions: dict[Path, Session], page: Path, number: int
+) -> None:
+    block = sessions[page].blocks[number]
+    if block.not_run:
+        pytest.skip(f"line {block.line} of {page.name} is not run: {block.not_run}")
+    differences = [text for pair in sessions[page].block(number) if (text := difference(*pair))]
+    assert not differences, "\n".join(
+        [*differences, f"python tests/console_blocks.py --update {page.relative_to(ROOT)}"]
+    )
+
+
+def test_most_blocks_run() -> None:
+    blocks = [block for page in pages() for block in blocks_of(page.read_text(encoding="utf-8"))]
+    ran = [block for block in blocks if not block.not_run]
+    print(f"{len(ran)} of {len(blocks)} blocks run")
+    assert len(ran) > len(blocks) / 2
+
+
+# ---------------------------------------------------------------- reading a page
+
+
+def page_of(*lines: str, above: str = "") -> str:
+    return "\n".join([above, "```console", *lines, "```", ""])
+
+
+def test_commands_and_their_output_are_told_apart_with_their_lines() -> None:
+    [block] = blocks_of(page_of("$ one \\", "  two", "a", "", "b", "$ three", above="text"))
+    assert block.commands == (
+        Command(3, ("$ one \\", "  two"), ("a", "", "b")),
+        Command(8, ("$ three",), ()),
+    )
+    assert block.commands[0].text == "one \\\n  two"
+
+
+@pytest.mark.parametrize("lines", [("automix ask",), ("output", "$ automix ask"), ()])
+def test_a_block_without_a_command_is_refused(lines: tuple[str, ...]) -> None:
+    with pytest.raises(PageError, match="line 3: a console block begins with"):
+        blocks_of(page_of(*lines))
+
+
+def test_other_fences_are_no_console_blocks() -> None:
+    assert blocks_of("```sh\npip install .\n```\n```text\n$ a\n```\n") == []
+
+
+def test_comments_name_files_and_reasons() -> None:
+    files = "<!-- files: rows.jsonl=profiles/demo-questions.jsonl, profiles/demo.yaml -->"
+    above = f"{files}\n<!-- not run: a key -->"
+    [block] = blocks_of(page_of("$ true", above=above))
+    assert block.files == (
+        ("rows.jsonl", "profiles/demo-questions.jsonl"),
+        ("profiles/demo.yaml", "profiles/demo.yaml"),
+    )
+    assert block.not_run == "a key"
+
+
+# ---------------------------------------------------------------- comparing
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "same"),
+    [
+        (["a"], ["a"], True),
+        (["a"], ["a  "], True),
+        (["a"], ["b"], False),
+        (["a"], ["a", "b"], False),
+        (["a"], [], False),
+        ([], ["a"], False),
+        ([], [], True),
+        (["a (.*)"], ["a bcd"], False),
+        (["a … c"], ["a b c"], True),
+        (["a … c"], ["a b", "c"], False),
+        (["a", "…", "d"], ["a", "b", "c", "d"], True),
+        (["a", "…", "d"], ["a", "d"], True),
+        (["a", "…", "d"], ["a", "b", "c"], False),
+        (["…"], [], True),
+        (["…", "2 calls, … s"], ["x", "2 calls, 0.01 s"], True),
+    ],
+)
+def test_gaps_stand_for_text_and_for_lines(expected: list[str], actual: list[str], same: bool) -> None:
+    assert matches(expected, actual) is same
+    assert bool(difference(Command(1, ("$ x",), tuple(expected)), actual)) is not same
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "result"),
+    [
+        (["a"], ["b", "took 0.12 s"], ["b", "took … s"]),
+        (["took … s"], ["took 3 s"], ["took … s"]),
+        ([], ["on 2026-01-31", "sha 0123456789ab", "facade"], ["on …", "sha …", "facade"]),
+        (["old", "…", "last 1"], ["new", "x", "y", "last 2"], ["new", "…", "last 2"]),
+        (["…", "last 1"], ["x", "y", "last 2"], ["…", "last 2"]),
+        (["first 1", "…"], ["first 2", "x", "y"], ["first 2", "…"]),
+        (
+            ["a 1", "…", "middle: 1", "…", "z 1"],
+            ["a 2", "b", "middle: 2", "c", "z 2"],
+            ["a 2", "…", "middle: 2", "…", "z 2"],
+        ),
+        (["a", "b", "…", "c"], ["A"], ["A"]),
+        (["a", "…", "b"], ["A", "B"], ["A", "B"]),
+    ],
+)
+def test_an_update_keeps_what_matches_and_the_gaps(
+    expected: list[str], actual: list[str], result: list[str]
+) -> None:
+    assert shown(expected, actual) == result
+    assert matches(result, actual)
+
+
+# ---------------------------------------------------------------- running
+
+
+@pytest.fixture(scope="module")
+def shell() -> Iterator[Shell]:
+    with Shell.open() as shell:
+        yield shell
+
+
+def test_a_page_that_was_updated_passes_and_stays(shell: Shell) -> None:
+    stale = page_of("$ echo one; echo two >&2", "zero", "$ seq 3", "1", "…", "4", above="# A page")
+    new = updated(stale, shell)
+    assert new == page_of(
+        "$ echo one; echo two >&2", "one", "two", "$ seq 3", "1", "…", "3", above="# A page"
+    )
+    assert updated(new, shell) == new
+
+
+def test_a_stale_line_is_shown_beside_the_new_one(shell: Shell) -> None:
+    [block] = blocks_of(page_of("$ echo new", "old"))
+    [(command, output)] = run_block(shell, block)
+    assert difference(command, output).splitlines()[0] == "line 3: $ echo new"
+    assert {"-old", "+new"} <= set(difference(command, output).splitlines())
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [("exit 3", "exit code 3"), ("automix ask --tier", "exit code 2"), ("echo '$ x'", "begins with")],
+)
+def test_a_command_that_fails_or_misleads_is_refused(shell: Shell, command: str, message: str) -> None:
+    [block] = blocks_of(page_of(f"$ {command}"))
+    with pytest.raises(PageError, match=message):
+        list(run_block(shell, block))
+
+
+def test_commands_share_a_folder_an_empty_home_and_a_terminal(shell: Shell) -> None:
+    [block] = blocks_of(
+        page_of("$ echo 1 > number", "$ cat number; ls -A ~ | wc -l", "$ test -t 1 && test -t 2")
+    )
+    assert [output for _, output in run_block(shell, block)] == [[], ["1", "0"], []]
+
+
+def test_files_are_copied_under_the_name_given(shell: Shell) -> None:
+    above = "<!-- files: data/rows=profiles/demo-questions.jsonl -->"
+    [block] = blocks_of(page_of("$ wc -l < data/rows", above=above))
+    assert [output for _, output in run_block(shell, block)] == [["900"]]
+
+
+def test_automix_is_this_checkout_with_its_streams_exit_code_and_folder(shell: Shell) -> None:
+    ran = shell.run("automix ask -i nowhere.jsonl > out; echo $?; wc -c < out")
+    assert ran.output[0].startswith("automix: nowhere.jsonl")
+    assert ran.output[-2:] == ["2", "0"]
+    row = """echo '{"question": "What is 2 + 3?"}'"""
+    piped = shell.run(f"{row} | automix ask --quiet --profile demo | grep -c '\"status\":.*ok'")
+    assert piped == (["1"], 0)
