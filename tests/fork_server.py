@@ -9,6 +9,7 @@ runs `automix_cli.cli.main` on these streams and its exit code becomes that of t
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -72,7 +73,8 @@ class ForkServer:
 def serve(address: str) -> None:
     """Fork for every request; returns in the copies only."""
     for name in _PRELOAD:
-        importlib.import_module(name)
+        with contextlib.suppress(ImportError):  # a module that is broken fails in the commands that need it
+            importlib.import_module(name)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(address)
         server.listen()
