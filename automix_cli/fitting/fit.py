@@ -18,9 +18,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from automix_cli.data.folds import folds_of
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError
-from automix_cli.fitting.confidence import fit_bins, quantile_cuts
+from automix_cli.fitting.confidence import LAST_MARGIN, fit_bins, quantile_cuts
 from automix_cli.fitting.fitted import Fitted, FittedTier, Scores, as_probabilities
 from automix_cli.fitting.prior import choose_alpha, choose_kappa, count_states
 from automix_cli.fitting.router_block import Settings
@@ -42,7 +43,9 @@ TEST_FOLDS = 5  # of the test whether the last tier's rightness shows in a signa
 
 
 def last_tier_shows(counts: Floats) -> bool:
-    """Whether votes are likelier, on held-out folds, when the last tier's rightness is taken into account.
+    """Whether votes are clearly likelier, on held-out folds, when the last tier's rightness is looked at too.
+
+    By the same margin as for a confidence, since both questions are the same.
 
     Args:
         counts: rows by (fold, 2·s_i + s_N, correct, parsed), shape (folds, 4, T + 1, T + 1).
@@ -51,7 +54,7 @@ def last_tier_shows(counts: Floats) -> bool:
     own = train.reshape(len(train), 2, 2, *train.shape[2:]).sum(axis=2)
     four_cells = np.stack([_shrink_to_own(fold) for fold in train])
     two, four = (_log_likelihoods(cells) for cells in (own, four_cells))
-    return bool((counts * (four - np.repeat(two, 2, axis=1))).sum() > 0)
+    return bool((counts * (four - np.repeat(two, 2, axis=1))).sum() > LAST_MARGIN)
 
 
 def _log_likelihoods(counts: Floats) -> Floats:
@@ -60,11 +63,6 @@ def _log_likelihoods(counts: Floats) -> Floats:
     return votes_log_likelihood(fit_shapes(counts.reshape(-1, most + 1, most + 1)), most).reshape(
         counts.shape
     )
-
-
-def _fold_of(rows: int) -> Ints:
-    """Folds of the test, the same for the same number of rows: shuffled, because files are often sorted."""
-    return np.random.default_rng(rows).permutation(rows) % TEST_FOLDS
 
 
 def _shrink_to_own(counts: Floats) -> Floats:
@@ -79,7 +77,9 @@ def _shrink_to_own(counts: Floats) -> Floats:
 # ------------------------------------------------------------------ one tier
 
 
-def fit_votes(correct: Ints, parsed: Ints, bought: Ints, right: Ints, last: Ints | None) -> VoteObservations:
+def fit_votes(
+    correct: Ints, parsed: Ints, bought: Ints, right: Ints, last: Ints | None, fold: Ints
+) -> VoteObservations:
     """A tier's votes from rows with all their recorded votes counted.
 
     Args:
@@ -88,12 +88,13 @@ def fit_votes(correct: Ints, parsed: Ints, bought: Ints, right: Ints, last: Ints
         bought: all votes.
         right: 1 where the tier is right, shape (n,).
         last: the same of the last tier, or None for the last tier itself.
+        fold: of `TEST_FOLDS`, rows of one question in one.
     """
     most = int(parsed.max(initial=0))
     n_unparsed = int(bought.sum() - parsed.sum())
     rate = (n_unparsed + 0.5) / (int(bought.sum()) + 1) if n_unparsed else 0.0
     codes = (most + 1) ** 2
-    counts = _cell_counts(correct * (most + 1) + parsed, codes, right, last).reshape(
+    counts = _cell_counts(correct * (most + 1) + parsed, codes, right, last, fold).reshape(
         TEST_FOLDS, 4, most + 1, most + 1
     )
     total = counts.sum(axis=0)
@@ -105,32 +106,37 @@ def fit_votes(correct: Ints, parsed: Ints, bought: Ints, right: Ints, last: Ints
     return VoteObservations(shapes=tuple((float(a), float(b)) for a, b in shapes), unparsed=rate)
 
 
-def _cell_counts(code: Ints, codes: int, right: Ints, last: Ints | None) -> Floats:
+def _cell_counts(code: Ints, codes: int, right: Ints, last: Ints | None, fold: Ints) -> Floats:
     """Rows by (fold, 2·s_i + s_N, code); without `last`, s_N is s_i."""
     cell = 2 * right + (right if last is None else last)
-    places = (_fold_of(len(code)) * 4 + cell) * codes + code
+    places = (fold * 4 + cell) * codes + code
     return np.bincount(places, minlength=TEST_FOLDS * 4 * codes).reshape(TEST_FOLDS, 4, codes).astype(float)
 
 
-def _fit_table(code: Ints, bins: int, right: Ints, last: Ints | None) -> tuple[tuple[float, ...], ...]:
+def _fit_table(
+    code: Ints, bins: int, right: Ints, last: Ints | None, fold: Ints
+) -> tuple[tuple[float, ...], ...]:
     """Distributions over bins, per cell."""
-    counts = _cell_counts(code, bins, right, last)
+    counts = _cell_counts(code, bins, right, last, fold)
     return tuple(as_probabilities(cell) for cell in fit_bins(counts, alone=last is None))
 
 
-def fit_consistency(count: Ints, k: int, right: Ints, last: Ints | None) -> ConsistencyObservations:
+def fit_consistency(
+    count: Ints, k: int, right: Ints, last: Ints | None, fold: Ints
+) -> ConsistencyObservations:
     """The plurality's count among k samples, per row (1..k)."""
-    return ConsistencyObservations(probabilities=_fit_table(np.clip(count, 1, k) - 1, k, right, last))
+    return ConsistencyObservations(probabilities=_fit_table(np.clip(count, 1, k) - 1, k, right, last, fold))
 
 
 def fit_confidence(
-    values: Floats, right: Ints, last: Ints | None, *, with_answer: bool
+    values: Floats, right: Ints, last: Ints | None, fold: Ints, *, with_answer: bool
 ) -> ConfidenceObservations:
     """A continuous confidence, NaN where it is missing."""
     is_known = ~np.isnan(values)
     cuts = quantile_cuts(values[is_known])
     code = np.searchsorted(cuts, values[is_known], side="right")
-    table = _fit_table(code, len(cuts) + 1, right[is_known], None if last is None else last[is_known])
+    known_last = None if last is None else last[is_known]
+    table = _fit_table(code, len(cuts) + 1, right[is_known], known_last, fold[is_known])
     missing: tuple[float, ...] = ()
     if not is_known.all():
         cell = right if len(table) == 2 or last is None else 2 * right + last
@@ -183,13 +189,15 @@ def fit(table: TraceTable, settings: Settings) -> Fitted:
     one_class = np.zeros(len(table), dtype=np.intp)
     classes = one_class if table.question_classes is None else table.question_classes
     counts = count_states(right, table.failed, classes, table.n_classes).round(4)
-    alpha = choose_alpha(counts.sum(axis=0))
+    # Copies of a question count as one, or a row left out would be foretold by its copies.
+    copies = max(len(table), 1) / max(table.n_groups, 1)
+    alpha = copies * choose_alpha(counts.sum(axis=0) / copies)
     tokens, mean_tokens = _prompt_tokens(table)
     return Fitted(
         tiers=tuple(_fit_tier(table, j, right, tokens, settings) for j in range(len(table.tiers))),
         counts=tuple(tuple(map(float, row)) for row in counts),
         alpha=alpha,
-        kappa=choose_kappa(counts, alpha) if table.n_classes > 1 else 0.0,
+        kappa=copies * choose_kappa(counts / copies, alpha / copies) if table.n_classes > 1 else 0.0,
         mean_tokens=mean_tokens,
     )
 
@@ -254,6 +262,7 @@ def _fit_signal(
     most = min(settings.max_votes, table.max_votes[j])
     table, own, last = _rows_with_answers(table, j, right)
     signal, usable = SIGNAL_FACTS[table.signals[j]], _usable(table, j)
+    fold = folds_of(table, TEST_FOLDS, seed=0)
     wrong_and_right = [int((own[usable] == s).sum()) for s in (0, 1)]
     if not usable.any():
         return NO_OBSERVATIONS, 0, f"no {signal.evidence} recorded" if len(table) else ""
@@ -265,12 +274,12 @@ def _fit_signal(
         fewer = (
             f"at most {most} votes are planned: some row holds no more" if most < settings.max_votes else ""
         )
-        return _fit_votes_of(table, j, own, last), most, fewer
+        return _fit_votes_of(table, j, own, last, fold), most, fewer
     if signal.of_samples:
         k = int(np.median(table.sample_counts[:, j]))
         agreeing = np.rint(table.confidence[:, j] * k).astype(np.intp)
-        return fit_consistency(agreeing, k, own, last), 0, ""
-    model = fit_confidence(table.confidence[:, j], own, last, with_answer=signal.with_answer)
+        return fit_consistency(agreeing, k, own, last, fold), 0, ""
+    model = fit_confidence(table.confidence[:, j], own, last, fold, with_answer=signal.with_answer)
     return model, min(settings.max_votes, signal.max_votes(settings.max_votes)), ""
 
 
@@ -296,7 +305,7 @@ def _usable(table: TraceTable, j: int) -> NDArray[np.bool_]:
     return np.asarray(~np.isnan(table.confidence[:, j]))
 
 
-def _fit_votes_of(table: TraceTable, j: int, own: Ints, last: Ints | None) -> VoteObservations:
+def _fit_votes_of(table: TraceTable, j: int, own: Ints, last: Ints | None, fold: Ints) -> VoteObservations:
     votes = table.votes[:, j].astype(np.intp)
     parsed, bought = votes[:, :2].sum(axis=1), votes.sum(axis=1)
-    return fit_votes(votes[:, 0], parsed, bought, own, last)
+    return fit_votes(votes[:, 0], parsed, bought, own, last, fold)
