@@ -16,8 +16,10 @@ import typer  # noqa: E402
 from typer.core import TyperGroup  # noqa: E402
 
 from automix_cli.commands import ask, bench, cache, calibrate, profile, verify  # noqa: E402
+from automix_cli.commands.command import ModelCommand  # noqa: E402
 from automix_cli.commands.options import Version  # noqa: E402
 from automix_cli.errors import AutomixError  # noqa: E402
+from automix_cli.streams import leave_to_others  # noqa: E402
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # a disk that takes no more
 
@@ -66,10 +68,10 @@ app = typer.Typer(
     help="Ask the cheapest model first, let it check itself, escalate when that pays.",
     epilog='Start here: automix ask --profile demo "What is 17 * 23?"',
 )
-app.command("ask", no_args_is_help=False)(ask.ask)
-app.command("verify")(verify.verify)
-app.command("calibrate", no_args_is_help=True)(calibrate.calibrate)
-app.command("bench", no_args_is_help=True)(bench.bench)
+app.command("ask", cls=ModelCommand, no_args_is_help=False)(ask.ask)
+app.command("verify", cls=ModelCommand)(verify.verify)
+app.command("calibrate", cls=ModelCommand, no_args_is_help=True)(calibrate.calibrate)
+app.command("bench", cls=ModelCommand, no_args_is_help=True)(bench.bench)
 app.add_typer(profile.app, name="profile")
 app.add_typer(cache.app, name="cache")
 
@@ -77,7 +79,9 @@ app.add_typer(cache.app, name="cache")
 @app.callback()
 def options(
     version: Version = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; keys stay masked.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks, and what libraries say; keys stay masked.")
+    ] = False,
 ) -> None:
     """Ask the cheapest model first, let it check itself, escalate when that pays."""
 
@@ -126,5 +130,8 @@ def main() -> None:
         warnings.simplefilter("ignore")
     try:
         app()
+    except SystemExit:
+        leave_to_others()
+        raise
     except KeyboardInterrupt:
         sys.exit(130)

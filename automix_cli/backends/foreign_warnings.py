@@ -2,6 +2,9 @@
 
 `-W error` and `PYTHONWARNINGS=error` are meant for the code under test. A library that warns while it
 is imported or called would then fail the call, though nothing is wrong with it.
+
+The command line ignores all warnings but ours (`ignore_foreign_warnings`). In somebody else's program
+only those are ignored that LiteLLM gives, or causes (`ignore_warnings_in_calls`).
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import re
 import sys
 import warnings
+from types import FrameType
 from typing import Any, cast
 
 
@@ -31,15 +35,56 @@ class Foreign:
         return self._own.match(speaker) is None
 
 
+class Beneath:
+    """A pattern that matches while a library works, whoever warns: itself, or something that it calls."""
+
+    def __init__(self, library: str) -> None:
+        self._library = library
+
+    def match(self, module: str) -> bool:
+        """Whether the library is among the callers of the code that warns at this moment."""
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None:
+            if str(frame.f_globals.get("__name__")).partition(".")[0] == self._library:
+                return True
+            frame = frame.f_back
+        return False
+
+
 def ignore_foreign_warnings(own: str = "automix_cli") -> None:
     """Ignore all warnings but those of `own` (a pattern of module names), which are treated as before.
 
     One filter for the whole process: `warnings.catch_warnings` around single calls would be undone by
     whichever concurrent call ends first. It must stand first; called again, it is put there again.
     """
-    filters = cast("list[Any]", warnings.filters)
-    if filters and isinstance(filters[0][3], Foreign):
+    if not isinstance(_first(), Foreign):
+        _put_first(Foreign(own))
+
+
+def ignore_warnings_in_calls(library: str = "litellm") -> None:
+    """Ignore what a library warns of while it works, unless all foreign warnings are ignored already.
+
+    As above, a filter that must stand first: a library may have put filters of its own before it.
+    """
+    if isinstance(_first(), Foreign | Beneath):
         return
+    foreign = next((p for p in map(_pattern, warnings.filters) if isinstance(p, Foreign)), None)
+    _put_first(foreign or Beneath(library))
+
+
+def _first() -> Any:
+    """The pattern of the filter that is asked first."""
+    return _pattern(warnings.filters[0]) if warnings.filters else None
+
+
+def _pattern(row: Any) -> Any:
+    """The pattern of module names in a filter."""
+    return row[3]
+
+
+def _put_first(pattern: Foreign | Beneath) -> None:
+    """Put a filter that ignores what a pattern matches before all others, once."""
     warnings.filterwarnings("ignore", module="replaced below")  # also has Python forget what it cached
-    filters[1:] = [row for row in filters[1:] if not isinstance(row[3], Foreign)]
-    filters[0] = (*filters[0][:3], Foreign(own), 0)
+    filters = cast("list[Any]", warnings.filters)
+    filters[1:] = [row for row in filters[1:] if not isinstance(_pattern(row), Foreign | Beneath)]
+    filters[0] = (*filters[0][:3], pattern, 0)

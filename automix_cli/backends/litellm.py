@@ -1,8 +1,8 @@
 """Completions from every provider that LiteLLM reaches.
 
 LiteLLM gets one request at a time: no retries, no `.env`, no price list from the network, no
-output on stdout, no redirects, no key but the one passed with the call, no parameter dropped
-silently. Its replies are checked before they count as answers.
+redirects, no key but the one passed with the call, no parameter dropped silently. Its replies are
+checked before they count as answers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 from automix_cli.backends.base import Request
 from automix_cli.backends.embedding import flaw, pack_vector
 from automix_cli.backends.endpoints import Endpoint, endpoint_of, shared_route
-from automix_cli.backends.foreign_warnings import ignore_foreign_warnings
+from automix_cli.backends.foreign_warnings import ignore_warnings_in_calls
 from automix_cli.backends.litellm_errors import (
     map_error,
     message_of,
@@ -131,7 +131,7 @@ class LiteLLMBackend:
         self._clients.register(endpoint, request.model)
         while True:
             arguments = self._arguments(request, endpoint)
-            ignore_foreign_warnings()  # a library may have put filters of its own before ours
+            ignore_warnings_in_calls()
             try:
                 return await (litellm.aembedding if request.embeds else litellm.acompletion)(**arguments)
             except asyncio.CancelledError as exc:

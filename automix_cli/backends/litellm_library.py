@@ -1,4 +1,4 @@
-"""LiteLLM itself: imported once and quietly, with guarded clients that make one request at a time."""
+"""LiteLLM itself: imported once, with guarded clients that make one request at a time."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ from typing import Any
 
 from automix_cli.backends.catalog import provider_of
 from automix_cli.backends.endpoints import Endpoint
-from automix_cli.backends.foreign_warnings import ignore_foreign_warnings
+from automix_cli.backends.foreign_warnings import ignore_warnings_in_calls
 from automix_cli.backends.litellm_errors import message_of
 
 
 @cache
 def load_litellm() -> Any:
-    """Import LiteLLM silent, offline and without its `.env`.
+    """Import LiteLLM offline and without its `.env`.
 
     The import makes half a million objects; scanning them for garbage takes as long as
     making them, hence the pause and the freeze.
     """
-    import logging
     import warnings
 
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else: a price list from the network
@@ -37,13 +36,8 @@ def load_litellm() -> Any:
         gc.freeze()
         if collecting:
             gc.enable()
-    ignore_foreign_warnings()  # other schemas are built, and warned about, when first needed
+    ignore_warnings_in_calls()  # other schemas are built, and warned about, when first needed
     litellm.suppress_debug_info = True  # else: advertisements on stdout
-    for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "litellm"):
-        logger = logging.getLogger(name)
-        logger.handlers.clear()
-        logger.addHandler(logging.NullHandler())
-        logger.propagate = False
     return litellm
 
 

@@ -13,7 +13,7 @@ import typer
 from automix_cli.api import Automix, CallOptions, choose_profile, router_notes
 from automix_cli.commands import options as o
 from automix_cli.errors import AutomixError, BudgetError, UsageError
-from automix_cli.views.terminal import Reporter, row_progress, stderr_console
+from automix_cli.views.terminal import Reporter, row_progress, show_plan, stderr_console
 
 if TYPE_CHECKING:
     from automix_cli.cascade.cascade import Cascade
@@ -154,15 +154,13 @@ def _pick(
 def _dry_run(profile: Profile, source: Single | Rows, as_json: bool) -> int:
     """Say what it would cost: stdout carries the estimate, nothing is sent."""
     from automix_cli.cascade.estimate import plan_calls
-    from automix_cli.data.jsonl import dumps
     from automix_cli.data.sources import Single
-    from automix_cli.views import lines
 
     if isinstance(source, Single):
         plan = plan_calls(profile, [source.question])
     else:
         plan = plan_calls(profile, (row.question for row in source.all() if row.question is not None))
-    typer.echo(dumps(plan) if as_json else "\n".join(lines.plan_lines(plan)))
+    show_plan(plan, as_json)
     return 0
 
 

@@ -18,7 +18,7 @@ from automix_cli.data.jsonl import dumps
 from automix_cli.data.labelled import DataFile, TableOptions, read_data
 from automix_cli.errors import GateError, StorageError, UsageError
 from automix_cli.fitting.query_router_kinds import PriorChoice
-from automix_cli.views.terminal import Reporter, name_status, stdout_console
+from automix_cli.views.terminal import Reporter, name_status, print_json, print_text, stdout_console
 
 if TYPE_CHECKING:
     from automix_cli.data.traces import TraceTable
@@ -223,7 +223,7 @@ def _show(view: BenchView, as_json: bool, plot: bool) -> None:
     if as_json:
         from automix_cli.views.bench_files import summary
 
-        typer.echo(dumps(summary(view)))
+        print_json(summary(view))
         return
     from automix_cli.views.bench_tables import bench_parts
 
@@ -235,7 +235,7 @@ def _show(view: BenchView, as_json: bool, plot: bool) -> None:
     if plot:
         from automix_cli.views.terminal_plot import terminal_plot
 
-        typer.echo("\n" + terminal_plot(view, console.width))
+        print_text("\n" + terminal_plot(view, console.width))
 
 
 def _gate(job: _Job, view: BenchView) -> None:

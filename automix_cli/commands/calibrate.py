@@ -13,11 +13,10 @@ import typer
 from automix_cli.api import CallOptions
 from automix_cli.commands import options as o
 from automix_cli.commands.datasets import TraceSource, check_embed_model
-from automix_cli.data.jsonl import dumps
 from automix_cli.data.labelled import DataFile, TableOptions, read_data
 from automix_cli.errors import GateError, UsageError
 from automix_cli.fitting.query_router_kinds import ClassChoice
-from automix_cli.views.terminal import Reporter, stdout_console
+from automix_cli.views.terminal import Reporter, print_json, stdout_console
 
 if TYPE_CHECKING:
     from automix_cli.data.traces import TraceTable
@@ -189,7 +188,7 @@ def calibrate(
     )
     view = CalibrationView(calibration, table, labels_from, data.name)
     if json:
-        typer.echo(dumps(view.to_dict()))
+        print_json(view.to_dict())
     else:
         console = stdout_console()
         for part in view.parts(console.width):

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import typer
 
 from automix_cli.api import Automix, CallOptions, choose_profile, embedding_price_line
-from automix_cli.data.jsonl import dumps
 from automix_cli.data.labelled import DataFile, TableOptions, recorded_questions, scored_rows, table_of
 from automix_cli.errors import ProfileError, UsageError
-from automix_cli.views.terminal import Reporter, row_progress
+from automix_cli.views.terminal import Reporter, print_text, row_progress, show_plan
 
 if TYPE_CHECKING:
     from automix_cli.cascade.cascade import Cascade
@@ -93,13 +92,11 @@ class TraceSource:
 
     def dry_run(self, as_json: bool) -> int:
         """Say what collecting would cost; traces cost nothing, but embeddings of their questions do."""
-        from automix_cli.views import lines
-
         if self.is_recorded and self.embed_model is None:
-            typer.echo(f"{self.data.name} holds traces: no calls, $0")
+            print_text(f"{self.data.name} holds traces: no calls, $0")
             return 0
         plan = self._plan_of_traces() if self.is_recorded else self._plan(self.profile())
-        typer.echo(dumps(plan) if as_json else "\n".join(lines.plan_lines(plan)))
+        show_plan(plan, as_json)
         return 0
 
     def _plan(self, profile: Profile) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, NoReturn
 import typer
 
 from automix_cli.errors import UsageError
+from automix_cli.streams import stderr
 
 
 def _show_version(is_wanted: bool) -> None:
@@ -27,9 +28,9 @@ def show_help(ctx: typer.Context, lacking: str) -> NoReturn:
     """
     from automix_cli.data.jsonl import stdin_kind
 
-    typer.echo(ctx.get_help(), err=True)
+    typer.echo(ctx.get_help(), file=stderr())
     if stdin_kind() == "none":
-        typer.echo(f"\nautomix: {lacking}, and stdin is empty", err=True)
+        typer.echo(f"\nautomix: {lacking}, and stdin is empty", file=stderr())
     raise typer.Exit(2)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import IO
 
 from automix_cli.data.output import EarlierRows, open_output
 from automix_cli.errors import UsageError
+from automix_cli.streams import stdout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class Destination:
             UsageError: stdout is closed, or the file exists and may be neither replaced nor continued.
         """
         if self.path is None:
-            if sys.stdout is None and not self.silent:
+            if stdout() is None and not self.silent:
                 raise UsageError("stdout is closed: there is nowhere to write to", hint="-o FILE")
             return
         exists = os.path.exists(self.path)  # false, not an error, for a name that is too long
@@ -59,7 +59,9 @@ class Destination:
             with open(os.devnull, "wb") as nowhere:
                 yield nowhere
         elif self.path is None:
-            yield sys.stdout.buffer
+            out = stdout()
+            assert out is not None  # see `check`
+            yield out.buffer
         else:
             file = open_output(self.path, force=self.force)
             try:

@@ -1,16 +1,18 @@
-"""The terminal: messages on stderr, consoles for tables, the progress bar. Nothing here computes a result."""
+"""The terminal: results on stdout, messages on stderr, the progress bar. Nothing here computes a result."""
 
 from __future__ import annotations
 
 import os
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
+from automix_cli.data.jsonl import dumps
 from automix_cli.errors import redact
+from automix_cli.records import Json
+from automix_cli.streams import messages_through, stderr, stdout
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,7 +32,7 @@ class Reporter:
         if self.quiet:
             return
         try:
-            print(redact(text), file=sys.stderr, flush=True)
+            print(redact(text), file=stderr(), flush=True)
         except BrokenPipeError:
             raise
         except OSError:  # a full disk behind stderr: the results matter more than messages about them
@@ -50,7 +52,32 @@ class Reporter:
     @property
     def shows_progress(self) -> bool:
         """Whether a progress bar can be seen."""
-        return not self.quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        err = stderr()
+        is_seen = err is not None and err.isatty() and os.environ.get("TERM") != "dumb"
+        return is_seen and not self.quiet
+
+
+def print_text(text: str) -> None:
+    """Print text on stdout, if there is one."""
+    print(text, file=stdout(), flush=True)
+
+
+def print_json(row: Json) -> None:
+    """Print a value as one line of JSON on stdout, if there is one: in UTF-8, whatever the locale."""
+    out = stdout()
+    if out is not None:
+        out.buffer.write(f"{dumps(row)}\n".encode())
+        out.buffer.flush()
+
+
+def show_plan(plan: Mapping[str, Any], as_json: bool) -> None:
+    """Show on stdout what a dry run found out."""
+    from automix_cli.views.lines import plan_lines
+
+    if as_json:
+        print_json(dict(plan))
+    else:
+        print_text("\n".join(plan_lines(plan)))
 
 
 def stdout_console() -> Console:
@@ -61,7 +88,7 @@ def stdout_console() -> Console:
         def on_broken_pipe(self) -> None:
             raise  # noqa: PLE0704 (called where the error is at hand; Rich itself would exit with 1)
 
-    out = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 (the caller closed stdout)
+    out = stdout() or open(os.devnull, "w")  # noqa: SIM115 (the caller closed stdout)
     wide = None if out.isatty() else 120
     console = Tables(file=out, highlight=False, markup=False, emoji=False, width=wide)
     if console.width < 1:  # COLUMNS=0
@@ -73,7 +100,7 @@ def stderr_console() -> Console:
     """A Rich console on stderr; it honours NO_COLOR and TERM=dumb by itself."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, markup=False, emoji=False)
+    return Console(file=stderr(), highlight=False, markup=False, emoji=False)
 
 
 @contextmanager
@@ -87,7 +114,8 @@ def row_progress(
     if not reporter.shows_progress:
         yield lambda: None
         return
-    with _row_bar(stderr_console()) as bar:
+    console = stderr_console()
+    with _row_bar(console) as bar, _messages_above(console):
         task, start = bar.add_task("", total=total, note=""), time.monotonic()
         yield lambda: bar.update(task, advance=1, note=note(time.monotonic() - start))
 
@@ -103,7 +131,18 @@ def _row_bar(console: Console) -> Progress:
         TimeRemainingColumn(),
         console=console,
         transient=True,
+        redirect_stdout=False,  # what libraries print is not to be seen above the bar
+        redirect_stderr=False,
     )
+
+
+@contextmanager
+def _messages_above(console: Console) -> Iterator[None]:
+    """Show messages above what moves at the bottom of the terminal."""
+    from rich.file_proxy import FileProxy
+
+    with messages_through(cast(TextIO, FileProxy(console, console.file))):
+        yield
 
 
 @contextmanager
@@ -112,5 +151,19 @@ def name_status(reporter: Reporter) -> Iterator[Callable[[str], None]]:
     if not reporter.shows_progress:
         yield reporter.detail
         return
-    with stderr_console().status("") as status:
-        yield lambda name: status.update(name)
+    from rich.live import Live
+    from rich.spinner import Spinner
+
+    console, spinner = stderr_console(), Spinner("dots")
+    with (
+        Live(
+            spinner,
+            console=console,
+            refresh_per_second=12.5,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        ),
+        _messages_above(console),
+    ):
+        yield lambda name: spinner.update(text=name)

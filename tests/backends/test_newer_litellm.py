@@ -5,15 +5,16 @@ release does so far; `automix ask` runs over it in a child, as people run it.
 """
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from shell import ROOT, Ran, automix, jsonl
+from shell import COMMAND, ROOT, Ran, automix, environment, jsonl
 
 STAND_IN = {
     "__init__.py": """
-import asyncio, logging, os, warnings
+import asyncio, atexit, logging, os, sys, threading, warnings
 from types import SimpleNamespace as Space
 from . import exceptions
 from .exceptions import *
@@ -22,6 +23,19 @@ CASE = os.environ["STAND_IN"]
 if CASE == "warns when imported":
     warnings.warn("this release is the last", FutureWarning)
     warnings.warn("whoever imports this is to blame", DeprecationWarning, stacklevel=2)
+
+def talk(when):
+    print("print", when)
+    print("print to stderr", when, file=sys.stderr)
+    sys.stdout.buffer.write(b"bytes\\n")
+    logging.getLogger("a.library.beneath").error("record %s", when)
+    logging.getLogger("asyncio").error("record of asyncio %s, key %s", when, os.environ["OPENAI_API_KEY"])
+
+if CASE == "prints and logs":
+    logging.getLogger("litellm").addHandler(logging.StreamHandler())
+    logging.basicConfig(level=logging.DEBUG)
+    talk("when imported")
+    atexit.register(talk, "at the exit")
 
 class ModelResponse:
     pass
@@ -56,6 +70,9 @@ async def acompletion(**arguments):
         for level in range(1, 9):
             warnings.warn("schema is odd", UserWarning, stacklevel=level)
         logging.getLogger("litellm.new_module").warning("look at this")
+    if CASE == "prints and logs":
+        talk("when called")
+        threading.Thread(target=talk, args=("in a thread",)).start()
     if CASE in REFUSALS and "temperature" in arguments:
         raise exceptions.BadRequestError(REFUSALS[CASE], 400)
     if CASE == "refuses in a new class" and "temperature" in arguments:
@@ -151,6 +168,7 @@ CASES = {
     "nothing new": Outcome(),
     "warns when imported": Outcome(),
     "warns when called": Outcome(),
+    "prints and logs": Outcome(),
     "refuses in new words": REFUSED,
     "refuses by another name": REFUSED,
     "refuses in a new class": REFUSED,
@@ -180,10 +198,13 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(planted: Path, case: str, *args: str, warn: str = "error", stdin: str | None = None) -> Ran:
-    env = {"PYTHONPATH": f"{planted}:{ROOT}", "STAND_IN": case, "PYTHONWARNINGS": warn}
+KEY = "sk-0123456789abcdefghij"
+
+
+def run(planted: Path, case: str, *before: str, warn: str = "error", stdin: str | None = None) -> Ran:
+    env = {"PYTHONPATH": f"{planted}:{ROOT}", "STAND_IN": case, "PYTHONWARNINGS": warn, "OPENAI_API_KEY": KEY}
     profile = ("--profile", str(planted / "planted.yaml"))
-    return automix("ask", *profile, "--no-cache", *args, stdin=stdin, env=env)
+    return automix(*before, "ask", *profile, "--no-cache", stdin=stdin, env=env)
 
 
 @pytest.mark.parametrize(("case", "outcome"), CASES.items(), ids=CASES)
@@ -201,3 +222,46 @@ def test_a_newer_litellm_gives_an_answer_or_a_typed_error_row(
         assert bool(row.get("answer")) == (outcome.kind is None)
     assert not [line for line in ran.err.splitlines() if not OURS.match(line)]
     assert (outcome.note or "") in ran.err
+
+
+def test_what_libraries_say_is_shown_to_who_debugs_without_keys(planted: Path) -> None:
+    ran = run(planted, "prints and logs", "--debug", stdin=jsonl({"question": "Who?"}))
+    assert [row["answer"] for row in ran.rows] == ["Paris"]
+    for word in ("print", "print to stderr", "ERROR:a.library.beneath:record"):
+        for when in ("when imported", "when called", "in a thread", "at the exit"):
+            assert f"{word} {when}\n" in ran.err
+    assert "key [key]" in ran.err
+    assert KEY not in ran.err
+
+
+PROGRAM = """
+import asyncio, logging, sys, warnings
+from automix_cli.api import Automix, CallOptions, choose_profile
+
+logging.basicConfig(stream=sys.stdout, format="%(name)s: %(message)s")
+streams, handlers = (sys.stdout, sys.stderr), logging.getLogger("LiteLLM").handlers
+options = CallOptions(profile=sys.argv[1], no_cache=True)
+from automix_cli.records import Question
+answer = Automix(choose_profile(options), options).run(lambda cascade: cascade.answer(Question(text="Who?")))
+print("answer", answer.answer)
+logging.getLogger("LiteLLM").warning("heard")
+logging.getLogger("the.program").warning("heard")
+assert streams == (sys.stdout, sys.stderr)
+try:
+    warnings.warn("mine", UserWarning)
+except UserWarning:
+    print("the warning is still an error")
+"""
+
+
+def test_a_program_that_uses_the_package_keeps_its_streams_loggers_and_warnings(planted: Path) -> None:
+    env = {"PYTHONPATH": f"{planted}:{ROOT}", "STAND_IN": "warns when called"}
+    command = [COMMAND[0], "-W", "error", "-c", PROGRAM, str(planted / "planted.yaml")]
+    ran = subprocess.run(command, capture_output=True, env=environment(**env), text=True, check=False)
+    assert "litellm.new_module: look at this\n" in ran.stdout
+    assert ran.stdout.splitlines()[-4:] == [
+        "answer Paris",
+        "LiteLLM: heard",
+        "the.program: heard",
+        "the warning is still an error",
+    ], ran.stderr

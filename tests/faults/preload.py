@@ -1,7 +1,11 @@
-"""What every forked child finds loaded: the first call through LiteLLM takes seconds, a fork no time."""
+"""What every forked child finds loaded: the first call through LiteLLM takes seconds, a fork no time.
+
+Libraries are imported with the streams that a command gives them: their log handlers keep these.
+"""
 
 import asyncio
 import contextlib
+import os
 
 import automix_cli.backends.cache
 import automix_cli.cascade.batch
@@ -13,6 +17,7 @@ from automix_cli.backends.litellm import LiteLLMBackend
 from automix_cli.backends.retry import Retrier
 from automix_cli.errors import BackendError
 from automix_cli.records import Message
+from automix_cli.streams import own_streams
 
 
 async def warm_up() -> None:
@@ -24,4 +29,5 @@ async def warm_up() -> None:
     await backend.aclose()
 
 
-asyncio.run(warm_up())
+with own_streams(open(os.devnull, "w")):  # as long as the process
+    asyncio.run(warm_up())

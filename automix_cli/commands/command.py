@@ -1,0 +1,50 @@
+"""A command that calls models: libraries work for it, and are heard under `--debug` only."""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import Any, TextIO
+
+from typer.core import TyperCommand
+
+from automix_cli.streams import own_streams, stderr
+
+
+class ModelCommand(TyperCommand):
+    """Runs with streams of its own; its help and its usage errors are still Typer's to print."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        with own_streams(_for_libraries(debug=ctx.find_root().params.get("debug", False))):
+            return super().invoke(ctx)
+
+
+def _for_libraries(*, debug: bool) -> TextIO:
+    """Where libraries write: nowhere, or for `--debug` on stderr with keys masked."""
+    if not debug:
+        return open(os.devnull, "w", encoding="utf-8")  # as long as the process
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Masked(stderr())), "utf-8", errors="backslashreplace", line_buffering=True
+    )
+
+
+class _Masked(io.RawIOBase):
+    """A stream that passes text on without keys and control characters."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        super().__init__()
+        self._stream = stream
+
+    def writable(self) -> bool:
+        """Whether text can be written: yes."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Pass on what a library wrote."""
+        from automix_cli.data.jsonl import printable
+        from automix_cli.errors import redact
+
+        text = redact(bytes(data).decode("utf-8", "replace"))
+        print(printable(text), end="", file=self._stream, flush=True)
+        return len(data)
