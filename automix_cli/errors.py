@@ -161,6 +161,8 @@ class BackendError(AutomixError):
         retry_after: seconds the provider asked to wait, if it did.
         maybe_billed: the provider may charge for the failed attempt.
         attempts: how many times the call was tried.
+        reply: a `records.Completion` without text that holds the usage of an unusable reply, which is
+            charged; None where no reply came.
     """
 
     kind = "bad_response"
@@ -180,6 +182,7 @@ class BackendError(AutomixError):
         self.retry_after = retry_after
         self.maybe_billed = maybe_billed
         self.attempts = 1
+        self.reply: Any = None
 
 
 class RateLimited(BackendError):
@@ -232,6 +235,7 @@ class BadResponse(BackendError):
 class NoText(BadResponse):
     """A well-formed reply without text: no choices, null or blank content."""
 
+    kind = "no_text"
     retries = 1
 
 
@@ -250,3 +254,11 @@ class BudgetError(BackendError):
 
     exit_code = 4
     kind = "budget"
+
+
+NO_ANSWER_ERRORS: tuple[type[BackendError], ...] = (ContextTooLong, ContentFiltered, NoText)
+"""The errors that say "this tier has no answer to this question", however often it is asked.
+
+They are an outcome, which scores 0. All others are troubles of transport, money or keys, and say
+nothing of the tier.
+"""

@@ -26,7 +26,9 @@ def read_response(response: Any, request: Request, latency_s: float) -> tuple[Co
     choices = list(response.choices)[: request.n]
     usable = [c for c in choices if has_text(c)]
     if not usable:
-        raise empty_reply_error(choices, request)
+        error = empty_reply_error(choices, request)
+        error.reply = unusable_reply(response, request, latency_s)
+        raise error
     usage, suspect = read_usage(response, request, [str(c.message.content) for c in usable])
     return tuple(
         Completion(
@@ -58,6 +60,12 @@ def empty_reply_error(choices: list[Any], request: Request) -> BackendError:
         error.retries = 0
         return error
     return NoText(f"{model} returned no text", maybe_billed=True)
+
+
+def unusable_reply(response: Any, request: Request, latency_s: float) -> Completion:
+    """A completion without text, for what a reply without a usable choice costs."""
+    usage, suspect = read_usage(response, request, [])
+    return Completion(text="", usage=usage, latency_s=latency_s, flags=("usage_suspect",) if suspect else ())
 
 
 def flags_of(choice: Any, suspect: bool) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from automix_cli.cascade.requests import (
     sample_counts,
 )
 from automix_cli.cascade.visit import LiveVisit
-from automix_cli.errors import BackendError, BudgetError, CacheMiss, ContentFiltered, ContextTooLong, NoText
+from automix_cli.errors import NO_ANSWER_ERRORS, BackendError, BudgetError, CacheMiss
 from automix_cli.pomdp.problem import Action, Facts, Observation, Policy, Turn, rollout
 from automix_cli.profile.model import Tier
 from automix_cli.records import (
@@ -72,6 +72,7 @@ class QuestionRun:
         self.question = question
         self.requests = RequestBuilder(cascade.profile)
         self.visits: list[LiveVisit] = []
+        self.bill: list[Request] = []
         self.reason = ""
         self.failure: tuple[BackendError, str] | None = None
         self.fallback: LiveVisit | None = None
@@ -83,7 +84,7 @@ class QuestionRun:
     async def answer(self) -> Answer:
         """The row of the question; a call that fails makes an error row."""
         start = time.perf_counter()
-        bill = open_bill()
+        self.bill = open_bill()
         base = Answer(
             question=self.question,
             input_sha=input_sha(self.question),
@@ -104,7 +105,7 @@ class QuestionRun:
             route=tuple(v.step() for v in self.visits),
             embedding=None if self.embedding is None else self.embedding.step(),
             reason=self.reason,
-            failed_usd=add_money(*(worst_list_cost(self._tier_for(r), r) for r in bill)),
+            failed_usd=add_money(*(worst_list_cost(self._tier_for(r), r) for r in self.bill)),
             latency_s=round(time.perf_counter() - start, 4),
         )
         return self._close_row(row, policy, turn)
@@ -119,10 +120,15 @@ class QuestionRun:
         if visit is None:
             visit = LiveVisit(self.profile.tiers[0])
             self.visits.append(visit)
+        if visit.failed:
+            return
         try:
             if not visit.answers:
                 request, cut = self.requests.for_answer(self.question, visit.tier)
                 visit.note(await self.buy(request, visit.answers), cut)
+        except NO_ANSWER_ERRORS as exc:
+            self._fail(exc)
+            return
         except BackendError as exc:
             self.failure = (exc, visit.tier.name)
             return
@@ -137,7 +143,7 @@ class QuestionRun:
         try:
             turn = next(run)
             while True:
-                observation = await self._observe(turn.action)
+                observation = await self.observe(turn.action)
                 turn = run.send(observation)
                 self._leave(policy, turn)
         except StopIteration as stop:
@@ -190,20 +196,22 @@ class QuestionRun:
         if visit.signal is not None or visit.votes or not self.reason:
             self.reason = policy.reason(turn.belief)
 
-    async def _observe(self, action: Action) -> Observation:
-        """Carry out an action; a tier that cannot serve this question leaves it to the others."""
+    async def observe(self, action: Action) -> Observation:
+        """Carry out an action; a tier that has no answer to this question leaves it to the others."""
         if self.cascade.degrading is not None:
             self.cascade.degrading.check()
         try:
             return await self.carry_out(action)
-        except (ContextTooLong, ContentFiltered) as exc:
-            self._set_aside(exc)
+        except NO_ANSWER_ERRORS as exc:
+            self._fail(exc)
             return Observation(failed=True)
 
-    def _set_aside(self, exc: BackendError) -> None:
-        """Note why the tier in hand could not do this, in case no other can do it either."""
+    def _fail(self, exc: BackendError) -> None:
+        """Note that the tier in hand has no answer, and why, in case no other has one either."""
         self.failure = (exc, self._tier_in_hand())
-        self.visits[-1].flags[exc.kind] = None
+        self.visits[-1].fail(exc)
+        if exc.reply is not None and exc.maybe_billed and self.bill:
+            self.bill.pop()  # the last attempt stood there at its worst cost; the step has the real one
 
     def _tier_for(self, request: Request) -> Tier:
         """The tier that a request was made for."""
@@ -233,7 +241,7 @@ class QuestionRun:
                 model=visit.tier.model,
                 confidence=None if confidence is None else round(confidence, 6),
             )
-        if turn is not None and self.failure is None:
+        if turn is not None and (self.failure is None or any(v.answer is not None for v in self.visits)):
             return replace(row, status="abstained")
         error, tier = self.failure or (BackendError("no tier gave an answer"), self._tier_in_hand())
         status: Status = "skipped" if isinstance(error, BudgetError) else "error"
@@ -287,14 +295,14 @@ class QuestionRun:
         return Observation(correct=count, parsed=len(texts), bought=len(texts))
 
     async def _vote(self, visit: LiveVisit, n: int) -> Observation:
-        request, cut = self.requests.for_votes(
-            self.question, visit.answer or "", visit.tier, first=len(visit.checks), n=n
-        )
-        before = len(visit.checks)
+        before, cut = len(visit.checks), False
         try:
+            request, cut = self.requests.for_votes(
+                self.question, visit.answer or "", visit.tier, first=len(visit.checks), n=n
+            )
             await self.buy(request, visit.checks)
-        except (ContextTooLong, ContentFiltered, NoText) as exc:
-            self._set_aside(exc)  # a verifier that refuses, or says nothing, is no evidence either way
+        except NO_ANSWER_ERRORS as exc:  # a verifier that refuses, or says nothing, is no evidence either way
+            visit.flags[exc.kind] = None
         checks = visit.checks[before:]
         visit.note(checks, cut)
         votes = prompts.read_votes(checks, n)
@@ -308,7 +316,8 @@ class QuestionRun:
     def score_answer(self) -> None:
         """Score the answer in hand where the row says what is expected; its latency is that of the answer."""
         visit = self.visits[-1]
-        visit.seconds = max(c.latency_s for c in visit.answers)
+        if replies := (*visit.answers, *visit.unusable):
+            visit.seconds = max(c.latency_s for c in replies)
         if self.question.expected and visit.answer is not None:
             visit.score = scoring.score(
                 visit.answer, self.question.expected, self.profile.task.scorer, self.question.choices
@@ -318,13 +327,17 @@ class QuestionRun:
 async def collect_trace(cascade: Cascade, question: Question) -> Trace:
     """Ask every tier, buy all votes, score each answer that can be scored.
 
+    A tier that has no answer scores 0 at what that cost, and the others are asked all the same.
+
     Raises:
-        BackendError: when a call fails; what was paid for is in the cache.
+        BackendError: when a call fails for a reason that says nothing of the tier; what was paid for is
+            in the cache.
     """
     run = QuestionRun(cascade, question)
     for index in range(len(cascade.profile.tiers)):
-        await run.carry_out(Action("start", index))
-        if votes := sample_counts(cascade.profile, index).votes:
+        observation = await run.observe(Action("start", index))
+        votes = sample_counts(cascade.profile, index).votes
+        if votes and not observation.failed:
             await run.carry_out(Action("vote", index, votes))
         run.score_answer()
     return Trace(question=question, steps=tuple([v.step() for v in run.visits]))

@@ -149,13 +149,18 @@ def token_scale(
 ) -> float | None:
     """Prompt tokens as counted by the first tier per token as estimated; None where they were not counted.
 
-    Without `questions`, the recorded texts stand for them; some thousands, evenly spaced, are enough.
+    Without `questions`, one per row, the recorded texts stand for them; some thousands, evenly spaced,
+    are enough. Rows that no tier counted because it failed are left out.
     """
     import numpy as np
 
     counts = table.prompt_tokens
-    if not np.isfinite(counts).all():
+    counted = np.isfinite(counts)
+    if not (counted | table.failed.any(axis=1)).all():
         return None
+    table, counts = table.subset(counted), counts[counted]
+    if questions is not None:
+        questions = [q for q, is_counted in zip(questions, counted, strict=True) if is_counted]
     if questions is None:
         some = np.flatnonzero(table.texts != "")[:: max(1, len(table) // _ENOUGH)]
         questions, counts = [Question(text=str(text)) for text in table.texts[some]], counts[some]

@@ -23,7 +23,8 @@ class Faults:
 class Tally:
     """What a batch of answers came to.
 
-    `first_votes` counts, per tier, the first vote on every answer that was verified.
+    `first_votes` counts, per tier, the first vote on every answer that was verified; `mute` the rows
+    on which it gave no answer.
     """
 
     rows: int = 0
@@ -40,6 +41,7 @@ class Tally:
     faults: Faults = field(default_factory=Faults)
     tier_cost: dict[str, float | None] = field(default_factory=dict)
     first_votes: dict[str, VoteCount] = field(default_factory=dict)
+    mute: dict[str, int] = field(default_factory=dict)
 
     def add(self, row: Answer) -> None:
         """Count one row."""
@@ -61,6 +63,8 @@ class Tally:
     def _add_step(self, step: Step) -> None:
         self.tier_cost[step.tier] = add_money(self.tier_cost.get(step.tier, 0.0), step.cost_usd)
         self.votes = self.votes.plus(step.count)
+        if step.failed:
+            self.mute[step.tier] = self.mute.get(step.tier, 0) + 1
         if step.votes:
             first = VoteCount.of(step.votes[:1])
             self.first_votes[step.tier] = self.first_votes.get(step.tier, VoteCount()).plus(first)

@@ -6,22 +6,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from automix_cli.errors import BackendError
 from automix_cli.profile.model import Tier
 from automix_cli.records import Completion, Price, Step, Usage, Vote, total_usage
 
 
 @dataclass(slots=True)
 class LiveVisit:
-    """A tier while it is being asked: grows with every call, ends as a `Step`."""
+    """A tier while it is being asked: grows with every call, ends as a `Step`.
+
+    `failed` is the kind of error of a tier that gave no answer; `unusable` holds the reply without text
+    that was charged all the same.
+    """
 
     tier: Tier
     answers: list[Completion] = field(default_factory=list)
+    unusable: list[Completion] = field(default_factory=list)
     checks: list[Completion] = field(default_factory=list)
     votes: list[Vote] = field(default_factory=list)
     answer: str | None = None
     signal: float | None = None
     confidence: float | None = None
     action: str = ""
+    failed: str | None = None
     score: float | None = None
     seconds: float = 0.0
     flags: dict[str, None] = field(default_factory=dict)
@@ -32,18 +39,28 @@ class LiveVisit:
         if cut:
             self.flags["context_cut"] = None
 
+    def fail(self, error: BackendError) -> None:
+        """Note that the tier has no answer, and what the attempt cost."""
+        self.failed, self.answer, self.signal, self.score = error.kind, None, None, 0.0
+        if error.reply is not None:
+            reply = replace(error.reply, cached=not error.maybe_billed)
+            self.unusable.append(reply)
+            self.note([reply], cut=False)
+
     def step(self) -> Step:
         """The visit as a record."""
         price = self.tier.list_price()
-        answers, checks = usage_of(self.answers), usage_of(self.checks)
+        replies = (*self.answers, *self.unusable)
+        answers, checks = usage_of(replies), usage_of(self.checks)
         usage = answers + checks
-        fresh = usage_of([c for c in (*self.answers, *self.checks) if not c.cached])
-        samples = self.answers if len(self.answers) > 1 else []
+        fresh = usage_of([c for c in (*replies, *self.checks) if not c.cached])
+        samples = self.answers if len(self.answers) > 1 and not self.failed else []
         votes = split_cost(price, checks, len(self.checks))
         return Step(
             tier=self.tier.name,
             model=self.tier.model,
             answer=self.answer,
+            failed=self.failed,
             votes=tuple(v.verdict for v in self.votes),
             samples=tuple(c.text for c in samples),
             confidence=self.signal if self.confidence is None else round(self.confidence, 6),

@@ -157,15 +157,24 @@ class TraceSource:
         numbered_rows = enumerate((t.to_dict() for t in traces), 1)
         options = replace(self.options, tiers=",".join(t.name for t in profile.tiers))
         table = self._table(profile, numbered_rows, options)
-        scale = token_scale(profile, table, [t.question for t in traces])
+        labelled = set(table.ids)
+        scale = token_scale(profile, table, [t.question for t in traces if t.question.id in labelled])
         if embedder is not None:
             table = with_embeddings(table, embedder, embeddings)
         return Labelled(profile, table, scale)
 
     def _table(self, profile: Profile, rows: Iterator[tuple[int, Any]], options: TableOptions) -> TraceTable:
         """Numbered trace rows, judged as the profile's task says, as a table."""
-        scorer = profile.task.scorer
-        return table_of(scored_rows(rows, scorer, self.labels_from), options, self.data.name, scorer)
+        scorer, unlabelled = profile.task.scorer, list[int]()
+        scored = scored_rows(rows, scorer, self.labels_from, unlabelled.append)
+        table = table_of(scored, options, self.data.name, scorer)
+        if unlabelled:
+            total = len(table) + len(unlabelled)
+            self.reporter.say(
+                f"{len(unlabelled):,} of {total:,} rows are left out: {self.labels_from}, "
+                "whose answers are the labels, gave none"
+            )
+        return table
 
     # ------------------------------------------------------------ calls
 

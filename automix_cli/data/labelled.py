@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import chain
@@ -149,19 +149,33 @@ def read_data(path: Path) -> DataFile:
 
 
 def scored_rows(
-    rows: Iterator[tuple[int, Json]], scorer: str, labels_from: str | None
+    rows: Iterator[tuple[int, Json]],
+    scorer: str,
+    labels_from: str | None,
+    on_unlabelled: Callable[[int], None] = lambda line: None,
 ) -> Iterator[tuple[int, Json]]:
     """Trace rows with a score for every answer that has none and can be judged.
 
     With `labels_from`, the answer of that tier counts as right: every score is the agreement
-    with it, and recorded scores and gold answers are ignored.
+    with it, and recorded scores and gold answers are ignored. A row on which that tier failed has
+    no label; it is left out and given to `on_unlabelled`.
     """
     for line, row in rows:
+        if labels_from is not None and _has_failed(row, labels_from):
+            on_unlabelled(line)
+            continue
         tiers = row.get("tiers")
         if isinstance(tiers, dict) and (labels_from is not None or any(map(_lacks_score, tiers.values()))):
             yield line, _score_answers(line, row, scorer, labels_from)
         else:
             yield line, row
+
+
+def _has_failed(row: Json, tier: str) -> bool:
+    """Whether a row says that a tier gave no answer."""
+    tiers = row.get("tiers")
+    cell = tiers.get(tier) if isinstance(tiers, dict) else None
+    return isinstance(cell, dict) and bool(cell.get("failed"))
 
 
 def _lacks_score(step: Json) -> bool:

@@ -1,8 +1,8 @@
-"""Whether the verifier can be believed.
+"""Whether the verifier can be believed, and whether every tier answers.
 
 `examine` looks at each tier's signal on labelled rows: does it tell right answers from
-wrong ones, is it calibrated, can it be read? `alarms` looks at the plan: does it turn the
-signal upside down?
+wrong ones, is it calibrated, can it be read? `mute_tiers` counts the rows on which a tier gave no
+answer. `alarms` looks at the plan: does it turn the signal upside down?
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _RARE_HISTORY = 1e-3  # of a history: what hardly happens raises no alarm
 
 
 class TierHealth(NamedTuple):
-    """One tier's signal on labelled rows.
+    """One tier's signal on labelled rows; rows on which it gave no answer are not among them.
 
     Attributes:
         tier: its name.
@@ -46,6 +46,34 @@ class TierHealth(NamedTuple):
     table: tuple[ReliabilityRow, ...]
 
 
+class MuteTier(NamedTuple):
+    """On how many of the rows a tier gave no answer (context too long, filtered, no text)."""
+
+    tier: str
+    failed: int
+    rows: int
+
+    @property
+    def text(self) -> str:
+        """The count in words.
+
+        Example:
+            >>> MuteTier("small", 15, 60).text
+            'small: mute on 15 of 60 rows (score 0, at what that cost)'
+        """
+        return f"{self.tier}: mute on {self.failed:,} of {self.rows:,} rows (score 0, at what that cost)"
+
+
+def mute_tiers(table: TraceTable) -> tuple[MuteTier, ...]:
+    """Count the rows on which each tier gave no answer; tiers that always gave one are left out."""
+    counts = table.failed.sum(axis=0)
+    return tuple(
+        MuteTier(name, int(count), len(table))
+        for name, count in zip(table.tiers, counts, strict=True)
+        if count
+    )
+
+
 def signal_of(table: TraceTable, j: int) -> Floats:
     """Return a tier's signal, a number per row: the share of parsed votes or the confidence; else NaN."""
     if table.signals[j] != "votes":
@@ -63,8 +91,10 @@ def examine(table: TraceTable, pass_score: float = 0.5) -> tuple[TierHealth, ...
 
 
 def _tier_health(table: TraceTable, j: int, right: NDArray[np.bool_]) -> TierHealth:
-    signal, wrong = signal_of(table, j), ~right[:, j]
-    later = auroc(signal[wrong], right[wrong, j + 1]) if j + 1 < len(table.tiers) else None
+    signal, later = signal_of(table, j), None
+    if j + 1 < len(table.tiers):
+        wrong = ~right[:, j] & ~table.failed[:, j + 1]
+        later = auroc(signal[wrong], right[wrong, j + 1])
     return TierHealth(
         tier=table.tiers[j],
         signal=table.signals[j],
@@ -78,7 +108,8 @@ def _tier_health(table: TraceTable, j: int, right: NDArray[np.bool_]) -> TierHea
 
 def _unparsed_share(table: TraceTable, j: int) -> float:
     if table.signals[j] != "votes":
-        return float(np.isnan(table.confidence[:, j]).mean()) if len(table) else 0.0
+        confidence = table.confidence[~table.failed[:, j], j]
+        return float(np.isnan(confidence).mean()) if len(confidence) else 0.0
     votes = VoteCount(*table.votes[:, j].sum(axis=0).tolist())
     return votes.unparsed / votes.bought if votes.bought else 0.0
 

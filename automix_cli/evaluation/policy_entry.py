@@ -22,7 +22,7 @@ from automix_cli.evaluation.settings import CostWeight, Setting, narrow
 from automix_cli.evaluation.split import Split
 from automix_cli.pomdp.arrays import Ints
 from automix_cli.pomdp.problem import Policy
-from automix_cli.pomdp.rules import ASSIGNED
+from automix_cli.pomdp.rules import AssignedPolicy
 
 Group = Literal["single tier", "majority", "mix", "rule", "query", "pomdp", "bound"]
 Play: TypeAlias = Callable[[Setting, "Ints | None"], Replayed]
@@ -130,7 +130,7 @@ def replay_assigned(table: TraceTable, rows: Ints | None, tiers: Ints) -> Replay
     places = rows_or_all(table, rows)
     classes = np.zeros(len(table), dtype=np.intp)
     classes[places] = tiers
-    return replay(ASSIGNED, table, places, question_classes=classes)
+    return replay(AssignedPolicy(len(table.tiers)), table, places, question_classes=classes)
 
 
 def weight_settings(weights: Sequence[float]) -> tuple[Setting, ...]:

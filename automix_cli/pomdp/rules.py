@@ -145,6 +145,8 @@ class AlwaysPolicy(_RuleOfThumb):
 
     def reason(self, belief: History) -> str:
         """The rule in words."""
+        if belief.visits and belief.last.failed:
+            return "no usable answer from this tier"
         return "this tier always answers"
 
     def cuts(self, tier: int) -> tuple[float, ...]:
@@ -257,21 +259,23 @@ def share_of(belief: History, tier: int) -> float | None:
 
 
 class Assigned(NamedTuple):
-    """The belief of `AssignedPolicy`: the tier, and whether it has been asked."""
+    """The belief of `AssignedPolicy`: the tier chosen, and the visits without their observations."""
 
     tier: int
-    is_asked: bool = False
+    history: History = History()
 
 
 @dataclass(frozen=True, slots=True)
 class AssignedPolicy:
-    """Ask the tier that `Facts.question_class` names, and report its answer.
+    """Ask the tier that `Facts.question_class` names, and report its answer; escalate where it fails.
 
     Example:
-        >>> policy = AssignedPolicy()
+        >>> policy = AssignedPolicy(tiers=2)
         >>> policy.action(policy.begin(Facts(question_class=1)))
         Action(kind='start', tier=1, votes=0)
     """
+
+    tiers: int
 
     def relevant(self, facts: Facts) -> Facts:
         """The question class, which is the tier."""
@@ -282,12 +286,13 @@ class AssignedPolicy:
         return Assigned(facts.question_class)
 
     def update(self, belief: Assigned, action: Action, observation: Observation) -> Assigned:
-        """Note that the tier was asked; the observation changes nothing."""
-        return belief._replace(is_asked=True)
+        """Note that a tier was asked, and whether it failed; nothing else changes anything."""
+        seen = Observation(failed=observation.failed)
+        return belief._replace(history=belief.history.after(action, seen))
 
     def action(self, belief: Assigned) -> Action:
-        """Start, then report."""
-        return Action("report" if belief.is_asked else "start", belief.tier)
+        """As the single tier would: start, then report."""
+        return AlwaysPolicy(self.tiers, belief.tier).action(belief.history)
 
     def confidence(self, belief: Assigned, tier: int) -> float | None:
         """None: nothing is verified."""
@@ -295,11 +300,10 @@ class AssignedPolicy:
 
     def reason(self, belief: Assigned) -> str:
         """The rule in words."""
+        if belief.history.visits and belief.history.last.failed:
+            return "no usable answer from this tier"
         return "this tier was chosen before any call"
 
     def cuts(self, tier: int) -> tuple[float, ...]:
         """None: no confidence changes anything."""
         return ()
-
-
-ASSIGNED = AssignedPolicy()

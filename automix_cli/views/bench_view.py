@@ -11,6 +11,7 @@ import numpy as np
 from automix_cli.data.duplicates import Duplicates
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.bench import Bench, PolicyOutcome
+from automix_cli.evaluation.health import mute_tiers
 from automix_cli.evaluation.measures import MEASURE_BY_KEY
 from automix_cli.evaluation.settings import Always, CostWeight
 from automix_cli.evaluation.verdict import RoutingVerdict
@@ -81,6 +82,7 @@ class BenchView:
         other_rows = len(self.table) - len(partition.train) - len(partition.test)
         if other_rows:
             yield f"{count_of(other_rows, 'row')} of neither split (train, test) left out"
+        yield from (mute.text for mute in mute_tiers(self.table))
         yield from _duplicates_note(self.comparison.duplicates)
         yield from self._query_router_note()
         yield from self._worse_tier_note()

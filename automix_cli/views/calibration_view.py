@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.calibrate import Calibration, Figures
 from automix_cli.evaluation.curves import Measure
-from automix_cli.evaluation.health import alarms, examine
+from automix_cli.evaluation.health import alarms, examine, mute_tiers
 from automix_cli.evaluation.reliability import ReliabilityRow
 from automix_cli.evaluation.settings import Always
 from automix_cli.evaluation.verdict import RoutingVerdict
@@ -182,8 +182,8 @@ class CalibrationView:
     # ------------------------------------------------------------ health, notes, verdict
 
     def health_lines(self) -> list[str]:
-        """How well each tier's signal tells right answers from wrong ones."""
-        lines = []
+        """How often each tier gives no answer, and how well its signal tells right ones from wrong ones."""
+        lines = [mute.text for mute in mute_tiers(self.table)]
         for h in examine(self.table, self.calibration.settings.pass_score):
             auc = f"AUROC {h.auroc.value:.2f}" if h.auroc.value is not None else f"AUROC: {h.auroc.reason}"
             text = f"verifier {h.tier} ({h.signal}): {auc}, {h.unparsed:.1%} unparsed"
@@ -209,10 +209,10 @@ class CalibrationView:
         right = self.table.score >= self.calibration.settings.pass_score
         warnings = []
         for j, name in enumerate(self.calibration.tiers):
-            share = float(right[:, j].mean())
-            if share in (0.0, 1.0):
+            answers = right[~self.table.failed[:, j], j]
+            if len(answers) and float(answers.mean()) in (0.0, 1.0):
                 warnings.append(
-                    f"every answer of {name} is {'right' if share else 'wrong'}: nothing to tell apart"
+                    f"every answer of {name} is {'right' if answers[0] else 'wrong'}: nothing to tell apart"
                 )
         for j in range(1, len(self.calibration.tiers)):
             if right[:, j].mean() < right[:, j - 1].mean():
@@ -273,6 +273,7 @@ class CalibrationView:
                 {"tier": h.tier, "signal": h.signal, "auroc": h.auroc.value, "unparsed": h.unparsed}
                 for h in examine(self.table, result.settings.pass_score)
             ],
+            "mute": {m.tier: {"failed": m.failed, "rows": m.rows} for m in mute_tiers(self.table)},
             "notes": self.notes(),
             "verdict": None if result.verdict is None else result.verdict._asdict(),
             "objective": {

@@ -101,7 +101,8 @@ def explain_tree(answer: Answer) -> Tree:
 
 
 def _explain_step(step: Step) -> list[str]:
-    lines = [f"answer  {one_line(step.answer)}" if step.answer is not None else "no answer"]
+    why = f": {step.failed}" if step.failed else ""
+    lines = [f"answer  {one_line(step.answer)}" if step.answer is not None else f"no answer{why}"]
     if step.votes:
         marks = "".join({1: "+", 0: "-", None: "?"}[v.value] for v in step.votes)
         lines.append(f"votes   {marks}  {votes_of(step.count)}")
@@ -137,7 +138,8 @@ def batch_summary(tally: Tally, seconds: float) -> list[str]:
         parts.append(f"{tally.votes.unparsed / tally.votes.bought:.1%} of votes unparsed")
     parts.append(f"cost {money(tally.cost_usd)}, spent {money(tally.spent_usd)}")
     parts.append(f"{count_of(tally.usage.calls, 'call')} behind the rows, {seconds:.1f} s")
-    return [" · ".join(parts), *_fault_lines(tally.faults)]
+    mute = [f"  {tier} gave no answer to {count_of(count, 'row')}" for tier, count in tally.mute.items()]
+    return [" · ".join(parts), *mute, *_fault_lines(tally.faults)]
 
 
 def _fault_lines(faults: Faults) -> list[str]:

@@ -14,17 +14,32 @@ from automix_cli.cascade.cascade import Cascade, default_policy
 from automix_cli.cascade.estimate import plan_calls
 from automix_cli.cascade.failed_attempts import note_maybe_billed
 from automix_cli.cascade.requests import RequestBuilder, input_sha
+from automix_cli.data.rows import trace_from_dict
 from automix_cli.errors import (
+    NO_ANSWER_ERRORS,
+    BackendError,
     BadResponse,
     ContentFiltered,
     ContextTooLong,
+    NoText,
     RateLimited,
+    TimedOut,
     Unauthorised,
 )
-from automix_cli.pomdp.problem import Action, Observation, rollout
-from automix_cli.pomdp.rules import MajorityPolicy
+from automix_cli.pomdp.problem import Action, History, Observation, rollout
+from automix_cli.pomdp.rules import AlwaysPolicy, MajorityPolicy
 from automix_cli.profile.model import Profile, Task, Tier, VerificationSettings
-from automix_cli.records import Answer, Completion, Message, Price, Question, TokenLogprob, Usage, Verdict
+from automix_cli.records import (
+    Answer,
+    Completion,
+    Message,
+    Price,
+    Question,
+    TokenLogprob,
+    Trace,
+    Usage,
+    Verdict,
+)
 
 SMALL = Tier(name="small", model="test/small", price=Price(input=1.0, output=2.0))
 LARGE = Tier(name="large", model="test/large", price=Price(input=10.0, output=20.0))
@@ -192,19 +207,129 @@ def test_input_sha_ignores_the_id_and_sees_everything_asked() -> None:
 # ---------------------------------------------------------------- failures
 
 
-@pytest.mark.parametrize("error", [ContextTooLong("too long"), ContentFiltered("filtered")])
-def test_a_tier_that_cannot_serve_the_question_leaves_it_to_the_next(error: Exception) -> None:
+NO_ANSWER = [ContextTooLong("too long"), ContentFiltered("filtered"), NoText("mute")]
+
+
+@pytest.mark.parametrize("error", NO_ANSWER, ids=lambda e: e.kind)
+def test_a_tier_that_has_no_answer_leaves_the_question_to_the_next(error: BackendError) -> None:
     backend = ScriptedBackend(lambda r: error if r.model == "test/small" else says("18"))
     answer = ask(backend)
     assert (answer.status, answer.answer, answer.tier) == ("ok", "18", "large")
-    assert answer.route[0].answer is None
-    assert error.kind in answer.route[0].flags
+    failed, last = answer.to_dict()["route"]
+    assert (failed["answer"], failed["failed"], failed["action"]) == (None, error.kind, "escalate")
+    assert "failed" not in last
+    assert answer.reason == "no usable answer from this tier"
+    assert answer.cost_usd == answer.spent_usd == pytest.approx(LARGE_CALL)
 
 
-def test_when_no_tier_can_serve_the_question_the_row_is_an_error() -> None:
-    answer = ask(ScriptedBackend(lambda r: ContextTooLong("too long")))
+@pytest.mark.parametrize("error", NO_ANSWER, ids=lambda e: e.kind)
+def test_when_no_tier_has_an_answer_the_row_is_an_error(error: BackendError) -> None:
+    answer = ask(ScriptedBackend(lambda r: error))
     assert answer.status == "error"
-    assert (answer.error.type, answer.error.tier) == ("context_length", "large")
+    assert (answer.error.type, answer.error.tier) == (error.kind, "large")
+    assert [step.failed for step in answer.route] == [error.kind] * 2
+
+
+def test_an_answer_in_hand_is_reported_where_the_last_tier_has_none() -> None:
+    verdict = says(prompts.decision(False))
+    backend = ScriptedBackend(
+        lambda r: (
+            verdict
+            if prompts.is_verification(r.messages)
+            else says("17")
+            if r.model == "test/small"
+            else NoText("mute")
+        )
+    )
+    answer = ask(backend)
+    assert (answer.status, answer.answer, answer.tier) == ("ok", "17", "small")
+    assert [step.failed for step in answer.route] == [None, "no_text"]
+
+
+class _AbstainAtTheEnd(AlwaysPolicy):
+    """Goes up after a failure, and abstains where the last tier has answered."""
+
+    def action(self, belief: History) -> Action:
+        done = bool(belief.visits) and belief.last.tier == self.tiers - 1 and not belief.last.failed
+        return Action("abstain") if done else super().action(belief)
+
+
+def test_a_policy_that_abstains_after_a_failure_and_an_answer_abstains() -> None:
+    backend = ScriptedBackend(lambda r: NoText("mute") if r.model == "test/small" else says("18"))
+    cascade = Cascade(profile(), backend, policy=_AbstainAtTheEnd(2, 0))
+    answer = asyncio.run(cascade.answer(Question(text="9 + 9?")))
+    assert (answer.status, answer.error) == ("abstained", None)
+
+
+@pytest.mark.parametrize("paid", [True, False])
+def test_a_reply_without_text_costs_what_was_charged_for_it(paid: bool) -> None:
+    def reply(request: Request) -> Completion | Exception:
+        if request.model == "test/large":
+            return says("18")
+        error = NoText("mute", maybe_billed=paid)
+        error.reply = Completion(text="", usage=USAGE, latency_s=2.0)
+        if paid:
+            note_maybe_billed(request)  # as a retry does, at the worst that the attempt may cost
+        return error
+
+    answer = ask(ScriptedBackend(reply))
+    assert answer.route[0].cost_usd == pytest.approx(SMALL_CALL)
+    assert answer.route[0].calls == 1
+    assert answer.cost_usd == pytest.approx(SMALL_CALL + LARGE_CALL)
+    assert answer.spent_usd == pytest.approx(SMALL_CALL * paid + LARGE_CALL)
+
+
+def test_votes_that_do_not_fit_the_window_are_no_evidence() -> None:
+    backend = script()
+    small = replace(SMALL, model="openai/gpt-4", params=(("max_tokens", 8000),))  # of 8,192
+    answer = ask(backend, profile(small, LARGE), context="Nine is 9.")
+    assert (answer.tier, answer.route[0].answer, answer.route[0].failed) == ("large", "18", None)
+    assert answer.route[0].count.unparsed == 8
+    assert answer.route[0].flags == ("context_length",)
+    assert not [r for r in backend.calls if prompts.is_verification(r.messages)], "none was sent"
+
+
+def collect(backend: ScriptedBackend, **question: object) -> Trace:
+    cascade = Cascade(profile(), backend)
+    return asyncio.run(cascade.collect(Question(**{"text": "9 + 9?", "expected": ("18",), **question})))
+
+
+def test_a_tier_without_an_answer_is_collected_as_a_score_of_zero_and_the_others_are_asked() -> None:
+    def reply(request: Request) -> Completion | Exception:
+        if request.model == "test/large":
+            return says("18")
+        error = NoText("mute", maybe_billed=True)
+        error.reply = Completion(text="", usage=USAGE, latency_s=2.0)
+        return error
+
+    row = collect(ScriptedBackend(reply)).to_dict()
+    assert row["tiers"]["small"] == {
+        "failed": "no_text",
+        "score": 0.0,
+        "cost": pytest.approx(SMALL_CALL),
+        "input_tokens": 100,
+        "output_tokens": 50,
+        "latency": 2.0,
+    }
+    assert row["tiers"]["large"]["score"] == 1.0
+    assert trace_from_dict(row).to_dict() == row
+
+
+def test_a_refusal_that_was_not_charged_is_collected_at_no_cost_also_of_every_tier() -> None:
+    row = collect(ScriptedBackend(lambda r: ContentFiltered("no"))).to_dict()
+    for cell in row["tiers"].values():
+        assert (cell["failed"], cell["score"], cell["cost"]) == ("content_filter", 0.0, 0.0)
+        assert "answer" not in cell
+
+
+@pytest.mark.parametrize("error", [RateLimited("slow"), TimedOut("late"), BadResponse("broken")])
+def test_a_trouble_of_transport_is_no_outcome_of_a_tier(error: BackendError) -> None:
+    with pytest.raises(type(error)):
+        collect(ScriptedBackend(lambda r: error if r.model == "test/small" else says("18")))
+
+
+def test_the_errors_that_are_outcomes_are_those_that_say_there_is_no_answer() -> None:
+    assert [e.kind for e in NO_ANSWER_ERRORS] == ["context_length", "content_filter", "no_text"]
 
 
 def test_a_verification_that_is_refused_is_no_evidence_and_escalates() -> None:

@@ -15,6 +15,7 @@ from automix_cli.records import (
     Verification,
     VoteCount,
 )
+from automix_cli.views.lines import batch_summary
 
 
 def answer(**fields: object) -> Answer:
@@ -36,6 +37,16 @@ def test_a_tally_counts_rows_money_and_votes() -> None:
     assert tally.first_votes["small"] == VoteCount(3, 0, 0)
     assert tally.votes == VoteCount(3, 0, 3)
     assert tally.rates() == {"escalated": (1, 2), "small": (3, 3)}
+
+
+def test_a_tally_counts_the_rows_on_which_each_tier_gave_no_answer_and_the_summary_says_so() -> None:
+    mute, large = Step(tier="small", failed="no_text", action="escalate"), Step(tier="large", answer="b")
+    tally = Tally()
+    for _ in range(3):
+        tally.add(answer(answer="b", route=(mute, large)))
+    tally.add(answer(answer="b", route=(Step(tier="small", answer="b"),)))
+    assert tally.mute == {"small": 3}
+    assert batch_summary(tally, 1.0)[1:] == ["  small gave no answer to 3 rows"]
 
 
 def test_one_unknown_price_makes_the_total_unknown_never_zero() -> None:

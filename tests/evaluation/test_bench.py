@@ -36,7 +36,7 @@ from automix_cli.evaluation.replay import replay
 from automix_cli.evaluation.split import Split
 from automix_cli.fitting.query_router_kinds import QUERY_ROUTER_KINDS, ClassChoice, ClassSource
 from automix_cli.fitting.router_block import Settings
-from automix_cli.pomdp.rules import ASSIGNED
+from automix_cli.pomdp.rules import AssignedPolicy
 from automix_cli.views.bench_files import run_lines, summary, summary_csv
 from automix_cli.views.bench_markdown import report_markdown
 from automix_cli.views.bench_tables import bench_parts
@@ -370,7 +370,7 @@ def test_a_random_mix_is_as_far_along_the_hull_as_its_share(table: TraceTable) -
 
 def test_an_assigned_tier_is_asked_and_reported(table: TraceTable) -> None:
     cells = np.arange(len(table)) % 2
-    seen = replay(ASSIGNED, table, question_classes=cells)
+    seen = replay(AssignedPolicy(len(table.tiers)), table, question_classes=cells)
     assert (seen.tier == cells).all()
     assert (seen.cost == table.cost[np.arange(len(table)), cells]).all()
 

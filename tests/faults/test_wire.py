@@ -94,15 +94,15 @@ CASES = {
     ),
     "N16-endless": Case(on_row(ILL, Reply(fault="endless")), 3, {"bad_response": 1}, 7, "16 MiB"),
     "R1-half a JSON": Case(on_row(ILL, Reply(fault="truncate"), first=2), 0, requests=10),
-    "R2-no choices": Case(on_row(ILL, Reply(body=b'{"choices": []}')), 3, {"bad_response": 1}, 8, "no text"),
-    "R2-choices missing": Case(on_row(ILL, Reply(body=b"{}")), 3, {"bad_response": 1}, 8, "no text"),
+    "R2-no choices": Case(on_row(ILL, Reply(body=b'{"choices": []}')), 3, {"no_text": 1}, 10, "no text"),
+    "R2-choices missing": Case(on_row(ILL, Reply(body=b"{}")), 3, {"no_text": 1}, 10, "no text"),
     "R2-message null": Case(
-        on_row(ILL, Reply(body=b'{"choices": [{"message": null}]}')), 3, {"bad_response": 1}, 8
+        on_row(ILL, Reply(body=b'{"choices": [{"message": null}]}')), 3, {"no_text": 1}, 10
     ),
-    "R2-content null": Case(on_row(ILL, Reply(texts=(None,))), 3, {"bad_response": 1}, 8, "no text"),
-    "R2-content blank": Case(on_row(ILL, Reply(texts=(" \n",))), 3, {"bad_response": 1}, 8, "no text"),
+    "R2-content null": Case(on_row(ILL, Reply(texts=(None,))), 3, {"no_text": 1}, 10, "no text"),
+    "R2-content blank": Case(on_row(ILL, Reply(texts=(" \n",))), 3, {"no_text": 1}, 10, "no text"),
     "R3-cut before a word": Case(
-        on_row(ILL, Reply(texts=("",), finish_reason="length")), 3, {"bad_response": 1}, 7, "max_tokens"
+        on_row(ILL, Reply(texts=("",), finish_reason="length")), 3, {"no_text": 1}, 8, "max_tokens"
     ),
     "R8-a body longer than said": Case(on_row(ILL, Reply(fault="short"), first=2), 0),
     "R8-a body shorter than said": Case(
@@ -166,7 +166,7 @@ def test_R4_what_a_filter_withholds_goes_to_the_next_tier_without_another_try(
     assert world.ask(world.questions(4)).code == 0
     ill = rows(world.out)[2]
     assert (ill["tier"], ill["answer"]) == ("large", "fine")
-    assert "content_filter" in ill["route"][0]["flags"]
+    assert (ill["route"][0]["failed"], ill["route"][0]["action"]) == ("content_filter", "escalate")
     assert sum(ILL in e.body.decode() and e.model == "tiny" for e in world.server.calls) == 1
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from automix_cli.pomdp.problem import Action, Facts, Observation, Policy, rollout
-from automix_cli.pomdp.rules import AlwaysPolicy, MajorityPolicy, Rule, ThresholdPolicy
+from automix_cli.pomdp.rules import AlwaysPolicy, AssignedPolicy, MajorityPolicy, Rule, ThresholdPolicy
 
 GONE = Observation(failed=True)
 ASKED = Observation()
@@ -45,6 +45,9 @@ FIRST, LAST, NOTHING = ("report", 0, 0), ("report", 1, 0), ("abstain", -1, 0)
         pytest.param(AlwaysPolicy(2, 1), [ASKED], [("start", 1, 0), LAST], id="always the last"),
         pytest.param(AlwaysPolicy(2, 0), [GONE, ASKED], [START, UP, LAST], id="always climbs on failure"),
         pytest.param(AlwaysPolicy(2, 0), [GONE, GONE], [START, UP, NOTHING], id="always with nothing left"),
+        pytest.param(AssignedPolicy(2), [ASKED], [START, FIRST], id="a tier that was assigned"),
+        pytest.param(AssignedPolicy(2), [GONE, ASKED], [START, UP, LAST], id="an assigned tier that fails"),
+        pytest.param(AssignedPolicy(2), [GONE, GONE], [START, UP, NOTHING], id="assigned, nothing left"),
         pytest.param(SINGLE, [ASKED, votes(2, 4)], [START, BUY, FIRST], id="a share on the cut reports"),
         pytest.param(SINGLE, [ASKED, votes(1, 4), ASKED], [START, BUY, UP, LAST], id="under it escalates"),
         pytest.param(SINGLE, [ASKED, votes(1, 2, 4)], [START, BUY, FIRST], id="the share is of parsed votes"),
