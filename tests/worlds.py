@@ -10,28 +10,7 @@ from known import draw_rows, votes
 
 from automix_cli.pomdp.model import Cost, Model, TierModel
 
-WORDS = (
-    "amber",
-    "birch",
-    "cedar",
-    "delta",
-    "ember",
-    "frost",
-    "grove",
-    "heron",
-    "iris",
-    "jade",
-    "kelp",
-    "lark",
-    "maple",
-    "north",
-    "olive",
-    "pearl",
-    "quartz",
-    "river",
-    "stone",
-    "thorn",
-)
+WORDS = ("amber", "birch", "cedar", "delta", "ember", "frost", "grove", "heron", "iris", "jade")
 MAX_VOTES = 6
 
 

@@ -27,16 +27,16 @@ import numpy as np
 from runs import is_picked, option_parser, processes, rate_text, run_all, table_head, table_line
 from worlds import common_difficulty
 
-from automix_cli.evaluation.bootstrap import Interval, Resamples, interval
+from automix_cli.evaluation.bootstrap import Resamples
 from automix_cli.evaluation.frontier import Point, edge, mix_quality
-from automix_cli.evaluation.verdict import verdict
 from automix_cli.pomdp.arrays import Floats
 
 ROWS = (50, 100, 300, 1000)
 COVERAGE = {50: 0.90, 100: 0.91, 300: 0.91, 1000: 0.925}  # at least, in every world
 MEAN_COVERAGE = 0.93  # at least, over the worlds, from 100 rows
 WRONG_ROUTE = {50: 0.06, 100: 0.05, 300: 0.04, 1000: 0.04}  # at most, in every world of edge 0
-MARGIN = 0.01  # above so large an edge "do not route" is wrong
+MARGIN = 0.01  # an upper bound below it says "do not route"
+ROUNDING_ERROR = 1e-9
 SPREAD = 0.5  # of the logarithm of a row's length, with which all its costs rise
 VOTE_COST = 0.3
 
@@ -135,7 +135,8 @@ def percentile_edge(
     def edges(part: Floats) -> Floats:
         return np.asarray(part[..., 0] - mix_quality(part[..., 2 + n :], part[..., 2 : 2 + n], part[..., 1]))
 
-    return float(edges(means)), *interval(edges(draws))
+    low, high = np.quantile(edges(draws), (0.025, 0.975))
+    return float(edges(means)), float(low), float(high)
 
 
 def interval_named(name: str) -> EdgeOf:
@@ -227,14 +228,13 @@ class Line(NamedTuple):
     @classmethod
     def of(cls, world: World, rows: int, intervals: Sequence[EdgeInterval]) -> Line:
         """Count over the runs of a world."""
-        kinds = [verdict(e.value, Interval(e.low, e.high), rows).kind for e in intervals]
         return cls(
             world,
             rows,
             len(intervals),
-            sum(e.low - 1e-9 <= world.truth <= e.high + 1e-9 for e in intervals),
-            kinds.count("route"),
-            kinds.count("do not route"),
+            sum(e.low - ROUNDING_ERROR <= world.truth <= e.high + ROUNDING_ERROR for e in intervals),
+            sum(e.low > ROUNDING_ERROR for e in intervals),
+            sum(e.high < MARGIN for e in intervals),
             float(np.mean([e.value for e in intervals])) - world.truth,
             float(np.mean([e.high - e.low for e in intervals])),
         )

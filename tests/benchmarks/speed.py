@@ -28,9 +28,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from known import votes
 
+from automix_cli.pomdp.histories import tabulate
 from automix_cli.pomdp.model import Cost, Model, TierModel
 from automix_cli.pomdp.observations import VoteObservations
-from automix_cli.pomdp.histories import tabulate
 from automix_cli.pomdp.policy import PomdpPolicy
 from automix_cli.pomdp.problem import Facts, Observation, rollout
 
