@@ -316,8 +316,8 @@ def _certify_router(
             f"no routed policy can be promised to keep {promise} on {len(table):,} labelled rows",
             hint=f"about {proof.labels:,} labels would likely do; nothing was written",
         )
-    reporter.say(f"certified on {proof.rows:,} rows set apart: keeps {promise}")
-    certificate = {"keep": keep, "confidence": confidence, "best": proof.best, "rows": proof.rows}
+    reporter.say(f"certified on {proof.questions:,} questions set apart: keeps {promise}")
+    certificate = {"keep": keep, "confidence": confidence, "best": proof.best, "questions": proof.questions}
     return {
         "kind": "pomdp",
         **proof.setting.to_dict(),

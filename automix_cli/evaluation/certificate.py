@@ -1,10 +1,11 @@
 """A promise with a bound: E[q·S_best - S_policy] ≤ 0 with probability at least p.
 
-The rows are halved. On the fit half the model is fitted, the best single tier is picked and
+The questions are halved. On the fit half the model is fitted, the best single tier is picked and
 the order of tests is fixed: that tier first (certified by definition), then rising
 cost_weight. On the certify half each policy is tested in that order, and the first failure
 ends it; because the order was fixed beforehand, no correction for the number of tests is
 owed. What is certified is the policy as fitted on the fit half: it is not fitted again.
+All rows of a question are in one half and make one bet, with their mean: copies prove nothing.
 
 Each test bets against "the promise is broken" (Waudby-Smith and Ramdas, JRSS B 86, 2024,
 1-27). While that is true no bettor's capital can be expected to grow, so by Ville's
@@ -31,12 +32,15 @@ from automix_cli.fitting.fitted import Fitted
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.arrays import Floats
 
-_LEAST_SPREAD_ROWS = 10  # with fewer no spread can be estimated
+_LEAST_SPREAD_QUESTIONS = 10  # with fewer no spread can be estimated
 _STAKES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75)  # of the most that may be staked
 
 
 class Trial(NamedTuple):
-    """One test: `margin` is the mean of S_policy - q·S_best, `capital` the highest that the bets reached."""
+    """One test: `margin` is the mean of S_policy - q·S_best, `capital` the highest that the bets reached.
+
+    Means are over questions.
+    """
 
     setting: CostWeight
     margin: float
@@ -55,8 +59,8 @@ class Certificate:
         fitted: learned on the fit half; to be used as it is.
         setting: the last one certified; the best tier itself when no policy was.
         trials: all tests, in order, the failed one last.
-        rows: rows of the certify half.
-        labels: how many labels in all would likely do, when no policy was certified.
+        questions: in the certify half.
+        labels: how many labelled questions in all would likely do, when no policy was certified.
     """
 
     keep: float
@@ -65,7 +69,7 @@ class Certificate:
     fitted: Fitted
     setting: Always | CostWeight
     trials: tuple[Trial, ...]
-    rows: int
+    questions: int
     labels: int | None = None
 
     @property
@@ -84,15 +88,14 @@ def certify(
         settings: what the profile decides.
         keep: q, in 0..1.
         confidence: p, in 0..1.
-        seed: of the halves, and of the order in which rows are bet on.
+        seed: of the halves, and of the order in which questions are bet on.
     """
-    order = np.random.default_rng(seed).permutation(len(table))
-    half, rest = table.subset(order[: len(order) // 2]), table.subset(order[len(order) // 2 :])
+    half, rest = _halves(table, seed)
     parameters = fit(half, settings)
-    best = int(singles(half).score.mean(axis=0).argmax()) if len(half) else 0
+    best = int(_by_question(half, singles(half).score).mean(axis=0).argmax()) if len(half) else 0
     setting: Always | CostWeight = Always(table.tiers[best])
     trials: list[Trial] = []
-    for result in _tests(rest, half, parameters, settings, best, keep):
+    for result in _tests(rest, half, parameters, settings, best, keep, seed):
         trials.append(result)
         if result.capital < 1 / (1 - confidence):
             break
@@ -104,18 +107,38 @@ def certify(
         fitted=parameters,
         setting=setting,
         trials=tuple(trials),
-        rows=len(rest),
+        questions=rest.n_groups,
         labels=labels_needed(rest, best, keep, confidence) if isinstance(setting, Always) else None,
     )
 
 
+def _halves(table: TraceTable, seed: int) -> tuple[TraceTable, TraceTable]:
+    """The rows of one half of the questions, and those of the other; both depend on their content only."""
+    is_fitted_on = np.zeros(table.n_groups, dtype=np.bool_)
+    is_fitted_on[table.grouping.shuffle(seed, "halves")[: table.n_groups // 2]] = True
+    rows = is_fitted_on[table.groups]
+    return table.subset(rows), table.subset(~rows)
+
+
+def _by_question(table: TraceTable, columns: Floats) -> Floats:
+    """Means over the rows of each question, G×K of n×K."""
+    return np.stack([table.grouping.means(column) for column in columns.T], axis=1)
+
+
 def _tests(
-    rest: TraceTable, half: TraceTable, parameters: Fitted, settings: Settings, best: int, keep: float
+    rest: TraceTable,
+    half: TraceTable,
+    parameters: Fitted,
+    settings: Settings,
+    best: int,
+    keep: float,
+    seed: int,
 ) -> Iterator[Trial]:
     """Test one cost_weight after the other, rising; a plan like the one before is not bet on again."""
     if not (len(half) and len(rest)):
         return
     reference, last_key, last = singles(rest).score[:, best], None, None
+    order = rest.grouping.shuffle(seed, "bets")
     for weight in cost_weights(half):
         policy = parameters.policy(weight, settings)
         key = None if policy.counts_tokens else policy.plan().decisions()
@@ -124,8 +147,8 @@ def _tests(
             yield last._replace(setting=setting)
             continue
         run = replay(policy, rest, abstain_value=settings.abstain_value or 0.0)
-        gain = run.score - keep * reference
-        last = Trial(setting, float(gain.mean()), capital(gain, keep), float(run.cost.mean()))
+        gain, cost = _by_question(rest, np.stack([run.score - keep * reference, run.cost], axis=1))[order].T
+        last = Trial(setting, float(gain.mean()), capital(gain, keep), float(cost.mean()))
         last_key = key
         yield last
 
@@ -141,36 +164,67 @@ def capital(gain: Floats, keep: float) -> float:
         >>> capital(np.full(200, 0.1), keep=0.9) > 10, capital(np.zeros(200), keep=0.9)
         (True, 1.0)
     """
-    if not len(gain):
-        return 1.0
-    most = 1 / max(keep, 1e-12)  # a stake beyond this could lose more than there is
+    highest = float(_log_capitals(gain, keep).max(initial=0.0))
+    return math.exp(min(highest, 700.0))
+
+
+def _log_capitals(gain: Floats, keep: float) -> Floats:
+    """The logarithm of the capital after each bet."""
+    most = _most_staked(keep)
     before = np.arange(len(gain))
-    mean = (np.concatenate([[0.0], np.cumsum(gain)[:-1]])) / (before + 1)
-    square = (0.25 + np.concatenate([[0.0], np.cumsum(gain**2)[:-1]])) / (before + 1)
+    mean = (np.cumsum(gain) - gain) / (before + 1)
+    square = (0.25 + np.cumsum(gain**2) - gain**2) / (before + 1)
     adaptive = np.clip(mean / np.maximum(square, 1e-12), 0.0, 0.75 * most)
     stakes = np.vstack([adaptive, *(np.full(len(gain), s * most) for s in _STAKES)])
     logs = np.cumsum(np.log1p(stakes * gain), axis=1)
     peak = logs.max(axis=0)
-    log_mean = np.log(np.exp(logs - peak).mean(axis=0)) + peak  # the mean of fair bets is a fair bet
-    return float(math.exp(min(max(log_mean.max(), 0.0), 700.0)))
+    mixed: Floats = np.log(np.exp(logs - peak).mean(axis=0)) + peak  # the mean of fair bets is a fair bet
+    return mixed
+
+
+def _most_staked(keep: float) -> float:
+    """A stake beyond this could lose more than there is."""
+    return 1 / max(keep, 1e-12)
+
+
+def questions_needed(keep: float, confidence: float) -> int:
+    """Return the fewest questions with which anything could be certified, both halves together.
+
+    Even a policy that loses no answer of a tier that is always right gains 1 - keep on each
+    question, and so many bets does its proof take. Recorded rows need more than that wherever
+    an answer is lost.
+
+    Args:
+        keep: q, below 1.
+        confidence: p, in 0..1.
+
+    Example:
+        >>> [questions_needed(keep, 0.9) for keep in (0.9, 0.95, 0.98)]
+        [85, 177, 451]
+    """
+    goal, gain = -math.log(1 - confidence), 1 - keep
+    growth = math.log1p(max(_STAKES) * _most_staked(keep) * gain)  # of the bettor that stakes most
+    surely = math.ceil((goal + math.log(len(_STAKES) + 1)) / growth)
+    bets = int((_log_capitals(np.full(surely, gain), keep) < goal).sum()) + 1
+    return 2 * bets - 1
 
 
 def labels_needed(rest: TraceTable, best: int, keep: float, confidence: float) -> int:
-    """Estimate the labels that would certify a policy which loses half of what it may.
+    """Estimate the labelled questions that would certify a policy which loses half of what it may.
 
-    The spread is that of these rows. A bet on differences of mean μ and mean square σ² grows like
-    exp(n·μ²/2σ²); rows on which the policy and the best tier differ are taken to be as many as those
-    on which two tiers do.
+    The spread is that of these questions. A bet on differences of mean μ and mean square σ² grows like
+    exp(n·μ²/2σ²); questions on which the policy and the best tier differ are taken to be as many as
+    those on which two tiers do.
     """
-    scores = singles(rest).score
-    if len(scores) < _LEAST_SPREAD_ROWS:
-        return 1000  # too few rows to see a spread in
+    if rest.n_groups < _LEAST_SPREAD_QUESTIONS:
+        return 1000  # too few questions to see a spread in
+    scores = _by_question(rest, singles(rest).score)
     allowance = (1 - keep) * float(scores[:, best].mean())
     others = np.delete(scores, best, axis=1) if scores.shape[1] > 1 else scores
     spread = float(((others - scores[:, [best]]) ** 2).mean(axis=0).min()) + allowance**2
     margin = max(allowance / 2, 1e-3)
     labels = 2 * 2 * spread * math.log(1 / (1 - confidence)) / margin**2
-    return max(2 * len(rest) + 1, _rounded_up(labels))
+    return max(2 * rest.n_groups + 1, _rounded_up(labels))
 
 
 def _rounded_up(number: float) -> int:

@@ -97,6 +97,7 @@ class Split:
                 embeddings=self.train.embeddings and self.train.embeddings.vectors,
                 embed_model=self.train.embeddings.model if self.train.embeddings else "",
                 pass_score=self.settings.pass_score,
+                grouping=self.train.grouping,
             )
             self._readers[kind] = QuestionReader(
                 router, self.train.with_embedding_fee(), self.test.with_embedding_fee()

@@ -68,6 +68,7 @@ class Classes:
             embed_model=train.embeddings.model if train.embeddings else "",
             pass_score=self.pass_score,
             budget=self.room,
+            grouping=train.grouping,
         )
         question_classes = np.empty(len(table), dtype=np.intp)
         question_classes[learn] = result.classes

@@ -9,14 +9,14 @@ together: `FittedRouter.probs` of a row comes from models that were fitted witho
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import sha256
 from importlib.util import find_spec
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from automix_cli.data.duplicates import normal_form
+from automix_cli.data.folds import fold_groups
+from automix_cli.data.groups import Grouping, question_keys
 from automix_cli.errors import DataError, UsageError
 from automix_cli.fitting.features import (
     FeatureRows,
@@ -95,6 +95,7 @@ def fit_router(
     pass_score: float = 0.5,
     budget: int = MAX_ROUTER_CHARS,
     max_rows: int = MAX_FITTING_ROWS,
+    grouping: Grouping | None = None,
 ) -> FittedRouter:
     """Fit a router on training rows.
 
@@ -109,6 +110,7 @@ def fit_router(
         pass_score: from this score on an answer is right.
         budget: about how many characters of JSON the router may take.
         max_rows: the most rows to fit on; further rows are only read.
+        grouping: which rows ask the same question; None takes rows of equal texts for that.
 
     Raises:
         UsageError: for an unknown kind, or without scikit-learn.
@@ -122,8 +124,10 @@ def fit_router(
     table, price = np.asarray(scores, dtype=float), np.asarray(costs, dtype=float)
     _check_rows(len(texts), table, price)
     questions = _Questions(texts, None if embeddings is None else np.asarray(embeddings, dtype=float))
-    fold = assign_folds(texts, seed, max_rows)
-    fit_rows = np.flatnonzero(fold >= 0)
+    if grouping is None:
+        grouping = Grouping.of(question_keys(texts, range(len(texts))))
+    fold, order = assign_folds(grouping, seed, max_rows), np.argsort(grouping.groups, kind="stable")
+    fit_rows = order[fold[order] >= 0]  # in an order that the order of the file does not change
     right = table >= pass_score
     with threadpool_limits(1):  # sums over threads depend on how many there are, and so would clusters
         features = _fit_features(kind, questions.at(fit_rows), embed_model, len(price), budget)
@@ -162,16 +166,18 @@ class _Questions(NamedTuple):
         return _Questions(texts, None if self.vectors is None else self.vectors[rows])
 
 
-def assign_folds(texts: Sequence[str], seed: int, max_rows: int = MAX_FITTING_ROWS) -> Ints:
-    """Each row's fold, equal questions in one; -1 for rows beyond `max_rows`.
+def assign_folds(grouping: Grouping, seed: int, max_rows: int = MAX_FITTING_ROWS) -> Ints:
+    """Each row's fold, whole questions each; -1 for the rows of questions beyond `max_rows`.
 
-    The order comes from SHA-256(seed, question), so it does not depend on the rows' order.
+    Which questions these are is drawn by the seed.
     """
-    forms = [normal_form(text) or f"\0{i}" for i, text in enumerate(texts)]  # blank ones differ
-    digest = {f: sha256(f"{seed}:{f}".encode("utf-8", "surrogatepass")).digest() for f in set(forms)}
-    place = {form: k for k, form in enumerate(sorted(digest, key=digest.__getitem__))}
-    order = np.array([place[form] for form in forms], dtype=np.intp)
-    return np.where(order < max_rows, order % ROUTER_FOLDS, -1)
+    order = grouping.shuffle(seed, "router")
+    is_fitted = np.zeros(len(grouping), dtype=np.bool_)
+    is_fitted[order] = np.cumsum(grouping.sizes[order]) <= max_rows
+    rows = is_fitted[grouping.groups]
+    fold = np.full(len(rows), -1)
+    fold[rows] = fold_groups(grouping.subset(rows), ROUTER_FOLDS, seed)
+    return fold
 
 
 class _FittedFeatures(NamedTuple):

@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from exact import expectation
-from known import draw_table, two_tiers
+from known import draw_rows, draw_table, table_of, two_tiers
 
-from automix_cli.evaluation.certificate import capital, certify
+from automix_cli.data.traces import TraceTable
+from automix_cli.evaluation.certificate import Certificate, capital, certify, questions_needed
 from automix_cli.evaluation.settings import Always
 from automix_cli.fitting.router_block import Settings
 
@@ -65,7 +66,7 @@ def test_tests_are_in_rising_order_and_stop_at_the_first_failure() -> None:
     assert all(trial.capital >= 10 for trial in certificate.trials[:-1])
     assert certificate.trials[-1].capital < 10
     assert certificate.setting == certificate.trials[-2].setting
-    assert certificate.fitted.rows == certificate.rows == 400
+    assert certificate.fitted.rows == certificate.questions == 400
 
 
 @pytest.mark.parametrize("rows", [0, 1, 40])
@@ -84,3 +85,55 @@ def test_more_confidence_needs_more_labels() -> None:
     assert all(n is not None for n in labels)
     assert labels == sorted(n for n in labels if n is not None)
     assert len(set(labels)) == 3
+
+
+# ------------------------------------------------------------------ copies
+
+
+def copied_table(questions: int, copies: int, seed: int) -> TraceTable:
+    """Questions drawn from the model, each with all that was recorded of it several times."""
+    once = draw_rows(two_tiers(), questions, seed)
+    rows = [
+        row | {"id": f"{row['id']}-{k}", "question": f"q {row['id']}"} for k in range(copies) for row in once
+    ]
+    return table_of(rows, tiers=("small", "medium"))
+
+
+def test_copies_do_not_prove_what_their_questions_alone_do_not() -> None:
+    def certificates(copies: int) -> list[Certificate]:
+        tables = [copied_table(100, copies, seed) for seed in range(20)]
+        return [certify(t, SETTINGS, keep=0.95, confidence=0.9, seed=s) for s, t in enumerate(tables)]
+
+    once, eight_times = certificates(1), certificates(8)
+    assert {c.questions for c in eight_times} == {50}
+    assert sum(c.routes for c in eight_times) <= sum(c.routes for c in once) + 1
+
+
+def test_neither_ids_nor_the_order_of_rows_change_a_certificate() -> None:
+    rows = [row | {"question": f"q {row['id']}"} for row in draw_rows(two_tiers(), 300, 0)]
+    order = np.random.default_rng(0).permutation(len(rows))
+    one = certify(table_of(rows), SETTINGS, keep=0.9, confidence=0.9)
+    other = certify(
+        table_of([rows[i] | {"id": f"new {i}"} for i in order]), SETTINGS, keep=0.9, confidence=0.9
+    )
+    assert [t.setting for t in other.trials] == [t.setting for t in one.trials]
+    for a, b in zip(one.trials, other.trials, strict=True):
+        assert b[1:] == pytest.approx(a[1:], abs=1e-9)
+
+
+# ------------------------------------------------------------------ before anything is spent
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.9, 0.98, 0.999])
+@pytest.mark.parametrize("confidence", [0.5, 0.9, 0.999])
+def test_the_fewest_questions_are_those_whose_bets_just_win_when_nothing_is_lost(
+    keep: float, confidence: float
+) -> None:
+    bets = (questions_needed(keep, confidence) + 1) // 2
+    goal = 1 / (1 - confidence)
+    assert capital(np.full(bets, 1 - keep), keep) >= goal * (1 - 1e-9)
+    assert capital(np.full(bets - 1, 1 - keep), keep) < goal
+    rng = np.random.default_rng(0)
+    losing = np.where(rng.random(bets) < 0.01, -keep, 1 - keep)
+    losing[0] = -keep
+    assert capital(losing, keep) < goal

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from topics import COSTS, HELD_OUT, HELD_OUT_SCORES, SCORES, TEXTS, questions
 
+from automix_cli.data.groups import Grouping, question_keys
 from automix_cli.errors import DataError, UsageError
 from automix_cli.fitting.fit_classifiers import HeldOutProbs
 from automix_cli.fitting.fit_query_router import (
@@ -26,6 +27,13 @@ from automix_cli.fitting.query_router import Neighbours, QueryRouter
 from automix_cli.fitting.query_router_kinds import QUERY_ROUTER_KINDS, QueryRouterKind
 
 needs_sklearn = pytest.mark.skipif(not find_spec("sklearn"), reason="needs scikit-learn: the extra `routers`")
+
+
+def grouping_of(texts: list[str]) -> Grouping:
+    return Grouping.of(question_keys(texts, range(len(texts))))
+
+
+GROUPING = grouping_of(TEXTS)
 
 
 def log_loss(probs: np.ndarray, right: np.ndarray) -> float:
@@ -72,7 +80,7 @@ def test_questions_asked_twice_do_not_make_noise_look_predictable(kind: QueryRou
 @needs_sklearn
 @pytest.mark.parametrize("kind", ["kmeans", "knn"])
 def test_labels_of_a_fold_reach_its_own_rates_through_the_overall_rate_alone(kind: QueryRouterKind) -> None:
-    fold = assign_folds(TEXTS, 0)
+    fold = assign_folds(GROUPING, 0)
     turned = np.where((fold == 2)[:, None], 1 - SCORES, SCORES)
     turned[fold == 2] = SCORES[fold == 2][::-1]  # the same labels on other rows: the overall rate stays
     one, other = (fit_router(kind, TEXTS, s, COSTS) for s in (SCORES, turned))
@@ -231,7 +239,7 @@ def test_rows_beyond_the_most_that_are_fitted_on_are_read_like_any_other(
     kind: QueryRouterKind,
 ) -> None:
     found = fit_router(kind, TEXTS, SCORES, COSTS, max_rows=150)
-    rest = assign_folds(TEXTS, 0, 150) < 0
+    rest = assign_folds(GROUPING, 0, 150) < 0
     assert rest.sum() == 250
     reading = found.router.read(TEXTS)
     assert (found.probs[rest] == reading.probs[rest]).all()
@@ -241,12 +249,44 @@ def test_rows_beyond_the_most_that_are_fitted_on_are_read_like_any_other(
 
 
 def test_folds_follow_the_question_and_not_its_place() -> None:
-    fold = assign_folds(TEXTS, 0)
+    fold = assign_folds(GROUPING, 0)
     order = np.random.default_rng(0).permutation(len(TEXTS))
-    assert (assign_folds([TEXTS[i] for i in order], 0) == fold[order]).all()
-    twice = assign_folds([*TEXTS, *(f" {t.upper()} " for t in TEXTS)], 0)
+    assert (assign_folds(grouping_of([TEXTS[i] for i in order]), 0) == fold[order]).all()
+    twice = assign_folds(grouping_of([*TEXTS, *(f" {t.upper()} " for t in TEXTS)]), 0)
     assert (twice[:400] == twice[400:]).all()
     assert np.bincount(fold).tolist() == [80] * 5
+
+
+def test_no_part_of_a_question_is_left_out_of_the_rows_to_fit_on() -> None:
+    fold = assign_folds(grouping_of(TEXTS[:100] * 4), 0, max_rows=150)
+    assert (fold.reshape(4, 100) == fold[:100]).all()
+    assert (fold >= 0).sum() == 148
+
+
+@needs_sklearn
+@pytest.mark.parametrize("kind", QUERY_ROUTER_KINDS)
+def test_a_router_does_not_depend_on_the_order_of_the_rows(kind: QueryRouterKind) -> None:
+    order = np.random.default_rng(1).permutation(200)
+    one = fit_router(kind, TEXTS[:200], SCORES[:200], COSTS)
+    other = fit_router(kind, [TEXTS[i] for i in order], SCORES[order], COSTS)
+    assert other.probs == pytest.approx(one.probs[order], abs=1e-9)
+    assert (other.classes == one.classes[order]).all()
+
+
+@needs_sklearn
+@pytest.mark.parametrize("kind", QUERY_ROUTER_KINDS)
+def test_what_rows_of_a_group_share_does_not_make_noise_look_predictable(kind: QueryRouterKind) -> None:
+    rng = np.random.default_rng(0)
+    passage = np.repeat(np.arange(40), 8)
+    texts = [
+        f"What does passage {'xyz'[g % 3] * (2 + g)} say about point {i}?" for i, g in enumerate(passage)
+    ]
+    right = rng.random((40, 2))[passage] < 0.5
+    groups = Grouping.of(passage.astype(np.uint64))
+    together = fit_router(kind, texts, right.astype(float), [1, 2], grouping=groups)
+    apart = fit_router(kind, texts, right.astype(float), [1, 2])
+    assert log_loss(together.probs, right) > np.log(2) - 0.03
+    assert log_loss(apart.probs, right) < log_loss(together.probs, right)
 
 
 # ---------------------------------------------------------------- embeddings

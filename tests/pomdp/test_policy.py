@@ -10,9 +10,9 @@ import pytest
 from models import START, random_model, run, two_tiers, vote
 
 from automix_cli.errors import AutomixError
+from automix_cli.pomdp.histories import Root
 from automix_cli.pomdp.model import Cost, Model, TierModel
 from automix_cli.pomdp.observations import ConfidenceObservations, ConsistencyObservations
-from automix_cli.pomdp.histories import Root
 from automix_cli.pomdp.plan import Plan, solve
 from automix_cli.pomdp.policy import PomdpPolicy
 from automix_cli.pomdp.problem import Action, Facts, Observation, Visit
