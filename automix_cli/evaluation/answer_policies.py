@@ -169,6 +169,5 @@ class PomdpQuery:
         return _ClassedRows(table, reader, _curve(split, _plan_family(split), table))
 
     def _best(self, curves: Mapping[ClassSource, Curve], split: Split) -> ClassSource:
-        points = split.alone.points()
-        choices = choose_each(curves, split.train.tiers, points, self.objective)
-        return best_source(choices, points, self.objective)
+        choices = choose_each(curves, split.train.tiers, split.alone, self.objective, split.resamples)
+        return best_source(choices, split.alone.points(), self.objective)

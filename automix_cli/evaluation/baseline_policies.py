@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from itertools import pairwise
 
 import numpy as np
 
 from automix_cli.data.oracle import oracle
 from automix_cli.data.traces import TraceTable
-from automix_cli.evaluation.crossfit import Curve, singles
-from automix_cli.evaluation.frontier import Point, hull
+from automix_cli.evaluation.crossfit import singles
+from automix_cli.evaluation.frontier import hull
 from automix_cli.evaluation.policy_entry import (
     Group,
     Need,
     TrainedPolicy,
+    curve_of,
+    one_tier,
     replay_assigned,
     rows_or_all,
     several_tiers,
@@ -28,12 +28,11 @@ from automix_cli.evaluation.policy_entry import (
 from automix_cli.evaluation.replay import Replayed, replay
 from automix_cli.evaluation.rule_families import votes_to_buy
 from automix_cli.evaluation.settings import Always, MixShare, SampleCount, Setting, Threshold, narrow
-from automix_cli.evaluation.split import Split, points_of
-from automix_cli.pomdp.arrays import Ints
-from automix_cli.pomdp.rules import AlwaysPolicy, Rule, ThresholdPolicy
+from automix_cli.evaluation.split import Split
+from automix_cli.pomdp.arrays import Floats, Ints
+from automix_cli.pomdp.rules import Rule, ThresholdPolicy
 
 MIX_STEPS = 20  # shares between two neighbouring tiers of a random mix
-_NO_ROWS = Point(0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +50,14 @@ class SingleTier:
 
     def train(self, split: Split) -> TrainedPolicy:
         """Nothing is learned."""
-        at = split.train.tiers.index(self.tier)
-        policy = AlwaysPolicy(len(split.train.tiers), at)
-        point = split.alone.points()[at] if len(split.train) else _NO_ROWS
-        curve = Curve((Always(self.tier),), (point,))
-        return TrainedPolicy(curve, lambda _, rows: replay(policy, split.test, rows), fixed=True)
+        return _one_tier_policy(Always(self.tier), self.tier, split.train, split.test)
+
+
+def _one_tier_policy(setting: Setting, tier: str, train: TraceTable, test: TraceTable) -> TrainedPolicy:
+    """Return the policy that asks one tier; its only setting bears the name it has in results."""
+    only = one_tier(np.array([train.tiers.index(tier)]), len(train.tiers))
+    curve = curve_of([setting], [replay_assigned(train, None, only)])
+    return TrainedPolicy(curve, lambda _, rows: replay_assigned(test, rows, only), fixed=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,22 +95,15 @@ class MajorityOfSamples:
 
     def train(self, split: Split) -> TrainedPolicy:
         """Nothing is learned."""
-        policy = AlwaysPolicy(len(split.train.tiers), split.train.tiers.index(self.tier))
-        own_test, point = split.test.by_majority(self.tier, self.k), _NO_ROWS
-        if len(split.train):
-            run = replay(policy, split.train.by_majority(self.tier, self.k))
-            point = Point(float(run.cost.mean()), float(run.score.mean()))
-        return TrainedPolicy(
-            Curve((SampleCount(self.k),), (point,)),
-            lambda _, rows: replay(policy, own_test, rows),
-            fixed=True,
-            own_test=own_test,
-        )
+        train = split.train.by_majority(self.tier, self.k) if len(split.train) else split.train
+        test = split.test.by_majority(self.tier, self.k)
+        policy = _one_tier_policy(SampleCount(self.k), self.tier, train, test)
+        return policy._replace(own_test=test)
 
 
 @dataclass(frozen=True, slots=True)
 class RandomMix:
-    """Neighbours on the hull of the single tiers, mixed at random: drawn by SHA-256(seed, id).
+    """Neighbours on the hull of the single tiers, mixed at random, in expectation over the draws.
 
     Its settings are shares in steps of 1/20. What any other policy must beat is the best of
     them at its own cost.
@@ -122,32 +117,26 @@ class RandomMix:
         """The hull is that of the training rows."""
         if not len(split.train):
             return without_settings()
-        points = split.alone.points()
-        corner = [points.index(p) for p in hull(points)]
-        mixes = {
-            self._setting(split, a, b, k): (a, b, k)
-            for a, b in pairwise(corner)
-            for k in range(MIX_STEPS + 1)
-        }
-        choices = [self._tiers(list(split.train.ids), mix, split.seed) for mix in mixes.values()]
+        names, points = split.train.tiers, split.alone.points()
+        corners = [names[points.index(p)] for p in hull(points)]
+        steps = range(MIX_STEPS + 1)
+        mixes = [
+            MixShare(k / MIX_STEPS, dearer, cheaper) for cheaper, dearer in pairwise(corners) for k in steps
+        ]
 
         def play(setting: Setting, rows: Ints | None) -> Replayed:
-            ids = list(split.test.ids[rows_or_all(split.test, rows)])
-            tiers = self._tiers(ids, mixes[narrow(setting, MixShare)], split.seed)
-            return replay_assigned(split.test, rows, tiers)
+            return replay_assigned(split.test, rows, _shares(setting, names))
 
-        return TrainedPolicy(Curve(tuple(mixes), points_of(choices, split.alone)), play)
+        runs = [replay_assigned(split.train, None, _shares(mix, names)) for mix in mixes]
+        return TrainedPolicy(curve_of(mixes, runs), play)
 
-    def _setting(self, split: Split, a: int, b: int, k: int) -> MixShare:
-        names = split.train.tiers
-        return MixShare(k / MIX_STEPS, dearer=names[b], cheaper=names[a])
 
-    def _tiers(self, ids: Sequence[object], mix: tuple[int, int, int], seed: int) -> Ints:
-        a, b, k = mix
-        digests = (sha256(f"mix:{seed}:{i}".encode("utf-8", "surrogatepass")).digest()[:4] for i in ids)
-        numbers = np.array([int.from_bytes(digest, "little") for digest in digests], dtype=np.float64)
-        tiers: Ints = np.where(numbers / 2**32 < k / MIX_STEPS, b, a)
-        return tiers
+def _shares(setting: Setting, names: tuple[str, ...]) -> Floats:
+    """Return the chance of each tier in a mix, 1×N."""
+    mix, chances = narrow(setting, MixShare), np.zeros((1, len(names)))
+    chances[0, names.index(mix.cheaper)] = 1 - mix.share
+    chances[0, names.index(mix.dearer)] += mix.share
+    return chances
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +152,7 @@ class SelfConsistency:
         last = len(split.train.tiers) - 1
         votes = [votes_to_buy(split.train, j, split.settings.max_votes) for j in range(last)]
         policy = ThresholdPolicy(tuple(Rule(n, (0.5,), (True, False)) for n in votes))
-        run = replay(policy, split.train)
-        point = Point(float(run.cost.mean()), float(run.score.mean())) if len(split.train) else _NO_ROWS
-        curve = Curve((Threshold(tuple(votes), (0.5,) * last),), (point,))
+        curve = curve_of([Threshold(tuple(votes), (0.5,) * last)], [replay(policy, split.train)])
         return TrainedPolicy(curve, lambda _, rows: replay(policy, split.test, rows), fixed=True)
 
 
@@ -179,14 +166,13 @@ class Oracle:
 
     def train(self, split: Split) -> TrainedPolicy:
         """Set to cost_weight 0, the highest bound."""
-        weights = split.weights
-        choices = [oracle(*split.alone, weight).tier for weight in weights]
-        alone = singles(split.test)
+        weights, alone, tiers = split.weights, singles(split.test), len(split.train.tiers)
 
         def play(setting: Setting, rows: Ints | None) -> Replayed:
             at = rows_or_all(split.test, rows)
             best = oracle(alone.score[at], alone.cost[at], weight_of(setting)).tier
-            return replay_assigned(split.test, rows, best)
+            return replay_assigned(split.test, rows, one_tier(best, tiers))
 
-        points = points_of(choices, split.alone) if len(split.train) else (_NO_ROWS,)
-        return TrainedPolicy(Curve(weight_settings(weights), points), play, fixed=True)
+        choices = [oracle(*split.alone, weight).tier for weight in weights]
+        runs = [replay_assigned(split.train, None, one_tier(choice, tiers)) for choice in choices]
+        return TrainedPolicy(curve_of(weight_settings(weights), runs), play, fixed=True)

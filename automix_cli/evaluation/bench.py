@@ -20,9 +20,10 @@ from typing import NamedTuple
 import numpy as np
 
 from automix_cli.data.duplicates import Duplicates
+from automix_cli.data.groups import why_no_verdict
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError, UsageError
-from automix_cli.evaluation.bootstrap import BootstrapFigure, Interval, mean_figure, split_resamples
+from automix_cli.evaluation.bootstrap import BootstrapFigure, mean_figure, split_resamples
 from automix_cli.evaluation.crossfit import CROSSFIT, Crossfit
 from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.figures import CurveMeans, SplitResult
@@ -35,7 +36,7 @@ from automix_cli.evaluation.policy_entry import Group, PolicyEntry, shows_signal
 from automix_cli.evaluation.replay import Replayed
 from automix_cli.evaluation.settings import CostWeight, Setting
 from automix_cli.evaluation.split import Split
-from automix_cli.evaluation.verdict import RoutingVerdict, verdict
+from automix_cli.evaluation.verdict import Edge, RoutingVerdict, verdict
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.plan import PlanRow
@@ -90,12 +91,13 @@ class PolicyOutcome:
 
 
 class EscalatedRow(NamedTuple):
-    """A held-out row on which a later tier's answer was reported.
+    """A held-out row on which a later tier's answer may be reported.
 
     Attributes:
         row: its place in the table.
         first, last: the tier asked first, and the tier reported.
         before, after: the scores of their answers.
+        chance: how likely that is, over the order of the votes.
     """
 
     row: int
@@ -103,6 +105,7 @@ class EscalatedRow(NamedTuple):
     last: str
     before: float
     after: float
+    chance: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,8 +194,7 @@ def bench(
         )
         single = SingleTiers.of(split, own)
         parts.append({p.name: p for p in _play_all(single, entries, objective, runs, on_run, on_policy)})
-    rows = _SplitSizes(min(len(c.train) for c in partitions), min(len(c.test) for c in partitions))
-    outcomes = tuple(_outcome([part[entry.name] for part in parts], rows, options) for entry in entries)
+    outcomes = tuple(_outcome([part[entry.name] for part in parts]) for entry in entries)
     return _bench(table, objective, partitions, outcomes, parts[0])
 
 
@@ -214,7 +216,7 @@ def _bench(
         partitions=tuple(partitions),
         outcomes=outcomes,
         headline=headline,
-        single=best_single(table.tiers, first.single.training_points, objective),
+        single=best_single(table.tiers, first.single.split.alone, objective, first.single.split.resamples),
         duplicates=tuple(duplicates_of(table, partition) for partition in partitions),
         escalated_rows=_escalated_rows(first),
         plan=tuple(plan.plan().rows()) if plan else (),
@@ -263,14 +265,7 @@ def _slices(result: SplitResult) -> dict[str, dict[str, BootstrapFigure]]:
 # ------------------------------------------------------------------ one policy over all splits
 
 
-class _SplitSizes(NamedTuple):
-    """The least number of training rows and of held-out rows of any split."""
-
-    train: int
-    test: int
-
-
-def _outcome(parts: Sequence[_Part], rows: _SplitSizes, options: Crossfit) -> PolicyOutcome:
+def _outcome(parts: Sequence[_Part]) -> PolicyOutcome:
     """Average one policy over all splits."""
     first = parts[0].result
     runs = [part.result.run for part in parts]
@@ -286,7 +281,7 @@ def _outcome(parts: Sequence[_Part], rows: _SplitSizes, options: Crossfit) -> Po
         slices=_mean_slices([part.slices for part in parts]),
         spending=_mean_spending([part.result for part in parts]),
         seconds=float(np.median([run.seconds for run in runs])),
-        verdict=_verdict(measures["edge"], rows, options),
+        verdict=_verdict(measures["edge"], [part.result for part in parts]),
     )
 
 
@@ -314,11 +309,15 @@ def _mean_slices(
     }
 
 
-def _verdict(edge: Measure, rows: _SplitSizes, options: Crossfit) -> RoutingVerdict | None:
-    """Whether the policy pays; None with too few rows."""
-    if not options.enough(min(rows)) or edge.value is None or edge.low is None or edge.high is None:
+def _verdict(measure: Measure, results: Sequence[SplitResult]) -> RoutingVerdict | None:
+    """Whether the policy pays; None where the rows cannot tell, or nothing could be cross-fitted."""
+    splits = [result.single.split for result in results]
+    if any(why_no_verdict(split.test.grouping) or not split.can_crossfit for split in splits):
         return None
-    return verdict(edge.value / 100, Interval(edge.low / 100, edge.high / 100), rows.test)
+    if measure.value is None or measure.low is None or measure.high is None:
+        return None
+    edge = Edge(measure.value / 100, measure.low / 100, measure.high / 100)
+    return verdict(edge, min(split.test.n_groups for split in splits))
 
 
 # ------------------------------------------------------------------ where the money went
@@ -337,7 +336,7 @@ def _mean_spending(results: Sequence[SplitResult]) -> tuple[TierSpending, ...]:
 def _spending(table: TraceTable, outcome: Replayed) -> Floats:
     """Mean USD per question, N×2: of each tier's answers and of its votes."""
     vote_costs = outcome.votes * _complete(table.vote_cost) + outcome.rounds * _complete(table.round_cost)
-    both = np.stack([outcome.asked_tiers * _complete(table.cost), vote_costs], axis=2)
+    both = np.stack([outcome.asks * _complete(table.cost), vote_costs], axis=2)
     means: Floats = both.mean(axis=0)
     return means
 
@@ -372,20 +371,21 @@ def _headline(parts: Iterable[_Part], table: TraceTable) -> str:
 
 
 def _escalated_rows(result: SplitResult) -> tuple[EscalatedRow, ...]:
-    """The rows that were escalated, those on which the score changed most first."""
-    outcome, single = result.run.outcome, result.single
-    first = outcome.asked_tiers.argmax(axis=1)
+    """The rows that may be escalated, those on which the score is expected to change most first."""
+    single, pairs = result.single, result.run.outcome.pairs
+    later = ~np.eye(len(single.names), dtype=bool)
     rows = [
         EscalatedRow(
-            int(single.split.rows[i]),
-            single.names[first[i]],
-            single.names[outcome.tier[i]],
-            float(single.scores[i, first[i]]),
-            float(outcome.score[i]),
+            row=int(single.split.rows[i]),
+            first=single.names[first],
+            last=single.names[last],
+            before=float(single.scores[i, first]),
+            after=float(single.scores[i, last]),
+            chance=float(pairs[i, first, last]),
         )
-        for i in np.flatnonzero(outcome.escalated & (outcome.tier >= 0))
+        for i, first, last in np.argwhere((pairs > 0) & later)
     ]
-    return tuple(sorted(rows, key=lambda row: -abs(row.after - row.before)))
+    return tuple(sorted(rows, key=lambda row: -row.chance * abs(row.after - row.before)))
 
 
 def _plan(result: SplitResult) -> PomdpPolicy | None:

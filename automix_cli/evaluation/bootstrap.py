@@ -19,6 +19,7 @@ from automix_cli.evaluation.frontier import Point
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
 
 POISSON_GROUPS = 20_000
+NORMAL = 1.96  # standard deviations in a normal 95 % interval
 _BLOCK = 1 << 20  # weights turned into floats at a time: 8 MB
 
 
@@ -155,11 +156,25 @@ def curve_draws(
 
 
 class BootstrapFigure(NamedTuple):
-    """A figure, and the same in every resample (NaN where it is undefined there)."""
+    """A figure, and the same in every resample (NaN where it is undefined there).
+
+    Attributes:
+        value: None where it is undefined; `reason` then says why.
+        draws: its value in every resample.
+        is_corrected: whether the value is corrected for the bias of the draws.
+    """
 
     value: float | None
     reason: str
     draws: Floats
+    is_corrected: bool = False
+
+    @classmethod
+    def corrected(cls, value: float, draws: Floats) -> BootstrapFigure:
+        """A figure corrected for the bias that its draws show; its interval is normal around it."""
+        present = draws[~np.isnan(draws)]
+        bias = float(present.mean()) - value if len(present) else 0.0
+        return cls(value - bias, "", draws, is_corrected=True)
 
     @classmethod
     def without_value(cls, reason: str) -> BootstrapFigure:
@@ -173,7 +188,7 @@ class BootstrapFigure(NamedTuple):
         return cls(measure.value, measure.reason, np.array(values, dtype=float))
 
     def measure(self) -> Measure:
-        """The value with its percentile interval.
+        """The value with its interval: by percentiles, or a normal one around a figure that is corrected.
 
         Resamples in which the figure is undefined are left out of the interval. Where they are
         more than one in twenty there is no interval: it would be that of a chosen part only.
@@ -184,6 +199,9 @@ class BootstrapFigure(NamedTuple):
         if len(values) < 0.95 * len(self.draws):
             missing = len(self.draws) - len(values)
             return Measure(self.value, f"undefined in {missing} of {len(self.draws)} resamples")
+        if self.is_corrected:
+            width = NORMAL * float(values.std())
+            return Measure(self.value, "", self.value - width, self.value + width)
         return Measure(self.value, "", *interval(values))
 
 
@@ -194,7 +212,8 @@ def mean_figure(figures: Sequence[BootstrapFigure]) -> BootstrapFigure:
         where = f" (in {len(no_value)} of {len(figures)} splits)" if len(figures) > 1 else ""
         return BootstrapFigure.without_value(no_value[0].reason + where)
     value = float(np.mean([f.value for f in figures]))
-    return BootstrapFigure(value, "", np.mean([f.draws for f in figures], axis=0))
+    draws = np.mean([f.draws for f in figures], axis=0)
+    return BootstrapFigure(value, "", draws, figures[0].is_corrected)
 
 
 class Average(NamedTuple):

@@ -238,3 +238,31 @@ def gain_area(points: Points, ends: Ends) -> Measure:
     if isinstance(line, str):
         return Measure(None, line)
     return finite_measure(100 * (_mean_height(line) - (ends.small.quality + ends.large.quality) / 2))
+
+
+def gain_above_mix(points: Points, ends: Ends, tiers: Points) -> Measure:
+    """Gain area where there are three or more tiers: above the best random mix of them.
+
+    The line from small to large would credit a policy with what a plain mix through a middle tier
+    gains. The mix is level beyond the best tier, and so is the end of the curve, because no policy has
+    to ask a dear tier that is worse.
+
+    Args:
+        points: of the policy's curve.
+        ends: the cheapest and the dearest tier.
+        tiers: a line (cost, quality) per single tier.
+
+    Example:
+        >>> tiers = [Point(0, 0.5), Point(1, 0.8), Point(4, 1.0)]
+        >>> round(gain_above_mix(tiers, Ends(tiers[0], tiers[2]), tiers).value, 9)
+        0.0
+    """
+    corners = np.array(hull([Point(float(c), float(q)) for c, q in np.asarray(tiers, dtype=float)]))
+    right = float(np.interp(ends.large.cost, *corners.T))
+    line = curve(points, ends._replace(large=Point(ends.large.cost, right)))
+    if isinstance(line, str):
+        return Measure(None, line)
+    inside = corners[(ends.small.cost < corners[:, 0]) & (corners[:, 0] < ends.large.cost), 0]
+    costs = np.array([ends.small.cost, *inside, ends.large.cost])
+    mix = CostCurve(costs, np.interp(costs, *corners.T))
+    return finite_measure(100 * (_mean_height(line) - _mean_height(mix)))

@@ -13,9 +13,10 @@ from typing import NamedTuple
 import numpy as np
 
 from automix_cli.evaluation.bootstrap import Average, BootstrapFigure, ColumnMeans, curve_draws
-from automix_cli.evaluation.curves import Ends, Measure, ibc_lift, savings
-from automix_cli.evaluation.frontier import Point, mix_quality
+from automix_cli.evaluation.curves import Ends, Measure, gain_above_mix, gain_area, ibc_lift, savings
+from automix_cli.evaluation.frontier import Point
 from automix_cli.evaluation.play import PolicyRun, SingleTiers
+from automix_cli.evaluation.verdict import above_mix
 from automix_cli.pomdp.arrays import Floats
 
 _WITHOUT_CURVE = ("single tier", "majority")
@@ -81,15 +82,14 @@ def router_latency(result: SplitResult) -> BootstrapFigure:
 
 def edge(result: SplitResult) -> BootstrapFigure:
     """Quality points above the best random mix of single tiers at the same cost."""
-    n = len(result.single.names)
-    single, quality, cost = result.single.means, result.quality, result.cost
+    return edge_figure(result.quality, result.cost, result.single.means)
 
-    def points(means: Floats, own_quality: Floats | float, own_cost: Floats | float) -> Floats:
-        above: Floats = 100 * (own_quality - mix_quality(means[..., n:], means[..., :n], own_cost))
-        return above
 
-    value = float(points(single.mean, quality.value, cost.value))
-    return BootstrapFigure(value, "", points(single.draws, quality.draws, cost.draws))
+def edge_figure(quality: Average, cost: Average, tiers: ColumnMeans) -> BootstrapFigure:
+    """The same of means: of a policy, and of the single tiers (scores, then costs)."""
+    value = above_mix(np.array([quality.value, cost.value, *tiers.mean]), len(tiers.mean) // 2)
+    draws = np.column_stack([quality.draws, cost.draws, tiers.draws])
+    return BootstrapFigure.corrected(100 * float(value), 100 * above_mix(draws, len(tiers.mean) // 2))
 
 
 def lead(result: SplitResult) -> BootstrapFigure:
@@ -150,6 +150,27 @@ def on_curve(measure: Callable[..., Measure], *rest: float) -> Figure:
         return BootstrapFigure.of(measure(points, _pair(single.ends(single.means.mean)), *rest), draws)
 
     return figure
+
+
+def gain(result: SplitResult) -> BootstrapFigure:
+    """Gain area: above the line from small to large; of three or more tiers above their best random mix.
+
+    That mix is a hull of noisy means, so the figure is then corrected as the edge is.
+    """
+    n = len(result.single.names)
+    if n < 3 or result.run.entry.group in _WITHOUT_CURVE:
+        return on_curve(gain_area)(result)
+    (quality, cost), single = result.curve, result.single
+
+    def measure(costs: Floats, qualities: Floats, tiers: Floats, ends: Floats) -> Measure:
+        points = np.column_stack([tiers[n:], tiers[:n]])
+        return gain_above_mix(np.column_stack([costs, qualities]), _pair(ends), points)
+
+    figure = BootstrapFigure.of(
+        measure(cost.mean, quality.mean, single.means.mean, single.ends(single.means.mean)),
+        [*map(measure, cost.draws, quality.draws, single.means.draws, single.ends(single.means.draws))],
+    )
+    return figure if figure.value is None else BootstrapFigure.corrected(figure.value, figure.draws)
 
 
 # ------------------------------------------------------------------ savings at parity

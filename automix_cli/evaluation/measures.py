@@ -14,11 +14,12 @@ import numpy as np
 
 from automix_cli.evaluation import figures
 from automix_cli.evaluation.bootstrap import BootstrapFigure, ColumnMeans
-from automix_cli.evaluation.curves import aiq, apgr, cpt, gain_area
+from automix_cli.evaluation.curves import aiq, apgr, cpt
 from automix_cli.evaluation.figures import CurveMeans, Figure, SplitResult
 from automix_cli.evaluation.play import PolicyRun, SingleTiers
 from automix_cli.pomdp.arrays import Bools, Floats
 
+_SAME_SCORE = 1e-9  # scores that differ by less are equal
 PARITIES = (99, 95)  # per cent of the best tier's quality
 
 MeasureUnit = Literal["score", "USD per question", "share", "quality points", "per cent", "votes", "seconds"]
@@ -91,19 +92,24 @@ class MeasureSpec:
 # ------------------------------------------------------------------ values of rows
 
 
-def _first_scores(run: PolicyRun, single: SingleTiers) -> Floats:
-    """Of each row, the score of the first tier that was asked."""
-    first = run.outcome.asked_tiers.argmax(axis=1)
-    scores: Floats = single.scores[np.arange(len(first)), first]
-    return scores
+def _rows_helped(run: PolicyRun, single: SingleTiers) -> Floats:
+    """Of each row, the chance that the answer reported scores more than that of the tier asked first."""
+    return _chance(run, score_rises(single.scores) > _SAME_SCORE)
 
 
-def _rows_helped(run: PolicyRun, single: SingleTiers) -> Bools:
-    return run.outcome.escalated & (run.outcome.score > _first_scores(run, single) + 1e-9)
+def _rows_hurt(run: PolicyRun, single: SingleTiers) -> Floats:
+    return _chance(run, score_rises(single.scores) < -_SAME_SCORE)
 
 
-def _rows_hurt(run: PolicyRun, single: SingleTiers) -> Bools:
-    return run.outcome.escalated & (run.outcome.score < _first_scores(run, single) - 1e-9)
+def _chance(run: PolicyRun, is_wanted: Bools) -> Floats:
+    chances: Floats = (run.outcome.pairs * is_wanted).sum(axis=(1, 2))
+    return chances
+
+
+def score_rises(scores: Floats) -> Floats:
+    """Of n×N scores, how much more one tier scores than another: n×N×N, the tier asked first on axis 1."""
+    rises: Floats = scores[:, None, :] - scores[:, :, None]
+    return rises
 
 
 # ------------------------------------------------------------------ the list
@@ -162,7 +168,8 @@ MEASURES: tuple[MeasureSpec, ...] = (
     MeasureSpec(
         key="edge",
         title="edge, points",
-        definition="quality points above the best random mix of single tiers at the same cost",
+        definition="quality points above the best random mix of single tiers at the same cost, "
+        "corrected for the bias that the bootstrap shows",
         unit="quality points",
         form="+.1f",
         figure=figures.edge,
@@ -206,7 +213,7 @@ MEASURES: tuple[MeasureSpec, ...] = (
         definition="share of questions left without an answer on purpose",
         unit="share",
         form=".0%",
-        rows=lambda run, single: run.outcome.tier < 0,
+        rows=lambda run, single: run.outcome.abstained,
         page=False,
     ),
     MeasureSpec(
@@ -285,10 +292,11 @@ MEASURES: tuple[MeasureSpec, ...] = (
     MeasureSpec(
         key="gain_area",
         title="gain area",
-        definition="mean height of the curve above the line from small to large, quality points; no hull",
+        definition="mean height of the curve above the random mix of single tiers, quality points; no hull "
+        "of held-out points (with two tiers the mix is the line from small to large)",
         unit="quality points",
         form="+.2f",
-        figure=figures.on_curve(gain_area),
+        figure=figures.gain,
         better="higher",
         column=TableColumn(table="curves", head="gain", interval="wide"),
         markdown="interval",

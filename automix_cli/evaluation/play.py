@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -11,18 +11,28 @@ import numpy as np
 
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.bootstrap import ColumnMeans, Resamples
+from automix_cli.evaluation.crossfit import singles
 from automix_cli.evaluation.frontier import Point
-from automix_cli.evaluation.objective import Objective, SettingChoice, choose, corners
-from automix_cli.evaluation.policy_entry import PolicyEntry, TrainedPolicy, reads_questions
-from automix_cli.evaluation.replay import Replayed, replay
+from automix_cli.evaluation.objective import Objective, SettingChoice, choose, settings_worth_having
+from automix_cli.evaluation.policy_entry import (
+    PolicyEntry,
+    TrainedPolicy,
+    one_tier,
+    reads_questions,
+    replay_assigned,
+)
+from automix_cli.evaluation.replay import Replayed
 from automix_cli.evaluation.settings import Always, CostWeight, Setting
 from automix_cli.evaluation.split import Split
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
-from automix_cli.pomdp.rules import AlwaysPolicy
 
 Runs = Literal["all", "chosen", "none"]
 
 _TIMED_ROWS = 25  # rows on which a policy's own time is measured
+
+
+Role = Literal["chosen", "curve", "chosen+curve", "path"]
+"""What a setting is for: the point of its policy, a point of its curve, both, or no figure at all."""
 
 
 class Run(NamedTuple):
@@ -30,6 +40,7 @@ class Run(NamedTuple):
 
     policy: str
     setting: Setting
+    role: Role
     seed: int
     table: TraceTable
     outcome: Replayed
@@ -62,13 +73,9 @@ class SingleTiers:
 
     @classmethod
     def of(cls, split: Split, resamples: Resamples | None) -> SingleTiers:
-        """Replay every tier alone on the held-out rows."""
-        tiers = split.train.tiers
-        zero = (Point(0.0, 0.0),) * len(tiers)
-        training_points = split.alone.points() if len(split.train) else zero
-        outcomes = [replay(AlwaysPolicy(len(tiers), j), split.test) for j in range(len(tiers))]
-        scores = np.stack([outcome.score for outcome in outcomes], axis=1)
-        costs = np.stack([outcome.cost for outcome in outcomes], axis=1)
+        """Score and charge every tier alone on the held-out rows."""
+        training_points = split.alone.points()
+        scores, costs = singles(split.test)
         by_cost = np.argsort([point.cost for point in training_points], kind="stable")
         return cls(
             split=split,
@@ -140,7 +147,8 @@ def play_policy(
     for setting in dict.fromkeys(settings):
         own = outcome if setting == choice.setting else _replay_setting(policy, single, setting)
         if runs == "all" or (runs == "chosen" and setting == choice.setting):
-            on_run(Run(entry.name, setting, single.split.seed, single.split.test, own))
+            role = _role(setting, choice, curve)
+            on_run(Run(entry.name, setting, role, single.split.seed, single.split.test, own))
         points[setting] = own.score, own.cost
     on_curve = [points[c.setting] for c in curve]
     return PolicyRun(
@@ -155,13 +163,21 @@ def play_policy(
     )
 
 
+def _role(setting: Setting, choice: SettingChoice, curve: Sequence[SettingChoice]) -> Role:
+    on_curve = any(setting == c.setting for c in curve)
+    if setting == choice.setting:
+        return "chosen+curve" if on_curve else "chosen"
+    return "curve" if on_curve else "path"
+
+
 def _choose_setting(
     policy: TrainedPolicy, single: SingleTiers, objective: Objective
 ) -> tuple[SettingChoice, tuple[SettingChoice, ...]]:
     """The setting that the objective takes, and those of the curve; both by training points alone."""
-    curve = tuple(corners(policy.curve, single.names, single.training_points))
+    split = single.split
+    curve = tuple(settings_worth_having(policy.curve, single.names, split.alone))
     if not (policy.fixed and policy.curve.settings):
-        return choose(policy.curve, single.names, single.training_points, objective), curve
+        return choose(policy.curve, single.names, split.alone, objective, split.resamples), curve
     by_setting = dict(zip(policy.curve.settings, policy.curve.points, strict=True))
     first = policy.curve.settings[0]
     choice = SettingChoice(first, by_setting[first])
@@ -174,8 +190,8 @@ def _replay_setting(
     """Replay a setting; every policy's curve also holds the single tiers, which need no policy."""
     if not isinstance(setting, Always):
         return policy.play(setting, rows)
-    always = AlwaysPolicy(len(single.names), single.names.index(setting.tier))
-    return replay(always, single.split.test, rows)
+    only = one_tier(np.array([single.names.index(setting.tier)]), len(single.names))
+    return replay_assigned(single.split.test, rows, only)
 
 
 def _seconds(policy: TrainedPolicy, single: SingleTiers, setting: Setting) -> float:

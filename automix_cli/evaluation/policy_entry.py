@@ -16,13 +16,14 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 import numpy as np
 
 from automix_cli.data.traces import TraceTable
+from automix_cli.evaluation.charges import Outcomes, expected_cost, expected_latency, expected_score
 from automix_cli.evaluation.crossfit import NO_CURVE, Curve
-from automix_cli.evaluation.replay import Replayed, replay
+from automix_cli.evaluation.families import SettingRows
+from automix_cli.evaluation.replay import Replayed
 from automix_cli.evaluation.settings import CostWeight, Setting, narrow
 from automix_cli.evaluation.split import Split
-from automix_cli.pomdp.arrays import Ints
+from automix_cli.pomdp.arrays import Bools, Floats, Ints
 from automix_cli.pomdp.problem import Policy
-from automix_cli.pomdp.rules import AssignedPolicy
 
 Group = Literal["single tier", "majority", "mix", "rule", "query", "pomdp", "bound"]
 Play: TypeAlias = Callable[[Setting, "Ints | None"], Replayed]
@@ -125,12 +126,81 @@ def rows_or_all(table: TraceTable, rows: Ints | None) -> Ints:
     return np.arange(len(table)) if rows is None else rows
 
 
-def replay_assigned(table: TraceTable, rows: Ints | None, tiers: Ints) -> Replayed:
-    """Replay rows with a tier chosen for each of them."""
+def one_tier(tiers: Ints, count: int) -> Floats:
+    """Return the chances of tiers that are chosen for certain, n×N.
+
+    Example:
+        >>> one_tier(np.array([1, 0]), 2).tolist()
+        [[0.0, 1.0], [1.0, 0.0]]
+    """
+    chances: Floats = np.eye(count)[tiers]
+    return chances
+
+
+def replay_assigned(
+    table: TraceTable,
+    rows: Ints | None,
+    chances: Floats,
+    *,
+    escalates: bool = False,
+    abstain_value: float = 0.0,
+) -> Replayed:
+    """Replay rows on which a tier is chosen beforehand, each with a chance.
+
+    Args:
+        table: the recorded rows.
+        rows: which of them; all by default.
+        chances: n×N, or 1×N where they are the same on all rows.
+        escalates: go on to the next tier where one gives no answer, and abstain after the last, as live;
+            else that is a score of 0 at the tier's cost.
+        abstain_value: the score of an abstention.
+    """
     places = rows_or_all(table, rows)
-    classes = np.zeros(len(table), dtype=np.intp)
-    classes[places] = tiers
-    return replay(AssignedPolicy(len(table.tiers)), table, places, question_classes=classes)
+    n, tiers = len(places), len(table.tiers)
+    failed = table.failed[places] if escalates else np.zeros((n, tiers), dtype=bool)
+    asks, pairs = _after_failures(failed, np.broadcast_to(chances, (n, tiers)))
+    reports, nothing = pairs.sum(axis=1), np.zeros((n, tiers))
+    abstained = np.where(failed.any(axis=1), np.maximum(1 - reports.sum(axis=1), 0.0), 0.0)
+    own, outcomes = np.arange(n), Outcomes(reports, asks, nothing, nothing, abstained)
+    return Replayed(
+        rows=places,
+        score=expected_score(table, places, own, outcomes, abstain_value),
+        cost=expected_cost(table, places, own, outcomes),
+        latency=expected_latency(table, places, own, outcomes),
+        reports=reports,
+        asks=asks,
+        votes=nothing,
+        rounds=nothing,
+        abstained=abstained,
+        escalated=(chances * failed)[:, :-1].sum(axis=1),
+        pairs=pairs,
+    )
+
+
+def _after_failures(failed: Bools, chances: Floats) -> tuple[Floats, Floats]:
+    """Return the chances to ask each tier (n×N), and of each first tier with each reported one (n×N×N)."""
+    n, tiers = failed.shape
+    asks, pairs = np.zeros((n, tiers)), np.zeros((n, tiers, tiers))
+    for first in range(tiers):
+        reached = chances[:, first]
+        for tier in range(first, tiers):
+            asks[:, tier] += reached
+            pairs[:, first, tier] = np.where(failed[:, tier], 0.0, reached)
+            reached = np.where(failed[:, tier], reached, 0.0)
+            if not reached.any():
+                break
+    return asks, pairs
+
+
+def curve_of(settings: Sequence[Setting], runs: Sequence[Replayed]) -> Curve:
+    """Return the curve of settings that were replayed on all training rows; without any, they are equal."""
+    if not runs:
+        return NO_CURVE
+    if not len(runs[0].rows):
+        nothing = np.zeros((len(runs), 1))
+        return Curve(tuple(settings), SettingRows(nothing, nothing), np.zeros(1, dtype=np.intp))
+    columns = SettingRows(np.stack([run.score for run in runs]), np.stack([run.cost for run in runs]))
+    return Curve(tuple(settings), columns, runs[0].rows)
 
 
 def weight_settings(weights: Sequence[float]) -> tuple[Setting, ...]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from automix_cli.evaluation.crossfit import Curve
 from automix_cli.evaluation.policy_entry import (
     Group,
     Need,
     TrainedPolicy,
+    curve_of,
+    one_tier,
     question_texts,
     replay_assigned,
     rows_or_all,
@@ -23,7 +24,7 @@ from automix_cli.evaluation.settings import Setting
 from automix_cli.evaluation.split import Split
 from automix_cli.fitting.query_router import SELECTIONS, Selection
 from automix_cli.fitting.query_router_kinds import QueryRouterKind
-from automix_cli.pomdp.arrays import Floats, Ints
+from automix_cli.pomdp.arrays import Ints
 
 
 def rules_of(kind: QueryRouterKind) -> tuple[Selection, ...]:
@@ -50,16 +51,17 @@ class Query:
         if not split.can_crossfit:
             return without_settings()
         reader, weights = split.reader(self.kind), split.weights
-
-        def tiers(probs: Floats, weight: float, ids: Sequence[object]) -> Ints:
-            return reader.router.choose(probs, self.rule, cost_weight=weight, ids=ids)
+        run = partial(replay_assigned, escalates=True, abstain_value=split.abstain_value)
 
         def play(setting: Setting, rows: Ints | None) -> Replayed:
-            ids = list(split.test.ids[rows_or_all(split.test, rows)])
-            return replay_assigned(reader.test, rows, tiers(reader.read(rows)[0], weight_of(setting), ids))
+            chances = reader.router.chances(reader.read(rows)[0], self.rule, cost_weight=weight_of(setting))
+            return run(reader.test, rows, chances)
 
-        choices = [tiers(reader.fitted.probs, weight, list(split.train.ids)) for weight in weights]
-        return TrainedPolicy(Curve(weight_settings(weights), reader.points(choices, split.alone)), play)
+        each = [
+            reader.router.chances(reader.fitted.probs, self.rule, cost_weight=weight) for weight in weights
+        ]
+        runs = [run(reader.train, None, chances) for chances in each]
+        return TrainedPolicy(curve_of(weight_settings(weights), runs), play)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +83,14 @@ class QueryBound:
             return without_settings()
         reader, weights = split.reader(self.kind), split.weights
         probs, alone = reader.fitted.probs, split.alone
-        choices = [reader.router.bound(probs, alone.score, cost_weight=w).tier for w in weights]
+        tiers = len(split.train.tiers)
+        run = partial(replay_assigned, escalates=True, abstain_value=split.abstain_value)
 
         def play(setting: Setting, rows: Ints | None) -> Replayed:
             scores = split.test.score[rows_or_all(split.test, rows)]
             best = reader.router.bound(reader.read(rows)[0], scores, cost_weight=weight_of(setting))
-            return replay_assigned(reader.test, rows, best.tier)
+            return run(reader.test, rows, one_tier(best.tier, tiers))
 
-        points = reader.points(choices, alone)
-        return TrainedPolicy(Curve(weight_settings(weights), points), play, fixed=True)
+        choices = [reader.router.bound(probs, alone.score, cost_weight=w).tier for w in weights]
+        runs = [run(reader.train, None, one_tier(choice, tiers)) for choice in choices]
+        return TrainedPolicy(curve_of(weight_settings(weights), runs), play, fixed=True)

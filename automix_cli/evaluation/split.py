@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from automix_cli.data.traces import TraceTable
+from automix_cli.evaluation.bootstrap import Resamples
 from automix_cli.evaluation.crossfit import CROSSFIT, Crossfit, Singles, singles
 from automix_cli.evaluation.families import cost_weights
-from automix_cli.evaluation.frontier import Point
 from automix_cli.fitting.fit_query_router import FittedRouter, fit_router
 from automix_cli.fitting.query_router_kinds import QueryRouterKind
 from automix_cli.fitting.router_block import Settings
@@ -27,7 +26,8 @@ class Split:
         seed: of folds, draws and fitting.
         options: of cross-fitting.
         settings: what the profile decides.
-        alone: what each single tier scores and costs on the training rows.
+        alone: what each single tier scores and costs on the training rows; without any, the same.
+        resamples: of the training rows, by which settings are chosen.
     """
 
     train: TraceTable
@@ -37,6 +37,7 @@ class Split:
     options: Crossfit
     settings: Settings
     alone: Singles
+    resamples: Resamples | None
     _readers: dict[QueryRouterKind, QuestionReader] = field(default_factory=dict)
 
     @classmethod
@@ -62,7 +63,8 @@ class Split:
             seed=seed,
             options=replace(options, folds=min(options.folds, max(len(train_rows), 2))),
             settings=replace(settings, max_votes=max_votes),
-            alone=singles(train_rows),
+            alone=singles(train_rows) if len(train_rows) else _nothing_known(len(table.tiers)),
+            resamples=Resamples.of_table(train_rows, seed) if len(train_rows) else None,
         )
 
     @property
@@ -105,6 +107,10 @@ class Split:
         return self._readers[kind]
 
 
+def _nothing_known(tiers: int) -> Singles:
+    return Singles(np.zeros((1, tiers)), np.zeros((1, tiers)))
+
+
 class QuestionReader:
     """A fitted query-side router, and what it reads in the held-out questions.
 
@@ -129,16 +135,3 @@ class QuestionReader:
     def _read(self, rows: Ints) -> tuple[Floats, Ints]:
         vectors = self.test.embeddings and self.test.embeddings.vectors[rows]
         return self.router.read([str(text) for text in self.test.texts[rows]], embeddings=vectors)
-
-    def points(self, choices: Sequence[Ints], alone: Singles) -> tuple[Point, ...]:
-        """Return mean cost and score of tiers chosen per training row, charged for embeddings."""
-        fee = 0.0 if self.train.fee is None else float(self.train.fee[:, 0].mean())
-        return tuple(Point(cost + fee, quality) for cost, quality in points_of(choices, alone))
-
-
-def points_of(choices: Sequence[Ints], alone: Singles) -> tuple[Point, ...]:
-    """Return mean cost and score of tiers chosen per row, one point per choice."""
-    rows = np.arange(len(alone.score))
-    return tuple(
-        Point(float(alone.cost[rows, tier].mean()), float(alone.score[rows, tier].mean())) for tier in choices
-    )

@@ -359,10 +359,23 @@ class QueryRouter:
             return best
         if ids is None:
             raise UsageError("the rule random draws by the questions' ids, and has none")
-        order = np.lexsort((price, -(scores - cost_weight * price)), axis=1)[:, :SHORTLIST]
+        order = _shortlist(scores, price, cost_weight)
         pick = order[np.arange(len(probs)), _draws(ids, self.seed) % order.shape[1]]
         tiers: Ints = np.where(probs.max(axis=1) <= DOUBT, pick, best)
         return tiers
+
+    def chances(self, probs: Floats, rule: Selection = "argmax", *, cost_weight: float = 0.0) -> Floats:
+        """Return the chance of each tier to be picked by `choose`, n×N, over all draws of `random`."""
+        best = self.choose(probs, "argmax" if rule == "random" else rule, cost_weight=cost_weight)
+        chances: Floats = np.eye(len(self.costs))[best]
+        if rule != "random":
+            return chances
+        in_doubt = np.flatnonzero(probs.max(axis=1) <= DOUBT)
+        price = self._prices(None, len(probs))
+        order = _shortlist(self.expected_scores(probs), price, cost_weight)[in_doubt]
+        chances[in_doubt] = 0.0
+        chances[in_doubt[:, None], order] = 1 / order.shape[1]
+        return chances
 
     def bound(
         self,
@@ -436,6 +449,12 @@ class QueryRouter:
             targets={rule: finite(targets[rule], tiers + 1) for rule in rules},
             centres=centres if isinstance(model, Clusters) else finite(centres, max(1, len(centres)), tiers),
         )
+
+
+def _shortlist(scores: Floats, price: Floats, cost_weight: float) -> Ints:
+    """The tiers among which the rule `random` draws, per question, best first."""
+    order: Ints = np.lexsort((price, -(scores - cost_weight * price)), axis=1)[:, :SHORTLIST]
+    return order
 
 
 def _draws(ids: Sequence[object], seed: int) -> Ints:

@@ -7,6 +7,8 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from automix_cli.data.jsonl import dumps
 from automix_cli.evaluation.bench import CurvePoint, PolicyOutcome
 from automix_cli.evaluation.curves import LEVEL, Measure
@@ -120,30 +122,32 @@ def run_lines(run: Run) -> Iterator[str]:
     """
     out, table = run.outcome, run.table
     setting = ",".join(f"{dumps(key)}:{dumps(value)}" for key, value in run.setting.to_dict().items())
-    start = f'{{"policy":{dumps(run.policy)},"setting":{{{setting}}},"seed":{run.seed}'
-    tiers = [*(dumps(name) for name in table.tiers), "null"]  # the last for -1: abstained
-    actions: dict[tuple[int, bytes, bytes], str] = {}
+    start = f'{{"policy":{dumps(run.policy)},"setting":{{{setting}}},"role":"{run.role}","seed":{run.seed}'
+    tiers = [dumps(name) for name in table.tiers]
+    actions: dict[bytes, str] = {}
     rows = zip(
         table.ids[out.rows],
-        out.tier.tolist(),
-        out.asked_tiers,
-        out.votes,
+        np.hstack([out.reports, out.asks, out.votes]),
         out.score.tolist(),
         out.cost.tolist(),
         out.latency.tolist(),
         strict=True,
     )
-    for ident, tier, tiers_asked, votes, score, cost, latency in rows:
-        key = tier, tiers_asked.tobytes(), votes.tobytes()
+    for ident, done, score, cost, latency in rows:
+        key = done.tobytes()
         if key not in actions:
-            actions[key] = _actions(tiers, tier, tiers_asked.tolist(), votes.tolist())
+            actions[key] = _actions(tiers, done.tolist())
         seconds = "null" if latency != latency else repr(latency)
         figures = f'"score":{score!r},"cost":{cost!r},"latency":{seconds}'
         yield f'{start},"id":{dumps(ident)},{actions[key]},{figures}}}\n'
 
 
-def _actions(tiers: Sequence[str], tier: int, tiers_asked: Sequence[bool], votes: Sequence[int]) -> str:
-    """The tier reported, the tiers asked and the votes bought, as JSON."""
-    names = ",".join(name for name, was in zip(tiers, tiers_asked, strict=False) if was)
-    counts = ",".join(f"{name}:{n}" for name, n in zip(tiers, votes, strict=False) if n)
-    return f'"tier":{tiers[tier]},"asked":[{names}],"votes":{{{counts}}}'
+def _actions(tiers: Sequence[str], done: Sequence[float]) -> str:
+    """The chances of each tier to be reported and to be asked, and its expected votes, as JSON."""
+    n = len(tiers)
+    keys = zip(("report", "asked", "votes"), (done[:n], done[n : 2 * n], done[2 * n :]), strict=True)
+    return ",".join(f'"{key}":{{{_numbers(tiers, own)}}}' for key, own in keys)
+
+
+def _numbers(tiers: Sequence[str], values: Sequence[float]) -> str:
+    return ",".join(f"{name}:{x:.14g}" for name, x in zip(tiers, values, strict=True) if x)
