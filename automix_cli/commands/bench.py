@@ -157,7 +157,6 @@ def bench(
         tiers=tiers,
         costs=costs,
         vote_costs=vote_costs,
-        seed=seed,
         drop_incomplete=drop_incomplete,
         judge_samples=any(name.strip().startswith(("all", "maj")) for name in policies.split(",")),
     )

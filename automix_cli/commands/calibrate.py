@@ -50,6 +50,17 @@ def calibrate(
             callback=o.finite,
         ),
     ] = None,
+    sure: Annotated[
+        float,
+        typer.Option(
+            "--sure",
+            min=0.5,
+            max=0.99,
+            metavar="P",
+            help="Probability with which --keep is met.",
+            callback=o.finite,
+        ),
+    ] = 0.8,
     budget: Annotated[
         float | None,
         typer.Option(
@@ -150,7 +161,7 @@ def calibrate(
         concurrency=concurrency,
         max_cost=max_cost,
     )
-    target_objective = _objective(keep, budget, cost_weight, objective, certify)
+    target_objective = _objective(keep, sure, budget, cost_weight, objective, certify)
     _check_router(query_router, certify)
     if embed_model is not None:
         check_embed_model(embed_model, "--query-router auto does" if query_router == "none" else "")
@@ -159,7 +170,6 @@ def calibrate(
         tiers=tiers,
         costs=costs,
         vote_costs=vote_costs,
-        seed=seed,
         drop_incomplete=drop_incomplete,
     )
     data = read_data(labelled)
@@ -207,7 +217,12 @@ def calibrate(
 
 
 def _objective(
-    keep: float | None, budget: float | None, cost_weight: float | None, objective: str, certify: float | None
+    keep: float | None,
+    sure: float,
+    budget: float | None,
+    cost_weight: float | None,
+    objective: str,
+    certify: float | None,
 ) -> Objective:
     """The one objective that the options name.
 
@@ -217,7 +232,7 @@ def _objective(
     from automix_cli.evaluation.objective import Objective
 
     objectives = [
-        Objective("keep", keep) if keep is not None else None,
+        Objective("keep", keep, sure) if keep is not None else None,
         Objective("budget", budget / 1000) if budget is not None else None,
         Objective("cost_weight", cost_weight) if cost_weight is not None else None,
         Objective("ibc", 0.0) if objective == "ibc" else None,
@@ -227,7 +242,7 @@ def _objective(
         raise UsageError("--keep, --budget, --cost-weight and --objective ibc exclude each other")
     if certify is not None and given_objectives and given_objectives[0].kind != "keep":
         raise UsageError("--certify promises a --keep; it goes with no other objective")
-    return given_objectives[0] if given_objectives else Objective()
+    return given_objectives[0] if given_objectives else Objective(sure=sure)
 
 
 def _check_router(query_router: str, certify: float | None) -> None:

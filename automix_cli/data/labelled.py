@@ -41,7 +41,6 @@ class TableOptions:
     tiers: str | None = None
     costs: str | None = None
     vote_costs: str | None = None
-    seed: int = 0
     drop_incomplete: bool = False
     judge_samples: bool = False
 

@@ -9,8 +9,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from automix_cli.data.groups import why_no_verdict
 from automix_cli.data.traces import TraceTable
-from automix_cli.evaluation.calibrate import Calibration, Figures
+from automix_cli.evaluation.calibrate import Alternative, Calibration, Figures
+from automix_cli.evaluation.crossfit import CROSSFIT
 from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.health import alarms, examine, mute_tiers
 from automix_cli.evaluation.reliability import ReliabilityRow
@@ -21,6 +23,7 @@ from automix_cli.pomdp.plan import Plan, PlanRow
 from automix_cli.pomdp.policy import PomdpPolicy
 from automix_cli.pomdp.problem import Facts
 from automix_cli.views.lines import count_of
+from automix_cli.views.verdict_words import edge_words, more_rows_words
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -229,29 +232,74 @@ class CalibrationView:
         return tier != self.calibration.tiers[-1] or self.calibration.settings.last_tier
 
     def sentence(self) -> str:
-        """The verdict, with its reason, and whether the objective is likely met on new rows."""
-        v, rows = self.calibration.verdict, len(self.table)
-        chance = (
-            ""
-            if self.calibration.chance_met is None
-            else f" The objective holds on new rows with chance {self.calibration.chance_met:.0%}."
-        )
+        """The verdict, with its reason, and what can be said of the objective on new rows."""
+        v = self.calibration.verdict
         if len(self.calibration.tiers) == 1:
             return "There is one tier, so there is nothing to route; votes only say how sure it is."
         if v is None:
-            return f"Not enough rows to tell: {rows}, and at least 20 are needed."
-        bounds = f"{100 * v.edge:+.1f} points over the best random mix of tiers at its cost ({_points(v)})"
+            return f"Not enough to tell: {self._why_no_verdict()}."
+        if v.kind == "single tier":
+            return self._single_tier_sentence()
+        return f"{self._routing_sentence(v)}{self._objective_sentence()}"
+
+    def _why_no_verdict(self) -> str:
+        questions, least = self.table.n_groups, CROSSFIT.least_rows
+        return (
+            why_no_verdict(self.table.grouping) or f"{questions} questions, and at least {least} are needed"
+        )
+
+    def _routing_sentence(self, v: RoutingVerdict) -> str:
         setting = self.calibration.choice.setting
         if v.kind == "route" and isinstance(setting, Always):
             alone = f"what was asked for takes {setting.tier} alone: it is written"
-            return f"Routing gives {bounds}, but {alone}.{chance}"
+            return f"Routing gives {edge_words(v)}, but {alone}."
         if v.kind == "route":
-            return f"Route: {bounds}.{chance}"
+            return f"Route: {edge_words(v)}{self._folds_words()}."
         if v.kind == "do not route":
             best = self.calibration.router().get("tier", self.calibration.single)
-            return f"Do not route: use {best}; routing gives {bounds}.{chance}"
-        more = f"; about {v.more_rows:,} more would" if v.more_rows else ""
-        return f"Not enough rows to tell: {bounds}{more}. The router is written, marked unproven.{chance}"
+            return f"Do not route: use {best}; routing gives {edge_words(v)}{self._folds_words()}."
+        more = more_rows_words(v.more_rows)
+        written = "The router is written, marked unproven."
+        return f"Not enough rows to tell: {edge_words(v)}{self._folds_words()}{more}. {written}"
+
+    def _folds_words(self) -> str:
+        alone, folds = self.calibration.single_folds
+        return f"; in {alone} of {folds} folds a single tier was chosen" if alone else ""
+
+    def _single_tier_sentence(self) -> str:
+        """What the whole curve says where the objective takes a single tier."""
+        result, (alone, folds) = self.calibration, self.calibration.single_folds
+        tier, chosen = result.router().get("tier", result.single), f"chosen in {alone} of {folds} folds"
+        if result.objective.kind != "keep":
+            return f"Use {tier}: no policy serves the objective better (a single tier was {chosen})."
+        keep, sure = result.objective.value, result.objective.sure
+        head = (
+            f"Use {tier}: for {_share(keep)} of the best tier's quality with probability {sure:.0%}, "
+            f"nothing cheaper was found (a single tier was {chosen})"
+        )
+        other = result.alternative
+        if other is None:
+            return f"{head}, and at lower shares no policy is surely above a random mix of tiers."
+        return (
+            f"{head}. With --keep {other.keep:g} routing saves {other.saved:.0%} of the best tier's cost, "
+            f"{edge_words(other.edge)}."
+        )
+
+    def _objective_sentence(self) -> str:
+        """How likely the objective is met on new rows: what was aimed at, and what held-out rows say."""
+        result, chance = self.calibration, self.calibration.chance_met
+        if chance is None or isinstance(result.choice.setting, Always):
+            return ""
+        if result.objective.kind != "keep":
+            return f" The budget holds on new rows with chance {chance:.0%}, by held-out rows."
+        aim = f"at least {_share(result.objective.value)} of the best tier's quality"
+        if self.table.n_groups < _FEWEST_TO_PROMISE:
+            few = f"below {_FEWEST_TO_PROMISE} questions nothing is promised"
+            return f" It is set to keep {aim} on new questions; {few}."
+        return (
+            f" It is set to keep {aim} on new questions with probability {result.objective.sure:.0%}; "
+            f"held-out rows give that a chance of {chance:.0%}."
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Everything above as plain values."""
@@ -279,14 +327,18 @@ class CalibrationView:
             "objective": {
                 "kind": result.objective.kind,
                 "value": result.objective.value,
+                "sure": result.objective.sure if result.objective.kind == "keep" else None,
                 "chance_met": result.chance_met,
             },
+            "single_folds": list(result.single_folds),
+            "alternative": None if result.alternative is None else _alternative(result.alternative),
             "sentence": self.sentence(),
         }
 
 
 _LEAST_CHANCE_IN_WORDS = 0.002  # histories rarer than this are left out of the plan in words
 _WEAK_AUROC = 0.55
+_FEWEST_TO_PROMISE = 100  # questions
 
 
 def ranges(values: Iterable[int]) -> list[str]:
@@ -341,8 +393,18 @@ def _reliability_cell(row: ReliabilityRow) -> str:
     return f"{row.confidence:.2f}→{row.right:.2f} ({row.rows})"
 
 
-def _points(v: RoutingVerdict) -> str:
-    return f"95 %: {100 * v.low:+.1f} to {100 * v.high:+.1f}"
+def _share(share: float) -> str:
+    """A share in per cent, without idle digits.
+
+    Example:
+        >>> _share(0.98), _share(0.985)
+        ('98 %', '98.5 %')
+    """
+    return f"{100 * share:.4g} %"
+
+
+def _alternative(other: Alternative) -> dict[str, Any]:
+    return {"keep": other.keep, "saved": other.saved, "edge": list(other.edge)}
 
 
 def _figure(f: Figures) -> dict[str, Any]:
