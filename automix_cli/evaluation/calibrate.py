@@ -75,7 +75,10 @@ class Alternative(NamedTuple):
     edge: Edge
 
 
-_OTHER_SHARES = (0.95, 0.9)  # of the best tier's quality, tried where a single tier is chosen
+# Shares of the best tier's quality that are tried where a single tier is chosen. The strictest at which
+# routing surely pays is reported: because there are several looks, by more than the usual interval.
+_OTHER_SHARES = (0.95, 0.9, 0.8, 0.7)
+_SURELY = 2.5  # standard deviations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -394,7 +397,7 @@ def _alternative(
     best = alone.cost[:, best_tier(alone.points())].mean()
     for run, objective in zip(runs, objectives, strict=False):
         edge = _edge(table, run, resamples)
-        if verdict(edge, table.n_groups).kind == "route" and 2 * run.single_folds < run.folds:
+        if edge.value > _SURELY * edge.deviation and 2 * run.single_folds < run.folds:
             return Alternative(objective.value, float(1 - run.cost.mean() / best), edge)
     return None
 

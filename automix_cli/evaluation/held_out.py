@@ -28,7 +28,13 @@ from automix_cli.evaluation.crossfit import (
     singles,
 )
 from automix_cli.evaluation.families import Family, FittedFamily
-from automix_cli.evaluation.objective import Objective, best_source, best_tier, choose_each
+from automix_cli.evaluation.objective import (
+    Candidates,
+    Objective,
+    best_source,
+    best_tier,
+    choose_of_each,
+)
 from automix_cli.evaluation.replay import replay
 from automix_cli.evaluation.settings import Always, Setting
 from automix_cli.fitting.classes import NO_CLASSES, Classes
@@ -186,26 +192,31 @@ class _Division:
         return self.family.fit(table.subset(~np.isin(self.fold, list(without))))
 
 
-@dataclass(frozen=True, slots=True)
 class _Chooser:
-    """The choice of a setting on the rows that an outer fold leaves."""
+    """The choice of a setting on the rows that an outer fold leaves, for one objective after the other."""
 
-    tiers: tuple[str, ...]
-    alone: Singles
-    learn: Ints
-    resamples: Resamples
-    curves: dict[ClassSource, Curve]
+    def __init__(
+        self,
+        tiers: tuple[str, ...],
+        alone: Singles,
+        learn: Ints,
+        resamples: Resamples,
+        curves: Mapping[ClassSource, Curve],
+    ) -> None:
+        place_of = np.full(len(alone.score), -1)
+        place_of[learn] = np.arange(len(learn))
+        own, own_resamples = alone.on_rows(learn), resamples.on_rows(learn)
+        self._points = own.points()
+        self._candidates = {
+            source: Candidates(curve._replace(rows=place_of[curve.rows]), tiers, own, own_resamples)
+            for source, curve in curves.items()
+        }
 
     def choose(self, objective: Objective) -> tuple[ClassSource, Setting, int]:
         """Return the source, the setting, and the place of the best single tier."""
-        own = self.alone.on_rows(self.learn)
-        place_of = np.full(len(self.alone.score), -1)
-        place_of[self.learn] = np.arange(len(self.learn))
-        curves = {s: c._replace(rows=place_of[c.rows]) for s, c in self.curves.items()}
-        resamples = self.resamples.on_rows(self.learn)
-        choices = choose_each(curves, self.tiers, own, objective, resamples)
-        source = best_source(choices, own.points(), objective)
-        return source, choices[source].setting, best_tier(own.points())
+        choices = choose_of_each(self._candidates, objective)
+        source = best_source(choices, self._points, objective)
+        return source, choices[source].setting, best_tier(self._points)
 
 
 # ------------------------------------------------------------------ averages over divisions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from automix_cli.evaluation.settings import Always, CostWeight, Setting, narrow
 from automix_cli.fitting.query_router_kinds import ClassSource
 from automix_cli.pomdp.arrays import Floats
 
-_HALF_A_ROW = 0.5  # more loss, so that few losses seen are not taken for none
+_ROUNDING_ERROR = 1e-12
 
 
 class Objective(NamedTuple):
@@ -65,18 +66,85 @@ def choose(
     Raises:
         GateError: ΔIBC is undefined for every setting.
     """
-    if objective.kind == "cost_weight":
-        return _at_weight(curve, objective.value)
-    if objective.kind == "ibc":
-        return _best_ibc(curve, alone.points())
-    places = undominated(curve, alone)
-    choices = [_choice(curve, tiers, alone, place) for place in places]
-    if objective.kind == "budget":
-        affordable = [c for c in choices if c.point.cost <= objective.value]
-        return affordable[-1] if affordable else choices[0]._replace(is_met=False)
-    chances = _chances_to_keep(curve, alone, objective.value, resamples)
-    sure = (c for c, place in zip(choices, places, strict=True) if chances[place] >= objective.sure)
-    return next(sure, _choice(curve, tiers, alone, best_tier(alone.points())))
+    return Candidates(curve, tuple(tiers), alone, resamples).choose(objective)
+
+
+class Candidates:
+    """The settings of a curve and the single tiers, among which several objectives may choose.
+
+    Places count the single tiers first, then the settings of the curve.
+    """
+
+    def __init__(
+        self, curve: Curve, tiers: tuple[str, ...], alone: Singles, resamples: Resamples | None
+    ) -> None:
+        self.curve, self.tiers, self.alone, self.resamples = curve, tiers, alone, resamples
+
+    def choose(self, objective: Objective) -> SettingChoice:
+        """Choose for an objective; see `choose`."""
+        if objective.kind == "cost_weight":
+            return _at_weight(self.curve, objective.value)
+        if objective.kind == "ibc":
+            return _best_ibc(self.curve, self.alone.points())
+        choices = [self.choice(place) for place in self.places]
+        if objective.kind == "budget":
+            affordable = [c for c in choices if c.point.cost <= objective.value]
+            return affordable[-1] if affordable else choices[0]._replace(is_met=False)
+        chances = self.chances_to_keep(objective.value)
+        sure = (c for c, p in zip(choices, self.places, strict=True) if chances[p] >= objective.sure)
+        return next(sure, self.choice(best_tier(self.alone.points())))
+
+    def choice(self, place: int) -> SettingChoice:
+        """The setting at a place, with its point."""
+        own = place - len(self.tiers)
+        if own < 0:
+            return SettingChoice(Always(self.tiers[place]), self.alone.points()[place])
+        return SettingChoice(self.curve.settings[own], self.curve.points[own])
+
+    @cached_property
+    def places(self) -> list[int]:
+        """What no cheaper one equals, cheapest first.
+
+        Settings on or below the best random mix of single tiers are left out, so that no policy is
+        ever set below it.
+        """
+        single_points, tiers = self.alone.points(), len(self.tiers)
+        candidates = list(zip(single_points, range(tiers), strict=True))
+        candidates += [
+            (point, tiers + k)
+            for k, point in enumerate(self.curve.points)
+            if edge(point, single_points) > _ROUNDING_ERROR
+        ]
+        best, places = -np.inf, []
+        for point, place in sorted(candidates, key=lambda item: (item[0].cost, -item[0].quality, item[1])):
+            if point.quality > best:
+                best = point.quality
+                places.append(place)
+        return places
+
+    def chances_to_keep(self, keep: float) -> Floats:
+        """The bootstrap chance of each place to keep a share of the best tier's quality.
+
+        The best tier is chosen again in every draw. A policy that is not a single tier is given half
+        a lost row more: among few rows, losses that were not seen are not taken for none.
+        """
+        draws, half_a_row = self._draws
+        tiers = len(self.tiers)
+        target = keep * draws[:, :tiers].max(axis=1, keepdims=True)
+        loss = np.where(np.arange(draws.shape[1]) < tiers, 0.0, half_a_row)
+        return np.asarray((draws - loss >= target - _ROUNDING_ERROR).mean(axis=0))
+
+    @cached_property
+    def _draws(self) -> tuple[Floats, float]:
+        """Mean scores of all places in every draw, and what half a lost row costs."""
+        curve, own, resamples = self.curve, self.alone.score, self.resamples
+        if curve.settings:
+            own = own[curve.rows]
+            resamples = resamples and resamples.on_rows(curve.rows)
+        columns = np.vstack([own.T, curve.columns.score]) if curve.settings else own.T
+        if resamples is None:
+            return columns.mean(axis=1)[None], 0.0
+        return resamples.means(columns.T), 0.5 / len(np.unique(resamples.groups))
 
 
 def best_tier(points: Sequence[Point]) -> int:
@@ -96,60 +164,10 @@ def _no_curve(alone: Singles) -> Curve:
     return NO_CURVE._replace(rows=np.arange(len(alone.score)))
 
 
-# ------------------------------------------------------------------ settings worth having
-
-# Places count the single tiers first, then the settings of the curve.
-
-
-def _choice(curve: Curve, tiers: Sequence[str], alone: Singles, place: int) -> SettingChoice:
-    if place < len(tiers):
-        return SettingChoice(Always(tiers[place]), alone.points()[place])
-    return SettingChoice(curve.settings[place - len(tiers)], curve.points[place - len(tiers)])
-
-
-def undominated(curve: Curve, alone: Singles) -> list[int]:
-    """Return the places of what no cheaper one equals, cheapest first.
-
-    Settings on or below the best random mix of single tiers are left out, so that no policy is ever
-    set below it.
-    """
-    single_points = alone.points()
-    above = [
-        (point, len(single_points) + k)
-        for k, point in enumerate(curve.points)
-        if edge(point, single_points) > 1e-12
-    ]
-    every = [(point, place) for place, point in enumerate(single_points)]
-    best, places = -np.inf, []
-    for point, place in sorted([*every, *above], key=lambda item: (item[0].cost, -item[0].quality, item[1])):
-        if point.quality > best:
-            best = point.quality
-            places.append(place)
-    return places
-
-
 def settings_worth_having(curve: Curve, tiers: Sequence[str], alone: Singles) -> list[SettingChoice]:
     """Return the settings that no other one beats, cheapest first."""
-    return [_choice(curve, tiers, alone, place) for place in undominated(curve, alone)]
-
-
-def _chances_to_keep(curve: Curve, alone: Singles, keep: float, resamples: Resamples | None) -> Floats:
-    """Return the bootstrap chance of each place to keep a share of the best tier's quality.
-
-    The best tier is chosen again in every draw. A policy that is not a single tier is given half a
-    lost row more: among few rows, losses that were not seen are not taken for none.
-    """
-    own = alone.score if not curve.settings else alone.score[curve.rows]
-    columns = np.vstack([own.T, curve.columns.score]) if curve.settings else own.T
-    draws, fewer = columns.mean(axis=1)[None], 0.0
-    if resamples is not None:
-        sample = resamples if not curve.settings else resamples.on_rows(curve.rows)
-        if sample is not None:
-            draws, fewer = sample.means(columns.T), _HALF_A_ROW / len(np.unique(sample.groups))
-    tiers = own.shape[1]
-    target = keep * draws[:, :tiers].max(axis=1, keepdims=True)
-    loss = np.where(np.arange(len(columns)) < tiers, 0.0, fewer)
-    return np.asarray((draws - loss >= target - 1e-12).mean(axis=0))
+    candidates = Candidates(curve, tuple(tiers), alone, None)
+    return [candidates.choice(place) for place in candidates.places]
 
 
 def _at_weight(curve: Curve, weight: float) -> SettingChoice:
@@ -189,11 +207,19 @@ def choose_each(
     Raises:
         GateError: ΔIBC is undefined for every setting of every source.
     """
+    candidates = {s: Candidates(curve, tuple(tiers), alone, resamples) for s, curve in curves.items()}
+    return choose_of_each(candidates, objective)
+
+
+def choose_of_each(
+    candidates: Mapping[ClassSource, Candidates], objective: Objective
+) -> dict[ClassSource, SettingChoice]:
+    """Choose among the candidates of each source of classes; see `choose_each`."""
     choices: dict[ClassSource, SettingChoice] = {}
     errors: list[GateError] = []
-    for source, curve in curves.items():
+    for source, own in candidates.items():
         try:
-            choices[source] = choose(curve, tiers, alone, objective, resamples)
+            choices[source] = own.choose(objective)
         except GateError as exc:
             errors.append(exc)
     if not choices:

@@ -22,6 +22,11 @@ class Edge(NamedTuple):
     low: float
     high: float
 
+    @property
+    def deviation(self) -> float:
+        """The standard deviation behind the interval."""
+        return (self.high - self.low) / (2 * _NORMAL)
+
 
 class RoutingVerdict(NamedTuple):
     """Whether routing pays, from d and its interval.

@@ -274,14 +274,14 @@ class CalibrationView:
             return f"Use {tier}: no policy serves the objective better (a single tier was {chosen})."
         keep, sure = result.objective.value, result.objective.sure
         head = (
-            f"Use {tier}: for {_share(keep)} of the best tier's quality with probability {sure:.0%}, "
+            f"Use {tier}: for {_share(keep)} of the best tier's quality with probability {_share(sure)}, "
             f"nothing cheaper was found (a single tier was {chosen})"
         )
         other = result.alternative
         if other is None:
             return f"{head}, and at lower shares no policy is surely above a random mix of tiers."
         return (
-            f"{head}. With --keep {other.keep:g} routing saves {other.saved:.0%} of the best tier's cost, "
+            f"{head}. With --keep {other.keep:g} routing saves {100 * other.saved:.0f} % of the best tier's cost, "
             f"{edge_words(other.edge)}."
         )
 
@@ -291,14 +291,14 @@ class CalibrationView:
         if chance is None or isinstance(result.choice.setting, Always):
             return ""
         if result.objective.kind != "keep":
-            return f" The budget holds on new rows with chance {chance:.0%}, by held-out rows."
+            return f" The budget holds on new rows with chance {100 * chance:.0f} %, by held-out rows."
         aim = f"at least {_share(result.objective.value)} of the best tier's quality"
         if self.table.n_groups < _FEWEST_TO_PROMISE:
             few = f"below {_FEWEST_TO_PROMISE} questions nothing is promised"
             return f" It is set to keep {aim} on new questions; {few}."
         return (
-            f" It is set to keep {aim} on new questions with probability {result.objective.sure:.0%}; "
-            f"held-out rows give that a chance of {chance:.0%}."
+            f" It is set to keep {aim} on new questions with probability {_share(result.objective.sure)}; "
+            f"held-out rows give that a chance of {100 * chance:.0f} %."
         )
 
     def to_dict(self) -> dict[str, Any]:
