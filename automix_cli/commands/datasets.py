@@ -70,8 +70,12 @@ class TraceSource:
         self.is_recorded = self.options.columns is not None or self.data.holds_traces()
 
     def read(self) -> Labelled:
-        """The table, after asking the tiers where nothing is recorded."""
-        return self.read_recorded() if self.is_recorded else self.collect_rows()
+        """The table, after asking the tiers where nothing is recorded; rows short of votes set aside."""
+        own = self.read_recorded() if self.is_recorded else self.collect_rows()
+        table, short = own.table.without_short_rows(own.profile.verification.max_votes)
+        if short:
+            self.reporter.say(f"note: {short:,} of {len(own.table):,} rows hold fewer votes; set aside")
+        return own._replace(table=table)
 
     def profile(self) -> Profile:
         """The profile whose tiers would be asked.

@@ -291,6 +291,29 @@ class TraceTable:
             )
         return self.subset(complete)
 
+    def without_short_rows(self, most: int) -> tuple[TraceTable, int]:
+        """Set up to 1 % of the rows aside that hold fewer votes than the rest, and count them.
+
+        A plan may buy no more votes than the row with the fewest holds: some short rows would lower
+        that number for all.
+
+        Args:
+            most: the most votes that a plan buys; what a row holds beyond does not matter.
+        """
+        short = np.zeros(len(self), dtype=bool)
+        allowed = int(_FEW_SHORT_ROWS * len(self))
+        for j in range(len(self.tiers)):
+            held = np.minimum(self.recorded_votes[j].counts, most)
+            held = np.where(self.failed[:, j], most, held)
+            usual = int(np.partition(held, allowed)[allowed]) if len(held) else 0
+            short |= held < usual
+        count = int(short.sum())
+        if not 0 < count <= allowed:
+            return self, 0
+        rest = self.subset(~short)
+        # A tier whose votes a few rows lack was read as one without votes.
+        return (rest.with_signal(None) if self.signals == self.with_signal(None).signals else rest), count
+
     def require_costs(self) -> None:
         """Check that the cost of an answer is known for every tier.
 
@@ -302,6 +325,8 @@ class TraceTable:
             example = ",".join(f"{name}=1" for name in unknown)
             raise DataError(f"no cost is recorded for {', '.join(unknown)}", hint=f"--costs {example}")
 
+
+_FEW_SHORT_ROWS = 0.01  # of the rows
 
 _PER_TIER = (
     "score",

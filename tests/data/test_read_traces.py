@@ -330,3 +330,24 @@ def test_recorded_data_of_real_models_give_their_published_figures(
         if table.max_votes[0]:
             share = table.votes[:, 0, 0] / table.votes[:, 0, :2].sum(axis=1)
             assert auroc(share, right).value == pytest.approx(health, abs=0.0006)
+
+
+@pytest.mark.parametrize(("short", "kept", "most"), [(2, 198, 8), (3, 200, 5), (0, 200, 8)])
+def test_a_few_rows_short_of_votes_are_set_aside_and_many_lower_what_is_planned(
+    short: int, kept: int, most: int
+) -> None:
+    """One row in a hundred may go; with more of them the plan buys what every row holds."""
+    rows = [
+        (i + 1, {"id": i, "tiers": {"s": {"score": i % 2, "votes": [1] * (5 if i < short else 8), "cost": 1}}})
+        for i in range(200)
+    ]
+    table, count = read_table(rows).without_short_rows(most=8)
+    assert (len(table), count, table.max_votes) == (kept, 200 - kept, (most,))
+
+
+def test_a_row_without_votes_does_not_hide_that_all_others_have_some() -> None:
+    votes = [[] if i == 3 else [1, 0] for i in range(100)]
+    rows = [(i + 1, {"id": i, "tiers": {"s": {"score": 1, "votes": v}}}) for i, v in enumerate(votes)]
+    table = read_table(rows)
+    assert table.signals == ("logprob",)
+    assert table.without_short_rows(most=8)[0].signals == ("votes",)
