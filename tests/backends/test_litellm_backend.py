@@ -306,6 +306,28 @@ def test_what_a_filter_withheld_is_no_answer_and_not_asked_for_again(model: str)
         assert len(server.calls) == 1
 
 
+@pytest.mark.parametrize(("reason", "kind"), [("length", NoText), ("content_filter", ContentFiltered)])
+def test_a_reply_without_text_says_what_it_used(reason: str, kind: type[BackendError]) -> None:
+    usage = {"prompt_tokens": 40, "completion_tokens": 100, "total_tokens": 140}
+    with Loopback(lambda call: Reply(texts=("",), finish_reason=reason, usage=usage)) as server:
+        error = error_of(complete(ask(server))[0])
+    assert type(error) is kind
+    assert error.reply.usage == Usage(input_tokens=40, output_tokens=100, calls=1)
+    assert (error.reply.text, error.reply.flags) == ("", ())
+
+
+def test_a_reply_without_text_and_usage_is_estimated_and_flagged_and_a_refusal_used_nothing() -> None:
+    with Loopback(lambda call: Reply(texts=("",), finish_reason="length", usage={})) as server:
+        error = error_of(complete(ask(server))[0])
+    assert error.reply.flags == ("usage_suspect",)
+    assert error.reply.usage.input_tokens > 0
+    with Loopback(
+        lambda call: Reply(status=400, body=b'{"error": {"message": "prompt is too long"}}')
+    ) as server:
+        error = error_of(complete(ask(server))[0])
+    assert (type(error), error.reply) == (ContextTooLong, None)
+
+
 def test_a_cut_answer_is_kept_and_flagged() -> None:
     with Loopback(lambda call: "one two three") as server:
         (done,) = complete(ask(server, params={"max_tokens": 2}))

@@ -143,6 +143,16 @@ def test_a_boolean_of_flat_json_is_a_score_where_it_is_mapped_as_one() -> None:
     assert table.score.tolist() == [[1], [0]]
 
 
+def test_a_failure_is_mapped_from_its_kind_or_from_a_boolean_however_it_is_written() -> None:
+    columns = read_columns("s.score=ok,s.failed=why")
+    text = "ok,why\n0,no_text\n,True\n0,1\n1,\n1,false\n1,0\n"
+    assert read_table(from_csv(text), columns=columns).failed[:, 0].tolist() == [True] * 3 + [False] * 3
+    flat = [{"ok": None, "why": True}, {"ok": 1, "why": False}, {"ok": 1, "why": None}, {"ok": 0, "why": 1}]
+    table = read_table(numbered(flat), columns=columns)
+    assert table.failed[:, 0].tolist() == [True, False, False, True]
+    assert table.score[:, 0].tolist() == [0, 1, 1, 0]
+
+
 def test_columns_are_a_value() -> None:
     assert read_columns("a.score=x") == ColumnMapping(read_columns("a.score = x".replace(" ", "")).columns)
 
