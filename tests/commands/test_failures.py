@@ -110,3 +110,12 @@ def test_without_labels_the_rows_on_which_the_labelling_tier_was_mute_are_left_o
     assert ran.code == 0, ran.err
     assert "15 of 60 rows are left out: small, whose answers are the labels, gave none" in ran.err
     assert ran.rows[0]["rows"] == 45
+
+
+def test_bench_counts_what_each_tier_did_not_answer(calibrated: tuple[Path, Ran]) -> None:
+    folder, _ = calibrated
+    args = ("t.jsonl", "--tiers", "small,large", "--policies", "threshold,pomdp,oracle", "-o", "out")
+    ran = automix("bench", *args, cwd=folder)
+    assert ran.code == 0, ran.err
+    assert "note: small: mute on 15 of 60 rows" in ran.out
+    assert "mute on 15 of 60 rows" in (folder / "out" / "report.md").read_text()

@@ -91,6 +91,17 @@ def test_a_tier_that_is_sampled_late_and_rows_of_different_lengths_are_counted()
         late.by_majority("small", 4)
 
 
+def test_a_row_on_which_the_tier_failed_scores_nothing_and_needs_no_samples() -> None:
+    rows = [sample_row(i, ["7"] * 3) for i in range(4)]
+    rows[2]["tiers"]["small"] = {"failed": "no_text", "cost": 0.25}
+    table = read_samples(rows)
+    assert table.fewest_samples == (3, 0)
+    assert table.signals[0] == "consistency"
+    majority = table.by_majority("small", 3)
+    assert majority.score[:, 0].tolist() == [1.0, 1.0, 0.0, 1.0]
+    assert majority.cost[:, 0].tolist() == [3.0, 3.0, 0.25, 3.0]
+
+
 def test_without_a_scorer_or_samples_a_table_holds_none() -> None:
     assert read_samples(draw_sample_rows(3), scorer=None).samples == ()
     assert read_samples([sample_row(i, None) for i in range(3)]).samples == ()
