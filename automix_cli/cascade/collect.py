@@ -14,7 +14,7 @@ from automix_cli.cascade.visit import list_cost
 from automix_cli.data.jsonl import Row
 from automix_cli.errors import BackendError, BudgetError, DataError
 from automix_cli.profile.model import Profile, Tier
-from automix_cli.records import Completion, Json, Question
+from automix_cli.records import Completion, Json, Question, Trace
 
 if TYPE_CHECKING:
     from automix_cli.data.traces import TraceTable
@@ -42,6 +42,17 @@ class Embedded(NamedTuple):
     def to_dict(self) -> dict[str, Json]:
         """The text and its embedding, packed."""
         return {"text": self.text, "embedding": self.completion.text}
+
+
+class CollectedRow(NamedTuple):
+    """A trace, with the columns of the question's row that are kept beside it."""
+
+    trace: Trace
+    columns: Mapping[str, Json]
+
+    def to_dict(self) -> dict[str, Json]:
+        """The trace row, with the columns."""
+        return {**self.columns, **self.trace.to_dict()}
 
 
 class CollectResult(NamedTuple, Generic[P]):

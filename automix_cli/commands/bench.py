@@ -113,6 +113,7 @@ def bench(
     costs: o.Costs = None,
     vote_costs: o.VoteCosts = None,
     drop_incomplete: o.DropIncomplete = False,
+    group: o.Group = None,
     folds: Annotated[int, typer.Option("--folds", min=2, max=20, metavar="N", help="Folds in training.")] = 5,
     seed: o.Seed = 0,
     profile: o.ProfileName = None,
@@ -158,6 +159,7 @@ def bench(
         costs=costs,
         vote_costs=vote_costs,
         drop_incomplete=drop_incomplete,
+        group=group,
         judge_samples=any(name.strip().startswith(("all", "maj")) for name in policies.split(",")),
     )
     job = _Job(
@@ -248,9 +250,8 @@ def _gate(job: _Job, view: BenchView) -> None:
 
 def _config(data: DataFile, options: TableOptions, profile: str) -> dict[str, Any]:
     """What was read, and how."""
-    read = {
-        key: getattr(options, key) for key in ("columns", "tiers", "costs", "vote_costs", "drop_incomplete")
-    }
+    keys = ("columns", "tiers", "costs", "vote_costs", "drop_incomplete", "group")
+    read = {key: getattr(options, key) for key in keys}
     return {"data": data.name, "data_sha256": data.sha256, "profile": profile, **read}
 
 

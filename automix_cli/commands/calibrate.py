@@ -108,6 +108,7 @@ def calibrate(
     costs: o.Costs = None,
     vote_costs: o.VoteCosts = None,
     drop_incomplete: o.DropIncomplete = False,
+    group: o.Group = None,
     value_of_time: Annotated[
         float,
         typer.Option(
@@ -171,6 +172,7 @@ def calibrate(
         costs=costs,
         vote_costs=vote_costs,
         drop_incomplete=drop_incomplete,
+        group=group,
     )
     data = read_data(labelled)
     job = TraceSource(
@@ -183,6 +185,8 @@ def calibrate(
         force=force,
         embed_model=embed_model,
     )
+    if certify is not None and not job.is_recorded:
+        _check_certificate(len(data.grouping(group)), target_objective.value, certify)
     if dry_run:
         raise typer.Exit(job.dry_run(json))
     if not job.is_recorded:  # before anything is paid for
@@ -308,6 +312,31 @@ def _use(target: Path) -> str:
     return "" if target == Path("automix.yaml") else f" --profile {target}"
 
 
+_USUAL_KEEPS = (0.99, 0.98, 0.97, 0.95, 0.9, 0.8)
+
+
+def _check_certificate(questions: int, keep: float, confidence: float) -> None:
+    """Refuse a promise that so many questions cannot prove, before anything is spent on it.
+
+    What is refused cannot be proved without luck: only a policy that is better than the best tier
+    could. To keep all of its quality or more takes such a policy, and no number of questions.
+
+    Raises:
+        GateError: naming how many questions it takes, and a share of quality that these may prove.
+    """
+    from automix_cli.evaluation.certificate import questions_needed
+
+    if keep >= 1 or questions >= (needed := questions_needed(keep, confidence)):
+        return
+    least = {share: questions_needed(share, confidence) for share in _USUAL_KEEPS if share < keep}
+    smaller = next((f"; --keep {share:g} takes {n:,}" for share, n in least.items() if n <= questions), "")
+    raise GateError(
+        f"{questions:,} questions cannot certify --keep {keep:g} with probability {100 * confidence:g} %, "
+        f"even if routing always answered as well as the best tier: at least {needed:,} are needed",
+        hint=f"nothing was sent; label more questions{smaller}",
+    )
+
+
 def _certify_router(
     table: TraceTable,
     settings: Settings,
@@ -325,10 +354,10 @@ def _certify_router(
     from automix_cli.evaluation.certificate import certify
 
     proof = certify(table, settings, keep=keep, confidence=confidence, seed=seed)
-    promise = f"{keep:.0%} of the quality of {proof.best} with probability {confidence:.0%}"
+    promise = f"{100 * keep:g} % of the quality of {proof.best} with probability {100 * confidence:g} %"
     if proof.labels is not None:
         raise GateError(
-            f"no routed policy can be promised to keep {promise} on {len(table):,} labelled rows",
+            f"no routed policy can be promised to keep {promise} on {table.n_groups:,} labelled questions",
             hint=f"about {proof.labels:,} labels would likely do; nothing was written",
         )
     reporter.say(f"certified on {proof.questions:,} questions set apart: keeps {promise}")

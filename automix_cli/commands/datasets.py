@@ -16,11 +16,11 @@ from automix_cli.views.terminal import Reporter, print_text, row_progress, show_
 
 if TYPE_CHECKING:
     from automix_cli.cascade.cascade import Cascade
-    from automix_cli.cascade.collect import Embedded, Purchase
+    from automix_cli.cascade.collect import CollectedRow, Embedded, Purchase
     from automix_cli.data.destination import Destination
     from automix_cli.data.traces import TraceTable
     from automix_cli.profile.model import Profile, Tier
-    from automix_cli.records import Question, Trace
+    from automix_cli.records import Json, Question
 
     P = TypeVar("P", bound=Purchase)
 
@@ -108,6 +108,7 @@ class TraceSource:
         from automix_cli.cascade.estimate import plan_collection, plan_embeddings
 
         questions = self.data.labelled_questions(self.labels_from)
+        self._group_values()  # before anything is paid for
         plan = plan_collection(profile, questions)
         embedder = self._embedder(profile)
         return plan if embedder is None else plan_embeddings(plan, embedder, questions)
@@ -153,16 +154,16 @@ class TraceSource:
             self.reporter.say(line)
         automix = self._open(replace(profile, router=None), embedder)
 
-        async def job(cascade: Cascade) -> tuple[list[Trace], list[Embedded]]:
-            traces = await self._collect(cascade, questions)
-            return traces, [] if embedder is None else await self._embed(cascade, questions, embedder)
+        async def job(cascade: Cascade) -> tuple[list[CollectedRow], list[Embedded]]:
+            rows = await self._collect(cascade, questions)
+            return rows, [] if embedder is None else await self._embed(cascade, questions, embedder)
 
-        traces, embeddings = automix.run(job)
-        numbered_rows = enumerate((t.to_dict() for t in traces), 1)
+        rows, embeddings = automix.run(job)
+        numbered_rows = enumerate((row.to_dict() for row in rows), 1)
         options = replace(self.options, tiers=",".join(t.name for t in profile.tiers))
         table = self._table(profile, numbered_rows, options)
-        labelled = set(table.ids)
-        scale = token_scale(profile, table, [t.question for t in traces if t.question.id in labelled])
+        labelled, asked = set(table.ids), [row.trace.question for row in rows]
+        scale = token_scale(profile, table, [question for question in asked if question.id in labelled])
         if embedder is not None:
             table = with_embeddings(table, embedder, embeddings)
         return Labelled(profile, table, scale)
@@ -201,12 +202,25 @@ class TraceSource:
             )
         return tier
 
-    async def _collect(self, cascade: Cascade, questions: list[Question]) -> list[Trace]:
+    async def _collect(self, cascade: Cascade, questions: list[Question]) -> list[CollectedRow]:
         """Every tier's answers to every question, written to `--traces` as they come."""
+        from automix_cli.cascade.collect import CollectedRow
         from automix_cli.data.destination import Destination
 
+        values = self._group_values()
+
+        async def buy(cascade: Cascade, question: Question) -> CollectedRow:
+            return CollectedRow(await cascade.collect(question), values.get(question.id, {}))
+
         destination = Destination(path=self.traces, force=self.force, silent=self.traces is None)
-        return await self._buy(cascade, questions, lambda c, q: c.collect(q), destination)
+        return await self._buy(cascade, questions, buy, destination)
+
+    def _group_values(self) -> dict[str | int, dict[str, Json]]:
+        """The value of `--group`'s column, under its name, by the ids of the rows that have one."""
+        column = self.options.group
+        if column is None:
+            return {}
+        return {ident: {column: value} for ident, value in self.data.column_values(column).items()}
 
     async def _embed(self, cascade: Cascade, questions: list[Question], tier: Tier) -> list[Embedded]:
         """The embedding of every question; equal ones are embedded once."""

@@ -131,6 +131,12 @@ VoteCosts = Annotated[
 DropIncomplete = Annotated[
     bool, typer.Option("--drop-incomplete", help="Leave out rows that do not score every tier.")
 ]
+Group = Annotated[
+    str | None,
+    typer.Option(
+        "--group", metavar="COLUMN", help="Rows with one value stay together, as copies of a question do."
+    ),
+]
 EmbedModel = Annotated[
     str | None,
     typer.Option("--embed-model", metavar="MODEL", help="Query-side routers read its embeddings."),

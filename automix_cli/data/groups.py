@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automix_cli.data.duplicates import normal_form
+from automix_cli.errors import UsageError, did_you_mean
 from automix_cli.pomdp.arrays import Floats, Ints
-from automix_cli.records import Json
+from automix_cli.records import Json, Question
 
 Keys = NDArray[np.uint64]
 
@@ -95,6 +96,25 @@ _BLANK_KEY = np.uint64(text_key(""))
 
 
 # ---------------------------------------------------------------- a column of the user's
+
+
+def column_keys(rows: Sequence[Mapping[str, Json]], column: str) -> dict[int, int]:
+    """The keys of the rows that have a value in a column, by their places.
+
+    Example:
+        >>> len(set(column_keys([{"doc": 7}, {}, {"doc": "7"}], "doc").values()))
+        1
+    """
+    values = ((i, column_value(row, column)) for i, row in enumerate(rows))
+    return {i: value_key(value) for i, value in values if value is not None}
+
+
+def no_group_column(column: str, row: Mapping[str, Json]) -> UsageError:
+    """The error of a column in which no row has a value; `row` shows which columns there are."""
+    return UsageError(
+        f"--group: no row has a value in column {column!r}{did_you_mean(column, row)}",
+        hint=f"the columns are {', '.join(row)}",
+    )
 
 
 def column_value(row: Mapping[str, Json], column: str) -> Json:
@@ -180,6 +200,24 @@ def _mix(x: Keys) -> Keys:
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
+
+
+def group_questions(
+    questions: Sequence[Question], rows: Sequence[Mapping[str, Json]], column: str | None
+) -> Grouping:
+    """Which questions are the same, or have the same value in a column of their rows.
+
+    Raises:
+        UsageError: no row has a value in the column.
+    """
+    contents = [question_content(q.text, q.context, q.choices, q.history) for q in questions]
+    keys = question_keys(contents, [q.id for q in questions])
+    if column is not None:
+        by_column = column_keys(rows, column)
+        if not by_column:
+            raise no_group_column(column, rows[0])
+        keys[list(by_column)] = list(by_column.values())
+    return Grouping.of(keys)
 
 
 # ---------------------------------------------------------------- what can be said

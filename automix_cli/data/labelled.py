@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import chain
@@ -27,6 +27,7 @@ from automix_cli.records import Json, Question
 from automix_cli.scoring import score
 
 if TYPE_CHECKING:
+    from automix_cli.data.groups import Grouping
     from automix_cli.data.traces import TraceTable
 
 
@@ -41,6 +42,7 @@ class TableOptions:
     tiers: str | None = None
     costs: str | None = None
     vote_costs: str | None = None
+    group: str | None = None
     drop_incomplete: bool = False
     judge_samples: bool = False
 
@@ -123,18 +125,49 @@ class DataFile:
         Raises:
             DataError: naming file and line.
         """
+        return [question for question, _ in self._question_rows()]
+
+    def _question_rows(self) -> list[tuple[Question, Mapping[str, Json]]]:
+        """The questions, each with the row that it was read from."""
         if self.name.endswith(".csv"):
             raise DataError(
                 f"{self.name}: CSV holds traces, not questions", hint="name its columns with --columns"
             )
-        ids, questions = IdCheck(), []
+        ids, rows = IdCheck(), []
         for row in map(ids.check, rows_of(split_lines((self.content,)))):
             if row.question is None:
                 raise DataError(f"{self.name}:{row.line}: {row.fault}")
-            questions.append(row.question)
-        if not questions:
+            rows.append((row.question, row.raw))
+        if not rows:
             raise DataError(f"{self.name}: there are no rows")
-        return questions
+        return rows
+
+    def grouping(self, column: str | None) -> Grouping:
+        """Which rows ask the same question, before any tier was asked; `column` as of `--group`.
+
+        Raises:
+            DataError: naming file and line.
+            UsageError: no row has a value in the column.
+        """
+        from automix_cli.data.groups import group_questions
+
+        questions, rows = zip(*self._question_rows(), strict=True)
+        return group_questions(questions, rows, column)
+
+    def column_values(self, column: str) -> dict[str | int, Json]:
+        """The values of `--group`'s column by the ids of the rows that have one.
+
+        Raises:
+            UsageError: none has.
+        """
+        from automix_cli.data.groups import column_value, no_group_column
+
+        rows = self._question_rows()
+        values = {question.id: column_value(row, column) for question, row in rows}
+        present = {ident: value for ident, value in values.items() if value is not None}
+        if not present:
+            raise no_group_column(column, rows[0][1])
+        return present
 
 
 def read_data(path: Path) -> DataFile:
@@ -229,6 +262,7 @@ def table_of(rows: Iterator[tuple[int, Any]], options: TableOptions, name: str, 
             costs=read_amounts(options.costs, "--costs") if options.costs else {},
             vote_costs=read_amounts(options.vote_costs, "--vote-costs") if options.vote_costs else {},
             scorer=scorer if options.judge_samples else None,
+            group_column=options.group,
         )
         return table.require_scores(drop=options.drop_incomplete)
     except DataError as exc:

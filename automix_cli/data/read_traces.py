@@ -15,16 +15,16 @@ from automix_cli.data.columns import ColumnMapping
 from automix_cli.data.groups import (
     Grouping,
     Keys,
-    column_value,
+    column_keys,
+    no_group_column,
     question_content,
     question_keys,
-    value_key,
 )
 from automix_cli.data.row_keys import HIGHEST, NOT_BESIDE_FAILED, SCORE_ALIAS, TABLE_COLUMNS
 from automix_cli.data.rows import question_from_dict, trace_from_dict, value_of
 from automix_cli.data.samples import Samples, judge
 from automix_cli.data.traces import Objects, RecordedVotes, TraceTable, tier_index
-from automix_cli.errors import DataError, UsageError
+from automix_cli.errors import DataError
 from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.signals import RecordedSignal
 from automix_cli.records import Json, Step, Trace
@@ -103,6 +103,7 @@ class _ColumnReader:
         self.splits: list[str | None] = []
         self.keys: list[Keys] = []
         self.has_group_column = group_column is None
+        self.first_row: Mapping[str, Json] = {}
         self.tiers: dict[str, list[_Cells]] = {}
 
     def add(self, lines: list[int], rows: list[Json]) -> None:
@@ -145,11 +146,10 @@ class _ColumnReader:
         """The key of the group of each row."""
         keys = question_keys(contents, ids)
         if self.group_column is not None:
-            for i, row in enumerate(rows):
-                value = column_value(row, self.group_column)
-                if value is not None:
-                    keys[i] = value_key(value)
-                    self.has_group_column = True
+            self.first_row = self.first_row or rows[0]
+            by_column = column_keys(rows, self.group_column)
+            self.has_group_column |= bool(by_column)
+            keys[list(by_column)] = list(by_column.values())
         return keys
 
     def table(self) -> TraceTable:
@@ -160,7 +160,7 @@ class _ColumnReader:
         if not self.tiers:
             raise DataError("no row has a tier")
         if not self.has_group_column:
-            raise UsageError(f"--group: no row has a value in column {self.group_column!r}")
+            raise no_group_column(str(self.group_column), self.first_row)
         parts = list(self.tiers.values())
         ids = _objects(self.ids)
         votes = np.stack([np.concatenate([c.votes for c in cells]) for cells in parts], axis=1)

@@ -224,7 +224,8 @@ def labels_needed(rest: TraceTable, best: int, keep: float, confidence: float) -
     spread = float(((others - scores[:, [best]]) ** 2).mean(axis=0).min()) + allowance**2
     margin = max(allowance / 2, 1e-3)
     labels = 2 * 2 * spread * math.log(1 / (1 - confidence)) / margin**2
-    return max(2 * rest.n_groups + 1, _rounded_up(labels))
+    least = questions_needed(keep, confidence) if keep < 1 else 0
+    return max(2 * rest.n_groups + 1, least, _rounded_up(labels))
 
 
 def _rounded_up(number: float) -> int:

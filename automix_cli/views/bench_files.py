@@ -31,6 +31,7 @@ def summary(view: BenchView) -> dict[str, Any]:
         "source": view.source,
         "sha256": view.sha256,
         "rows": len(view.table),
+        "questions": view.table.n_groups,
         "tiers": list(result.tiers),
         "small": result.small,
         "large": result.large,

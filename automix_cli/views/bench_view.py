@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from automix_cli.data.duplicates import Duplicates
+from automix_cli.data.groups import copies_note
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.bench import Bench, PolicyOutcome
 from automix_cli.evaluation.health import mute_tiers
@@ -83,6 +84,8 @@ class BenchView:
         if other_rows:
             yield f"{count_of(other_rows, 'row')} of neither split (train, test) left out"
         yield from (mute.text for mute in mute_tiers(self.table))
+        if note := copies_note(self.table.grouping):
+            yield note
         yield from _duplicates_note(self.comparison.duplicates)
         yield from self._query_router_note()
         yield from self._worse_tier_note()

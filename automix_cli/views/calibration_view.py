@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from automix_cli.data.groups import why_no_verdict
+from automix_cli.data.groups import copies_note, why_no_verdict
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.calibrate import Alternative, Calibration, Figures
 from automix_cli.evaluation.crossfit import CROSSFIT
@@ -210,7 +210,7 @@ class CalibrationView:
 
     def _warnings(self) -> list[str]:
         right = self.table.score >= self.calibration.settings.pass_score
-        warnings = []
+        warnings = [note] if (note := copies_note(self.table.grouping)) else []
         for j, name in enumerate(self.calibration.tiers):
             answers = right[~self.table.failed[:, j], j]
             if len(answers) and float(answers.mean()) in (0.0, 1.0):
@@ -307,6 +307,7 @@ class CalibrationView:
         return {
             "source": self.source,
             "rows": len(self.table),
+            "questions": self.table.n_groups,
             "tiers": list(result.tiers),
             "measure": self.measure,
             "plan": self.plan_lines(),
