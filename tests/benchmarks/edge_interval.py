@@ -204,7 +204,7 @@ class Task(NamedTuple):
 
 def measure(task: Task) -> list[EdgeInterval]:
     """The intervals of all worlds in one run; within a world the runs are independent."""
-    resamples, edge_of = Resamples.of(task.rows, task.seed), interval_named(task.interval)
+    resamples, edge_of = Resamples.of(np.arange(task.rows), task.seed), interval_named(task.interval)
     places = [k for k, world in enumerate(worlds()) if is_picked(world.name, task.cells)]
     seeds = [1_000_003 * (k + 1) + task.seed for k in places]
     return [
