@@ -6,16 +6,15 @@ policy is averaged over the same draw. The interval of a difference is then that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from automix_cli.data.traces import TraceTable
-from automix_cli.evaluation.curves import LEVEL, Ends, Measure
-from automix_cli.evaluation.frontier import Point
+from automix_cli.evaluation.curves import LEVEL, Measure
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
 
 POISSON_GROUPS = 20_000
@@ -135,23 +134,6 @@ def interval(draws: ArrayLike, level: float = LEVEL) -> Interval:
     return Interval(float(low), float(high))
 
 
-def curve_draws(
-    measure: Callable[..., Measure], costs: Floats, qualities: Floats, ends: Floats, *rest: Any
-) -> list[Measure]:
-    """A curve measure in every draw.
-
-    Args:
-        measure: `aiq`, `apgr`, `cpt` or `gain_area`.
-        costs: draws×K, of a policy's K settings.
-        qualities: draws×K.
-        ends: draws×4, cost and quality of small, cost and quality of large.
-        *rest: what `measure` takes besides (`cpt`: the share).
-    """
-    points = np.stack([costs, qualities], axis=-1)
-    pairs = zip(points, ends.tolist(), strict=True)
-    return [measure(p, Ends(Point(*e[:2]), Point(*e[2:])), *rest) for p, e in pairs]
-
-
 # ---------------------------------------------------------------- figures with draws
 
 
@@ -182,10 +164,9 @@ class BootstrapFigure(NamedTuple):
         return cls(None, reason, np.empty(0))
 
     @classmethod
-    def of(cls, measure: Measure, draws: Sequence[Measure]) -> BootstrapFigure:
+    def of(cls, measure: Measure, draws: Floats) -> BootstrapFigure:
         """A measure, and the same measure in every resample."""
-        values = [np.nan if draw.value is None else draw.value for draw in draws]
-        return cls(measure.value, measure.reason, np.array(values, dtype=float))
+        return cls(measure.value, measure.reason, draws)
 
     def measure(self) -> Measure:
         """The value with its interval: by percentiles, or a normal one around a figure that is corrected.

@@ -12,8 +12,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from automix_cli.evaluation.bootstrap import Average, BootstrapFigure, ColumnMeans, curve_draws
-from automix_cli.evaluation.curves import Ends, Measure, gain_above_mix, gain_area, ibc_lift, savings
+from automix_cli.evaluation.bootstrap import Average, BootstrapFigure, ColumnMeans
+from automix_cli.evaluation.curves import (
+    CurveMeasure,
+    Ends,
+    gain_above_mix,
+    gain_area,
+    ibc_lift,
+    ibc_lifts,
+    savings,
+)
 from automix_cli.evaluation.frontier import Point
 from automix_cli.evaluation.play import PolicyRun, SingleTiers
 from automix_cli.evaluation.verdict import above_mix
@@ -96,31 +104,38 @@ def lead(result: SplitResult) -> BootstrapFigure:
     """Quality points above the curve of `pomdp` at the policy's own cost."""
     if result.pomdp_curve is None:
         return BootstrapFigure.without_value("pomdp did not take part")
-    n = len(result.single.names)
     single, curve, quality, cost = result.single.means, result.pomdp_curve, result.quality, result.cost
+    value = _above_curve(
+        (np.array([cost.value]), np.array([quality.value])),
+        (curve.cost.mean[None], curve.quality.mean[None]),
+        single.mean[None],
+    )
+    draws = _above_curve((cost.draws, quality.draws), (curve.cost.draws, curve.quality.draws), single.draws)
+    return BootstrapFigure(float(value[0]), "", draws)
 
-    def points(tiers: Floats, curve_quality: Floats, curve_cost: Floats, own: Point) -> float:
-        costs = np.concatenate([curve_cost, tiers[n:]])
-        qualities = np.concatenate([curve_quality, tiers[:n]])
-        order = np.argsort(costs, kind="stable")
-        best = np.maximum.accumulate(qualities[order])
-        return float(100 * (own.quality - np.interp(own.cost, costs[order], best)))
 
-    value = points(single.mean, curve.quality.mean, curve.cost.mean, Point(cost.value, quality.value))
-    own_points = map(Point, cost.draws, quality.draws)
-    draws = map(points, single.draws, curve.quality.draws, curve.cost.draws, own_points)
-    return BootstrapFigure(value, "", np.fromiter(draws, dtype=float))
+def _above_curve(own: tuple[Floats, Floats], curve: tuple[Floats, Floats], tiers: Floats) -> Floats:
+    """Quality points of D points (costs, qualities) above D rising curves, each with its single tiers."""
+    n = tiers.shape[1] // 2
+    costs, qualities = np.hstack([curve[0], tiers[:, n:]]), np.hstack([curve[1], tiers[:, :n]])
+    order = np.argsort(costs, axis=1, kind="stable")
+    costs = np.take_along_axis(costs, order, axis=1)
+    best = np.maximum.accumulate(np.take_along_axis(qualities, order, axis=1), axis=1)
+    cost = np.clip(own[0], costs[:, 0], costs[:, -1])
+    every, left = np.arange(len(cost)), (costs <= cost[:, None]).sum(axis=1) - 1
+    right = np.minimum(left + 1, costs.shape[1] - 1)
+    span = costs[every, right] - costs[every, left]
+    share = np.divide(cost - costs[every, left], span, out=np.zeros(len(cost)), where=span > 0)
+    height = best[every, left] + share * (best[every, right] - best[every, left])
+    return np.asarray(100 * (own[1] - height))
 
 
 def lift(result: SplitResult) -> BootstrapFigure:
     """ΔIBC of the chosen setting."""
     single, quality, cost = result.single, result.quality, result.cost
-
-    def measure(ends: Floats, own_cost: float, own_quality: float) -> Measure:
-        return ibc_lift(Point(float(own_cost), float(own_quality)), _pair(ends))
-
-    draws = map(measure, single.ends(single.means.draws), cost.draws, quality.draws)
-    return BootstrapFigure.of(measure(single.ends(single.means.mean), cost.value, quality.value), [*draws])
+    value = ibc_lift(Point(cost.value, quality.value), _pair(single.ends(single.means.mean)))
+    draws = ibc_lifts(cost.draws, quality.draws, single.ends(single.means.draws))
+    return BootstrapFigure.of(value, draws)
 
 
 def _pair(ends: Floats) -> Ends:
@@ -132,24 +147,20 @@ def _pair(ends: Floats) -> Ends:
 # ------------------------------------------------------------------ the curve
 
 
-def on_curve(measure: Callable[..., Measure], *rest: float) -> Figure:
-    """A measure of a policy's curve.
+def on_curve(measure: CurveMeasure) -> Figure:
+    """A measure of a policy's curve."""
+    return lambda result: _curve_figure(result, measure, measure)
 
-    Args:
-        measure: of points and the two ends.
-        *rest: what it takes besides.
-    """
 
-    def figure(result: SplitResult) -> BootstrapFigure:
-        if result.run.entry.group in _WITHOUT_CURVE:
-            return BootstrapFigure.without_value("a single tier draws no curve")
-        quality, cost = result.curve
-        single = result.single
-        draws = curve_draws(measure, cost.draws, quality.draws, single.ends(single.means.draws), *rest)
-        points = np.column_stack([cost.mean, quality.mean])
-        return BootstrapFigure.of(measure(points, _pair(single.ends(single.means.mean)), *rest), draws)
-
-    return figure
+def _curve_figure(result: SplitResult, measure: CurveMeasure, of_draws: CurveMeasure) -> BootstrapFigure:
+    """A measure of the curve of means, and the same in every draw."""
+    if result.run.entry.group in _WITHOUT_CURVE:
+        return BootstrapFigure.without_value("a single tier draws no curve")
+    (quality, cost), single = result.curve, result.single
+    value = measure(np.column_stack([cost.mean, quality.mean]), _pair(single.ends(single.means.mean)))
+    return BootstrapFigure.of(
+        value, of_draws.draws(cost.draws, quality.draws, single.ends(single.means.draws))
+    )
 
 
 def gain(result: SplitResult) -> BootstrapFigure:
@@ -157,19 +168,11 @@ def gain(result: SplitResult) -> BootstrapFigure:
 
     That mix is a hull of noisy means, so the figure is then corrected as the edge is.
     """
-    n = len(result.single.names)
-    if n < 3 or result.run.entry.group in _WITHOUT_CURVE:
-        return on_curve(gain_area)(result)
-    (quality, cost), single = result.curve, result.single
-
-    def measure(costs: Floats, qualities: Floats, tiers: Floats, ends: Floats) -> Measure:
-        points = np.column_stack([tiers[n:], tiers[:n]])
-        return gain_above_mix(np.column_stack([costs, qualities]), _pair(ends), points)
-
-    figure = BootstrapFigure.of(
-        measure(cost.mean, quality.mean, single.means.mean, single.ends(single.means.mean)),
-        [*map(measure, cost.draws, quality.draws, single.means.draws, single.ends(single.means.draws))],
-    )
+    n, means = len(result.single.names), result.single.means
+    if n < 3:
+        return _curve_figure(result, gain_area, gain_area)
+    measure, of_draws = (gain_above_mix(m[:, n:], m[:, :n]) for m in (means.mean[None], means.draws))
+    figure = _curve_figure(result, measure, of_draws)
     return figure if figure.value is None else BootstrapFigure.corrected(figure.value, figure.draws)
 
 

@@ -5,17 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from automix_cli.evaluation.bootstrap import BootstrapFigure, Resamples, curve_draws, interval
-from automix_cli.evaluation.curves import (
-    Ends,
-    Measure,
-    cpt,
-    gain_area,
-)
-from automix_cli.evaluation.frontier import Point
-
-ENDS = Ends(Point(1, 0.5), Point(5, 0.9))
-ZIGZAG = [Point(4, 0.6), Point(2, 0.8)]
+from automix_cli.evaluation.bootstrap import BootstrapFigure, Resamples, interval, mean_figure
+from automix_cli.evaluation.curves import Measure
 
 
 def test_resamples_of_few_rows_draw_as_many_as_there_are() -> None:
@@ -137,9 +128,10 @@ def test_a_figure_is_bounded_by_the_resamples_in_which_it_is_defined() -> None:
     assert BootstrapFigure.without_value("why").measure() == Measure(None, "why")
 
 
-def test_curve_measures_are_redrawn_with_their_ends() -> None:
-    costs, qualities = np.array([[2.0, 4], [3, 4]]), np.array([[0.8, 0.6], [0.7, 0.9]])
-    ends = np.array([[1, 0.5, 5, 0.9], [1, 0.5, 5, 0.5]])
-    drawn = curve_draws(cpt, costs, qualities, ends, 0.5)
-    assert drawn == [cpt(ZIGZAG, ENDS, 0.5), Measure(None, "the large tier is not better than the small one")]
-    assert curve_draws(gain_area, costs, qualities, ends)[0] == gain_area(ZIGZAG, ENDS)
+def test_a_corrected_figure_is_as_far_from_its_value_as_that_from_its_draws() -> None:
+    figure = BootstrapFigure.corrected(0.5, np.array([0.3, 0.5]))
+    assert figure.value == pytest.approx(0.6), "0.5, minus the bias of 0.4 - 0.5"
+    assert figure.measure() == pytest.approx((0.6, "", 0.6 - 0.196, 0.6 + 0.196))
+    apart = mean_figure([figure, BootstrapFigure.corrected(0.5, np.array([0.5, 0.3]))])
+    assert apart.measure() == pytest.approx((0.6, "", 0.6, 0.6)), "draws are averaged before they are spread"
+    assert BootstrapFigure.corrected(0.5, np.empty(0)).measure().value == 0.5

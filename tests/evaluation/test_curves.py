@@ -3,24 +3,28 @@
 import math
 import random
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 
 from automix_cli.evaluation.curves import (
+    CurveMeasure,
     Ends,
     Measure,
     Savings,
     aiq,
     apgr,
     cpt,
-    curve,
+    gain_above_mix,
     gain_area,
     ibc_lift,
+    ibc_lifts,
+    lines,
     savings,
 )
-from automix_cli.evaluation.frontier import Point, edge
+from automix_cli.evaluation.frontier import Point, edge, hull
 
 ENDS = Ends(Point(1, 0.5), Point(5, 0.9))
 
@@ -129,10 +133,11 @@ def test_a_curve_is_clipped_to_the_tiers_that_end_it_and_averages_equal_costs() 
         Point(3, 0.6),
         Point(2, 0.6),
     ]
-    line = curve(points, ENDS)
-    assert not isinstance(line, str)
-    assert line.costs.tolist() == [1, 2, 3, 5]
-    assert line.qualities.tolist() == pytest.approx([0.5, 0.6, 0.7, 0.9])
+    costs, qualities = np.array(points).T
+    line = lines(costs[None], qualities[None], np.array([[1, 0.5, 5, 0.9]]))
+    drawn = dict(zip(line.costs[0].tolist(), line.qualities[0].tolist(), strict=True))
+    assert drawn == pytest.approx({1: 0.5, 2: 0.6, 3: 0.7, 5: 0.9})
+    assert (np.diff(line.costs) >= 0).all()
 
 
 # (2, 0.8) and (4, 0.6) between (1, 0.5) and (5, 0.9); areas by trapezoids of width 1, 2, 1
@@ -158,11 +163,11 @@ def test_apgr_averages_the_gap_recovered_on_straight_lines() -> None:
 
 def test_cpt_is_the_first_cost_that_recovers_the_share() -> None:
     # half the gap is 0.7, reached on the first line at cost 1 + 2/3; 80 % is 0.82, on the last, 4 + 0.22/0.3
-    assert cpt(ZIGZAG, ENDS, 0.5).value == pytest.approx((2 / 3) / 4)
-    assert cpt(ZIGZAG, ENDS, 0.8).value == pytest.approx((3 + 0.22 / 0.3) / 4)
-    assert cpt([Point(2, 0.82)], ENDS, 0.8).value == pytest.approx(0.25)
-    assert cpt(ZIGZAG, ENDS, 1.0).value == pytest.approx(1.0)
-    assert cpt(ZIGZAG, ENDS, 0.0).value == 0.0
+    assert cpt(0.5)(ZIGZAG, ENDS).value == pytest.approx((2 / 3) / 4)
+    assert cpt(0.8)(ZIGZAG, ENDS).value == pytest.approx((3 + 0.22 / 0.3) / 4)
+    assert cpt(0.8)([Point(2, 0.82)], ENDS).value == pytest.approx(0.25)
+    assert cpt(1.0)(ZIGZAG, ENDS).value == pytest.approx(1.0)
+    assert cpt(0.0)(ZIGZAG, ENDS).value == 0.0
 
 
 # What routellm 0.2.0 (routellm.evals.evaluate.generate_results) prints for these tables: accuracy by
@@ -181,7 +186,7 @@ def test_apgr_and_cpt_are_what_routellm_prints_where_cost_is_the_share_of_strong
     ends = Ends(Point(0, models[0] / 100), Point(1, models[1] / 100))
     points = [Point(percent / 100, right / 100) for percent, right in accuracy.items()]
     assert apgr(points, ends).value == pytest.approx(gap)
-    found = [cpt(points, ends, share).value for share in (0.2, 0.5, 0.8)]
+    found = [cpt(share)(points, ends).value for share in (0.2, 0.5, 0.8)]
     assert found == pytest.approx([percent / 100 for percent in calls], abs=5e-5)
 
 
@@ -210,11 +215,39 @@ def test_gain_area_takes_no_hull_and_bad_settings_count() -> None:
     assert gain_area([Point(3, 0.9)], falling).value == pytest.approx(10)
 
 
-CURVES: dict[str, Callable[..., Measure]] = {
+def above_mix(tiers: list[Point]) -> Callable[[list[Point]], Measure]:
+    costs, qualities = np.array(tiers).T
+    return lambda points: gain_above_mix(costs[None], qualities[None])(points, Ends(tiers[0], tiers[-1]))
+
+
+def test_with_a_middle_tier_the_gain_is_measured_above_the_mix_through_it() -> None:
+    tiers = [Point(0, 0.5), Point(1, 0.8), Point(4, 1.0)]
+    mix = above_mix(tiers)
+    assert mix([tiers[1]]).value == pytest.approx(0)
+    assert mix([Point(0.5, 0.65), tiers[1], Point(2, 13 / 15)]).value == pytest.approx(0)
+    # without the middle tier on its curve a policy loses the triangle under the mix: (1.3 + 5.4 - 6)/2/4
+    assert mix([]).value == pytest.approx(-100 * (0.65 + 2.7 - 3) / 4)
+    # 0.1 above the middle tier: two triangles of height 0.1 over 4
+    assert mix([Point(1, 0.9)]).value == pytest.approx(100 * 0.1 / 2)
+    assert gain_area([tiers[1]], Ends(tiers[0], tiers[2])).value > 0, "the line would credit the mix"
+
+
+def test_beyond_the_best_tier_the_mix_and_the_curve_are_level() -> None:
+    tiers = [Point(1, 0.5), Point(2, 0.9), Point(5, 0.7)]
+    assert above_mix(tiers)([tiers[1]]).value == pytest.approx(0)
+    assert above_mix(tiers)([tiers[1], Point(4, 0.8)]).value == pytest.approx(-100 * 0.1 * 3 / 2 / 4)
+
+
+def test_a_middle_tier_that_is_no_use_leaves_the_line_from_small_to_large() -> None:
+    tiers = [Point(1, 0.5), Point(4.5, 0.55), Point(5, 0.9)]
+    assert above_mix(tiers)(ZIGZAG).value == pytest.approx(gain_area(ZIGZAG, ENDS).value, abs=1e-9)
+
+
+CURVES: dict[str, CurveMeasure] = {
     "aiq": aiq,
     "apgr": apgr,
-    "cpt 50": lambda points, ends: cpt(points, ends, 0.5),
-    "cpt 80": lambda points, ends: cpt(points, ends, 0.8),
+    "cpt 50": cpt(0.5),
+    "cpt 80": cpt(0.8),
     "gain area": gain_area,
 }
 
@@ -230,8 +263,8 @@ def test_a_random_mix_of_the_two_tiers_gains_nothing_by_any_measure(seed: int) -
     assert gain_area(line, ends).value == pytest.approx(0, abs=1e-9)
     assert apgr(line, ends).value == pytest.approx(0.5)
     assert aiq(line, ends).value == pytest.approx((small.quality + ends.large.quality) / 2)
-    assert cpt(line, ends, 0.5).value == pytest.approx(0.5)
-    assert cpt(line, ends, 0.8).value == pytest.approx(0.8)
+    assert cpt(0.5)(line, ends).value == pytest.approx(0.5)
+    assert cpt(0.8)(line, ends).value == pytest.approx(0.8)
     for point in line:
         assert ibc_lift(point, ends).value == pytest.approx(0, abs=1e-6)
         assert edge(point, ends) == pytest.approx(0, abs=1e-12)
@@ -250,6 +283,40 @@ def test_measures_do_not_depend_on_the_order_of_points_or_the_unit_of_money(seed
         assert measure(cents, in_cents).value == pytest.approx(value), name
         assert measure(np.array(points), ENDS).value == pytest.approx(value), name
     assert aiq(points, ENDS).value >= ENDS.small.quality + gain_area(points, ENDS).value / 100
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_many_curves_at_once_are_what_they_are_one_by_one(name: str) -> None:
+    rng, measure = random.Random(3), CURVES[name]
+    costs = np.array([[rng.choice([0, 1, 2, 2, 3, rng.uniform(0, 6)]) for _ in range(8)] for _ in range(200)])
+    qualities = np.array([[rng.random() for _ in range(8)] for _ in range(200)])
+    ends = np.array([[1, rng.random(), rng.choice([1, 5]), rng.random()] for _ in range(200)])
+    drawn = measure.draws(costs, qualities, ends)
+    for value, c, q, e in zip(drawn, costs, qualities, ends, strict=True):
+        one = measure(list(map(Point, c, q)), Ends(Point(*e[:2]), Point(*e[2:]))).value
+        assert np.isnan(value) if one is None else value == pytest.approx(one, abs=1e-12)
+    assert 0 < np.isnan(drawn).sum() < 200
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_hull_of_a_curve_is_that_of_its_points(seed: int) -> None:
+    rng = random.Random(seed)
+    points = [*random_points(rng, 9), ENDS.small, ENDS.large]
+    inside = [p for p in points if 1 < p.cost < 5]
+    same_cost = {c: [p.quality for p in inside if p.cost == c] for c in {p.cost for p in inside}}
+    merged = [Point(c, sum(q) / len(q)) for c, q in same_cost.items()]
+    corners = hull([*merged, ENDS.small, ENDS.large])
+    level = [*corners, Point(5, corners[-1].quality)]
+    area = sum((b.cost - a.cost) * (a.quality + b.quality) / 2 for a, b in pairwise(level))
+    assert aiq(points, ENDS).value == pytest.approx(area / 4)
+
+
+def test_ibc_lifts_of_draws_are_those_of_their_points() -> None:
+    rng = np.random.default_rng(0)
+    costs, qualities, ends = rng.uniform(0, 3, 300), rng.random(300), rng.random((300, 4))
+    for c, q, e, value in zip(costs, qualities, ends, ibc_lifts(costs, qualities, ends), strict=True):
+        one = ibc_lift(Point(c, q), Ends(Point(*e[:2]), Point(*e[2:]))).value
+        assert np.isnan(value) if one is None else value == pytest.approx(one)
 
 
 HARD = [
