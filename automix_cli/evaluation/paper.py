@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -58,39 +58,36 @@ class PaperFamily:
             UsageError: for other than two tiers.
         """
         _check_tiers(table)
-        rules = list(self.rules(table))
+        rises = self._rises(table)
         shares = [step / _LEAST_COSTS for step in range(_LEAST_COSTS)]
         return FittedRules(
             settings=tuple(LeastCost(share) for share in shares),
-            rules=tuple((self._steepest(table, rules, share),) for share in shares),
+            rules=tuple((rises.steepest(share),) for share in shares),
         )
 
     def policy(self, table: TraceTable, setting: Setting) -> Policy[Any]:
         """Return the rule chosen for one least cost."""
         _check_tiers(table)
-        rule = self._steepest(table, list(self.rules(table)), narrow(setting, LeastCost).share)
-        return ThresholdPolicy((rule,))
+        return ThresholdPolicy((self._rises(table).steepest(narrow(setting, LeastCost).share),))
 
     def rules(self, table: TraceTable) -> Iterator[Rule]:
         """Yield every rule of the four families that the rows suggest."""
         share, (small, large) = self._confidence(table), table.score.T
+        votes = votes_to_buy(table, 0, self.max_votes)
         nearest = tuple((i + 0.5) / self.bins for i in range(self.bins))
         tables = [
             _table_rules(share, small, large, self.bins),
             _greedy_rules(share, large - small, self.bins),
         ]
         for escalates in np.concatenate(tables):
-            yield Rule(self._votes(table), nearest, tuple(map(bool, escalates)))
+            yield Rule(votes, nearest, tuple(map(bool, escalates)))
         grid = [i / self.bins for i in range(self.bins + 1)]
         above = np.nextafter(grid, np.inf).tolist()  # the released cuts belong to the bin below
         for i in range(self.bins):
             for j in range(i + 1, self.bins):
-                yield Rule(self._votes(table), (grid[i], above[j]), (False, True, False))
+                yield Rule(votes, (grid[i], above[j]), (False, True, False))
         for cut in above:
-            yield Rule(self._votes(table), (cut,), (True, False))
-
-    def _votes(self, table: TraceTable) -> int:
-        return votes_to_buy(table, 0, self.max_votes)
+            yield Rule(votes, (cut,), (True, False))
 
     def _confidence(self, table: TraceTable) -> Floats:
         """Return the number that the rules look at, per row."""
@@ -100,20 +97,38 @@ class PaperFamily:
         share: Floats = correct / np.maximum(correct + incorrect, 1)
         return share
 
-    def _steepest(self, table: TraceTable, rules: list[Rule], cost_from: float) -> Rule:
-        """Return the rule with the highest ΔIBC, the first of equals; rules without one are skipped."""
+    def _rises(self, table: TraceTable) -> _Rises:
+        """Return every rule with its training cost and ΔIBC."""
+        rules = list(self.rules(table))
         share, (small, large) = self._confidence(table), table.score.T
         on = np.stack([_escalates(rule, share) for rule in rules])
         cheap, dear = table.mean_cost
-        votes = self._votes(table)
+        votes = rules[0].votes
         verification = votes * float(np.nanmean(table.vote_cost[:, 0])) if votes else 0.0
         costs = cheap + verification + on.mean(axis=1) * dear
         rise = np.where(on, large, small).mean(axis=1) - small.mean()
         base = (large.mean() - small.mean()) / (dear - cheap) if dear != cheap else np.nan
         with np.errstate(divide="ignore", invalid="ignore"):
             lifts = (rise / (costs - cheap) - base) / base
-        usable = np.isfinite(lifts) & (costs >= cheap + cost_from * (dear - cheap))
-        return rules[int(np.where(usable, lifts, -np.inf).argmax())] if usable.any() else _never(votes)
+        return _Rises(rules, costs, lifts, float(cheap), float(dear))
+
+
+class _Rises(NamedTuple):
+    """Rules with their mean cost and ΔIBC, and the mean costs of the two tiers."""
+
+    rules: list[Rule]
+    costs: Floats
+    lifts: Floats
+    cheap: float
+    dear: float
+
+    def steepest(self, cost_from: float) -> Rule:
+        """Return the rule with the highest ΔIBC, the first of equals; rules without one are skipped."""
+        least = self.cheap + cost_from * (self.dear - self.cheap)
+        usable = np.isfinite(self.lifts) & (self.costs >= least)
+        if not usable.any():
+            return Rule(self.rules[0].votes, (), (False,))
+        return self.rules[int(np.where(usable, self.lifts, -np.inf).argmax())]
 
 
 def _check_tiers(table: TraceTable) -> None:
@@ -121,10 +136,6 @@ def _check_tiers(table: TraceTable) -> None:
         raise UsageError(
             f"paper-pomdp handles two tiers, got {', '.join(table.tiers)}", hint="--tiers small,large"
         )
-
-
-def _never(votes: int) -> Rule:
-    return Rule(votes, (), (False,))
 
 
 def _escalates(rule: Rule, share: Floats) -> Any:

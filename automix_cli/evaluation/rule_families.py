@@ -7,10 +7,10 @@ evidence alone, and the outcome of any combination of rules is a product of them
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -89,7 +89,7 @@ def _outcomes(table: TraceTable, signatures: Signatures, rules: Sequence[Rules])
     for j in range(len(table.tiers) - 1):
         evidence, code = signatures.evidence[j], signatures.evidence_code[j]
         failed, own_rules = np.array(evidence.failed)[code], [own[j] for own in rules]
-        chances = {rule: _escalates(table, j, rule, evidence) for rule in dict.fromkeys(own_rules)}
+        chances = _escalates(table, j, dict.fromkeys(own_rules), evidence)
         escalates = np.stack([chances[rule] for rule in own_rules])[:, code]
         bought = np.array([rule.votes for rule in own_rules])[:, None] * ~failed
         asks[..., j] = reached
@@ -108,27 +108,48 @@ def _outcomes(table: TraceTable, signatures: Signatures, rules: Sequence[Rules])
     return Outcomes(reports, asks, votes, rounds, np.where(latest < 0, reached, 0.0))
 
 
-def _escalates(table: TraceTable, j: int, rule: Rule, evidence: Evidence) -> Floats:
-    """Chance that a rule escalates, for each kind of evidence of a tier."""
+class _Draws(NamedTuple):
+    """What some votes on an answer may show, for K kinds of evidence.
+
+    Attributes:
+        shares: O, of CORRECT votes; None where no vote can be read.
+        ways: K×O, to draw votes that show it.
+        every: K, ways to draw as many votes.
+    """
+
+    shares: tuple[float | None, ...]
+    ways: Floats
+    every: Floats
+
+
+def _escalates(table: TraceTable, j: int, rules: Iterable[Rule], evidence: Evidence) -> dict[Rule, Floats]:
+    """Chance that each rule escalates, for each kind of evidence of a tier."""
     failed = np.array(evidence.failed, dtype=float)
-    if SIGNAL_FACTS[table.signals[j]].purchase == "rounds" and rule.votes:
-        return np.asarray(np.maximum(failed, _escalates_by_votes(rule, evidence.votes)))
-    shares = [o.signal if not o.parsed else o.correct / o.parsed for o in evidence.shown]
-    return np.asarray(np.maximum(failed, [float(rule.escalates_at(share)) for share in shares]))
+    by_rounds = SIGNAL_FACTS[table.signals[j]].purchase == "rounds"
+    draws: dict[int, _Draws] = {}
+    chances = {}
+    for rule in rules:
+        if rule.votes not in draws:
+            draws[rule.votes] = _draw(evidence, rule.votes if by_rounds else 0)
+        shares, ways, every = draws[rule.votes]
+        own = ways @ np.array([rule.escalates_at(share) for share in shares], dtype=float)
+        own = np.divide(own, every, out=np.zeros(len(every)), where=every > 0)
+        chances[rule] = np.asarray(np.maximum(failed, own))
+    return chances
 
 
-def _escalates_by_votes(rule: Rule, votes: Ints) -> Floats:
-    """Sum the chances of the draws at whose share of CORRECT votes the rule escalates."""
-    ways_of = combinations(max(int(votes.sum(axis=1).max(initial=0)), rule.votes))
-    every = ways_of[votes.sum(axis=1), rule.votes]
-    ways = np.zeros(len(votes))
-    for correct in range(rule.votes + 1):
-        for incorrect in range(rule.votes - correct + 1):
-            parsed = correct + incorrect
-            if rule.escalates_at(correct / parsed if parsed else None):
-                lost = ways_of[votes[:, 2], rule.votes - parsed]
-                ways += ways_of[votes[:, 0], correct] * ways_of[votes[:, 1], incorrect] * lost
-    return np.asarray(np.divide(ways, every, out=np.zeros(len(votes)), where=every > 0))
+def _draw(evidence: Evidence, count: int) -> _Draws:
+    """Draw votes without replacement; of none, the answer itself shows all there is."""
+    if not count:
+        shares = (o.signal if not o.parsed else o.correct / o.parsed for o in evidence.shown)
+        return _Draws(tuple(shares), np.eye(len(evidence.shown)), np.ones(len(evidence.shown)))
+    votes = evidence.votes
+    ways_of = combinations(max(int(votes.sum(axis=1).max(initial=0)), count))
+    pairs = [(yes, no) for yes in range(count + 1) for no in range(count - yes + 1)]
+    yes, no = np.array(pairs).T
+    ways = ways_of[votes[:, [0]], yes] * ways_of[votes[:, [1]], no] * ways_of[votes[:, [2]], count - yes - no]
+    shares = (a / (a + b) if a + b else None for a, b in pairs)
+    return _Draws(tuple(shares), ways, ways_of[votes.sum(axis=1), count])
 
 
 # ------------------------------------------------------------------ thresholds
@@ -153,7 +174,8 @@ class ThresholdFamily:
     def fit(self, table: TraceTable) -> FittedRules:
         """Make the rules of every setting; of many combinations those with the best points are tried."""
         settings = self._rule_settings(len(table.tiers) - 1)
-        rules = tuple(self._rules(table, setting) for setting in settings)
+        most = table.max_votes
+        rules = tuple(self._rules(table, setting, most) for setting in settings)
         fitted = FittedRules(settings=settings, rules=rules, abstain_value=self.settings.abstain_value or 0.0)
         if len(table.tiers) < 3 or self.double or not len(table):
             return fitted
@@ -166,7 +188,7 @@ class ThresholdFamily:
 
     def policy(self, table: TraceTable, setting: Setting) -> Policy[Any]:
         """Return the rule at each tier but the last."""
-        return ThresholdPolicy(self._rules(table, setting))
+        return ThresholdPolicy(self._rules(table, setting, table.max_votes))
 
     def _rule_settings(self, tiers: int) -> tuple[Setting, ...]:
         if self.double:
@@ -192,22 +214,23 @@ class ThresholdFamily:
         pairs = [(n, c / n) for n in counts for c in range(n + 2)]
         return pairs[:: max(1, math.ceil(len(pairs) / most))]
 
-    def _rules(self, table: TraceTable, setting: Setting) -> Rules:
+    def _rules(self, table: TraceTable, setting: Setting, most: Sequence[int]) -> Rules:
+        """Make the rules of a setting; `most` is the number of votes that every row holds, per tier."""
         last = len(table.tiers) - 1
         if isinstance(setting, DoubleThreshold):
-            double = (False, True, False)
-            return tuple(
-                self._rule(table, j, setting.votes, [setting.low, setting.high], double) for j in range(last)
-            )
-        own = narrow(setting, Threshold)
-        return tuple(self._rule(table, j, own.votes[j], [own.cut[j]], (True, False)) for j in range(last))
+            cuts, double = [setting.low, setting.high], (False, True, False)
+            each = [min(setting.votes, most[j]) for j in range(last)]
+            return tuple(_rule(table, j, n, cuts, double) for j, n in enumerate(each))
+        own, single = narrow(setting, Threshold), (True, False)
+        each = [min(own.votes[j], most[j]) for j in range(last)]
+        return tuple(_rule(table, j, n, [own.cut[j]], single) for j, n in enumerate(each))
 
-    def _rule(
-        self, table: TraceTable, j: int, max_votes: int, cuts: Sequence[float], escalates: tuple[bool, ...]
-    ) -> Rule:
-        if SIGNAL_FACTS[table.signals[j]].continuous:
-            cuts = [_quantile(table.confidence[:, j], cut) for cut in cuts]
-        return Rule(votes_to_buy(table, j, max_votes), tuple(cuts), escalates)
+
+def _rule(table: TraceTable, j: int, votes: int, cuts: Sequence[float], escalates: tuple[bool, ...]) -> Rule:
+    signal = SIGNAL_FACTS[table.signals[j]]
+    if signal.continuous:
+        cuts = [_quantile(table.confidence[:, j], cut) for cut in cuts]
+    return Rule(signal.max_votes(votes), tuple(cuts), escalates)
 
 
 def _mean_points(fitted: FittedRules, table: TraceTable) -> tuple[Floats, Floats]:
