@@ -166,12 +166,12 @@ def token_scale(
     import numpy as np
 
     counts = table.prompt_tokens
-    counted = np.isfinite(counts)
-    if not (counted | table.failed.any(axis=1)).all():
+    has_count = np.isfinite(counts)
+    if not (has_count | table.failed.any(axis=1)).all():
         return None
-    table, counts = table.subset(counted), counts[counted]
+    table, counts = table.subset(has_count), counts[has_count]
     if questions is not None:
-        questions = [q for q, is_counted in zip(questions, counted, strict=True) if is_counted]
+        questions = [q for q, is_known in zip(questions, has_count, strict=True) if is_known]
     if questions is None:
         some = np.flatnonzero(table.texts != "")[:: max(1, len(table) // _ENOUGH)]
         questions, counts = [Question(text=str(text)) for text in table.texts[some]], counts[some]

@@ -170,13 +170,13 @@ class TraceSource:
 
     def _table(self, profile: Profile, rows: Iterator[tuple[int, Any]], options: TableOptions) -> TraceTable:
         """Numbered trace rows, judged as the profile's task says, as a table."""
-        scorer, unlabelled = profile.task.scorer, list[int]()
-        scored = scored_rows(rows, scorer, self.labels_from, unlabelled.append)
-        table = table_of(scored, options, self.data.name, scorer)
-        if unlabelled:
-            total = len(table) + len(unlabelled)
+        scorer, without_label = profile.task.scorer, list[int]()
+        judged_rows = scored_rows(rows, scorer, self.labels_from, without_label.append)
+        table = table_of(judged_rows, options, self.data.name, scorer)
+        if without_label:
+            total = len(table) + len(without_label)
             self.reporter.say(
-                f"{len(unlabelled):,} of {total:,} rows are left out: {self.labels_from}, "
+                f"{len(without_label):,} of {total:,} rows are left out: {self.labels_from}, "
                 "whose answers are the labels, gave none"
             )
         return table

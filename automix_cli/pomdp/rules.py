@@ -287,8 +287,8 @@ class AssignedPolicy:
 
     def update(self, belief: Assigned, action: Action, observation: Observation) -> Assigned:
         """Note that a tier was asked, and whether it failed; nothing else changes anything."""
-        seen = Observation(failed=observation.failed)
-        return belief._replace(history=belief.history.after(action, seen))
+        outcome = Observation(failed=observation.failed)
+        return belief._replace(history=belief.history.after(action, outcome))
 
     def action(self, belief: Assigned) -> Action:
         """As the single tier would: start, then report."""
