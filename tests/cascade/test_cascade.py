@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from known import two_tiers
 
 from automix_cli import prompts
 from automix_cli.backends.base import Request, ScriptedBackend
@@ -26,6 +27,7 @@ from automix_cli.errors import (
     TimedOut,
     Unauthorised,
 )
+from automix_cli.pomdp.policy import PomdpPolicy
 from automix_cli.pomdp.problem import Action, History, Observation, rollout
 from automix_cli.pomdp.rules import AlwaysPolicy, MajorityPolicy
 from automix_cli.profile.model import Profile, Task, Tier, VerificationSettings
@@ -259,6 +261,21 @@ def test_a_policy_that_abstains_after_a_failure_and_an_answer_abstains() -> None
     cascade = Cascade(profile(), backend, policy=_AbstainAtTheEnd(2, 0))
     answer = asyncio.run(cascade.answer(Question(text="9 + 9?")))
     assert (answer.status, answer.error) == ("abstained", None)
+
+
+@pytest.mark.parametrize("failure", [0.0, 0.25], ids=["not foreseen", "foreseen"])
+def test_a_computed_plan_goes_on_after_a_failure_whether_or_not_the_fit_has_seen_one(failure: float) -> None:
+    model = two_tiers()
+    small = replace(model.tiers[0], failure=failure)
+    policy = PomdpPolicy(replace(model, tiers=(small, *model.tiers[1:])))
+    backend = ScriptedBackend(lambda r: NoText("mute") if r.model == "test/small" else says("18"))
+    answer = asyncio.run(Cascade(profile(), backend, policy=policy).answer(Question(text="9 + 9?")))
+    assert (answer.status, answer.answer, answer.tier) == ("ok", "18", "large")
+    assert [(step.failed, step.action) for step in answer.route] == [
+        ("no_text", "escalate"),
+        (None, "report"),
+    ]
+    assert answer.reason.startswith("no usable answer from this tier")
 
 
 @pytest.mark.parametrize("paid", [True, False])
