@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from runs import ONE_THREAD, table_head, table_line
 from speed import spread, write_profile, write_rows

@@ -1,6 +1,6 @@
 """How often `--keep 0.98` is kept on new rows of recorded sets, and what it saves.
 
-    python tests/benchmarks/keep_promise.py [--splits 7] [--train 100 250 500 half] [--sure P] [--jobs 2]
+    python tests/benchmarks/keep_promise.py [--runs 6] [--train 100 250 500 half] [--sure P] [--jobs 2]
 
 Each recorded set with votes (at 1/8 of the small tier's price) or with a confidence is split at
 random; `calibrate` sees the training part, and the policy that it writes is replayed on the
@@ -31,7 +31,13 @@ from automix_cli.evaluation.partition import partitions_of
 from automix_cli.evaluation.replay import replay
 from automix_cli.fitting.router_block import Settings
 
-SETS = (*VOTED, *CONFIDENT)
+SETS = (
+    *VOTED,
+    Recorded("cruxeval_output", "ensemble5-small", "gpt-4o-2024-08-06"),
+    *CONFIDENT,
+    Recorded("mmlupro_confidence", "qwen2.5-32b-instruct", "llama-3.1-405b-instruct"),
+    Recorded("mcqa_msp", "mixtral-8x7b-instruct", "gpt-4-turbo"),
+)
 KEEP, MET, MET_AND_SAVES = 0.98, 0.80, 0.75
 LEAST_HELD_OUT, MOST_TRAINING = 500, 1_000
 VOTE = 1 / 8
@@ -126,8 +132,7 @@ def line(name: str, train: str, outcomes: Sequence[Outcome], seconds: float) -> 
 
 def main() -> int:
     """Run and print."""
-    parser = option_parser(__doc__, runs=0)
-    parser.add_argument("--splits", type=int, default=7, metavar="N", help="splits of each set [7]")
+    parser = option_parser(__doc__, runs=6)
     parser.add_argument("--train", nargs="+", default=["half", "500", "250", "100"], metavar="ROWS")
     parser.add_argument("--ratio", type=float, default=20, metavar="X", help="price of the large tier [20]")
     parser.add_argument("--sure", type=float, metavar="P", help="assurance that the target is met")
@@ -157,7 +162,7 @@ def main() -> int:
             pools[train] = []
             start = total
             for recorded in sets:
-                seeds = range(args.seed, args.seed + args.splits)
+                seeds = range(args.seed, args.seed + args.runs)
                 runs = run_all(
                     pool, measure, [Task(recorded, train, seed, args.ratio, objective) for seed in seeds]
                 )
@@ -166,7 +171,9 @@ def main() -> int:
                 name = f"{recorded.name}: {recorded.small}"
                 print(line(name, train, runs.results, runs.seconds), flush=True)
             print(line("**all**", train, pools[train], total - start), flush=True)
-    print(f"\n{args.splits} splits a set, seeds from {args.seed}, prices 1:{args.ratio:g}, a vote {VOTE:g}")
+    print(
+        f"\n{args.runs} splits of each set, seeds from {args.seed}, prices 1:{args.ratio:g}, a vote {VOTE:g}"
+    )
     print(f"{total:.0f} CPU seconds")
     return 0 if _is_met(pools.get("half", [])) else 1
 
