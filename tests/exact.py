@@ -24,6 +24,15 @@ def shown(
     model: Model, action: Action, state: tuple[int, ...], seen: Visit
 ) -> list[tuple[float, Observation]]:
     """Every observation an action can show in a state, with its chance; votes are drawn one by one."""
+    failure = model.tiers[action.tier].failure if action.kind != "vote" else 0.0
+    answered = [(p * (1 - failure), o) for p, o in shown_of_an_answer(model, action, state, seen)]
+    return [*answered, (failure, Observation(failed=True))] if failure else answered
+
+
+def shown_of_an_answer(
+    model: Model, action: Action, state: tuple[int, ...], seen: Visit
+) -> list[tuple[float, Observation]]:
+    """Every observation where the tier does not fail, with its chance."""
     signal = model.observation(action.tier)
     if action.kind == "vote" and isinstance(signal, VoteObservations):
         return draw_votes(signal, cell_of(signal, state, action.tier), action.votes, seen)
@@ -134,10 +143,12 @@ def tree_value(model: Model, action: Action, weights: list[float], visits: list[
 
 def legal(model: Model, visits: list[Visit]) -> list[Action]:
     last = visits[-1]
-    found = [Action("report", v.tier) for v in visits]
+    found = [Action("report", v.tier) for v in visits if not v.failed]
     found += [Action("escalate", j) for j in range(last.tier + 1, len(model.tiers))]
-    if model.abstain_value is not None:
+    if model.abstain_value is not None or not found:
         found.append(Action("abstain"))
+    if last.failed:
+        return found
     signal, left = model.observation(last.tier), model.tiers[last.tier].max_votes - last.bought
     if isinstance(signal, VoteObservations):
         found += [Action("vote", last.tier, m) for m in {*model.batch, left} if 0 < m <= left]

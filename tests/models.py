@@ -68,6 +68,15 @@ def random_model(seed: int, *, tiers: int = 2, max_votes: int = 3, votes_only: b
     )
 
 
+def with_failures(model: Model, seed: int) -> Model:
+    """The model with tiers that give no answer now and then; one in four never fails."""
+    rng = np.random.default_rng(seed)
+    chances = [float(rng.choice([0.0, 0.05, 0.3, 0.6])) for _ in model.tiers]
+    return replace(
+        model, tiers=tuple(replace(t, failure=c) for t, c in zip(model.tiers, chances, strict=True))
+    )
+
+
 LAWS = range(40)
 
 
