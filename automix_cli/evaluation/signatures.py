@@ -42,7 +42,7 @@ class Signatures(NamedTuple):
 
     Attributes:
         of_row: n, which of them each row has.
-        facts: the different facts that decisions depend on.
+        facts: the different facts that decisions depend on, each with one row's as example.
         facts_code: S, which of the facts.
         evidence: per tier that is looked at, by its place.
         evidence_code: S per tier that is looked at, which of its evidence.
@@ -109,18 +109,24 @@ def distinct(columns: Sequence[Ints]) -> tuple[Ints, Ints]:
 def facts_of(
     policy: Policy[Any], tokens: Floats, question_classes: Ints | None
 ) -> tuple[tuple[Facts, ...], Ints]:
-    """Find the facts on which the decisions of a policy depend, and which of them each row has."""
+    """Find facts that the policy tells apart, and to which of them it takes those of each row.
+
+    Those of one row stand for all of which the same is relevant.
+    """
     none = np.isnan(tokens)
     sizes, size_of = np.unique(np.where(none, -1.0, tokens), return_inverse=True)
     classes = np.zeros(len(tokens), dtype=np.intp) if question_classes is None else question_classes
     first, of_row = distinct([size_of.astype(np.intp), classes])
     places: dict[Facts, int] = {}
+    examples: list[Facts] = []
     code = np.empty(len(first), dtype=np.intp)
     for k, row in enumerate(first):
         size = float(sizes[size_of[row]])
         facts = Facts(None if size < 0 else size, int(classes[row]))
         code[k] = places.setdefault(policy.relevant(facts), len(places))
-    return tuple(places), code[of_row]
+        if code[k] == len(examples):
+            examples.append(facts)
+    return tuple(examples), code[of_row]
 
 
 def evidence_of(table: TraceTable, rows: Ints, j: int, cuts: Cuts) -> Evidence:
