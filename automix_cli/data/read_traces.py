@@ -187,6 +187,7 @@ class _ColumnReader:
             n_classes=1,
             embeddings=None,
             samples=_samples(parts),
+            most_votes=None,
             **numbers,
         )
 

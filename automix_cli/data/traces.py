@@ -88,6 +88,7 @@ class TraceTable:
         sample_counts: n×N, how many answers were sampled.
         samples: per tier, its judged samples; empty where there are none, or the table was read
             without a scorer.
+        most_votes: per tier, the most votes that may be planned for; None for as many as its rows hold.
         recorded_votes: per tier, its votes, rows of equal ones together.
         signals: per tier, the signal that a policy observes of an answer; see `with_signal`.
         question_classes: n, the query-side class of each row; None where all are alike.
@@ -119,6 +120,7 @@ class TraceTable:
     embeddings: Embeddings | None = None
     fee: Floats | None = None
     samples: tuple[Samples | None, ...] = ()
+    most_votes: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -142,7 +144,8 @@ class TraceTable:
     def max_votes(self) -> tuple[int, ...]:
         """The fewest votes on any row with an answer, per tier: a plan for these rows may buy no more."""
         counts = self.votes.sum(axis=2)
-        return tuple(_fewest(counts[~self.failed[:, j], j]) for j in range(len(self.tiers)))
+        own = [_fewest(counts[~self.failed[:, j], j]) for j in range(len(self.tiers))]
+        return tuple(own) if self.most_votes is None else tuple(map(min, own, self.most_votes))
 
     @property
     def fewest_samples(self) -> tuple[int, ...]:
@@ -188,6 +191,10 @@ class TraceTable:
             self, recorded_votes=recorded_votes, question_classes=question_classes, samples=samples, **per_row
         )
 
+    def with_vote_limit(self) -> TraceTable:
+        """The table of whose parts none is planned for more votes than every row of the whole holds."""
+        return replace(self, most_votes=self.max_votes)
+
     def with_embedding_fee(self) -> TraceTable:
         """The table with each row charged for its embedding."""
         if self.embeddings is None:
@@ -210,6 +217,7 @@ class TraceTable:
             recorded_votes=tuple(self.recorded_votes[j] for j in at),
             signals=tuple(self.signals[j] for j in at),
             samples=tuple(self.samples[j] for j in at) if self.samples else (),
+            most_votes=self.most_votes and tuple(self.most_votes[j] for j in at),
             **per_tier,
         )
 

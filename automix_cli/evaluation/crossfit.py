@@ -80,6 +80,7 @@ def crossfit(table: TraceTable, family: Family, *, seed: int, options: Crossfit 
     With many rows one turn measures as many as it takes to choose. With few, the whole is
     repeated with other folds, so that luck in one division decides less.
     """
+    table = table.with_vote_limit()
     whole = family.fit(table)
     levels = whole.levels()
     sums = CurveSums(len(table))

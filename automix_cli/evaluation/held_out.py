@@ -102,7 +102,7 @@ def held_out(
         whole_tables: all rows with the classes of each source, learned from all rows: the settings of
             `paths` are those of a fit on them. Without them there are no paths.
     """
-    alone = singles(table)
+    table, alone = table.with_vote_limit(), singles(table)
     wholes = {source: family.fit(whole) for source, whole in (whole_tables or {}).items()}
     levels = {source: whole.levels() for source, whole in wholes.items()}
     paths = {source: CurveSums(len(table)) for source in wholes}

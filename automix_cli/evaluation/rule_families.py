@@ -17,11 +17,11 @@ import numpy as np
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.charges import Outcomes, expected_cost, expected_score
 from automix_cli.evaluation.families import SettingRows
-from automix_cli.evaluation.replay import combinations
+from automix_cli.evaluation.replay import combinations, replay
 from automix_cli.evaluation.settings import DoubleThreshold, Setting, Threshold, narrow
 from automix_cli.evaluation.signatures import Evidence, Signatures, signatures_of
 from automix_cli.fitting.router_block import Settings
-from automix_cli.pomdp.arrays import Floats, Ints
+from automix_cli.pomdp.arrays import Bools, Floats, Ints
 from automix_cli.pomdp.problem import Facts, Policy
 from automix_cli.pomdp.rules import Rule, ThresholdPolicy
 from automix_cli.pomdp.signals import SIGNAL_FACTS
@@ -65,12 +65,30 @@ class FittedRules:
 
     def play(self, table: TraceTable, rows: Ints, places: Ints) -> SettingRows:
         """Replay the settings at some places on some rows, in exact expectation over vote orders."""
-        signatures = _signatures(table, rows, [self.rules[place] for place in places])
-        outcomes = _outcomes(table, signatures, [self.rules[place] for place in places])
-        return SettingRows(
+        rules = [self.rules[place] for place in places]
+        signatures = _signatures(table, rows, rules)
+        outcomes = _outcomes(table, signatures, rules)
+        played = SettingRows(
             expected_score(table, rows, signatures.of_row, outcomes, self.abstain_value),
             expected_cost(table, rows, signatures.of_row, outcomes),
         )
+        others = np.flatnonzero(_hold_too_few_votes(table, rows, rules))
+        if len(others):  # `replay` tells which rules ask for more, and of which row
+            for k, place in enumerate(places):
+                policy = self.policy(int(place))
+                run = replay(policy, table, rows[others], abstain_value=self.abstain_value)
+                played.score[k, others], played.cost[k, others] = run.score, run.cost
+        return played
+
+
+def _hold_too_few_votes(table: TraceTable, rows: Ints, rules: Sequence[Rules]) -> Bools:
+    """Tell on which rows some tier with an answer has fewer votes than a rule buys."""
+    too_few = np.zeros(len(rows), dtype=bool)
+    for j in range(len(table.tiers) - 1):
+        if SIGNAL_FACTS[table.signals[j]].purchase == "rounds":
+            most = max((own[j].votes for own in rules), default=0)
+            too_few |= ~table.failed[rows, j] & (table.recorded_votes[j].counts[rows] < most)
+    return too_few
 
 
 def _signatures(table: TraceTable, rows: Ints, rules: Sequence[Rules]) -> Signatures:
@@ -242,7 +260,8 @@ def _mean_points(fitted: FittedRules, table: TraceTable) -> tuple[Floats, Floats
         part = fitted.rules[start : start + size]
         outcomes = _outcomes(table, signatures, part)
         every = np.arange(len(table))
-        scores.append(expected_score(table, every, signatures.of_row, outcomes, 0.0).mean(axis=1))
+        score = expected_score(table, every, signatures.of_row, outcomes, fitted.abstain_value)
+        scores.append(score.mean(axis=1))
         costs.append(expected_cost(table, every, signatures.of_row, outcomes).mean(axis=1))
     return np.concatenate(costs), np.concatenate(scores)
 
