@@ -81,7 +81,7 @@ def measure(task: Task) -> Outcome:
     calibration = calibrate(table, Settings(max_votes=max(table.max_votes)))
     judged = calibration.verdict
     assert judged is not None, "enough rows by construction"
-    return Outcome(judged.kind, judged.edge, dict(_values(calibration, names)))
+    return Outcome(judged.kind, judged.edge, dict(_values(calibration, names, len(table))))
 
 
 def _reordered(row: dict[str, Any], names: Mapping[str, str], rng: np.random.Generator) -> dict[str, Any]:
@@ -97,13 +97,13 @@ def _reordered(row: dict[str, Any], names: Mapping[str, str], rng: np.random.Gen
     return {**row, "tiers": shuffled}
 
 
-def _values(calibration: Calibration, names: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
-    for place, value in _leaves(calibration, ""):
+def _values(calibration: Calibration, names: Mapping[str, str], rows: int) -> Iterator[tuple[str, Any]]:
+    for place, value in _leaves(calibration, "", rows):
         yield _with_old_names(place, names), _with_old_names(value, names)
 
 
-def _leaves(value: Any, place: str) -> Iterator[tuple[str, Any]]:
-    """Every number and text of a result, with where it stands."""
+def _leaves(value: Any, place: str, rows: int) -> Iterator[tuple[str, Any]]:
+    """Every number and text of a result, with where it stands; what each row came to, by size."""
     parts: Iterator[tuple[object, Any]] | None = None
     if dataclasses.is_dataclass(value):
         parts = ((f".{f.name}", getattr(value, f.name)) for f in dataclasses.fields(value))
@@ -111,13 +111,17 @@ def _leaves(value: Any, place: str) -> Iterator[tuple[str, Any]]:
         parts = ((f".{key}", own) for key, own in value._asdict().items())
     elif isinstance(value, Mapping):
         parts = ((f"[{key}]", own) for key, own in value.items())
+    elif isinstance(value, np.ndarray) and rows in value.shape:
+        parts = (
+            (f"[{k}]", own) for k, own in enumerate(np.sort(value, axis=value.shape.index(rows)).ravel())
+        )
     elif isinstance(value, list | tuple | np.ndarray):
         parts = ((f"[{k}]", own) for k, own in enumerate(value))
     if parts is None:
         yield place, value
         return
     for step, own in parts:
-        yield from _leaves(own, f"{place}{step}")
+        yield from _leaves(own, f"{place}{step}", rows)
 
 
 def _with_old_names(value: Any, names: Mapping[str, str]) -> Any:
