@@ -10,7 +10,7 @@ content of a row alone, so nothing that is decided by keys depends on the order 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -41,7 +41,7 @@ _PLAIN = bytes.maketrans(
 
 
 def question_content(
-    text: str, context: Json = None, choices: Json = None, history: Iterable[tuple[str, str]] = ()
+    text: str, context: Json = None, choices: Json = None, history: Sequence[tuple[str, str]] = ()
 ) -> str:
     r"""Everything that makes a question what it is, in one text.
 
@@ -49,14 +49,19 @@ def question_content(
         >>> question_content("Who?", context=["a", "b"], choices=["x", "y"])
         'Who? \x01 a\n\nb \x02 x \x02 y'
     """
-    parts = [text]
-    if context is not None:
-        parts += [_CONTEXT, "\n\n".join(map(str, context)) if isinstance(context, list) else str(context)]
-    for choice in choices if isinstance(choices, list | tuple) else () if choices is None else (choices,):
-        parts += [_CHOICE, str(choice)]
-    for role, content in history:
-        parts += [_MESSAGE, role, content]
-    return " ".join(parts)
+    if context:
+        text = f"{text} {_CONTEXT} {_joined(context)}"
+    if choices:
+        own = choices if isinstance(choices, list | tuple) else (choices,)
+        text = f" {_CHOICE} ".join((text, *map(str, own)))
+    if history:
+        text = f" {_MESSAGE} ".join((text, *map(" ".join, history)))
+    return text
+
+
+def _joined(context: Json) -> str:
+    """A context as one text; a list of passages is that of a question row."""
+    return "\n\n".join(map(str, context)) if isinstance(context, list) else str(context)
 
 
 def question_keys(contents: Sequence[str], ids: Sequence[object]) -> Keys:
@@ -67,32 +72,42 @@ def question_keys(contents: Sequence[str], ids: Sequence[object]) -> Keys:
         >>> bool(first == copy), bool(first == other)
         (True, False)
     """
-    digests = [sha256(form).digest()[:8] for form in _normal_forms(contents)]
-    keys = np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
-    for i in np.flatnonzero(keys == _BLANK_KEY).tolist():
-        keys[i] = text_key(f"{_ID}{ids[i]}")
-    return keys
+    forms = _normal_forms(contents)
+    if b"" in forms:
+        forms = [form or _utf8(f"{_ID}{ident}") for form, ident in zip(forms, ids, strict=True)]
+    digests = b"".join([sha256(form).digest()[:8] for form in forms])
+    return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 
 
 def _normal_forms(contents: Sequence[str]) -> list[bytes]:
-    """The normal form of each text, in UTF-8; all are normalised in one pass where that can be done."""
+    """The `normal_form` of each text, in UTF-8; all at once where that can be done, which is faster."""
+    if not any(contents):
+        return [b""] * len(contents)
     whole = f" {_ROW_END} ".join(contents)
-    if whole.isascii() and whole.count(_ROW_END) == len(contents) - 1:
-        plain = whole.encode().translate(_PLAIN)
-        if b"  " in plain or b" " in (plain[:1], plain[-1:]):
-            plain = b" ".join(plain.split())
-        forms = plain.split(f" {_ROW_END} ".encode())
+    if whole.count(_ROW_END) == len(contents) - 1:
+        forms = _normalise(whole).split(f" {_ROW_END} ".encode())
         if len(forms) == len(contents):  # a blank text swallows the blanks around a mark
             return forms
-    return [normal_form(text).encode("utf-8", "surrogatepass") for text in contents]
+    return [_utf8(normal_form(text)) for text in contents]
+
+
+def _normalise(text: str) -> bytes:
+    """The `normal_form` of a text, in UTF-8."""
+    if not text.isascii():
+        return _utf8(normal_form(text))
+    plain = text.encode().translate(_PLAIN)
+    if b"  " in plain or b" " in (plain[:1], plain[-1:]):
+        plain = b" ".join(plain.split())
+    return plain
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def text_key(text: str) -> int:
     """The key of a text as it stands."""
-    return int.from_bytes(sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "little")
-
-
-_BLANK_KEY = np.uint64(text_key(""))
+    return int.from_bytes(sha256(_utf8(text)).digest()[:8], "little")
 
 
 # ---------------------------------------------------------------- a column of the user's

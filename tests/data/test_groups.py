@@ -82,6 +82,7 @@ def test_equal_questions_are_read_as_one_group_under_every_alias() -> None:
 def test_rows_without_text_are_groups_by_id() -> None:
     assert groups_of([{"id": "a"}, {"id": "b", "question": " "}, {"id": 3}]) == [0, 1, 2]
     assert groups_of([{}, {}, {"context": "c"}, {"context": "C"}]) == [0, 1, 2, 2]
+    assert groups_of([{"context": ""}, {"context": []}, {"context": "c"}, {"choices": []}]) == [0, 1, 2, 3]
 
 
 def test_a_column_decides_where_a_row_has_a_value_in_it() -> None:
