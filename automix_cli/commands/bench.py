@@ -113,7 +113,7 @@ def bench(
     costs: o.Costs = None,
     vote_costs: o.VoteCosts = None,
     drop_incomplete: o.DropIncomplete = False,
-    group: o.Group = None,
+    group: o.GroupColumn = None,
     folds: Annotated[int, typer.Option("--folds", min=2, max=20, metavar="N", help="Folds in training.")] = 5,
     seed: o.Seed = 0,
     profile: o.ProfileName = None,

@@ -108,7 +108,7 @@ def calibrate(
     costs: o.Costs = None,
     vote_costs: o.VoteCosts = None,
     drop_incomplete: o.DropIncomplete = False,
-    group: o.Group = None,
+    group: o.GroupColumn = None,
     value_of_time: Annotated[
         float,
         typer.Option(
@@ -326,13 +326,14 @@ def _check_certificate(questions: int, keep: float, confidence: float) -> None:
     """
     from automix_cli.evaluation.certificate import questions_needed
 
-    if keep >= 1 or questions >= (needed := questions_needed(keep, confidence)):
+    fewest = questions_needed(keep, confidence)
+    if keep >= 1 or questions >= fewest:
         return
     least = {share: questions_needed(share, confidence) for share in _USUAL_KEEPS if share < keep}
     smaller = next((f"; --keep {share:g} takes {n:,}" for share, n in least.items() if n <= questions), "")
     raise GateError(
         f"{questions:,} questions cannot certify --keep {keep:g} with probability {100 * confidence:g} %, "
-        f"even if routing always answered as well as the best tier: at least {needed:,} are needed",
+        f"even if routing always answered as well as the best tier: at least {fewest:,} are needed",
         hint=f"nothing was sent; label more questions{smaller}",
     )
 

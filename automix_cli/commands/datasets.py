@@ -162,8 +162,10 @@ class TraceSource:
         numbered_rows = enumerate((row.to_dict() for row in rows), 1)
         options = replace(self.options, tiers=",".join(t.name for t in profile.tiers))
         table = self._table(profile, numbered_rows, options)
-        labelled, asked = set(table.ids), [row.trace.question for row in rows]
-        scale = token_scale(profile, table, [question for question in asked if question.id in labelled])
+        labelled, questions_asked = set(table.ids), [row.trace.question for row in rows]
+        scale = token_scale(
+            profile, table, [question for question in questions_asked if question.id in labelled]
+        )
         if embedder is not None:
             table = with_embeddings(table, embedder, embeddings)
         return Labelled(profile, table, scale)

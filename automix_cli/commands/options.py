@@ -131,7 +131,7 @@ VoteCosts = Annotated[
 DropIncomplete = Annotated[
     bool, typer.Option("--drop-incomplete", help="Leave out rows that do not score every tier.")
 ]
-Group = Annotated[
+GroupColumn = Annotated[
     str | None,
     typer.Option(
         "--group", metavar="COLUMN", help="Rows with one value stay together, as copies of a question do."

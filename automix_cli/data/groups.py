@@ -35,7 +35,7 @@ FEW_COPIES = 0.05  # share of the rows; above, the report says what its figures 
 _ROW_END, _CONTEXT, _CHOICE, _MESSAGE, _ID, _COLUMN = "\0", "\1", "\2", "\3", "\4", "\5"
 
 _BLANKS = b"\t\n\v\f\r\x1c\x1d\x1e\x1f"  # what `str.split` takes for blanks, in ASCII
-_PLAIN = bytes.maketrans(
+_LOWERCASE = bytes.maketrans(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZ" + _BLANKS, b"abcdefghijklmnopqrstuvwxyz" + b" " * len(_BLANKS)
 )
 

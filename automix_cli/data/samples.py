@@ -79,12 +79,12 @@ def _ways_of_others(sizes: tuple[int, ...], k: int, most: int) -> float:
     ways = {(0, 0): 1}  # by (drawn, groups that have `most`)
     for size in sizes:
         following: dict[tuple[int, int], int] = {}
-        for (drawn, ties), number in ways.items():
-            for count in range(min(size, most, k - drawn) + 1):
-                key = drawn + count, ties + (count == most)
+        for (total, ties), number in ways.items():
+            for count in range(min(size, most, k - total) + 1):
+                key = total + count, ties + (count == most)
                 following[key] = following.get(key, 0) + number * math.comb(size, count)
         ways = following
-    return sum(number / (1 + ties) for (drawn, ties), number in ways.items() if drawn == k)
+    return sum(number / (1 + ties) for (total, ties), number in ways.items() if total == k)
 
 
 class Samples(NamedTuple):

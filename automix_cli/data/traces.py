@@ -309,14 +309,14 @@ class TraceTable:
             most: the most votes that a plan buys; what a row holds beyond does not matter.
         """
         short = np.zeros(len(self), dtype=bool)
-        allowed = int(_FEW_SHORT_ROWS * len(self))
+        most_short = int(_FEW_SHORT_ROWS * len(self))
         for j in range(len(self.tiers)):
-            held = np.minimum(self.recorded_votes[j].counts, most)
-            held = np.where(self.failed[:, j], most, held)
-            usual = int(np.partition(held, allowed)[allowed]) if len(held) else 0
-            short |= held < usual
+            votes_held = np.minimum(self.recorded_votes[j].counts, most)
+            votes_held = np.where(self.failed[:, j], most, votes_held)
+            usual = int(np.partition(votes_held, most_short)[most_short]) if len(votes_held) else 0
+            short |= votes_held < usual
         count = int(short.sum())
-        if not 0 < count <= allowed:
+        if not 0 < count <= most_short:
             return self, 0
         rest = self.subset(~short)
         # A tier whose votes a few rows lack was read as one without votes.

@@ -152,7 +152,7 @@ class BootstrapFigure(NamedTuple):
     is_corrected: bool = False
 
     @classmethod
-    def corrected(cls, value: float, draws: Floats) -> BootstrapFigure:
+    def bias_corrected(cls, value: float, draws: Floats) -> BootstrapFigure:
         """A figure corrected for the bias that its draws show; its interval is normal around it."""
         present = draws[~np.isnan(draws)]
         bias = float(present.mean()) - value if len(present) else 0.0

@@ -71,7 +71,7 @@ class Alternative(NamedTuple):
     """
 
     keep: float
-    saved: float
+    saving: float
     edge: Edge
 
 
@@ -194,7 +194,7 @@ def calibrate(
         return _with_rates(*_with_choice(unproven, table, sources, curves, resamples, with_path=False))
     weights = (objective.value,) if objective.kind == "cost_weight" else ()
     objectives = [objective, *(objective._replace(value=q) for q in _OTHER_SHARES if q < objective.value)]
-    measured = held_out(
+    heldout = held_out(
         table,
         PlanFamily(settings=settings, weights=weights, grid=options.grid),
         objectives if objective.kind == "keep" else [objective],
@@ -205,8 +205,8 @@ def calibrate(
         classes=classes,
         whole_tables={source: whole.table for source, whole in sources.items()},
     )
-    chosen, best = _with_choice(unproven, table, sources, measured.paths, resamples, with_path=True)
-    proven = _with_figures(chosen, table, measured.runs, objectives, resamples, options, seed)
+    fitted, best = _with_choice(unproven, table, sources, heldout.paths, resamples, with_path=True)
+    proven = _with_figures(fitted, table, heldout.runs, objectives, resamples, options, seed)
     return _with_rates(proven, best)
 
 
@@ -252,7 +252,7 @@ def _with_choice(
     choices = choose_each(curves, table.tiers, alone, objective, resamples)
     source = best_source(choices, alone.points(), objective)
     best = sources[source]
-    chosen = replace(
+    with_choice = replace(
         calibration,
         fitted=fit(best.table, calibration.settings),
         choice=choices[source],
@@ -261,7 +261,7 @@ def _with_choice(
         query=best.router,
         choices=tuple(choices.items()) if with_path else (),
     )
-    return chosen, best.table
+    return with_choice, best.table
 
 
 def _with_rates(calibration: Calibration, table: TraceTable) -> Calibration:

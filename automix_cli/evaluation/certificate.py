@@ -178,8 +178,8 @@ def _log_capitals(gain: Floats, keep: float) -> Floats:
     stakes = np.vstack([adaptive, *(np.full(len(gain), s * most) for s in _STAKES)])
     logs = np.cumsum(np.log1p(stakes * gain), axis=1)
     peak = logs.max(axis=0)
-    mixed: Floats = np.log(np.exp(logs - peak).mean(axis=0)) + peak  # the mean of fair bets is a fair bet
-    return mixed
+    mixture: Floats = np.log(np.exp(logs - peak).mean(axis=0)) + peak  # the mean of fair bets is a fair bet
+    return mixture
 
 
 def _most_staked(keep: float) -> float:

@@ -112,12 +112,12 @@ class CurveSums:
         self._score: Floats | None = None
         self._cost: Floats | None = None
 
-    def add(self, rows: Ints, played: SettingRows) -> None:
+    def add(self, rows: Ints, setting_rows: SettingRows) -> None:
         """Add what the settings came to on some rows."""
         if self._score is None or self._cost is None:
-            self._score, self._cost = np.zeros((2, len(played.score), len(self._times)))
-        self._score[:, rows] += played.score
-        self._cost[:, rows] += played.cost
+            self._score, self._cost = np.zeros((2, len(setting_rows.score), len(self._times)))
+        self._score[:, rows] += setting_rows.score
+        self._cost[:, rows] += setting_rows.cost
         self._times[rows] += 1
 
     def curve(self, settings: Sequence[Setting]) -> Curve:

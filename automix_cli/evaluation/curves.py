@@ -175,10 +175,10 @@ def lines(costs: Floats, qualities: Floats, ends: Floats) -> Lines:
     qualities = np.hstack([low, np.where(is_inside, qualities, low), high])
     order = np.argsort(costs, axis=1, kind="stable")
     costs, qualities = (np.take_along_axis(values, order, axis=1) for values in (costs, qualities))
-    return Lines(costs, np.where(costs == small, low, _averaged(costs, qualities)), ends)
+    return Lines(costs, np.where(costs == small, low, _average(costs, qualities)), ends)
 
 
-def _averaged(costs: Floats, qualities: Floats) -> Floats:
+def _average(costs: Floats, qualities: Floats) -> Floats:
     """Give points of equal cost (sorted) their mean quality."""
     rows, width = costs.shape
     place = np.concatenate(

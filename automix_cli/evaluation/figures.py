@@ -97,7 +97,7 @@ def edge_figure(quality: Average, cost: Average, tiers: ColumnMeans) -> Bootstra
     """The same of means: of a policy, and of the single tiers (scores, then costs)."""
     value = above_mix(np.array([quality.value, cost.value, *tiers.mean]), len(tiers.mean) // 2)
     draws = np.column_stack([quality.draws, cost.draws, tiers.draws])
-    return BootstrapFigure.corrected(100 * float(value), 100 * above_mix(draws, len(tiers.mean) // 2))
+    return BootstrapFigure.bias_corrected(100 * float(value), 100 * above_mix(draws, len(tiers.mean) // 2))
 
 
 def lead(result: SplitResult) -> BootstrapFigure:
@@ -173,7 +173,7 @@ def gain(result: SplitResult) -> BootstrapFigure:
         return _curve_figure(result, gain_area, gain_area)
     measure, of_draws = (gain_above_mix(m[:, n:], m[:, :n]) for m in (means.mean[None], means.draws))
     figure = _curve_figure(result, measure, of_draws)
-    return figure if figure.value is None else BootstrapFigure.corrected(figure.value, figure.draws)
+    return figure if figure.value is None else BootstrapFigure.bias_corrected(figure.value, figure.draws)
 
 
 # ------------------------------------------------------------------ savings at parity

@@ -16,6 +16,8 @@ from numpy.typing import ArrayLike
 
 from automix_cli.pomdp.arrays import Floats
 
+ROUNDING_ERROR = 1e-12  # of sums: what differs by less is equal
+
 
 class Point(NamedTuple):
     """Mean cost (USD per question) and mean score."""

@@ -115,8 +115,8 @@ def held_out(
             for source, own in outer.fits.items():
                 if source in wholes and k in measured_folds(len(table), options):
                     rows = measured_rows(table, division.fold == k, options)
-                    played = own.fitted.play(own.table, rows, own.fitted.places(levels[source]))
-                    paths[source].add(rows, played)
+                    setting_rows = own.fitted.play(own.table, rows, own.fitted.places(levels[source]))
+                    paths[source].add(rows, setting_rows)
             learn = np.flatnonzero(division.fold != k)
             chooser = _Chooser(
                 table.tiers, alone, learn, resamples, {s: o.curve for s, o in outer.fits.items()}
@@ -160,7 +160,7 @@ class _Division:
     family: Family
     fold: Ints
     options: Crossfit
-    _shared: dict[frozenset[int], FittedFamily] = field(default_factory=dict)
+    _shared_fits: dict[frozenset[int], FittedFamily] = field(default_factory=dict)
 
     def outer_fold(self, k: int, classes: Classes) -> _OuterFold:
         """Fit every source of classes on all folds but one, and measure its settings there."""
@@ -184,9 +184,9 @@ class _Division:
     def _fit(self, table: TraceTable, without: frozenset[int], source: ClassSource) -> FittedFamily:
         if source != "none":  # its classes were learned for this outer fold
             return self._fit_anew(table, without)
-        if without not in self._shared:
-            self._shared[without] = self._fit_anew(table, without)
-        return self._shared[without]
+        if without not in self._shared_fits:
+            self._shared_fits[without] = self._fit_anew(table, without)
+        return self._shared_fits[without]
 
     def _fit_anew(self, table: TraceTable, without: frozenset[int]) -> FittedFamily:
         return self.family.fit(table.subset(~np.isin(self.fold, list(without))))

@@ -12,12 +12,10 @@ from automix_cli.errors import GateError
 from automix_cli.evaluation.bootstrap import Resamples
 from automix_cli.evaluation.crossfit import NO_CURVE, Curve, Singles
 from automix_cli.evaluation.curves import Ends, ibc_lift
-from automix_cli.evaluation.frontier import Point, edge
+from automix_cli.evaluation.frontier import ROUNDING_ERROR, Point, edge
 from automix_cli.evaluation.settings import Always, CostWeight, Setting, narrow
 from automix_cli.fitting.query_router_kinds import ClassSource
 from automix_cli.pomdp.arrays import Floats
-
-_ROUNDING_ERROR = 1e-12
 
 
 class Objective(NamedTuple):
@@ -113,7 +111,7 @@ class Candidates:
         candidates += [
             (point, tiers + k)
             for k, point in enumerate(self.curve.points)
-            if edge(point, single_points) > _ROUNDING_ERROR
+            if edge(point, single_points) > ROUNDING_ERROR
         ]
         best, places = -np.inf, []
         for point, place in sorted(candidates, key=lambda item: (item[0].cost, -item[0].quality, item[1])):
@@ -132,7 +130,7 @@ class Candidates:
         tiers = len(self.tiers)
         target = keep * draws[:, :tiers].max(axis=1, keepdims=True)
         loss = np.where(np.arange(draws.shape[1]) < tiers, 0.0, half_a_row)
-        return np.asarray((draws - loss >= target - _ROUNDING_ERROR).mean(axis=0))
+        return np.asarray((draws - loss >= target - ROUNDING_ERROR).mean(axis=0))
 
     @cached_property
     def _draws(self) -> tuple[Floats, float]:

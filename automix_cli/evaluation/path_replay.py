@@ -42,7 +42,7 @@ def order_chances(observation: ObservationModel, table: CountTable, evidence: Ev
     if isinstance(observation, VoteObservations):
         chances, foreseen = _draw_votes(observation, np.array(counts, dtype=np.intp), evidence.votes)
     else:
-        chances, foreseen = _show_once(observation, counts, evidence.shown)
+        chances, foreseen = _show_once(observation, counts, evidence.observations)
     chances = np.where(failed[:, None], 0.0, chances)
     if FAILED in table.row:
         return OrderChances(np.column_stack([chances, failed.astype(float)]), foreseen | failed)
@@ -52,9 +52,9 @@ def order_chances(observation: ObservationModel, table: CountTable, evidence: Ev
 def _draw_votes(observation: VoteObservations, counts: Ints, votes: Ints) -> tuple[Floats, Bools]:
     """Divide the ways to draw each count by the orders that lead to it: K×counts."""
     correct, parsed, bought = counts.T
-    taken = np.stack([correct, parsed - correct, bought - parsed])
+    parts = np.stack([correct, parsed - correct, bought - parsed])
     ways_of = combinations(max(int(votes.sum(axis=1).max(initial=0)), int(bought.max(initial=0))))
-    ways = np.prod([ways_of[votes[:, [k]], taken[k]] for k in range(3)], axis=0)
+    ways = np.prod([ways_of[votes[:, [k]], parts[k]] for k in range(3)], axis=0)
     orders = ways_of[bought, correct] * ways_of[bought - correct, parsed - correct]
     total = votes.sum(axis=1)
     every = ways_of[total[:, None], bought]
@@ -64,17 +64,17 @@ def _draw_votes(observation: VoteObservations, counts: Ints, votes: Ints) -> tup
 
 
 def _show_once(
-    observation: ObservationModel, counts: list[Counts], shown: tuple[Observation, ...]
+    observation: ObservationModel, counts: list[Counts], observations: tuple[Observation, ...]
 ) -> tuple[Floats, Bools]:
     """Mark the row of each kind of evidence; a row without any evidence is met by all."""
-    chances = np.zeros((len(shown), len(counts)))
-    foreseen = np.zeros(len(shown), dtype=bool)
+    chances = np.zeros((len(observations), len(counts)))
+    foreseen = np.zeros(len(observations), dtype=bool)
     is_bought = any(c.parsed for c in counts) and not counts[0].parsed  # the first row is "not looked at"
-    for k, own in enumerate(shown):
-        seen = observation.counts(Visit(0).after(own._replace(bought=1) if is_bought else own))
-        if seen in counts:
-            chances[k, counts.index(seen)] = 1.0
-            foreseen[k] = bool(seen.parsed) or len(counts) == 1
+    for k, own in enumerate(observations):
+        counts_shown = observation.counts(Visit(0).after(own._replace(bought=1) if is_bought else own))
+        if counts_shown in counts:
+            chances[k, counts.index(counts_shown)] = 1.0
+            foreseen[k] = bool(counts_shown.parsed) or len(counts) == 1
     chances[:, [j for j, c in enumerate(counts) if not c.parsed]] = 1.0
     return chances, foreseen
 
@@ -118,14 +118,14 @@ def _meet(
     path: PlanPath, tiers_asked: TierPath, ways: Floats, chances: Mapping[int, Floats], size: int
 ) -> Floats:
     """Sum over the histories of a block: orders times the chance of one, W×S."""
-    met: Floats | None = None
+    total: Floats | None = None
     for tier in reversed(tiers_asked):
         width = len(path.histories.table(tier).counts)
         own = chances.get(tier, np.ones((size, width)))
-        if met is None:
-            met = ways.reshape(len(ways), -1, width) @ own.T
+        if total is None:
+            total = ways.reshape(len(ways), -1, width) @ own.T
         else:
-            met = np.einsum("weks,sk->wes", met.reshape(len(ways), -1, width, size), own)
-    if met is None:
+            total = np.einsum("weks,sk->wes", total.reshape(len(ways), -1, width, size), own)
+    if total is None:
         return np.repeat(ways.reshape(len(ways), 1), size, axis=1)
-    return met[:, 0]
+    return total[:, 0]

@@ -55,7 +55,7 @@ class PlanFamily:
         return FittedPlans(
             parameters=parameters,
             plan_settings=self._plan_settings(),
-            weights=self.weights or _thinned(cost_weights(table, self.grid), _MOST_CELLS // histories),
+            weights=self.weights or _thin(cost_weights(table, self.grid), _MOST_CELLS // histories),
             steps=None if self.weights else self.grid.steps_for(len(table)),
             one_length=table.n_classes > 1 or _alike_in_length(table),
             shares=np.bincount(classes, minlength=table.n_classes) / len(classes),
@@ -69,7 +69,7 @@ class PlanFamily:
         return replace(self.settings, batch=()) if self.at_once else self.settings
 
 
-class _Solved(NamedTuple):
+class _SolvedPath(NamedTuple):
     """A path of plans, and in how many orders each of their histories is met."""
 
     path: PlanPath
@@ -96,7 +96,7 @@ class FittedPlans:
     steps: int | None
     one_length: bool
     shares: Floats
-    _solved: dict[tuple[float, int], _Solved] = field(default_factory=dict, repr=False)
+    _solutions: dict[tuple[float, int], _SolvedPath] = field(default_factory=dict, repr=False)
     _spending: list[Floats] = field(default_factory=list, repr=False)
 
     @property
@@ -151,13 +151,13 @@ class FittedPlans:
         model = simplify(self.parameters.model(0.0, self.plan_settings))[0]
         return model.at_mean() if self.one_length else model
 
-    def _path(self, tokens: float, question_class: int) -> _Solved:
+    def _path(self, tokens: float, question_class: int) -> _SolvedPath:
         """The plans for a prompt length and a class, solved on first use."""
         key = tokens, question_class
-        if key not in self._solved:
+        if key not in self._solutions:
             path = solve_path(self._model(), self.weights, tokens, Root(question_class))
-            self._solved[key] = _Solved(path, path.orders())
-        return self._solved[key]
+            self._solutions[key] = _SolvedPath(path, path.orders())
+        return self._solutions[key]
 
     # -------------------------------------------------------------- replay
 
@@ -166,7 +166,7 @@ class FittedPlans:
         signatures = self._signatures(table, rows)
         outcomes, foreseen = self._outcomes(signatures, places)
         abstain_value = self.plan_settings.abstain_value or 0.0
-        played = SettingRows(
+        setting_rows = SettingRows(
             expected_score(table, rows, signatures.of_row, outcomes, abstain_value),
             expected_cost(table, rows, signatures.of_row, outcomes),
         )
@@ -174,8 +174,8 @@ class FittedPlans:
         if len(others):  # evidence of a kind that no row of the fit had: the policies plan anew for it
             for k, place in enumerate(places):
                 run = replay(self.policy(int(place)), table, rows[others], abstain_value=abstain_value)
-                played.score[k, others], played.cost[k, others] = run.score, run.cost
-        return played
+                setting_rows.score[k, others], setting_rows.cost[k, others] = run.score, run.cost
+        return setting_rows
 
     def _signatures(self, table: TraceTable, rows: Ints) -> Signatures:
         classes = np.zeros(len(rows), dtype=np.intp)
@@ -200,8 +200,8 @@ class FittedPlans:
         if self.one_length:
             return np.zeros(len(tokens))
         present = np.where(np.isnan(tokens), self.parameters.mean_tokens, tokens)
-        rounded: Floats = 2 ** (np.rint(2 * np.log2(np.maximum(present, 1.0))) / 2)
-        return rounded
+        lengths: Floats = 2 ** (np.rint(2 * np.log2(np.maximum(present, 1.0))) / 2)
+        return lengths
 
     def _outcomes(self, signatures: Signatures, places: Ints) -> tuple[Outcomes, Bools]:
         """Play every signature; also which of them the plans foresee."""
@@ -211,25 +211,25 @@ class FittedPlans:
         foreseen = np.ones(size, dtype=bool)
         for k, facts in enumerate(signatures.facts):
             own = np.flatnonzero(signatures.facts_code == k)
-            solved = self._path(facts.prompt_tokens or 0.0, facts.question_class)
+            solution = self._path(facts.prompt_tokens or 0.0, facts.question_class)
             chances: dict[int, Floats] = {}
-            for tier, ordered in self._order_chances(solved, signatures):
+            for tier, ordered in self._order_chances(solution, signatures):
                 code = signatures.evidence_code[tier][own]
                 chances[tier] = ordered.chances[code]
                 foreseen[own] &= ordered.foreseen[code]
-            part = play_path(solved.path, solved.orders, places, chances, len(own))
+            part = play_path(solution.path, solution.orders, places, chances, len(own))
             for total, one in zip(whole, part, strict=True):
                 total[:, own] = one
         return whole, foreseen
 
-    def _order_chances(self, solved: _Solved, signatures: Signatures) -> Iterator[tuple[int, Any]]:
-        histories = solved.path.histories
+    def _order_chances(self, solution: _SolvedPath, signatures: Signatures) -> Iterator[tuple[int, Any]]:
+        histories = solution.path.histories
         for tier, evidence in signatures.evidence.items():
             observation = histories.model.observation(tier)
             yield tier, order_chances(observation, histories.table(tier), evidence)
 
 
-def _thinned(weights: tuple[float, ...], most: int) -> tuple[float, ...]:
+def _thin(weights: tuple[float, ...], most: int) -> tuple[float, ...]:
     """Return at most so many of the cost_weights (two at least), evenly spaced, both ends among them."""
     places = np.linspace(0, len(weights) - 1, min(len(weights), max(most, 2)))
     return tuple(weights[k] for k in np.unique(np.rint(places).astype(int)))

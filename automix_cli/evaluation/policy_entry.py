@@ -182,12 +182,12 @@ def _after_failures(failed: Bools, chances: Floats) -> tuple[Floats, Floats]:
     n, tiers = failed.shape
     asks, pairs = np.zeros((n, tiers)), np.zeros((n, tiers, tiers))
     for first in range(tiers):
-        reached = chances[:, first]
+        reach = chances[:, first]
         for tier in range(first, tiers):
-            asks[:, tier] += reached
-            pairs[:, first, tier] = np.where(failed[:, tier], 0.0, reached)
-            reached = np.where(failed[:, tier], reached, 0.0)
-            if not reached.any():
+            asks[:, tier] += reach
+            pairs[:, first, tier] = np.where(failed[:, tier], 0.0, reach)
+            reach = np.where(failed[:, tier], reach, 0.0)
+            if not reach.any():
                 break
     return asks, pairs
 

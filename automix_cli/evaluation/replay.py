@@ -64,12 +64,12 @@ class Replayed(NamedTuple):
 class _Path(NamedTuple):
     """What was done on the way to a belief, per tier, and how the votes of each tier came out."""
 
-    asked: tuple[int, ...]
+    tiers: tuple[int, ...]
     votes: tuple[tuple[int, int, int], ...]
     rounds: tuple[int, ...]
 
 
-class _Group(NamedTuple, Generic[B]):
+class _Alike(NamedTuple, Generic[B]):
     """Signatures that have shown the same, each with the chance to do so; their belief and path."""
 
     belief: B
@@ -163,7 +163,7 @@ class _Player(Generic[B]):
         """Return the outcomes per signature, the pairs of first and reported tier, and who escalates."""
         level = list(self._begin())
         while level:
-            following: list[_Group[B]] = []
+            following: list[_Alike[B]] = []
             for group in level:
                 action = self.policy.action(group.belief)
                 if action.final:
@@ -177,63 +177,61 @@ class _Player(Generic[B]):
             self.escalated,
         )
 
-    def _begin(self) -> Iterator[_Group[B]]:
+    def _begin(self) -> Iterator[_Alike[B]]:
         tiers = len(self.table.tiers)
         path = _Path((), ((0, 0, 0),) * tiers, (0,) * tiers)
         for k, facts in enumerate(self.signatures.facts):
             own = np.flatnonzero(self.signatures.facts_code == k)
-            yield _Group(self.policy.begin(facts), path, own, np.ones(len(own)))
+            yield _Alike(self.policy.begin(facts), path, own, np.ones(len(own)))
 
-    def _after(self, group: _Group[B], action: Action) -> Iterator[_Group[B]]:
+    def _after(self, group: _Alike[B], action: Action) -> Iterator[_Alike[B]]:
         """Yield the groups into which an action splits one."""
         j, path = action.tier, group.path
         if action.kind == "vote":
             path = path._replace(rounds=_with(path.rounds, j, path.rounds[j] + 1))
             observations = self._observe_votes(group, action)
         else:
-            path = path._replace(asked=(*path.asked, j))
+            path = path._replace(tiers=(*path.tiers, j))
             observations = self._observe_answer(group, j)
         for observation, chance in observations:
             votes = path.votes
             if action.kind == "vote":
-                shown = observation.correct, observation.parsed - observation.correct
-                lost = observation.bought - observation.parsed
+                correct, incorrect = observation.correct, observation.parsed - observation.correct
+                unread = observation.bought - observation.parsed
                 c, i, u = votes[j]
-                votes = _with(votes, j, (c + shown[0], i + shown[1], u + lost))
+                votes = _with(votes, j, (c + correct, i + incorrect, u + unread))
             possible = chance > 0
-            yield _Group(
+            yield _Alike(
                 self.policy.update(group.belief, action, observation),
                 path._replace(votes=votes),
                 group.signatures[possible],
                 chance[possible],
             )
 
-    def _observe_answer(self, group: _Group[B], j: int) -> Iterator[tuple[Observation, Floats]]:
+    def _observe_answer(self, group: _Alike[B], j: int) -> Iterator[tuple[Observation, Floats]]:
         """Yield what may come with an answer: nothing, a confidence, a count of samples, or a failure."""
         if not (SIGNAL_FACTS[self.table.signals[j]].with_answer or self.table.failed[self.rows, j].any()):
             yield Observation(), group.chance
             return
         evidence, code = self._evidence(group, j)
         for k in np.unique(code):
-            shown = evidence.shown[k]
-            comes = (
-                shown if shown.failed or SIGNAL_FACTS[self.table.signals[j]].with_answer else Observation()
-            )
+            own = evidence.observations[k]
+            comes = own if own.failed or SIGNAL_FACTS[self.table.signals[j]].with_answer else Observation()
             yield comes, np.where(code == k, group.chance, 0.0)
 
-    def _observe_votes(self, group: _Group[B], action: Action) -> Iterator[tuple[Observation, Floats]]:
+    def _observe_votes(self, group: _Alike[B], action: Action) -> Iterator[tuple[Observation, Floats]]:
         """Yield what a round of votes may show, with the chance of each signature to show it."""
         j, m = action.tier, action.votes
-        if m < 1 or j not in group.path.asked:
+        if m < 1 or j not in group.path.tiers:
             raise ValueError(f"{action} is no round of votes on an answer in hand")
         signal = SIGNAL_FACTS[self.table.signals[j]]
         evidence, code = self._evidence(group, j)
         if signal.purchase != "rounds":
-            done = sum(group.path.votes[j])
-            self._check_votes(group, j, done + m, np.full(len(code), int(signal.purchase == "once")))
+            self._check_votes(
+                group, j, sum(group.path.votes[j]) + m, np.full(len(code), int(signal.purchase == "once"))
+            )
             for k in np.unique(code):
-                seen = evidence.shown[k]._replace(bought=m)
-                yield seen, np.where(code == k, group.chance, 0.0)
+                yield evidence.observations[k]._replace(bought=m), np.where(code == k, group.chance, 0.0)
             return
         remaining = evidence.votes[code] - np.array(group.path.votes[j])
         self._check_votes(group, j, sum(group.path.votes[j]) + m, evidence.votes[code].sum(axis=1))
@@ -241,35 +239,35 @@ class _Player(Generic[B]):
             parsed = correct + incorrect
             yield Observation(correct, parsed, parsed + unparsed), group.chance * chance
 
-    def _evidence(self, group: _Group[B], j: int) -> tuple[Evidence, Ints]:
+    def _evidence(self, group: _Alike[B], j: int) -> tuple[Evidence, Ints]:
         if j not in self.signatures.evidence:
             raise _Unseen(j)
         return self.signatures.evidence[j], self.signatures.evidence_code[j][group.signatures]
 
-    def _check_votes(self, group: _Group[B], j: int, needed: int, held: Ints) -> None:
-        if (held >= needed).all() and needed <= _MOST_VOTES:
+    def _check_votes(self, group: _Alike[B], j: int, demand: int, votes_held: Ints) -> None:
+        if (votes_held >= demand).all() and demand <= _MOST_VOTES:
             return
-        worst = int(held.argmin())
+        worst = int(votes_held.argmin())
         row = self.rows[int(np.flatnonzero(self.signatures.of_row == group.signatures[worst])[0])]
-        least = int(held[worst])
+        least = int(votes_held[worst])
         raise DataError(
-            f"the policy buys {needed} votes of tier {self.table.tiers[j]!r}, "
+            f"the policy buys {demand} votes of tier {self.table.tiers[j]!r}, "
             f"and row {self.table.ids[row]!r} holds {least}",
             hint=f"at most {least} votes can be planned for these rows",
         )
 
-    def _close(self, group: _Group[B], action: Action) -> None:
+    def _close(self, group: _Alike[B], action: Action) -> None:
         own, chance, path = group.signatures, group.chance, group.path
         if action.kind == "abstain":
             self.abstained[own] += chance
-        elif action.tier not in path.asked:
+        elif action.tier not in path.tiers:
             raise ValueError(f"{action} reports a tier that was not asked")
         else:
             self.reports[own, action.tier] += chance
-            self.pairs[own, path.asked[0], action.tier] += chance
-        if len(path.asked) > 1:
+            self.pairs[own, path.tiers[0], action.tier] += chance
+        if len(path.tiers) > 1:
             self.escalated[own] += chance
-        for j in path.asked:
+        for j in path.tiers:
             self.asks[own, j] += chance
             self.votes[own, j] += chance * sum(path.votes[j])
             self.rounds[own, j] += chance * path.rounds[j]
@@ -282,12 +280,12 @@ def _with(values: tuple[T, ...], place: int, value: T) -> tuple[T, ...]:
     return (*values[:place], value, *values[place + 1 :])
 
 
-def _merge(groups: list[_Group[B]]) -> list[_Group[B]]:
+def _merge(groups: list[_Alike[B]]) -> list[_Alike[B]]:
     """Join groups that did the same and believe the same: the order of votes is forgotten.
 
     A belief that cannot be hashed (an array) keeps its groups apart, which costs time only.
     """
-    by_state: dict[Hashable, list[_Group[B]]] = {}
+    by_state: dict[Hashable, list[_Alike[B]]] = {}
     for place, group in enumerate(groups):
         try:
             by_state.setdefault((group.belief, group.path), []).append(group)
@@ -296,7 +294,7 @@ def _merge(groups: list[_Group[B]]) -> list[_Group[B]]:
     return [_join(same) for same in by_state.values()]
 
 
-def _join(groups: list[_Group[B]]) -> _Group[B]:
+def _join(groups: list[_Alike[B]]) -> _Alike[B]:
     if len(groups) == 1:
         return groups[0]
     own, place = np.unique(np.concatenate([g.signatures for g in groups]), return_inverse=True)

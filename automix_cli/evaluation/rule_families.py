@@ -27,7 +27,7 @@ from automix_cli.pomdp.rules import Rule, ThresholdPolicy
 from automix_cli.pomdp.signals import SIGNAL_FACTS
 
 _MOST_COMBINATIONS = 5_000  # of a number of votes and a cut per tier
-_MOST_CELLS = 4_000_000  # settings times rows that are played at a time
+_PLAYED_CELLS = 4_000_000  # settings times rows that are played at a time
 _COST_STEPS = 60  # of the combinations the best one in each even step of cost is tried
 
 Rules = tuple[Rule, ...]
@@ -103,27 +103,27 @@ def _outcomes(table: TraceTable, signatures: Signatures, rules: Sequence[Rules])
     """Play every setting on every signature: tier by tier, each reached where the one before escalates."""
     shape = len(rules), len(signatures)
     reports, asks, votes, rounds = np.zeros((4, *shape, len(table.tiers)))
-    reached, latest = np.ones(shape), np.full(len(signatures), -1)  # latest: the last tier with an answer
+    reach, latest = np.ones(shape), np.full(len(signatures), -1)  # latest: the last tier with an answer
     for j in range(len(table.tiers) - 1):
         evidence, code = signatures.evidence[j], signatures.evidence_code[j]
         failed, own_rules = np.array(evidence.failed)[code], [own[j] for own in rules]
         chances = _escalates(table, j, dict.fromkeys(own_rules), evidence)
         escalates = np.stack([chances[rule] for rule in own_rules])[:, code]
         bought = np.array([rule.votes for rule in own_rules])[:, None] * ~failed
-        asks[..., j] = reached
-        votes[..., j], rounds[..., j] = reached * bought, reached * (bought > 0)
-        reports[..., j] = reached * (1 - escalates)
-        reached, latest = reached * escalates, np.where(failed, latest, j)
+        asks[..., j] = reach
+        votes[..., j], rounds[..., j] = reach * bought, reach * (bought > 0)
+        reports[..., j] = reach * (1 - escalates)
+        reach, latest = reach * escalates, np.where(failed, latest, j)
     end = len(table.tiers) - 1
-    asks[..., end] = reached
+    asks[..., end] = reach
     if end not in signatures.evidence:
-        reports[..., end] += reached
+        reports[..., end] += reach
         return Outcomes(reports, asks, votes, rounds, np.zeros(shape))
     failed = np.array(signatures.evidence[end].failed)[signatures.evidence_code[end]]
     latest = np.where(failed, latest, end)
     for tier in np.unique(latest[latest >= 0]):
-        reports[..., tier] += np.where(latest == tier, reached, 0.0)
-    return Outcomes(reports, asks, votes, rounds, np.where(latest < 0, reached, 0.0))
+        reports[..., tier] += np.where(latest == tier, reach, 0.0)
+    return Outcomes(reports, asks, votes, rounds, np.where(latest < 0, reach, 0.0))
 
 
 class _Draws(NamedTuple):
@@ -159,8 +159,8 @@ def _escalates(table: TraceTable, j: int, rules: Iterable[Rule], evidence: Evide
 def _draw(evidence: Evidence, count: int) -> _Draws:
     """Draw votes without replacement; of none, the answer itself shows all there is."""
     if not count:
-        shares = (o.signal if not o.parsed else o.correct / o.parsed for o in evidence.shown)
-        return _Draws(tuple(shares), np.eye(len(evidence.shown)), np.ones(len(evidence.shown)))
+        shares = (o.signal if not o.parsed else o.correct / o.parsed for o in evidence.observations)
+        return _Draws(tuple(shares), np.eye(len(evidence.observations)), np.ones(len(evidence.observations)))
     votes = evidence.votes
     ways_of = combinations(max(int(votes.sum(axis=1).max(initial=0)), count))
     pairs = [(yes, no) for yes in range(count + 1) for no in range(count - yes + 1)]
@@ -254,7 +254,7 @@ def _rule(table: TraceTable, j: int, votes: int, cuts: Sequence[float], escalate
 def _mean_points(fitted: FittedRules, table: TraceTable) -> tuple[Floats, Floats]:
     """Mean cost and score of every setting on the rows that the rules were made for."""
     signatures = _signatures(table, np.arange(len(table)), fitted.rules)
-    size = max(1, _MOST_CELLS // max(len(signatures), len(table)))
+    size = max(1, _PLAYED_CELLS // max(len(signatures), len(table)))
     costs, scores = [], []
     for start in range(0, len(fitted.rules), size):
         part = fitted.rules[start : start + size]

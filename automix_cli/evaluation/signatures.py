@@ -27,13 +27,13 @@ class Evidence(NamedTuple):
     Attributes:
         code: n, which of them each row shows.
         votes: K×3, the numbers of CORRECT, INCORRECT and unparsed votes; zeros for other signals.
-        shown: K, what comes with the answer, or is bought as one vote.
+        observations: K, what comes with the answer, or is bought as one vote.
         failed: K, whether the tier gave no answer.
     """
 
     code: Ints
     votes: Ints
-    shown: tuple[Observation, ...]
+    observations: tuple[Observation, ...]
     failed: tuple[bool, ...]
 
 
@@ -135,18 +135,18 @@ def evidence_of(table: TraceTable, rows: Ints, j: int, cuts: Cuts) -> Evidence:
     confidence, failed = table.confidence[rows, j], table.failed[rows, j]
     if signal.continuous:
         bins = np.searchsorted(np.array(cuts, dtype=np.float64), confidence, side="right")
-        shown = np.where(np.isnan(confidence), len(cuts) + 1, bins)
+        shown_code = np.where(np.isnan(confidence), len(cuts) + 1, bins)
     elif signal.of_samples:
         samples = table.sample_counts[rows, j].astype(np.intp)
         agreeing = np.nan_to_num(np.rint(confidence * samples)).astype(np.intp)
-        shown = samples * (int(samples.max(initial=0)) + 1) + agreeing
+        shown_code = samples * (int(samples.max(initial=0)) + 1) + agreeing
     else:
-        shown = table.recorded_votes[j].code[rows]
-    first, code = distinct([np.where(failed, 0, shown), failed.astype(np.intp)])
+        shown_code = table.recorded_votes[j].code[rows]
+    first, code = distinct([np.where(failed, 0, shown_code), failed.astype(np.intp)])
     return Evidence(
         code=code,
         votes=_votes(table, rows[first], j),
-        shown=tuple(_observation(table, int(row), j) for row in rows[first]),
+        observations=tuple(_observation(table, int(row), j) for row in rows[first]),
         failed=tuple(map(bool, failed[first])),
     )
 

@@ -7,12 +7,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from automix_cli.evaluation.bootstrap import Resamples
-from automix_cli.evaluation.frontier import mix_quality
+from automix_cli.evaluation.bootstrap import NORMAL, Resamples
+from automix_cli.evaluation.frontier import ROUNDING_ERROR, mix_quality
 from automix_cli.pomdp.arrays import Floats
-
-_ROUNDING_ERROR = 1e-12
-_NORMAL = 1.96  # standard deviations in a 95 % interval
 
 
 class Edge(NamedTuple):
@@ -25,7 +22,7 @@ class Edge(NamedTuple):
     @property
     def deviation(self) -> float:
         """The standard deviation behind the interval."""
-        return (self.high - self.low) / (2 * _NORMAL)
+        return (self.high - self.low) / (2 * NORMAL)
 
 
 class RoutingVerdict(NamedTuple):
@@ -66,7 +63,7 @@ def edge_of(
     n = tier_scores.shape[1]
     means, draws = matrix.mean(axis=0), resamples.means(matrix)
     value = float(above_mix(means, n))
-    return corrected(value, above_mix(draws, n))
+    return correct_bias(value, above_mix(draws, n))
 
 
 def above_mix(means: Floats, tiers: int) -> Floats:
@@ -75,14 +72,14 @@ def above_mix(means: Floats, tiers: int) -> Floats:
     return np.asarray(means[..., 0] - mix)
 
 
-def corrected(value: float, draws: Floats) -> Edge:
+def correct_bias(value: float, draws: Floats) -> Edge:
     """Correct a figure for the bias that its draws show, with a normal interval.
 
     Example:
-        >>> corrected(0.5, np.array([0.4, 0.5])).value
+        >>> correct_bias(0.5, np.array([0.4, 0.5])).value
         0.55
     """
-    centre, width = 2 * value - float(draws.mean()), _NORMAL * float(draws.std())
+    centre, width = 2 * value - float(draws.mean()), NORMAL * float(draws.std())
     return Edge(centre, centre - width, centre + width)
 
 
@@ -98,7 +95,7 @@ def verdict(edge: Edge, rows: int, margin: float = 0.01) -> RoutingVerdict:
         >>> verdict(Edge(0.02, -0.02, 0.06), rows=100)
         RoutingVerdict(kind='not enough rows', edge=0.02, low=-0.02, high=0.06, more_rows=100)
     """
-    value, low, high = edge.value, *(0.0 if abs(b) < _ROUNDING_ERROR else b for b in edge[1:])
+    value, low, high = edge.value, *(0.0 if abs(b) < ROUNDING_ERROR else b for b in edge[1:])
     if low > 0:
         return RoutingVerdict("route", value, low, high)
     if high < margin:

@@ -125,9 +125,9 @@ class PlanPath:
         for tier in histories.next_tiers(path):
             action = Action("escalate" if histories.is_later(path) else "start", tier)
             ahead = self.blocks[(*path, tier)].value @ histories.table(tier).entry
-            yield self._charged(action, ahead.reshape(-1, *total.shape), total)
+            yield self._with_charge(action, ahead.reshape(-1, *total.shape), total)
 
-    def _charged(self, action: Action, ahead: Floats, weight: Floats) -> _Option:
+    def _with_charge(self, action: Action, ahead: Floats, weight: Floats) -> _Option:
         charge = self.histories.charge(action, self.tokens)
         return _Option(action, ahead - self.weights[:, None, None] * charge * weight, charge)
 
@@ -137,7 +137,7 @@ class PlanPath:
         weight = block.weight[:, level.rows]
         for votes, to, orders in level.rounds:
             here.append(
-                self._charged(Action("vote", path[-1], votes), block.value[..., to] @ orders.T, weight)
+                self._with_charge(Action("vote", path[-1], votes), block.value[..., to] @ orders.T, weight)
             )
         here.sort(key=lambda option: option.rank)
         best = here[0].value
@@ -184,8 +184,8 @@ class PlanPath:
                 follows = self.takes(block, slice(None), Action(kind, tier))
                 if follows.any():
                     entry = self.histories.table(tier).entry
-                    asked = (ways * follows).reshape(len(self.weights), -1, 1)
-                    orders[(*path, tier)] += asked * entry
+                    asked_orders = (ways * follows).reshape(len(self.weights), -1, 1)
+                    orders[(*path, tier)] += asked_orders * entry
         return orders
 
     def spending(self) -> Floats:

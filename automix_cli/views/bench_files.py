@@ -134,19 +134,19 @@ def run_lines(run: Run) -> Iterator[str]:
         out.latency.tolist(),
         strict=True,
     )
-    for ident, done, score, cost, latency in rows:
-        key = done.tobytes()
+    for ident, chances, score, cost, latency in rows:
+        key = chances.tobytes()
         if key not in actions:
-            actions[key] = _actions(tiers, done.tolist())
+            actions[key] = _actions(tiers, chances.tolist())
         seconds = "null" if latency != latency else repr(latency)
         figures = f'"score":{score!r},"cost":{cost!r},"latency":{seconds}'
         yield f'{start},"id":{dumps(ident)},{actions[key]},{figures}}}\n'
 
 
-def _actions(tiers: Sequence[str], done: Sequence[float]) -> str:
+def _actions(tiers: Sequence[str], actions: Sequence[float]) -> str:
     """The chances of each tier to be reported and to be asked, and its expected votes, as JSON."""
     n = len(tiers)
-    keys = zip(("report", "asked", "votes"), (done[:n], done[n : 2 * n], done[2 * n :]), strict=True)
+    keys = zip(("report", "asked", "votes"), (actions[:n], actions[n : 2 * n], actions[2 * n :]), strict=True)
     return ",".join(f'"{key}":{{{_numbers(tiers, own)}}}' for key, own in keys)
 
 

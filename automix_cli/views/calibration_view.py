@@ -259,8 +259,8 @@ class CalibrationView:
             best = self.calibration.router().get("tier", self.calibration.single)
             return f"Do not route: use {best}; routing gives {edge_words(v)}{self._folds_words()}."
         more = more_rows_words(v.more_rows)
-        written = "The router is written, marked unproven."
-        return f"Not enough rows to tell: {edge_words(v)}{self._folds_words()}{more}. {written}"
+        outcome = "The router is written, marked unproven."
+        return f"Not enough rows to tell: {edge_words(v)}{self._folds_words()}{more}. {outcome}"
 
     def _folds_words(self) -> str:
         alone, folds = self.calibration.single_folds
@@ -269,20 +269,20 @@ class CalibrationView:
     def _single_tier_sentence(self) -> str:
         """What the whole curve says where the objective takes a single tier."""
         result, (alone, folds) = self.calibration, self.calibration.single_folds
-        tier, chosen = result.router().get("tier", result.single), f"chosen in {alone} of {folds} folds"
+        tier, times = result.router().get("tier", result.single), f"chosen in {alone} of {folds} folds"
         if result.objective.kind != "keep":
-            return f"Use {tier}: no policy serves the objective better (a single tier was {chosen})."
+            return f"Use {tier}: no policy serves the objective better (a single tier was {times})."
         keep, sure = result.objective.value, result.objective.sure
         head = (
             f"Use {tier}: for {_share(keep)} of the best tier's quality with probability {_share(sure)}, "
-            f"nothing cheaper was found (a single tier was {chosen})"
+            f"nothing cheaper was found (a single tier was {times})"
         )
         other = result.alternative
         if other is None:
             return f"{head}, and at lower shares no policy is surely above a random mix of tiers."
         return (
-            f"{head}. With --keep {other.keep:g} routing saves {100 * other.saved:.0f} % of the best tier's cost, "
-            f"{edge_words(other.edge)}."
+            f"{head}. With --keep {other.keep:g} routing saves {100 * other.saving:.0f} % of the best tier's "
+            f"cost, {edge_words(other.edge)}."
         )
 
     def _objective_sentence(self) -> str:
@@ -405,7 +405,7 @@ def _share(share: float) -> str:
 
 
 def _alternative(other: Alternative) -> dict[str, Any]:
-    return {"keep": other.keep, "saved": other.saved, "edge": list(other.edge)}
+    return {"keep": other.keep, "saved": other.saving, "edge": list(other.edge)}
 
 
 def _figure(f: Figures) -> dict[str, Any]:

@@ -338,7 +338,10 @@ def test_a_few_rows_short_of_votes_are_set_aside_and_many_lower_what_is_planned(
 ) -> None:
     """One row in a hundred may go; with more of them the plan buys what every row holds."""
     rows = [
-        (i + 1, {"id": i, "tiers": {"s": {"score": i % 2, "votes": [1] * (5 if i < short else 8), "cost": 1}}})
+        (
+            i + 1,
+            {"id": i, "tiers": {"s": {"score": i % 2, "votes": [1] * (5 if i < short else 8), "cost": 1}}},
+        )
         for i in range(200)
     ]
     table, count = read_table(rows).without_short_rows(most=8)

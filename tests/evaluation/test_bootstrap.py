@@ -129,9 +129,9 @@ def test_a_figure_is_bounded_by_the_resamples_in_which_it_is_defined() -> None:
 
 
 def test_a_corrected_figure_is_as_far_from_its_value_as_that_from_its_draws() -> None:
-    figure = BootstrapFigure.corrected(0.5, np.array([0.3, 0.5]))
+    figure = BootstrapFigure.bias_corrected(0.5, np.array([0.3, 0.5]))
     assert figure.value == pytest.approx(0.6), "0.5, minus the bias of 0.4 - 0.5"
     assert figure.measure() == pytest.approx((0.6, "", 0.6 - 0.196, 0.6 + 0.196))
-    apart = mean_figure([figure, BootstrapFigure.corrected(0.5, np.array([0.5, 0.3]))])
+    apart = mean_figure([figure, BootstrapFigure.bias_corrected(0.5, np.array([0.5, 0.3]))])
     assert apart.measure() == pytest.approx((0.6, "", 0.6, 0.6)), "draws are averaged before they are spread"
-    assert BootstrapFigure.corrected(0.5, np.empty(0)).measure().value == 0.5
+    assert BootstrapFigure.bias_corrected(0.5, np.empty(0)).measure().value == 0.5
