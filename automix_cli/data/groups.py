@@ -95,7 +95,7 @@ def _normalise(text: str) -> bytes:
     """The `normal_form` of a text, in UTF-8."""
     if not text.isascii():
         return _utf8(normal_form(text))
-    plain = text.encode().translate(_PLAIN)
+    plain = text.encode().translate(_LOWERCASE)
     if b"  " in plain or b" " in (plain[:1], plain[-1:]):
         plain = b" ".join(plain.split())
     return plain
