@@ -62,5 +62,7 @@ def messages_through(stream: TextIO) -> Iterator[None]:
 
 def leave_to_others() -> None:
     """Give libraries their stream again, after a command that kept its own: at the exit they speak, too."""
+    global _own
     if _others is not None:
+        _own = Streams(sys.stdout, sys.stderr)
         sys.stdout = sys.stderr = _others

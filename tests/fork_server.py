@@ -4,7 +4,8 @@
         subprocess.run([folder / "automix", "--version"])
 
 The command sends its arguments, folder, environment and standard streams to the server, which forks; the copy
-runs `automix_cli.cli.main` on these streams and its exit code becomes that of the command.
+runs `automix_cli.cli.main` on these streams and gets the signals of the command; its exit code becomes
+that of the command. What Python itself reads when it starts, such as PYTHONWARNINGS, has no effect.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -30,28 +32,35 @@ _PRELOAD = (
 
 # No site packages: it starts in a fraction of the time.
 _CLIENT = """#!{python} -SI
-import json, os, socket, sys
+import json, os, signal, socket, sys
 
 with socket.socket(socket.AF_UNIX) as server:
     server.connect({address!r})
     request = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)])
     socket.send_fds(server, [request[:1].encode()], [0, 1, 2])
     server.sendall(request[1:].encode() + b"\\n")
-    sys.exit(int(server.recv(16) or b"70"))
+    lines = server.makefile()
+    pid = int(lines.readline())
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: os.kill(pid, number))
+    sys.exit(int(lines.readline() or 70))
 """
 
 
 class ForkServer:
-    """A server at a socket, and the command that calls it; both last as long as the with-block."""
+    """A server at a socket, and the command that calls it; both last as long as the with-block.
 
-    def __init__(self, address: Path, command: Path) -> None:
-        self.address, self.command = address, command
+    `preload` are modules that the server imports before it forks.
+    """
+
+    def __init__(self, address: Path, command: Path, preload: Sequence[str] = _PRELOAD) -> None:
+        self.address, self.command, self.preload = address, command, preload
 
     def __enter__(self) -> ForkServer:
         self.command.write_text(_CLIENT.format(python=sys.executable, address=str(self.address)))
         self.command.chmod(0o755)
         self._process = subprocess.Popen(
-            [sys.executable, __file__, str(self.address)],
+            [sys.executable, __file__, str(self.address), *self.preload],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -70,9 +79,9 @@ class ForkServer:
 # ---------------------------------------------------------------- the server
 
 
-def serve(address: str) -> None:
+def serve(address: str, preload: Sequence[str]) -> None:
     """Fork for every request; returns in the copies only."""
-    for name in _PRELOAD:
+    for name in preload:
         with contextlib.suppress(ImportError):  # a module that is broken fails in the commands that need it
             importlib.import_module(name)
     with socket.socket(socket.AF_UNIX) as server:
@@ -95,9 +104,10 @@ def _answer(client: socket.socket) -> None:
     while not data.endswith(b"\n"):
         data += client.recv(1 << 16)
     if pid := os.fork():
+        client.sendall(f"{pid}\n".encode())
         _, status = os.waitpid(pid, 0)
         code = os.waitstatus_to_exitcode(status)
-        client.sendall(str(code if code >= 0 else 128 - code).encode())
+        client.sendall(f"{code if code >= 0 else 128 - code}\n".encode())
         os._exit(0)
     client.close()
     arguments, folder, environment = json.loads(data)
@@ -113,12 +123,12 @@ def _take(streams: list[int]) -> None:
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
-    modes = ("r", "w", "w")
-    sys.stdin, sys.stdout, sys.stderr = (os.fdopen(n, m, encoding="utf-8") for n, m in enumerate(modes))
+    sys.stdin, sys.stdout = os.fdopen(0, encoding="utf-8"), os.fdopen(1, "w", encoding="utf-8")
+    sys.stderr = os.fdopen(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace")
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(sys.argv[1], sys.argv[2:])
     from automix_cli.cli import main
 
     main()

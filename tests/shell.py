@@ -7,12 +7,12 @@ import pty
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parent.parent
-COMMAND = (sys.executable, "-m", "automix_cli")
+COMMAND: tuple[str, ...] = (sys.executable, "-m", "automix_cli")
 PATIENCE = 600.0
 """Seconds after which a process counts as stuck; no test is about this time, however busy the machine is."""
 
@@ -45,12 +45,13 @@ def automix(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     timeout: float = PATIENCE,
+    command: Sequence[str] = COMMAND,
 ) -> Ran:
     """Run one command to its end; without `stdin` there is none to read."""
     data = stdin.encode() if isinstance(stdin, str) else stdin
     given: dict[str, Any] = {"stdin": subprocess.DEVNULL} if data is None else {"input": data}
     done = subprocess.run(
-        [*COMMAND, *map(str, args)],
+        [*command, *map(str, args)],
         capture_output=True,
         cwd=cwd,
         env=environment(**(env or {})),
@@ -61,11 +62,11 @@ def automix(
     return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
-def on_terminal(*args: str | Path, **env: str) -> Ran:
+def on_terminal(*args: str | Path, command: Sequence[str] = COMMAND, **env: str) -> Ran:
     """Run one command with a terminal as its stdout, which is read to its end."""
     ours, theirs = pty.openpty()
     with subprocess.Popen(
-        [*COMMAND, *map(str, args)],
+        [*command, *map(str, args)],
         stdin=subprocess.DEVNULL,
         stdout=theirs,
         stderr=subprocess.PIPE,

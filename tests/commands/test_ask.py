@@ -6,12 +6,14 @@ import pty
 import signal
 import subprocess
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from loopback import Call, Loopback, Reply, profile_for
-from shell import COMMAND, PATIENCE, ROOT, automix, environment, jsonl, on_terminal, until
+from shell import COMMAND, PATIENCE, ROOT, Ran, automix, environment, jsonl, on_terminal, until
 
+Forked = Callable[..., Ran]
 DEMO = ("ask", "--profile", "demo")
 QUESTIONS = ROOT / "profiles" / "demo-questions.jsonl"
 ASK_KEYS = {
@@ -143,9 +145,9 @@ def seen(call: Call) -> str:
     return call.prompt
 
 
-def test_what_is_piped_in_becomes_the_context(tmp_path: Path) -> None:
+def test_what_is_piped_in_becomes_the_context(tmp_path: Path, forked: Forked) -> None:
     with Loopback(seen) as server:
-        ran = automix(
+        ran = forked(
             *("ask", "--profile", profile_for(server, tmp_path), "Who?"), stdin="Ana wrote the notes.\n"
         )
     assert ran.code == 0
@@ -153,11 +155,11 @@ def test_what_is_piped_in_becomes_the_context(tmp_path: Path) -> None:
     assert "Ana wrote the notes." in ran.out
 
 
-def test_a_context_file_goes_before_a_pipe(tmp_path: Path) -> None:
+def test_a_context_file_goes_before_a_pipe(tmp_path: Path, forked: Forked) -> None:
     (tmp_path / "notes.txt").write_text("From the file.")
     with Loopback(seen) as server:
         profile = profile_for(server, tmp_path)
-        ran = automix(
+        ran = forked(
             "ask", "--profile", profile, "-c", tmp_path / "notes.txt", "Who?", stdin="From the pipe."
         )
     assert "From the file." in ran.out
@@ -165,9 +167,11 @@ def test_a_context_file_goes_before_a_pipe(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("args", "stdin"), [((), "  \n"), (("--ignore-stdin",), "ignored")])
-def test_blank_or_ignored_stdin_is_no_context(args: tuple[str, ...], stdin: str, tmp_path: Path) -> None:
+def test_blank_or_ignored_stdin_is_no_context(
+    args: tuple[str, ...], stdin: str, tmp_path: Path, forked: Forked
+) -> None:
     with Loopback(seen) as server:
-        ran = automix("ask", "--profile", profile_for(server, tmp_path), *args, "Who?", stdin=stdin)
+        ran = forked("ask", "--profile", profile_for(server, tmp_path), *args, "Who?", stdin=stdin)
     assert ran.code == 0
     assert "<<context" not in ran.out
 
@@ -296,12 +300,12 @@ def test_a_sample_is_drawn_by_seed_and_kept_in_order(tmp_path: Path) -> None:
     assert first != ids("--seed", "2")
 
 
-def test_a_dry_run_counts_calls_and_dollars_and_sends_nothing(tmp_path: Path) -> None:
+def test_a_dry_run_counts_calls_and_dollars_and_sends_nothing(tmp_path: Path, forked: Forked) -> None:
     with Loopback() as server:
         profile = profile_for(server, tmp_path)
-        ran = automix("ask", "--profile", profile, "-i", QUESTIONS, "--limit", "10", "--dry-run", "--json")
+        ran = forked("ask", "--profile", profile, "-i", QUESTIONS, "--limit", "10", "--dry-run", "--json")
         [plan] = ran.rows
-        real = automix("ask", "--profile", profile, "-i", QUESTIONS, "--limit", "10").rows
+        real = forked("ask", "--profile", profile, "-i", QUESTIONS, "--limit", "10").rows
     assert plan["questions"] == 10
     assert plan["low"]["calls"] == 50
     assert plan["worst"]["calls"] == 100
@@ -313,7 +317,7 @@ def test_a_dry_run_counts_calls_and_dollars_and_sends_nothing(tmp_path: Path) ->
 # ---------------------------------------------------------------- over real sockets
 
 
-def test_the_ledger_shows_exactly_the_calls_the_policy_needs(tmp_path: Path) -> None:
+def test_the_ledger_shows_exactly_the_calls_the_policy_needs(tmp_path: Path, forked: Forked) -> None:
     def reply(call: Call) -> str:
         if call.verifies:
             word = "Correct" if "easy" in call.prompt else "Incorrect"
@@ -323,9 +327,9 @@ def test_the_ledger_shows_exactly_the_calls_the_policy_needs(tmp_path: Path) -> 
     with Loopback(reply) as server:
         profile = profile_for(server, tmp_path)
         rows = jsonl({"question": "an easy one"}, {"question": "a hard one"})
-        found = automix("ask", "--profile", profile, stdin=rows)
+        found = forked("ask", "--profile", profile, stdin=rows)
         made = [(e.model, e.n) for e in server.calls]
-        assert automix("ask", "--profile", profile, stdin=rows).code == 0
+        assert forked("ask", "--profile", profile, stdin=rows).code == 0
         assert len(server.calls) == len(made)
     assert [row["answer"] for row in found.rows] == ["tiny says", "huge says"]
     assert sorted(made) == sorted(
@@ -334,24 +338,24 @@ def test_the_ledger_shows_exactly_the_calls_the_policy_needs(tmp_path: Path) -> 
     assert all(row["cost_usd"] > 0 for row in found.rows)
 
 
-def test_offline_answers_from_the_cache_and_sends_nothing(tmp_path: Path) -> None:
+def test_offline_answers_from_the_cache_and_sends_nothing(tmp_path: Path, forked: Forked) -> None:
     with Loopback() as server:
         args = ("ask", "--profile", profile_for(server, tmp_path), "--json", "one")
-        first = automix(*args)
+        first = forked(*args)
         made = len(server.calls)
-        offline = automix(*args, "--offline")
-        missing = automix(*args[:-1], "another", "--offline")
+        offline = forked(*args, "--offline")
+        missing = forked(*args[:-1], "another", "--offline")
         assert len(server.calls) == made
-        refreshed = automix(*args, "--refresh")
+        refreshed = forked(*args, "--refresh")
         assert len(server.calls) == 2 * made
-        automix(*args, "--no-cache")
+        forked(*args, "--no-cache")
         assert len(server.calls) == 3 * made
     assert offline.rows[0]["answer"] == first.rows[0]["answer"] == refreshed.rows[0]["answer"]
     assert missing.code == 1
     assert missing.rows[0]["error"]["type"] == "cache_miss"
 
 
-def test_a_refused_key_stops_the_run_and_keeps_what_is_done(tmp_path: Path) -> None:
+def test_a_refused_key_stops_the_run_and_keeps_what_is_done(tmp_path: Path, forked: Forked) -> None:
     refused = threading.Event()
 
     def reply(call: Call) -> Reply:
@@ -363,7 +367,7 @@ def test_a_refused_key_stops_the_run_and_keeps_what_is_done(tmp_path: Path) -> N
 
     with Loopback(reply) as server:
         rows = jsonl(*({"question": f"q{n}"} for n in range(40)))
-        ran = automix("ask", "--profile", profile_for(server, tmp_path), "-j", "2", stdin=rows)
+        ran = forked("ask", "--profile", profile_for(server, tmp_path), "-j", "2", stdin=rows)
     assert ran.code == 1
     assert 10 <= len(ran.rows) <= 14
     assert [row["status"] for row in ran.rows][:9] == ["ok"] * 9
@@ -373,13 +377,22 @@ def test_a_refused_key_stops_the_run_and_keeps_what_is_done(tmp_path: Path) -> N
 # ---------------------------------------------------------------- streams
 
 
-@pytest.mark.contract
-@pytest.mark.parametrize("env", [{}, {"GITHUB_ACTIONS": "1"}, {"NO_COLOR": "1"}, {"TERM": "dumb"}])
-def test_stdout_stays_pure_when_piped(env: dict[str, str], tmp_path: Path) -> None:
+def assert_pure(run: Forked, env: dict[str, str], folder: Path) -> None:
+    """stdout holds what the model said, byte for byte, and stderr no escape sequence."""
     with Loopback(lambda call: "[red]bold[/b] \x1b[31m" if not call.verifies else seen(call)) as server:
-        ran = automix("ask", "--profile", profile_for(server, tmp_path), "--verbose", "q", env=env)
+        ran = run("ask", "--profile", profile_for(server, folder), "--verbose", "q", env=env)
     assert ran.out == "[red]bold[/b] \x1b[31m\n"
     assert "\x1b" not in ran.err
+
+
+@pytest.mark.contract
+def test_stdout_stays_pure_when_piped(tmp_path: Path) -> None:
+    assert_pure(automix, {"GITHUB_ACTIONS": "1"}, tmp_path)
+
+
+@pytest.mark.parametrize("env", [{}, {"GITHUB_ACTIONS": "1"}, {"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_stdout_stays_pure_in_every_environment(env: dict[str, str], tmp_path: Path, forked: Forked) -> None:
+    assert_pure(forked, env, tmp_path)
 
 
 @pytest.mark.contract
@@ -390,9 +403,10 @@ def test_stdout_stays_pure_with_an_unknown_model(tmp_path: Path) -> None:
     assert "\x1b" not in ran.err
 
 
-def test_controls_are_shown_not_obeyed_on_a_terminal(tmp_path: Path) -> None:
+def test_controls_are_shown_not_obeyed_on_a_terminal(tmp_path: Path, forked_command: tuple[str, ...]) -> None:
     with Loopback(lambda call: seen(call) if call.verifies else "\x1b]52;c;aGk=\x07") as server:
-        ran = on_terminal("ask", "--profile", profile_for(server, tmp_path), "-q", "q")
+        args = ("ask", "--profile", profile_for(server, tmp_path), "-q", "q")
+        ran = on_terminal(*args, command=forked_command)
     assert ran.code == 0
     assert "\x1b" not in ran.out
     assert "\\x1b]52" in ran.out
@@ -415,7 +429,9 @@ def test_a_reader_that_goes_away_ends_the_run_quietly() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_finishes_the_rows_in_flight(number: signal.Signals, tmp_path: Path) -> None:
+def test_a_signal_finishes_the_rows_in_flight(
+    number: signal.Signals, tmp_path: Path, forked_command: tuple[str, ...]
+) -> None:
     stopping = threading.Event()
 
     def reply(call: Call) -> Reply:
@@ -425,7 +441,10 @@ def test_a_signal_finishes_the_rows_in_flight(number: signal.Signals, tmp_path: 
         rows = tmp_path / "q.jsonl"
         rows.write_text(jsonl({"question": "the first"}, *({"question": f"q{n}"} for n in range(50))))
         child = subprocess.Popen(
-            [*COMMAND, "ask", "--profile", str(profile_for(server, tmp_path)), "-i", str(rows), "-j", "4"],
+            [
+                *(*forked_command, "ask", "--profile", str(profile_for(server, tmp_path))),
+                *("-i", str(rows), "-j", "4"),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -468,10 +487,10 @@ def test_help_and_version_import_nothing_heavy(args: str) -> None:
     assert ran.stderr.decode().strip() == "[]"
 
 
-def test_a_cached_answer_needs_no_litellm(tmp_path: Path) -> None:
+def test_a_cached_answer_needs_no_litellm(tmp_path: Path, forked: Forked) -> None:
     with Loopback() as server:
         args = ["ask", "--profile", str(profile_for(server, tmp_path)), "q"]
-        assert automix(*args).code == 0
+        assert forked(*args).code == 0
     code = (
         "import sys; sys.argv = ['automix', *sys.argv[1:]]\n"
         "from automix_cli.cli import main\n"

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from loopback import Call, Loopback, Reply, profile_for
 from shell import ROOT, Ran, automix, jsonl
 
+Forked = Callable[..., Ran]
 DEMO = ("verify", "--profile", "demo")
 QUESTIONS = ROOT / "profiles" / "demo-questions.jsonl"
 SINGLE = ("--question", "9 + 9?", "--answer", "18")
@@ -30,29 +32,28 @@ def mixed(call: Call) -> Reply:
 
 
 @pytest.fixture(scope="module")
-def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[str | Path, ...]:
-    """A command whose eight verdicts, six of them Correct, are in a cache already."""
-    folder = tmp_path_factory.mktemp("judged")
-    (folder / "cache").mkdir(mode=0o700)
-    with Loopback(mixed) as server:
-        command = ("verify", "--profile", profile_for(server, folder), *SINGLE)
-        assert automix(*command, env={"AUTOMIX_CACHE_DIR": str(folder / "cache")}).code == 0
-    return command
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for a profile and the cache that goes with it."""
+    return tmp_path_factory.mktemp("judged")
 
 
 @pytest.fixture
-def verify(judged: tuple[str | Path, ...], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
-    """Runs that command once more, with other options."""
-    monkeypatch.setenv("AUTOMIX_CACHE_DIR", str(Path(judged[2]).parent / "cache"))
-    return lambda *args: automix(*judged, *args)
+def verify(folder: Path, forked: Forked, monkeypatch: pytest.MonkeyPatch) -> Forked:
+    """Verifies an answer whose eight verdicts, six of them Correct, are in a cache already."""
+    monkeypatch.setenv("AUTOMIX_CACHE_DIR", str(folder / "cache"))
+    if not (folder / "cache").exists():
+        (folder / "cache").mkdir(mode=0o700)
+        with Loopback(mixed) as server:
+            assert forked("verify", "--profile", profile_for(server, folder), *SINGLE).code == 0
+    return partial(automix, "verify", "--profile", folder / "loopback.yaml", *SINGLE)
 
 
-def test_a_person_reads_confidence_verdict_and_votes(verify: Callable[..., Ran]) -> None:
+def test_a_person_reads_confidence_verdict_and_votes(verify: Forked) -> None:
     ran = verify()
     assert (ran.code, ran.out) == (0, "0.75 correct (6 of 8 votes, 0 unparsed; small)\n")
 
 
-def test_json_prints_one_row_and_explain_adds_the_reasons(verify: Callable[..., Ran]) -> None:
+def test_json_prints_one_row_and_explain_adds_the_reasons(verify: Forked) -> None:
     [row] = verify("--json").rows
     [told] = verify("--json", "--explain").rows
     assert set(row) == VERIFY_KEYS
@@ -79,17 +80,15 @@ def test_the_demo_trusts_a_right_answer_more_than_a_wrong_one() -> None:
         (("--threshold", "0.76"), 0),
     ],
 )
-def test_check_is_a_gate_at_the_threshold(
-    args: tuple[str, ...], code: int, verify: Callable[..., Ran]
-) -> None:
+def test_check_is_a_gate_at_the_threshold(args: tuple[str, ...], code: int, verify: Forked) -> None:
     ran = verify(*args)
     assert ran.code == code
     assert ("incorrect" in ran.out) is ("0.76" in args)
 
 
-def test_no_readable_vote_is_no_evidence_and_fails_a_check(tmp_path: Path) -> None:
+def test_no_readable_vote_is_no_evidence_and_fails_a_check(tmp_path: Path, forked: Forked) -> None:
     with Loopback(lambda call: "I would rather not say.") as server:
-        ran = automix("verify", "--profile", profile_for(server, tmp_path), *SINGLE, "--check")
+        ran = forked("verify", "--profile", profile_for(server, tmp_path), *SINGLE, "--check")
     assert ran.code == 5
     assert ran.out == "no evidence (0 of 0 votes, 8 unparsed; small)\n"
 
@@ -115,14 +114,14 @@ def test_what_cannot_be_meant_exits_2(args: tuple[str, ...], message: str) -> No
 # ---------------------------------------------------------------- what it buys
 
 
-def test_eight_votes_are_bought_once_and_twelve_cost_four_more(tmp_path: Path) -> None:
+def test_eight_votes_are_bought_once_and_twelve_cost_four_more(tmp_path: Path, forked: Forked) -> None:
     with Loopback(mixed) as server:
         args = ("verify", "--profile", profile_for(server, tmp_path), *SINGLE, "--json")
-        first = automix(*args, "--votes", "8").rows[0]
+        first = forked(*args, "--votes", "8").rows[0]
         assert [(e.n, e.model) for e in server.calls] == [(8, "tiny")]
-        again = automix(*args, "--votes", "8").rows[0]
+        again = forked(*args, "--votes", "8").rows[0]
         assert len(server.calls) == 1
-        more = automix(*args, "--votes", "12").rows[0]
+        more = forked(*args, "--votes", "12").rows[0]
         assert [e.n for e in server.calls] == [8, 4]
     assert first["spent_usd"] > 0 == again["spent_usd"]
     assert again["cost_usd"] == pytest.approx(first["cost_usd"])
@@ -130,10 +129,12 @@ def test_eight_votes_are_bought_once_and_twelve_cost_four_more(tmp_path: Path) -
     assert sum(more["votes"].values()) == 12
 
 
-def test_where_a_server_gives_fewer_choices_the_rest_are_calls_of_their_own(tmp_path: Path) -> None:
+def test_where_a_server_gives_fewer_choices_the_rest_are_calls_of_their_own(
+    tmp_path: Path, forked: Forked
+) -> None:
     verdict = "Verification Decision: The AI generated answer is Correct."
     with Loopback(lambda call: Reply(texts=(verdict, verdict)[: call.n])) as server:
-        [row] = automix(
+        [row] = forked(
             "verify", "--profile", profile_for(server, tmp_path), *SINGLE, "--votes", "5", "--json"
         ).rows
         assert [e.n for e in server.calls] == [5, 1, 1, 1]
@@ -141,9 +142,9 @@ def test_where_a_server_gives_fewer_choices_the_rest_are_calls_of_their_own(tmp_
     assert row["usage"]["calls"] == 4
 
 
-def test_the_log_probability_of_a_verdict_takes_one_call(tmp_path: Path) -> None:
+def test_the_log_probability_of_a_verdict_takes_one_call(tmp_path: Path, forked: Forked) -> None:
     with Loopback() as server:
-        ran = automix(
+        ran = forked(
             "verify", "--profile", profile_for(server, tmp_path), *SINGLE, "--signal", "logprob", "--json"
         )
         assert [e.n for e in server.calls] == [1]
@@ -152,20 +153,22 @@ def test_the_log_probability_of_a_verdict_takes_one_call(tmp_path: Path) -> None
     assert 0 <= row["confidence"] <= 1
 
 
-def test_answers_with_log_probabilities_of_their_own_need_no_verification_call(tmp_path: Path) -> None:
+def test_answers_with_log_probabilities_of_their_own_need_no_verification_call(
+    tmp_path: Path, forked: Forked
+) -> None:
     with Loopback() as server:
         profile = profile_for(server, tmp_path, verification="{signal: logprob, logprob_of: answer}")
-        [row] = automix("ask", "--profile", profile, "--json", "one").rows
+        [row] = forked("ask", "--profile", profile, "--json", "one").rows
         small = [e for e in server.calls if e.model == "tiny"]
         assert len(small) == 1
-        refused = automix("verify", "--profile", profile, *SINGLE)
+        refused = forked("verify", "--profile", profile, *SINGLE)
     assert 0 <= row["route"][0]["confidence"] <= 1
     assert refused.code == 2
     assert "--signal votes" in refused.err
 
 
-def test_a_signal_that_the_provider_lacks_is_refused_before_anything_is_spent() -> None:
-    ran = automix(
+def test_a_signal_that_the_provider_lacks_is_refused_before_anything_is_spent(forked: Forked) -> None:
+    ran = forked(
         *("verify", "--tiers", "anthropic/claude-haiku-4-5", *SINGLE, "--signal", "logprob"),
         env={"ANTHROPIC_API_KEY": "canary"},
     )
@@ -186,7 +189,7 @@ def test_what_ask_wrote_is_what_verify_reads(tmp_path: Path) -> None:
     assert [row["tier"] for row in found.rows] == [row["tier"] for row in asked.rows]
 
 
-def test_context_and_choices_travel_from_ask_to_verify(tmp_path: Path) -> None:
+def test_context_and_choices_travel_from_ask_to_verify(tmp_path: Path, forked: Forked) -> None:
     prompts: list[str] = []
 
     def reply(call: Call) -> str:
@@ -196,9 +199,9 @@ def test_context_and_choices_travel_from_ask_to_verify(tmp_path: Path) -> None:
     row = {"question": "Which?", "context": "The first one.", "choices": ["first", "second"]}
     with Loopback(reply) as server:
         profile = profile_for(server, tmp_path)
-        asked = automix("ask", "--profile", profile, stdin=jsonl(row))
+        asked = forked("ask", "--profile", profile, stdin=jsonl(row))
         before = len(prompts)
-        assert automix("verify", "--profile", profile, "--no-cache", stdin=asked.out).code == 0
+        assert forked("verify", "--profile", profile, "--no-cache", stdin=asked.out).code == 0
     assert "The first one." in prompts[before]
     assert "B. second" in prompts[before]
 

@@ -151,7 +151,7 @@ class Child:
 def _start(
     argv: list[str], env: dict[str, str], cwd: Path, streams: list[str], settings: dict[str, Any]
 ) -> Any:
-    paths = (ROOT, HERE.parent, HERE)
+    paths = (ROOT, ROOT / "tests", HERE)
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(map(str, paths))  # read when the first fork starts the server
     try:
