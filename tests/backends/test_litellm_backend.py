@@ -15,6 +15,7 @@ import ssl
 import subprocess
 import sys
 import tracemalloc
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -512,13 +513,26 @@ def test_a_storm_changes_no_answer_and_pays_for_none_twice() -> None:
 @pytest.mark.parametrize("model", FOUR)
 def test_a_server_that_goes_away_and_comes_back_is_waited_for(model: str) -> None:
     async def main(server: Loopback) -> list[list[str]]:
-        backend = LiteLLMBackend(Retrier(backoff=0.05, max_backoff=0.1, concurrency=4))
+        back, waits = asyncio.Event(), Counter[Any]()
+
+        async def sleep(seconds: float) -> None:
+            """The third wait of a call lasts until the server is back."""
+            waits[asyncio.current_task()] += 1
+            if waits[asyncio.current_task()] == 3:
+                await back.wait()
+            await asyncio.sleep(seconds)
+
+        # What never reached the server is no attempt, so that two of them are enough.
+        retrier = Retrier(attempts=2, backoff=0.001, concurrency=4, patience=PATIENCE, sleep=sleep)
+        backend = LiteLLMBackend(retrier)
         first = await backend.complete(ask(server, model, "before"))
         server.down()
         waiting = [asyncio.create_task(backend.complete(ask(server, model, f"{i}"))) for i in range(6)]
-        await asyncio.sleep(0.3)
-        assert not any(task.done() for task in waiting)
+        while [waits[task] for task in waiting] != [3] * 6:
+            assert not any(task.done() for task in waiting)
+            await asyncio.sleep(0.01)
         server.up()
+        back.set()
         done = await asyncio.gather(*waiting)
         await backend.aclose()
         return [texts(d) for d in (first, *done)]

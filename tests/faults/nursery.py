@@ -5,6 +5,8 @@
     child = world.start("ask", "-i", path); child.kill(9)     # or not
     world.run("ask", …, crash=("after the cache commit", 3))  # SIGKILL at the third time
 
+    child = world.start("ask", …, leap=60); child.leap()      # its event loop finds itself a minute later
+
 Crash points are armed from outside, by wrapping functions in the child; the program knows none of them.
 """
 
@@ -123,11 +125,26 @@ def _child(
         import resource
 
         resource.setrlimit(kind, (most, most))
+    if seconds := settings.get("leap"):
+        _leap_on_signal(seconds)
     if crash := settings.get("crash"):
         _arm(*crash)
     from automix_cli.cli import main
 
     main()
+
+
+def _leap_on_signal(seconds: float) -> None:
+    """Put the clock of event loops forward at every SIGUSR1, as if the time had passed without a turn."""
+    import asyncio
+
+    real, ahead = asyncio.BaseEventLoop.time, [0.0]
+
+    def leap(number: int, frame: Any) -> None:
+        ahead[0] += seconds
+
+    signal.signal(signal.SIGUSR1, leap)
+    asyncio.BaseEventLoop.time = lambda loop: real(loop) + ahead[0]  # type: ignore[method-assign]
 
 
 class Child:
@@ -138,6 +155,10 @@ class Child:
 
     def kill(self, number: int) -> None:
         os.kill(self.process.pid, number)
+
+    def leap(self) -> None:
+        """Let the time pass that the child was started with, so that no test waits for a timeout."""
+        self.kill(signal.SIGUSR1)
 
     def wait(self, timeout: float = PATIENCE) -> Ran:
         self.process.join(timeout)

@@ -244,14 +244,15 @@ def test_P5_a_full_stdout_is_a_storage_error(args: tuple[str, ...], tmp_path: Pa
 def test_P6_a_process_that_was_stopped_longer_than_its_timeouts_goes_on(
     world: World, whole: list[dict[str, Any]]
 ) -> None:
-    world.write_profile(timeout=3)
+    world.write_profile(timeout=PATIENCE)
     stopped = threading.Event()
     world.server.reply = after(stopped, free=1)
-    child = world.start("ask", "-i", world.questions(ROWS), "-o", world.out)
+    child = world.start("ask", "-i", world.questions(ROWS), "-o", world.out, leap=2 * PATIENCE)
     until(lambda: world.server.busy == 4)
     child.kill(signal.SIGSTOP)
     stopped.set()
-    child.process.join(3.5)
+    until(lambda: world.server.busy == 0)
+    child.leap()
     child.kill(signal.SIGCONT)
     assert child.wait().code == 0
     assert comparable(world.out) == whole

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 from loopback import Call, Loopback, Reply, nobody
 from nursery import CANARY, World, rows
+from shell import PATIENCE, until
 
 CORRECT = "It was compared.\nVerification Decision: The AI generated answer is Correct."
 
@@ -40,17 +41,19 @@ def on_row(
 
 
 class Case(NamedTuple):
-    """A server's behaviour, and how a run of four rows must end."""
+    """A server's behaviour, and how a run of four rows must end.
+
+    `timeouts` is how many attempts end only because their time is up.
+    """
 
     reply: Callable[[Call], Reply | str]
     code: int
     failed: dict[str, int] = {}  # noqa: RUF012 (never written to)
     requests: int | None = None
     message: str = ""
-    timeout: float = 20
+    timeouts: int = 0
 
 
-SOON = 3  # seconds: the others answer in far less, however busy the machine is
 ILL = "What is q 2?"
 QUOTA = json.dumps(
     {"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}}
@@ -76,12 +79,12 @@ CASES = {
     "N7-404 for all": Case(always(Reply(status=404)), 1, {"bad_response": 4}, 4, "404"),
     "N8-drop": Case(on_row(ILL, Reply(fault="drop"), first=1), 0, requests=9),
     "N8-reset": Case(on_row(ILL, Reply(fault="reset"), first=1), 0, requests=9),
-    "N9-drip": Case(on_row(ILL, Reply(fault="drip", pace=0.3), first=1), 0, requests=9, timeout=SOON),
+    "N9-drip": Case(on_row(ILL, Reply(fault="drip", pace=0.3), first=1), 0, requests=9, timeouts=1),
     "N9-blanks for ever": Case(
-        on_row(ILL, Reply(fault="whitespace", pace=0.1), first=1), 0, requests=9, timeout=SOON
+        on_row(ILL, Reply(fault="whitespace", pace=0.1), first=1), 0, requests=9, timeouts=1
     ),
     "N10-silence on one row": Case(
-        on_row(ILL, Reply(fault="hang")), 3, {"timeout": 1}, 9, f"{SOON} s", timeout=SOON
+        on_row(ILL, Reply(fault="hang")), 3, {"timeout": 1}, 9, f"{PATIENCE:g} s", timeouts=3
     ),
     "N13-401": Case(always(Reply(status=401)), 1, {"auth": 4}, 4, "401"),
     "N13-403": Case(always(Reply(status=403)), 1, {"auth": 4}, 4, "403"),
@@ -105,22 +108,29 @@ CASES = {
         on_row(ILL, Reply(texts=("",), finish_reason="length")), 3, {"no_text": 1}, 8, "max_tokens"
     ),
     "R8-a body longer than said": Case(on_row(ILL, Reply(fault="short"), first=2), 0),
-    "R8-a body shorter than said": Case(
-        on_row(ILL, Reply(fault="long"), first=1), 0, requests=9, timeout=SOON
-    ),
+    "R8-a body shorter than said": Case(on_row(ILL, Reply(fault="long"), first=1), 0, requests=9, timeouts=1),
 }
+
+
+def has_rows(world: World, count: int) -> bool:
+    """Whether so many rows are written, each of a question whose calls are over."""
+    return world.out.exists() and world.out.read_bytes().count(b"\n") == count
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_run_ends_as_promised_whatever_the_wire_does(name: str, world: World) -> None:
     case = CASES[name]
     world.server.reply = case.reply
-    world.write_profile(attempts=3, timeout=case.timeout)
-    ran = world.ask(world.questions(4))
+    world.write_profile(attempts=3, timeout=PATIENCE)
+    child = world.start("ask", "-i", world.questions(4), "-o", world.out, "--unordered", leap=2 * PATIENCE)
+    for attempt in range(case.timeouts):
+        until(lambda seven=7 + attempt: has_rows(world, 3) and len(world.server.calls) == seven)
+        child.leap()
+    ran = child.wait()
     assert ran.code == case.code, ran.err
     assert case.message in ran.err
     assert "Traceback" not in ran.err
-    found = rows(world.out)
+    found = sorted(rows(world.out), key=lambda row: row["index"])
     assert Counter(r["error"]["type"] for r in found if r["error"]) == case.failed or case.code == 1
     if case.code != 1:
         assert [r["id"] for r in found] == ["q0", "q1", "q2", "q3"]
