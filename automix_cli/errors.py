@@ -219,7 +219,15 @@ class ContentFiltered(BackendError):
 
 
 class BadRequest(BackendError):
-    """The endpoint refuses this request for good (400, 404, 413, 422)."""
+    """The endpoint refuses this request for good (400, 404, 413, 422).
+
+    Attributes:
+        param: the parameter that it refuses, where a field of its answer names one.
+        code: what its answer calls the problem.
+    """
+
+    param = ""
+    code = ""
 
 
 class UnknownModel(BadRequest):

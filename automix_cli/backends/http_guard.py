@@ -16,7 +16,7 @@ import ssl
 import time
 import zlib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 
@@ -178,14 +178,18 @@ def status_error(status: int, headers: Mapping[str, str], body: bytes, where: st
     if 300 <= status < 400:
         target = re.match(r"https?://([^/?#]+)", headers.get("location", ""))
         host = target[1] if target else "elsewhere"
-        error = BadRequest(redact(f"{where} redirects to {host}; redirects are not followed"))
-        error.fatal, error.hint = True, "put the final address into api_base"
-        return error
-    message = message_in(body)
-    return error_class(status, body.decode("utf-8", "replace"))(
+        redirect = BadRequest(redact(f"{where} redirects to {host}; redirects are not followed"))
+        redirect.fatal, redirect.hint = True, "put the final address into api_base"
+        return redirect
+    refusal = refusal_in(body)
+    message = refusal.added_to(message_in(body))
+    error = error_class(status, body.decode("utf-8", "replace"))(
         redact(f"{where} answered {status}{': ' if message else ''}{message}"),
         retry_after=retry_after(headers, time.time()),
     )
+    if isinstance(error, BadRequest):
+        error.param, error.code = refusal
+    return error
 
 
 def error_class(status: int, text: str) -> type[BackendError]:
@@ -229,6 +233,47 @@ def message_in(body: bytes) -> str:
     text = value if isinstance(value, str) else json.dumps(value) if value else ""
     line = " ".join(text.split())
     return line if len(line) <= 300 else line[:299] + "…"
+
+
+class Refusal(NamedTuple):
+    """The parameter that an error body names in a field, and what the body calls the problem; else "" each."""
+
+    param: str = ""
+    code: str = ""
+
+    def added_to(self, message: str) -> str:
+        """A message that names the parameter.
+
+        Example:
+            >>> Refusal("top_p", "unsupported_parameter").added_to("not possible")
+            'not possible (unsupported_parameter: top_p)'
+        """
+        if not self.param or re.search(rf"\b{re.escape(self.param)}\b", message):
+            return message
+        return f"{message} ({self.code or 'parameter'}: {self.param})".lstrip()
+
+
+def refusal_in(body: Any) -> Refusal:
+    """The refusal that an error body holds: JSON, or what it was read to.
+
+    Example:
+        >>> refusal_in(b'{"error": {"message": "no", "param": "top_p", "code": "unsupported_parameter"}}')
+        Refusal(param='top_p', code='unsupported_parameter')
+    """
+    if isinstance(body, bytes | str):
+        try:
+            body = json.loads(body)
+        except (ValueError, RecursionError):
+            return Refusal()
+    fields = body.get("error", body) if isinstance(body, dict) else None
+    if not isinstance(fields, dict) or not _is_name(fields.get("param")):
+        return Refusal()
+    return Refusal(fields["param"], fields["code"] if _is_name(fields.get("code")) else "")
+
+
+def _is_name(value: Any) -> bool:
+    """Whether a value is short enough, and plain enough, to be the name of something."""
+    return isinstance(value, str) and re.fullmatch(r"[\w.\[\]-]{1,80}", value, re.ASCII) is not None
 
 
 def checked_body(body: bytes, path: str, where: str) -> bytes:

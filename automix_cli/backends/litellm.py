@@ -24,6 +24,7 @@ from automix_cli.backends.litellm_errors import (
     message_of,
     names_parameter,
     raise_mapped,
+    refusal_of,
     status_of,
 )
 from automix_cli.backends.litellm_library import Clients, listed_params, load_litellm
@@ -35,6 +36,8 @@ from automix_cli.records import Completion
 ANTHROPIC_MAX_TOKENS = 1024  # Anthropic requires a limit
 
 _DROPPABLE = ("temperature", "top_p")  # a model that refuses these samples in its own way
+
+_NO_MAX_TOKENS = ("max_tokens", "unsupported_parameter")  # a refusal that needs no words
 
 _SAMPLING = re.compile(r"\bsampling (param|setting|option|control)", re.IGNORECASE)
 
@@ -210,21 +213,31 @@ class LiteLLMBackend:
         # An exception without a status is a refusal of LiteLLM's own, perhaps of a new class.
         if type(error) is not BadRequest and (type(error) is not BadResponse or status_of(exc)):
             return False
-        message, key = f"{message_of(exc)} {error.message}", (request.model, request.endpoint)
+        message, refusal = f"{message_of(exc)} {error.message}", refusal_of(exc)
+        key = (request.model, request.endpoint)
         substitutes = self._refused_params.setdefault(key, {})
-        if (
-            "max_tokens" in arguments
-            and "max_completion_tokens" in message
-            and "max_tokens" not in substitutes
-        ):
+        wants_other_name = "max_completion_tokens" in message or refusal == _NO_MAX_TOKENS
+        if "max_tokens" in arguments and wants_other_name and "max_tokens" not in substitutes:
             substitutes["max_tokens"] = "max_completion_tokens"
             return True
-        for name in _DROPPABLE:
-            if name in arguments and (names_parameter(message, name) or _SAMPLING.search(message)):
-                substitutes[name] = None
-                note = f"{request.model} refuses {name}: it samples in its own way"
-                self.notes += [] if note in self.notes else [note]
-                return True
+        name = _droppable(arguments, refusal.param, message)
+        if name is not None:
+            substitutes[name] = None
+            note = f"{request.model} refuses {name}: it samples in its own way"
+            self.notes += [] if note in self.notes else [note]
+            return True
         if request.n > 1 and re.search(r"(?<!\\)\bn\b", message):
             self._singles.add(key)
         return False
+
+
+def _droppable(arguments: Mapping[str, Any], param: str, message: str) -> str | None:
+    """The argument to leave out after a refusal; None where it speaks of none that may be.
+
+    A field, where there is one, decides: a message may name other parameters beside the one it refuses.
+    """
+    names = [name for name in _DROPPABLE if name in arguments]
+    for name in names:
+        if names_parameter(param, name):
+            return name
+    return next((n for n in names if names_parameter(message, n) or _SAMPLING.search(message)), None)

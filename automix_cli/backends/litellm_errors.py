@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from automix_cli.backends.endpoints import Endpoint
 from automix_cli.backends.retry import retry_after
@@ -21,6 +21,9 @@ from automix_cli.errors import (
     UnknownModel,
     redact,
 )
+
+if TYPE_CHECKING:
+    from automix_cli.backends.http_guard import Refusal
 
 ERROR_CLASSES: Mapping[str, type[BackendError]] = {
     "ContextWindowExceededError": ContextTooLong,
@@ -60,7 +63,7 @@ def map_error(exc: Exception) -> BackendError:
     own = next((link for link in causes_of(exc) if isinstance(link, BackendError)), None)
     if own is not None:
         return own
-    text, status = short_message(exc), status_of(exc)
+    text, status = refusal_of(exc).added_to(short_message(exc)), status_of(exc)
     if re.search(r"missing credentials|api_key client option must be set", text, re.IGNORECASE):
         return Unauthorised(text)
     kind = next(
@@ -89,6 +92,26 @@ def status_of(exc: BaseException) -> int | None:
             if isinstance(value, int | str) and re.fullmatch("[45][0-9][0-9]", str(value)):
                 return int(value)
     return None
+
+
+def refusal_of(exc: BaseException) -> Refusal:
+    """The parameter that a refusal names outside its message, wherever the exception keeps it.
+
+    Example:
+        >>> exc = ValueError("not supported")
+        >>> exc.body = {"param": "top_p"}
+        >>> refusal_of(exc).param
+        'top_p'
+    """
+    from automix_cli.backends.http_guard import Refusal, causes_of, refusal_in
+
+    for link in causes_of(exc):
+        fields = {"param": attribute(link, "param"), "code": attribute(link, "code")}
+        for source in (fields, attribute(link, "body"), attribute(attribute(link, "response"), "text")):
+            refusal = refusal_in(source)
+            if refusal.param:
+                return refusal
+    return Refusal()
 
 
 def attribute(holder: object, name: str) -> Any:

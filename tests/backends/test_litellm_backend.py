@@ -31,7 +31,7 @@ from automix_cli.backends.catalog import standard_key_envs
 from automix_cli.backends.endpoints import DUMMY_KEY, OWN_HOSTS, endpoint_notes
 from automix_cli.backends.http_guard import MAX_BODY, connection_error, error_class, read_body, status_error
 from automix_cli.backends.litellm import ANTHROPIC_MAX_TOKENS, LiteLLMBackend
-from automix_cli.backends.litellm_errors import ERROR_CLASSES, map_error
+from automix_cli.backends.litellm_errors import ERROR_CLASSES, map_error, refusal_of
 from automix_cli.backends.litellm_library import listed_params, load_litellm
 from automix_cli.backends.litellm_replies import read_logprobs, split_usage
 from automix_cli.backends.retry import Retrier
@@ -1056,6 +1056,81 @@ def test_max_tokens_is_renamed_for_a_server_that_wants_another_name() -> None:
     asked = [(p.get("max_tokens"), p.get("max_completion_tokens")) for p in seen]
     assert asked == [(9, None), (None, 9), (None, 9)]
     assert not notes
+
+
+def refuses(*names: str) -> Callable[[Call], Reply | str]:
+    """A server that names the parameters it refuses, one at a time, in a field and not in words."""
+
+    def reply(call: Call) -> Reply | str:
+        for name in names:
+            if name in call.params or (name == "n" and call.n > 1):
+                error = {"message": "Not possible.", "param": name, "code": "unsupported_parameter"}
+                return Reply(status=400, body=json.dumps({"error": error}).encode())
+        return "ok"
+
+    return reply
+
+
+@pytest.mark.parametrize("model", FOUR[:2])
+def test_a_parameter_that_only_a_field_names_is_understood(model: str) -> None:
+    reply = refuses("top_p", "temperature", "max_tokens")
+    seen, notes = params_sent(model, reply, temperature=0, top_p=0.5, max_tokens=9)
+    assert sorted(seen[0]) == ["max_tokens", "temperature", "top_p"]
+    assert seen[3:] == [{"max_completion_tokens": 9}] * 2
+    assert notes == [
+        f"{model} refuses {name}: it samples in its own way" for name in ("top_p", "temperature")
+    ]
+
+
+def test_a_field_that_names_n_is_understood_and_one_that_names_anything_else_is_in_the_message() -> None:
+    with Loopback(refuses("n", "seed")) as server:
+        first, second = complete(ask(server, n=2), ask(server, params={"seed": 1}))
+        assert texts(first) == ["ok", "ok"]
+        assert "Not possible. (unsupported_parameter: seed)" in error_of(second).message
+
+
+class Fields(Exception):
+    """What a client raises that keeps the parameter in an attribute."""
+
+    def __init__(self, **fields: Any) -> None:
+        super().__init__("Not possible.")
+        vars(self).update(fields)
+
+
+@pytest.mark.parametrize(
+    "exc",
+    [
+        Fields(param="temperature", code="unsupported_parameter"),
+        Fields(body={"param": "temperature", "code": None}),
+        Fields(body={"error": {"param": "generation_config.temperature"}}),
+        Fields(response=httpx.Response(400, text='{"error": {"param": "temperature"}}')),
+        Fields(status_code=400, body='{"error": {"param": "temperature"}}'),
+    ],
+    ids=lambda exc: ", ".join(vars(exc)),
+)
+def test_a_parameter_that_only_an_attribute_names_is_understood(
+    exc: Fields, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(**arguments: Any) -> Any:
+        if "temperature" in arguments:
+            raise RuntimeError("wrapped") from exc
+        return real.ModelResponse(choices=[{"message": {"content": f"without; top_p {arguments['top_p']}"}}])
+
+    real = load_litellm()
+    monkeypatch.setattr(real, "acompletion", refuse)
+    request = Request(
+        model="openai/m",
+        messages=(Message("user", "q"),),
+        api_base="http://127.0.0.1:9",
+        params=(("temperature", 1), ("top_p", 0.5)),
+    )
+    (done,) = complete(request)
+    assert texts(done) == ["without; top_p 0.5"]
+
+
+@pytest.mark.parametrize("fields", [{}, {"param": None}, {"param": 7}, {"param": "a b"}, {"body": b"\xff"}])
+def test_a_field_that_names_no_parameter_is_none(fields: dict[str, Any]) -> None:
+    assert refusal_of(Fields(**fields)) == ("", "")
 
 
 @pytest.mark.contract
