@@ -1,5 +1,5 @@
 """`python -m automix_cli` is `automix`."""
 
-from automix_cli.cli import main
+from automix_cli.cli import run
 
-main()
+run()

@@ -92,6 +92,7 @@ def _limits(limits: Limits, options: CallOptions) -> Limits:
 class Automix:
     """A profile with its cascade open: the cascade over the cache over whatever the models stand behind.
 
+    `note` takes what a person should know, `detail` what only helps to find the cause of trouble.
     `embedder` is the embedding model that will be called besides the tiers; by default the one that
     the profile's router reads.
 
@@ -113,11 +114,12 @@ class Automix:
         options: CallOptions = CallOptions(),
         *,
         note: TakeNote = lambda line: None,
+        detail: TakeNote = lambda line: None,
         embedder: Tier | None = None,
     ) -> None:
         from automix_cli.profile.router import embedder_of
 
-        self.note = note
+        self.note, self.detail = note, detail
         self._late_notes: list[str] = []
         embedder = embedder or embedder_of(profile)
         models = profile.tiers if embedder is None else (*profile.tiers, embedder)
@@ -150,7 +152,12 @@ class Automix:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self.cascade.backend.aclose()
+        from automix_cli.backends.litellm_errors import message_of
+
+        try:
+            await self.cascade.backend.aclose()
+        except Exception as exc:  # what was asked for is there, and every completion is stored
+            self.detail(f"closing the connections failed: {type(exc).__name__}: {message_of(exc)}")
         for line in self._late_notes:
             self.note(line)
 

@@ -119,8 +119,17 @@ def _hold_closed_streams() -> None:
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 (lasts as long as the process)
 
 
+def run() -> None:
+    """Run the `automix` script: a process that ends with its command."""
+    try:
+        main()
+    except SystemExit:
+        leave_to_others()
+        raise
+
+
 def main() -> None:
-    """Entry point of the `automix` script."""
+    """Run the command that `sys.argv` holds; it ends with SystemExit."""
     _hold_closed_streams()
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a locale may lack arrows and dashes
@@ -130,8 +139,5 @@ def main() -> None:
         warnings.simplefilter("ignore")
     try:
         app()
-    except SystemExit:
-        leave_to_others()
-        raise
     except KeyboardInterrupt:
         sys.exit(130)

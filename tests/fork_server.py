@@ -4,7 +4,7 @@
         subprocess.run([folder / "automix", "--version"])
 
 The command sends its arguments, folder, environment and standard streams to the server, which forks; the copy
-runs `automix_cli.cli.main` on these streams and gets the signals of the command; its exit code becomes
+runs `automix_cli.cli.run` on these streams and gets the signals of the command; its exit code becomes
 that of the command. What Python itself reads when it starts, such as PYTHONWARNINGS, has no effect.
 """
 
@@ -129,6 +129,6 @@ def _take(streams: list[int]) -> None:
 
 if __name__ == "__main__":
     serve(sys.argv[1], sys.argv[2:])
-    from automix_cli.cli import main
+    from automix_cli.cli import run
 
-    main()
+    run()

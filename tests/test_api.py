@@ -11,8 +11,11 @@ import pytest
 from shell import environment
 
 from automix_cli.api import Automix, CallOptions, choose_profile
+from automix_cli.backends.base import PrefixBackend, Request
+from automix_cli.backends.cache import Cached
+from automix_cli.cascade.cascade import Cascade
 from automix_cli.errors import UsageError
-from automix_cli.records import Question
+from automix_cli.records import Completion, Question
 
 CALIBRATED = """\
 version: 1
@@ -65,6 +68,49 @@ def test_notes_go_to_the_callback_and_the_backend_is_closed() -> None:
 
     assert asyncio.run(main()) == "391"
     assert notes == ["demo tiers: simulated models, no network, prices made up"]
+
+
+class Broken:
+    """A backend that answers, and cannot be closed."""
+
+    def __init__(self) -> None:
+        self.closings = 0
+
+    async def complete(self, request: Request) -> tuple[Completion, ...]:
+        return (Completion(text="Because.\nVerification Decision: The AI generated answer is Correct."),)
+
+    async def aclose(self) -> None:
+        self.closings += 1
+        raise RuntimeError("the connection was closed before")
+
+
+def test_an_answer_stands_though_the_connections_cannot_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = Broken(), Broken()
+    wire = PrefixBackend({"demo/small": lambda: first, "demo/": lambda: second})
+    monkeypatch.setattr("automix_cli.api.open_wire", lambda *args, **more: wire)
+    options, details = CallOptions(profile="demo", no_cache=True), list[str]()
+    automix = Automix(choose_profile(options), options, detail=details.append)
+
+    async def job(cascade: Cascade) -> str | None:
+        await wire.complete(Request(model="demo/large", messages=()))
+        return (await cascade.answer(Question(text="What is 17 * 23?"))).answer
+
+    assert "Because." in (automix.run(job) or "")
+    assert details == ["closing the connections failed: RuntimeError: the connection was closed before"]
+    assert (first.closings, second.closings) == (1, 1), "each is closed, whatever becomes of the other"
+    assert not automix.cascade.backend.store.folder.exists(), "the empty cache of --no-cache goes, too"
+
+
+def test_a_run_that_failed_fails_with_its_own_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Cached, "aclose", Broken.aclose)
+    options = CallOptions(profile="demo", no_cache=True)
+
+    async def job(cascade: Cascade) -> None:
+        cascade.backend.closings = 0
+        raise UsageError("its own")
+
+    with pytest.raises(UsageError, match="its own"):
+        Automix(choose_profile(options), options).run(job)
 
 
 def test_options_that_contradict_each_other_are_refused() -> None:

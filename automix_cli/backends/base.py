@@ -7,6 +7,7 @@ scripted fake all implement it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -146,6 +147,7 @@ class PrefixBackend:
         return await self._backends[prefix].complete(request)
 
     async def aclose(self) -> None:
-        """Close the backends made so far."""
-        for backend in self._backends.values():
-            await backend.aclose()
+        """Close the backends made so far, each whatever becomes of the others."""
+        async with AsyncExitStack() as stack:
+            for backend in self._backends.values():
+                stack.push_async_callback(backend.aclose)

@@ -236,14 +236,16 @@ class Cached:
 
     async def aclose(self) -> None:
         """Close the inner backend, if it was ever made, and the store."""
-        if self._live is not None:
-            await self._live.aclose()
-        if count := self.store.stats.corrupt:
-            entries = "1 entry" if count == 1 else f"{count:,} entries"
-            self._notes.append(
-                f"the cache in {self.store.folder} had {entries} damaged: not used, asked again"
-            )
-        self.store.close()
+        try:
+            if self._live is not None:
+                await self._live.aclose()
+        finally:
+            if count := self.store.stats.corrupt:
+                entries = "1 entry" if count == 1 else f"{count:,} entries"
+                self._notes.append(
+                    f"the cache in {self.store.folder} had {entries} damaged: not used, asked again"
+                )
+            self.store.close()
 
 
 def _runs(samples: Iterable[int]) -> list[tuple[int, int]]:

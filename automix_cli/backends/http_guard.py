@@ -236,7 +236,7 @@ def message_in(body: bytes) -> str:
 
 
 class Refusal(NamedTuple):
-    """The parameter that an error body names in a field, and what the body calls the problem; else "" each."""
+    """The parameter that an error body names in a field, and what the body calls the problem."""
 
     param: str = ""
     code: str = ""

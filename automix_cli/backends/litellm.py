@@ -86,9 +86,9 @@ class LiteLLMBackend:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        if self._clients is not None:
-            await self._clients.aclose()
-            self._clients = None
+        clients, self._clients = self._clients, None
+        if clients is not None:
+            await clients.aclose()
 
     def supports_n(self, model: str, api_base: str | None = None) -> bool:
         """Whether one request may ask for several completions: yes, unless the server has shown otherwise."""

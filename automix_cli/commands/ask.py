@@ -116,7 +116,7 @@ def ask(
     destination = Destination(path=output, force=force, earlier=earlier)
     if earlier is None:
         destination.check()
-    automix = Automix(active_profile, calls, note=reporter.once)
+    automix = Automix(active_profile, calls, note=reporter.once, detail=reporter.detail)
     for line in router_notes(active_profile):
         reporter.once(line)
     command = _Ask(destination, reporter, json=json, explain=explain, ordered=not unordered)

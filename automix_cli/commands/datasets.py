@@ -186,7 +186,9 @@ class TraceSource:
     # ------------------------------------------------------------ calls
 
     def _open(self, profile: Profile, embedder: Tier | None) -> Automix:
-        return Automix(profile, self.calls, note=self.reporter.once, embedder=embedder)
+        return Automix(
+            profile, self.calls, note=self.reporter.once, detail=self.reporter.detail, embedder=embedder
+        )
 
     def _embedder(self, profile: Profile) -> Tier | None:
         """The model of `--embed-model`, as the profile reaches it.

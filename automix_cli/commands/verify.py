@@ -115,7 +115,7 @@ def verify(
         job = VerifyJob(cascade, tier=tier, votes=most, threshold=threshold, reasons=explain)
         return await command.run(job, source, threshold)
 
-    raise typer.Exit(Automix(active_profile, calls, note=reporter.once).run(run))
+    raise typer.Exit(Automix(active_profile, calls, note=reporter.once, detail=reporter.detail).run(run))
 
 
 class _GivenAnswer(NamedTuple):

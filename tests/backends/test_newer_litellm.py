@@ -128,6 +128,7 @@ RAISED = {
     "llms/__init__.py": "",
     "llms/custom_httpx/__init__.py": "",
     "llms/custom_httpx/http_handler.py": """
+import os
 import httpx
 
 class AsyncHTTPHandler:
@@ -135,6 +136,8 @@ class AsyncHTTPHandler:
         self.client = httpx.AsyncClient()
 
     async def close(self):
+        if os.environ["STAND_IN"] == "cannot be closed":
+            raise RuntimeError("closed already")
         await self.client.aclose()
 """,
 }
@@ -169,6 +172,7 @@ CASES = {
     "warns when imported": Outcome(),
     "warns when called": Outcome(),
     "prints and logs": Outcome(),
+    "cannot be closed": Outcome(),
     "refuses in new words": REFUSED,
     "refuses by another name": REFUSED,
     "refuses in a new class": REFUSED,

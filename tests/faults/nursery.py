@@ -129,9 +129,9 @@ def _child(
         _leap_on_signal(seconds)
     if crash := settings.get("crash"):
         _arm(*crash)
-    from automix_cli.cli import main
+    from automix_cli.cli import run
 
-    main()
+    run()
 
 
 def _leap_on_signal(seconds: float) -> None:
