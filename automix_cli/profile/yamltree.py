@@ -35,6 +35,9 @@ _CONSTANTS = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
+# Where PyYAML's C parser reads what its own refuses: a tab between words, `?` in a text between brackets,
+# a comment right after | or >. Its own decides, so that a profile means the same on every machine.
+_DOUBTFUL = re.compile(r"[\t?]|[|>][-+0-9]*#")
 _PLAIN = re.compile(r"[A-Za-z0-9_./+-]([A-Za-z0-9_./+ -]*[A-Za-z0-9_./+-])?")
 
 
@@ -147,13 +150,17 @@ def _decode(data: bytes) -> str:
 
 
 def _events(text: str, pure: bool = False) -> Iterator[Any]:
-    """Parse events of PyYAML, from its C parser where there is one (`pure`: character-exact marks)."""
+    """Parse events of PyYAML, from its C parser where there is one (`pure`: character-exact marks).
+
+    Raises:
+        _Fatal: a text that one of the parsers refuses.
+    """
     import yaml
 
     from automix_cli.profile.yaml_refusals import refusal
 
     count = 0
-    if not pure and hasattr(yaml, "CSafeLoader"):
+    if not pure and hasattr(yaml, "CSafeLoader") and not _DOUBTFUL.search(text):
         try:
             for event in yaml.parse(text, Loader=yaml.CSafeLoader):
                 yield event
@@ -405,14 +412,17 @@ def put_block(text: str, key: str, lines: list[str]) -> str:
     around it, and a missing last newline, stay as they were.
 
     Raises:
-        ValueError: the document is not a block-style mapping.
+        ValueError: the document is not a block-style mapping, or no YAML.
 
     Example:
         >>> put_block("a: 1  # one\nrouter: {}\n# end", "router", ["router:", "  kind: always"])
         'a: 1  # one\nrouter:\n  kind: always\n# end'
     """
     newline = "\r\n" if "\r\n" in text else "\n"
-    start, stop, column = _span(text, key)
+    try:
+        start, stop, column = _span(text, key)
+    except _Fatal as fatal:
+        raise ValueError(f"line {fatal.problem.line} {fatal.problem.message}") from fatal
     block = newline.join(" " * column + line for line in lines)
     before, after = text[:start], text[stop:]
     if start < stop:

@@ -165,6 +165,17 @@ def test_a_file_that_cannot_take_a_block_is_left_alone(folder: Path, text: str) 
     assert path.read_text() == text
 
 
+def test_a_profile_that_only_one_parser_reads_is_refused_with_its_line(folder: Path) -> None:
+    path = planted(folder, "p.yaml", text=TWO + "name:\tmine\n")
+    with pytest.raises(ProfileError, match=r"^p\.yaml:6: is not valid YAML: a tab cannot stand here"):
+        write_router(path, ROUTER)
+
+
+def test_no_block_is_put_into_what_is_no_yaml() -> None:
+    with pytest.raises(ValueError, match=r"^line 2 is not valid YAML: the \[ of line 1 is not closed"):
+        yamltree.put_block("a: [1\nb: 2\n", "router", ["router: null"])
+
+
 def test_a_new_file_extends_the_bundled_profile_and_does_not_copy_it(folder: Path) -> None:
     demo = load_profile("demo")
     write_router(folder / "automix.yaml", ROUTER, profile=demo)
