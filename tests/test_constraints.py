@@ -1,8 +1,11 @@
 """The pinned versions stand for themselves and satisfy what pyproject.toml asks for."""
 
+import ast
 import re
+import sys
 import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import drift
@@ -12,6 +15,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "automix_cli"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 LINES = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
 PINS = [Requirement(line) for line in LINES if line and not line.startswith("#")]
@@ -65,6 +69,35 @@ def test_the_pins_name_versions_and_nothing_else() -> None:
 def test_every_range_has_a_lower_and_an_upper_bound(extra: str) -> None:
     for requirement in requirements(extra):
         assert {clause.operator for clause in requirement.specifier} >= {">=", "<"}, requirement
+
+
+def libraries(node: ast.AST) -> Iterator[str]:
+    """The packages that are imported anywhere below a node, Python's own and ours left out."""
+    for part in ast.walk(node):
+        names = [alias.name for alias in part.names] if isinstance(part, ast.Import) else []
+        if isinstance(part, ast.ImportFrom):
+            names.append(part.module or "")
+        yield from {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"automix_cli"}
+
+
+def test_every_library_that_the_package_imports_is_asked_for() -> None:
+    homes = packages_distributions()
+    by_extra = {extra: {canonicalize_name(r.name) for r in requirements(extra)} for extra in ("", "routers")}
+    imports = {
+        name for path in PACKAGE.rglob("*.py") for name in libraries(ast.parse(path.read_text("utf-8")))
+    }
+    assert len(imports) > 5
+    for name in imports:
+        assert {canonicalize_name(d) for d in homes[name]} & (by_extra[""] | by_extra["routers"]), name
+
+
+def test_what_only_an_extra_asks_for_is_imported_where_it_is_needed() -> None:
+    extra = {"sklearn", "scipy", "threadpoolctl"}
+    for path in PACKAGE.rglob("*.py"):
+        top = [
+            n for n in ast.parse(path.read_text("utf-8")).body if isinstance(n, ast.Import | ast.ImportFrom)
+        ]
+        assert not extra & {name for node in top for name in libraries(node)}, path
 
 
 def test_the_malicious_releases_of_litellm_are_outside_the_range() -> None:

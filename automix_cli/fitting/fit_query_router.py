@@ -119,7 +119,7 @@ def fit_router(
     if kind not in QUERY_ROUTER_KINDS:
         raise UsageError(f"no query-side router {kind!r}", hint=f"there are: {', '.join(QUERY_ROUTER_KINDS)}")
     require_sklearn()
-    from threadpoolctl import threadpool_limits  # which scikit-learn brings
+    from threadpoolctl import threadpool_limits
 
     table, price = np.asarray(scores, dtype=float), np.asarray(costs, dtype=float)
     _check_rows(len(texts), table, price)
