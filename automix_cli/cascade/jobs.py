@@ -8,6 +8,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
+from automix_cli.cascade.baseline import CostTally
 from automix_cli.cascade.batch import Batch, interruptible
 from automix_cli.cascade.cascade import Cascade
 from automix_cli.cascade.requests import input_sha
@@ -133,7 +134,7 @@ class AnswerJob(RowJob["Answer | EarlierRow"]):
     def __init__(self, cascade: Cascade, earlier: EarlierRows | None = None) -> None:
         super().__init__(cascade)
         self.earlier = earlier
-        self.tally = Tally()
+        self.tally = Tally(costs=CostTally(baseline=cascade.profile.tiers[-1].name))
 
     async def work(self, row: Row) -> Answer | EarlierRow:
         """The answer; an error of automix itself on one row must not lose the others."""

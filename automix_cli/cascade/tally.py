@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from automix_cli.cascade.baseline import CostTally
 from automix_cli.records import Answer, RowError, Step, Usage, Verification, VoteCount, add_money
 
 
@@ -24,7 +25,7 @@ class Tally:
     """What a batch of answers came to.
 
     `first_votes` counts, per tier, the first vote on every answer that was verified; `mute` the rows
-    on which it gave no answer.
+    on which it gave no answer; `costs` compares the rows that were run to their end with the baseline.
     """
 
     rows: int = 0
@@ -42,6 +43,7 @@ class Tally:
     tier_cost: dict[str, float | None] = field(default_factory=dict)
     first_votes: dict[str, VoteCount] = field(default_factory=dict)
     mute: dict[str, int] = field(default_factory=dict)
+    costs: CostTally = field(default_factory=CostTally)
 
     def add(self, row: Answer) -> None:
         """Count one row."""
@@ -55,6 +57,7 @@ class Tally:
         self.cost_usd = add_money(self.cost_usd, row.cost_usd)
         self.spent_usd = add_money(self.spent_usd, row.spent_usd)
         self.usage = self.usage + row.usage
+        self.costs.add(row)
         if row.error is not None:
             self.faults.add(row.error)
         for step in row.route:

@@ -286,10 +286,13 @@ class _Ask:
     def _conclude(self, job: AnswerJob, start: float, rows: Rows, *, whole: bool) -> None:
         """Say what became of the rows, and how to go on where some are left."""
         from automix_cli.views import lines
+        from automix_cli.views.payer_lines import batch_line
 
         if job.earlier is not None:
             self.reporter.say(lines.resume_line(job.earlier))
         for line in lines.batch_summary(job.tally, time.monotonic() - start):
+            self.reporter.say(line)
+        if line := batch_line(job.tally.costs, job.cascade.profile):
             self.reporter.say(line)
         if not whole and not rows.is_pipe and self.destination.path is not None:
             self.reporter.say(f"go on with: {_resume_command()}")

@@ -106,6 +106,7 @@ def bench(
             "--labels-from", metavar="TIER", help="Without labels: agreement with this tier's answers."
         ),
     ] = None,
+    baseline: o.BaselineTier = None,
     embed_model: o.EmbedModel = None,
     traces: o.Traces = None,
     columns: o.ColumnMap = None,
@@ -173,6 +174,7 @@ def bench(
         gates=fail_under,
         runs=runs,
         labels_from=labels_from,
+        baseline=baseline,
         embed_model=embed_model,
     )
     folder = None if output is None else _Folder(output, html=html, force=force)
@@ -272,6 +274,7 @@ class _Job:
     gates: str | None
     runs: Runs | None
     labels_from: str | None
+    baseline: str | None
     embed_model: str | None
 
     def check(self) -> None:
@@ -300,6 +303,7 @@ class _Job:
         from automix_cli.evaluation.policies import all_policies, majorities, pick_policies
 
         tiers, samples = [tier.name for tier in profile.tiers], samples_of(profile)
+        o.check_baseline(self.baseline, tiers)
         candidates = all_policies(tiers, self.query_router, majorities(self.policies, tiers, samples))
         entries = pick_policies(self.policies, candidates)
         for entry in entries:
@@ -326,6 +330,7 @@ class _Job:
         from automix_cli.evaluation.partition import has_own_split, partitions_of
         from automix_cli.views.bench_view import BenchView
 
+        o.check_baseline(self.baseline, table.tiers)
         participants, notes = self._pick(table)
         if self.split is None and any(table.splits) and not has_own_split(table):
             notes += ('the rows\' own "split" is not train and test, so one was drawn',)
@@ -350,6 +355,7 @@ class _Job:
             sha256=data.sha256,
             notes=notes,
             labels_from=self.labels_from,
+            baseline=self.baseline,
         )
 
     def _pick(self, table: TraceTable) -> tuple[tuple[PolicyEntry, ...], tuple[str, ...]]:
@@ -387,6 +393,7 @@ class _Job:
             "folds": self.folds,
             "objective": {"kind": self.objective.kind, "value": self.objective.value},
             "labels_from": self.labels_from,
+            "baseline": self.baseline,
             "embed_model": self.embed_model,
         }
 

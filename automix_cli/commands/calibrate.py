@@ -102,6 +102,7 @@ def calibrate(
             "--labels-from", metavar="TIER", help="Without labels: agreement with this tier's answers."
         ),
     ] = None,
+    baseline: o.BaselineTier = None,
     traces: o.Traces = None,
     columns: o.ColumnMap = None,
     tiers: o.PickTiers = None,
@@ -191,8 +192,10 @@ def calibrate(
         raise typer.Exit(job.dry_run(json))
     if not job.is_recorded:  # before anything is paid for
         live = job.profile()
+        o.check_baseline(baseline, [tier.name for tier in live.tiers])
         _target(output, live, [tier.name for tier in live.tiers])
     profile_in_use, table, scale = job.read()
+    o.check_baseline(baseline, table.tiers)
     target = _target(output, profile_in_use, table.tiers)
     settings = replace(settings_of(profile_in_use), value_of_time=value_of_time)
     reporter.say(f"fitting on {count_of(len(table), 'row')}, and measuring on rows held out …")
@@ -200,7 +203,7 @@ def calibrate(
     calibration = run_calibration(
         table, settings, target_objective, options=Crossfit(folds=folds), seed=seed, classes=classes
     )
-    view = CalibrationView(calibration, table, labels_from, data.name)
+    view = CalibrationView(calibration, table, labels_from, data.name, baseline)
     if json:
         print_json(view.to_dict())
     else:
@@ -212,7 +215,8 @@ def calibrate(
         router = _certify_router(table, settings, target_objective.value, certify, seed, router, reporter)
     if target is not None:
         extra = {"token_scale": scale, "value_of_time": value_of_time or None}
-        write_router(target, _with_origin(router, data, profile_in_use, extra), profile=profile_in_use)
+        block = _with_origin(router, data, profile_in_use, labels_from, extra)
+        write_router(target, block, profile=profile_in_use)
         reporter.say(f"written: router of {target}")
         reporter.say(f'use it: automix ask{_use(target)} "…"')
     elif not json:
@@ -372,7 +376,7 @@ def _certify_router(
 
 
 def _with_origin(
-    router: dict[str, Any], data: DataFile, profile: Profile, extra: dict[str, Any]
+    router: dict[str, Any], data: DataFile, profile: Profile, labels_from: str | None, extra: dict[str, Any]
 ) -> dict[str, Any]:
     """The `router:` block: what was learned, and everything it was learned from."""
     from automix_cli import __version__
@@ -385,6 +389,7 @@ def _with_origin(
         "data_sha256": data.sha256,
         **fingerprint(profile),
         "prices": prices,
+        **({} if labels_from is None else {"labels_from": labels_from}),
     }
     present = {key: value for key, value in extra.items() if value is not None}
     return {**router, **present, "fitted": {**router["fitted"], **origin}}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from automix_cli.errors import UsageError
+from automix_cli.errors import UsageError, did_you_mean
 from automix_cli.streams import stderr
 
 
@@ -59,6 +60,17 @@ def finite(param: typer.CallbackParam, value: float | None) -> float | None:
     if value is not None and not math.isfinite(value):
         raise UsageError(f"{param.opts[0]}: expected a finite number, got {value}")
     return value
+
+
+def check_baseline(name: str | None, tiers: Sequence[str]) -> None:
+    """Refuse a baseline that is none of the tiers.
+
+    Raises:
+        UsageError: naming the nearest one.
+    """
+    if name is not None and name not in tiers:
+        problem = f"--baseline: no tier {name!r}{did_you_mean(name, tiers)}"
+        raise UsageError(problem, hint=f"the tiers are {', '.join(tiers)}")
 
 
 ProfileName = Annotated[
@@ -140,6 +152,14 @@ GroupColumn = Annotated[
 EmbedModel = Annotated[
     str | None,
     typer.Option("--embed-model", metavar="MODEL", help="Query-side routers read its embeddings."),
+]
+BaselineTier = Annotated[
+    str | None,
+    typer.Option(
+        "--baseline",
+        metavar="TIER",
+        help="Tier to compare costs with [the dearest, or a better one].",
+    ),
 ]
 Traces = Annotated[
     Path | None,

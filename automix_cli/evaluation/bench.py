@@ -23,7 +23,7 @@ from automix_cli.data.duplicates import Duplicates
 from automix_cli.data.groups import why_no_verdict
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError, UsageError
-from automix_cli.evaluation.bootstrap import BootstrapFigure, mean_figure, split_resamples
+from automix_cli.evaluation.bootstrap import BootstrapFigure, mean_figure, quality_gains, split_resamples
 from automix_cli.evaluation.crossfit import CROSSFIT, Crossfit
 from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.figures import CurveMeans, SplitResult
@@ -119,6 +119,8 @@ class Bench:
         outcomes: one per policy, in the order of the table.
         headline: the policy that the verdict is about.
         single: the tier to use where routing does not pay.
+        gains: quality points of the headline policy and of each tier alone above each tier alone, by
+            (policy, tier).
         duplicates: per split.
         escalated_rows: of the first split and the headline policy, those on which the score
             changed most first.
@@ -134,6 +136,7 @@ class Bench:
     outcomes: tuple[PolicyOutcome, ...]
     headline: str
     single: str
+    gains: Mapping[tuple[str, str], Measure]
     duplicates: tuple[Duplicates, ...]
     escalated_rows: tuple[EscalatedRow, ...] = ()
     plan: tuple[PlanRow, ...] = ()
@@ -195,7 +198,7 @@ def bench(
         single = SingleTiers.of(split, own)
         parts.append({p.name: p for p in _play_all(single, entries, objective, runs, on_run, on_policy)})
     outcomes = tuple(_outcome([part[entry.name] for part in parts]) for entry in entries)
-    return _bench(table, objective, partitions, outcomes, parts[0])
+    return _bench(table, objective, partitions, outcomes, parts)
 
 
 def _bench(
@@ -203,10 +206,10 @@ def _bench(
     objective: Objective,
     partitions: Sequence[Partition],
     outcomes: tuple[PolicyOutcome, ...],
-    first_split: Mapping[str, _Part],
+    parts: Sequence[Mapping[str, _Part]],
 ) -> Bench:
-    headline = _headline(first_split.values(), table)
-    first = first_split[headline].result
+    headline = _headline(parts[0].values(), table)
+    first = parts[0][headline].result
     plan = _plan(first)
     return Bench(
         tiers=table.tiers,
@@ -217,11 +220,21 @@ def _bench(
         outcomes=outcomes,
         headline=headline,
         single=best_single(table.tiers, first.single.split.alone, objective, first.single.split.resamples),
+        gains=_gains(parts, headline, table.tiers),
         duplicates=tuple(duplicates_of(table, partition) for partition in partitions),
         escalated_rows=_escalated_rows(first),
         plan=tuple(plan.plan().rows()) if plan else (),
         plan_cuts=tuple(plan.cuts(j) for j in range(len(table.tiers))) if plan else (),
     )
+
+
+def _gains(
+    parts: Sequence[Mapping[str, _Part]], headline: str, tiers: Sequence[str]
+) -> dict[tuple[str, str], Measure]:
+    """Quality points of the headline policy and of single tiers above single tiers, mean over splits."""
+    names = dict.fromkeys([headline, *(f"always:{tier}" for tier in tiers)])
+    qualities = {name: mean_figure([part[name].figures["quality"] for part in parts]) for name in names}
+    return quality_gains(qualities, tiers)
 
 
 # ------------------------------------------------------------------ one split

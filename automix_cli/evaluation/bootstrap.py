@@ -6,7 +6,7 @@ policy is averaged over the same draw. The interval of a difference is then that
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -168,6 +168,12 @@ class BootstrapFigure(NamedTuple):
         """A measure, and the same measure in every resample."""
         return cls(measure.value, measure.reason, draws)
 
+    def points_above(self, other: BootstrapFigure) -> BootstrapFigure:
+        """The difference of two shares in points, draw by draw."""
+        if self.value is None or other.value is None:
+            return BootstrapFigure.without_value(self.reason or other.reason)
+        return BootstrapFigure(100 * (self.value - other.value), "", 100 * (self.draws - other.draws))
+
     def measure(self) -> Measure:
         """The value with its interval: by percentiles, or a normal one around a figure that is corrected.
 
@@ -195,6 +201,22 @@ def mean_figure(figures: Sequence[BootstrapFigure]) -> BootstrapFigure:
     value = float(np.mean([f.value for f in figures]))
     draws = np.mean([f.draws for f in figures], axis=0)
     return BootstrapFigure(value, "", draws, figures[0].is_corrected)
+
+
+def quality_gains(
+    qualities: Mapping[str, BootstrapFigure], tiers: Sequence[str]
+) -> dict[tuple[str, str], Measure]:
+    """Quality points of each policy above each tier alone, by (policy, tier), with paired intervals.
+
+    Args:
+        qualities: mean scores by the policy's name, those of the tiers (`always:NAME`) among them.
+        tiers: their names.
+    """
+    return {
+        (name, tier): own.points_above(qualities[f"always:{tier}"]).measure()
+        for name, own in qualities.items()
+        for tier in tiers
+    }
 
 
 class Average(NamedTuple):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ from automix_cli.data.groups import why_no_verdict
 from automix_cli.data.oracle import oracle
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError
-from automix_cli.evaluation.bootstrap import Resamples, interval
+from automix_cli.evaluation.bootstrap import BootstrapFigure, Resamples, interval, quality_gains
 from automix_cli.evaluation.crossfit import CROSSFIT, NO_CURVE, Crossfit, Curve, singles
 from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.families import SettingRows
@@ -100,6 +100,7 @@ class Calibration:
             routing pays; None where none was found.
         figures: held-out, by name: the router, each tier (`always:NAME`), `threshold`, `oracle`,
             and `random-mix`, the best mix of single tiers at the router's cost.
+        gains: quality points of each of them above each tier alone, by (policy, tier), paired.
         path: held-out points of every setting.
         query: the query-side router whose classes the prior knows; None for no classes.
         choices: the setting and point that each source of classes came to, cross-fitted.
@@ -118,6 +119,7 @@ class Calibration:
     single_folds: tuple[int, int] = (0, 0)
     alternative: Alternative | None = None
     figures: tuple[Figures, ...] = ()
+    gains: Mapping[tuple[str, str], Measure] = field(default_factory=dict)
     path: Curve = NO_CURVE
     rates: tuple[tuple[str, int, int], ...] = ()
     query: QueryRouter | None = None
@@ -345,12 +347,13 @@ def _with_figures(
     draws = PairedColumns.of_matrix(resamples.means(matrix))
     means = PairedColumns.of_matrix(matrix.mean(axis=0))
     shares = {"pomdp": router_run.shares, "threshold": threshold_run.shares}
-    figures = [
-        Figures(name, _with_interval(cost, costs), _with_interval(score, scores), *shares.get(name, ()))
-        for (name, cost, score), (_, costs, scores) in zip(
-            means.policies(table.tiers), draws.policies(table.tiers), strict=True
-        )
-    ]
+    figures, qualities = [], {}
+    for (name, cost, score), (_, costs, scores) in zip(
+        means.policies(table.tiers), draws.policies(table.tiers), strict=True
+    ):
+        qualities[name] = BootstrapFigure(float(score), "", scores)
+        quality = _with_interval(score, scores)
+        figures.append(Figures(name, _with_interval(cost, costs), quality, *shares.get(name, ())))
     figures.append(Figures("random-mix", figures[0].cost, _with_interval(float(means.mix()), draws.mix())))
     return replace(
         calibration,
@@ -359,6 +362,7 @@ def _with_figures(
         single_folds=(router_run.single_folds, router_run.folds),
         alternative=_alternative(table, runs[1:], objectives[1:], resamples),
         figures=tuple(figures),
+        gains=quality_gains(qualities, table.tiers),
     )
 
 

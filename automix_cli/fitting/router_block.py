@@ -155,3 +155,31 @@ def embedding_model_of(router: Mapping[str, Any]) -> str | None:
     features = query.get("features") if isinstance(query, Mapping) else None
     model = features.get("model") if isinstance(features, Mapping) else None
     return model if isinstance(model, str) and model else None
+
+
+# ---------------------------------------------------------------- what calibration measured
+
+
+def fitted_answer_cost(router: Mapping[str, Any], tier: str, tokens: float) -> float | None:
+    """Return the USD that an answer of a tier is expected to cost; None where the block does not say.
+
+    Args:
+        router: the block; one without parameters has the mean over held-out rows.
+        tier: the tier's name.
+        tokens: prompt tokens of the question, as the first tier counts them.
+    """
+    try:
+        if tier in router.get("observations", {}):
+            fixed, per_token = map(float, router["observations"][tier]["costs"]["answer"])
+            return fixed + per_token * tokens
+        return float(router["fitted"]["held_out"][f"always:{tier}"][0])
+    except (KeyError, TypeError, ValueError, IndexError):
+        return None
+
+
+def held_out_quality(router: Mapping[str, Any], policy: str) -> float | None:
+    """Return a policy's mean score on the rows held out in calibration; None where the block has none."""
+    try:
+        return float(router["fitted"]["held_out"][policy][1])
+    except (KeyError, TypeError, ValueError, IndexError):
+        return None

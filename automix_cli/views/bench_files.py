@@ -42,6 +42,7 @@ def summary(view: BenchView) -> dict[str, Any]:
         "policies": {o.name: _policy(o, len(result.partitions)) for o in result.outcomes},
         "headline": result.headline,
         "verdict": None if verdict is None else verdict._asdict(),
+        "payer": view.payer_lines(),
         "sentence": view.sentence(),
         "notes": view.remarks(),
         "definitions": {spec.key: spec.definition for spec in MEASURES},

@@ -16,6 +16,7 @@ def report_markdown(view: BenchView) -> str:
     """The whole report."""
     lines = [
         *("# Comparison of routing policies", ""),
+        *(text for line in view.payer_lines() for text in (line, "")),
         *(f"**{view.sentence()}**", "", view.head(), ""),
         *("![Cost against quality](frontier.svg)", ""),
         *_policies(view),

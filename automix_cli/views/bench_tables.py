@@ -27,6 +27,7 @@ def bench_parts(view: BenchView, width: int = BENCH_WIDE) -> Iterator[str | Tabl
     yield ""
     remarks = view.remarks()
     yield from [*remarks, ""] if remarks else []
+    yield from view.payer_lines()
     yield view.sentence()
 
 

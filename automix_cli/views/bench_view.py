@@ -8,16 +8,19 @@ from typing import NamedTuple
 
 import numpy as np
 
+from automix_cli.data.collection_cost import collection_cost
 from automix_cli.data.duplicates import Duplicates
 from automix_cli.data.groups import copies_note
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.bench import Bench, PolicyOutcome
 from automix_cli.evaluation.health import mute_tiers
 from automix_cli.evaluation.measures import MEASURE_BY_KEY
+from automix_cli.evaluation.payer import CostAndQuality, make_offer
 from automix_cli.evaluation.settings import Always, CostWeight
 from automix_cli.evaluation.verdict import RoutingVerdict
 from automix_cli.views.cells import amount, interval_text, value_with_interval
 from automix_cli.views.lines import count_of
+from automix_cli.views.payer_lines import offer_lines
 
 _BASELINES = ("single tier", "majority", "mix")
 
@@ -40,6 +43,7 @@ class BenchView:
         source: the file's name; `sha256` its digest.
         notes: which policies were skipped, and why.
         labels_from: the tier whose answers served as labels: then nothing here is accuracy.
+        baseline: the tier that costs are compared with; None chooses one.
     """
 
     comparison: Bench
@@ -48,6 +52,7 @@ class BenchView:
     sha256: str
     notes: tuple[str, ...] = ()
     labels_from: str | None = None
+    baseline: str | None = None
 
     @property
     def measure(self) -> str:
@@ -121,6 +126,36 @@ class BenchView:
             yield f"above the mix are {names}; picked by looking, so confirm on fresh rows"
 
     # ------------------------------------------------------------ the verdict
+
+    def payer_lines(self) -> list[str]:
+        """Dollars and quality beside the baseline, and when the labelled rows are paid back."""
+        result, ours = self.comparison, self.comparison.outcome(self.comparison.headline)
+        if len(result.tiers) == 1 or ours.group == "single tier" or ours.verdict is None:
+            return []
+        points = {
+            o.name: CostAndQuality(o.measures["cost"].value, o.measures["quality"].value)
+            for o in result.outcomes
+        }
+        offer = make_offer(
+            ours.name if (tier := self._single_tier(ours)) is None else f"always:{tier}",
+            points,
+            result.tiers,
+            result.gains,
+            subject=f"Routing by {ours.name}",
+            baseline=self.baseline,
+            measure=self.measure,
+            rows=len(self.table),
+            rows_cost=collection_cost(self.table),
+        )
+        return offer_lines(offer)
+
+    def _single_tier(self, ours: PolicyOutcome) -> str | None:
+        """The tier that takes every question, if routing does not pay or no setting of it was chosen."""
+        setting = ours.choices[0].setting
+        if isinstance(setting, Always) and all(choice.setting == setting for choice in ours.choices):
+            return setting.tier
+        is_refused = ours.verdict is not None and ours.verdict.kind == "do not route"
+        return self.comparison.single if is_refused else None
 
     def sentence(self) -> str:
         """The verdict, with its reason."""

@@ -9,12 +9,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from automix_cli.data.collection_cost import collection_cost
 from automix_cli.data.groups import copies_note, why_no_verdict
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.calibrate import Alternative, Calibration, Figures
 from automix_cli.evaluation.crossfit import CROSSFIT
 from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.health import alarms, examine, mute_tiers
+from automix_cli.evaluation.payer import CostAndQuality, make_offer
 from automix_cli.evaluation.reliability import ReliabilityRow
 from automix_cli.evaluation.settings import Always
 from automix_cli.evaluation.verdict import RoutingVerdict
@@ -23,6 +25,7 @@ from automix_cli.pomdp.plan import Plan, PlanRow
 from automix_cli.pomdp.policy import PomdpPolicy
 from automix_cli.pomdp.problem import Facts
 from automix_cli.views.lines import count_of
+from automix_cli.views.payer_lines import offer_lines
 from automix_cli.views.verdict_words import edge_words, more_rows_words
 
 if TYPE_CHECKING:
@@ -43,12 +46,14 @@ class CalibrationView:
     """The result of `calibrate`, for people and as JSON.
 
     `labels_from` is the tier whose answers served as labels: then nothing here is accuracy.
+    `baseline` is the tier that costs are compared with; None chooses one.
     """
 
     calibration: Calibration
     table: TraceTable
     labels_from: str | None
     source: str
+    baseline: str | None = None
 
     @property
     def measure(self) -> str:
@@ -68,6 +73,7 @@ class CalibrationView:
         yield from self.health_lines()
         yield from self.notes()
         yield ""
+        yield from self.payer_lines()
         yield self.sentence()
 
     # ------------------------------------------------------------ the plan
@@ -231,6 +237,23 @@ class CalibrationView:
     def _is_verified(self, tier: str) -> bool:
         return tier != self.calibration.tiers[-1] or self.calibration.settings.last_tier
 
+    def payer_lines(self) -> list[str]:
+        """Dollars and quality beside the baseline, and when the labelled rows are paid back."""
+        result, router = self.calibration, self.calibration.router()
+        if len(result.tiers) == 1 or not result.figures:
+            return []
+        offer = make_offer(
+            f"always:{router['tier']}" if router["kind"] == "always" else "pomdp",
+            {f.name: CostAndQuality(f.cost.value, f.quality.value) for f in result.figures},
+            result.tiers,
+            result.gains,
+            baseline=self.baseline,
+            measure=self.measure,
+            rows=len(self.table),
+            rows_cost=collection_cost(self.table),
+        )
+        return offer_lines(offer)
+
     def sentence(self) -> str:
         """The verdict, with its reason, and what can be said of the objective on new rows."""
         v = self.calibration.verdict
@@ -333,6 +356,7 @@ class CalibrationView:
             },
             "single_folds": list(result.single_folds),
             "alternative": None if result.alternative is None else _alternative(result.alternative),
+            "payer": self.payer_lines(),
             "sentence": self.sentence(),
         }
 

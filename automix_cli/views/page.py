@@ -43,7 +43,7 @@ def page(view: BenchView, settings: Settings) -> str:
         style=_asset("page.css"),
         script=_asset("page.js"),
         head=escape(view.head()),
-        verdict=escape(view.sentence()),
+        verdict=escape(" ".join([*view.payer_lines(), view.sentence()])),
         kind=kind,
         notes=f"<ul>{notes}</ul>" if notes else "",
         words=words,

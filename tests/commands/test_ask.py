@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import threading
@@ -505,3 +506,46 @@ def test_a_cached_answer_needs_no_litellm(tmp_path: Path, forked: Forked) -> Non
         timeout=PATIENCE,
         check=True,
     )
+
+
+# ---------------------------------------------------------------- what a payer reads
+
+
+def test_a_batch_ends_with_its_price_beside_the_dearest_tier_alone() -> None:
+    ran = automix(*DEMO, "-i", QUESTIONS, "--limit", "60")
+    line = ran.err.splitlines()[-1]
+    shares = (
+        r"about \d+ % cheaper than large alone \(estimate: large was not asked on (\d+) of 60 questions, .*\)"
+    )
+    [others] = re.findall(rf"^\$\d\.\d\d per 1,000 questions at list price, {shares}$", line)
+    assert int(others) == sum(len(row["route"]) == 1 for row in ran.rows)
+    assert "quality" not in line, "nothing was calibrated"
+    quiet = automix(*DEMO, "-i", QUESTIONS, "--limit", "60", "--quiet")
+    assert quiet.err == ""
+    assert [set(row) - {"choices", "context"} for row in quiet.rows] == [ASK_KEYS] * 60
+
+
+def test_quality_is_spoken_of_where_the_profile_is_calibrated(tmp_path: Path) -> None:
+    demo = (ROOT / "profiles" / "demo.yaml").read_text()
+    held_out = {"always:small": [0.0001, 0.6], "always:large": [0.002, 0.9]}
+    router = {"kind": "always", "tier": "small", "fitted": {"rows": 50, "held_out": held_out}}
+    (tmp_path / "own.yaml").write_text(f"{demo}\nrouter: {json.dumps(router)}\n")
+    ran = automix("ask", "--profile", tmp_path / "own.yaml", "-i", QUESTIONS, "--limit", "5")
+    assert ran.code == 0, ran.err
+    assert ran.err.splitlines()[-1].endswith("; calibrated at 66.7 % of large's quality")
+
+
+def test_one_tier_has_a_price_and_nothing_beside_it() -> None:
+    ran = automix(*DEMO, "--tier", "large", "-i", QUESTIONS, "--limit", "5")
+    assert re.fullmatch(r"\$\d\.\d\d per 1,000 questions at list price", ran.err.splitlines()[-1])
+
+
+def test_a_batch_without_prices_says_which_are_unknown() -> None:
+    ran = automix("ask", "--tiers", "demo/small,demo/large", "-i", QUESTIONS, "--limit", "5")
+    assert ran.err.splitlines()[-1] == "cost per 1,000 questions unknown: no price of small, large"
+
+
+def test_a_batch_without_an_answer_says_nothing_of_prices() -> None:
+    ran = automix(*DEMO, stdin=jsonl({"question": "Why is the sky blue?"}))
+    assert ran.code == 3
+    assert "per 1,000" not in ran.err
