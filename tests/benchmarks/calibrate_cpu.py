@@ -30,15 +30,15 @@ def cpu_seconds(tree: Path, command: Sequence[str]) -> float:
     """Processor seconds of one command of a tree."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     environment = {**os.environ, **ONE_THREAD, "PYTHONPATH": str(tree)}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "automix_cli", *command],
         cwd=tree,  # with -m, Python looks into the working directory first
         env=environment,
         capture_output=True,
         text=True,
     )
-    if done.returncode:
-        sys.exit(f"{tree}: automix {' '.join(command)}\n{done.stderr}")
+    if process.returncode:
+        sys.exit(f"{tree}: automix {' '.join(command)}\n{process.stderr}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

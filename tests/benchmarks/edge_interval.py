@@ -219,7 +219,7 @@ class Line(NamedTuple):
     world: World
     rows: int
     runs: int
-    covered: int
+    hits: int
     route: int
     do_not: int
     bias: float
@@ -242,7 +242,7 @@ class Line(NamedTuple):
     @property
     def coverage(self) -> float:
         """The share of intervals that hold the truth."""
-        return self.covered / self.runs
+        return self.hits / self.runs
 
     @property
     def wrong_route(self) -> float | None:
@@ -252,11 +252,11 @@ class Line(NamedTuple):
     def text(self) -> str:
         """The line of the table."""
         wrong = "-" if self.wrong_route is None else rate_text(self.route, self.runs)
-        missed = rate_text(self.do_not, self.runs) if self.world.truth > MARGIN else "-"
+        too_low = rate_text(self.do_not, self.runs) if self.world.truth > MARGIN else "-"
         right = "-" if self.wrong_route is not None else f"{self.route / self.runs:.1%}"
         points = (f"{100 * x:+.2f}" for x in (self.world.truth, self.bias, self.width))
-        covered = rate_text(self.covered, self.runs)
-        return table_line(self.world.name, self.rows, *points, covered, wrong, right, missed)
+        coverage = rate_text(self.hits, self.runs)
+        return table_line(self.world.name, self.rows, *points, coverage, wrong, right, too_low)
 
 
 def bars(lines: Sequence[Line]) -> Iterator[tuple[str, bool]]:
@@ -284,14 +284,16 @@ def main() -> int:
     args = parser.parse_args()
     names = ("world", "rows", "edge", "bias of d", "width", "coverage", 'wrong "route"', '"route"')
     print(table_head(*names, 'wrong "do not route"'))
-    picked = [world for world in worlds() if is_picked(world.name, args.cells)]
+    selection = [world for world in worlds() if is_picked(world.name, args.cells)]
     lines, seconds = [], 0.0
     with processes(args.jobs) as pool:
         for rows in args.rows:
             tasks = [Task(rows, args.seed + k, args.interval, tuple(args.cells)) for k in range(args.runs)]
             runs = run_all(pool, measure, tasks, chunk=10)
             seconds += runs.seconds
-            own = [Line.of(world, rows, [run[k] for run in runs.results]) for k, world in enumerate(picked)]
+            own = [
+                Line.of(world, rows, [run[k] for run in runs.results]) for k, world in enumerate(selection)
+            ]
             print("\n".join(line.text() for line in own), flush=True)
             lines += own
     verdicts = list(bars(lines))

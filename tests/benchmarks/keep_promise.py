@@ -58,13 +58,13 @@ class Outcome(NamedTuple):
 
     Attributes:
         kind: of the verdict.
-        kept: quality as a share of the best tier's.
+        parity: quality as a share of the best tier's.
         saving: share of the best tier's cost.
         training, rows: how many rows were learned from and held out.
     """
 
     kind: str
-    kept: float
+    parity: float
     saving: float
     training: int
     rows: int
@@ -72,7 +72,7 @@ class Outcome(NamedTuple):
     @property
     def is_met(self) -> bool:
         """Whether the target was met."""
-        return self.kept >= KEEP - 1e-12
+        return self.parity >= KEEP - 1e-12
 
     @property
     def saves(self) -> bool:
@@ -124,7 +124,7 @@ def line(name: str, train: str, outcomes: Sequence[Outcome], seconds: float) -> 
         rate_text(sum(o.is_met for o in outcomes), len(outcomes)),
         rate_text(sum(o.is_met for o in saving), len(saving)),
         f"{np.mean([o.saving for o in outcomes]):.1%}",
-        f"{min(o.kept for o in outcomes):.3f}",
+        f"{min(o.parity for o in outcomes):.3f}",
         f"{sum(o.kind == 'route' for o in outcomes)}/{len(outcomes)}",
         f"{seconds / len(outcomes):.2f}",
     )
@@ -151,7 +151,7 @@ def main() -> int:
             "met",
             "met of those that save",
             "saving",
-            "least kept",
+            "least parity",
             "route",
             "CPU s",
         )

@@ -83,7 +83,7 @@ CELLS = (
 )
 
 
-class Said(NamedTuple):
+class Statement(NamedTuple):
     """What one run said, and the truth.
 
     Attributes:
@@ -107,18 +107,18 @@ class Task(NamedTuple):
     objective: Objective
 
 
-def measure(task: Task) -> Said:
+def measure(task: Task) -> Statement:
     """Calibrate on rows of the cell and compare with the truth."""
     cell, seed, objective = task
     table, classes = cell.table(cell.questions, seed, cell.copies), NO_CLASSES
     if cell.router != "none":
         classes = classes_for(cell.router, table, room=ROOM, pass_score=SETTINGS.pass_score, seed=seed)
     calibration = calibrate(table, SETTINGS, objective, seed=seed, classes=classes)
-    judged, is_single = calibration.verdict, isinstance(calibration.choice.setting, Always)
+    verdict, is_single = calibration.verdict, isinstance(calibration.choice.setting, Always)
     truth = true_edge(cell, calibration) if cell.router == "none" else None
-    if judged is None:
-        return Said("no verdict", None, truth, is_single)
-    return Said(judged.kind, judged.edge, truth, is_single)
+    if verdict is None:
+        return Statement("no verdict", None, truth, is_single)
+    return Statement(verdict.kind, verdict.edge, truth, is_single)
 
 
 def true_edge(cell: Cell, calibration: Calibration) -> float:
@@ -148,35 +148,37 @@ class Line(NamedTuple):
 
     name: str
     pays: bool
-    said: Sequence[Said]
+    statements: Sequence[Statement]
     seconds: float
 
     @property
     def wrong(self) -> int:
         """The runs whose verdict is wrong."""
         if not self.pays:
-            return sum(s.kind == "route" for s in self.said)
-        return sum(s.kind == "do not route" and s.truth is not None and s.truth >= MARGIN for s in self.said)
+            return sum(s.kind == "route" for s in self.statements)
+        return sum(
+            s.kind == "do not route" and s.truth is not None and s.truth >= MARGIN for s in self.statements
+        )
 
     @property
     def is_met(self) -> bool:
         """Whether the 99 % interval of the rate of wrong verdicts holds a rate that is allowed."""
         most = WRONG_DO_NOT if self.pays else WRONG_ROUTE
-        return binomial_interval(self.wrong, len(self.said), level=0.99).low <= most
+        return binomial_interval(self.wrong, len(self.statements), level=0.99).low <= most
 
     def text(self) -> str:
         """The line of the table."""
-        runs, kinds = len(self.said), Counter(s.kind for s in self.said)
+        runs, kinds = len(self.statements), Counter(s.kind for s in self.statements)
         main = [kinds.pop(kind, 0) for kind in KINDS]
         others = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())) or "-"
-        edges = [s.edge for s in self.said if s.edge is not None]
-        truths = [s.truth for s in self.said if s.truth is not None]
+        edges = [s.edge for s in self.statements if s.edge is not None]
+        truths = [s.truth for s in self.statements if s.truth is not None]
         return table_line(
             self.name,
             runs,
             *(f"{count / runs:.0%}" for count in main),
             others,
-            f"{sum(s.is_single for s in self.said) / runs:.0%}",
+            f"{sum(s.is_single for s in self.statements) / runs:.0%}",
             _points(edges),
             _points(truths) if truths else "≤ 0",
             f"{self.wrong} ({binomial_interval(self.wrong, runs, level=0.99)})",
@@ -193,7 +195,9 @@ def pools(cells: Sequence[Cell], lines: Sequence[Line]) -> Iterator[Line]:
         size = f"{cell.questions:,} rows" if cell.pays else copies if cell.router == "none" else "routers"
         alike.setdefault((f"**{'pays' if cell.pays else 'null'}, {size}**", cell.pays), []).append(line)
     for (name, pays), own in alike.items():
-        yield Line(name, pays, [s for line in own for s in line.said], sum(line.seconds for line in own))
+        yield Line(
+            name, pays, [s for line in own for s in line.statements], sum(line.seconds for line in own)
+        )
 
 
 def _points(values: Sequence[float]) -> str:
@@ -220,13 +224,13 @@ def main() -> int:
         "other",
         "single chosen",
     )
-    print(table_head(*names, "edge said", "truth", "wrong (99 %)", "bar", "CPU s a run"))
+    print(table_head(*names, "stated edge", "truth", "wrong (99 %)", "bar", "CPU s a run"))
     cells, lines = [cell for cell in CELLS if is_picked(cell.name, args.cells)], list[Line]()
     with processes(args.jobs) as pool:
         for cell in cells:
             runs = args.runs if cell.router == "none" else args.router_runs
-            said = run_all(pool, measure, [Task(cell, args.seed + k, objective) for k in range(runs)])
-            lines.append(Line(cell.name, cell.pays, said.results, said.seconds))
+            statements = run_all(pool, measure, [Task(cell, args.seed + k, objective) for k in range(runs)])
+            lines.append(Line(cell.name, cell.pays, statements.results, statements.seconds))
             print(lines[-1].text(), flush=True)
     total = sum(line.seconds for line in lines)
     lines += pools(cells, lines)

@@ -79,9 +79,9 @@ def measure(task: Task) -> Outcome:
         rows = [_reordered(rows[i], names, rng) for i in rng.permutation(len(rows))]
     table = table_of(rows)
     calibration = calibrate(table, Settings(max_votes=max(table.max_votes)))
-    judged = calibration.verdict
-    assert judged is not None, "enough rows by construction"
-    return Outcome(judged.kind, judged.edge, dict(_values(calibration, names, len(table))))
+    verdict = calibration.verdict
+    assert verdict is not None, "enough rows by construction"
+    return Outcome(verdict.kind, verdict.edge, dict(_values(calibration, names, len(table))))
 
 
 def _reordered(row: dict[str, Any], names: Mapping[str, str], rng: np.random.Generator) -> dict[str, Any]:
@@ -175,11 +175,11 @@ def main() -> int:
             worst = max((largest_difference(first.values, o.values) for o in others), key=lambda d: d.size)
             all_alike &= worst.size <= ALIKE
             edges = [100 * o.edge for o in others]
-            said = f"{first.kind}, {100 * first.edge:+.2f}"
+            statement = f"{first.kind}, {100 * first.edge:+.2f}"
             span = f"{min(edges):+.2f} to {max(edges):+.2f}"
             each = f"{seconds / len(tasks):.2f}"
             print(
-                table_line(cell, args.runs, said, kinds, span, f"{worst.size:.1e}", worst.place, each),
+                table_line(cell, args.runs, statement, kinds, span, f"{worst.size:.1e}", worst.place, each),
                 flush=True,
             )
     print(f"\nseeds from {args.seed}; alike: at most {ALIKE:g}")

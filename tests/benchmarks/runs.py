@@ -42,8 +42,8 @@ def run_all(
     pool: ProcessPoolExecutor, function: Callable[[T], R], tasks: Sequence[T], chunk: int = 1
 ) -> Runs[R]:
     """Run a function of a module on every task."""
-    timed = list(pool.map(partial(_timed, function), tasks, chunksize=chunk))
-    return Runs([result for result, _ in timed], sum(seconds for _, seconds in timed))
+    pairs = list(pool.map(partial(_timed, function), tasks, chunksize=chunk))
+    return Runs([result for result, _ in pairs], sum(seconds for _, seconds in pairs))
 
 
 def _timed(function: Callable[[T], R], task: T) -> tuple[R, float]:
