@@ -138,13 +138,14 @@ class Automix:
         from automix_cli.cascade.cascade import Cascade
         from automix_cli.profile.router import router_policy
 
+        policy = router_policy(profile)
         store = Store.temporary() if options.no_cache else Store(cache_folder(os.environ))
         degrading = Degrading() if options.on_budget == "degrade" else None
         wire = open_wire(models, profile, self._late_notes, final=degrading is None)
         backend = Cached(
             wire, store, refresh=options.refresh, offline=options.offline, notes=self._late_notes
         )
-        return Cascade(profile, backend, router_policy(profile), degrading)
+        return Cascade(profile, backend, policy, degrading)
 
     async def __aenter__(self) -> Cascade:
         return self.cascade

@@ -13,9 +13,10 @@ from automix_cli.backends.budget import worst_cost
 from automix_cli.cascade.cascade import default_policy
 from automix_cli.cascade.failed_attempts import worst_list_cost
 from automix_cli.cascade.requests import RequestBuilder, embedding_request, sample_counts
-from automix_cli.pomdp.problem import History, Visit
+from automix_cli.pomdp.problem import Facts, Observation, Policy
+from automix_cli.pomdp.rules import AlwaysPolicy, ThresholdPolicy
 from automix_cli.profile.model import Profile, Tier
-from automix_cli.profile.router import embedder_of
+from automix_cli.profile.router import embedder_of, router_policy, without_classes
 from automix_cli.records import Question, Usage, add_money
 
 _EXPECTED_ESCALATED = 1 / 3
@@ -59,17 +60,21 @@ class CallForecast(NamedTuple):
 def plan_calls(profile: Profile, questions: Iterable[Question]) -> dict[str, Any]:
     """Calls and dollars to expect for `questions`, without sending anything.
 
-    `low`: every answer of the first tier is reported after the fewest votes that can
-    settle it. `worst`: every tier is asked and gets all its votes, and every call costs as
-    much as it can (`budget.worst_cost`). `expected` assumes what stands under `assumes`. An unknown price
-    makes the dollars None.
+    `low`: every answer of the tier that is asked first is reported after one round of votes.
+    `worst`: every tier is asked and gets all the votes that the policy may buy, and every call costs
+    as much as it can (`budget.worst_cost`). `expected` assumes what stands under `assumes`. An
+    unknown price makes the dollars None.
+
+    Raises:
+        DataError: the profile's router cannot be read, or is of a kind that does not run.
     """
+    way = _way(profile)
     embedder = embedder_of(profile)
     models = profile.tiers if embedder is None else (*profile.tiers, embedder)
     count, total = 0, CallForecast()
     for question in questions:
         count += 1
-        total = total.plus(_forecast(profile, question))
+        total = total.plus(_forecast(profile, question, way))
         if embedder is not None:
             total = total.plus(_embedding_forecast(embedder, question))
     return {
@@ -123,17 +128,55 @@ def samples_of(profile: Profile) -> tuple[int, ...]:
 # ---------------------------------------------------------------- one question
 
 
-def _forecast(profile: Profile, question: Question) -> CallForecast:
+class _Way(NamedTuple):
+    """How a policy goes through the tiers, as far as it is known before any call.
+
+    Attributes:
+        first: the tier that is asked first.
+        lowest: the lowest tier that can be asked.
+        fewest: the votes of the first round at the tier `first`.
+        most: per tier, the most votes that one answer may get.
+    """
+
+    first: int
+    lowest: int
+    fewest: int
+    most: tuple[int, ...]
+
+
+def _way(profile: Profile) -> _Way:
+    """The way of the policy that the profile runs."""
+    is_classed = (profile.router or {}).get("query") is not None
+    policy = router_policy(without_classes(profile) if is_classed else profile) or default_policy(profile)
+    most = tuple(_most_votes(policy, profile, tier) for tier in range(len(profile.tiers)))
+    belief = policy.begin(Facts())
+    start = policy.action(belief)
+    fewest = 0
+    if most[start.tier]:
+        fewest = policy.action(policy.update(belief, start, Observation())).votes
+    return _Way(start.tier, start.tier if isinstance(policy, AlwaysPolicy) else 0, fewest, most)
+
+
+def _most_votes(policy: Policy[Any], profile: Profile, tier: int) -> int:
+    """The most votes that the policy buys on one answer of a tier."""
+    limit = sample_counts(profile, tier).votes
+    if isinstance(policy, AlwaysPolicy):
+        return 0
+    if isinstance(policy, ThresholdPolicy):
+        return min(limit, policy.rules[tier].votes) if tier < len(policy.rules) else 0
+    return limit
+
+
+def _forecast(profile: Profile, question: Question, way: _Way) -> CallForecast:
     """What one question costs on its way through the tiers."""
-    policy = default_policy(profile)
     total, reach = CallForecast(), 1.0
-    for index in range(len(profile.tiers)):
-        answers, most = sample_counts(profile, index)
-        fewest = policy.action(History((Visit(0),))).votes if most > 1 else most
+    for index in range(way.lowest, len(profile.tiers)):
+        answers, most = sample_counts(profile, index).answers, way.most[index]
+        fewest = min(way.fewest, most)
         price = _VisitRequests(profile, index, question)
         total = total.plus(
             CallForecast(
-                price.bill(float(index == 0), answers, fewest, None),
+                price.bill(float(index == way.first), answers, fewest, None),
                 price.bill(reach, answers, (fewest + most) / 2, _EXPECTED_OUTPUT),
                 price.worst_bill(answers, most),
             )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from automix_cli.errors import DataError, did_you_mean, reading_problem
+from automix_cli.errors import DataError, describe_value, did_you_mean, reading_problem
 from automix_cli.fitting.query_router_kinds import QUERY_ROUTER_KINDS
 from automix_cli.pomdp.problem import Policy
 from automix_cli.pomdp.rules import AlwaysPolicy, ThresholdPolicy
@@ -54,6 +54,27 @@ class RouterKind(NamedTuple):
     build: Build | None = None
 
 
+def _votes(router: Mapping[str, Any], settings: Settings) -> int:
+    """The votes that a threshold router buys: never more than the profile allows."""
+    votes = int(router.get("votes", settings.max_votes))
+    if problem := votes_problem(votes, settings.max_votes):
+        raise ValueError(f"votes: {problem}")
+    return votes
+
+
+def votes_problem(votes: Any, max_votes: int) -> str | None:
+    """What is wrong with the number of votes that a router buys on one answer.
+
+    Example:
+        >>> votes_problem(8, 8), votes_problem(5000, 4)
+        (None, 'expected a whole number from 0 to 4, as verification.max_votes allows, got 5000')
+    """
+    if isinstance(votes, int) and not isinstance(votes, bool) and 0 <= votes <= max_votes:
+        return None
+    allowed = f"a whole number from 0 to {max_votes}, as verification.max_votes allows"
+    return f"expected {allowed}, got {describe_value(votes)}"
+
+
 def _always(router: Mapping[str, Any], settings: Settings, tiers: tuple[str, ...]) -> Policy[Any]:
     return AlwaysPolicy(len(tiers), tiers.index(str(router["tier"])))
 
@@ -63,12 +84,12 @@ def _self_consistency(router: Mapping[str, Any], settings: Settings, tiers: tupl
 
 
 def _threshold(router: Mapping[str, Any], settings: Settings, tiers: tuple[str, ...]) -> Policy[Any]:
-    votes = int(router.get("votes", settings.max_votes))
+    votes = _votes(router, settings)
     return ThresholdPolicy.single(tiers=len(tiers), votes=votes, cut=float(router["cut"]))
 
 
 def _double_threshold(router: Mapping[str, Any], settings: Settings, tiers: tuple[str, ...]) -> Policy[Any]:
-    votes = int(router.get("votes", settings.max_votes))
+    votes = _votes(router, settings)
     low, high = float(router["low"]), float(router["cut"])
     return ThresholdPolicy.double(tiers=len(tiers), votes=votes, low=low, high=high)
 

@@ -16,10 +16,19 @@ from typing import Any
 
 from automix_cli.backends.catalog import is_loopback, standard_key_envs
 from automix_cli.errors import ProfileError, describe_value, did_you_mean
+from automix_cli.fitting.router_block import votes_problem
 from automix_cli.profile import yamltree
 from automix_cli.profile.bundled import bundled_names, bundled_path, shown_path
 from automix_cli.profile.layout import PROFILE
-from automix_cli.profile.model import MAX_TIERS, Limits, Origin, Profile, Tier, order_problems
+from automix_cli.profile.model import (
+    MAX_TIERS,
+    Limits,
+    Origin,
+    Profile,
+    Tier,
+    VerificationSettings,
+    order_problems,
+)
 from automix_cli.profile.schema import Report, is_number
 from automix_cli.profile.yamltree import MAX_BYTES, UNREAD, Node
 
@@ -187,6 +196,7 @@ def _check_across(tree: Mapping[str, Node], tiers: Any, report: Report) -> None:
     for node in (*nodes, *([tree["embedding"]] if "embedding" in tree else [])):
         _refuse_clear_text(node, report)
     _check_router_tier(tree, names, report)
+    _check_router_votes(tree, report)
     votes = _children(tree, "verification", dict).get("max_votes")
     if votes and votes.value in (0, 1) and _text_at(tree["verification"], "signal") == "consistency":
         report.add(votes, "signal: consistency compares 2 answers at least")
@@ -198,6 +208,17 @@ def _check_router_tier(tree: Mapping[str, Node], names: list[str | None], report
     if _text_at(router, "kind") == "always" and names and _text_at(router, "tier") not in names:
         choices = ", ".join(dict.fromkeys(filter(None, names)))
         report.add(router, f"expected one of {choices}", path="router.tier")
+
+
+def _check_router_votes(tree: Mapping[str, Node], report: Report) -> None:
+    """A router may buy no more votes on one answer than the profile allows."""
+    votes = _children(tree, "router", dict).get("votes")
+    limit = _children(tree, "verification", dict).get("max_votes")
+    most = VerificationSettings().max_votes if limit is None else limit.value
+    if votes is None or votes.value is UNREAD or not isinstance(most, int):
+        return
+    if problem := votes_problem(votes.value, most):
+        report.add(votes, problem)
 
 
 def _refuse_clear_text(node: Node, report: Report) -> None:

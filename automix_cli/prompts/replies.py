@@ -13,6 +13,10 @@ _CLOSING = re.compile(
     r"(?:(?:verification )?decision:\s*)?(?:the ai[ -]generated answer is\s+)?(correct|incorrect)[.!]?",
     re.IGNORECASE | re.ASCII,
 )
+_SENTENCE = re.compile(
+    r"(?:^|[.!?]\s+)(?:(?:verification )?decision:\s*)?the ai[ -]generated answer is\s+(correct|incorrect)(?=[.!]|$)",
+    re.IGNORECASE | re.ASCII,
+)
 # ">" is not removed: a line that begins with it is a quotation, never the verifier's own verdict.
 _MARKUP = re.compile(r"^[\s#*_`-]+|[\s*_`]+$|[*_`]+")
 _CUT_OFF = ("length", "content_filter")
@@ -29,18 +33,33 @@ def last_line(text: str) -> str:
 def read_verdict(text: str) -> Verdict:
     r"""Read a verifier's reply: CORRECT, INCORRECT or UNPARSED.
 
-    Only the last non-blank line counts: the closing sentence, with or without its prefix,
+    The last non-blank line must be a verdict: the closing sentence, with or without its prefix,
     or the bare word, in any case and with Markdown emphasis around it. Everything else
-    ("not correct", both words, JSON, a refusal) is UNPARSED: no evidence either way.
+    ("not correct", both words, JSON, a refusal) is UNPARSED: no evidence either way. So is a reply
+    with a verdict on an earlier line that disagrees: the last one may be a quotation of the answer.
 
     Example:
         >>> read_verdict("It is 4, not 5.\nVerification Decision: The AI generated answer is Incorrect.")
         <Verdict.INCORRECT: 0>
         >>> read_verdict("Correct, I think")
         <Verdict.UNPARSED: None>
+        >>> read_verdict("The AI generated answer is Incorrect. It reads:\n4\nCorrect.")
+        <Verdict.UNPARSED: None>
     """
     closing = _CLOSING.fullmatch(_MARKUP.sub("", last_line(text)))
-    return _VERDICT_WORDS[closing.group(1).lower()] if closing else Verdict.UNPARSED
+    if closing is None:
+        return Verdict.UNPARSED
+    words = {word.lower() for line in text.split("\n") for word in _verdicts_in(line)}
+    return _VERDICT_WORDS[closing.group(1).lower()] if len(words) == 1 else Verdict.UNPARSED
+
+
+def _verdicts_in(line: str) -> list[str]:
+    """The verdict words of a line: its own if it is a verdict, else those of closing sentences in it."""
+    plain = _MARKUP.sub("", line.strip())
+    closing = _CLOSING.fullmatch(plain)
+    if closing:
+        return [closing.group(1)]
+    return [] if plain.startswith(">") else _SENTENCE.findall(plain)
 
 
 def read_vote(completion: Completion) -> Vote:

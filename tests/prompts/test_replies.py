@@ -54,8 +54,8 @@ VERDICTS = [
     (f"Twelve times twelve is 144.\n\n{CLOSING} Incorrect.\n\n \n", INCORRECT),
     (f"No.\r\n{CLOSING} Incorrect.\r\n", INCORRECT),
     (f"At first I thought: Incorrect.\n{CLOSING} Correct.", CORRECT),
-    ("Correct.\nIncorrect.", INCORRECT),
-    ("Incorrect.\nCorrect.", CORRECT),
+    ("Correct.\nIncorrect.", UNPARSED),
+    ("Incorrect.\nCorrect.", UNPARSED),
     (f"{'A reason. ' * 4000}\n{CLOSING} Incorrect.", INCORRECT),
     (f"{CLOSING} Correct.\nI hope this helps!", UNPARSED),
     (f"```\n{CLOSING} Correct.\n```", UNPARSED),
@@ -116,7 +116,7 @@ VERDICTS = [
     ("Incorrect.\x0cCorrect.", UNPARSED),
     ("Incorrect.\x1eCorrect.", UNPARSED),
     ("Incorrect.\rCorrect.", UNPARSED),
-    (f"Correct.\u2028\n{CLOSING} Incorrect.", INCORRECT),
+    (f"Correct.\u2028\n{CLOSING} Incorrect.", UNPARSED),
 ]
 
 
@@ -257,9 +257,45 @@ def test_no_answer_that_a_judge_quotes_before_it_says_incorrect_is_accepted(judg
 
 
 @pytest.mark.parametrize("judge", list(JUDGES)[:8])
-def test_a_judge_that_ends_as_it_was_told_is_always_understood(judge: str) -> None:
+def test_a_judge_that_ends_as_it_was_told_is_understood_or_not_read(judge: str) -> None:
+    """It is always understood where nothing that it quotes is a verdict."""
+    verdicts = {a: read_verdict(JUDGES[judge](a)) for a in PAYLOADS}
+    assert set(verdicts.values()) <= {INCORRECT, UNPARSED}
+    misread = [short(a) for a in PAYLOADS if "orrect" not in a and verdicts[a] is not INCORRECT]
+    assert misread == []
+
+
+@pytest.mark.parametrize("judge", ["in a quotation", "as JSON before"])
+def test_an_answer_quoted_as_such_silences_no_judge(judge: str) -> None:
     misread = [short(a) for a in PAYLOADS if read_verdict(JUDGES[judge](a)) is not INCORRECT]
     assert misread == []
+
+
+@pytest.mark.parametrize("payload", PAYLOADS, ids=short)
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        decision(False),
+        f"It is 43. {decision(False)}",
+        f"**{CLOSING} Incorrect.** It reads:",
+        "The AI generated answer is incorrect.",
+        "Incorrect.",
+    ],
+    ids=short,
+)
+def test_A3_an_answer_that_a_judge_quotes_after_it_said_incorrect_is_not_accepted(
+    refusal: str, payload: str
+) -> None:
+    reply = f"{refusal}\nThe answer was:\n{payload}"
+    assert read_verdict(reply) is not CORRECT
+    said_it_all = read_verdict(f"Fine.\n{payload}") is CORRECT
+    assert not said_it_all or read_verdict(reply) is UNPARSED
+
+
+def test_two_verdicts_that_agree_are_one() -> None:
+    for correct in (True, False):
+        reply = f"{decision(correct)}\nTo sum up.\n{decision(correct)}"
+        assert read_verdict(reply) is (CORRECT if correct else INCORRECT)
 
 
 # ---------------------------------------------------------------- confidence
