@@ -295,6 +295,8 @@ class CalibrationView:
         tier, times = result.router().get("tier", result.single), f"chosen in {alone} of {folds} folds"
         if result.objective.kind != "keep":
             return f"Use {tier}: no policy serves the objective better (a single tier was {times})."
+        if self._cheapest_is_best():
+            return f"Use {tier}: no tier is better, and none is cheaper."
         keep, sure = result.objective.value, result.objective.sure
         head = (
             f"Use {tier}: for {_share(keep)} of the best tier's quality with probability {_share(sure)}, "
@@ -307,6 +309,13 @@ class CalibrationView:
             f"{head}. With --keep {other.keep:g} routing saves {100 * other.saving:.0f} % of the best tier's "
             f"cost, {edge_words(other.edge)}."
         )
+
+    def _cheapest_is_best(self) -> bool:
+        """Whether one single tier has both the least cost and the highest quality."""
+        alone = [f for f in self.calibration.figures if f.name.startswith("always:")]
+        costs = [f.cost.value or 0.0 for f in alone]
+        qualities = [f.quality.value or 0.0 for f in alone]
+        return bool(alone) and qualities[costs.index(min(costs))] >= max(qualities)
 
     def _objective_sentence(self) -> str:
         """How likely the objective is met on new rows: what was aimed at, and what held-out rows say."""

@@ -153,7 +153,7 @@ def test_drift_is_said_when_a_batch_no_longer_looks_like_the_fit(
 def test_json_holds_what_is_said(here: Callable[..., Ran]) -> None:
     [found] = here(*CALIBRATE, "few.jsonl", "--profile", "demo", "-o", "j.yaml", "--json").rows
     assert found["rows"] == 60
-    assert found["verdict"]["kind"] in ("route", "do not route", "not enough rows")
+    assert found["verdict"]["kind"] in ("route", "do not route", "not enough rows", "single tier")
     assert set(found["figures"]) >= {
         "pomdp",
         "threshold",
@@ -225,9 +225,17 @@ def synthetic(rows: int, small: float, large: float, votes: bool = True, seed: i
     ("traces", "begins", "words"),
     [
         (synthetic(400, 0.6, 0.95), "Route: +", ()),
-        (synthetic(400, 0.8, 0.7), "Do not route: use small", ("large costs more than small and is worse",)),
-        (synthetic(600, 0.6, 0.95, votes=False), "Do not route", ("hardly tells right from wrong",)),
-        (synthetic(12, 0.6, 0.9), "Not enough rows to tell", ()),
+        (
+            synthetic(400, 0.8, 0.7),
+            "Use small: no tier is better, and none is cheaper",
+            ("large costs more than small and is worse",),
+        ),
+        (
+            synthetic(600, 0.6, 0.95, votes=False),
+            "Use large: for 98 % of",
+            ("hardly tells right from wrong",),
+        ),
+        (synthetic(12, 0.6, 0.9), "Not enough to tell: 12 questions", ()),
         (synthetic(60, 1.0, 1.0), "", ("every answer of small is right",)),
     ],
     ids=["pays", "dearer is worse", "uninformative verifier", "too few rows", "one class"],
@@ -243,7 +251,7 @@ def test_each_case_has_its_own_plain_message(
         assert word in ran.out
     kind = yaml.safe_load((tmp_path / "out.yaml").read_text())["router"]["kind"]
     assert kind == "pomdp" if begins.startswith("Route") else kind in ("pomdp", "always")
-    if begins.startswith("Do not route"):
+    if begins.startswith("Use "):
         assert kind == "always"
 
 
