@@ -87,7 +87,8 @@ class Known(NamedTuple):
 def shuffled(table: TraceTable) -> TraceTable:
     """The table with each row's votes dealt to another one: they then say nothing of the answer."""
     order = np.random.default_rng(0).permutation(len(table))
-    return replace(table, votes=table.votes[order]).reseed(table.seed + 1)
+    dealt = tuple(own._replace(code=own.code[order]) for own in table.recorded_votes)
+    return replace(table, votes=table.votes[order], recorded_votes=dealt)
 
 
 VERDICTS = (

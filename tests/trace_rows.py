@@ -23,8 +23,8 @@ def sample_row(ident: object, samples: list[Any] | None, expected: Any = "7", **
     return {"id": ident, "question": f"q {ident}", "expected": expected, "tiers": tiers}
 
 
-def read_samples(rows: Iterable[dict[str, Any]], seed: int = 0, scorer: str | None = "numeric") -> TraceTable:
-    return read_table(numbered(rows), seed=seed, scorer=scorer)
+def read_samples(rows: Iterable[dict[str, Any]], scorer: str | None = "numeric") -> TraceTable:
+    return read_table(numbered(rows), scorer=scorer)
 
 
 def draw_sample_rows(rows: int, seed: int = 0) -> list[dict[str, Any]]:

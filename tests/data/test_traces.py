@@ -1,6 +1,8 @@
 """Tables of recorded runs: their parts, costs, scores, votes and signals."""
 
 import math
+import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -91,9 +93,61 @@ def test_a_part_of_a_table_leaves_the_whole_as_it_was() -> None:
     ]
     table = read_table(numbered(rows))
     before = {name: getattr(table, name).copy() for name in traces._PER_ROW}
-    part = table.subset(np.array([4, 2])).pick(("b", "a")).with_costs({"a": 9.0}, {"a": 0.5}).reseed(4)
+    part = table.subset(np.array([4, 2])).pick(("b", "a")).with_costs({"a": 9.0}, {"a": 0.5})
     assert table.with_costs({"a": 9.0}, {"a": 0.5}).vote_cost[0, 0] == 0.5
     assert part.ids.tolist() == ["q4", "q2"]
     assert part.cost.tolist() == [[2, 9], [2, 9]]
     for name, value in before.items():
         np.testing.assert_array_equal(getattr(table, name), value)
+
+
+# ------------------------------------------------------------------ recorded votes
+
+
+def voted(counts: list[tuple[int, int, int]]) -> list[dict[str, Any]]:
+    return [
+        trace_row(i, a={"votes": [1] * c + [0] * w + [None] * u}, b={"votes": [0]})
+        for i, (c, w, u) in enumerate(counts)
+    ]
+
+
+def test_rows_with_the_same_votes_share_a_kind_whatever_their_order() -> None:
+    counts = [(2, 1, 0), (0, 0, 3), (2, 1, 0), (1, 2, 0), (0, 0, 0)]
+    own, other = read_table(numbered(voted(counts))).recorded_votes
+    assert own.kinds[own.code].tolist() == [list(c) for c in counts]
+    assert len(own.kinds) == 4
+    assert own.counts.tolist() == [3, 3, 3, 3, 0]
+    assert other.kinds.tolist() == [[0, 1, 0]]
+    rng = random.Random(0)
+    rows = voted(counts)
+    for row in rows:
+        rng.shuffle(row["tiers"]["a"]["votes"])
+    shuffled = read_table(numbered(rows[::-1])).recorded_votes[0]
+    assert shuffled.kinds[shuffled.code].tolist() == [list(c) for c in counts[::-1]]
+
+
+def test_votes_of_hundreds_are_not_mixed_up() -> None:
+    counts = [(0, 1, 0), (1, 0, 0), (0, 0, 300), (300, 0, 0), (0, 300, 0), (1, 255, 256), (256, 1, 255)]
+    own = read_table(numbered(voted(counts))).recorded_votes[0]
+    assert own.kinds[own.code].tolist() == [list(c) for c in counts]
+
+
+def test_parts_of_a_table_keep_the_votes_of_their_rows_and_tiers() -> None:
+    rng = random.Random(1)
+    table = read_table(
+        numbered(voted([(rng.randrange(3), rng.randrange(3), rng.randrange(2)) for _ in range(40)]))
+    )
+    rows = np.array([3, 3, 17, 0, 39])
+    for part in (table.subset(rows), table.pick(("b", "a")).subset(rows)):
+        for j, own in enumerate(part.recorded_votes):
+            assert own.kinds[own.code].tolist() == part.votes[:, j].tolist()
+
+
+def test_a_part_of_a_limited_table_is_planned_for_no_more_votes_than_the_whole_holds() -> None:
+    rows = [trace_row(i, a={"votes": [1] * (3 + i)}, b={"votes": [1] * (9 - i)}) for i in range(4)]
+    table = read_table(numbered(rows), tiers=("a", "b")).with_vote_limit()
+    assert table.max_votes == (3, 6)
+    assert table.subset(np.array([2, 3])).max_votes == (3, 6)
+    assert table.subset(np.array([2])).pick(("b", "a")).max_votes == (6, 3)
+    rows[3]["tiers"]["a"] = {"failed": "filtered"}
+    assert read_table(numbered(rows), tiers=("a", "b")).max_votes == (3, 6), "no votes on no answer"
