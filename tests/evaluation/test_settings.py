@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, get_args
 
 import pytest
@@ -27,7 +28,12 @@ WRITTEN: list[tuple[Setting, dict[str, Any], str]] = [
         {"query_router": "knn", "cost_weight": 0.5},
         "query_router knn, cost_weight 0.5",
     ),
-    (Threshold(4, 0.75), {"votes": 4, "cut": 0.75}, "votes 4, cut 0.75"),
+    (Threshold((4,), (0.75,)), {"votes": 4, "cut": 0.75}, "votes 4, cut 0.75"),
+    (
+        Threshold((4, 2), (0.75, 0.5)),
+        {"votes": [4, 2], "cut": [0.75, 0.5]},
+        "votes 4/2, cut 0.75/0.5",
+    ),
     (DoubleThreshold(4, 0.25, 0.75), {"votes": 4, "low": 0.25, "cut": 0.75}, "votes 4, low 0.25, cut 0.75"),
     (SampleCount(5), {"samples": 5}, "samples 5"),
     (
@@ -52,6 +58,8 @@ def test_every_kind_of_setting_has_its_own_keys() -> None:
     assert {type(setting) for setting, _, _ in WRITTEN} == set(get_args(Setting))
     keys = {type(setting): tuple(row) for setting, row, _ in WRITTEN if not isinstance(setting, CostWeight)}
     assert len(set(keys.values())) == len(keys)
+    texts = [json.dumps(row) for _, row, _ in WRITTEN]
+    assert len(set(texts)) == len(texts)
 
 
 def test_a_policy_refuses_a_setting_of_another_kind() -> None:
