@@ -23,7 +23,7 @@ from automix_cli.evaluation.bootstrap import BootstrapFigure, Resamples, interva
 from automix_cli.evaluation.crossfit import CROSSFIT, NO_CURVE, Crossfit, Curve, singles
 from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.families import SettingRows
-from automix_cli.evaluation.frontier import Point, mix_quality
+from automix_cli.evaluation.frontier import ROUNDING_ERROR, Point, mix_quality
 from automix_cli.evaluation.held_out import HeldOutRun, held_out
 from automix_cli.evaluation.objective import (
     Objective,
@@ -448,7 +448,7 @@ def _with_interval(value: float | Floats, draws: Floats) -> Measure:
 def _chance_met(objective: Objective, draws: PairedColumns) -> float | None:
     """Return the share of resamples in which the objective is met; None where it cannot be missed."""
     if objective.kind == "keep":
-        return float((draws.router_score >= objective.value * draws.best_score).mean())
+        return float((draws.router_score >= objective.value * draws.best_score - ROUNDING_ERROR).mean())
     if objective.kind == "budget":
-        return float((draws.router_cost <= objective.value).mean())
+        return float((draws.router_cost <= objective.value * (1 + ROUNDING_ERROR)).mean())
     return None

@@ -86,7 +86,8 @@ class Candidates:
             return _best_ibc(self.curve, self.alone.points())
         choices = [self.choice(place) for place in self.places]
         if objective.kind == "budget":
-            affordable = [c for c in choices if c.point.cost <= objective.value]
+            most = objective.value * (1 + ROUNDING_ERROR)
+            affordable = [c for c in choices if c.point.cost <= most]
             return affordable[-1] if affordable else choices[0]._replace(is_met=False)
         chances = self.chances_to_keep(objective.value)
         sure = (c for c, p in zip(choices, self.places, strict=True) if chances[p] >= objective.sure)
@@ -115,7 +116,7 @@ class Candidates:
         ]
         best, places = -np.inf, []
         for point, place in sorted(candidates, key=lambda item: (item[0].cost, -item[0].quality, item[1])):
-            if point.quality > best:
+            if point.quality > best + ROUNDING_ERROR:
                 best = point.quality
                 places.append(place)
         return places
@@ -147,7 +148,9 @@ class Candidates:
 
 def best_tier(points: Sequence[Point]) -> int:
     """Return the place of the best single tier, of equals the cheapest."""
-    return max(range(len(points)), key=lambda j: (points[j].quality, -points[j].cost))
+    best = max(point.quality for point in points)
+    equals = [j for j, point in enumerate(points) if point.quality >= best - ROUNDING_ERROR]
+    return min(equals, key=lambda j: points[j].cost)
 
 
 def best_single(
