@@ -35,7 +35,7 @@ from automix_cli.evaluation.objective import (
     best_tier,
     choose_of_each,
 )
-from automix_cli.evaluation.replay import replay
+from automix_cli.evaluation.replay import Replayed, replay
 from automix_cli.evaluation.settings import Always, Setting
 from automix_cli.fitting.classes import NO_CLASSES, Classes
 from automix_cli.fitting.query_router_kinds import ClassSource
@@ -50,7 +50,8 @@ class HeldOutRun(NamedTuple):
         abstained, escalated: n, chances.
         votes: n, expected number of votes.
         best_score: n, of the single tier that was the best one where the setting was chosen.
-        single_folds: in how many outer folds a single tier was chosen.
+        single_folds: in how many outer folds a single tier was chosen, by name or as the plan of a
+            cost_weight that asks no other.
         folds: how many outer folds there were, over all divisions.
     """
 
@@ -243,6 +244,7 @@ class _RunSums:
             self._sums[:2, rows] += alone.score[rows, tier], alone.cost[rows, tier]
             return
         run = replay(own.fitted.policy(own.place(setting)), own.table, rows, abstain_value=abstain_value)
+        self._single_folds += _asks_one_tier(run)
         self._sums[:5, rows] += run.score, run.cost, run.abstained, run.escalated, run.votes.sum(axis=1)
 
     def run(self) -> HeldOutRun:
@@ -250,3 +252,8 @@ class _RunSums:
         means = self._sums / np.maximum(self._times, 1)
         score, cost, abstained, escalated, votes, best = means
         return HeldOutRun(score, cost, abstained, escalated, votes, best, self._single_folds, self._folds)
+
+
+def _asks_one_tier(run: Replayed) -> bool:
+    """Tell whether a policy did on all rows what a single tier does, and so tells nothing of routing."""
+    return not (run.votes.any() or run.escalated.any() or (run.asks != run.asks[:1]).any())

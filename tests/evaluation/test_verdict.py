@@ -13,7 +13,7 @@ import pytest
 from automix_cli.evaluation.bootstrap import Resamples
 from automix_cli.evaluation.frontier import Point
 from automix_cli.evaluation.frontier import edge as height_above_mix
-from automix_cli.evaluation.verdict import Edge, corrected, edge_of, verdict
+from automix_cli.evaluation.verdict import Edge, correct_bias, edge_of, verdict
 
 # ------------------------------------------------------------------ the verdict
 
@@ -96,7 +96,7 @@ def test_the_edge_is_the_height_above_the_mix_less_the_bias_that_the_draws_show(
     assert (own.low, own.high) == pytest.approx(
         (own.value - 1.96 * draws.std(), own.value + 1.96 * draws.std()), abs=1e-12
     )
-    assert corrected(0.3, np.full(5, 0.3)) == pytest.approx((0.3, 0.3, 0.3))
+    assert correct_bias(0.3, np.full(5, 0.3)) == pytest.approx((0.3, 0.3, 0.3))
 
 
 def test_neither_the_order_of_rows_and_tiers_nor_the_unit_of_cost_changes_the_edge() -> None:
