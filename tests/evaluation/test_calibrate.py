@@ -96,7 +96,7 @@ def test_the_router_block_gives_the_policy_that_was_chosen(found: Calibration) -
 
 
 def test_the_same_rows_and_seed_give_the_same_calibration(table: TraceTable) -> None:
-    few, objective = table.subset(np.arange(60)), Objective("cost_weight", 0.01)
+    few, objective = table.subset(np.arange(40)), Objective("cost_weight", 0.01)
     first, again, other = (calibrate(few, SETTINGS, objective, options=ONCE, seed=s) for s in (0, 0, 1))
     assert numbers_of(first) == numbers_of(again)
     assert first.router() == again.router()
@@ -115,18 +115,17 @@ def test_rates_are_what_later_batches_can_be_compared_with(found: Calibration, t
 
 
 def test_renaming_tiers_and_reordering_rows_and_votes_change_no_figure() -> None:
+    """The names of the two tiers change places, so that none can have come from a name."""
     rows, rng = draw_rows(two_tiers(), 100, 3), np.random.default_rng(0)
-    plain = calibrate(table_of(rows), SETTINGS, Objective("keep", 0.95), options=ONCE)
-    for names in (("zebra", "ant"), ("medium", "small")):
-        changed = []
-        for place in rng.permutation(100):
-            tiers = rows[place]["tiers"]
-            renamed = {new: dict(tiers[old]) for new, old in zip(names, ("small", "medium"), strict=True)}
-            renamed[names[0]]["votes"] = rng.permutation(renamed[names[0]]["votes"]).tolist()
-            changed.append({**rows[place], "tiers": renamed})
-        again = calibrate(table_of(changed, tiers=names), SETTINGS, Objective("keep", 0.95), options=ONCE)
-        assert kinds_of(again) == kinds_of(plain)
-        np.testing.assert_allclose(numbers_of(again), numbers_of(plain), rtol=0, atol=1e-9)
+    changed = []
+    for place in rng.permutation(100):
+        small, medium = (dict(rows[place]["tiers"][name]) for name in ("small", "medium"))
+        small["votes"] = rng.permutation(small["votes"]).tolist()
+        changed.append({**rows[place], "tiers": {"medium": small, "small": medium}})
+    tables = table_of(rows), table_of(changed, tiers=("medium", "small"))
+    plain, again = (calibrate(t, SETTINGS, Objective("keep", 0.95), options=ONCE) for t in tables)
+    assert kinds_of(again) == kinds_of(plain)
+    np.testing.assert_allclose(numbers_of(again), numbers_of(plain), rtol=0, atol=1e-9)
 
 
 def kinds_of(calibration: Calibration) -> list[Any]:

@@ -29,7 +29,7 @@ from automix_cli.pomdp.model import Cost, Model, TierModel
 from automix_cli.pomdp.observations import ConfidenceObservations, ConsistencyObservations, VoteObservations
 from automix_cli.pomdp.policy import PomdpPolicy
 from automix_cli.pomdp.problem import Action, Facts, History, Observation, rollout
-from automix_cli.pomdp.rules import ASSIGNED, AlwaysPolicy, MajorityPolicy, ThresholdPolicy
+from automix_cli.pomdp.rules import AlwaysPolicy, AssignedPolicy, MajorityPolicy, ThresholdPolicy
 
 
 def pomdp(**changes: Any) -> PomdpPolicy:
@@ -187,11 +187,14 @@ def test_replay_is_the_expectation_of_a_plan_on_agreeing_samples() -> None:
 
 
 def test_the_class_of_a_question_may_name_its_tier() -> None:
-    table = make_table(make_rows(9, failures=0.2))
-    classes = np.arange(9) % 3
-    result = replay(ASSIGNED, table, question_classes=classes)
-    assert np.array_equal(result.reports.argmax(axis=1), classes)
-    np.testing.assert_array_equal(result.score, table.score[np.arange(9), classes])
+    table = make_table(make_rows(30, failures=0.2))
+    classes = np.arange(30) % 3
+    policy = AssignedPolicy(tiers=3)
+    result = replay(policy, table, question_classes=classes)
+    assert_equals_every_order(policy, table, result, classes=classes)
+    answered = ~table.failed[np.arange(30), classes]
+    assert 0 < answered.sum() < 30
+    assert np.array_equal(result.reports[answered].argmax(axis=1), classes[answered])
 
 
 # ------------------------------------------------------------------ many votes
