@@ -67,7 +67,10 @@ CONFIDENT = (
 
 
 class Known(NamedTuple):
-    """A set of which it is known whether routing pays; `shuffled`: votes dealt to other rows at random."""
+    """A set of which it is known whether routing pays at 98 % of the best tier's quality.
+
+    `shuffled`: votes are dealt to other rows at random.
+    """
 
     words: str
     recorded: Recorded
@@ -95,9 +98,9 @@ VERDICTS = (
     Known(
         "routerarena_haiku_flash: the dearer model is the worse one",
         Recorded("routerarena_haiku_flash", "gemini-2.0-flash-001", "claude-3-haiku-20240307"),
-        "do not route",
+        "single tier",
     ),
     Known("zeroeval_gsm8k at 1:20, a vote at 1/8", VOTED[1], "route", 20, 1 / 8),
-    Known("zeroeval_math_l5, votes shuffled", VOTED[2], "do not route", 20, 1 / 8, True),
-    Known("cruxeval_output, votes shuffled", VOTED[0], "do not route", 20, 1 / 8, True),
+    Known("zeroeval_math_l5, votes shuffled", VOTED[2], "single tier", 20, 1 / 8, True),
+    Known("cruxeval_output, votes shuffled", VOTED[0], "single tier", 20, 1 / 8, True),
 )
