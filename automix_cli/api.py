@@ -18,6 +18,7 @@ import math
 import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from automix_cli.errors import UsageError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from automix_cli.backends.base import Backend, Request
+    from automix_cli.backends.retry import Retrier
     from automix_cli.cascade.cascade import Cascade
     from automix_cli.profile.model import Limits, Profile, Tier
     from automix_cli.records import Price
@@ -176,23 +178,22 @@ class Automix:
 def open_wire(
     models: Sequence[Tier], profile: Profile, late_notes: list[str], *, final: bool = True
 ) -> Backend:
-    """What stands behind the cache: the simulated tiers, and LiteLLM for all others.
+    """What stands behind the cache: the simulated tiers, the direct client, and LiteLLM for all others.
 
     `models` are the tiers, and the embedding model if there is one; `late_notes` collects what the
     backends have to say at the end of the run. `final` tells whether the budget, once it has
     refused a call, refuses all others.
     """
-    from automix_cli.backends.base import PrefixBackend
+    from automix_cli.backends.base import ChosenBackend
     from automix_cli.backends.budget import Budget, BudgetedBackend
+    from automix_cli.backends.choice import client_for
     from automix_cli.cascade.failed_attempts import note_maybe_billed
 
     on_maybe_billed = [note_maybe_billed]
     rpm = {t.model: t.rpm for t in models if t.rpm}
-    wire = PrefixBackend(
-        {
-            "demo/": _demo_backend,
-            "": lambda: _litellm_backend(profile.limits, rpm, on_maybe_billed, late_notes),
-        }
+    clients = _ClientMaker(profile.limits, rpm, on_maybe_billed, late_notes)
+    wire = ChosenBackend(
+        {"demo": _demo_backend, "direct": clients.direct, "litellm": clients.litellm}, client_for
     )
     if profile.limits.max_cost is None:
         return wire
@@ -210,28 +211,43 @@ def _demo_backend() -> Backend:
     return DemoBackend()
 
 
-def _litellm_backend(
-    limits: Limits,
-    rpm: Mapping[str, float],
-    on_maybe_billed: Sequence[Callable[[Request], None]],
-    late_notes: list[str],
-) -> Backend:
-    from automix_cli.backends.litellm import LiteLLMBackend
-    from automix_cli.backends.retry import Retrier
+class _ClientMaker:
+    """Makes the clients of model servers, which share their limits: one concurrency, one pace a model."""
 
-    def note_all(request: Request) -> None:
-        for note in on_maybe_billed:
-            note(request)
+    def __init__(
+        self,
+        limits: Limits,
+        rpm: Mapping[str, float],
+        on_maybe_billed: Sequence[Callable[[Request], None]],
+        late_notes: list[str],
+    ) -> None:
+        self._limits, self._rpm, self._late_notes = limits, rpm, late_notes
+        self._on_maybe_billed = on_maybe_billed
 
-    return LiteLLMBackend(
-        Retrier(
-            attempts=limits.attempts,
-            concurrency=limits.concurrency,
-            rpm=rpm,
+    @cached_property
+    def _retrier(self) -> Retrier:
+        from automix_cli.backends.retry import Retrier
+
+        def note_all(request: Request) -> None:
+            for note in self._on_maybe_billed:
+                note(request)
+
+        return Retrier(
+            attempts=self._limits.attempts,
+            concurrency=self._limits.concurrency,
+            rpm=self._rpm,
             on_maybe_billed=note_all,
-        ),
-        notes=late_notes,
-    )
+        )
+
+    def direct(self) -> Backend:
+        from automix_cli.backends.openai_http import DirectBackend
+
+        return DirectBackend(self._retrier, notes=self._late_notes)
+
+    def litellm(self) -> Backend:
+        from automix_cli.backends.litellm import LiteLLMBackend
+
+        return LiteLLMBackend(self._retrier, notes=self._late_notes)
 
 
 # ---------------------------------------------------------------- checks before anything is spent
@@ -260,12 +276,12 @@ def _check_signal(profile: Profile) -> None:
     verification = profile.verification
     if verification.signal != "logprob":
         return
-    from automix_cli.backends.litellm_library import listed_params
+    from automix_cli.backends.choice import gives_logprobs
 
-    params = {"logprobs"} if verification.logprob_of == "answer" else {"logprobs", "top_logprobs"}
+    alternatives = verification.logprob_of != "answer"
     signal_tiers = profile.tiers if len(profile.tiers) == 1 or verification.last_tier else profile.tiers[:-1]
     for tier in signal_tiers:
-        if not tier.model.startswith("demo/") and not params <= listed_params(tier.model):
+        if not gives_logprobs(tier.client(), tier.model, alternatives=alternatives):
             raise UsageError(
                 f"tier {tier.name} ({tier.model}) gives no log-probabilities",
                 hint="the signals votes and consistency work with every model",

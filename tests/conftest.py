@@ -16,6 +16,11 @@ TERMINAL = (
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The fault suite through the other client: python -m pytest tests/faults --client litellm."""
+    parser.addoption("--client", choices=("direct", "litellm"), default="direct")
+
+
 def pytest_configure() -> None:
     """Child processes obey signals even where whoever started the tests ignores them, like nohup."""
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,4 +1,4 @@
-"""What every forked child finds loaded: the first call through LiteLLM takes seconds, a fork no time.
+"""What every forked child finds loaded: the first call of a client takes a while, a fork no time.
 
 Libraries are imported with the streams that a command gives them: their log handlers keep these.
 """
@@ -14,6 +14,7 @@ import automix_cli.cli
 import automix_cli.views.lines  # noqa: F401
 from automix_cli.backends.base import Request
 from automix_cli.backends.litellm import LiteLLMBackend
+from automix_cli.backends.openai_http import DirectBackend
 from automix_cli.backends.retry import Retrier
 from automix_cli.errors import BackendError
 from automix_cli.records import Message
@@ -21,12 +22,15 @@ from automix_cli.streams import own_streams
 
 
 async def warm_up() -> None:
-    """One call to a port where nobody listens."""
-    backend = LiteLLMBackend(Retrier(attempts=1, patience=0))
-    hello = (Message("user", "hello"),)
-    with contextlib.suppress(BackendError):
-        await backend.complete(Request(model="openai/none", messages=hello, api_base="http://127.0.0.1:9/v1"))
-    await backend.aclose()
+    """One call of each client to a port where nobody listens."""
+    hello = Request(
+        model="openai/none", messages=(Message("user", "hello"),), api_base="http://127.0.0.1:9/v1"
+    )
+    for client in (DirectBackend, LiteLLMBackend):
+        backend = client(Retrier(attempts=1, patience=0))
+        with contextlib.suppress(BackendError):
+            await backend.complete(hello)
+        await backend.aclose()
 
 
 with own_streams(open(os.devnull, "w")):  # as long as the process

@@ -1,7 +1,7 @@
 """The one interface to models: a request goes in, completions come out.
 
-Everything that costs money passes `Backend.complete`. The cache, the demo tiers, LiteLLM and the
-scripted fake all implement it.
+Everything that costs money passes `Backend.complete`. The cache, the demo tiers, the direct client,
+LiteLLM and the scripted fake all implement it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ class Request:
     part of them, and the cache stores each under its own number. `params` are sampling
     parameters by name; `api_key_env` names the variable that holds the key. With
     `embeds` the request is for the embedding of its one message, and the completion's
-    text is that vector (`embedding.packed`).
+    text is that vector (`embedding.packed`). `backend` is what the profile says of the client
+    (`choice.client_of`).
     """
 
     model: str
@@ -34,6 +35,7 @@ class Request:
     api_key_env: str | None = None
     timeout: float = 60.0
     embeds: bool = False
+    backend: str = "auto"
 
     @property
     def param(self) -> dict[str, Any]:
@@ -124,27 +126,27 @@ class ScriptedBackend:
 
 
 @dataclass(slots=True)
-class PrefixBackend:
-    """Sends each request to the backend for its model's prefix; each is made when first needed.
-
-    The prefix "" stands for all models that no other prefix matches.
+class ChosenBackend:
+    """Sends each request to the backend that `choose` names; each is made when first needed.
 
     Example:
         >>> import asyncio
-        >>> both = PrefixBackend({"demo/": lambda: ScriptedBackend(["simulated"])})
-        >>> asyncio.run(both.complete(Request(model="demo/small", messages=())))[0].text
+        >>> makers = {"demo": lambda: ScriptedBackend(["simulated"])}
+        >>> chosen = ChosenBackend(makers, lambda request: "demo")
+        >>> asyncio.run(chosen.complete(Request(model="demo/small", messages=())))[0].text
         'simulated'
     """
 
     makers: Mapping[str, Callable[[], Backend]]
+    choose: Callable[[Request], str]
     _backends: dict[str, Backend] = field(default_factory=dict)
 
     async def complete(self, request: Request) -> tuple[Completion, ...]:
         """Pass the request on."""
-        prefix = next((p for p in self.makers if p and request.model.startswith(p)), "")
-        if prefix not in self._backends:
-            self._backends[prefix] = self.makers[prefix]()
-        return await self._backends[prefix].complete(request)
+        name = self.choose(request)
+        if name not in self._backends:
+            self._backends[name] = self.makers[name]()
+        return await self._backends[name].complete(request)
 
     async def aclose(self) -> None:
         """Close the backends made so far, each whatever becomes of the others."""

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from automix_cli.backends.openai_providers import PROVIDERS
 from automix_cli.errors import describe_value, did_you_mean
 from automix_cli.records import Price
 
@@ -22,19 +23,16 @@ LOCAL_PROVIDERS = frozenset(
 """Servers that people run themselves, where a token costs nothing. All others charge."""
 
 _COMMON_PROVIDERS = LOCAL_PROVIDERS | {
-    *("openai", "anthropic", "gemini", "openrouter", "demo", "azure", "bedrock", "vertex_ai", "mistral"),
-    *("groq", "deepseek", "together_ai", "fireworks_ai", "xai", "cohere_chat"),
+    *("anthropic", "gemini", "demo", "azure", "bedrock", "vertex_ai", "cohere_chat", *PROVIDERS)
 }
 _KEY_ENVS = {
     "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
-    "together_ai": ("TOGETHERAI_API_KEY", "TOGETHER_AI_API_KEY"),
-    "fireworks_ai": ("FIREWORKS_AI_API_KEY", "FIREWORKS_API_KEY"),
-    "perplexity": ("PERPLEXITYAI_API_KEY",),
     "cohere_chat": ("COHERE_API_KEY",),
     "huggingface": ("HF_TOKEN", "HUGGINGFACE_API_KEY"),
     # Signed with cloud credentials or logged in elsewhere: there is no one key.
     **dict.fromkeys(("bedrock", "bedrock_converse", "sagemaker", "sagemaker_chat", "vertex_ai", "oci"), ()),
     **dict.fromkeys(("github_copilot", "chatgpt", "demo", *LOCAL_PROVIDERS), ()),
+    **{name: provider.key_envs for name, provider in PROVIDERS.items()},
 }
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
 URL = re.compile(
@@ -140,6 +138,7 @@ def _providers() -> frozenset[str]:
     return frozenset(providers)
 
 
+@cache
 def _table_entry(model: str) -> dict[str, Any] | None:
     """LiteLLM's entry for a model; only this entry of the three megabytes is decoded."""
     match = re.search(re.escape(json.dumps(model)) + r":\s*(?=\{)", _price_table())
@@ -195,6 +194,16 @@ def context_window(model: str) -> int | None:
     """
     tokens = _entry(model).get("max_input_tokens")
     return tokens if isinstance(tokens, int) and tokens > 0 else None
+
+
+def is_served_by_responses(model: str) -> bool:
+    """Whether a model speaks only the protocol that OpenAI calls responses, in LiteLLM's table.
+
+    Example:
+        >>> is_served_by_responses("nobody/knows")
+        False
+    """
+    return _entry(model).get("mode") == "responses"
 
 
 def _rate(entry: Mapping[str, Any], key: str) -> float:

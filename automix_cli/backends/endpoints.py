@@ -8,30 +8,21 @@ from dataclasses import dataclass, field, replace
 
 from automix_cli.backends.base import Request
 from automix_cli.backends.catalog import is_local, is_loopback, provider_of, standard_key_envs
+from automix_cli.backends.openai_providers import PROVIDERS
 from automix_cli.errors import BadRequest, Unauthorised, keep_secret
 
 DUMMY_KEY = "none"
 """Sent where a server wants no key: LiteLLM would otherwise look for one in the environment."""
 
 OWN_HOSTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "openai": ("https://api.openai.com/v1", ("OPENAI_BASE_URL", "OPENAI_API_BASE")),
+    **{name: (p.address, p.redirects) for name, p in PROVIDERS.items() if p.address},
     "anthropic": ("https://api.anthropic.com", ("ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL")),
     "gemini": ("https://generativelanguage.googleapis.com/v1beta", ("GEMINI_API_BASE",)),
-    "openrouter": ("https://openrouter.ai/api/v1", ("OPENROUTER_API_BASE",)),
-    "groq": ("https://api.groq.com/openai/v1", ("GROQ_API_BASE",)),
-    "mistral": ("https://api.mistral.ai/v1", ("MISTRAL_API_BASE", "MISTRAL_AZURE_API_BASE")),
-    "deepseek": ("https://api.deepseek.com/beta", ("DEEPSEEK_API_BASE",)),
-    "xai": ("https://api.x.ai/v1", ("XAI_API_BASE",)),
-    "together_ai": ("https://api.together.ai/v1", ("TOGETHER_AI_API_BASE",)),
-    "fireworks_ai": ("https://api.fireworks.ai/inference/v1", ("FIREWORKS_API_BASE",)),
-    "cerebras": ("https://api.cerebras.ai/v1", ("CEREBRAS_API_BASE",)),
-    "perplexity": ("https://api.perplexity.ai", ("PERPLEXITY_API_BASE",)),
-    "deepinfra": ("https://api.deepinfra.com/v1/openai", ("DEEPINFRA_API_BASE",)),
     "cohere_chat": ("https://api.cohere.ai/v1/chat", ("COHERE_API_BASE",)),
 }
 """Each provider's own address, and the variables with which an environment could redirect its key."""
 
-_NEEDS_ADDRESS = {"hosted_vllm": "HOSTED_VLLM_API_BASE", "lm_studio": "LM_STUDIO_API_BASE"}
+_NEEDS_ADDRESS = {name: p.address_env for name, p in PROVIDERS.items() if not p.address and p.default is None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +84,23 @@ def endpoint_notes(environ: Mapping[str, str]) -> tuple[str, ...]:
     )
 
 
+def openai_endpoint(request: Request, environ: Mapping[str, str]) -> Endpoint:
+    """The endpoint of a request by the OpenAI protocol, which Ollama speaks below `/v1`.
+
+    Example:
+        >>> openai_endpoint(Request(model="ollama/gemma3", messages=()), {}).api_base
+        'http://localhost:11434/v1'
+    """
+    endpoint = endpoint_of(request, environ)
+    provider = PROVIDERS.get(endpoint.provider)
+    if provider is None:
+        raise BadRequest(f"{endpoint.provider} does not speak the OpenAI protocol", hint="backend: litellm")
+    if provider.default is None:
+        return endpoint
+    base = (endpoint.api_base or environ.get(provider.address_env) or provider.default).rstrip("/")
+    return replace(endpoint, api_base=base if base.endswith("/v1") else f"{base}/v1")
+
+
 def shared_route(request: Request) -> Request:
     """The request by the OpenAI route, for Ollama's embeddings: on Ollama's LiteLLM takes no client.
 
@@ -103,5 +111,5 @@ def shared_route(request: Request) -> Request:
     provider, _, name = request.model.partition("/")
     if provider not in ("ollama", "ollama_chat"):
         return request
-    base = request.api_base or os.environ.get("OLLAMA_API_BASE") or "http://localhost:11434"
-    return replace(request, model=f"openai/{name}", api_base=f"{base.rstrip('/')}/v1")
+    base = openai_endpoint(request, os.environ).api_base
+    return replace(request, model=f"openai/{name}", api_base=base)

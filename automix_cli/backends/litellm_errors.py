@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
+from automix_cli.backends.connections import causes_of
 from automix_cli.backends.endpoints import Endpoint
+from automix_cli.backends.refusals import Refusal, error_class, refusal_in, with_key_hint
 from automix_cli.backends.retry import retry_after
 from automix_cli.errors import (
     BackendError,
@@ -21,9 +23,6 @@ from automix_cli.errors import (
     UnknownModel,
     redact,
 )
-
-if TYPE_CHECKING:
-    from automix_cli.backends.http_guard import Refusal
 
 ERROR_CLASSES: Mapping[str, type[BackendError]] = {
     "ContextWindowExceededError": ContextTooLong,
@@ -58,8 +57,6 @@ def map_error(exc: Exception) -> BackendError:
     An error that the transport raised (`http_guard.Guard`) is returned as it is. Otherwise the
     most specific class with a meaning decides, then status and message, then the general class.
     """
-    from automix_cli.backends.http_guard import causes_of, error_class
-
     own = next((link for link in causes_of(exc) if isinstance(link, BackendError)), None)
     if own is not None:
         return own
@@ -103,8 +100,6 @@ def refusal_of(exc: BaseException) -> Refusal:
         >>> refusal_of(exc).param
         'top_p'
     """
-    from automix_cli.backends.http_guard import Refusal, causes_of, refusal_in
-
     for link in causes_of(exc):
         fields = {"param": attribute(link, "param"), "code": attribute(link, "code")}
         for source in (fields, attribute(link, "body"), attribute(attribute(link, "response"), "text")):
@@ -146,17 +141,6 @@ def short_message(exc: BaseException) -> str:
     return line[:300] or type(exc).__name__
 
 
-def names_parameter(message: str, name: str) -> bool:
-    """Whether a refusal speaks of a parameter, in whatever spelling.
-
-    Example:
-        >>> [names_parameter(m, "top_p") for m in ("`top_p` is gone", "topP: not here", "stop_pin")]
-        [True, True, False]
-    """
-    loose = name.replace("_", "[-_ ]?")
-    return re.search(rf"(?<![a-z_]){loose}(?![a-z_])", message, re.IGNORECASE) is not None
-
-
 def raise_mapped(exc: Exception, endpoint: Endpoint) -> NoReturn:
     """Raise our error for LiteLLM's.
 
@@ -167,11 +151,6 @@ def raise_mapped(exc: Exception, endpoint: Endpoint) -> NoReturn:
         error = map_error(exc)
     except Exception:  # an exception whose own attributes raise
         error = BadResponse(f"{endpoint.provider} failed with {type(exc).__name__}, which cannot be read")
-    if isinstance(error, Unauthorised) and not error.hint:
-        error.hint = (
-            f"check the key in {endpoint.key_env}"
-            if endpoint.key_env
-            else "name the key's variable: api_key_env"
-        )
+    with_key_hint(error, endpoint.key_env)
     # An error of the transport has its own cause; LiteLLM's wrapping of it adds nothing.
     raise error from (exc if error.__traceback__ is None else error.__cause__)

@@ -131,6 +131,7 @@ class RequestBuilder:
             api_base=tier.api_base,
             api_key_env=tier.api_key_env,
             timeout=self.profile.limits.timeout,
+            backend=tier.backend,
         )
         return BuiltRequest(request, cut)
 
@@ -146,6 +147,7 @@ def embedding_request(text: str, tier: Tier, timeout: float) -> Request:
         api_key_env=tier.api_key_env,
         timeout=timeout,
         embeds=True,
+        backend=tier.backend,
     )
 
 

@@ -6,6 +6,8 @@ import re
 from typing import Any
 
 from automix_cli.backends.catalog import URL, model_problem
+from automix_cli.backends.choice import BACKENDS
+from automix_cli.backends.openai_providers import extra_body_problem
 from automix_cli.errors import describe_value
 from automix_cli.fitting.router_block import ROUTER_KINDS
 from automix_cli.pomdp.signals import LOGPROB_OF, SIGNALS
@@ -24,6 +26,7 @@ from automix_cli.profile.schema import (
     Checked,
     Custom,
     Flag,
+    Kind,
     ListOf,
     Nullable,
     Number,
@@ -52,6 +55,15 @@ def variable_problem(name: Any) -> str | None:
     if isinstance(name, str) and _VARIABLE.fullmatch(name) and not _KEY_LIKE.fullmatch(name):
         return None
     return "expected the name of an environment variable, such as OPENAI_API_KEY"
+
+
+def keep_alive_problem(value: Any) -> str | None:
+    """What is wrong with how long Ollama keeps a model in memory."""
+    if isinstance(value, str) and re.fullmatch(r"-?\d{1,9}(ms|[smh])?", value):
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**9:
+        return None
+    return f"expected seconds, or a time such as 10m, got {describe_value(value)}"
 
 
 def batch_problem(sizes: tuple[int, ...]) -> str | None:
@@ -98,11 +110,13 @@ _NAME = Pattern(
 _RATE = Number(0, 1_000_000)
 _ADDRESS = Pattern(URL, "an http:// or https:// address without user, query or fragment")
 _MODEL = Checked(Text(200), model_problem)
-_ENDPOINT = {
+_ENDPOINT: dict[str, Kind] = {
     "api_base": Nullable(Checked(_ADDRESS, convert=lambda address: address.rstrip("/"))),
     "api_key_env": Nullable(Custom(variable_problem)),
     "rpm": Nullable(Whole(1, 10_000_000)),
+    "backend": OneOf(BACKENDS),
 }
+_EXTRA_BODY = Checked(AnyMapping(), extra_body_problem)
 _PARAMS = Record(
     _params,
     {
@@ -120,7 +134,9 @@ _PARAMS = Record(
         "thinking": AnyMapping(),
         "verbosity": Text(40),
         "response_format": AnyMapping(),
-        "extra_body": AnyMapping(),
+        "extra_body": _EXTRA_BODY,
+        "num_ctx": Whole(1, 10_000_000),
+        "keep_alive": Custom(keep_alive_problem),
     },
     advice={
         **_KEY_ADVICE,
@@ -144,7 +160,7 @@ _EMBEDDING = Record(
     {
         "model": _MODEL,
         "price": Nullable(Record(_input_price, {"input": _RATE}, required=("input",))),
-        "params": Record(_params, {"dimensions": Whole(1, 100_000), "extra_body": AnyMapping()}),
+        "params": Record(_params, {"dimensions": Whole(1, 100_000), "extra_body": _EXTRA_BODY}),
         **_ENDPOINT,
     },
     required=("model",),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from automix_cli.backends import catalog
+from automix_cli.backends.choice import BackendName, ClientName, client_of
 from automix_cli.errors import UsageError, did_you_mean
 from automix_cli.pomdp.signals import LogprobOf, Signal
 from automix_cli.prompts.examples import VerificationExample
@@ -26,7 +27,7 @@ class Tier:
 
     `price` is what the profile says; `list_price()` falls back on LiteLLM's table.
     `params` are sampling parameters by name; `api_key_env` names the variable that holds
-    the key (`key_envs()` says which are read without it).
+    the key (`key_envs()` says which are read without it). `backend` is the client that calls it.
     """
 
     name: str
@@ -36,6 +37,12 @@ class Tier:
     api_base: str | None = None
     api_key_env: str | None = None
     rpm: int | None = None
+    backend: BackendName = "auto"
+
+    def client(self) -> ClientName:
+        """The client that calls the model."""
+        params = dict(self.params)
+        return client_of(self.model, params, api_base=self.api_base, backend=self.backend)
 
     def list_price(self) -> Price | None:
         """The profile's price, else the table's, else None: unknown.
@@ -228,6 +235,7 @@ def tier_dict(tier: Tier) -> dict[str, Any]:
     settings = _settings_dict(tier)
     settings["price"] = _set_only(_settings_dict(tier.price)) if tier.price else None
     settings["params"] = dict(tier.params) or None
+    settings["backend"] = None if tier.backend == "auto" else tier.backend
     return _set_only(settings)
 
 
@@ -241,8 +249,8 @@ def _embedding_dict(embedding: Tier) -> dict[str, Any]:
 
 
 def _routing_settings(tier: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a tier that change answers or routing."""
-    return {key: value for key, value in tier.items() if key not in ("api_key_env", "rpm")}
+    """The settings of a tier that change answers or routing; either client gets the same answers."""
+    return {key: value for key, value in tier.items() if key not in ("api_key_env", "rpm", "backend")}
 
 
 def embedding_tier(**settings: Any) -> Tier:

@@ -14,7 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from automix_cli.backends.catalog import is_loopback, standard_key_envs
+from automix_cli.backends.catalog import is_loopback, model_problem, provider_of, standard_key_envs
+from automix_cli.backends.choice import not_direct
+from automix_cli.backends.openai_providers import NATIVE_OLLAMA
 from automix_cli.errors import ProfileError, describe_value, did_you_mean
 from automix_cli.fitting.router_block import votes_problem
 from automix_cli.profile import yamltree
@@ -195,11 +197,26 @@ def _check_across(tree: Mapping[str, Node], tiers: Any, report: Report) -> None:
         report.add(nodes[i], message)
     for node in (*nodes, *([tree["embedding"]] if "embedding" in tree else [])):
         _refuse_clear_text(node, report)
+        _check_client(node, report)
     _check_router_tier(tree, names, report)
     _check_router_votes(tree, report)
     votes = _children(tree, "verification", dict).get("max_votes")
     if votes and votes.value in (0, 1) and _text_at(tree["verification"], "signal") == "consistency":
         report.add(votes, "signal: consistency compares 2 answers at least")
+
+
+def _check_client(node: Node, report: Report) -> None:
+    """The client that a tier names must be able to call its model, with its parameters."""
+    model, params = _text_at(node, "model") or "", _children(node.value, "params", dict)
+    if model_problem(model):
+        return
+    reason = not_direct(model, params, _text_at(node, "api_base"))
+    if reason and _text_at(node, "backend") == "direct":
+        report.add(node.value["backend"], f"{reason}: write litellm or auto")
+    if provider_of(model) not in ("ollama", "ollama_chat"):
+        for name in NATIVE_OLLAMA:
+            if name in params:
+                report.add(params[name], "is a parameter of Ollama alone")
 
 
 def _check_router_tier(tree: Mapping[str, Node], names: list[str | None], report: Report) -> None:

@@ -5,9 +5,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+import nursery
 import pytest
 from loopback import Loopback, default_reply
 from nursery import CANARY, World
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take the client that all tiers call through."""
+    nursery.CLIENT = config.getoption("--client")
+
 
 FORMS = [
     CANARY.encode(),

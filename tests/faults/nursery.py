@@ -1,6 +1,6 @@
-"""Runs `automix` in real processes that need a tenth of a second: forked from one that has LiteLLM loaded.
+"""Runs `automix` in real processes that need a tenth of a second: forked from one that has it all loaded.
 
-    world = World(server, folder)
+    world = World(server, folder)                             # its tiers call through CLIENT
     ran = world.run("ask", "-i", path)                        # to its end
     child = world.start("ask", "-i", path); child.kill(9)     # or not
     world.run("ask", …, crash=("after the cache commit", 3))  # SIGKILL at the third time
@@ -24,6 +24,8 @@ from shell import PATIENCE, ROOT, Ran
 
 CANARY = "canary-4f1d9c6b7a5e4830-key"
 HERE = Path(__file__).parent
+CLIENT = "direct"
+"""The `backend` of all tiers; `--client litellm` runs the same tests through LiteLLM."""
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["preload"])
@@ -38,8 +40,8 @@ def _half_a_row(writer: Any, line: bytes) -> None:
 
 
 POINTS: dict[str, tuple[str, str, str]] = {
-    "before the request is sent": ("automix_cli.backends.litellm:LiteLLMBackend", "_send", "before"),
-    "after the response": ("automix_cli.backends.litellm:LiteLLMBackend", "_attempt", "after"),
+    "before the request is sent": ("automix_cli.backends.retry:Retrier", "_send", "before"),
+    "after the response": ("automix_cli.backends.client:Client", "_attempt", "after"),
     "after the lease": ("automix_cli.backends.store:Store", "take", "after"),
     "in the cache transaction": ("diskcache:Cache", "set", "after"),
     "after the cache commit": ("automix_cli.backends.store:Store", "put", "after"),
@@ -188,8 +190,10 @@ def _start(
 class World:
     """A server, a folder with a profile and questions, a cache of its own."""
 
-    def __init__(self, server: Loopback, folder: Path, *, name: str = "one", **settings: Any) -> None:
-        self.server, self.folder, self.name = server, folder, name
+    def __init__(
+        self, server: Loopback, folder: Path, *, name: str = "one", client: str = "", **settings: Any
+    ) -> None:
+        self.server, self.folder, self.name, self.client = server, folder, name, client or CLIENT
         self.cache = folder / f"cache-{name}"
         self.out = folder / f"{name}.jsonl"
         self.profile = self.write_profile(**settings)
@@ -199,13 +203,13 @@ class World:
         """Two tiers on the server, two votes an answer."""
         limits = {"concurrency": 4, "timeout": 20, "attempts": 6, **limits}
         key = "api_key_env: CANARY_KEY, " if keyed else ""
-        base = url or self.server.url
+        common = f'backend: {self.client}, api_base: "{url or self.server.url}", {key}'
         path = self.folder / f"{self.name}.yaml"
         path.write_text(
             f"version: 1\nname: world\ntiers:\n"
-            f'  - {{name: small, model: openai/tiny, api_base: "{base}", {key}'
+            f"  - {{name: small, model: openai/tiny, {common}"
             f"price: {{input: 1, output: 2}}, params: {{max_tokens: 64}}}}\n"
-            f'  - {{name: large, model: openai/huge, api_base: "{base}", {key}'
+            f"  - {{name: large, model: openai/huge, {common}"
             f"price: {{input: 10, output: 20}}, params: {{max_tokens: 64}}}}\n"
             f"verification: {{max_votes: 2, batch: [2]}}\nlimits: {json.dumps(limits)}\n"
         )

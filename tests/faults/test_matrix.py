@@ -9,22 +9,22 @@ N2   429 without one: jittered back-off  test_backend.py::test_waits_are_drawn_f
 N3   Retry-After in all its forms        test_backend.py::test_retry_after_is_read_in_all_its_forms
                                          faults/test_wire.py::test_a_run_ends_as_promised_whatever_the_wire_does
 N4   quota, 402                          faults/test_wire.py::test_a_run_ends_as_promised_whatever_the_wire_does
-N5   bursts of 5xx                       test_litellm_backend.py::test_faults_of_every_kind_are_survived_three_in_a_row
+N5   bursts of 5xx                       test_clients.py::test_faults_of_every_kind_are_survived_three_in_a_row
                                          faults/test_storms.py::test_A_storm_of_recoverable_faults_changes_no_row_and_pays_for_none_twice
 N6   500 on one row for ever             faults/test_wire.py::test_a_run_ends_as_promised_whatever_the_wire_does
                                          test_backend.py::test_a_row_that_always_fails_does_not_stop_the_others
 N7   400, 404, 413, 422                  faults/test_wire.py::test_a_run_ends_as_promised_whatever_the_wire_does
                                          test_backend.py::test_a_model_that_nobody_knows_stops_the_run_but_not_once_it_has_answered
 N8   connections that break              faults/test_wire.py::test_a_run_ends_as_promised_whatever_the_wire_does
-                                         test_litellm_backend.py::test_a_broken_connection_is_one_request_that_may_be_billed
-                                         test_litellm_backend.py::test_a_connection_that_does_not_end_is_one_request_that_may_be_billed
+                                         test_clients.py::test_a_broken_connection_is_one_request_that_may_be_billed
+                                         test_clients.py::test_a_connection_that_does_not_end_is_one_request_that_may_be_billed
 N9   drip, blanks for ever               faults/test_wire.py::test_a_run_ends_as_promised_whatever_the_wire_does
 N10  silence on one row, on all          faults/test_wire.py::test_a_run_ends_as_promised_whatever_the_wire_does
                                          test_backend.py::test_an_endpoint_that_only_hangs_is_given_up_in_a_few_minutes
 N11  refused, unknown host, TLS          faults/test_wire.py::test_N11_a_refused_connection_ends_the_run_at_once_with_host_and_cause
                                          faults/test_wire.py::test_N11_an_unknown_host_and_a_port_without_tls_are_told_apart
                                          test_litellm_backend.py::test_a_certificate_that_is_not_trusted_is_said_to_be
-N12  a server that dies and comes back   test_litellm_backend.py::test_a_server_that_goes_away_and_comes_back_is_waited_for
+N12  a server that dies and comes back   test_clients.py::test_a_server_that_goes_away_and_comes_back_is_waited_for
                                          test_backend.py::test_an_endpoint_that_goes_away_for_twenty_seconds_costs_no_answer
                                          test_backend.py::test_an_endpoint_that_does_not_come_back_is_given_up
 N13  401 at once, 401 half-way           faults/test_wire.py::test_a_run_ends_as_promised_whatever_the_wire_does
@@ -34,7 +34,7 @@ N15  200 that is none                    faults/test_wire.py::test_a_run_ends_as
 N16  bodies without end, bombs           faults/test_wire.py::test_a_run_ends_as_promised_whatever_the_wire_does
                                          test_litellm_backend.py::test_a_bomb_that_comes_in_one_piece_stays_small
 R1   malformed and cut JSON              faults/test_wire.py::test_a_run_ends_as_promised_whatever_the_wire_does
-                                         test_litellm_backend.py::test_what_is_no_answer_is_an_error_and_not_asked_for_endlessly
+                                         test_clients.py::test_what_is_no_answer_is_an_error_and_not_asked_for_endlessly
 R2   nothing said                        faults/test_wire.py::test_a_run_ends_as_promised_whatever_the_wire_does
                                          faults/test_wire.py::test_what_is_no_answer_is_never_kept
                                          faults/test_wire.py::test_R2_V2_what_is_no_verdict_is_no_vote
@@ -43,11 +43,11 @@ R3   cut at the token limit              faults/test_wire.py::test_R3_an_answer_
                                          test_replies.py::test_a_reply_that_was_cut_off_holds_no_verdict
 R4   filtered                            faults/test_wire.py::test_R4_what_a_filter_withholds_goes_to_the_next_tier_without_another_try
 R5   doubtful usage                      faults/test_wire.py::test_R5_a_doubtful_usage_is_flagged_and_never_gives_money_back
-R6   other numbers of choices            test_litellm_backend.py::test_more_choices_than_asked_for_are_cut
-                                         test_litellm_backend.py::test_a_server_that_returns_fewer_is_asked_one_by_one_from_then_on
+R6   other numbers of choices            test_clients.py::test_more_choices_than_asked_for_are_cut
+                                         test_clients.py::test_a_server_that_returns_fewer_is_asked_one_by_one_from_then_on
 R7   escapes, controls, much text        faults/test_wire.py::test_R7_whatever_a_model_says_fits_one_line_and_steers_no_terminal
 R8   odd framing                         faults/test_wire.py::test_a_run_ends_as_promised_whatever_the_wire_does
-                                         test_litellm_backend.py::test_every_framing_is_understood
+                                         test_clients.py::test_every_framing_is_understood
 P1   SIGKILL at eleven points            faults/test_processes.py::test_P1_killed_at_any_point_and_resumed_nothing_is_lost_and_little_paid_again
                                          faults/test_storms.py::test_fifty_kills_at_random_times_lose_nothing_and_pay_again_at_most_what_was_in_flight
 P2   SIGKILL again and again             faults/test_processes.py::test_P2_killed_again_and_again_at_random_times_and_resumed_each_time
@@ -137,7 +137,7 @@ E1   environments                        faults/test_threats.py::test_E1_odd_env
 T1   a host of their own                 faults/test_threats.py::test_T1_C3_a_found_profile_sends_no_key_and_no_question_to_a_host_of_its_own
                                          test_litellm_backend.py::test_an_address_gets_the_key_that_was_named_for_it_and_no_other
 T2   redirects                           faults/test_wire.py::test_N14_T2_a_redirect_ends_the_run_and_the_other_host_hears_nothing
-                                         test_litellm_backend.py::test_no_redirect_is_followed
+                                         test_clients.py::test_no_redirect_is_followed
 T3   `.env`                              faults/test_threats.py::test_T3_no_env_file_is_read
 T4   keys in messages and files          faults/test_threats.py::test_T4_a_server_that_repeats_the_key_gets_it_into_no_file_and_no_message
                                          faults/test_threats.py::test_T4_a_completion_that_repeats_the_key_is_masked_before_it_is_kept

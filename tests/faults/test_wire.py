@@ -2,9 +2,10 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+import nursery
 import pytest
 from loopback import Call, Loopback, Reply, nobody
 from nursery import CANARY, World, rows
@@ -14,8 +15,10 @@ CORRECT = "It was compared.\nVerification Decision: The AI generated answer is C
 
 
 @pytest.fixture
-def world(world: World) -> World:
-    """It gives up after three attempts."""
+def world(world: World, request: pytest.FixtureRequest) -> World:
+    """It gives up after three attempts, and calls through the client that the test names."""
+    if "client" in request.fixturenames:
+        world.client = request.getfixturevalue("client")
     world.write_profile(attempts=3)
     return world
 
@@ -117,8 +120,15 @@ def has_rows(world: World, count: int) -> bool:
     return world.out.exists() and world.out.read_bytes().count(b"\n") == count
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_a_run_ends_as_promised_whatever_the_wire_does(name: str, world: World) -> None:
+def on_both(names: Iterable[str]) -> list[Any]:
+    """Each case through the client of this run, and the first of each row of the matrix through LiteLLM."""
+    own = [pytest.param(name, nursery.CLIENT, id=name) for name in names]
+    firsts = {name.partition("-")[0]: name for name in reversed(list(names))}
+    return own + [pytest.param(name, "litellm", id=f"{name}-litellm") for name in reversed(firsts.values())]
+
+
+@pytest.mark.parametrize(("name", "client"), on_both(CASES))
+def test_a_run_ends_as_promised_whatever_the_wire_does(name: str, client: str, world: World) -> None:
     case = CASES[name]
     world.server.reply = case.reply
     world.write_profile(attempts=3, timeout=PATIENCE)
@@ -144,8 +154,8 @@ def test_a_run_ends_as_promised_whatever_the_wire_does(name: str, world: World) 
     )
 
 
-@pytest.mark.parametrize("name", [n for n in CASES if n.startswith(("R2", "R3"))])
-def test_what_is_no_answer_is_never_kept(name: str, world: World) -> None:
+@pytest.mark.parametrize(("name", "client"), on_both([n for n in CASES if n.startswith(("R2", "R3"))]))
+def test_what_is_no_answer_is_never_kept(name: str, client: str, world: World) -> None:
     world.server.reply = CASES[name].reply
     questions = world.questions(4)
     assert world.ask(questions).code == 3
@@ -154,6 +164,9 @@ def test_what_is_no_answer_is_never_kept(name: str, world: World) -> None:
     assert world.ask(questions, "--resume").code == 0
     assert len(world.server.calls) == before + 2, "the answer and its votes; all else was paid already"
     assert rows(world.out)[2]["answer"] == "fine"
+
+
+BOTH = pytest.mark.parametrize("client", ["direct", "litellm"])
 
 
 @pytest.mark.parametrize("text", [None, "", " \n", "Correct? No", "Verification Decision: maybe"])
@@ -165,11 +178,12 @@ def test_R2_V2_what_is_no_verdict_is_no_vote(text: str | None, world: World) -> 
     assert ill["tier"] != "small"
 
 
+@BOTH
 @pytest.mark.parametrize(
     ("status", "body"), [(200, None), (400, b'{"error": {"message": "flagged by content_filter"}}')]
 )
 def test_R4_what_a_filter_withholds_goes_to_the_next_tier_without_another_try(
-    status: int, body: bytes | None, world: World
+    status: int, body: bytes | None, client: str, world: World
 ) -> None:
     refusal = Reply(status=status, body=body, texts=("",), finish_reason="content_filter")
     world.server.reply = lambda call: refusal if ILL in call.prompt and call.model == "tiny" else said(call)
@@ -191,9 +205,10 @@ USAGES: list[dict[str, Any]] = [
 ]
 
 
+@BOTH
 @pytest.mark.parametrize("usage", USAGES, ids=lambda u: str(u.get("prompt_tokens", "missing")))
 def test_R5_a_doubtful_usage_is_flagged_and_never_gives_money_back(
-    usage: dict[str, Any], world: World
+    usage: dict[str, Any], client: str, world: World
 ) -> None:
     world.server.reply = lambda call: Reply(texts=(said(call),), usage=usage)
     ran = world.ask(world.questions(16), "--max-cost", "0.03")
@@ -206,7 +221,8 @@ def test_R5_a_doubtful_usage_is_flagged_and_never_gives_money_back(
     assert 0 < len(answered) < 0.03 / 0.004, "each was settled at its worst case, of over $0.004"
 
 
-def test_R3_an_answer_that_was_cut_is_kept_and_flagged(world: World) -> None:
+@BOTH
+def test_R3_an_answer_that_was_cut_is_kept_and_flagged(client: str, world: World) -> None:
     world.server.reply = on_row(ILL, Reply(texts=("half an ans",), finish_reason="length"))
     assert world.ask(world.questions(4)).code == 0
     ill = rows(world.out)[2]
@@ -237,7 +253,8 @@ def test_R7_whatever_a_model_says_fits_one_line_and_steers_no_terminal(text: str
 # ---------------------------------------------------------------- endpoints
 
 
-def test_N11_a_refused_connection_ends_the_run_at_once_with_host_and_cause(world: World) -> None:
+@BOTH
+def test_N11_a_refused_connection_ends_the_run_at_once_with_host_and_cause(client: str, world: World) -> None:
     with nobody() as address:
         world.write_profile(address, keyed=False)
         ran = world.ask(world.questions(4))
@@ -245,7 +262,8 @@ def test_N11_a_refused_connection_ends_the_run_at_once_with_host_and_cause(world
     assert f"{address.split('/')[2]}: connection refused" in ran.err
 
 
-def test_N11_an_unknown_host_and_a_port_without_tls_are_told_apart(world: World) -> None:
+@BOTH
+def test_N11_an_unknown_host_and_a_port_without_tls_are_told_apart(client: str, world: World) -> None:
     for address, why in (
         ("https://nowhere.invalid/v1", "nowhere.invalid: no such host"),
         (world.server.url.replace("http:", "https:"), "it hung up"),
@@ -257,8 +275,12 @@ def test_N11_an_unknown_host_and_a_port_without_tls_are_told_apart(world: World)
     assert world.server.calls == []
 
 
-@pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_N14_T2_a_redirect_ends_the_run_and_the_other_host_hears_nothing(status: int, world: World) -> None:
+@pytest.mark.parametrize(
+    ("status", "client"), [*((status, "direct") for status in (301, 302, 307, 308)), (307, "litellm")]
+)
+def test_N14_T2_a_redirect_ends_the_run_and_the_other_host_hears_nothing(
+    status: int, client: str, world: World
+) -> None:
     with Loopback() as other:
         world.server.reply = always(
             Reply(status=status, headers={"Location": f"{other.url}/chat/completions"})

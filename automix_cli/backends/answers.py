@@ -1,0 +1,69 @@
+"""The bytes of an HTTP answer: read up to a limit, unpacked, and checked to be what was asked for."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import AsyncIterable
+from typing import Any
+
+from automix_cli.backends.refusals import message_in, status_error
+from automix_cli.errors import BadResponse, redact
+
+MAX_BODY = 16 * 2**20
+"""Bytes of an answer, unpacked, beyond which it is not read on."""
+
+
+async def read_pieces(pieces: AsyncIterable[bytes], packing: str) -> bytes:
+    """A body that comes piece by piece, decompressed, if it is not too large.
+
+    Decompression is bounded, so that a small body cannot fill the memory. `packing` is the
+    content encoding that the server named.
+
+    Raises:
+        BadResponse: too large, or with an encoding that was not requested.
+    """
+    packing = packing.lower()
+    if packing not in ("identity", "gzip", "deflate", ""):
+        raise BadResponse(f"an answer packed as {packing}, which was not asked for", maybe_billed=True)
+    unpack = zlib.decompressobj(zlib.MAX_WBITS | 32) if packing in ("gzip", "deflate") else None
+    body = bytearray()
+    async for piece in pieces:
+        try:
+            body += unpack.decompress(piece, MAX_BODY + 1) if unpack else piece
+        except zlib.error as exc:
+            raise BadResponse("an answer whose packing is broken", maybe_billed=True) from exc
+        if len(body) > MAX_BODY:
+            error = BadResponse(f"an answer of more than {MAX_BODY >> 20} MiB", maybe_billed=True)
+            error.retries = 0
+            raise error
+    return bytes(body)
+
+
+def json_object(body: bytes, where: str) -> dict[str, Any]:
+    """The JSON object of an answer with a good status.
+
+    Raises:
+        BadResponse: not a JSON object.
+        BackendError: an error that came with status 200.
+    """
+    try:
+        reply = json.loads(body)
+    except (ValueError, RecursionError) as exc:
+        message = message_in(body)
+        raise BadResponse(
+            redact(f"{where} sent something that is not JSON: {message}"), maybe_billed=True
+        ) from exc
+    if not isinstance(reply, dict):
+        raise BadResponse(f"{where} sent JSON that is no object", maybe_billed=True)
+    if reply.get("error") and "choices" not in reply:
+        code = reply["error"].get("code") if isinstance(reply["error"], dict) else None
+        raise status_error(code if isinstance(code, int) and code >= 400 else 500, {}, body, where)
+    return reply
+
+
+def sound_choices(choices: Any) -> list[Any]:
+    """The choices that have a message; a missing list is an empty one."""
+    if not isinstance(choices, list):
+        return []
+    return [c for c in choices if isinstance(c, dict) and isinstance(c.get("message"), dict)]

@@ -1,0 +1,148 @@
+"""The direct client: the OpenAI protocol over HTTP, with nothing between it and the server.
+
+It follows no redirect, reads no body without a bound, sends a key to its own host only, and knows no
+variable of the environment but the key's, and a proxy for hosts that are not this machine.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import urllib.request
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from automix_cli.backends.answers import json_object, read_pieces
+from automix_cli.backends.base import Request
+from automix_cli.backends.catalog import is_loopback, provider_of
+from automix_cli.backends.client import Client
+from automix_cli.backends.connections import connection_error
+from automix_cli.backends.endpoints import DUMMY_KEY, Endpoint, openai_endpoint
+from automix_cli.backends.openai_providers import PROVIDERS, gives_logprobs, name_on_wire, own_params
+from automix_cli.backends.openai_wire import chat_body, embedding_body, read_chat, read_embedding
+from automix_cli.backends.refusals import Refusal, status_error, with_key_hint
+from automix_cli.backends.replies import Reply
+from automix_cli.errors import BadRequest
+
+CONNECT_SECONDS = 30.0
+"""Within which a connection must be made; until then nothing was sent, and nothing is billed."""
+
+
+@dataclass(slots=True)
+class DirectBackend(Client):
+    """Completions from every provider in `openai_providers.PROVIDERS`; see `Client`."""
+
+    _session: aiohttp.ClientSession | None = None
+    _proxies: dict[str, str | None] = field(default_factory=dict, repr=False)
+    _certificates: ssl.SSLContext | None = field(default=None, repr=False)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def endpoint(self, request: Request) -> Endpoint:
+        """Address and key of a request."""
+        return openai_endpoint(request, os.environ if self.environ is None else self.environ)
+
+    def provider_takes_n(self, model: str) -> bool:
+        """Whether the list of providers has it so."""
+        return PROVIDERS[self._provider(model)].takes_n
+
+    def supports_logprobs(self, model: str) -> bool:
+        """Whether a model returns the log-probabilities of its likeliest tokens."""
+        provider = self._provider(model)
+        return gives_logprobs(provider, name_on_wire(provider, model))
+
+    async def exchange(self, request: Request) -> Reply:
+        """Send one request and read the reply; once more when a refusal can be avoided."""
+        endpoint = self.endpoint(request)
+        while True:
+            params = own_params(
+                endpoint.provider, self.params_for(request), own_address=request.api_base is None
+            )
+            try:
+                return await self._post(request, endpoint, params)
+            except BadRequest as error:
+                refusal = Refusal(error.param, error.code)
+                if type(error) is not BadRequest or not self.learn(request, params, error.message, refusal):
+                    raise
+
+    async def _post(self, request: Request, endpoint: Endpoint, params: dict[str, Any]) -> Reply:
+        name = name_on_wire(endpoint.provider, request.model, embeds=request.embeds)
+        base = str(endpoint.api_base)
+        if request.embeds:
+            body = embedding_body(request, name, params)
+            return read_embedding(await self._send(f"{base}/embeddings", body, endpoint))
+        body = chat_body(request, name, params)
+        return read_chat(await self._send(f"{base}/chat/completions", body, endpoint))
+
+    async def _send(self, url: str, body: bytes, endpoint: Endpoint) -> dict[str, Any]:
+        """Post a body once and return the JSON object that comes back.
+
+        Raises:
+            BackendError: for anything but a 200 with a JSON object.
+        """
+        parts = urlsplit(url)
+        where = parts.netloc
+        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        if endpoint.api_key and endpoint.api_key != DUMMY_KEY:
+            headers["Authorization"] = f"Bearer {endpoint.api_key}"
+        try:
+            async with self._open_session().post(
+                url,
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+                proxy=self._proxy(parts.scheme, parts.hostname or "", url),
+                ssl=self._trust_store() if parts.scheme == "https" else True,
+            ) as response:
+                packing = response.headers.get("Content-Encoding", "identity")
+                answer = await read_pieces(response.content.iter_any(), packing)
+                status, reply_headers = response.status, response.headers
+        except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as exc:
+            raise connection_error(exc, parts.scheme, where) from exc
+        if status >= 300:
+            lower = {name.lower(): value for name, value in reply_headers.items()}
+            raise with_key_hint(status_error(status, lower, answer, where), endpoint.key_env)
+        return json_object(answer, where)
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        """The connections of this run; how many at once is for `retrier` to say."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+                auto_decompress=False,
+                trust_env=False,  # a `.netrc` may hold a key for this host, which is not ours to send
+                headers={"User-Agent": "automix"},
+            )
+        return self._session
+
+    def _proxy(self, scheme: str, host: str, url: str) -> str | None:
+        """The environment's proxy for a host; this machine's own servers are beyond its reach."""
+        if host not in self._proxies:
+            proxies = urllib.request.getproxies()
+            proxy = proxies.get(scheme) or proxies.get("all")
+            if not proxy or is_loopback(url) or urllib.request.proxy_bypass(host):
+                proxy = None
+            self._proxies[host] = proxy if proxy is None or "://" in proxy else f"http://{proxy}"
+        return self._proxies[host]
+
+    def _trust_store(self) -> ssl.SSLContext:
+        """The certificates that are trusted: the system's, or the file that SSL_CERT_FILE names."""
+        if self._certificates is None:
+            self._certificates = ssl.create_default_context()
+            if not (os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")):
+                import certifi  # comes with httpx; some Pythons find no certificates of the system
+
+                self._certificates.load_verify_locations(certifi.where())
+        return self._certificates
+
+    def _provider(self, model: str) -> str:
+        return provider_of(model) or model.partition("/")[0]
