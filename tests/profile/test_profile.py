@@ -161,6 +161,36 @@ MISTAKES = {
         "4: tiers[0].api_key: "
         "a key does not belong in a file: export it and name the variable in api_key_env",
     ),
+    "a client that there is not": (
+        with_tier("backend: directly"),
+        '4: tiers[0].backend: expected one of auto, direct, litellm, got "directly"; did you mean direct?',
+    ),
+    "the direct client for a provider with a protocol of its own": (
+        "tiers:\n  - {name: small, model: anthropic/claude-haiku-4-5, backend: direct}\n",
+        "2: tiers[0].backend: anthropic does not speak the OpenAI protocol: write litellm or auto",
+    ),
+    "the direct client with a parameter of Ollama's own protocol": (
+        "tiers:\n  - {name: small, model: ollama_chat/m, backend: direct, params: {num_ctx: 8192}}\n",
+        "2: tiers[0].backend: "
+        "num_ctx is no parameter of the OpenAI protocol of ollama_chat: write litellm or auto",
+    ),
+    "a parameter of Ollama for another provider": (
+        "tiers:\n  - {name: small, model: openai/m, params: {keep_alive: 10m}}\n",
+        "2: tiers[0].params.keep_alive: is a parameter of Ollama alone",
+    ),
+    "a time that is none": (
+        "tiers:\n  - {name: small, model: ollama_chat/m, params: {keep_alive: long}}\n",
+        '2: tiers[0].params.keep_alive: expected seconds, or a time such as 10m, got "long"',
+    ),
+    "options of Ollama in the body": (
+        "tiers:\n  - {name: small, model: ollama_chat/m, params: {extra_body: {options: {num_ctx: 1}}}}\n",
+        "2: tiers[0].params.extra_body: options would replace all options of Ollama, max_tokens and "
+        "temperature too: write num_ctx, keep_alive and the others into params",
+    ),
+    "another bound in the body": (
+        "tiers:\n  - {name: small, model: openai/m, params: {extra_body: {max_tokens: 9999}}}\n",
+        "2: tiers[0].params.extra_body: max_tokens cannot be set here",
+    ),
     "headers": (
         with_tier("headers: {x-api-key: secret}"),
         "4: tiers[0].headers: extra headers are not sent; name the key's variable in api_key_env",

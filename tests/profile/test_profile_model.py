@@ -160,3 +160,16 @@ def test_a_found_price_of_zero_is_unknown_to_a_budget_where_the_table_knows_noth
     ):
         p = read(f"tiers: [{{name: a, model: openai/unheard-of, price: {price}}}]", trusted=False)
         assert p.budget_price(p.tiers[0]) == counted
+
+
+def test_the_client_of_a_tier_is_its_own_choice_and_changes_no_answer() -> None:
+    tier = "tiers: [{{name: a, model: ollama_chat/m, price: {{input: 0, output: 0}}{more}}}]"
+    profiles = [
+        read(tier.format(more=more))
+        for more in ("", ", backend: auto", ", backend: direct", ", backend: litellm")
+    ]
+    assert [p.tiers[0].client() for p in profiles] == ["direct", "direct", "direct", "litellm"]
+    assert len({p.sha for p in profiles}) == 1
+    assert [p.to_dict()["tiers"][0].get("backend") for p in profiles] == [None, None, "direct", "litellm"]
+    native = read(tier.format(more=", params: {num_ctx: 8192, keep_alive: -1}"))
+    assert native.tiers[0].client() == "litellm"

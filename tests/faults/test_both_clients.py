@@ -1,0 +1,107 @@
+"""The same rows through either client: the simulated tiers over the wire, with what servers do oddly."""
+
+import json
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+from loopback import Call, Loopback, Reply, Storm
+from nursery import World, rows
+
+from automix_cli.backends.base import Request
+from automix_cli.backends.demo.generate import generate_questions
+from automix_cli.backends.demo.tiers import DemoBackend
+from automix_cli.records import Completion, Message
+
+MODELS = {"tiny": "demo/small", "huge": "demo/large"}
+
+
+def at_once(work: Coroutine[Any, Any, tuple[Completion, ...]]) -> tuple[Completion, ...]:
+    """The result of a coroutine that waits for nothing; the server's own loop is running here."""
+    try:
+        work.send(None)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+    raise AssertionError("the simulated tiers wait for nothing")
+
+
+def demo_reply(call: Call) -> Reply:
+    """What the simulated tier says to a prompt, and now and then a way of saying it that servers have."""
+    request = Request(
+        model=MODELS[call.model],
+        messages=tuple(Message(m["role"], m["content"]) for m in call.messages),
+        params=tuple((k, v) for k, v in call.params.items() if k in ("max_tokens", "temperature")),
+        n=call.n,
+    )
+    done = at_once(DemoBackend().complete(request))
+    texts: tuple[str | None, ...] = tuple(c.text for c in done)
+    prompt, output = (sum(getattr(c.usage, side) for c in done) for side in ("input_tokens", "output_tokens"))
+    usage: dict[str, Any] = {
+        "prompt_tokens": prompt, "completion_tokens": output, "total_tokens": prompt + output,
+    }  # fmt: skip
+    odd = sum(map(ord, call.prompt)) % 16
+    if odd == 0:
+        return Reply(texts=texts, usage={})
+    if odd == 1:
+        return Reply(texts=tuple(f"<think>so\n</think>{text}" for text in texts), usage=usage)
+    if odd == 2:
+        return Reply(texts=(None, *texts[1:]), usage=usage)
+    if odd == 3 and call.model == "tiny":
+        return Reply(texts=texts, usage=usage, finish_reason="content_filter")
+    if odd == 4:
+        return Reply(texts=texts, usage=usage, finish_reason="length")
+    if odd == 5:
+        usage["prompt_tokens_details"] = {"cached_tokens": prompt // 2}
+    if odd == 6:
+        usage["completion_tokens_details"] = {"reasoning_tokens": 7}
+        usage["total_tokens"] += 7
+    return Reply(texts=texts, usage=usage)
+
+
+def ledger(row: dict[str, Any]) -> dict[str, Any]:
+    """A row without its times, which are all that two runs may differ in."""
+    return {key: _timeless(value) for key, value in row.items() if key != "latency_s"}
+
+
+def _timeless(value: Any) -> Any:
+    if isinstance(value, dict):
+        return ledger(value)
+    return [_timeless(v) for v in value] if isinstance(value, list) else value
+
+
+def rows_of(client: str, server: Loopback, folder: Path, questions: Path, *args: str) -> list[dict[str, Any]]:
+    world = World(server, folder, name=client, client=client)
+    ran = world.ask(questions, *args, timeout=3600)
+    assert ran.code in (0, 3), ran.err
+    return [ledger(row) for row in rows(world.out)]
+
+
+@pytest.mark.parametrize("count", [60, pytest.param(900, marks=pytest.mark.storm)])
+@pytest.mark.parametrize("faults", [None, lambda: Storm(seed=4, rate=0.3)], ids=["calm", "storm"])
+def test_rows_are_the_same_through_either_client(
+    count: int, faults: Callable[[], Storm] | None, tmp_path: Path
+) -> None:
+    questions = tmp_path / "questions.jsonl"
+    picked = generate_questions()[:count]
+    questions.write_text(
+        "".join(json.dumps({"id": q["id"], "question": q["question"]}) + "\n" for q in picked)
+    )
+    with Loopback(demo_reply) as server:
+        found, requests = {}, {}
+        for client in ("direct", "litellm"):
+            server.forget()
+            # Faults go by the bytes of a body, and each client's are its own: no row may depend on them.
+            server.faults = faults() if faults else None
+            found[client] = rows_of(client, server, tmp_path, questions)
+            requests[client] = len(server.delivered)
+    assert len(found["direct"]) == count
+    if faults is None:
+        assert found["direct"] == found["litellm"]
+        assert requests["direct"] == requests["litellm"]
+    else:
+        answers = [[(row["id"], row["answer"], row["tier"]) for row in found[c]] for c in found]
+        assert answers[0] == answers[1]
+    flags = {flag for row in found["direct"] for step in row["route"] for flag in step.get("flags", ())}
+    assert {"usage_suspect", "truncated"} <= flags, "the oddities are there to be agreed upon"
+    print(f"\n{count} rows, {requests['direct']} requests: 0 differ")
