@@ -18,7 +18,7 @@ from automix_cli.backends.endpoints import Endpoint, shared_route
 from automix_cli.backends.foreign_warnings import ignore_warnings_in_calls
 from automix_cli.backends.litellm_errors import map_error, message_of, raise_mapped, refusal_of, status_of
 from automix_cli.backends.litellm_library import Clients, listed_params, load_litellm
-from automix_cli.backends.litellm_replies import read_reply
+from automix_cli.backends.litellm_replies import read_completions, read_embedding
 from automix_cli.backends.replies import Reply, sendable
 from automix_cli.errors import BadRequest, BadResponse
 
@@ -53,7 +53,7 @@ class LiteLLMBackend(Client):
         """Send one request and read the reply."""
         response = await self._send(shared_route(request) if request.embeds else request)
         try:
-            return read_reply(response)
+            return (read_embedding if request.embeds else read_completions)(response)
         except (AttributeError, TypeError, ValueError, KeyError, IndexError) as exc:
             raise BadResponse(f"{request.model} sent a reply that cannot be read: {exc}") from exc
 

@@ -8,10 +8,16 @@ from automix_cli.backends.replies import Choice, Reply, TokenCounts, count
 from automix_cli.records import TokenLogprob
 
 
-def read_reply(response: Any) -> Reply:
-    """What LiteLLM returned for a completion or an embedding."""
-    choices = getattr(response, "choices", None) or ()
-    return Reply(tuple(read_choice(c) for c in choices), read_counts(response), read_vector(response))
+def read_completions(response: Any) -> Reply:
+    """What LiteLLM returned for a completion; an attribute that it always has may not be missing."""
+    return Reply(tuple(read_choice(choice) for choice in response.choices), read_counts(response))
+
+
+def read_embedding(response: Any) -> Reply:
+    """What LiteLLM returned for an embedding."""
+    rows = getattr(response, "data", None) or [{}]
+    vector = rows[0].get("embedding") if isinstance(rows[0], dict) else None
+    return Reply((), read_counts(response), vector)
 
 
 def read_choice(choice: Any) -> Choice:
@@ -36,12 +42,6 @@ def read_counts(response: Any) -> TokenCounts:
         cached_tokens=count(getattr(inputs, "cached_tokens", None)),
         reasoning=count(getattr(outputs, "reasoning_tokens", None)),
     )
-
-
-def read_vector(response: Any) -> Any:
-    """The embedding, None where there is none."""
-    rows = getattr(response, "data", None) or [{}]
-    return rows[0].get("embedding") if isinstance(rows[0], dict) else None
 
 
 def read_logprobs(choice: Any) -> tuple[TokenLogprob, ...]:

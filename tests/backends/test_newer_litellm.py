@@ -146,8 +146,16 @@ PROFILE = """
 version: 1
 name: planted
 tiers:
-  - {name: small, model: hosted_vllm/small, api_base: "http://127.0.0.1:9/v1", params: {temperature: 0.5}}
-  - {name: large, model: hosted_vllm/large, api_base: "http://127.0.0.1:9/v1", params: {temperature: 0.5}}
+  - name: small
+    model: hosted_vllm/small
+    backend: litellm
+    api_base: http://127.0.0.1:9/v1
+    params: {temperature: 0.5}
+  - name: large
+    model: hosted_vllm/large
+    backend: litellm
+    api_base: http://127.0.0.1:9/v1
+    params: {temperature: 0.5}
 limits: {attempts: 1}
 """
 
