@@ -139,7 +139,7 @@ class DirectBackend(Client):
         if self._certificates is None:
             self._certificates = ssl.create_default_context()
             if not (os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")):
-                import certifi  # comes with httpx; some Pythons find no certificates of the system
+                import certifi  # some Pythons find no certificates of the system
 
                 self._certificates.load_verify_locations(certifi.where())
         return self._certificates
