@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from io import TextIOWrapper
 from typing import Annotated, Any
@@ -128,9 +129,21 @@ def run() -> None:
         raise
 
 
+def _die_tidily(number: int, frame: object) -> None:
+    """Remove temporary folders, then die of the signal as if it had not been caught."""
+    folders = sys.modules.get("automix_cli.backends.store_folder")
+    if folders is not None:
+        folders.remove_temporary_folders()
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
 def main() -> None:
     """Run the command that `sys.argv` holds; it ends with SystemExit."""
     _hold_closed_streams()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:  # nohup has it ignored
+            signal.signal(number, _die_tidily)
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a locale may lack arrows and dashes
     if not sys.warnoptions:  # ours are for developers, who ask for them with -W

@@ -119,7 +119,7 @@ class Cached:
         self._inner = inner
         self._live: Backend | None = None
         self.store = Store.temporary() if store is None else store
-        self._since = time.time() if refresh else 0.0
+        self._since = self.store.begin_refresh() if refresh else 0
         self._offline = offline
         self._notes = [] if notes is None else notes
         self._flights: dict[str, _Flight] = {}

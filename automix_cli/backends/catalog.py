@@ -103,6 +103,28 @@ def model_problem(model: str) -> str | None:
     return f"unknown model {model}: write provider/model, such as openai/{model}"
 
 
+_HOST = re.compile(
+    r"(?i)(^|/)([^/]*@)?(localhost|[0-9]{1,3}(\.[0-9]{1,3}){3}|[^/]*\.[a-z]{2,63})(:[0-9]+)?(/|$)"
+    r"|arn:|agentcore|(^|/)\.*(/|$)|:[0-9]{2,5}(/|$)"
+)
+
+
+def names_host(model: str) -> bool:
+    """Whether a model's name could say where a request goes; names in LiteLLM's table do not.
+
+    Some providers build the address from the name: from the region in an ARN (`bedrock/agentcore/arn:…`),
+    or from its first part (`baseten/NAME`).
+
+    Example:
+        >>> names_host("bedrock/agentcore/arn:aws:bedrock-agentcore:evil.example/:1:runtime/x")
+        True
+        >>> [names_host(m) for m in ("openai/gpt-5", "ollama_chat/gemma3:4b", "groq/llama-3.3-70b")]
+        [False, False, False]
+    """
+    _, _, name = model.partition("/")
+    return _HOST.search(name or model) is not None and not _entry(model)
+
+
 def _litellm_folder() -> Path | None:
     """Where LiteLLM is installed, found without the seconds it takes to import it."""
     from importlib.util import find_spec

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -66,6 +67,16 @@ def endpoint_of(request: Request, environ: Mapping[str, str]) -> Endpoint:
     if base is not None and base.startswith("http:") and not is_loopback(base):
         raise Unauthorised(f"the key in {name} would go to {base} unencrypted", hint="use an https address")
     return Endpoint(provider=provider, api_base=base, api_key=key, key_env=name)
+
+
+def is_openai(url: str) -> bool:
+    """Whether an address is OpenAI's own.
+
+    Example:
+        >>> is_openai("https://api.openai.com/v1"), is_openai("https://api.openai.com.example/v1")
+        (True, False)
+    """
+    return re.match(r"https://([a-z]+\.)?api\.openai\.com(:443)?(/|$)", url) is not None
 
 
 def endpoint_notes(environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ import httpx
 
 from automix_cli.backends.answers import json_object, read_pieces, sound_choices
 from automix_cli.backends.connections import connection_error
+from automix_cli.backends.endpoints import is_openai
 from automix_cli.backends.refusals import status_error
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -37,6 +38,9 @@ class Guard(httpx.AsyncBaseTransport):
             BackendError: for anything but a 200 with a JSON object.
         """
         request.headers["accept-encoding"] = "identity"
+        if not is_openai(str(request.url)):  # LiteLLM sends them to whoever speaks the protocol
+            for name in ("openai-organization", "openai-project"):
+                request.headers.pop(name, None)
         where = request.url.netloc.decode("ascii")
         try:
             response = await self._inner.handle_async_request(request)

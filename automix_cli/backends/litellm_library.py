@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 from automix_cli.backends.catalog import provider_of
-from automix_cli.backends.endpoints import Endpoint
+from automix_cli.backends.endpoints import Endpoint, is_openai
 from automix_cli.backends.foreign_warnings import ignore_warnings_in_calls
 from automix_cli.backends.litellm_errors import message_of
 
@@ -54,6 +56,20 @@ def listed_params(model: str) -> frozenset[str]:
     name = model.partition("/")[2] if provider and model.startswith(f"{provider}/") else model
     params = litellm.get_supported_openai_params(model=name, custom_llm_provider=provider)
     return frozenset(params or ())
+
+
+_ACCOUNT = ("OPENAI_CUSTOM_HEADERS", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID")
+
+
+@contextlib.contextmanager
+def _without_account_of_openai(base: str) -> Iterator[None]:
+    """Hide from the SDK what belongs to an account at OpenAI, unless the address is OpenAI's own."""
+    names = () if is_openai(base) else [name for name in _ACCOUNT if name in os.environ]
+    hidden = {name: os.environ.pop(name) for name in names}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 class Clients:
@@ -110,10 +126,12 @@ class Clients:
         once = type(kind.__name__, (kind,), {"max_retries": never})
         options = {"api_key": endpoint.api_key, "http_client": self._handler.client}
         if endpoint.provider != "azure":
-            return once(base_url=endpoint.api_base, **options)
+            with _without_account_of_openai(endpoint.api_base or ""):
+                return once(base_url=endpoint.api_base, **options)
         version = os.environ.get("AZURE_API_VERSION") or self._litellm.AZURE_DEFAULT_API_VERSION
         base = endpoint.api_base or os.environ.get("AZURE_API_BASE", "")
-        return once(azure_endpoint=base, api_version=version, **options)
+        with _without_account_of_openai(base):
+            return once(azure_endpoint=base, api_version=version, **options)
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -14,6 +14,7 @@ from automix_cli.backends.base import Request
 from automix_cli.backends.embedding import flaw, pack_vector
 from automix_cli.errors import BackendError, BadResponse, ContentFiltered, NoText, without_secrets
 from automix_cli.records import Completion, TokenLogprob, Usage
+from automix_cli.texts import is_blank
 
 MANY_TOKENS = 10_000_000
 """More than any request can use: counts beyond it are a mistake."""
@@ -100,7 +101,8 @@ def embedding_of(reply: Reply, request: Request, width: int | None, latency_s: f
 
 def has_text(choice: Choice) -> bool:
     """Whether a choice has text that the provider did not filter."""
-    return choice.text is not None and bool(choice.text.strip()) and choice.finish_reason != "content_filter"
+    is_filtered = choice.finish_reason == "content_filter"
+    return choice.text is not None and not is_blank(choice.text) and not is_filtered
 
 
 def empty_reply_error(choices: tuple[Choice, ...], request: Request) -> BackendError:

@@ -30,10 +30,12 @@ import diskcache
 from diskcache.core import DEFAULT_SETTINGS, METADATA, MODE_RAW, UNKNOWN
 
 from automix_cli.backends.store_entries import dump_entries, load_entry
-from automix_cli.backends.store_folder import cache_folder, require_private_folder
+from automix_cli.backends.store_errors import sqlite_codes
+from automix_cli.backends.store_folder import cache_folder, require_private_folder, temporary_folders
 from automix_cli.backends.store_leases import is_abandoned, lease_owner
 from automix_cli.errors import StorageError
 from automix_cli.records import Completion
+from automix_cli.texts import is_blank
 
 # ---------------------------------------------------------------- the store
 
@@ -138,11 +140,13 @@ class Store:
         self._owner = (0, "")  # process id, lease text
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._cache: Any = None
+        self._run = 0
         with self._storage_errors():
             self._prepare_folder()
             self._open_database()
             self._mark_ready()
             self._inode = self._path.stat().st_ino
+            self._run = self._last_refresh()
 
     @classmethod
     def open(cls) -> Store:
@@ -153,6 +157,7 @@ class Store:
     def temporary(cls) -> Store:
         """A store that lasts until it is closed: `--no-cache`."""
         folder = tempfile.TemporaryDirectory(prefix="automix-")
+        temporary_folders.add(folder.name)
         store = cls(Path(folder.name))
         store._temporary = folder
         return store
@@ -237,7 +242,7 @@ class Store:
 
     def _fail(self, exc: BaseException) -> NoReturn:
         """Raise the storage error that says what happened and what to do."""
-        codes = _sqlite_codes(exc)
+        codes = sqlite_codes(exc)
         if codes & {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
             raise Busy(
                 f"another process has kept {self._path} locked", hint="wait for it, or use --no-cache"
@@ -288,8 +293,8 @@ class Store:
 
     # ------------------------------------------------------------ entries
 
-    def get(self, prompt: str, sample: int, since: float = 0.0) -> Completion | None:
-        """A stored sample of a prompt, unless it was stored before `since` (Unix time).
+    def get(self, prompt: str, sample: int, since: int = 0) -> Completion | None:
+        """A stored sample of a prompt, unless it was stored before the refresh `since`.
 
         A damaged entry is a miss, and counts in `stats.corrupt`.
 
@@ -311,7 +316,7 @@ class Store:
         self.stats.hits += completion is not None
         return completion
 
-    def get_samples(self, prompt: str, samples: Iterable[int], since: float = 0.0) -> dict[int, Completion]:
+    def get_samples(self, prompt: str, samples: Iterable[int], since: int = 0) -> dict[int, Completion]:
         """The stored ones among some samples of a prompt; see `get`."""
         completions = {sample: self.get(prompt, sample, since) for sample in samples}
         return {sample: c for sample, c in completions.items() if c is not None}
@@ -335,14 +340,40 @@ class Store:
             {
                 entry_key(prompt, sample): completion
                 for sample, completion in completions.items()
-                if completion.text.strip()
-            }
+                if not is_blank(completion.text)
+            },
+            self._run,
         )
         self._require_present()
         with self._storage_errors(), self._cache.transact():
             for key, text in entries.items():
                 self._cache.set(key, text)
         self.stats.writes += len(entries)
+
+    def begin_refresh(self) -> int:
+        """Number a new refresh: `get` with this number accepts only what is stored from now on.
+
+        Refreshes are counted, because a clock can be set back.
+
+        Raises:
+            Busy: the database stayed locked for the store's patience.
+        """
+        until = time.monotonic() + self.patience
+        while True:
+            try:
+                with self._storage_errors(), self._cache.transact():
+                    self._run = self._last_refresh() + 1
+                    self._cache.set(_REFRESHES, str(self._run))
+                return self._run
+            except Busy:
+                if time.monotonic() > until:
+                    raise
+            time.sleep(0.1)
+
+    def _last_refresh(self) -> int:
+        """The number of the last refresh by any process; 0 before the first."""
+        text = self._lease(_REFRESHES) or ""
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
 
     # ------------------------------------------------------------ leases
 
@@ -393,9 +424,7 @@ class Store:
         with self._storage_errors(), self._raw() as db:
             db.execute("BEGIN IMMEDIATE")
             ((entries,),) = db.execute(_COUNT)
-            db.execute(
-                "DELETE FROM Cache WHERE substr(key, -6) <> '/lease' OR expire_time < ?", (time.time(),)
-            )
+            db.execute(f"DELETE FROM Cache WHERE {_IS_COMPLETION} OR expire_time < ?", (time.time(),))
             db.execute("COMMIT")
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             for path in _databases_set_aside(self.folder):
@@ -411,6 +440,7 @@ class Store:
         self._disconnect()
         if self._temporary is not None:
             self._temporary.cleanup()
+            temporary_folders.discard(self._temporary.name)
 
 
 def entry_key(prompt: str, sample: int) -> str:
@@ -418,23 +448,13 @@ def entry_key(prompt: str, sample: int) -> str:
     return f"{prompt}/{sample}"
 
 
-_COUNT = "SELECT count(*) FROM Cache WHERE substr(key, -6) <> '/lease'"
+_REFRESHES = "refreshes"
+_IS_COMPLETION = f"(substr(key, -6) <> '/lease' AND key <> '{_REFRESHES}')"
+_COUNT = f"SELECT count(*) FROM Cache WHERE {_IS_COMPLETION}"
 
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def _sqlite_codes(exc: BaseException | None) -> set[int]:
-    """The primary result codes of an error and of those it hides.
-
-    diskcache raises Timeout for every failed BEGIN, and a failed ROLLBACK hides the reason for it.
-    """
-    codes = set()
-    while exc is not None:
-        codes.add(getattr(exc, "sqlite_errorcode", 0) & 0xFF)
-        exc = exc.__context__
-    return codes
 
 
 def _databases_set_aside(folder: Path) -> tuple[Path, ...]:
@@ -459,6 +479,6 @@ def survey(folder: Path) -> StoreInfo:
     except sqlite3.Error as exc:
         raise StorageError(
             f"the cache {folder / _DATABASE} cannot be read: {exc}",
-            hint="automix cache clear starts an empty one",
+            hint="automix cache clear --yes starts an empty one",
         ) from exc
     return StoreInfo(folder, int(entries), size, bad)

@@ -27,17 +27,18 @@ def _checksum(key: str, body: str) -> str:
 _HEAD = len('{"sha256":"') + 64 + len('",')
 
 
-def dump_entries(completions: Mapping[str, Completion]) -> dict[str, str]:
-    """The texts of entries by key."""
-    return {key: _dump_entry(key, completion) for key, completion in completions.items()}
+def dump_entries(completions: Mapping[str, Completion], run: int) -> dict[str, str]:
+    """The texts of entries by key; `run` is the number of the last refresh."""
+    return {key: _dump_entry(key, completion, run) for key, completion in completions.items()}
 
 
-def _dump_entry(key: str, completion: Completion) -> str:
+def _dump_entry(key: str, completion: Completion, run: int) -> str:
     """An entry's text: a JSON object that begins with the checksum of the rest of it."""
     body = canonical(
         {
             "schema": ENTRY_SCHEMA,
             "stored": time.time(),
+            "run": run,
             "text": completion.text,
             "usage": completion.usage.to_dict(),
             "finish_reason": completion.finish_reason,
@@ -49,8 +50,8 @@ def _dump_entry(key: str, completion: Completion) -> str:
     return f'{{"sha256":"{_checksum(key, body)}",{body[1:]}'
 
 
-def load_entry(key: str, text: str, since: float) -> Completion | None:
-    """Read an entry, or None if it was stored before `since` (Unix time).
+def load_entry(key: str, text: str, since: int) -> Completion | None:
+    """Read an entry, or None if it was stored before the refresh with the number `since`.
 
     The checksum covers the text as it is stored, and is compared before the text is parsed.
     """
@@ -58,7 +59,7 @@ def load_entry(key: str, text: str, since: float) -> Completion | None:
     if text[:_HEAD] != f'{{"sha256":"{_checksum(key, body)}",':
         raise ValueError("checksum differs")
     row = json.loads(body)
-    if row["stored"] < since:
+    if row.get("run", 0) < since:  # entries written before refreshes were counted have no number
         return None
     return Completion(
         text=row["text"],

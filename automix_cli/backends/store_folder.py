@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import sys
 from collections.abc import Iterable, Mapping
@@ -78,3 +79,13 @@ def require_private_folder(folder: Path, files: Iterable[str]) -> None:
     _require_private(folder)
     for name in files:
         _require_private_file(folder / name)
+
+
+temporary_folders: set[str] = set()
+"""The folders of the temporary stores of this process."""
+
+
+def remove_temporary_folders() -> None:
+    """Remove the folders of all temporary stores, in a process that is about to be killed."""
+    for folder in temporary_folders:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -100,6 +100,8 @@ class Batch(Generic[R, T]):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(lambda _: self._slots.release())
+        # Retrieved at once, because asyncio prints those of tasks whose results nobody takes any more.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
         if self.ordered:
             self._results.put_nowait(task)
         else:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from automix_cli.commands import options as o
+from automix_cli.errors import UsageError
 
 app = typer.Typer(no_args_is_help=True, help="Show, empty or find the cache of completions.")
 
@@ -46,12 +47,15 @@ def info(json: o.AsJson = False) -> None:
 
 @app.command()
 def clear(
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask; needed where there is no terminal.")
+    ] = False,
     quiet: o.Quiet = False,
 ) -> None:
     """Remove every completion, and damaged databases that were set aside.
 
-    What is removed has been paid for: asked again, it is paid again.
+    What is removed has been paid for: asked again, it is paid again. Without a terminal to ask on,
+    nothing is removed unless --yes is given.
     """
     from automix_cli.backends.store import Damaged, Store, survey
     from automix_cli.backends.store_folder import cache_folder
@@ -60,12 +64,17 @@ def clear(
     if not folder.exists():
         _say(f"nothing to remove: {folder} does not exist", quiet)
         return
+    if not (yes or sys.stdin.isatty()):
+        raise UsageError(
+            f"this would remove what is kept in {folder}, and nobody can be asked",
+            hint="automix cache clear --yes",
+        )
     try:
         store = Store(folder)
     except Damaged:
         store = Store(folder)  # the damaged one has been set aside; it goes with the rest
     try:
-        if sys.stdin.isatty() and not yes:
+        if not yes:
             typer.confirm(
                 f"Remove {survey(folder).entries:,} completions from {folder}?", abort=True, err=True
             )

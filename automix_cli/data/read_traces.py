@@ -28,6 +28,7 @@ from automix_cli.errors import DataError
 from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.signals import RecordedSignal
 from automix_cli.records import Json, Step, Trace
+from automix_cli.texts import TIER_NAME
 
 ROWS_AT_A_TIME = 256  # rows parsed at a time: few enough to stay in the processor's cache
 
@@ -126,6 +127,8 @@ class _ColumnReader:
             ids = [_ident(row, index) for index, row in enumerate(rows, start)]
         _expect({str, int}, ids)
         names = dict.fromkeys(chain.from_iterable(tiers))
+        if not all(name in self.names or TIER_NAME.fullmatch(name) for name in names):
+            raise _OddRowError
         self.names |= names
         for name in names:
             if name not in self.tiers and (not self.only or name in self.only):

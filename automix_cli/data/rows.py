@@ -13,8 +13,9 @@ from automix_cli.data.row_keys import (
     STEP_NUMBERS,
     UNKNOWN_FAILURE,
 )
-from automix_cli.errors import DataError
+from automix_cli.errors import DataError, describe_value
 from automix_cli.records import Json, Message, Question, Step, Trace, Usage, Verdict
+from automix_cli.texts import TIER_NAME, TIER_NAME_RULE
 
 
 def value_of(row: Mapping[str, Json], name: str) -> Json:
@@ -128,6 +129,9 @@ def trace_from_dict(row: Json, index: int = 0) -> Trace:
     tiers = row.get("tiers")
     if not isinstance(tiers, dict):
         raise DataError(f"tiers: expected an object of tiers by name, got {_kind(tiers)}")
+    for name in tiers:
+        if not TIER_NAME.fullmatch(name):
+            raise DataError(f"tiers: expected {TIER_NAME_RULE}, got {describe_value(name)}")
     steps = (_recorded_step(name, cell) for name, cell in tiers.items() if cell is not None)
     return Trace(question=question, steps=tuple(steps))
 

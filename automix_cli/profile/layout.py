@@ -45,6 +45,7 @@ from automix_cli.profile.yamltree import Node
 from automix_cli.prompts.examples import VerificationExample
 from automix_cli.records import Price
 from automix_cli.scoring import SCORERS
+from automix_cli.texts import TIER_NAME, TIER_NAME_RULE
 
 _VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]{0,99}")
 _KEY_LIKE = re.compile("(?=.*[a-z])(?=.*[0-9]).{20,}")
@@ -104,9 +105,7 @@ _KEY_ADVICE = {"api_key": "a key does not belong in a file: export it and name t
 _HEADER_ADVICE = {"headers": "extra headers are not sent; name the key's variable in api_key_env"}
 _ELSEWHERE = "cannot be set here: see verification, limits and api_base"
 
-_NAME = Pattern(
-    re.compile("[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,99}"), "a name of letters, digits and . _ - (100 at most)"
-)
+_NAME = Pattern(TIER_NAME, TIER_NAME_RULE)
 _RATE = Number(0, 1_000_000)
 _ADDRESS = Pattern(URL, "an http:// or https:// address without user, query or fragment")
 _MODEL = Checked(Text(200), model_problem)

@@ -14,7 +14,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from automix_cli.backends.catalog import is_loopback, model_problem, provider_of, standard_key_envs
+from automix_cli.backends.catalog import (
+    is_loopback,
+    model_problem,
+    names_host,
+    provider_of,
+    standard_key_envs,
+)
 from automix_cli.backends.choice import not_direct
 from automix_cli.backends.openai_providers import NATIVE_OLLAMA
 from automix_cli.errors import ProfileError, describe_value, did_you_mean
@@ -169,6 +175,8 @@ def _refuse_foreign(own: Mapping[str, Node], base: Mapping[str, Node], report: R
 def _refuse_foreign_tier(tier: Mapping[str, Node], report: Report) -> None:
     """A tier of a discovered file talks to its provider, with its provider's key, or to this machine."""
     base, key, model = (tier.get(k, Node(None, 0)) for k in ("api_base", "api_key_env", "model"))
+    if isinstance(model.value, str) and names_host(model.value):
+        report.refuse(model, "may not carry a host, an ARN or a path with ..")
     if base.value is not None and not is_loopback(str(base.value)):
         report.refuse(base, "may name this machine only")
     if key.value is not None and base.value is not None:

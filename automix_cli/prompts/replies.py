@@ -14,7 +14,8 @@ _CLOSING = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _SENTENCE = re.compile(
-    r"(?:^|[.!?]\s+)(?:(?:verification )?decision:\s*)?the ai[ -]generated answer is\s+(correct|incorrect)(?=[.!]|$)",
+    r"(?:^|[.!?]\s+)(?:(?:verification )?decision:\s*)?"
+    r"the ai[ -]generated answer is\s+(correct|incorrect)(?=[.!]|$)",
     re.IGNORECASE | re.ASCII,
 )
 # ">" is not removed: a line that begins with it is a quotation, never the verifier's own verdict.

@@ -10,7 +10,6 @@ import sqlite3
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -243,10 +242,15 @@ def test_blank_text_is_never_stored(store: Store, text: str) -> None:
     assert store.stats.writes == 1
 
 
-def test_an_entry_older_than_asked_for_is_a_miss(store: Store) -> None:
+def test_an_entry_older_than_the_refresh_is_a_miss_until_it_is_stored_again(store: Store) -> None:
     store.put(PROMPT, {0: HELLO})
-    assert store.get(PROMPT, 0, since=time.time() - 60) is not None
-    assert store.get(PROMPT, 0, since=time.time() + 60) is None
+    first = store.begin_refresh()
+    assert store.get(PROMPT, 0) is not None
+    assert store.get(PROMPT, 0, since=first) is None
+    store.put(PROMPT, {0: HELLO})
+    assert store.get(PROMPT, 0, since=first) is not None
+    store.clear()
+    assert store.begin_refresh() == first + 1
 
 
 def test_a_flipped_bit_anywhere_in_an_entry_is_a_counted_miss(folder: Path) -> None:

@@ -93,11 +93,11 @@ def test_info_as_json_is_one_object_with_all_it_found(folder: Path) -> None:
     }
 
 
-def test_clear_says_how_many_went_and_asks_nobody_when_piped(folder: Path) -> None:
+def test_clear_says_how_many_went(folder: Path) -> None:
     fill(folder, 1234)
-    assert run("clear") == (0, "", f"removed 1,234 completions from {folder}\n")
+    assert run("clear", "--yes") == (0, "", f"removed 1,234 completions from {folder}\n")
     assert survey(folder).entries == 0
-    assert run("clear", "--quiet") == (0, "", "")
+    assert run("clear", "--yes", "--quiet") == (0, "", "")
 
 
 def test_clear_of_no_cache_says_so(folder: Path) -> None:
@@ -130,7 +130,7 @@ def test_clear_works_on_a_damaged_cache_and_removes_what_was_set_aside(folder: P
     (folder / "cache.db").write_bytes(b"garbage" * 1000)
     with pytest.raises(StorageError, match="cannot be read"):
         run("info")
-    assert run("clear") == (0, "", f"removed 0 completions from {folder}\n")
+    assert run("clear", "--yes") == (0, "", f"removed 0 completions from {folder}\n")
     assert survey(folder).damaged_files == ()
     assert run("info")[0] == 0
 
@@ -139,7 +139,7 @@ def test_a_folder_that_others_can_write_to_is_refused_and_kept(folder: Path) -> 
     fill(folder, 5)
     folder.chmod(0o777)
     with pytest.raises(StorageError, match="other users can write"):
-        run("clear")
+        run("clear", "--yes")
     assert survey(folder).entries == 5
 
 

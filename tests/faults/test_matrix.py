@@ -169,13 +169,16 @@ A1   votes beyond the profile's limit    faults/test_attacks.py::test_A1_a_route
 A2   bills above the reserve             not run: no test holds it yet
 A3   a quoted answer after "incorrect"   test_replies.py::test_A3_an_answer_that_a_judge_quotes_after_it_said_incorrect_is_not_accepted
 A4   a cache that fails half-way         not run: no test holds it yet
-A5   tier names in traces                not run: no test holds it yet
-A6   headers from variables              not run: no test holds it yet
-A7   a clock set back                    not run: no test holds it yet
-A8   invisible answers                   not run: no test holds it yet
-A9   models that carry a host            not run: no test holds it yet
-A10  SIGTERM without a cache             not run: no test holds it yet
-A11  clear without a terminal            not run: no test holds it yet
+A5   tier names in traces                faults/test_attacks.py::test_A5_a_tier_name_that_no_profile_could_hold_is_refused_in_a_trace_file
+                                         faults/test_attacks.py::test_A5_whatever_a_name_may_hold_leaves_every_file_well_formed
+A6   headers from variables              faults/test_attacks.py::test_A6_an_account_at_openai_is_shown_to_no_other_host
+                                         faults/test_attacks.py::test_A6_openai_itself_is_shown_the_account_it_belongs_to
+A7   a clock set back                    faults/test_attacks.py::test_A7_refresh_refreshes_after_the_clock_was_set_back
+A8   invisible answers                   faults/test_attacks.py::test_A8_an_answer_that_shows_nothing_is_no_text
+A9   models that carry a host            faults/test_attacks.py::test_A9_a_found_profile_names_no_host_in_a_model
+                                         faults/test_attacks.py::test_A9_every_model_of_the_price_table_can_be_named_in_a_found_profile
+A10  SIGTERM without a cache             faults/test_attacks.py::test_A10_a_request_to_end_leaves_no_temporary_folder
+A11  clear without a terminal            faults/test_attacks.py::test_A11_nothing_is_cleared_without_a_terminal_unless_told_to
 A12  wordings of real servers            not run: no test holds it yet
 A13  an endpoint that comes back late    not run: no test holds it yet
 A14  questions that are copies           test_bench.py::test_random_splits_keep_all_rows_of_a_question_on_one_side
