@@ -65,11 +65,11 @@ _ACCOUNT = ("OPENAI_CUSTOM_HEADERS", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID")
 def _without_account_of_openai(base: str) -> Iterator[None]:
     """Hide from the SDK what belongs to an account at OpenAI, unless the address is OpenAI's own."""
     names = () if is_openai(base) else [name for name in _ACCOUNT if name in os.environ]
-    hidden = {name: os.environ.pop(name) for name in names}
+    account = {name: os.environ.pop(name) for name in names}
     try:
         yield
     finally:
-        os.environ.update(hidden)
+        os.environ.update(account)
 
 
 class Clients:

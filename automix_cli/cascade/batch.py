@@ -101,7 +101,7 @@ class Batch(Generic[R, T]):
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(lambda _: self._slots.release())
         # Retrieved at once, because asyncio prints those of tasks whose results nobody takes any more.
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        task.add_done_callback(lambda call: call.cancelled() or call.exception())
         if self.ordered:
             self._results.put_nowait(task)
         else:
@@ -109,7 +109,7 @@ class Batch(Generic[R, T]):
 
     async def _clean(self) -> None:
         """Whatever is still under way when the run ends early is given up."""
-        open_tasks = [t for t in (self._feeder, *self._tasks) if t is not None and not t.done()]
+        open_tasks = [t for t in (self._feeder, *self._tasks) if t is not None and not t.call()]
         for task in open_tasks:
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):

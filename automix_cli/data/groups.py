@@ -50,7 +50,7 @@ def question_content(
         'Who? \x01 a\n\nb \x02 x \x02 y'
     """
     if context:
-        text = f"{text} {_CONTEXT} {_joined(context)}"
+        text = f"{text} {_CONTEXT} {_join(context)}"
     if choices:
         own = choices if isinstance(choices, list | tuple) else (choices,)
         text = f" {_CHOICE} ".join((text, *map(str, own)))
@@ -59,7 +59,7 @@ def question_content(
     return text
 
 
-def _joined(context: Json) -> str:
+def _join(context: Json) -> str:
     """A context as one text; a list of passages is that of a question row."""
     return "\n\n".join(map(str, context)) if isinstance(context, list) else str(context)
 

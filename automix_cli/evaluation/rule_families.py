@@ -68,7 +68,7 @@ class FittedRules:
         rules = [self.rules[place] for place in places]
         signatures = _signatures(table, rows, rules)
         outcomes = _outcomes(table, signatures, rules)
-        played = SettingRows(
+        setting_rows = SettingRows(
             expected_score(table, rows, signatures.of_row, outcomes, self.abstain_value),
             expected_cost(table, rows, signatures.of_row, outcomes),
         )
@@ -77,8 +77,8 @@ class FittedRules:
             for k, place in enumerate(places):
                 policy = self.policy(int(place))
                 run = replay(policy, table, rows[others], abstain_value=self.abstain_value)
-                played.score[k, others], played.cost[k, others] = run.score, run.cost
-        return played
+                setting_rows.score[k, others], setting_rows.cost[k, others] = run.score, run.cost
+        return setting_rows
 
 
 def _hold_too_few_votes(table: TraceTable, rows: Ints, rules: Sequence[Rules]) -> Bools:

@@ -71,8 +71,8 @@ def votes_problem(votes: Any, max_votes: int) -> str | None:
     """
     if isinstance(votes, int) and not isinstance(votes, bool) and 0 <= votes <= max_votes:
         return None
-    allowed = f"a whole number from 0 to {max_votes}, as verification.max_votes allows"
-    return f"expected {allowed}, got {describe_value(votes)}"
+    range_text = f"a whole number from 0 to {max_votes}, as verification.max_votes allows"
+    return f"expected {range_text}, got {describe_value(votes)}"
 
 
 def _always(router: Mapping[str, Any], settings: Settings, tiers: tuple[str, ...]) -> Policy[Any]:
