@@ -62,6 +62,17 @@ def bench(
             callback=o.finite,
         ),
     ] = None,
+    sure: Annotated[
+        float,
+        typer.Option(
+            "--sure",
+            min=0.5,
+            max=0.99,
+            metavar="P",
+            help="Probability with which --keep is met.",
+            callback=o.finite,
+        ),
+    ] = 0.8,
     budget: Annotated[
         float | None,
         typer.Option(
@@ -170,7 +181,7 @@ def bench(
         repeat=repeat,
         seed=seed,
         folds=folds,
-        objective=_objective(keep, budget),
+        objective=_objective(keep, sure, budget),
         gates=fail_under,
         runs=runs,
         labels_from=labels_from,
@@ -210,16 +221,14 @@ def bench(
     _gate(job, view)
 
 
-def _objective(keep: float | None, budget: float | None) -> Objective:
+def _objective(keep: float | None, sure: float, budget: float | None) -> Objective:
     from automix_cli.evaluation.objective import Objective
 
     if keep is not None and budget is not None:
         raise UsageError("--keep and --budget exclude each other")
-    return (
-        Objective("budget", budget / 1000)
-        if budget is not None
-        else Objective("keep", 0.98 if keep is None else keep)
-    )
+    if budget is not None:
+        return Objective("budget", budget / 1000)
+    return Objective("keep", 0.98 if keep is None else keep, sure)
 
 
 def _show(view: BenchView, as_json: bool, plot: bool) -> None:
@@ -292,7 +301,8 @@ class _Job:
         looking = any(reads_questions(c) for c in entries)
         if self.embed_model is not None:
             check_embed_model(self.embed_model, "" if looking else "--policies all, knn or pomdp+query do")
-        if looking and ("all" not in without_tiers.split(",") or self.embed_model is not None):
+        others = [c for c in entries if c.group != "single tier" and not reads_questions(c)]
+        if looking and (not others or self.embed_model is not None):
             require_sklearn()
 
     def check_tiers(self, profile: Profile) -> None:
@@ -306,7 +316,8 @@ class _Job:
         o.check_baseline(self.baseline, tiers)
         candidates = all_policies(tiers, self.query_router, majorities(self.policies, tiers, samples))
         entries = pick_policies(self.policies, candidates)
-        for entry in entries:
+        others = [c for c in entries if not isinstance(c, MajorityOfSamples) and c.group != "single tier"]
+        for entry in entries if not others else ():
             if isinstance(entry, MajorityOfSamples) and entry.k > samples[tiers.index(entry.tier)]:
                 sample_count = samples[tiers.index(entry.tier)] or 1
                 raise UsageError(
@@ -328,10 +339,10 @@ class _Job:
         from automix_cli.evaluation.bench import bench
         from automix_cli.evaluation.crossfit import Crossfit
         from automix_cli.evaluation.partition import has_own_split, partitions_of
-        from automix_cli.views.bench_view import BenchView
+        from automix_cli.views.bench_view import BenchView, left_out_notes
 
         o.check_baseline(self.baseline, table.tiers)
-        participants, notes = self._pick(table)
+        participants, notes = self._pick(table, reporter)
         if self.split is None and any(table.splits) and not has_own_split(table):
             notes += ('the rows\' own "split" is not train and test, so one was drawn',)
         partitions = partitions_of(table, self.split, repeat=self.repeat, seed=self.seed)
@@ -348,6 +359,8 @@ class _Job:
                 on_run=on_run,
                 on_policy=on_policy,
             )
+        for note in left_out_notes(comparison.left_out):
+            reporter.say(note)
         return BenchView(
             comparison=comparison,
             table=table,
@@ -358,29 +371,35 @@ class _Job:
             baseline=self.baseline,
         )
 
-    def _pick(self, table: TraceTable) -> tuple[tuple[PolicyEntry, ...], tuple[str, ...]]:
-        """Pick the policies that can run on these rows; of `all`, the others are skipped with a note."""
+    def _pick(self, table: TraceTable, reporter: Reporter) -> tuple[tuple[PolicyEntry, ...], tuple[str, ...]]:
+        """Pick the policies that can run on these rows; the others are left out with a note."""
+        from automix_cli.evaluation.bench import LeftOut
         from automix_cli.evaluation.policies import all_policies, majorities, pick_policies
         from automix_cli.evaluation.policy_entry import why_unable
+        from automix_cli.views.bench_view import left_out_notes
 
         several = majorities(self.policies, table.tiers, table.fewest_samples)
         candidates = all_policies(table.tiers, self.query_router, several, self.objective)
         entries = pick_policies(self.policies, candidates)
-        reasons = {c.name: why for c in entries if (why := why_unable(c, table))}
-        if reasons and "all" not in [name.strip() for name in self.policies.split(",")]:
-            name, why = next(iter(reasons.items()))
-            raise UsageError(f"{name} cannot take part: {why}")
-        notes = tuple(
-            f"{', '.join(n for n, w in reasons.items() if w == why)} left out: {why}"
-            for why in dict.fromkeys(reasons.values())
-        )
+        left_out = [LeftOut(c.name, why) for c in entries if (why := why_unable(c, table))]
+        names = {one.name for one in left_out}
+        able = [c for c in entries if c.name not in names]
+        if left_out and "all" not in self._names() and all(c.group == "single tier" for c in able):
+            raise UsageError(f"{left_out[0].name} cannot take part: {left_out[0].why}")
+        notes = tuple(left_out_notes(left_out))
+        if "all" not in self._names():
+            for note in notes:
+                reporter.say(note)
         if table.embeddings is not None:
             usd = float(table.embeddings.cost.mean())
             notes += (
                 f"query-side routers read embeddings of {table.embeddings.model}: {1000 * usd:.4g} USD "
                 f"per 1,000 questions and {table.embeddings.latency.mean():.2g} s each, in their figures",
             )
-        return tuple(c for c in entries if c.name not in reasons), notes
+        return tuple(able), notes
+
+    def _names(self) -> list[str]:
+        return [name.strip() for name in self.policies.split(",")]
 
     def config(self) -> dict[str, Any]:
         """The options, as they were understood."""
@@ -391,7 +410,7 @@ class _Job:
             "repeat": self.repeat,
             "seed": self.seed,
             "folds": self.folds,
-            "objective": {"kind": self.objective.kind, "value": self.objective.value},
+            "objective": self.objective._asdict(),
             "labels_from": self.labels_from,
             "baseline": self.baseline,
             "embed_model": self.embed_model,

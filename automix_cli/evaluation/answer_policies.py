@@ -2,38 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from automix_cli.data.traces import TraceTable
-from automix_cli.evaluation.crossfit import NO_CURVE, Curve, crossfit
-from automix_cli.evaluation.families import Family
+from automix_cli.evaluation.charges import RowOutcomes
+from automix_cli.evaluation.crossfit import Curve, crossfit
+from automix_cli.evaluation.families import Family, FittedFamily
 from automix_cli.evaluation.objective import Objective, best_source, choose_each
-from automix_cli.evaluation.plan_family import PlanFamily
+from automix_cli.evaluation.own_time import clock, decision_seconds
+from automix_cli.evaluation.plan_family import FittedPlans, PlanFamily
 from automix_cli.evaluation.policy_entry import (
     Group,
     Need,
     TrainedPolicy,
     question_texts,
-    rows_or_all,
     several_tiers,
     some_signal,
-    weight_of,
     without_settings,
 )
 from automix_cli.evaluation.replay import Replayed, replay
 from automix_cli.evaluation.settings import CostWeight, Setting
 from automix_cli.evaluation.split import QuestionReader, Split
 from automix_cli.fitting.classes import sources_of
-from automix_cli.fitting.fit import fit
-from automix_cli.fitting.fitted import Fitted
 from automix_cli.fitting.query_router_kinds import ClassChoice, ClassSource
-from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.arrays import Ints
+from automix_cli.pomdp.policy import PomdpPolicy
 from automix_cli.pomdp.problem import Policy
+
+
+class _FamilyPlayer:
+    """A fitted family on the held-out rows; the policy that was used last is kept, with its plans."""
+
+    def __init__(self, fitted: FittedFamily, split: Split, test: TraceTable) -> None:
+        self.fitted, self.split, self.test = fitted, split, test
+        self._last: tuple[int, Policy[object]] | None = None
+
+    def policy(self, setting: Setting) -> Policy[object]:
+        """The policy of a setting."""
+        place = self._place(setting)
+        if self._last is None or self._last[0] != place:
+            self._last = place, self.fitted.policy(place)
+        return self._last[1]
+
+    def play(self, setting: Setting, rows: Ints | None) -> Replayed:
+        """Replay a setting."""
+        return replay(self.policy(setting), self.test, rows, abstain_value=self.split.abstain_value)
+
+    def play_all(self, settings: Sequence[Setting]) -> Iterator[RowOutcomes]:
+        """Replay settings on all held-out rows, in one array pass."""
+        places = np.array([self._place(setting) for setting in settings], dtype=np.intp)
+        return self.fitted.runs(self.test, np.arange(len(self.test)), places)
+
+    def seconds(self, setting: Setting, row: int) -> float:
+        """Time the decisions on one row."""
+        return decision_seconds(self.policy(setting), self.test, row)
+
+    def _place(self, setting: Setting) -> int:
+        if isinstance(setting, CostWeight):  # the source of classes is no part of the plan
+            setting = replace(setting, query_router=None)
+        return self.fitted.settings.index(setting)
+
+
+def _crossfit(split: Split, family: Family, fitted: FittedFamily, table: TraceTable) -> Curve:
+    """Cross-fit on the training rows, in the form in which the policy sees them."""
+    return crossfit(table, family, seed=split.seed, options=split.options, whole=fitted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,22 +88,14 @@ class RuleFamily:
     group: Group = "rule"
 
     def train(self, split: Split) -> TrainedPolicy:
-        """Cross-fit the curve; each setting that is played is fitted on all training rows."""
+        """Cross-fit the curve; the settings that are played are fitted to all training rows."""
+        if not split.can_crossfit:
+            return without_settings()
         family = self.family(split)
-
-        def play(setting: Setting, rows: Ints | None) -> Replayed:
-            policy = family.policy(split.train, setting)
-            return replay(policy, split.test, rows, abstain_value=split.abstain_value)
-
-        return TrainedPolicy(_curve(split, family), play)
-
-
-def _curve(split: Split, family: Family, table: TraceTable | None = None) -> Curve:
-    """Cross-fit on the training rows, in the form in which the policy sees them."""
-    if not split.can_crossfit:
-        return NO_CURVE
-    rows = split.train if table is None else table
-    return crossfit(rows, family, seed=split.seed, options=split.options)
+        fitted = family.fit(split.train)
+        player = _FamilyPlayer(fitted, split, split.test)
+        curve = _crossfit(split, family, fitted, split.train)
+        return TrainedPolicy(curve, player.play, play_all=player.play_all, seconds=player.seconds)
 
 
 def _plan_family(split: Split, at_once: bool = False) -> PlanFamily:
@@ -93,34 +121,32 @@ class Pomdp:
 
     def train(self, split: Split) -> TrainedPolicy:
         """Fit once; a plan per setting."""
-        settings = replace(split.settings, batch=()) if self.at_once else split.settings
-        plans = _LastPlan(fit(split.train, split.settings), settings)
+        if not split.can_crossfit:
+            return without_settings()
+        family = _plan_family(split, self.at_once)
+        fitted = family.fit(split.train)
+        player = _FamilyPlayer(fitted, split, split.test)
 
-        def play(setting: Setting, rows: Ints | None) -> Replayed:
-            return replay(plans.policy(setting), split.test, rows, abstain_value=split.abstain_value)
+        def plan(setting: Setting) -> PomdpPolicy | None:
+            policy = player.policy(setting)
+            return policy if isinstance(policy, PomdpPolicy) else None
 
-        curve = _curve(split, _plan_family(split, self.at_once))
-        return TrainedPolicy(curve, play, path=True, policy=plans.policy)
-
-
-class _LastPlan:
-    """The policy of the setting that was played last: its plans serve again where it is played again."""
-
-    def __init__(self, parameters: Fitted, settings: Settings) -> None:
-        self._parameters, self._settings = parameters, settings
-        self._last: tuple[Setting, Policy[Any]] | None = None
-
-    def policy(self, setting: Setting) -> Policy[Any]:
-        if self._last is None or self._last[0] != setting:
-            self._last = setting, self._parameters.policy(weight_of(setting), self._settings)
-        return self._last[1]
+        return TrainedPolicy(
+            _crossfit(split, family, fitted, split.train),
+            player.play,
+            play_all=player.play_all,
+            seconds=player.seconds,
+            path=True,
+            plan=plan,
+        )
 
 
 class _ClassedRows(NamedTuple):
-    """The training rows with their question classes, the router that reads them, and the curve they give."""
+    """The training rows with their question classes, the router that reads them, the fit and its curve."""
 
     table: TraceTable
     reader: QuestionReader | None
+    fitted: FittedPlans
     curve: Curve
 
 
@@ -144,20 +170,17 @@ class PomdpQuery:
             return without_settings()
         each = {source: self._rows_with_classes(split, source) for source in sources_of(self.query_router)}
         source = self._best({source: rows.curve for source, rows in each.items()}, split)
-        table, reader, curve = each[source]
-        plans = _LastPlan(fit(table, split.settings), split.settings)
+        _, reader, fitted, curve = each[source]
+        player = _FamilyPlayer(fitted, split, _classed_test(split, reader))
 
-        def play(setting: Setting, rows: Ints | None) -> Replayed:
-            test, classes = split.test, np.zeros(len(split.test), dtype=np.intp)
-            if reader is not None:
-                test, classes[rows_or_all(test, rows)] = reader.test, reader.read(rows)[1]
-            policy = plans.policy(setting)
-            return replay(policy, test, rows, question_classes=classes, abstain_value=split.abstain_value)
+        def seconds(setting: Setting, row: int) -> float:
+            reading = 0.0 if reader is None else clock(lambda: reader.read(np.array([row])))
+            return reading + player.seconds(setting, row)
 
         if self.query_router == "auto":
-            settings = tuple(CostWeight(weight_of(setting), source) for setting in curve.settings)
-            curve = curve._replace(settings=settings)
-        return TrainedPolicy(curve, play, path=True)
+            weights = (CostWeight(s.value, source) for s in curve.settings if isinstance(s, CostWeight))
+            curve = curve._replace(settings=tuple(weights))
+        return TrainedPolicy(curve, player.play, play_all=player.play_all, seconds=seconds, path=True)
 
     def _rows_with_classes(self, split: Split, source: ClassSource) -> _ClassedRows:
         reader, table = None, split.train
@@ -166,8 +189,18 @@ class PomdpQuery:
             table = replace(
                 reader.train, question_classes=reader.fitted.classes, n_classes=reader.router.n_classes
             )
-        return _ClassedRows(table, reader, _curve(split, _plan_family(split), table))
+        family = _plan_family(split)
+        fitted = family.fit(table)
+        return _ClassedRows(table, reader, fitted, _crossfit(split, family, fitted, table))
 
     def _best(self, curves: Mapping[ClassSource, Curve], split: Split) -> ClassSource:
         choices = choose_each(curves, split.train.tiers, split.alone, self.objective, split.resamples)
         return best_source(choices, split.alone.points(), self.objective)
+
+
+def _classed_test(split: Split, reader: QuestionReader | None) -> TraceTable:
+    """Return the held-out rows with the class that the router reads in each question."""
+    if reader is None:
+        return split.test
+    classes = reader.read(None)[1]
+    return replace(reader.test, question_classes=classes, n_classes=reader.router.n_classes)

@@ -3,10 +3,10 @@
     table ─▶ partitions ─▶ for each: train all ─▶ choose settings ─▶ play ─▶ figures ─▶ Bench
                       (training rows)   (training points)   (held-out rows)
 
-Nothing that is chosen looks at a held-out label. A policy's settings are the corners of the
-hull of its cross-fitted training points and the single tiers; its curve is those settings on
-the held-out rows, and its point is the one that the objective takes. Every figure has a
-paired-bootstrap interval: all policies meet the same resamples of the rows, and where
+Nothing that is chosen looks at a held-out label. A policy's settings are the single tiers and
+those of its cross-fitted training points that lie above their best mix and that no other beats; its
+curve is those settings on the held-out rows, and its point is the one that the objective takes. Every
+figure has a paired-bootstrap interval: all policies meet the same resamples of the rows, and where
 random splits are repeated, rows are resampled once for all of them and figures averaged
 over the splits within each draw.
 """
@@ -14,15 +14,15 @@ over the splits within each draw.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from automix_cli.data.duplicates import Duplicates
-from automix_cli.data.groups import why_no_verdict
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError, UsageError
+from automix_cli.evaluation.bench_verdict import find_alternative, judge, no_verdict_reason
 from automix_cli.evaluation.bootstrap import BootstrapFigure, mean_figure, quality_gains, split_resamples
 from automix_cli.evaluation.crossfit import CROSSFIT, Crossfit
 from automix_cli.evaluation.curves import Measure
@@ -34,9 +34,9 @@ from automix_cli.evaluation.partition import Partition, dataset_names, duplicate
 from automix_cli.evaluation.play import Run, Runs, SingleTiers, play_policy
 from automix_cli.evaluation.policy_entry import Group, PolicyEntry, shows_signal
 from automix_cli.evaluation.replay import Replayed
-from automix_cli.evaluation.settings import CostWeight, Setting
+from automix_cli.evaluation.settings import Always, Setting
 from automix_cli.evaluation.split import Split
-from automix_cli.evaluation.verdict import Edge, RoutingVerdict, verdict
+from automix_cli.evaluation.verdict import Alternative, RoutingVerdict
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.plan import PlanRow
@@ -71,11 +71,13 @@ class PolicyOutcome:
         choices: the setting in each split, with its training point.
         measures: by the key of every entry of `MEASURES`.
         by_split: the values of each measure in each split.
-        curve: of the first split.
+        curves: of each split.
         slices: the measures that are computed by dataset, per dataset.
         spending: per tier, mean over splits.
         seconds: the policy's own time for one question.
-        verdict: whether it pays; None with too few rows to say anything.
+        verdict: whether it pays; None with too few questions to say anything.
+        alternative: where a single tier was chosen in every split, the strictest lower share of the best
+            tier's quality to keep at which the policy surely pays; None where there is none.
     """
 
     name: str
@@ -83,11 +85,29 @@ class PolicyOutcome:
     choices: tuple[SettingChoice, ...]
     measures: Mapping[str, Measure]
     by_split: Mapping[str, tuple[float | None, ...]]
-    curve: tuple[CurvePoint, ...]
+    curves: tuple[tuple[CurvePoint, ...], ...]
     slices: Mapping[str, Mapping[str, Measure]]
     spending: tuple[TierSpending, ...]
     seconds: float
     verdict: RoutingVerdict | None
+    alternative: Alternative | None = None
+
+    @property
+    def curve(self) -> tuple[CurvePoint, ...]:
+        """The curve of the first split."""
+        return self.curves[0]
+
+    @property
+    def single_splits(self) -> int:
+        """In how many splits a single tier was chosen."""
+        return sum(isinstance(choice.setting, Always) for choice in self.choices)
+
+
+class LeftOut(NamedTuple):
+    """A policy that cannot be trained or played on these rows, and why."""
+
+    name: str
+    why: str
 
 
 class EscalatedRow(NamedTuple):
@@ -122,6 +142,8 @@ class Bench:
         gains: quality points of the headline policy and of each tier alone above each tier alone, by
             (policy, tier).
         duplicates: per split.
+        left_out: the policies that could not take part.
+        no_verdict: why nothing can be said about any policy; "" where it can.
         escalated_rows: of the first split and the headline policy, those on which the score
             changed most first.
         plan: of the first split, where the headline policy has one.
@@ -138,6 +160,8 @@ class Bench:
     single: str
     gains: Mapping[tuple[str, str], Measure]
     duplicates: tuple[Duplicates, ...]
+    left_out: tuple[LeftOut, ...] = ()
+    no_verdict: str = ""
     escalated_rows: tuple[EscalatedRow, ...] = ()
     plan: tuple[PlanRow, ...] = ()
     plan_cuts: tuple[tuple[float, ...], ...] = ()
@@ -185,20 +209,36 @@ def bench(
 
     Raises:
         DataError: no row is held out, or a cost is not recorded.
+        AutomixError: the only policy besides the single tiers cannot be trained or played; one of
+            several is left out instead.
     """
     if not all(len(partition.test) for partition in partitions):
         raise DataError("no row is held out", hint="--split 0.5")
     table.require_costs()
     parts: list[dict[str, _Part]] = []
+    left_out: dict[str, str] = {}
     resamples = split_resamples([partition.test for partition in partitions], table, partitions[0].seed)
     for partition, own in zip(partitions, resamples, strict=True):
         split = Split.of(
             table, partition.train, partition.test, seed=partition.seed, options=options, settings=settings
         )
         single = SingleTiers.of(split, own)
-        parts.append({p.name: p for p in _play_all(single, entries, objective, runs, on_run, on_policy)})
-    outcomes = tuple(_outcome([part[entry.name] for part in parts]) for entry in entries)
-    return _bench(table, objective, partitions, outcomes, parts)
+        session = _Session(single, objective, runs, on_run, on_policy)
+        parts.append({p.name: p for p in session.play_all(entries, left_out)})
+        entries = [entry for entry in entries if entry.name not in left_out]
+    names = [entry.name for entry in entries]
+    outcomes = tuple(_outcome([part[name] for part in parts], objective) for name in names)
+    parts = [{name: part[name] for name in names} for part in parts]
+    result = _bench(table, objective, partitions, outcomes, parts)
+    return replace(
+        result,
+        left_out=tuple(LeftOut(*item) for item in left_out.items()),
+        no_verdict=next((why for part in parts if (why := no_verdict_reason(_split_of(part)))), ""),
+    )
+
+
+def _split_of(part: Mapping[str, _Part]) -> Split:
+    return next(iter(part.values())).result.single.split
 
 
 def _bench(
@@ -252,22 +292,34 @@ class _Part(NamedTuple):
         return self.result.run.entry.name
 
 
-def _play_all(
-    single: SingleTiers,
-    entries: Sequence[PolicyEntry],
-    objective: Objective,
-    runs: Runs,
-    on_run: Callable[[Run], None],
-    on_policy: Callable[[str], None],
-) -> Iterator[_Part]:
-    """Play every policy; `pomdp` first, because `lead` compares the others with its curve."""
-    pomdp_curve: CurveMeans | None = None
-    for entry in sorted(entries, key=lambda entry: entry.name != "pomdp"):
-        on_policy(entry.name)
-        run = play_policy(entry, single, objective, runs, on_run)
-        result = split_result(run, single, pomdp_curve)
-        pomdp_curve = result.pomdp_curve
-        yield _Part(result, compute_all(result), _slices(result))
+class _Session(NamedTuple):
+    """One split, and what is wanted of it; see `bench`."""
+
+    single: SingleTiers
+    objective: Objective
+    runs: Runs
+    on_run: Callable[[Run], None]
+    on_policy: Callable[[str], None]
+
+    def play_all(self, entries: Sequence[PolicyEntry], left_out: dict[str, str]) -> Iterator[_Part]:
+        """Play every policy; `pomdp` first, because `lead` compares the others with its curve.
+
+        The reason why a policy cannot take part is added to `left_out`.
+        """
+        pomdp_curve: CurveMeans | None = None
+        several = sum(entry.group != "single tier" for entry in entries) > 1
+        for entry in sorted(entries, key=lambda entry: entry.name != "pomdp"):
+            self.on_policy(entry.name)
+            try:
+                run = play_policy(entry, self.single, self.objective, self.runs, self.on_run)
+            except (UsageError, DataError) as exc:
+                if entry.group == "single tier" or not several:
+                    raise
+                left_out[entry.name] = exc.message
+                continue
+            result = split_result(run, self.single, pomdp_curve)
+            pomdp_curve = result.pomdp_curve
+            yield _Part(result, compute_all(result), _slices(result))
 
 
 def _slices(result: SplitResult) -> dict[str, dict[str, BootstrapFigure]]:
@@ -278,10 +330,10 @@ def _slices(result: SplitResult) -> dict[str, dict[str, BootstrapFigure]]:
 # ------------------------------------------------------------------ one policy over all splits
 
 
-def _outcome(parts: Sequence[_Part]) -> PolicyOutcome:
+def _outcome(parts: Sequence[_Part], objective: Objective) -> PolicyOutcome:
     """Average one policy over all splits."""
-    first = parts[0].result
-    runs = [part.result.run for part in parts]
+    first, results = parts[0].result, [part.result for part in parts]
+    runs = [result.run for result in results]
     figures = [part.figures for part in parts]
     measures = {spec.key: mean_figure([f[spec.key] for f in figures]).measure() for spec in MEASURES}
     return PolicyOutcome(
@@ -290,11 +342,12 @@ def _outcome(parts: Sequence[_Part]) -> PolicyOutcome:
         choices=tuple(run.choice for run in runs),
         measures=measures,
         by_split={spec.key: tuple(f[spec.key].value for f in figures) for spec in MEASURES},
-        curve=_curve_points(first),
+        curves=tuple(map(_curve_points, results)),
         slices=_mean_slices([part.slices for part in parts]),
-        spending=_mean_spending([part.result for part in parts]),
+        spending=_mean_spending(results),
         seconds=float(np.median([run.seconds for run in runs])),
-        verdict=_verdict(measures["edge"], [part.result for part in parts]),
+        verdict=judge(measures["edge"], results),
+        alternative=find_alternative(results, objective),
     )
 
 
@@ -320,17 +373,6 @@ def _mean_slices(
         for name, figures in slices[0].items()
         if all(name in own for own in slices)
     }
-
-
-def _verdict(measure: Measure, results: Sequence[SplitResult]) -> RoutingVerdict | None:
-    """Whether the policy pays; None where the rows cannot tell, or nothing could be cross-fitted."""
-    splits = [result.single.split for result in results]
-    if any(why_no_verdict(split.test.grouping) or not split.can_crossfit for split in splits):
-        return None
-    if measure.value is None or measure.low is None or measure.high is None:
-        return None
-    edge = Edge(measure.value / 100, measure.low / 100, measure.high / 100)
-    return verdict(edge, min(split.test.n_groups for split in splits))
 
 
 # ------------------------------------------------------------------ where the money went
@@ -403,8 +445,5 @@ def _escalated_rows(result: SplitResult) -> tuple[EscalatedRow, ...]:
 
 def _plan(result: SplitResult) -> PomdpPolicy | None:
     """The plan at the chosen setting, where there is one."""
-    trained_policy, setting = result.run.policy, result.run.choice.setting
-    if trained_policy.policy is None or not isinstance(setting, CostWeight):
-        return None
-    policy = trained_policy.policy(setting)
-    return policy if isinstance(policy, PomdpPolicy) else None
+    plan, setting = result.run.policy.plan, result.run.choice.setting
+    return None if plan is None or isinstance(setting, Always) else plan(setting)

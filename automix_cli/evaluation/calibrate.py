@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -37,7 +37,16 @@ from automix_cli.evaluation.plan_family import PlanFamily
 from automix_cli.evaluation.replay import Replayed, replay
 from automix_cli.evaluation.rule_families import ThresholdFamily
 from automix_cli.evaluation.settings import Always, CostWeight, narrow
-from automix_cli.evaluation.verdict import Edge, RoutingVerdict, edge_of, verdict
+from automix_cli.evaluation.verdict import (
+    OTHER_SHARES,
+    Alternative,
+    Edge,
+    RoutingVerdict,
+    edge_of,
+    surely_pays,
+    verdict,
+    weigh_choices,
+)
 from automix_cli.fitting.classes import NO_CLASSES, ClassedTable, Classes
 from automix_cli.fitting.fit import fit
 from automix_cli.fitting.fitted import Fitted
@@ -59,26 +68,6 @@ class Figures(NamedTuple):
     escalated: float = 0.0
     abstained: float = 0.0
     votes: float = 0.0
-
-
-class Alternative(NamedTuple):
-    """Another share of the best tier's quality to keep, measured on the same held-out rows.
-
-    Attributes:
-        keep: the share.
-        saved: the share of the best tier's cost that is saved.
-        edge: quality above the best equally dear mix.
-    """
-
-    keep: float
-    saving: float
-    edge: Edge
-
-
-# Shares of the best tier's quality that are tried where a single tier is chosen. The strictest at which
-# routing surely pays is reported: because there are several looks, by more than the usual interval.
-_OTHER_SHARES = (0.95, 0.9, 0.8, 0.7)
-_SURELY = 2.5  # standard deviations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +184,7 @@ def calibrate(
         curves: dict[ClassSource, Curve] = {"none": _unmeasured_curve(objective, table)}
         return _with_rates(*_with_choice(unproven, table, sources, curves, resamples, with_path=False))
     weights = (objective.value,) if objective.kind == "cost_weight" else ()
-    objectives = [objective, *(objective._replace(value=q) for q in _OTHER_SHARES if q < objective.value)]
+    objectives = [objective, *(objective._replace(value=q) for q in OTHER_SHARES if q < objective.value)]
     heldout = held_out(
         table,
         PlanFamily(settings=settings, weights=weights, grid=options.grid),
@@ -373,24 +362,12 @@ def _edge(table: TraceTable, run: HeldOutRun, resamples: Resamples) -> Edge:
 def _verdict(
     table: TraceTable, run: HeldOutRun, calibration: Calibration, resamples: Resamples
 ) -> RoutingVerdict | None:
-    """Judge the held-out run; None where the questions are too few, or one of them decides.
-
-    Where a single tier was chosen in most folds there is next to no evidence about any policy: that
-    routing does not pay cannot be said then.
-    """
+    """Judge the held-out run; None where the questions are too few, or one of them decides."""
     if why_no_verdict(table.grouping):
         return None
     own = verdict(_edge(table, run, resamples), table.n_groups)
-    if 2 * run.single_folds >= run.folds and own.kind != "route":
-        is_single = isinstance(calibration.choice.setting, Always)
-        kind: Literal["single tier", "not enough rows"] = "single tier" if is_single else "not enough rows"
-        return own._replace(kind=kind, more_rows=own.more_rows or _as_many(table.n_groups))
-    return own
-
-
-def _as_many(questions: int) -> int:
-    """Return the order of magnitude of as many questions again."""
-    return int(10 ** max(1, math.floor(math.log10(max(questions, 1)))))
+    is_single = isinstance(calibration.choice.setting, Always)
+    return weigh_choices(own, run.single_folds, run.folds, table.n_groups, is_single=is_single)
 
 
 def _alternative(
@@ -401,7 +378,7 @@ def _alternative(
     best = alone.cost[:, best_tier(alone.points())].mean()
     for run, objective in zip(runs, objectives, strict=False):
         edge = _edge(table, run, resamples)
-        if edge.value > _SURELY * edge.deviation and 2 * run.single_folds < run.folds:
+        if surely_pays(edge) and 2 * run.single_folds < run.folds:
             return Alternative(objective.value, float(1 - run.cost.mean() / best), edge)
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +30,41 @@ class Outcomes(NamedTuple):
     votes: Floats
     rounds: Floats
     abstained: Floats
+
+
+class RowOutcomes(NamedTuple):
+    """What one policy does on n rows, with N tiers, and what that is worth; see `Outcomes`.
+
+    Attributes:
+        rows: n, their places in the table.
+        score, cost, latency: n, expected.
+        reports, asks, votes: n×N.
+    """
+
+    rows: Ints
+    score: Floats
+    cost: Floats
+    latency: Floats
+    reports: Floats
+    asks: Floats
+    votes: Floats
+
+
+def outcomes_by_row(
+    table: TraceTable, rows: Ints, signature: Ints, outcomes: Outcomes, abstain_value: float
+) -> Iterator[RowOutcomes]:
+    """Yield what each of W policies does on each row; the outcomes have an axis of policies (W×S×N)."""
+    for arrays in zip(*outcomes, strict=True):
+        own = Outcomes(*arrays)
+        yield RowOutcomes(
+            rows=rows,
+            score=expected_score(table, rows, signature, own, abstain_value),
+            cost=expected_cost(table, rows, signature, own),
+            latency=expected_latency(table, rows, signature, own),
+            reports=own.reports[signature],
+            asks=own.asks[signature],
+            votes=own.votes[signature],
+        )
 
 
 def expected_score(

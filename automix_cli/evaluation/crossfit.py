@@ -11,7 +11,7 @@ import numpy as np
 from automix_cli.data.folds import folds_of
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.charges import Outcomes, expected_cost, expected_score
-from automix_cli.evaluation.families import COST_GRID, CostGrid, Family, SettingRows
+from automix_cli.evaluation.families import COST_GRID, CostGrid, Family, FittedFamily, SettingRows
 from automix_cli.evaluation.frontier import Point
 from automix_cli.evaluation.settings import Setting
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
@@ -74,14 +74,28 @@ class Curve(NamedTuple):
 NO_CURVE = Curve((), SettingRows(np.empty((0, 0)), np.empty((0, 0))), np.empty(0, dtype=np.intp))
 
 
-def crossfit(table: TraceTable, family: Family, *, seed: int, options: Crossfit = CROSSFIT) -> Curve:
+def crossfit(
+    table: TraceTable,
+    family: Family,
+    *,
+    seed: int,
+    options: Crossfit = CROSSFIT,
+    whole: FittedFamily | None = None,
+) -> Curve:
     """Fit on all folds but one, measure every setting on that one, in turn.
 
     With many rows one turn measures as many as it takes to choose. With few, the whole is
     repeated with other folds, so that luck in one division decides less.
+
+    Args:
+        table: the rows.
+        family: of the policies.
+        seed: of the divisions.
+        options: folds and repeats.
+        whole: the fit to all rows, whose settings the curve has, where there is one already.
     """
     table = table.with_vote_limit()
-    whole = family.fit(table)
+    whole = family.fit(table) if whole is None else whole
     levels = whole.levels()
     sums = CurveSums(len(table))
     for r in range(options.repeats_for(table.n_groups)):

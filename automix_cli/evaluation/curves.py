@@ -21,6 +21,7 @@ from automix_cli.evaluation.frontier import Point, mix_quality
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
 
 LEVEL = 0.95
+_EQUAL_COST = 1e-12  # of the range of costs: points that differ by less cost the same
 
 
 class Ends(NamedTuple):
@@ -175,16 +176,15 @@ def lines(costs: Floats, qualities: Floats, ends: Floats) -> Lines:
     qualities = np.hstack([low, np.where(is_inside, qualities, low), high])
     order = np.argsort(costs, axis=1, kind="stable")
     costs, qualities = (np.take_along_axis(values, order, axis=1) for values in (costs, qualities))
-    return Lines(costs, np.where(costs == small, low, _average(costs, qualities)), ends)
+    means = _average(costs, qualities, _EQUAL_COST * np.abs(large - small))
+    return Lines(costs, np.where(costs == small, low, means), ends)
 
 
-def _average(costs: Floats, qualities: Floats) -> Floats:
-    """Give points of equal cost (sorted) their mean quality."""
+def _average(costs: Floats, qualities: Floats, tolerance: Floats) -> Floats:
+    """Give points of equal cost (sorted) their mean quality; costs differ by more than rounding."""
     rows, width = costs.shape
-    place = np.concatenate(
-        [np.zeros((rows, 1), dtype=np.intp), np.cumsum(np.diff(costs) > 0, axis=1)], axis=1
-    )
-    place = place + width * np.arange(rows)[:, None]
+    rises = np.diff(costs, prepend=costs[:, :1]) > tolerance
+    place = np.cumsum(rises, axis=1) + width * np.arange(rows)[:, None]
     counts = np.bincount(place.ravel(), minlength=rows * width)
     sums = np.bincount(place.ravel(), qualities.ravel(), minlength=rows * width)
     means: Floats = (sums / np.maximum(counts, 1))[place]

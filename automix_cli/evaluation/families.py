@@ -8,12 +8,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from automix_cli.data.traces import TraceTable
+from automix_cli.evaluation.charges import RowOutcomes
 from automix_cli.evaluation.settings import Setting
 from automix_cli.pomdp.arrays import Floats, Ints
 from automix_cli.pomdp.problem import Policy
@@ -46,6 +48,10 @@ class FittedFamily(Protocol):
 
     def play(self, table: TraceTable, rows: Ints, places: Ints) -> SettingRows:
         """Replay the settings at some places on some rows, in exact expectation over vote orders."""
+        ...
+
+    def runs(self, table: TraceTable, rows: Ints, places: Ints) -> Iterator[RowOutcomes]:
+        """Yield what each of these settings does on each row, one setting after the other."""
         ...
 
     def policy(self, place: int) -> Policy[Any]:

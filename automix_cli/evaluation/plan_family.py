@@ -9,7 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from automix_cli.data.traces import TraceTable
-from automix_cli.evaluation.charges import Outcomes, expected_cost, expected_score
+from automix_cli.evaluation.charges import (
+    Outcomes,
+    RowOutcomes,
+    expected_cost,
+    expected_score,
+    outcomes_by_row,
+)
 from automix_cli.evaluation.families import COST_GRID, CostGrid, SettingRows, cost_weights
 from automix_cli.evaluation.path_replay import order_chances, play_path
 from automix_cli.evaluation.replay import replay
@@ -176,6 +182,20 @@ class FittedPlans:
                 run = replay(self.policy(int(place)), table, rows[others], abstain_value=abstain_value)
                 setting_rows.score[k, others], setting_rows.cost[k, others] = run.score, run.cost
         return setting_rows
+
+    def runs(self, table: TraceTable, rows: Ints, places: Ints) -> Iterator[RowOutcomes]:
+        """What each setting does on each row."""
+        signatures = self._signatures(table, rows)
+        outcomes, foreseen = self._outcomes(signatures, places)
+        abstain_value = self.plan_settings.abstain_value or 0.0
+        others = np.flatnonzero(~foreseen[signatures.of_row])
+        each = outcomes_by_row(table, rows, signatures.of_row, outcomes, abstain_value)
+        for place, run in zip(places, each, strict=True):
+            if len(others):
+                anew = replay(self.policy(int(place)), table, rows[others], abstain_value=abstain_value)
+                for name in RowOutcomes._fields:
+                    getattr(run, name)[others] = getattr(anew, name)
+            yield run
 
     def _signatures(self, table: TraceTable, rows: Ints) -> Signatures:
         classes = np.zeros(len(rows), dtype=np.intp)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.bootstrap import ColumnMeans, Resamples
+from automix_cli.evaluation.charges import RowOutcomes
 from automix_cli.evaluation.crossfit import singles
 from automix_cli.evaluation.frontier import Point
 from automix_cli.evaluation.objective import Objective, SettingChoice, choose, settings_worth_having
+from automix_cli.evaluation.own_time import clock
 from automix_cli.evaluation.policy_entry import (
     PolicyEntry,
     TrainedPolicy,
@@ -24,7 +26,7 @@ from automix_cli.evaluation.policy_entry import (
 from automix_cli.evaluation.replay import Replayed
 from automix_cli.evaluation.settings import Always, CostWeight, Setting
 from automix_cli.evaluation.split import Split
-from automix_cli.pomdp.arrays import Bools, Floats, Ints
+from automix_cli.pomdp.arrays import Bools, Floats
 
 Runs = Literal["all", "chosen", "none"]
 
@@ -43,7 +45,7 @@ class Run(NamedTuple):
     role: Role
     seed: int
     table: TraceTable
-    outcome: Replayed
+    outcome: Replayed | RowOutcomes
 
 
 # ------------------------------------------------------------------ single tiers
@@ -139,32 +141,49 @@ def play_policy(
     """Train a policy, choose its settings in training, and replay them on the held-out rows."""
     policy = entry.train(single.split)
     choice, curve = _choose_setting(policy, single, objective)
-    settings = [c.setting for c in (choice, *curve)]
-    if runs == "all" and policy.path:
-        settings += policy.curve.settings
     outcome = _replay_setting(policy, single, choice.setting)
-    points: dict[Setting, tuple[Floats, Floats]] = {}
-    for setting in dict.fromkeys(settings):
-        own = outcome if setting == choice.setting else _replay_setting(policy, single, setting)
+    scores, costs = np.empty((2, len(outcome.score), len(curve)))
+    places = {c.setting: k for k, c in enumerate(curve)}
+    for setting, own in _play_settings(policy, single, choice, outcome, places, runs):
         if runs == "all" or (runs == "chosen" and setting == choice.setting):
-            role = _role(setting, choice, curve)
+            role = _role(setting, choice, places)
             on_run(Run(entry.name, setting, role, single.split.seed, single.split.test, own))
-        points[setting] = own.score, own.cost
-    on_curve = [points[c.setting] for c in curve]
+        if setting in places:
+            scores[:, places[setting]], costs[:, places[setting]] = own.score, own.cost
     return PolicyRun(
         entry=entry,
         choice=choice,
         curve=curve,
         outcome=outcome,
-        scores=np.stack([score for score, _ in on_curve], axis=1),
-        costs=np.stack([cost for _, cost in on_curve], axis=1),
+        scores=scores,
+        costs=costs,
         seconds=_seconds(policy, single, choice.setting) + _embedding_seconds(entry, single, choice.setting),
         policy=policy,
     )
 
 
-def _role(setting: Setting, choice: SettingChoice, curve: Sequence[SettingChoice]) -> Role:
-    on_curve = any(setting == c.setting for c in curve)
+def _play_settings(
+    policy: TrainedPolicy,
+    single: SingleTiers,
+    choice: SettingChoice,
+    outcome: Replayed,
+    curve: Collection[Setting],
+    runs: Runs,
+) -> Iterator[tuple[Setting, Replayed | RowOutcomes]]:
+    """Yield what each setting does on the held-out rows: the one chosen, the curve, the rest of the path."""
+    yield choice.setting, outcome
+    whole_path = policy.curve.settings if runs == "all" and policy.path else ()
+    others = [setting for setting in dict.fromkeys([*curve, *whole_path]) if setting != choice.setting]
+    yield from ((s, _replay_setting(policy, single, s)) for s in others if isinstance(s, Always))
+    others = [setting for setting in others if not isinstance(setting, Always)]
+    if policy.play_all is None:
+        yield from ((setting, policy.play(setting, None)) for setting in others)
+    elif others:
+        yield from zip(others, policy.play_all(others), strict=True)
+
+
+def _role(setting: Setting, choice: SettingChoice, curve: Collection[Setting]) -> Role:
+    on_curve = setting in curve
     if setting == choice.setting:
         return "chosen+curve" if on_curve else "chosen"
     return "curve" if on_curve else "path"
@@ -184,24 +203,23 @@ def _choose_setting(
     return choice, (choice,) if len(by_setting) == 1 else curve
 
 
-def _replay_setting(
-    policy: TrainedPolicy, single: SingleTiers, setting: Setting, rows: Ints | None = None
-) -> Replayed:
+def _replay_setting(policy: TrainedPolicy, single: SingleTiers, setting: Setting) -> Replayed:
     """Replay a setting; every policy's curve also holds the single tiers, which need no policy."""
     if not isinstance(setting, Always):
-        return policy.play(setting, rows)
+        return policy.play(setting, None)
     only = one_tier(np.array([single.names.index(setting.tier)]), len(single.names))
-    return replay_assigned(single.split.test, rows, only)
+    return replay_assigned(single.split.test, None, only)
 
 
 def _seconds(policy: TrainedPolicy, single: SingleTiers, setting: Setting) -> float:
     """Median time to decide one question by itself, once everything is loaded and planned."""
-    times = []
-    for row in range(min(_TIMED_ROWS, len(single.split.test))):
-        start = time.perf_counter()
-        _replay_setting(policy, single, setting, np.array([row]))
-        times.append(time.perf_counter() - start)
-    return float(np.median(times))
+    if isinstance(setting, Always):
+        return 0.0
+    rows = range(min(_TIMED_ROWS, len(single.split.test)))
+    if policy.seconds is None:
+        return float(np.median([clock(partial(policy.play, setting, np.array([row]))) for row in rows]))
+    policy.seconds(setting, 0)
+    return float(np.median([policy.seconds(setting, row) for row in rows]))
 
 
 def _embedding_seconds(entry: PolicyEntry, single: SingleTiers, setting: Setting) -> float:

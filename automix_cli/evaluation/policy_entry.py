@@ -9,21 +9,27 @@ fitted; `play` runs one setting on the held-out rows, in the same `replay` for a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
 from automix_cli.data.traces import TraceTable
-from automix_cli.evaluation.charges import Outcomes, expected_cost, expected_latency, expected_score
+from automix_cli.evaluation.charges import (
+    Outcomes,
+    RowOutcomes,
+    expected_cost,
+    expected_latency,
+    expected_score,
+)
 from automix_cli.evaluation.crossfit import NO_CURVE, Curve
 from automix_cli.evaluation.families import SettingRows
 from automix_cli.evaluation.replay import Replayed
 from automix_cli.evaluation.settings import CostWeight, Setting, narrow
 from automix_cli.evaluation.split import Split
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
-from automix_cli.pomdp.problem import Policy
+from automix_cli.pomdp.policy import PomdpPolicy
 
 Group = Literal["single tier", "majority", "mix", "rule", "query", "pomdp", "bound"]
 Play: TypeAlias = Callable[[Setting, "Ints | None"], Replayed]
@@ -36,19 +42,23 @@ class TrainedPolicy(NamedTuple):
     """A policy that has learned.
 
     Attributes:
-        curve: every setting, with its point in training.
+        curve: every setting, with what it scores and costs on training rows.
         play: runs a setting on held-out rows, all by default.
+        play_all: runs several settings on all held-out rows at once, where that is quicker.
+        seconds: the policy's own time to decide a held-out row by itself, where `play` would take more.
         fixed: there is one setting, the first of the curve, whatever the objective.
         path: the curve goes through the cost_weights of one planner; `runs.jsonl` holds them all.
-        policy: the policy of a setting, where it is a plan that can be shown.
+        plan: the plan of a setting, where there is one that can be shown.
         own_test: the held-out rows as this policy is charged for them, where that is not as for all others.
     """
 
     curve: Curve
     play: Play
+    play_all: Callable[[Sequence[Setting]], Iterator[RowOutcomes]] | None = None
+    seconds: Callable[[Setting, int], float] | None = None
     fixed: bool = False
     path: bool = False
-    policy: Callable[[Setting], Policy[Any]] | None = None
+    plan: Callable[[Setting], PomdpPolicy | None] | None = None
     own_test: TraceTable | None = None
 
 

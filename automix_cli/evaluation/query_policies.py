@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+
+from automix_cli.evaluation.own_time import clock
 from automix_cli.evaluation.policy_entry import (
     Group,
     Need,
@@ -57,11 +60,15 @@ class Query:
             chances = reader.router.chances(reader.read(rows)[0], self.rule, cost_weight=weight_of(setting))
             return run(reader.test, rows, chances)
 
+        def seconds(setting: Setting, row: int) -> float:
+            own, weight = np.array([row]), weight_of(setting)
+            return clock(lambda: reader.router.chances(reader.read(own)[0], self.rule, cost_weight=weight))
+
         each = [
             reader.router.chances(reader.fitted.probs, self.rule, cost_weight=weight) for weight in weights
         ]
         runs = [run(reader.train, None, chances) for chances in each]
-        return TrainedPolicy(curve_of(weight_settings(weights), runs), play)
+        return TrainedPolicy(curve_of(weight_settings(weights), runs), play, seconds=seconds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ evidence alone, and the outcome of any combination of rules is a product of them
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, NamedTuple
@@ -15,7 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from automix_cli.data.traces import TraceTable
-from automix_cli.evaluation.charges import Outcomes, expected_cost, expected_score
+from automix_cli.evaluation.charges import (
+    Outcomes,
+    RowOutcomes,
+    expected_cost,
+    expected_score,
+    outcomes_by_row,
+)
 from automix_cli.evaluation.families import SettingRows
 from automix_cli.evaluation.replay import combinations, replay
 from automix_cli.evaluation.settings import DoubleThreshold, Setting, Threshold, narrow
@@ -62,6 +68,12 @@ class FittedRules:
     def policy(self, place: int) -> ThresholdPolicy:
         """The policy of a setting."""
         return ThresholdPolicy(self.rules[place])
+
+    def runs(self, table: TraceTable, rows: Ints, places: Ints) -> Iterator[RowOutcomes]:
+        """What each setting does on each row."""
+        signatures = _signatures(table, rows, [self.rules[place] for place in places])
+        outcomes = _outcomes(table, signatures, [self.rules[place] for place in places])
+        return outcomes_by_row(table, rows, signatures.of_row, outcomes, self.abstain_value)
 
     def play(self, table: TraceTable, rows: Ints, places: Ints) -> SettingRows:
         """Replay the settings at some places on some rows, in exact expectation over vote orders."""

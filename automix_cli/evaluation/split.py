@@ -51,18 +51,16 @@ class Split:
         settings: Settings,
         options: Crossfit = CROSSFIT,
     ) -> Split:
-        """Split a table; no more votes are planned than any row of it holds."""
+        """Split a table; no more votes are planned than every row of it holds."""
+        table = table.with_vote_limit()
         train_rows, test_rows = table.subset(train), table.subset(test)
-        both = zip(train_rows.max_votes, test_rows.max_votes, strict=True)
-        short = [in_test for in_train, in_test in both if 0 < in_test < in_train]
-        max_votes = min([settings.max_votes, *short]) if len(train_rows) else settings.max_votes
         return cls(
             train=train_rows,
             test=test_rows,
             rows=test,
             seed=seed,
             options=replace(options, folds=min(options.folds, max(len(train_rows), 2))),
-            settings=replace(settings, max_votes=max_votes),
+            settings=settings,
             alone=singles(train_rows) if len(train_rows) else _nothing_known(len(table.tiers)),
             resamples=Resamples.of_table(train_rows, seed) if len(train_rows) else None,
         )

@@ -42,6 +42,31 @@ class RoutingVerdict(NamedTuple):
     more_rows: int | None = None
 
 
+class Alternative(NamedTuple):
+    """Another share of the best tier's quality to keep, measured on the same held-out rows.
+
+    Attributes:
+        keep: the share.
+        saving: the share of the best tier's cost that is saved.
+        edge: quality above the best equally dear mix.
+    """
+
+    keep: float
+    saving: float
+    edge: Edge
+
+
+# Shares of the best tier's quality that are tried where a single tier is chosen. The strictest at which
+# routing surely pays is reported: because there are several looks, by more than the usual interval.
+OTHER_SHARES = (0.95, 0.9, 0.8, 0.7)
+_SURELY = 2.5  # standard deviations
+
+
+def surely_pays(edge: Edge) -> bool:
+    """Tell whether d is above 0 beyond doubt, at the strictest of several looks."""
+    return edge.value > _SURELY * edge.deviation
+
+
 def edge_of(
     score: Floats, cost: Floats, tier_scores: Floats, tier_costs: Floats, resamples: Resamples
 ) -> Edge:
@@ -109,3 +134,25 @@ def _more_rows(value: float, low: float, high: float, rows: int, margin: float) 
     ratios += [(high - value) / (margin - value)] if value < margin else []
     more = rows * min(r * r for r in ratios) - rows
     return int(10 ** max(1, math.floor(math.log10(max(more, 1.0)))))
+
+
+def weigh_choices(
+    own: RoutingVerdict, alone: int, choices: int, questions: int, *, is_single: bool
+) -> RoutingVerdict:
+    """Take back "do not route" where there is next to no evidence about any policy.
+
+    Where a single tier was chosen in most of the choices, d is 0 by construction and its interval has
+    next to no width: that routing does not pay cannot be said then.
+
+    Args:
+        own: the verdict by d.
+        alone: in how many of the choices a single tier was chosen.
+        choices: how many there were.
+        questions: how many were measured.
+        is_single: whether a single tier is the outcome.
+    """
+    if 2 * alone < choices or own.kind == "route":
+        return own
+    as_many = int(10 ** max(1, math.floor(math.log10(max(questions, 1)))))
+    kind: Literal["single tier", "not enough rows"] = "single tier" if is_single else "not enough rows"
+    return own._replace(kind=kind, more_rows=own.more_rows or as_many)

@@ -15,6 +15,7 @@ from automix_cli.evaluation.curves import LEVEL, Measure
 from automix_cli.evaluation.measures import MEASURES
 from automix_cli.evaluation.play import Run
 from automix_cli.evaluation.settings import setting_text
+from automix_cli.evaluation.verdict import Alternative
 from automix_cli.views.bench_view import BenchView
 
 BENCH_SCHEMA = "automix.bench/1"
@@ -37,12 +38,13 @@ def summary(view: BenchView) -> dict[str, Any]:
         "large": result.large,
         "measure": view.measure,
         "level": LEVEL,
-        "objective": {"kind": result.objective.kind, "value": result.objective.value},
+        "objective": result.objective._asdict(),
         "splits": list(_splits(view)),
         "policies": {o.name: _policy(o, len(result.partitions)) for o in result.outcomes},
         "headline": result.headline,
         "verdict": None if verdict is None else verdict._asdict(),
         "payer": view.payer_lines(),
+        "left_out": [one._asdict() for one in result.left_out],
         "sentence": view.sentence(),
         "notes": view.remarks(),
         "definitions": {spec.key: spec.definition for spec in MEASURES},
@@ -55,12 +57,19 @@ def _splits(view: BenchView) -> Iterator[dict[str, Any]]:
             "seed": cut.seed,
             "train": len(cut.train),
             "test": len(cut.test),
+            "questions": {
+                "train": len(view.table.grouping.subset(cut.train)),
+                "test": len(view.table.grouping.subset(cut.test)),
+            },
             "duplicates": {"exact": len(twins.exact), "near": len(twins.near), "share": twins.share},
         }
 
 
 def _policy(o: PolicyOutcome, splits: int) -> dict[str, Any]:
-    by_split = {"by_split": {k: list(v) for k, v in o.by_split.items()}} if splits > 1 else {}
+    by_split: dict[str, Any] = {}
+    if splits > 1:
+        by_split["by_split"] = {key: list(values) for key, values in o.by_split.items()}
+        by_split["curve_by_split"] = [[_curve_point(p) for p in curve] for curve in o.curves]
     return {
         "group": o.group,
         "chosen": [
@@ -75,7 +84,12 @@ def _policy(o: PolicyOutcome, splits: int) -> dict[str, Any]:
         "money": {s.tier: {"answers": s.answers, "votes": s.votes} for s in o.spending},
         "decision_seconds": o.seconds,
         "verdict": None if o.verdict is None else o.verdict._asdict(),
+        "alternative": None if o.alternative is None else _alternative(o.alternative),
     }
+
+
+def _alternative(other: Alternative) -> dict[str, Any]:
+    return {"keep": other.keep, "saved": other.saving, "edge": list(other.edge)}
 
 
 def _curve_point(point: CurvePoint) -> dict[str, Any]:

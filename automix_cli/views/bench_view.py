@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -12,17 +12,20 @@ from automix_cli.data.collection_cost import collection_cost
 from automix_cli.data.duplicates import Duplicates
 from automix_cli.data.groups import copies_note
 from automix_cli.data.traces import TraceTable
-from automix_cli.evaluation.bench import Bench, PolicyOutcome
+from automix_cli.evaluation.bench import Bench, LeftOut, PolicyOutcome
 from automix_cli.evaluation.health import mute_tiers
 from automix_cli.evaluation.measures import MEASURE_BY_KEY
 from automix_cli.evaluation.payer import CostAndQuality, make_offer
+from automix_cli.evaluation.policy_entry import shows_signal
 from automix_cli.evaluation.settings import Always, CostWeight
 from automix_cli.evaluation.verdict import RoutingVerdict
-from automix_cli.views.cells import amount, interval_text, value_with_interval
+from automix_cli.views.cells import interval_text
 from automix_cli.views.lines import count_of
 from automix_cli.views.payer_lines import offer_lines
+from automix_cli.views.verdict_words import edge_words, more_rows_words, single_tier_words
 
 _BASELINES = ("single tier", "majority", "mix")
+_LOOKING = ("rule", "pomdp")  # groups of policies that look at answers
 
 
 class OutcomesByKind(NamedTuple):
@@ -92,7 +95,9 @@ class BenchView:
         if note := copies_note(self.table.grouping):
             yield note
         yield from _duplicates_note(self.comparison.duplicates)
+        yield from left_out_notes(self.comparison.left_out)
         yield from self._query_router_note()
+        yield from self._no_signal_note()
         yield from self._worse_tier_note()
         yield from self._winners_note()
 
@@ -101,6 +106,19 @@ class BenchView:
         names = {s.query_router for s in settings if isinstance(s, CostWeight) and s.query_router}
         if names:
             yield f"pomdp+query takes the classes of {', '.join(sorted(names))}, chosen in training"
+
+    def _no_signal_note(self) -> Iterator[str]:
+        """Say how policies that look at answers come to have something to look at."""
+        if len(self.comparison.tiers) == 1:
+            return
+        if not shows_signal(self.table):
+            yield (
+                "no policy looked at an answer, for no votes and no confidence are recorded: collect them "
+                "from questions with a profile whose verification.signal is votes, logprob or consistency, "
+                "or name a column, --columns TIER.confidence=COLUMN"
+            )
+        elif not any(o.group in _LOOKING for o in self.comparison.outcomes):
+            yield "no policy looked at an answer, though a signal is recorded: --policies threshold,pomdp do"
 
     def _worse_tier_note(self) -> Iterator[str]:
         result = self.comparison
@@ -154,7 +172,7 @@ class BenchView:
         setting = ours.choices[0].setting
         if isinstance(setting, Always) and all(choice.setting == setting for choice in ours.choices):
             return setting.tier
-        is_refused = ours.verdict is not None and ours.verdict.kind == "do not route"
+        is_refused = ours.verdict is not None and ours.verdict.kind in ("do not route", "single tier")
         return self.comparison.single if is_refused else None
 
     def sentence(self) -> str:
@@ -166,24 +184,55 @@ class BenchView:
         if ours.group == "single tier":
             return "Only single tiers take part, so there is nothing to judge: --policies names who routes."
         if ours.verdict is None:
-            return "Not enough rows to tell: at least 20 to learn from and 20 held out are needed."
-        setting = ours.choices[0].setting
-        if isinstance(setting, Always) and all(choice.setting == setting for choice in ours.choices):
-            return self._single_tier_sentence(ours, setting.tier)
-        return verdict_sentence(ours.verdict, result.headline, result.single)
+            return f"Not enough rows to tell: {result.no_verdict or 'the interval is undefined'}."
+        return f"{self._verdict_words(ours, ours.verdict)} {self._rows_words()}"
 
-    def _single_tier_sentence(self, ours: PolicyOutcome, tier: str) -> str:
-        """The verdict where no setting but a single tier meets the objective best."""
-        gain, objective = ours.measures["gain_area"], self.comparison.objective
-        target = f"{amount(1000 * objective.value)} USD per 1,000"
-        if objective.kind == "keep":
-            target = f"{objective.value:.0%} of the best tier's quality"
-        over = ""
-        if gain.value is not None:
-            # one digit, as everywhere in sentences; tables have two
-            spec = replace(MEASURE_BY_KEY["gain_area"], form="+.1f")
-            over = f"; over all settings it gains {value_with_interval(spec, gain)} points"
-        return f"Do not route: for {target}, {ours.name} takes {tier} alone{over}."
+    def _verdict_words(self, ours: PolicyOutcome, verdict: RoutingVerdict) -> str:
+        result, splits = self.comparison, len(ours.choices)
+        alone = ours.single_splits
+        if verdict.kind == "single tier" and result.objective.kind == "keep" and self._cheapest_is_best():
+            return f"Use {result.single}: no tier is better, and none is cheaper."
+        if verdict.kind == "single tier":
+            times = "in training" if splits == 1 else f"in {alone} of {splits} splits"
+            return single_tier_words(result.single, result.objective, times, ours.alternative)
+        also = f"; in {alone} of {splits} splits a single tier was chosen" if alone else ""
+        return verdict_sentence(verdict, result.headline, result.single, also)
+
+    def _cheapest_is_best(self) -> bool:
+        """Whether one single tier has both the least cost and the highest quality."""
+        alone = [self.comparison.outcome(f"always:{tier}").measures for tier in self.comparison.tiers]
+        costs, qualities = ([own[key].value or 0.0 for own in alone] for key in ("cost", "quality"))
+        return qualities[costs.index(min(costs))] >= max(qualities)
+
+    def _rows_words(self) -> str:
+        """What the figures rest on, and why `calibrate` may say otherwise about the same file."""
+        counts = self._questions()
+        rests = f"Learned from {counts.train:,} questions and measured on {counts.test:,}"
+        same = (
+            f"calibrate learns from all {self.table.n_groups:,}, each held out in turn, and may say otherwise"
+        )
+        return f"{rests}; {same}."
+
+    def _questions(self) -> _QuestionCounts:
+        """Questions to learn from and held out, in the smallest split."""
+        partitions, grouping = self.comparison.partitions, self.table.grouping
+        train, test = (
+            min(len(grouping.subset(getattr(p, side))) for p in partitions) for side in ("train", "test")
+        )
+        return _QuestionCounts(train, test)
+
+
+class _QuestionCounts(NamedTuple):
+    """Numbers of questions."""
+
+    train: int
+    test: int
+
+
+def left_out_notes(left_out: Sequence[LeftOut]) -> Iterator[str]:
+    """Name the policies that could not take part, those with the same reason together."""
+    for why in dict.fromkeys(one.why for one in left_out):
+        yield f"{', '.join(one.name for one in left_out if one.why == why)} left out: {why}"
 
 
 def _duplicates_note(duplicates: Sequence[Duplicates]) -> Iterator[str]:
@@ -198,18 +247,22 @@ def _duplicates_note(duplicates: Sequence[Duplicates]) -> Iterator[str]:
     )
 
 
-def verdict_sentence(verdict: RoutingVerdict, name: str, single: str) -> str:
+def verdict_sentence(verdict: RoutingVerdict, name: str, single: str, also: str = "") -> str:
     """Write a verdict in words.
+
+    Args:
+        verdict: on the policy.
+        name: of the policy.
+        single: the tier to use where it does not pay.
+        also: what else is to be said of it.
 
     Example:
         >>> verdict_sentence(RoutingVerdict("route", 0.07, 0.05, 0.09), "pomdp", "large")
-        'Route: pomdp gives +7.0 points (95 %: +5.0 to +9.0) over the best random mix of tiers at its cost.'
+        'Route: pomdp gives +7.0 points over the best random mix of tiers at its cost (95 %: +5.0 to +9.0).'
     """
-    interval = f"95 %: {100 * verdict.low:+.1f} to {100 * verdict.high:+.1f}"
-    bounds = f"{100 * verdict.edge:+.1f} points ({interval}) over the best random mix of tiers at its cost"
+    figures = f"{name} gives {edge_words(verdict)}{also}"
     if verdict.kind == "route":
-        return f"Route: {name} gives {bounds}."
+        return f"Route: {figures}."
     if verdict.kind == "do not route":
-        return f"Do not route: use {single}; {name} gives {bounds}."
-    more = f"; about {verdict.more_rows:,} more held out would" if verdict.more_rows else ""
-    return f"Not enough rows to tell: {name} gives {bounds}{more}."
+        return f"Do not route: use {single}; {figures}."
+    return f"Not enough rows to tell: {figures}{more_rows_words(verdict.more_rows)}."

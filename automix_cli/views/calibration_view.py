@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Any
 from automix_cli.data.collection_cost import collection_cost
 from automix_cli.data.groups import copies_note, why_no_verdict
 from automix_cli.data.traces import TraceTable
-from automix_cli.evaluation.calibrate import Alternative, Calibration, Figures
+from automix_cli.evaluation.calibrate import Calibration, Figures
 from automix_cli.evaluation.crossfit import CROSSFIT
 from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.health import alarms, examine, mute_tiers
 from automix_cli.evaluation.payer import CostAndQuality, make_offer
 from automix_cli.evaluation.reliability import ReliabilityRow
 from automix_cli.evaluation.settings import Always
-from automix_cli.evaluation.verdict import RoutingVerdict
+from automix_cli.evaluation.verdict import Alternative, RoutingVerdict
 from automix_cli.pomdp.observations import ConfidenceObservations, Counts, NoObservations
 from automix_cli.pomdp.plan import Plan, PlanRow
 from automix_cli.pomdp.policy import PomdpPolicy
 from automix_cli.pomdp.problem import Facts
 from automix_cli.views.lines import count_of
 from automix_cli.views.payer_lines import offer_lines
-from automix_cli.views.verdict_words import edge_words, more_rows_words
+from automix_cli.views.verdict_words import edge_words, more_rows_words, share_words, single_tier_words
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -292,23 +292,10 @@ class CalibrationView:
     def _single_tier_sentence(self) -> str:
         """What the whole curve says where the objective takes a single tier."""
         result, (alone, folds) = self.calibration, self.calibration.single_folds
-        tier, times = result.router().get("tier", result.single), f"chosen in {alone} of {folds} folds"
-        if result.objective.kind != "keep":
-            return f"Use {tier}: no policy serves the objective better (a single tier was {times})."
-        if self._cheapest_is_best():
+        tier = result.router().get("tier", result.single)
+        if result.objective.kind == "keep" and self._cheapest_is_best():
             return f"Use {tier}: no tier is better, and none is cheaper."
-        keep, sure = result.objective.value, result.objective.sure
-        head = (
-            f"Use {tier}: for {_share(keep)} of the best tier's quality with probability {_share(sure)}, "
-            f"nothing cheaper was found (a single tier was {times})"
-        )
-        other = result.alternative
-        if other is None:
-            return f"{head}, and at lower shares no policy is surely above a random mix of tiers."
-        return (
-            f"{head}. With --keep {other.keep:g} routing saves {100 * other.saving:.0f} % of the best tier's "
-            f"cost, {edge_words(other.edge)}."
-        )
+        return single_tier_words(tier, result.objective, f"in {alone} of {folds} folds", result.alternative)
 
     def _cheapest_is_best(self) -> bool:
         """Whether one single tier has both the least cost and the highest quality."""
@@ -324,12 +311,13 @@ class CalibrationView:
             return ""
         if result.objective.kind != "keep":
             return f" The budget holds on new rows with chance {100 * chance:.0f} %, by held-out rows."
-        aim = f"at least {_share(result.objective.value)} of the best tier's quality"
+        aim = f"at least {share_words(result.objective.value)} of the best tier's quality"
         if self.table.n_groups < _FEWEST_TO_PROMISE:
             few = f"below {_FEWEST_TO_PROMISE} questions nothing is promised"
             return f" It is set to keep {aim} on new questions; {few}."
+        promise = f"with probability {share_words(result.objective.sure)}"
         return (
-            f" It is set to keep {aim} on new questions with probability {_share(result.objective.sure)}; "
+            f" It is set to keep {aim} on new questions {promise}; "
             f"held-out rows give that a chance of {100 * chance:.0f} %."
         )
 
@@ -425,16 +413,6 @@ def _dollars(amount: float) -> str:
 
 def _reliability_cell(row: ReliabilityRow) -> str:
     return f"{row.confidence:.2f}→{row.right:.2f} ({row.rows})"
-
-
-def _share(share: float) -> str:
-    """A share in per cent, without idle digits.
-
-    Example:
-        >>> _share(0.98), _share(0.985)
-        ('98 %', '98.5 %')
-    """
-    return f"{100 * share:.4g} %"
 
 
 def _alternative(other: Alternative) -> dict[str, Any]:

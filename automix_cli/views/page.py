@@ -136,20 +136,30 @@ _EFFECTS = (("helped", "good", "#1a9850"), ("made no difference", "", "#9aa0a6")
 
 
 def _escalation(view: BenchView) -> dict[str, Any]:
-    """Counts per dataset, and the rows on which it changed most."""
+    """Expected numbers of rows per dataset, and the rows on which it changed most."""
     escalated_rows = view.comparison.escalated_rows
     datasets = [str(view.table.datasets[m.row] or "all rows") for m in escalated_rows]
     rows = []
     for name in sorted(set(datasets)):
-        own = [_effect(m) for m, dataset in zip(escalated_rows, datasets, strict=True) if dataset == name]
-        parts = [own.count(effect) for effect, _, _ in _EFFECTS]
-        texts = [f"{part:,} rows" for part in parts]
-        rows.append({"name": one_line(name), "parts": parts, "texts": texts, "text": f"{sum(parts):,}"})
+        own = [m for m, dataset in zip(escalated_rows, datasets, strict=True) if dataset == name]
+        parts = [sum(m.chance for m in own if _effect(m) == effect) for effect, _, _ in _EFFECTS]
+        texts = [f"{_expected(part)} rows" for part in parts]
+        rows.append({"name": one_line(name), "parts": parts, "texts": texts, "text": _expected(sum(parts))})
     return {
         "keys": [{"name": effect, "colour": colour} for effect, _, colour in _EFFECTS],
         "rows": rows,
         "examples": [e for effect, css, _ in _EFFECTS if css and (e := _examples(view, effect, css))],
     }
+
+
+def _expected(rows: float) -> str:
+    """An expected number of rows.
+
+    Example:
+        >>> _expected(12.0), _expected(1234.56)
+        ('12', '1,234.6')
+    """
+    return f"{rows:,.1f}".removesuffix(".0")
 
 
 def _effect(m: EscalatedRow) -> str:
@@ -166,11 +176,12 @@ def _examples(view: BenchView, effect: str, css: str) -> dict[str, Any] | None:
         {
             "id": one_line(str(view.table.ids[m.row]), 40),
             "question": one_line(str(view.table.texts[m.row]), 120),
-            "change": f"{m.first} {m.before:.2g} → {m.last} {m.after:.2g}",
+            "change": f"{m.first} {m.before:.2g} → {m.last} {m.after:.2g}, chance {m.chance:.0%}",
         }
         for m in own[:_EXAMPLE_ROWS]
     ]
-    return {"title": f"{effect}: {len(own):,} rows, for example", "kind": css, "rows": rows}
+    expected = _expected(sum(m.chance for m in own))
+    return {"title": f"{effect}: {expected} rows expected, for example", "kind": css, "rows": rows}
 
 
 # ------------------------------------------------------------------ the plan

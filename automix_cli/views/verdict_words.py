@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from automix_cli.evaluation.verdict import Edge, RoutingVerdict
+from automix_cli.evaluation.objective import Objective
+from automix_cli.evaluation.verdict import Alternative, Edge, RoutingVerdict
 
 
 def edge_words(edge: Edge | RoutingVerdict) -> str:
@@ -46,3 +47,27 @@ def more_rows_words(more_rows: int | None) -> str:
     if more_rows in words:
         return f"; {words[more_rows]} of questions more may"
     return f"; {10 ** round(math.log10(more_rows)):,} questions more, or several times that, may"
+
+
+def share_words(share: float) -> str:
+    """Write a share in per cent, without idle digits.
+
+    Example:
+        >>> share_words(0.98), share_words(0.985)
+        ('98 %', '98.5 %')
+    """
+    return f"{100 * share:.4g} %"
+
+
+def single_tier_words(tier: str, objective: Objective, times: str, other: Alternative | None) -> str:
+    """Write what the whole curve says where the objective takes a single tier; `times`: how often it did."""
+    if objective.kind != "keep":
+        return f"Use {tier}: no policy serves the objective better (a single tier was chosen {times})."
+    head = (
+        f"Use {tier}: for {share_words(objective.value)} of the best tier's quality with probability "
+        f"{share_words(objective.sure)}, nothing cheaper was found (a single tier was chosen {times})"
+    )
+    if other is None:
+        return f"{head}, and at lower shares no policy is surely above a random mix of tiers."
+    saving = f"{100 * other.saving:.0f} % of the best tier's cost"
+    return f"{head}. With --keep {other.keep:g} routing saves {saving}, {edge_words(other.edge)}."

@@ -24,10 +24,10 @@ import numpy as np
 
 from automix_cli.data.duplicates import near_duplicates
 from automix_cli.data.oracle import oracle
-from automix_cli.evaluation.bootstrap import BootstrapFigure, Interval, Resamples, curve_draws, interval
+from automix_cli.evaluation.bootstrap import BootstrapFigure, Interval, Resamples, interval
 from automix_cli.evaluation.curves import Ends, gain_area
 from automix_cli.evaluation.frontier import Point, hull, mix_quality
-from automix_cli.evaluation.verdict import verdict
+from automix_cli.evaluation.verdict import Edge, verdict
 from automix_cli.fitting.fit_query_router import FittedRouter, fit_router, require_sklearn
 from automix_cli.fitting.query_router import Selection
 from automix_cli.fitting.query_router_kinds import QUERY_ROUTER_KINDS, QueryRouterKind
@@ -245,17 +245,14 @@ class Sheet:
         edge = round(float(quality - mix_quality(self.costs, self.means, cost)), 12)
         bounds = interval((self.resamples.means(scores[:, place]) - mixes).round(12))
         share = f"{100 * cost / self.costs[self.known.best]:.0f} %"
-        return (
-            f"{100 * quality:.1f}, {share}, {points(edge, bounds)}: {verdict(edge, bounds, len(scores)).kind}"
-        )
+        kind = verdict(Edge(edge, *bounds), len(scores)).kind
+        return f"{100 * quality:.1f}, {share}, {points(edge, bounds)}: {kind}"
 
     def area(self, scores: Floats, spent: Floats) -> str:
         """Mean height of the curve above the line from the cheapest to the dearest tier."""
         ends = (self.known.small, self.known.large)
         sides = [np.column_stack([np.full(len(self.drawn), self.costs[j]), self.drawn[:, j]]) for j in ends]
-        draws = curve_draws(
-            gain_area, self.resamples.means(spent), self.resamples.means(scores), np.hstack(sides)
-        )
+        draws = gain_area.draws(self.resamples.means(spent), self.resamples.means(scores), np.hstack(sides))
         held = np.column_stack([spent.mean(axis=0), scores.mean(axis=0)])
         small, large = (Point(float(self.costs[j]), float(self.means[j])) for j in ends)
         area = BootstrapFigure.of(gain_area(held, Ends(small, large)), draws).measure()

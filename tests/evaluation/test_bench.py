@@ -6,85 +6,44 @@ import json
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from io import StringIO
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
+from comparisons import (
+    COARSE,
+    SETTINGS,
+    asking,
+    compared,
+    own_split,
+    renamed,
+    three_tiers,
+    view_of,
+    with_runs,
+)
 from known import draw_rows, draw_table, table_of, two_tiers
 from rich.console import Console
 
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError, UsageError
-from automix_cli.evaluation.answer_policies import Pomdp, PomdpQuery
-from automix_cli.evaluation.baseline_policies import RandomMix
 from automix_cli.evaluation.bench import Bench, bench
-from automix_cli.evaluation.crossfit import Crossfit, Curve
-from automix_cli.evaluation.families import CostGrid, PomdpFamily
-from automix_cli.evaluation.gates import Gate, missed_gates, read_gates
+from automix_cli.evaluation.bootstrap import split_resamples
 from automix_cli.evaluation.measures import MEASURES
-from automix_cli.evaluation.objective import Objective, best_source, choose_each
-from automix_cli.evaluation.partition import duplicates_of, partitions_of
+from automix_cli.evaluation.objective import Objective
+from automix_cli.evaluation.partition import partitions_of
 from automix_cli.evaluation.play import Run
 from automix_cli.evaluation.policies import all_policies, pick_policies
-from automix_cli.evaluation.policy_entry import why_unable
-from automix_cli.evaluation.query_policies import Query
-from automix_cli.evaluation.replay import replay
+from automix_cli.evaluation.policy_entry import Group, Need, TrainedPolicy
+from automix_cli.evaluation.settings import Always
 from automix_cli.evaluation.split import Split
-from automix_cli.fitting.query_router_kinds import QUERY_ROUTER_KINDS, ClassChoice, ClassSource
-from automix_cli.fitting.router_block import Settings
-from automix_cli.pomdp.rules import AssignedPolicy
+from automix_cli.fitting.query_router_kinds import ClassChoice
+from automix_cli.pomdp.arrays import Floats
 from automix_cli.views.bench_files import run_lines, summary, summary_csv
 from automix_cli.views.bench_markdown import report_markdown
 from automix_cli.views.bench_tables import bench_parts
-from automix_cli.views.bench_view import BenchView
-
-SETTINGS = Settings(max_votes=6)
-FAST = "random-mix,self-consistency,threshold,double-threshold,pomdp:all-at-once,pomdp,oracle"
-WORDS = ("red", "green", "blue", "seven", "nine", "river", "stone", "cloud", "paper", "glass")
-
-
-# Few cost_weights and no repeated folds: the laws are the same, and the tests are quick.
-COARSE = Crossfit(few_rows=0, grid=CostGrid(weights=20, many_rows=0))
-
-
-def compared(
-    table: TraceTable,
-    names: str = FAST,
-    objective: Objective | None = None,
-    query_router: ClassChoice = "knn",
-    **options: Any,
-) -> Bench:
-    wanted = objective or Objective("keep", 0.95)
-    known = all_policies(table.tiers, query_router, objective=wanted)
-    seated = [c for c in pick_policies(names, known) if not why_unable(c, table)]
-    options = {"partitions": partitions_of(table, 0.5), "options": COARSE, **options}
-    return bench(table, seated, SETTINGS, wanted, **options)
-
-
-def with_runs(table: TraceTable, names: str = FAST, **options: Any) -> tuple[Bench, list[dict[str, Any]]]:
-    lines: list[str] = []
-    found = compared(table, names, runs="all", on_run=lambda run: lines.extend(run_lines(run)), **options)
-    return found, [json.loads(line) for line in lines]
-
-
-def view_of(found: Bench, table: TraceTable, **more: Any) -> BenchView:
-    return BenchView(comparison=found, table=table, source="rows.jsonl", sha256="0" * 64, **more)
-
-
-def asking(rows: int, seed: int = 0) -> list[dict[str, Any]]:
-    """Rows with questions: the small tier is right on those about colours only."""
-    rng = np.random.default_rng(seed)
-    found = draw_rows(two_tiers(), rows, seed)
-    for i, row in enumerate(found):
-        words = rng.choice(WORDS, 6).tolist()
-        row["question"] = f"question {i}: {' '.join(words)}?"
-        row["tiers"]["small"]["score"] = int(words[0] in WORDS[:3] or rng.random() < 0.3)
-        row["dataset"] = "colours" if words[0] in WORDS[:3] else "others"
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -100,68 +59,151 @@ def played(table: TraceTable) -> tuple[Bench, list[dict[str, Any]]]:
 # ------------------------------------------------------------------ anyone can recompute it
 
 
-def recomputed(
-    plain: dict[str, Any], runs: list[dict[str, Any]], scores: dict[Any, dict[str, float]]
-) -> dict[str, dict[str, Any]]:
-    """Figures from the lines of runs.jsonl and the input alone; nothing of the project is used."""
-    rows = defaultdict(list)
-    for run in runs:
-        rows[run["policy"], json.dumps(run["setting"])].append(run)
+class Recomputed:
+    """Figures from the lines of runs.jsonl alone; of the project only the draws of the rows are used.
 
-    def mean(name: str, setting: dict[str, Any], of: Callable[[dict[str, Any]], float]) -> float:
-        own = rows[name, json.dumps(setting)]
+    `weights` (D×n) says how often each held-out row is in each resample.
+    """
+
+    def __init__(self, plain: dict[str, Any], runs: list[dict[str, Any]], weights: Floats) -> None:
+        self.plain, self.rows = plain, defaultdict(list)
+        for run in runs:
+            self.rows[run["policy"], json.dumps(run["setting"])].append(run)
+        self.means = np.vstack([np.ones(weights.shape[1]), weights])
+        self.means = self.means / self.means.sum(axis=1, keepdims=True)
+
+    def point(self, name: str, setting: dict[str, Any]) -> Floats:
+        """Mean cost and score of a setting, over all rows and in each resample: (1 + D)×2."""
+        own = self.rows[name, json.dumps(setting)]
+        return self.means @ np.array([[run["cost"], run["score"]] for run in own])
+
+    def tiers(self) -> list[Floats]:
+        return [self.point(f"always:{tier}", {"always": tier}) for tier in self.plain["tiers"]]
+
+    def chosen(self, name: str) -> Floats:
+        return self.point(name, self.plain["policies"][name]["chosen"][0]["setting"])
+
+    def curve(self, name: str) -> list[Floats]:
+        return [self.point(name, p["setting"]) for p in self.plain["policies"][name]["curve"]]
+
+    def edge(self, name: str) -> Floats:
+        """Points above the best mix of single tiers, over all rows and in each resample."""
+        tiers, own = self.tiers(), self.chosen(name)
+        return np.array([100 * (q - height([t[d] for t in tiers], c)) for d, (c, q) in enumerate(own)])
+
+    def gain(self, name: str) -> Floats:
+        """Mean height of the curve above the mix; with two tiers above the line between them."""
+        tiers, curve = self.tiers(), self.curve(name)
+        return np.array([gain([t[d] for t in tiers], [p[d] for p in curve]) for d in range(len(self.means))])
+
+    def over_rows(self, name: str, of: Any) -> float:
+        own = self.rows[name, json.dumps(self.plain["policies"][name]["chosen"][0]["setting"])]
         return sum(map(of, own)) / len(own)
 
-    def point(name: str, setting: dict[str, Any]) -> tuple[float, float]:
-        return mean(name, setting, lambda r: r["cost"]), mean(name, setting, lambda r: r["score"])
 
-    (c0, q0), (c1, q1) = (point(f"always:{t}", {"always": t}) for t in (plain["small"], plain["large"]))
-    found: dict[str, dict[str, Any]] = {}
-    for name, policy in plain["policies"].items():
-        key = policy["chosen"][0]["setting"]
-        cost, quality = point(name, key)
-        mix = q0 + (min(max(cost, c0), c1) - c0) / (c1 - c0) * (q1 - q0)
-        one = found[name] = {"quality": quality, "cost": cost, "edge": 100 * (quality - mix)}
-        one["escalated"] = mean(name, key, lambda r: len(r["asked"]) > 1)
-        one["votes"] = mean(name, key, lambda r: sum(r["votes"].values()))
-        one["hurt"] = mean(name, key, lambda r: r["score"] < scores[r["id"]][r["asked"][0]])
-        if cost > c0:
-            one["ibc_lift"] = 100 * ((quality - q0) / (cost - c0) / ((q1 - q0) / (c1 - c0)) - 1)
-        if policy["group"] == "single tier":
-            continue
-        inner = {p for p in (point(name, c["setting"]) for c in policy["curve"]) if c0 < p[0] < c1}
-        line = [(c0, q0), *sorted(inner), (c1, q1)]
-        area = sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in pairwise(line)) / (c1 - c0)
-        one |= {"gain_area": 100 * (area - (q0 + q1) / 2), "apgr": (area - q0) / (q1 - q0)}
-        for half in (50, 80):
-            target = q0 + half / 100 * (q1 - q0)
-            (a, low), (b, high) = next(pair for pair in pairwise(line) if pair[1][1] >= target)
-            one[f"cpt_{half}"] = (a + (target - low) / (high - low) * (b - a) - c0) / (c1 - c0)
-    return found
+def height(tiers: list[Floats], cost: float) -> float:
+    """The best quality of a mix of two tiers that costs at most so much; at least the cheapest is asked."""
+    best = max((q for c, q in tiers if c <= cost), default=min(map(tuple, tiers))[1])
+    for c, q in tiers:
+        for dear, better in tiers:
+            if c <= cost < dear:
+                best = max(best, q + (cost - c) / (dear - c) * (better - q))
+    return best
 
 
-def test_figures_are_recomputed_from_the_runs_and_the_input_alone(
+def gain(tiers: list[Floats], curve: list[Floats]) -> float:
+    (c0, q0), (c1, q1) = tiers[0], tiers[-1]
+    by_cost: dict[float, list[float]] = defaultdict(list)
+    for c, q in curve:
+        if c0 < c < c1:
+            by_cost[round(c, 10)].append(q)
+    inner = [(c, sum(q) / len(q)) for c, q in sorted(by_cost.items())]
+    end = q1 if len(tiers) == 2 else height(tiers, c1)
+    base = [(c0, q0), (c1, q1)]
+    if len(tiers) > 2:
+        base = [(c, height(tiers, c)) for c in sorted({c0, c1, *(c for c, _ in tiers if c0 < c < c1)})]
+    return 100 * (area([(c0, q0), *inner, (c1, end)]) - area(base)) / (c1 - c0)
+
+
+def area(line: list[tuple[float, float]]) -> float:
+    return sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in pairwise(line))
+
+
+def recomputed(
+    table: TraceTable, result: Bench, runs: list[dict[str, Any]]
+) -> tuple[dict[str, Any], Recomputed]:
+    plain = json.loads(json.dumps(summary(view_of(result, table)), allow_nan=False))
+    (partition,) = result.partitions
+    (resamples,) = split_resamples([partition.test], table, partition.seed)
+    assert resamples is not None
+    return plain["policies"], Recomputed(plain, runs, resamples.counts)
+
+
+def corrected(values: Floats) -> Any:
+    """A figure and its draws: corrected for their bias, with a normal interval."""
+    value, deviation = 2 * values[0] - values[1:].mean(), 1.96 * values[1:].std()
+    return pytest.approx({"value": value, "low": value - deviation, "high": value + deviation}, abs=1e-9)
+
+
+def percentiles(values: Floats) -> Any:
+    low, high = np.quantile(values[1:], (0.025, 0.975))
+    return pytest.approx({"value": values[0], "low": low, "high": high}, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["threshold", "pomdp", "random-mix", "always:small", "oracle"])
+def test_cost_quality_edge_and_gain_area_are_recomputed_from_the_lines_they_name(
+    table: TraceTable, played: tuple[Bench, list[dict[str, Any]]], name: str
+) -> None:
+    policies, lines = recomputed(table, *played)
+    assert policies[name]["cost"] == percentiles(lines.chosen(name)[:, 0])
+    assert policies[name]["quality"] == percentiles(lines.chosen(name)[:, 1])
+    assert policies[name]["edge"] == corrected(lines.edge(name))
+    if name != "always:small":
+        assert policies[name]["gain_area"] == percentiles(lines.gain(name))
+
+
+def test_with_three_tiers_edge_and_gain_area_are_recomputed_from_the_lines_they_name() -> None:
+    table = draw_table(three_tiers(), 240, 0)
+    names = ["threshold", "pomdp", "random-mix"]
+    policies, lines = recomputed(table, *with_runs(table, ",".join(names)))
+    for name in names:
+        assert policies[name]["edge"] == corrected(lines.edge(name))
+        assert policies[name]["gain_area"] == corrected(lines.gain(name))
+    assert policies["threshold"]["gain_area"]["value"] > 1
+    assert policies["random-mix"]["gain_area"]["value"] < 0.5, "a mix through the middle tier gains nothing"
+
+
+def test_what_is_counted_per_row_is_recomputed_from_the_lines_and_the_input(
     table: TraceTable, played: tuple[Bench, list[dict[str, Any]]]
 ) -> None:
+    policies, lines = recomputed(table, *played)
     scores = {
         i: dict(zip(table.tiers, row, strict=True)) for i, row in zip(table.ids, table.score, strict=True)
     }
-    plain = json.loads(json.dumps(summary(view_of(played[0], table)), allow_nan=False))
-    again = recomputed(plain, played[1], scores)
-    for name, figures in again.items():
-        for figure, value in figures.items():
-            assert plain["policies"][name][figure]["value"] == pytest.approx(value, abs=1e-9), (
-                name,
-                figure,
-            )
-    assert sum(map(len, again.values())) > 70
+
+    def change(run: dict[str, Any], sign: int) -> float:
+        """The chance that the answer reported scores more (or less) than that of the tier asked first."""
+        own = scores[run["id"]]
+        first = next(iter(run["asked"]))
+        return sum(p for tier, p in run["report"].items() if sign * (own[tier] - own[first]) > 0)
+
+    for name in ("self-consistency", "threshold", "pomdp", "pomdp:all-at-once"):
+        again = {
+            "votes": lines.over_rows(name, lambda run: sum(run["votes"].values())),
+            "escalated": lines.over_rows(name, lambda run: sum(run["asked"].values()) - 1),
+            "helped": lines.over_rows(name, lambda run: change(run, 1)),
+            "hurt": lines.over_rows(name, lambda run: change(run, -1)),
+        }
+        assert {key: policies[name][key]["value"] for key in again} == pytest.approx(again, abs=1e-9)
+    assert policies["pomdp"]["helped"]["value"] > policies["pomdp"]["hurt"]["value"] > 0
 
 
 def test_savings_are_those_of_the_cheapest_setting_that_reached_parity_in_training(
     table: TraceTable, played: tuple[Bench, list[dict[str, Any]]]
 ) -> None:
-    policy = summary(view_of(played[0], table))["policies"]["pomdp"]
-    tiers = [p for n, p in summary(view_of(played[0], table))["policies"].items() if n.startswith("always")]
+    policies = summary(view_of(played[0], table))["policies"]
+    policy = policies["pomdp"]
+    tiers = [p for name, p in policies.items() if name.startswith("always")]
     best = max(tiers, key=lambda p: p["chosen"][0]["trained"][1])
     reaching = [p for p in policy["curve"] if p["trained"][1] >= 0.95 * best["chosen"][0]["trained"][1]]
     first = min(reaching, key=lambda p: p["trained"][0])
@@ -173,20 +215,41 @@ def test_savings_are_those_of_the_cheapest_setting_that_reached_parity_in_traini
     assert 0 < policy["savings_at_95"]["low"] < saved < policy["savings_at_95"]["high"] < 1
 
 
-def test_a_line_of_the_runs_is_shaped_as_documented(
+# ------------------------------------------------------------------ the lines
+
+
+def test_a_line_of_the_runs_is_shaped_as_documented(played: tuple[Bench, list[dict[str, Any]]]) -> None:
+    keys = ["policy", "setting", "role", "seed", "id", "report", "asked", "votes", "score", "cost", "latency"]
+    assert all(list(run) == keys for run in played[1])
+    for run in played[1]:
+        assert sum(run["report"].values()) == pytest.approx(1, abs=1e-12)
+        assert set(run["report"]) <= set(run["asked"])
+        assert all(x > 0 for key in ("report", "asked", "votes") for x in run[key].values())
+        assert run["latency"] is None
+    ours = [r for r in played[1] if r["policy"] == "pomdp" and "chosen" in r["role"]]
+    assert len(ours) == 200
+    assert {tier for run in ours for tier in run["votes"]} == {"small"}
+    assert any(0 < run["report"].get("small", 0) < 1 for run in ours), "the order of votes is not known"
+    assert all(run["asked"]["small"] == 1 for run in ours)
+
+
+def test_roles_name_the_lines_of_the_point_and_of_the_curve(
     table: TraceTable, played: tuple[Bench, list[dict[str, Any]]]
 ) -> None:
-    keys = ["policy", "setting", "seed", "id", "tier", "asked", "votes", "score", "cost", "latency"]
-    assert all(list(run) == keys for run in played[1])
-    ours = [r for r in played[1] if r["policy"] == "pomdp"]
-    weights = sorted({r["setting"]["cost_weight"] for r in ours if "cost_weight" in r["setting"]})
-    train = table.reseed(0).subset(partitions_of(table, 0.5)[0].train)
-    assert weights == sorted(PomdpFamily(settings=SETTINGS, grid=COARSE.grid).with_cost_grid(train).weights)
-    escalated = next(r for r in ours if len(r["asked"]) == 2)
-    assert escalated["asked"] == ["small", "medium"]
-    assert escalated["tier"] in ("small", "medium")
-    assert set(escalated["votes"]) <= {"small"}
-    assert escalated["latency"] is None
+    roles: dict[str, dict[str, str]] = defaultdict(dict)
+    for run in played[1]:
+        assert roles[run["policy"]].setdefault(json.dumps(run["setting"]), run["role"]) == run["role"]
+    for name, policy in summary(view_of(played[0], table))["policies"].items():
+        chosen = {json.dumps(policy["chosen"][0]["setting"])}
+        curve = {json.dumps(point["setting"]) for point in policy["curve"]}
+        assert {s for s, role in roles[name].items() if role.startswith("chosen")} == chosen
+        assert {s for s, role in roles[name].items() if role.endswith("curve")} == curve
+    path = [json.loads(s).get("cost_weight") for s in roles["pomdp"]]
+    whole = compared(table, "pomdp").outcome("pomdp")
+    assert {c.setting.to_dict().get("cost_weight") for c in whole.curve} < set(path)
+    assert 0.0 in path, "the plan that spends most is there, whether or not it is of use"
+    assert set(roles["pomdp"].values()) == {"chosen+curve", "curve", "path"}
+    assert "path" not in roles["threshold"].values()
 
 
 def test_every_policy_is_measured_on_the_same_rows(played: tuple[Bench, list[dict[str, Any]]]) -> None:
@@ -199,24 +262,61 @@ def test_every_policy_is_measured_on_the_same_rows(played: tuple[Bench, list[dic
 
 
 def test_the_curve_has_a_known_order_and_the_plans_beat_the_mix(played: tuple[Bench, Any]) -> None:
-    found = played[0]
-    quality = {o.name: o.measures["quality"].value for o in found.outcomes}
+    result = played[0]
+    quality = {o.name: o.measures["quality"].value for o in result.outcomes}
     assert quality["oracle"] == max(quality.values())
-    ours = found.outcome("pomdp")
+    ours = result.outcome("pomdp")
     assert ours.verdict is not None
     assert ours.verdict.kind == "route"
     assert ours.measures["edge"].value > 3
-    assert found.outcome("always:small").measures["aiq"] == (None, "a single tier draws no curve", None, None)
+    assert result.outcome("always:small").measures["aiq"] == (
+        None,
+        "a single tier draws no curve",
+        None,
+        None,
+    )
     assert sum(s.answers + s.votes for s in ours.spending) == pytest.approx(ours.measures["cost"].value)
-    helped = sum(m.after > m.before for m in found.escalated_rows) / 200
+    helped = sum(m.chance for m in result.escalated_rows if m.after > m.before) / 200
     assert helped == pytest.approx(ours.measures["helped"].value)
+    worth = [m.chance * abs(m.after - m.before) for m in result.escalated_rows]
+    assert worth == sorted(worth, reverse=True)
+
+
+def test_an_abstention_is_counted_and_reports_no_tier(table: TraceTable) -> None:
+    dear = table.with_costs({"medium": 1000.0})
+    runs: list[Run] = []
+    settings = replace(SETTINGS, abstain_value=0.5)
+    result = bench(
+        dear,
+        pick_policies("pomdp", all_policies(dear.tiers)),
+        settings,
+        Objective("budget", 3.0),
+        partitions=partitions_of(dear, 0.5),
+        runs="chosen",
+        on_run=runs.append,
+    )
+    lines = [json.loads(line) for run in runs if run.policy == "pomdp" for line in run_lines(run)]
+    abstained = sum(1 - sum(line["report"].values()) for line in lines) / len(lines)
+    assert result.outcome("pomdp").measures["abstained"].value == pytest.approx(abstained, abs=1e-9)
+    assert abstained > 0.1
+
+
+# ------------------------------------------------------------------ neither names nor order matter
+
+
+def test_names_of_tiers_and_the_order_of_rows_and_votes_change_no_figure() -> None:
+    rows = [{**row, "question": f"question {row['id']}"} for row in draw_rows(two_tiers(), 240, 1)]
+    names = {"small": "zeta", "medium": "alpha"}
+    one = compared(table_of(rows, tiers=("small", "medium")))
+    other = compared(table_of(renamed(rows, names, 5), tiers=("zeta", "alpha")))
+    for first, second in zip(one.outcomes, other.outcomes, strict=True):
+        for key in first.measures.keys() - {"router_latency"}:
+            assert first.measures[key].value == pytest.approx(second.measures[key].value, abs=1e-9), key
+        assert (first.verdict is None) == (second.verdict is None)
+        assert first.verdict is None or first.verdict.kind == second.verdict.kind
 
 
 # ------------------------------------------------------------------ nothing leaks
-
-
-def own_split(rows: list[dict[str, Any]], train: int) -> list[dict[str, Any]]:
-    return [{**row, "split": "train" if i < train else "test"} for i, row in enumerate(rows)]
 
 
 QUERY = "random-mix,threshold,pomdp,kmeans,knn,pomdp+query"
@@ -254,175 +354,98 @@ def test_more_held_out_rows_change_no_decision_on_the_others() -> None:
     assert [r for r in many if r["id"] in known] == few
 
 
-# ------------------------------------------------------------------ splitting
+# ------------------------------------------------------------------ repeated splits
 
 
-@pytest.mark.parametrize("copies", [1, 4])
-@pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.99])
-def test_random_splits_keep_all_rows_of_a_question_on_one_side(copies: int, share: float) -> None:
-    once = asking(50)
-    rows = [row | {"id": f"{row['id']}-{k}"} for k in range(copies) for row in once]
-    cut, table = partitions_of(table_of(rows), share, seed=2)[0], table_of(rows)
-    alone = partitions_of(table_of(once), share, seed=2)[0]
-    assert set(table.texts[cut.train]) == set(table_of(once).texts[alone.train])
-    assert not set(table.groups[cut.train]) & set(table.groups[cut.test])
-    assert len(cut.train) == copies * min(round(50 * share), 49)
-    assert len(cut.train) + len(cut.test) == len(rows)
+@pytest.fixture(scope="module")
+def repeated(table: TraceTable) -> Bench:
+    return compared(table, "threshold,pomdp", partitions=partitions_of(table, 0.5, repeat=3))
 
 
-def test_a_large_question_is_learned_from_only_where_that_comes_nearer_to_the_share() -> None:
-    rows = asking(30)
-    for row in rows[:21]:
-        row["question"] = "one question"
-    sizes = {len(partitions_of(table_of(rows), 0.5, seed=seed)[0].train) for seed in range(20)}
-    assert sizes <= {*range(5, 10), *range(21, 26)}
-
-
-def test_random_splits_depend_on_questions_and_seeds_and_not_on_the_order_of_the_file() -> None:
-    rows = draw_rows(two_tiers(), 101, 0)
-    forth, back = table_of(rows), table_of(rows[::-1])
-    cut, other = partitions_of(forth, 0.2, seed=3)[0], partitions_of(back, 0.2, seed=3)[0]
-    assert set(forth.ids[cut.train]) == set(back.ids[other.train])
-    assert len(cut.train) == 20
-    assert sorted([*cut.train, *cut.test]) == list(range(101))
-    assert set(partitions_of(forth, 0.2, seed=4)[0].train) != set(cut.train)
-
-
-def test_rows_that_bring_their_own_split_keep_it_unless_asked_otherwise() -> None:
-    rows = own_split(draw_rows(two_tiers(), 30, 0), 10)
-    rows[0]["split"] = "validation"
-    table = table_of(rows)
-    cut = partitions_of(table, None)[0]
-    assert (list(cut.train), list(cut.test)) == (list(range(1, 10)), list(range(10, 30)))
-    assert len(partitions_of(table, 0.5)[0].train) == 15
-    notes = view_of(compared(table, "oracle", partitions=[cut]), table).remarks()
-    assert "note: 1 row of neither split (train, test) left out" in notes
-    for row in rows:
-        row["split"] = "test"
-    assert len(partitions_of(table_of(rows), None)[0].train) == 15
-    with pytest.raises(UsageError, match="bring their own"):
-        partitions_of(table, None, repeat=3)
-    assert [c.seed for c in partitions_of(table, 0.5, repeat=3, seed=7)] == [7, 8, 9]
-
-
-def test_questions_on_both_sides_of_the_split_are_reported() -> None:
-    rows = own_split(asking(60), 30)
-    rows[40]["question"] = rows[3]["question"].upper()
-    table = table_of(rows)
-    twins = duplicates_of(table, partitions_of(table, None)[0])
-    assert [(t.test, t.train) for t in twins.exact] == [(10, 3)]
-    assert duplicates_of(table, partitions_of(table, None)[0], near_rows=0).exact == twins.exact
-    found = compared(table, "oracle", partitions=partitions_of(table, None))
-    assert any("1 held-out question" in note for note in view_of(found, table).remarks())
-
-
-def test_repeated_splits_are_averaged_and_their_values_kept(table: TraceTable) -> None:
-    cuts = partitions_of(table, 0.5, repeat=3)
-    found = compared(table, "threshold,pomdp", partitions=cuts)
-    singles = [compared(table, "threshold,pomdp", partitions=[cut]) for cut in cuts]
-    ours, alone = found.outcome("pomdp"), [s.outcome("pomdp").measures["quality"] for s in singles]
-    assert ours.by_split["quality"] == pytest.approx([m.value for m in alone])
+def test_repeated_splits_are_averaged_and_their_values_kept(table: TraceTable, repeated: Bench) -> None:
+    alone = [
+        compared(table, "threshold,pomdp", partitions=[cut]).outcome("pomdp") for cut in repeated.partitions
+    ]
+    ours = repeated.outcome("pomdp")
+    assert ours.by_split["quality"] == pytest.approx([o.measures["quality"].value for o in alone])
     quality = ours.measures["quality"]
-    assert quality.value == pytest.approx(np.mean([m.value for m in alone]))
+    assert quality.value == pytest.approx(np.mean([o.measures["quality"].value for o in alone]))
     assert quality.low is not None
     assert quality.low < quality.value < quality.high
-    assert quality.high - quality.low < np.mean([m.high - m.low for m in alone])
-    assert len(ours.choices) == 3
+    widths = [o.measures["quality"].high - o.measures["quality"].low for o in alone]
+    assert quality.high - quality.low < np.mean(widths)
+    assert ours.choices == tuple(o.choices[0] for o in alone)
 
 
-# ------------------------------------------------------------------ who takes part
+def test_the_edge_over_splits_is_the_mean_of_the_corrected_ones(repeated: Bench) -> None:
+    ours = repeated.outcome("pomdp")
+    edge = ours.measures["edge"]
+    assert edge.value == pytest.approx(np.mean(ours.by_split["edge"]))
+    assert edge.high - edge.value == pytest.approx(edge.value - edge.low), "a normal interval"
 
 
-def test_names_stand_for_their_rules_and_single_tiers_are_always_there() -> None:
-    known = all_policies(("a", "b"))
-    names = [c.name for c in pick_policies("multilabel, pomdp", known)]
-    assert names == [
-        "always:a",
-        "always:b",
-        *(f"multilabel:{r}" for r in ("argmax", "random", "prediction", "sorted")),
-        "pomdp",
-    ]
-    assert len(pick_policies("all", known)) == len(known)
-    with pytest.raises(UsageError, match="did you mean threshold"):
-        pick_policies("treshold", known)
+def test_the_summary_has_the_settings_of_every_split(table: TraceTable, repeated: Bench) -> None:
+    plain = summary(view_of(repeated, table))
+    assert [s["questions"] for s in plain["splits"]] == [{"train": 200, "test": 200}] * 3
+    for name, policy in plain["policies"].items():
+        outcome = repeated.outcome(name)
+        assert [c["setting"] for c in policy["chosen"]] == [c.setting.to_dict() for c in outcome.choices]
+        settings = [[point["setting"] for point in curve] for curve in policy["curve_by_split"]]
+        assert settings == [[p.setting.to_dict() for p in curve] for curve in outcome.curves]
+        assert len(settings) == 3
+        assert policy["curve"] == policy["curve_by_split"][0]
+    assert len({json.dumps(policy["curve_by_split"][k]) for k in range(3)}) > 1
 
 
-def test_who_cannot_take_part_says_why(table: TraceTable) -> None:
-    mute = table_of([{"tiers": {"a": {"score": 1, "cost": 1}, "b": {"score": 0, "cost": 2}}}])
-    why = {c.name: why_unable(c, mute) for c in all_policies(("a", "b"))}
-    assert why["threshold"] == "no votes and no confidence are recorded"
-    assert why["knn"] == "no question texts are recorded"
-    assert why["pomdp"] == why["oracle"] == why["always:a"] == ""
-    assert why_unable(RandomMix(), mute.pick(["a"])).startswith("there is one tier")
+# ------------------------------------------------------------------ who is left out
 
 
-def test_a_random_mix_is_as_far_along_the_hull_as_its_share(table: TraceTable) -> None:
-    cut = partitions_of(table, 0.5)[0]
-    split = Split.of(table, cut.train, cut.test, seed=0, options=COARSE, settings=SETTINGS)
-    trained = RandomMix().train(split)
-    asked = [trained.play(setting, None).tier for setting in trained.curve.settings]
-    assert [s.share for s in trained.curve.settings] == [k / 20 for k in range(21)]
-    assert (asked[0] == 0).all()
-    assert (asked[-1] == 1).all()
-    assert np.mean(asked[10]) == pytest.approx(0.5, abs=0.1)
-    assert all((b >= a).all() for a, b in pairwise(asked))
+@dataclass(frozen=True)
+class Unable:
+    """A policy that cannot be trained on some split."""
+
+    error: Exception
+    seeds: tuple[int, ...] = (0,)
+    name: str = "unable"
+    group: Group = "rule"
+    needs: tuple[Need, ...] = ()
+
+    def train(self, split: Split) -> TrainedPolicy:
+        if split.seed in self.seeds:
+            raise self.error
+        return next(e for e in all_policies(split.train.tiers) if e.name == "random-mix").train(split)
 
 
-def test_an_assigned_tier_is_asked_and_reported(table: TraceTable) -> None:
-    cells = np.arange(len(table)) % 2
-    seen = replay(AssignedPolicy(len(table.tiers)), table, question_classes=cells)
-    assert (seen.tier == cells).all()
-    assert (seen.cost == table.cost[np.arange(len(table)), cells]).all()
+def with_unable(table: TraceTable, names: str, unable: Unable, repeat: int = 1) -> Bench:
+    entries = (*pick_policies(names, all_policies(table.tiers)), unable)
+    wanted = Objective("keep", 0.95)
+    cuts = partitions_of(table, 0.5, repeat=repeat)
+    return bench(table, entries, SETTINGS, wanted, partitions=cuts, options=COARSE)
 
 
-def test_a_query_side_router_that_sees_what_matters_beats_the_mix() -> None:
-    """And the verdict is about it, because without votes `pomdp` has no answers to judge."""
-    rows = asking(400)
-    for row in rows:
-        del row["tiers"]["small"]["votes"]
-    found = compared(table_of(rows), "multilabel:argmax,bound:multilabel,pomdp")
-    routed = found.outcome("multilabel:argmax").measures
-    assert routed["gain_area"].low > 0
-    bound = found.outcome("bound:multilabel").measures
-    assert bound["quality"].value >= routed["quality"].value
-    assert found.headline == "multilabel:argmax"
-    assert missed_gates(read_gates("votes>0"), found)[0].startswith("pomdp.votes is 0")
-    assert set(found.outcome("always:small").slices) == {"colours", "others"}
+@pytest.mark.parametrize("seeds", [(0,), (2,)])
+@pytest.mark.parametrize("error", [DataError("no row of it"), UsageError("it handles one tier")])
+def test_a_policy_that_cannot_play_is_left_out_with_its_reason(
+    table: TraceTable, error: DataError, seeds: tuple[int, ...]
+) -> None:
+    rows = table.subset(np.arange(120))
+    result = with_unable(rows, "threshold", Unable(error, seeds), repeat=3)
+    assert [o.name for o in result.outcomes] == ["always:small", "always:medium", "threshold"]
+    assert result.left_out == (("unable", error.message),)
+    view = view_of(result, rows)
+    assert f"note: unable left out: {error.message}" in view.remarks()
+    assert summary(view)["left_out"] == [{"name": "unable", "why": error.message}]
+    assert f"unable left out: {error.message}" in report_markdown(view)
 
 
-@pytest.mark.parametrize("mute", [False, True], ids=["telling words", "no word tells"])
-def test_the_router_of_the_prior_is_chosen_in_training_and_stands_in_the_setting(mute: bool) -> None:
-    """As `calibrate` chooses it: where all questions are alike, no router serves better than none."""
-    rows = asking(300)
-    table = table_of([{**row, "question": "the same?"} for row in rows] if mute else rows)
-    cut = partitions_of(table, 0.5)[0]
-    split = Split.of(table, cut.train, cut.test, seed=0, options=COARSE, settings=SETTINGS)
-    objective = Objective("keep", 0.95)
-    curves: dict[ClassSource, Curve] = {"none": Pomdp().train(split).curve}
-    for kind in QUERY_ROUTER_KINDS:
-        curves[kind] = PomdpQuery(kind, objective).train(split).curve
-    each = choose_each(curves, table.tiers, split.alone.points(), objective)
-    best = best_source(each, split.alone.points(), objective)
-    assert (best == "none") == mute
-    auto = PomdpQuery("auto", objective).train(split)
-    assert auto.curve.points == curves[best].points
-    assert {setting.query_router for setting in auto.curve.settings} == {best}
-    same = PomdpQuery(best, objective).train(split)
-    for named, setting in list(zip(auto.curve.settings, same.curve.settings, strict=True))[::7]:
-        assert auto.play(named, None).cost.tolist() == same.play(setting, None).cost.tolist()
+def test_the_only_policy_that_was_asked_for_fails_as_it_fails(table: TraceTable) -> None:
+    with pytest.raises(DataError, match="no row of it"):
+        with_unable(table.subset(np.arange(60)), "always:small", Unable(DataError("no row of it")))
 
 
-def test_a_row_decided_alone_is_decided_as_among_others() -> None:
-    table = table_of(asking(200))
-    cut = partitions_of(table, 0.5)[0]
-    split = Split.of(table, cut.train, cut.test, seed=0, options=COARSE, settings=SETTINGS)
-    for rule in ("argmax", "random", "prediction"):
-        trained = Query("multilabel", rule).train(split)
-        for setting in trained.curve.settings[::8]:
-            whole = trained.play(setting, None)
-            assert [trained.play(setting, np.array([i])).tier[0] for i in range(10)] == whole.tier[
-                :10
-            ].tolist()
+def test_an_error_of_the_program_itself_is_not_taken_for_a_reason(table: TraceTable) -> None:
+    with pytest.raises(ZeroDivisionError):
+        with_unable(table.subset(np.arange(60)), "threshold", Unable(ZeroDivisionError()))
 
 
 # ------------------------------------------------------------------ degenerate rows
@@ -479,8 +502,8 @@ CASES: dict[str, Any] = {
 @pytest.mark.parametrize("name", CASES)
 def test_degenerate_rows_give_null_with_a_reason_and_never_nan(name: str) -> None:
     table = CASES[name]()
-    found = compared(table, "all")
-    plain = summary(view_of(found, table))
+    result = compared(table, "all")
+    plain = summary(view_of(result, table))
     json.dumps(plain, allow_nan=False)
     for policy in plain["policies"].values():
         for spec in MEASURES:
@@ -489,23 +512,8 @@ def test_degenerate_rows_give_null_with_a_reason_and_never_nan(name: str) -> Non
             assert (cell["low"] is None) == (cell["high"] is None)
             assert cell["low"] is not None or cell["reason"], spec.key
     assert plain["sentence"]
-    summary_csv(view_of(found, table))
-    report_markdown(view_of(found, table))
-
-
-def test_where_the_small_tier_is_better_the_verdict_is_not_to_route() -> None:
-    found = compared(CASES["small better"](), "threshold,pomdp")
-    assert found.outcome("pomdp").verdict.kind == "do not route"
-    assert found.single == "small"
-    sentence = view_of(found, CASES["small better"]()).sentence()
-    assert sentence.startswith("Do not route: for 95% of the best tier's quality, pomdp takes small alone")
-
-
-def test_few_rows_and_one_tier_have_no_verdict() -> None:
-    few, one = CASES["five rows"](), CASES["one tier"]()
-    assert compared(few).outcome("pomdp").verdict is None
-    assert view_of(compared(few), few).sentence().startswith("Not enough rows")
-    assert view_of(compared(one), one).sentence() == "There is one tier, so there is nothing to route."
+    summary_csv(view_of(result, table))
+    report_markdown(view_of(result, table))
 
 
 def test_no_held_out_row_and_unknown_costs_are_refused() -> None:
@@ -520,47 +528,105 @@ def test_no_held_out_row_and_unknown_costs_are_refused() -> None:
         compared(table_of(rows))
 
 
-# ------------------------------------------------------------------ gates
+# ------------------------------------------------------------------ the verdict
+
+
+def test_where_only_a_single_tier_was_chosen_there_is_no_verdict_about_any_policy() -> None:
+    table = CASES["small better"]()
+    result = compared(table, "threshold,pomdp")
+    ours = result.outcome("pomdp")
+    assert ours.verdict.kind == "single tier"
+    assert (result.single, ours.alternative) == ("small", None)
+    assert view_of(result, table).sentence().startswith("Use small: no tier is better, and none is cheaper.")
+
+
+def test_where_nothing_cheaper_was_found_the_tier_is_named_with_what_was_asked_for() -> None:
+    rows = draw_rows(two_tiers(), 160, 0)
+    for row in rows:  # votes that say nothing
+        row["tiers"]["small"]["votes"] = [int(row["id"]) % 2] * 6
+    table = table_of(rows)
+    result = compared(table, "threshold,pomdp", Objective("keep", 0.98))
+    assert result.outcome("pomdp").verdict.kind == "single tier"
+    sentence = view_of(result, table).sentence()
+    assert sentence.startswith(
+        "Use medium: for 98 % of the best tier's quality with probability 80 %, nothing cheaper was found"
+    )
+    assert "at lower shares no policy is surely above a random mix" in sentence
+
+
+def test_what_lower_shares_save_is_said_where_the_one_asked_for_takes_a_single_tier(
+    table: TraceTable,
+) -> None:
+    result = compared(table, "pomdp", Objective("keep", 1.0, 0.99))
+    ours = result.outcome("pomdp")
+    assert ours.choices[0].setting == Always("medium")
+    assert ours.verdict.kind == "single tier"
+    other = ours.alternative
+    assert other is not None
+    asked_for = compared(table, "pomdp", Objective("keep", other.keep, 0.99)).outcome("pomdp")
+    edge, cost = asked_for.measures["edge"], asked_for.measures["cost"]
+    dear = result.outcome("always:medium").measures["cost"].value
+    assert other.saving == pytest.approx(1 - cost.value / dear)
+    assert [100 * x for x in other.edge] == pytest.approx([edge.value, edge.low, edge.high])
+    words = view_of(result, table).sentence()
+    assert f"With --keep {other.keep:g} routing saves {100 * other.saving:.0f} % of the best tier's" in words
+    assert summary(view_of(result, table))["policies"]["pomdp"]["alternative"]["keep"] == other.keep
+
+
+def test_the_verdict_line_says_what_it_rests_on_and_why_calibrate_may_differ(
+    table: TraceTable, played: tuple[Bench, Any]
+) -> None:
+    sentence = view_of(played[0], table).sentence()
+    assert re.match(r"Route: pomdp gives \+\d\.\d points over the best random mix of tiers", sentence)
+    assert sentence.endswith(
+        "Learned from 200 questions and measured on 200; calibrate learns from all 400, each held out in "
+        "turn, and may say otherwise."
+    )
 
 
 @pytest.mark.parametrize(
-    ("text", "gates"),
+    ("rows", "share", "why"),
     [
-        ("quality>=0.8", (Gate("", "quality", ">=", 0.8),)),
-        (
-            " savings_at_95 >= .3 , quality>0",
-            (Gate("", "savings_at_95", ">=", 0.3), Gate("", "quality", ">", 0.0)),
-        ),
-        ("always:a.b.cost<1e-3", (Gate("always:a.b", "cost", "<", 0.001),)),
-        ("pomdp+query.edge<=-1.5", (Gate("pomdp+query", "edge", "<=", -1.5),)),
+        (59, 0.5, "of the rows held out: 29 questions, and at least 30 are needed"),
+        (60, 0.25, "to learn from are 15 questions, and at least 20 are needed"),
+        (5, 0.5, "to learn from are 2 questions, and at least 20 are needed"),
     ],
 )
-def test_gates_are_read(text: str, gates: tuple[Gate, ...]) -> None:
-    assert read_gates(text) == gates
+def test_too_few_questions_have_no_verdict_and_the_sentence_says_which(
+    rows: int, share: float, why: str
+) -> None:
+    table = draw_table(two_tiers(), rows, 0)
+    result = compared(table, "threshold,pomdp", partitions=partitions_of(table, share))
+    assert {o.verdict for o in result.outcomes} == {None}
+    assert view_of(result, table).sentence() == f"Not enough rows to tell: {why}."
 
 
-@pytest.mark.parametrize(
-    "text", ["", "quality", "quality=0.8", "quality>=high", "quality>=0.8,", "quality>=nan", "a b>=1"]
-)
-def test_what_is_no_gate_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="cannot read"):
-        read_gates(text)
+def test_copies_of_one_question_are_not_taken_for_many() -> None:
+    rows = [{**row, "question": "the same?" if row["id"] < 40 else str(row["id"])} for row in asking(200)]
+    table = table_of(rows)
+    cuts = [cut for cut in partitions_of(table, 0.5, repeat=9) if 0 in cut.test][:1]
+    result = compared(table, "threshold,pomdp", partitions=cuts)
+    assert result.outcome("pomdp").verdict is None
+    assert "one question has 40 of" in view_of(result, table).sentence()
 
 
-def test_figures_that_do_not_exist_are_refused_with_what_was_meant() -> None:
-    with pytest.raises(UsageError, match="did you mean quality"):
-        read_gates("qualty>=1")
+def test_one_tier_leaves_nothing_to_judge() -> None:
+    one = CASES["one tier"]()
+    assert view_of(compared(one), one).sentence() == "There is one tier, so there is nothing to route."
 
 
-def test_gates_hold_or_say_by_how_much_they_do_not(played: tuple[Bench, Any]) -> None:
-    found = played[0]
-    assert missed_gates(read_gates("quality>0.5,oracle.quality>=0.5,cost<1e9"), found) == []
-    missed = missed_gates(read_gates("quality>=1.01,always:small.aiq>=0"), found)
-    assert missed[0].startswith("pomdp.quality is 0.")
-    assert missed[0].endswith("not >= 1.01")
-    assert missed[1] == "always:small.aiq is undefined: a single tier draws no curve"
-    with pytest.raises(UsageError, match="no policy 'nobody' took part"):
-        missed_gates(read_gates("nobody.quality>=0"), found)
+def test_where_no_policy_looks_at_an_answer_a_note_says_what_would_give_it_something_to_see(
+    table: TraceTable,
+) -> None:
+    def note(rows: TraceTable, names: str) -> str:
+        remarks = view_of(compared(rows, names), rows).remarks()
+        return next((text for text in remarks if "no policy looked at an answer" in text), "")
+
+    assert "verification.signal" in note(CASES["no signal"](), "all")
+    assert "--columns" in note(CASES["no signal"](), "all")
+    few = table.subset(np.arange(80))
+    assert note(few, "random-mix").endswith("--policies threshold,pomdp do")
+    assert note(few, "threshold") == ""
 
 
 # ------------------------------------------------------------------ intervals
@@ -585,25 +651,6 @@ def test_the_same_seed_gives_the_same_figures(table: TraceTable, played: tuple[B
     for one, two in zip(played[0].outcomes, again.outcomes, strict=True):
         first, second = ({k: v for k, v in o.measures.items() if k != "router_latency"} for o in (one, two))
         assert first == second
-
-
-def test_an_abstention_is_counted_and_has_no_tier(table: TraceTable) -> None:
-    dear = table.with_costs({"medium": 1000.0})
-    runs: list[Run] = []
-    settings = replace(SETTINGS, abstain_value=0.5)
-    seated = pick_policies("pomdp", all_policies(dear.tiers))
-    found = bench(
-        dear,
-        seated,
-        settings,
-        Objective("budget", 3.0),
-        partitions=partitions_of(dear, 0.5),
-        runs="chosen",
-        on_run=runs.append,
-    )
-    assert found.outcome("pomdp").measures["abstained"].value > 0.1
-    lines = [json.loads(line) for run in runs if run.policy == "pomdp" for line in run_lines(run)]
-    assert {line["score"] for line in lines if line["tier"] is None} == {0.5}
 
 
 def test_a_very_narrow_terminal_still_reads_names_and_whole_figures(

@@ -50,7 +50,7 @@ def test_labels_of_held_out_rows_change_no_training_point() -> None:
         table = read_samples(given)
         split = Split.of(table, np.arange(40), np.arange(40, 80), seed=0, settings=SETTINGS)
         curves.append(MajorityOfSamples(3, "small").train(split).curve)
-    assert curves[0] == curves[1]
+    assert curves[0].points == curves[1].points
     assert read_samples(rows).by_majority("small", 3).score[40:, 0].mean() > 0.5
     assert read_samples(fooled).by_majority("small", 3).score[40:, 0].mean() < 0.5
 

@@ -45,9 +45,8 @@ def table(votes: int, dear: float, vote: float, *, swapped: bool = False) -> Tra
 def decisions(family: PaperFamily, trained: TraceTable) -> list[str]:
     """For each least cost the decision at each number of CORRECT votes; equals in a row stand once."""
     found: list[str] = []
-    for candidate in family.candidates(trained):
+    for (rule,) in family.fit(trained).rules:
         votes = family.max_votes
-        (rule,) = candidate.policy.rules
         text = "".join("01"[rule.escalates_at(c / votes)] for c in range(votes + 1))
         if found[-1:] != [text]:
             found.append(text)
@@ -80,9 +79,9 @@ def test_it_decides_as_the_package_does(
 def test_as_released_there_is_no_least_cost() -> None:
     trained = table(8, 50.0, 0.125)
     family = PaperFamily(max_votes=8)
-    first = family.candidates(trained)[0]
-    assert first.setting == LeastCost(0.0)
-    assert family.policy(trained, first.setting) == first.policy
+    fitted = family.fit(trained)
+    assert fitted.settings[0] == LeastCost(0.0)
+    assert family.policy(trained, fitted.settings[0]) == fitted.policy(0)
 
 
 def test_it_buys_all_votes_at_once_and_pays_for_them() -> None:
@@ -98,9 +97,10 @@ def test_it_buys_all_votes_at_once_and_pays_for_them() -> None:
 
 def test_a_least_cost_is_reached_in_training() -> None:
     trained = table(10, 50.0, 0.1)
-    for candidate in PaperFamily(max_votes=10).candidates(trained):
-        cost = replay(candidate.policy, trained).cost.mean()
-        assert cost >= 1 + candidate.setting.share * 49
+    fitted = PaperFamily(max_votes=10).fit(trained)
+    for place, setting in enumerate(fitted.settings):
+        cost = replay(fitted.policy(place), trained).cost.mean()
+        assert cost >= 1 + setting.share * 49
 
 
 def test_a_confidence_that_costs_nothing_is_no_division_by_zero() -> None:
@@ -151,6 +151,6 @@ def test_it_cross_fits_like_any_family() -> None:
 
 def test_it_knows_two_tiers_only() -> None:
     one = table(8, 50.0, 0.125).pick(["small"])
-    for use in (PaperFamily(max_votes=8).candidates, lambda t: PaperFamily(max_votes=8).policy(t, ())):
+    for use in (PaperFamily(max_votes=8).fit, lambda t: PaperFamily(max_votes=8).policy(t, ())):
         with pytest.raises(UsageError, match="two tiers"):
             use(one)

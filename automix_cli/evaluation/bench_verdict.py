@@ -1,0 +1,87 @@
+"""The verdict on a policy, from what it did on the held-out rows of every split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from automix_cli.data.groups import why_no_verdict
+from automix_cli.evaluation.bootstrap import mean_figure
+from automix_cli.evaluation.curves import Measure
+from automix_cli.evaluation.figures import SplitResult, edge_figure
+from automix_cli.evaluation.objective import Objective, SettingChoice, best_tier, choose
+from automix_cli.evaluation.settings import Always
+from automix_cli.evaluation.split import Split
+from automix_cli.evaluation.verdict import (
+    OTHER_SHARES,
+    Alternative,
+    Edge,
+    RoutingVerdict,
+    surely_pays,
+    verdict,
+    weigh_choices,
+)
+
+
+def judge(measure: Measure, results: Sequence[SplitResult]) -> RoutingVerdict | None:
+    """Whether the policy pays; None where the rows cannot tell, or nothing could be cross-fitted."""
+    splits = [result.single.split for result in results]
+    if any(map(no_verdict_reason, splits)):
+        return None
+    edge, questions = _edge(measure), min(split.test.n_groups for split in splits)
+    if edge is None:
+        return None
+    alone = sum(isinstance(result.run.choice.setting, Always) for result in results)
+    is_single = alone == len(results)
+    return weigh_choices(verdict(edge, questions), alone, len(results), questions, is_single=is_single)
+
+
+def no_verdict_reason(split: Split) -> str:
+    """Why nothing can be said about any policy on one split; "" where it can."""
+    questions, least = split.train.n_groups, split.options.least_rows
+    if not split.can_crossfit:
+        return f"to learn from are {questions:,} questions, and at least {least} are needed"
+    why = why_no_verdict(split.test.grouping)
+    return f"of the rows held out: {why}" if why else ""
+
+
+def _edge(measure: Measure) -> Edge | None:
+    if measure.value is None or measure.low is None or measure.high is None:
+        return None
+    return Edge(measure.value / 100, measure.low / 100, measure.high / 100)
+
+
+def find_alternative(results: Sequence[SplitResult], objective: Objective) -> Alternative | None:
+    """Find the strictest lower share to keep at which the policy pays, where a single tier was chosen."""
+    if objective.kind != "keep" or not all(isinstance(r.run.choice.setting, Always) for r in results):
+        return None
+    for share in OTHER_SHARES:
+        if share < objective.value and (other := _at_share(results, objective._replace(value=share))):
+            return other
+    return None
+
+
+def _at_share(results: Sequence[SplitResult], objective: Objective) -> Alternative | None:
+    """Measure what an objective chooses in training; None where that does not surely pay."""
+    choices = [_choose(result, objective) for result in results]
+    if 2 * sum(isinstance(choice.setting, Always) for choice in choices) >= len(choices):
+        return None
+    edges, savings = [], []
+    for result, choice in zip(results, choices, strict=True):
+        place = [c.setting for c in result.run.curve].index(choice.setting)
+        cost = result.curve.cost.column(place)
+        baseline = result.single.costs[:, best_tier(result.single.training_points)].mean()
+        if baseline <= 0:
+            return None
+        edges.append(edge_figure(result.curve.quality.column(place), cost, result.single.means))
+        savings.append(1 - cost.value / baseline)
+    edge = _edge(mean_figure(edges).measure())
+    if edge is None or not surely_pays(edge):
+        return None
+    return Alternative(objective.value, float(np.mean(savings)), edge)
+
+
+def _choose(result: SplitResult, objective: Objective) -> SettingChoice:
+    split, curve = result.single.split, result.run.policy.curve
+    return choose(curve, result.single.names, split.alone, objective, split.resamples)
