@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "automix_cli"
 
-WORDS = ("errors", "records", "prompts", "scoring", "streams")
+WORDS = ("errors", "records", "prompts", "scoring", "streams", "texts")
 ORDER = (
     *("words", "pomdp", "data", "fitting", "backends", "profile", "cascade"),
     *("evaluation", "api", "serving", "views", "commands", "cli", "__main__"),

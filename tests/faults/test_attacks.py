@@ -15,8 +15,10 @@ from xml.etree import ElementTree
 
 import pytest
 from fork_server import ForkServer
-from loopback import Call, Loopback
+from loopback import Call, Loopback, Reply, default_reply
+from nursery import World
 from shell import COMMAND, PATIENCE, Ran, environment
+from test_storage import small_disk
 
 from automix_cli.backends.base import Request, ScriptedBackend
 from automix_cli.backends.cache import Cached
@@ -363,3 +365,45 @@ def test_A11_nothing_is_cleared_without_a_terminal_unless_told_to(folder: Folder
     assert survey(cache).entries == 1
     assert folder.run("cache", "clear", "--yes", AUTOMIX_CACHE_DIR=str(cache)).code == 0
     assert survey(cache).entries == 0
+
+
+# ---------------------------------------------------------------- A4: a cache that fails half-way
+
+
+def is_one_message(ran: Ran, words: str) -> bool:
+    """Whether a run said one thing that went wrong, and no library said anything."""
+    lines = ran.err.splitlines()
+    messages = [line for line in lines if line.startswith("automix: ")]
+    return len(messages) == 1 and words in messages[0] and len(lines) <= 8 and "Traceback" not in ran.err
+
+
+def slow_reply(call: Call) -> Reply:
+    """The default reply after a moment, so that many are under way, with more words than a page holds."""
+    time.sleep(0.02)
+    return Reply(texts=tuple(f"{'because ' * 700}\n{text}" for text in default_reply(call).texts))
+
+
+@pytest.mark.parametrize("concurrency", ["1", "32"])
+def test_A4_a_cache_disk_that_fills_up_in_a_batch_is_one_message(concurrency: str, world: World) -> None:
+    world.server.reply = slow_reply
+    with small_disk(world.cache, "512k"):
+        ran = world.ask(world.questions(120), "--tier", "small", "-j", concurrency)
+    assert ran.code == 1
+    assert is_one_message(ran, "no room for the cache"), ran.err
+
+
+@pytest.mark.parametrize("concurrency", ["1", "32"])
+def test_A4_a_corrupted_page_met_in_a_batch_is_one_message(concurrency: str, world: World) -> None:
+    world.server.reply = slow_reply
+    half, whole = world.questions(60), world.questions(120)
+    args = ("--tier", "small", "-j", concurrency, "--force")
+    assert world.ask(half, *args).code == 0
+    pages = world.cache / "cache.db"
+    with pages.open("r+b") as file:
+        file.seek(pages.stat().st_size // 3)
+        file.write(b"\xff" * (pages.stat().st_size // 2))
+    ran = world.ask(whole, *args)
+    assert ran.code == 1
+    assert is_one_message(ran, "is damaged"), ran.err
+    assert len(list(world.cache.glob("cache.db.bad-*[0-9]"))) == 1
+    assert world.ask(whole, *args).code == 0

@@ -168,7 +168,8 @@ A1   votes beyond the profile's limit    faults/test_attacks.py::test_A1_a_route
                                          faults/test_attacks.py::test_A1_a_dry_run_refuses_the_routers_that_ask_refuses
 A2   bills above the reserve             not run: no test holds it yet
 A3   a quoted answer after "incorrect"   test_replies.py::test_A3_an_answer_that_a_judge_quotes_after_it_said_incorrect_is_not_accepted
-A4   a cache that fails half-way         not run: no test holds it yet
+A4   a cache that fails half-way         faults/test_attacks.py::test_A4_a_cache_disk_that_fills_up_in_a_batch_is_one_message
+                                         faults/test_attacks.py::test_A4_a_corrupted_page_met_in_a_batch_is_one_message
 A5   tier names in traces                faults/test_attacks.py::test_A5_a_tier_name_that_no_profile_could_hold_is_refused_in_a_trace_file
                                          faults/test_attacks.py::test_A5_whatever_a_name_may_hold_leaves_every_file_well_formed
 A6   headers from variables              faults/test_attacks.py::test_A6_an_account_at_openai_is_shown_to_no_other_host
