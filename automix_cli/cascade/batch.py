@@ -109,7 +109,7 @@ class Batch(Generic[R, T]):
 
     async def _clean(self) -> None:
         """Whatever is still under way when the run ends early is given up."""
-        open_tasks = [t for t in (self._feeder, *self._tasks) if t is not None and not t.call()]
+        open_tasks = [t for t in (self._feeder, *self._tasks) if t is not None and not t.done()]
         for task in open_tasks:
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
