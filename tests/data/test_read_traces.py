@@ -291,9 +291,9 @@ def test_reading_is_deterministic_and_reads_each_row_once() -> None:
             taken.append(number)
             yield number, raw
 
-    first, second = read_table(once(), seed=1), read_table(numbered(rows), seed=1)
+    first, second = read_table(once()), read_table(numbered(rows))
     assert taken == list(range(1, 601))
-    assert np.array_equal(first.recorded_votes[0].sequence, second.recorded_votes[0].sequence)
+    assert np.array_equal(first.recorded_votes[0].code, second.recorded_votes[0].code)
 
 
 # ---------------------------------------------------------------- recorded data of others
