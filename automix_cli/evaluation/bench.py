@@ -76,8 +76,6 @@ class PolicyOutcome:
         spending: per tier, mean over splits.
         seconds: the policy's own time for one question.
         verdict: whether it pays; None with too few questions to say anything.
-        alternative: where a single tier was chosen in every split, the strictest lower share of the best
-            tier's quality to keep at which the policy surely pays; None where there is none.
     """
 
     name: str
@@ -90,7 +88,6 @@ class PolicyOutcome:
     spending: tuple[TierSpending, ...]
     seconds: float
     verdict: RoutingVerdict | None
-    alternative: Alternative | None = None
 
     @property
     def curve(self) -> tuple[CurvePoint, ...]:
@@ -139,6 +136,8 @@ class Bench:
         outcomes: one per policy, in the order of the table.
         headline: the policy that the verdict is about.
         single: the tier to use where routing does not pay.
+        alternative: where a single tier was chosen in every split, the strictest lower share of the best
+            tier's quality to keep at which the headline policy surely pays; None where there is none.
         gains: quality points of the headline policy and of each tier alone above each tier alone, by
             (policy, tier).
         duplicates: per split.
@@ -158,6 +157,7 @@ class Bench:
     outcomes: tuple[PolicyOutcome, ...]
     headline: str
     single: str
+    alternative: Alternative | None
     gains: Mapping[tuple[str, str], Measure]
     duplicates: tuple[Duplicates, ...]
     left_out: tuple[LeftOut, ...] = ()
@@ -227,7 +227,7 @@ def bench(
         parts.append({p.name: p for p in session.play_all(entries, left_out)})
         entries = [entry for entry in entries if entry.name not in left_out]
     names = [entry.name for entry in entries]
-    outcomes = tuple(_outcome([part[name] for part in parts], objective) for name in names)
+    outcomes = tuple(_outcome([part[name] for part in parts]) for name in names)
     parts = [{name: part[name] for name in names} for part in parts]
     result = _bench(table, objective, partitions, outcomes, parts)
     return replace(
@@ -260,6 +260,7 @@ def _bench(
         outcomes=outcomes,
         headline=headline,
         single=best_single(table.tiers, first.single.split.alone, objective, first.single.split.resamples),
+        alternative=find_alternative([part[headline].result for part in parts], objective),
         gains=_gains(parts, headline, table.tiers),
         duplicates=tuple(duplicates_of(table, partition) for partition in partitions),
         escalated_rows=_escalated_rows(first),
@@ -330,7 +331,7 @@ def _slices(result: SplitResult) -> dict[str, dict[str, BootstrapFigure]]:
 # ------------------------------------------------------------------ one policy over all splits
 
 
-def _outcome(parts: Sequence[_Part], objective: Objective) -> PolicyOutcome:
+def _outcome(parts: Sequence[_Part]) -> PolicyOutcome:
     """Average one policy over all splits."""
     first, results = parts[0].result, [part.result for part in parts]
     runs = [result.run for result in results]
@@ -347,7 +348,6 @@ def _outcome(parts: Sequence[_Part], objective: Objective) -> PolicyOutcome:
         spending=_mean_spending(results),
         seconds=float(np.median([run.seconds for run in runs])),
         verdict=judge(measures["edge"], results),
-        alternative=find_alternative(results, objective),
     )
 
 

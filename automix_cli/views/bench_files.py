@@ -44,6 +44,7 @@ def summary(view: BenchView) -> dict[str, Any]:
         "headline": result.headline,
         "verdict": None if verdict is None else verdict._asdict(),
         "payer": view.payer_lines(),
+        "alternative": None if result.alternative is None else _alternative(result.alternative),
         "left_out": [one._asdict() for one in result.left_out],
         "sentence": view.sentence(),
         "notes": view.remarks(),
@@ -84,7 +85,6 @@ def _policy(o: PolicyOutcome, splits: int) -> dict[str, Any]:
         "money": {s.tier: {"answers": s.answers, "votes": s.votes} for s in o.spending},
         "decision_seconds": o.seconds,
         "verdict": None if o.verdict is None else o.verdict._asdict(),
-        "alternative": None if o.alternative is None else _alternative(o.alternative),
     }
 
 

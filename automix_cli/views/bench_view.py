@@ -194,7 +194,7 @@ class BenchView:
             return f"Use {result.single}: no tier is better, and none is cheaper."
         if verdict.kind == "single tier":
             times = "in training" if splits == 1 else f"in {alone} of {splits} splits"
-            return single_tier_words(result.single, result.objective, times, ours.alternative)
+            return single_tier_words(result.single, result.objective, times, result.alternative)
         also = f"; in {alone} of {splits} splits a single tier was chosen" if alone else ""
         return verdict_sentence(verdict, result.headline, result.single, also)
 
