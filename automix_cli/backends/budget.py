@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from automix_cli.backends.base import Backend, Request
-from automix_cli.errors import BudgetError
+from automix_cli.errors import BackendError, BudgetError
 from automix_cli.records import Completion, Price, Usage
 
 
@@ -16,9 +16,10 @@ from automix_cli.records import Completion, Price, Usage
 class Budget:
     """A cap on dollars: the worst cost is reserved before a call, the bill is settled after it.
 
-    `spent_usd` and `reserved_usd` together never exceed `cap`, at any concurrency. Once it has
-    refused a call, a `final` budget refuses all others too; any other budget still pays for
-    the calls that fit.
+    While no bill exceeds its reserve, `spent_usd` and `reserved_usd` together never exceed `cap`, at any
+    concurrency. A bill that does is counted in full: then only the calls already under way can go
+    beyond the cap. Once it has refused a call, a `final` budget refuses all others too; any other
+    budget still pays for the calls that fit.
 
     Example:
         >>> budget = Budget(1.0)
@@ -74,12 +75,15 @@ class Budget:
             )
         self.reserved_usd += worst
 
-    def settle(self, worst: float, bill: float) -> None:
-        """Pay a bill out of its reserve; a bill beyond that is an error of the provider's count."""
+    def settle(self, worst: float, bill: float, estimate: float = 0.0) -> None:
+        """Give a reserve back and pay the bill in full, also one beyond the reserve.
+
+        Where the bill is doubtful, `estimate` is what it may be; it is counted as far as the cap goes,
+        because a refused `forfeit` may have spent a part of this reserve already.
+        """
         self.reserved_usd = max(0.0, self.reserved_usd - worst)
-        # A refused `forfeit` has spent this reserve already.
         remaining = max(0.0, self.cap - self.spent_usd - self.reserved_usd)
-        self.spent_usd += min(bill, worst, remaining)
+        self.spent_usd += max(bill, min(estimate, remaining))
         self._wake()
 
     def forfeit(self, worst: float) -> None:
@@ -111,21 +115,27 @@ def worst_cost(request: Request, price: Price) -> float:
         >>> worst_cost(request, Price(input=1.0, output=2.0)) == 3 * (22 * 1.0 + 10 * 2.0) / 1e6
         True
     """
+    return price.of(most_usage(request))
+
+
+def most_usage(request: Request) -> Usage:
+    """The most tokens that a request can use; a server that counts more is not to be believed unseen."""
     prompt = sum(MESSAGE_OVERHEAD + len(m.content.encode("utf-8", "surrogatepass")) for m in request.messages)
-    longest = Usage(input_tokens=request.n * prompt, output_tokens=request.n * request.max_tokens)
-    return price.of(longest)
+    return Usage(input_tokens=request.n * prompt, output_tokens=request.n * request.max_tokens)
 
 
 @dataclass(slots=True)
 class BudgetedBackend:
     """A backend around the one that costs money: sends a request only if its worst cost fits the budget.
 
-    `price` gives the price that the budget counts for a request's model.
+    `price` gives the price that the budget counts for a request's model. An endpoint whose bill
+    was above its reserve has as many times more reserved from then on.
     """
 
     inner: Backend
     budget: Budget
     price: Callable[[Request], Price]
+    _excess: dict[tuple[str, str], float] = field(default_factory=dict)
 
     async def complete(self, request: Request) -> tuple[Completion, ...]:
         """Reserve, call, settle.
@@ -136,18 +146,34 @@ class BudgetedBackend:
         """
         price, worst = self.price(request), self.worst(request)
         await self.budget.wait_for(worst)
-        bill = 0.0
+        bill = estimate = 0.0
         try:
             completions = await self.inner.complete(request)
             suspect = any("usage_suspect" in c.flags for c in completions)
-            bill = worst if suspect else math.fsum(price.of(c.usage) for c in completions)
+            bill = math.fsum(price.of(c.usage) for c in completions)
+            estimate = worst if suspect else 0.0
+            self._learn(request, bill)
             return completions
+        except BackendError as exc:
+            if exc.reply is not None:  # of its bill, `note_maybe_billed` has counted the worst cost
+                counted = price.of(exc.reply.usage)
+                bill = max(0.0, counted - worst)
+                self._learn(request, counted)
+            raise
         finally:
-            self.budget.settle(worst, bill)
+            self.budget.settle(worst, bill, estimate)
+
+    def _learn(self, request: Request, bill: float) -> None:
+        """Note by how many times a bill was above the worst cost."""
+        plain = worst_cost(request, self.price(request))
+        if bill > plain > 0:
+            key = (request.model, request.endpoint)
+            self._excess[key] = max(self._excess.get(key, 1.0), bill / plain)
 
     def worst(self, request: Request) -> float:
-        """The most that a request can cost, in dollars."""
-        return worst_cost(request, self.price(request))
+        """The most that a request can cost, in dollars, as far as its endpoint has shown."""
+        excess = self._excess.get((request.model, request.endpoint), 1.0)
+        return excess * worst_cost(request, self.price(request))
 
     def note_maybe_billed(self, request: Request) -> None:
         """Count a failed attempt that may be charged for; see `Budget.forfeit`."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from automix_cli.backends.base import Request
+from automix_cli.backends.budget import most_usage
 from automix_cli.backends.embedding import flaw, pack_vector
 from automix_cli.errors import BackendError, BadResponse, ContentFiltered, NoText, without_secrets
 from automix_cli.records import Completion, TokenLogprob, Usage
@@ -135,6 +136,7 @@ def usage_of(counts: TokenCounts, request: Request, texts: list[str]) -> tuple[U
 
     Missing and impossible counts are replaced by an estimate. If the total exceeds the other
     counts by exactly the reasoning tokens, these are added to the output, as they are billed.
+    Counts beyond what was sent and allowed are doubtful, and stand: they may be on the bill.
     """
     prompt, output, total = counts.prompt, counts.output, counts.total
     cached_tokens, reasoning = counts.cached_tokens or 0, counts.reasoning or 0
@@ -157,6 +159,8 @@ def usage_of(counts: TokenCounts, request: Request, texts: list[str]) -> tuple[U
         prompt, output = prompt or estimate(prompt_text(request)), output or estimate("\n".join(texts))
     if not output:
         output, suspect = estimate("\n".join(texts)), True
+    most = most_usage(request)
+    suspect = suspect or output > most.output_tokens or prompt > most.input_tokens
     usage = Usage(
         input_tokens=prompt,
         output_tokens=output,

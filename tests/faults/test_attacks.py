@@ -5,11 +5,13 @@ import contextlib
 import csv
 import io
 import json
+import math
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -20,11 +22,16 @@ from nursery import World
 from shell import COMMAND, PATIENCE, Ran, environment
 from test_storage import small_disk
 
+from automix_cli import prompts
 from automix_cli.backends.base import Request, ScriptedBackend
+from automix_cli.backends.budget import Budget, BudgetedBackend
 from automix_cli.backends.cache import Cached
-from automix_cli.backends.replies import Choice, has_text
+from automix_cli.backends.replies import Choice, TokenCounts, has_text, usage_of
 from automix_cli.backends.store import Store, survey
-from automix_cli.records import Completion, Message
+from automix_cli.cascade.cascade import Cascade
+from automix_cli.errors import BudgetError
+from automix_cli.profile.search import profile_of_models
+from automix_cli.records import Completion, Message, Price, Question, Usage
 
 TIERS = "tiers: [{name: small, model: demo/small}, {name: large, model: demo/large}]"
 
@@ -407,3 +414,94 @@ def test_A4_a_corrupted_page_met_in_a_batch_is_one_message(concurrency: str, wor
     assert is_one_message(ran, "is damaged"), ran.err
     assert len(list(world.cache.glob("cache.db.bad-*[0-9]"))) == 1
     assert world.ask(whole, *args).code == 0
+
+
+# ---------------------------------------------------------------- A2: bills above the reserve
+
+PRICE = Price(input=1.0, output=2.0)
+INFLATED = {
+    "reasoning beyond max_tokens": Usage(input_tokens=30, output_tokens=4100, reasoning_tokens=4000, calls=1),
+    "an inflated count": Usage(input_tokens=90_000, output_tokens=10, calls=1),
+    "five million tokens": Usage(input_tokens=30, output_tokens=5_000_000, calls=1),
+}
+
+
+@dataclass
+class Dear:
+    """A provider that charges what it likes, after a turn of the loop."""
+
+    usage: Usage
+    budget: Budget
+    bills: list[float] = field(default_factory=list)
+    late: int = 0
+
+    async def complete(self, request: Request) -> tuple[Completion, ...]:
+        self.late += self.budget.spent_usd >= self.budget.cap
+        await asyncio.sleep(0)
+        self.bills += [PRICE.of(self.usage)] * request.n
+        verdict = prompts.decision(False) if prompts.is_verification(request.messages) else "4"
+        return (Completion(text=verdict, usage=self.usage, flags=("usage_suspect",)),) * request.n
+
+    async def aclose(self) -> None:
+        pass
+
+
+async def verify(cascade: Cascade, question: Question) -> object:
+    return await cascade.verify(question, "4", cascade.profile.tiers[0], 4)
+
+
+JOBS = {"ask": Cascade.answer, "verify": verify, "calibrate and bench": Cascade.collect}
+
+
+@pytest.mark.parametrize("concurrency", [1, 8, 64])
+@pytest.mark.parametrize("job", JOBS)
+@pytest.mark.parametrize("kind", INFLATED)
+def test_A2_a_bill_above_its_reserve_is_counted_in_full_and_shuts_the_budget(
+    kind: str, job: str, concurrency: int
+) -> None:
+    async def main() -> tuple[Budget, Dear]:
+        budget = Budget(0.05)
+        dear = Dear(INFLATED[kind], budget)
+        tiers = profile_of_models(["demo/small", "demo/large"])
+        cascade = Cascade(tiers, BudgetedBackend(dear, budget, lambda _: PRICE))
+        slots = asyncio.Semaphore(concurrency)
+
+        async def one(n: int) -> None:
+            async with slots:
+                with contextlib.suppress(BudgetError):
+                    await JOBS[job](cascade, Question(text=f"question {n}", id=n))
+
+        await asyncio.gather(*(one(n) for n in range(100)))
+        return budget, dear
+
+    budget, dear = asyncio.run(main())
+    assert budget.spent_usd >= math.fsum(dear.bills) - 1e-9, "the true bill is counted"
+    assert dear.late == 0, "nothing is sent once the cap is reached"
+    most_a_call = 4 * PRICE.of(INFLATED[kind])  # four votes at most
+    assert math.fsum(dear.bills) <= budget.cap + concurrency * most_a_call
+    assert budget.reserved_usd < 1e-9
+
+
+def test_A2_a_bill_above_its_reserve_reserves_more_of_that_endpoint_from_then_on() -> None:
+    request = Request(model="m", messages=(Message("user", "q"),), params=(("max_tokens", 100),))
+    usage = Usage(input_tokens=10, output_tokens=1000, calls=1)
+    inner = ScriptedBackend([Completion(text="4", usage=usage)])
+    backend = BudgetedBackend(inner, Budget(1), lambda _: PRICE)
+    before = backend.worst(request)
+    asyncio.run(backend.complete(request))
+    assert backend.worst(request) == pytest.approx(PRICE.of(usage))
+    assert backend.worst(request) > before
+    assert backend.worst(replace(request, model="other")) == before
+
+
+@pytest.mark.parametrize(
+    ("prompt", "output", "n", "suspect"),
+    [(17, 100, 1, False), (17, 101, 1, True), (18, 100, 1, True), (34, 200, 2, False), (34, 201, 2, True)],
+)
+def test_A2_counts_beyond_what_was_sent_and_allowed_are_doubtful_and_stand(
+    prompt: int, output: int, n: int, suspect: bool
+) -> None:
+    request = Request(model="m", messages=(Message("user", "q"),), params=(("max_tokens", 100),), n=n)
+    counts = TokenCounts(prompt=prompt, output=output, total=prompt + output)
+    usage, is_suspect = usage_of(counts, request, ["4"] * n)
+    assert (usage.input_tokens, usage.output_tokens, is_suspect) == (prompt, output, suspect)

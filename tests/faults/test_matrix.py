@@ -166,7 +166,9 @@ T17  privacy                             faults/test_threats.py::test_T17_output
 A1   votes beyond the profile's limit    faults/test_attacks.py::test_A1_a_router_that_buys_more_votes_than_the_profile_allows_is_refused
                                          faults/test_attacks.py::test_A1_a_dry_run_counts_the_votes_of_the_policy_itself
                                          faults/test_attacks.py::test_A1_a_dry_run_refuses_the_routers_that_ask_refuses
-A2   bills above the reserve             not run: no test holds it yet
+A2   bills above the reserve             faults/test_attacks.py::test_A2_a_bill_above_its_reserve_is_counted_in_full_and_shuts_the_budget
+                                         faults/test_attacks.py::test_A2_a_bill_above_its_reserve_reserves_more_of_that_endpoint_from_then_on
+                                         faults/test_attacks.py::test_A2_counts_beyond_what_was_sent_and_allowed_are_doubtful_and_stand
 A3   a quoted answer after "incorrect"   test_replies.py::test_A3_an_answer_that_a_judge_quotes_after_it_said_incorrect_is_not_accepted
 A4   a cache that fails half-way         faults/test_attacks.py::test_A4_a_cache_disk_that_fills_up_in_a_batch_is_one_message
                                          faults/test_attacks.py::test_A4_a_corrupted_page_met_in_a_batch_is_one_message
@@ -182,7 +184,7 @@ A10  SIGTERM without a cache             faults/test_attacks.py::test_A10_a_requ
 A11  clear without a terminal            faults/test_attacks.py::test_A11_nothing_is_cleared_without_a_terminal_unless_told_to
 A12  wordings of real servers            not run: no test holds it yet
 A13  an endpoint that comes back late    not run: no test holds it yet
-A14  questions that are copies           test_bench.py::test_random_splits_keep_all_rows_of_a_question_on_one_side
+A14  questions that are copies           test_partition.py::test_random_splits_keep_all_rows_of_a_question_on_one_side
                                          test_bootstrap.py::test_copies_do_not_narrow_an_interval
                                          test_certificate.py::test_copies_do_not_prove_what_their_questions_alone_do_not
 """  # noqa: E501 (a table)
