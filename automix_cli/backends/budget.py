@@ -115,13 +115,13 @@ def worst_cost(request: Request, price: Price) -> float:
         >>> worst_cost(request, Price(input=1.0, output=2.0)) == 3 * (22 * 1.0 + 10 * 2.0) / 1e6
         True
     """
-    return price.of(most_usage(request))
+    prompt, n = most_prompt_tokens(request), request.n
+    return price.of(Usage(input_tokens=n * prompt, output_tokens=n * request.max_tokens))
 
 
-def most_usage(request: Request) -> Usage:
-    """The most tokens that a request can use; a server that counts more is not to be believed unseen."""
-    prompt = sum(MESSAGE_OVERHEAD + len(m.content.encode("utf-8", "surrogatepass")) for m in request.messages)
-    return Usage(input_tokens=request.n * prompt, output_tokens=request.n * request.max_tokens)
+def most_prompt_tokens(request: Request) -> int:
+    """The most tokens that the prompt of a request can have: one a byte, and some around each message."""
+    return sum(MESSAGE_OVERHEAD + len(m.content.encode("utf-8", "surrogatepass")) for m in request.messages)
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from automix_cli.backends.base import Request
-from automix_cli.backends.budget import most_usage
+from automix_cli.backends.budget import most_prompt_tokens
 from automix_cli.backends.embedding import flaw, pack_vector
 from automix_cli.errors import BackendError, BadResponse, ContentFiltered, NoText, without_secrets
 from automix_cli.records import Completion, TokenLogprob, Usage
@@ -159,8 +159,9 @@ def usage_of(counts: TokenCounts, request: Request, texts: list[str]) -> tuple[U
         prompt, output = prompt or estimate(prompt_text(request)), output or estimate("\n".join(texts))
     if not output:
         output, suspect = estimate("\n".join(texts)), True
-    most = most_usage(request)
-    suspect = suspect or output > most.output_tokens or prompt > most.input_tokens
+    suspect = suspect or prompt > request.n * most_prompt_tokens(request)
+    if "max_tokens" in request.param:
+        suspect = suspect or output > request.n * request.max_tokens
     usage = Usage(
         input_tokens=prompt,
         output_tokens=output,
