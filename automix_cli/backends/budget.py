@@ -156,9 +156,9 @@ class BudgetedBackend:
             return completions
         except BackendError as exc:
             if exc.reply is not None:  # of its bill, `note_maybe_billed` has counted the worst cost
-                counted = price.of(exc.reply.usage)
-                bill = max(0.0, counted - worst)
-                self._learn(request, counted)
+                cost = price.of(exc.reply.usage)
+                bill = max(0.0, cost - worst)
+                self._learn(request, cost)
             raise
         finally:
             self.budget.settle(worst, bill, estimate)
