@@ -69,6 +69,7 @@ class PolicyOutcome:
     Attributes:
         name: of the policy; `group` its kind.
         choices: the setting in each split, with its training point.
+        single_splits: in how many splits a single tier was chosen, or a setting that does the same.
         measures: by the key of every entry of `MEASURES`.
         by_split: the values of each measure in each split.
         curves: of each split.
@@ -81,6 +82,7 @@ class PolicyOutcome:
     name: str
     group: Group
     choices: tuple[SettingChoice, ...]
+    single_splits: int
     measures: Mapping[str, Measure]
     by_split: Mapping[str, tuple[float | None, ...]]
     curves: tuple[tuple[CurvePoint, ...], ...]
@@ -93,11 +95,6 @@ class PolicyOutcome:
     def curve(self) -> tuple[CurvePoint, ...]:
         """The curve of the first split."""
         return self.curves[0]
-
-    @property
-    def single_splits(self) -> int:
-        """In how many splits a single tier was chosen."""
-        return sum(isinstance(choice.setting, Always) for choice in self.choices)
 
 
 class LeftOut(NamedTuple):
@@ -341,6 +338,7 @@ def _outcome(parts: Sequence[_Part]) -> PolicyOutcome:
         name=first.run.entry.name,
         group=first.run.entry.group,
         choices=tuple(run.choice for run in runs),
+        single_splits=sum(run.is_single_tier for run in runs),
         measures=measures,
         by_split={spec.key: tuple(f[spec.key].value for f in figures) for spec in MEASURES},
         curves=tuple(map(_curve_points, results)),

@@ -32,7 +32,7 @@ def judge(measure: Measure, results: Sequence[SplitResult]) -> RoutingVerdict | 
     edge, questions = _edge(measure), min(split.test.n_groups for split in splits)
     if edge is None:
         return None
-    alone = sum(isinstance(result.run.choice.setting, Always) for result in results)
+    alone = sum(result.run.is_single_tier for result in results)
     is_single = alone == len(results)
     return weigh_choices(verdict(edge, questions), alone, len(results), questions, is_single=is_single)
 
@@ -54,7 +54,7 @@ def _edge(measure: Measure) -> Edge | None:
 
 def find_alternative(results: Sequence[SplitResult], objective: Objective) -> Alternative | None:
     """Find the strictest lower share to keep at which the policy pays, where a single tier was chosen."""
-    if objective.kind != "keep" or not all(isinstance(r.run.choice.setting, Always) for r in results):
+    if objective.kind != "keep" or not all(result.run.is_single_tier for result in results):
         return None
     for share in OTHER_SHARES:
         if share < objective.value and (other := _at_share(results, objective._replace(value=share))):

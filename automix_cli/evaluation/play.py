@@ -134,6 +134,15 @@ class PolicyRun:
     seconds: float
     policy: TrainedPolicy
 
+    @property
+    def is_single_tier(self) -> bool:
+        """Whether a single tier was chosen, or a setting that did what one does on all held-out rows."""
+        if isinstance(self.choice.setting, Always):
+            return True
+        ways = np.unique(self.outcome.asks, axis=0)  # one, of a single 1, where the same tier is asked on all
+        more = self.outcome.votes.any() or self.outcome.abstained.any()
+        return len(ways) == 1 and ways.max() == ways.sum() == 1 and not more
+
 
 def play_policy(
     entry: PolicyEntry, single: SingleTiers, objective: Objective, runs: Runs, on_run: Callable[[Run], None]

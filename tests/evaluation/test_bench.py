@@ -554,6 +554,18 @@ def test_where_nothing_cheaper_was_found_the_tier_is_named_with_what_was_asked_f
     assert "at lower shares no policy is surely above a random mix" in sentence
 
 
+def test_a_setting_that_does_what_a_single_tier_does_is_no_evidence_about_a_policy(
+    table: TraceTable,
+) -> None:
+    cheap = table.with_costs({"small": 30.0, "medium": 20.0}, {"small": 1.0}).subset(np.arange(160))
+    for row in (0, 1):
+        cheap.score[:, row] = row
+    result = compared(cheap, "oracle,random-mix")
+    assert result.outcome("oracle").verdict.kind == "single tier"
+    assert result.outcome("oracle").single_splits == 1
+    assert compared(table, "oracle").outcome("oracle").single_splits == 0
+
+
 def test_what_lower_shares_save_is_said_where_the_one_asked_for_takes_a_single_tier(
     table: TraceTable,
 ) -> None:
