@@ -53,7 +53,8 @@ def _draw_votes(observation: VoteObservations, counts: Ints, votes: Ints) -> tup
     """Divide the ways to draw each count by the orders that lead to it: K×counts."""
     correct, parsed, bought = counts.T
     parts = np.stack([correct, parsed - correct, bought - parsed])
-    ways_of = combinations(max(int(votes.sum(axis=1).max(initial=0)), int(bought.max(initial=0))))
+    most = int(bought.max(initial=0))
+    ways_of = combinations(max(int(votes.sum(axis=1).max(initial=0)), most), most)
     ways = np.prod([ways_of[votes[:, [k]], parts[k]] for k in range(3)], axis=0)
     orders = ways_of[bought, correct] * ways_of[bought - correct, parsed - correct]
     total = votes.sum(axis=1)

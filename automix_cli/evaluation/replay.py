@@ -308,7 +308,7 @@ def _join(groups: list[_Alike[B]]) -> _Alike[B]:
 def _rounds(remaining: Ints, m: int) -> Iterator[tuple[tuple[int, int, int], Floats]]:
     """Yield each outcome of m votes drawn from S bags of (CORRECT, INCORRECT, unparsed), and its chances."""
     most = remaining.max(axis=0, initial=0)
-    table = combinations(int(remaining.sum(axis=1).max(initial=0)))
+    table = combinations(int(remaining.sum(axis=1).max(initial=0)), m)
     orders = table[remaining.sum(axis=1), m]
     for correct in range(min(m, int(most[0])) + 1):
         for incorrect in range(min(m - correct, int(most[1])) + 1):
@@ -322,9 +322,13 @@ def _rounds(remaining: Ints, m: int) -> Iterator[tuple[tuple[int, int, int], Flo
 
 
 @cache
-def combinations(most: int) -> Floats:
-    """Return the binomial coefficients up to `most` over `most`, by Pascal's rule; 0 beyond the diagonal."""
-    table = np.zeros((most + 1, most + 1))
+def combinations(most: int, drawn: int) -> Floats:
+    """Return the binomial coefficients of 0..`most` over 0..`drawn`, by Pascal's rule; 0 beyond the diagonal.
+
+    Only as many columns as votes are drawn: a row may hold thousands, whose middle coefficients no
+    float can hold.
+    """
+    table = np.zeros((most + 1, drawn + 1))
     table[:, 0] = 1.0
     for n in range(1, most + 1):
         table[n, 1:] = table[n - 1, 1:] + table[n - 1, :-1]

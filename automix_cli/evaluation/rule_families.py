@@ -174,7 +174,7 @@ def _draw(evidence: Evidence, count: int) -> _Draws:
         shares = (o.signal if not o.parsed else o.correct / o.parsed for o in evidence.observations)
         return _Draws(tuple(shares), np.eye(len(evidence.observations)), np.ones(len(evidence.observations)))
     votes = evidence.votes
-    ways_of = combinations(max(int(votes.sum(axis=1).max(initial=0)), count))
+    ways_of = combinations(max(int(votes.sum(axis=1).max(initial=0)), count), count)
     pairs = [(yes, no) for yes in range(count + 1) for no in range(count - yes + 1)]
     yes, no = np.array(pairs).T
     ways = ways_of[votes[:, [0]], yes] * ways_of[votes[:, [1]], no] * ways_of[votes[:, [2]], count - yes - no]

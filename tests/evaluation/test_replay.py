@@ -24,7 +24,10 @@ from orders import (
 
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError
+from automix_cli.evaluation.plan_family import PlanFamily
 from automix_cli.evaluation.replay import Replayed, replay
+from automix_cli.evaluation.rule_families import ThresholdFamily
+from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.model import Cost, Model, TierModel
 from automix_cli.pomdp.observations import ConfidenceObservations, ConsistencyObservations, VoteObservations
 from automix_cli.pomdp.policy import PomdpPolicy
@@ -264,12 +267,18 @@ def run_in_order(policy: Any, table: TraceTable, i: int, orders: Any) -> list[fl
             seen = Observation(drawn.count(1), len(drawn) - drawn.count(None), len(drawn))
 
 
-def test_a_thousand_votes_are_counted_without_overflow() -> None:
-    cell = {"score": 1, "votes": [1, 0] * 500, "cost": 1, "vote_cost": 0}
+@pytest.mark.parametrize("held", [1_000, 1_100, 20_000])
+def test_thousands_of_votes_are_counted_without_overflow(held: int) -> None:
+    cell = {"score": 1, "votes": [1, 0] * (held // 2), "cost": 1, "vote_cost": 0}
     table = make_table([{"tiers": {"s": cell, "l": {"score": 0, "cost": 2}}}])
-    half = replay(ThresholdPolicy.single(tiers=2, votes=501, cut=0.5), table)
-    # 501 of 500 and 500: at least 250.5 say CORRECT in half of the orders
+    # Of an odd number at least half say CORRECT in half of the orders.
+    half = replay(ThresholdPolicy.single(tiers=2, votes=63, cut=0.5), table)
     assert half.reports[0].tolist() == pytest.approx([0.5, 0.5], abs=1e-9)
+    family = ThresholdFamily(settings=Settings(), max_votes=9)
+    played = family.fit(table).play(table, np.array([0]), np.arange(11))
+    assert played.score[:2, 0].tolist() == pytest.approx([1.0, 0.5])
+    plans = PlanFamily(settings=Settings(), weights=(0.0, 1.0)).fit(table)
+    assert np.isfinite(plans.play(table, np.array([0]), np.array([0, 1])).score).all()
 
 
 # ------------------------------------------------------------------ nothing but the content counts
