@@ -26,7 +26,7 @@ from automix_cli.pomdp.policy import PomdpPolicy
 from automix_cli.pomdp.rules import AlwaysPolicy, ThresholdPolicy
 
 SETTINGS = Settings(max_votes=6)
-ONCE = Crossfit(repeats=1)  # what repeats do has a test of its own
+ONCE = Crossfit(folds=3, repeats=1)  # what repeats do has a test of its own
 TIERS = ("small", "large")
 
 
@@ -59,7 +59,7 @@ def test_calibration_finds_that_routing_pays_and_says_by_how_much(
         for f in found.figures
     )
     assert names["oracle"].quality.value == pytest.approx(table.score.max(axis=1).mean())
-    assert found.single_folds == (0, 5)
+    assert found.single_folds == (0, 3)
     assert found.alternative is None
 
 
@@ -188,7 +188,7 @@ def test_where_every_fold_chose_a_single_tier_no_more_is_said_and_that_tier_is_w
     result = calibrate(bad(300), SETTINGS, options=ONCE)
     assert result.verdict is not None
     assert result.verdict.kind == "single tier"
-    assert result.single_folds == (5, 5)
+    assert result.single_folds == (3, 3)
     assert result.verdict[1:4] == pytest.approx((0.0, 0.0, 0.0), abs=1e-12)
     assert result.verdict.more_rows == 100
     assert result.alternative is None
@@ -219,7 +219,7 @@ def test_a_single_tier_comes_with_the_strictest_lower_share_at_which_routing_pay
         resamples=Resamples.of_table(table, 0),
         options=ONCE,
     ).runs
-    assert run.single_folds < 3
+    assert run.single_folds < 2
     assert other.saving == pytest.approx(1 - run.cost.mean() / table.cost[:, 1].mean())
     assert other.edge.value == pytest.approx(
         edge_of(run.score, run.cost, *singles(table), Resamples.of_table(table, 0)).value
@@ -234,7 +234,7 @@ def test_a_cost_weight_whose_plan_asks_one_tier_only_is_no_evidence_either() -> 
     result = calibrate(shuffled_votes(200), SETTINGS, Objective("cost_weight", 0.003), options=ONCE)
     router = result.figures[0]
     assert (router.escalated, router.votes) == (0, 0)
-    assert result.single_folds == (5, 5)
+    assert result.single_folds == (3, 3)
     assert result.verdict is not None
     assert result.verdict.kind != "do not route"
     assert result.unproven
