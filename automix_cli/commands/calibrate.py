@@ -120,7 +120,7 @@ def calibrate(
             callback=o.finite,
         ),
     ] = 0.0,
-    folds: Annotated[int, typer.Option("--folds", min=2, max=20, metavar="N", help="Folds held out.")] = 5,
+    folds: Annotated[int, typer.Option("--folds", min=3, max=20, metavar="N", help="Folds held out.")] = 5,
     seed: o.Seed = 0,
     profile: o.ProfileName = None,
     dry_run: o.DryRun = False,

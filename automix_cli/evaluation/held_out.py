@@ -102,7 +102,12 @@ def held_out(
         classes: which query-side routers may supply classes.
         whole_tables: all rows with the classes of each source, learned from all rows: the settings of
             `paths` are those of a fit on them. Without them there are no paths.
+
+    Raises:
+        ValueError: of two folds, none is left to fit on when one is held out and one measured.
     """
+    if options.folds < 3:
+        raise ValueError(f"nested folds need three parts at least, got {options.folds}")
     table, alone = table.with_vote_limit(), singles(table)
     wholes = {source: family.fit(whole) for source, whole in (whole_tables or {}).items()}
     levels = {source: whole.levels() for source, whole in wholes.items()}

@@ -42,7 +42,7 @@ from automix_cli.errors import (
     Unauthorised,
     UsageError,
 )
-from automix_cli.evaluation.families import PomdpFamily
+from automix_cli.evaluation.plan_family import PlanFamily
 from automix_cli.evaluation.replay import replay
 from automix_cli.fitting.classes import Classes
 from automix_cli.fitting.fit import fit
@@ -360,7 +360,9 @@ def routed(tmp_path_factory: pytest.TempPathFactory) -> Profile:
     (seen,) = Classes(sources=("multilabel",), room=20_000).of(table, np.ones(200, dtype=bool))
     assert seen.router is not None
     settings = Settings(max_votes=0)
-    assert PomdpFamily(settings=settings, weights=(30.0,)).candidates(seen.table)
+    fitted = PlanFamily(settings=settings, weights=(30.0,)).fit(seen.table)
+    played = fitted.play(seen.table, np.arange(200), np.array([0]))
+    np.testing.assert_allclose(played.cost[0], replay(fitted.policy(0), seen.table).cost)
     router = {"kind": "pomdp", "cost_weight": 30.0, **fit(seen.table, settings).to_dict()}
     block = f"embedding: {{model: openai/embed, price: {{input: {PRICE}}}}}\n"
     profile = profile_of(tmp_path_factory.mktemp("routed"), block)
@@ -626,7 +628,7 @@ def test_calibrate_stores_a_router_that_ask_feeds_with_embeddings(here: Path) ->
     (here / "traces.jsonl").write_text(jsonl(*rows(200)))
     with Loopback() as server:
         with_server(here, server.url)
-        args = ("calibrate", "traces.jsonl", "-p", "./automix.yaml", "--cost-weight", "30", "--folds", "2")
+        args = ("calibrate", "traces.jsonl", "-p", "./automix.yaml", "--cost-weight", "30", "--folds", "3")
         code, out, err = run(*args, "--query-router", "multilabel", "--embed-model", "openai/embed")
         assert code == 0, err
         assert "multilabel on embeddings of openai/embed" in out

@@ -20,11 +20,12 @@ from automix_cli.cascade.cascade import Cascade
 from automix_cli.data.folds import folds_of
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError, ProfileError, UsageError
+from automix_cli.evaluation.bootstrap import Resamples
 from automix_cli.evaluation.calibrate import Calibration, calibrate
 from automix_cli.evaluation.crossfit import Crossfit
-from automix_cli.evaluation.families import PomdpFamily
 from automix_cli.evaluation.held_out import held_out
 from automix_cli.evaluation.objective import Objective
+from automix_cli.evaluation.plan_family import PlanFamily
 from automix_cli.evaluation.replay import replay
 from automix_cli.evaluation.settings import Always, CostWeight
 from automix_cli.fitting.classes import Classes, classes_for
@@ -156,16 +157,17 @@ def test_labels_and_texts_of_held_out_rows_change_nothing_that_was_learned(table
 
 
 def test_held_out_figures_are_those_of_a_router_fitted_without_the_fold(table: TraceTable) -> None:
-    family = PomdpFamily(settings=SETTINGS, weights=(20.0,))
-    held = held_out(
+    family = PlanFamily(settings=SETTINGS, weights=(20.0,))
+    (held,) = held_out(
         table,
         family,
-        Objective("cost_weight", 20.0),
+        [Objective("cost_weight", 20.0)],
         options=CROSSFIT,
         seed=0,
         abstain_value=0.0,
+        resamples=Resamples.of_table(table, 0, draws=50),
         classes=classes("multilabel"),
-    )
+    ).runs
     fold = folds_of(table, CROSSFIT.folds, 0)
     (seen,) = classes("multilabel").of(table, fold != 1)
     policy = family.policy(seen.table.subset(fold != 1), CostWeight(20.0))
@@ -298,7 +300,7 @@ def test_verify_starts_from_the_prior_of_the_class(written: Path) -> None:
 def test_calibrate_writes_a_router_that_ask_understands(tmp_path: Path) -> None:
     (tmp_path / "traces.jsonl").write_text(jsonl(*rows(200, telling=True)))
     (tmp_path / "automix.yaml").write_text(PROFILE)
-    args = ("calibrate", "traces.jsonl", "--profile", "./automix.yaml", "--cost-weight", "30", "--folds", "2")
+    args = ("calibrate", "traces.jsonl", "--profile", "./automix.yaml", "--cost-weight", "30", "--folds", "3")
     ran = automix(*args, "--query-router", "multilabel", "--json", cwd=tmp_path)
     assert ran.code == 0, ran.err
     (told,) = ran.rows

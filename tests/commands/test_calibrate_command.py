@@ -361,7 +361,7 @@ def test_flat_tables_are_read_by_a_mapping(tmp_path: Path) -> None:
         (synthetic(30, 0.5, 0.5), ("--costs", "small"), "--costs"),
         (synthetic(30, 0.5, 0.5).replace('"cost": 20.0', '"latency": 1'), (), "--costs large=1"),
         (synthetic(30, 0.5, 0.5).replace('{"score"', '{"grade"', 1), (), "--drop-incomplete"),
-        (synthetic(30, 0.5, 0.5), ("--folds", "1"), "--folds"),
+        (synthetic(30, 0.5, 0.5), ("--folds", "2"), "--folds"),
         (synthetic(30, 0.5, 0.5), ("--cost-weight", "nan"), "--cost-weight: expected a finite number"),
         (synthetic(30, 0.5, 0.5), ("--keep", "nan"), "--keep: expected a finite number"),
         (synthetic(30, 0.5, 0.5), ("-o", "t.jsonl"), "t.jsonl:2: is not valid YAML"),

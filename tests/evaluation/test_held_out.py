@@ -138,6 +138,11 @@ def test_a_fit_without_two_folds_serves_both(table: TraceTable) -> None:
     assert sorted(family.fits) == [90] * 10 + [120] * 5 + [150]
 
 
+def test_two_folds_are_too_few_to_hold_one_out_and_measure_on_another(table: TraceTable) -> None:
+    with pytest.raises(ValueError, match="three parts at least, got 2"):
+        run_on(table, FAMILIES["rules"](), Crossfit(folds=2, repeats=1))
+
+
 # ------------------------------------------------------------------ nothing leaks
 
 
