@@ -322,13 +322,13 @@ def _rounds(remaining: Ints, m: int) -> Iterator[tuple[tuple[int, int, int], Flo
 
 
 @cache
-def combinations(most: int, drawn: int) -> Floats:
-    """Return the binomial coefficients of 0..`most` over 0..`drawn`, by Pascal's rule; 0 beyond the diagonal.
+def combinations(most: int, draws: int) -> Floats:
+    """Return the binomial coefficients of 0..`most` over 0..`draws`, by Pascal's rule; 0 beyond the diagonal.
 
     Only as many columns as votes are drawn: a row may hold thousands, whose middle coefficients no
     float can hold.
     """
-    table = np.zeros((most + 1, drawn + 1))
+    table = np.zeros((most + 1, draws + 1))
     table[:, 0] = 1.0
     for n in range(1, most + 1):
         table[n, 1:] = table[n - 1, 1:] + table[n - 1, :-1]
