@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -184,18 +185,39 @@ class FittedPlans:
         return setting_rows
 
     def runs(self, table: TraceTable, rows: Ints, places: Ints) -> Iterator[RowOutcomes]:
-        """What each setting does on each row."""
-        signatures = self._signatures(table, rows)
-        outcomes, foreseen = self._outcomes(signatures, places)
-        abstain_value = self.plan_settings.abstain_value or 0.0
-        others = np.flatnonzero(~foreseen[signatures.of_row])
-        each = outcomes_by_row(table, rows, signatures.of_row, outcomes, abstain_value)
-        for place, run in zip(places, each, strict=True):
-            if len(others):
-                anew = replay(self.policy(int(place)), table, rows[others], abstain_value=abstain_value)
-                for name in RowOutcomes._fields:
-                    getattr(run, name)[others] = getattr(anew, name)
-            yield run
+        """What the policy of each setting does on each row, planning for each question's own length."""
+        each: Iterable[RowOutcomes | None]
+        if self._knows_length(table.prompt_tokens[rows]):
+            signatures = self._signatures(table, rows)
+            outcomes, is_foreseen = self._outcomes(signatures, places)
+            others = np.flatnonzero(~is_foreseen[signatures.of_row])
+            each = outcomes_by_row(table, rows, signatures.of_row, outcomes, self._abstain_value)
+        else:
+            others, each = np.arange(len(rows)), repeat(None)
+        for place, run in zip(places, each, strict=False):
+            yield self._with_replay(run, table, rows, others, int(place))
+
+    def _with_replay(
+        self, run: RowOutcomes | None, table: TraceTable, rows: Ints, others: Ints, place: int
+    ) -> RowOutcomes:
+        """Replay some of the rows one policy at a time; without a run, all of them."""
+        if run is not None and not len(others):
+            return run
+        anew = replay(self.policy(place), table, rows[others], abstain_value=self._abstain_value)
+        if run is None:
+            return RowOutcomes(*(getattr(anew, name) for name in RowOutcomes._fields))
+        for name in RowOutcomes._fields:
+            getattr(run, name)[others] = getattr(anew, name)
+        return run
+
+    def _knows_length(self, tokens: Floats) -> bool:
+        """Whether all prompts have the one length that a path of plans is made for."""
+        present = tokens[~np.isnan(tokens)]
+        return bool(np.isclose(present, self.parameters.mean_tokens).all())
+
+    @property
+    def _abstain_value(self) -> float:
+        return self.plan_settings.abstain_value or 0.0
 
     def _signatures(self, table: TraceTable, rows: Ints) -> Signatures:
         classes = np.zeros(len(rows), dtype=np.intp)

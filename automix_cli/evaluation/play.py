@@ -141,7 +141,7 @@ class PolicyRun:
             return True
         ways = np.unique(self.outcome.asks, axis=0)  # one, of a single 1, where the same tier is asked on all
         more = self.outcome.votes.any() or self.outcome.abstained.any()
-        return len(ways) == 1 and ways.max() == ways.sum() == 1 and not more
+        return bool(len(ways) == 1 and ways.max() == ways.sum() == 1 and not more)
 
 
 def play_policy(

@@ -109,9 +109,15 @@ def test_a_router_goes_on_to_the_next_tier_where_the_one_it_chose_fails() -> Non
 
 
 @pytest.mark.parametrize("name", ["threshold", "double-threshold", "paper-pomdp", "pomdp", "pomdp+query"])
-@pytest.mark.parametrize("with_failures", [False, True])
-def test_settings_played_at_once_do_what_each_does_alone(name: str, with_failures: bool) -> None:
-    table = table_of(failing() if with_failures else asking(160))
+@pytest.mark.parametrize("case", ["plain", "failures", "lengths"])
+def test_settings_played_at_once_do_what_each_does_alone(name: str, case: str) -> None:
+    rows = failing() if case == "failures" else asking(160)
+    if case == "lengths":
+        for i, row in enumerate(rows):
+            for cell in row["tiers"].values():
+                cell["input_tokens"] = (20, 90, 400, 3000)[i % 4]
+                cell["cost"] *= cell["input_tokens"] / 100
+    table = table_of(rows)
     (entry,) = (e for e in all_policies(table.tiers, "kmeans") if e.name == name)
     trained = entry.train(halves(table))
     settings = [c for k, c in enumerate(trained.curve.settings) if k % 3 == 0]
