@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from functools import cache
 from typing import Any, TextIO
 
 from typer.core import TyperCommand
@@ -23,10 +24,16 @@ class ModelCommand(TyperCommand):
 def _for_libraries(*, debug: bool) -> TextIO:
     """Where libraries write: nowhere, or for `--debug` on stderr with keys masked."""
     if not debug:
-        return open(os.devnull, "w", encoding="utf-8")  # as long as the process
+        return _nowhere()
     return io.TextIOWrapper(
         io.BufferedWriter(_Masked(stderr())), "utf-8", errors="backslashreplace", line_buffering=True
     )
+
+
+@cache
+def _nowhere() -> TextIO:
+    """A stream that leads nowhere, open as long as the process."""
+    return open(os.devnull, "w", encoding="utf-8")
 
 
 class _Masked(io.RawIOBase):

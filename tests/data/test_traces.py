@@ -127,7 +127,16 @@ def test_rows_with_the_same_votes_share_a_kind_whatever_their_order() -> None:
 
 
 def test_votes_of_hundreds_are_not_mixed_up() -> None:
-    counts = [(0, 1, 0), (1, 0, 0), (0, 0, 256), (0, 256, 0), (300, 0, 0), (0, 300, 0), (1, 255, 256), (256, 1, 255)]
+    counts = [
+        (0, 1, 0),
+        (1, 0, 0),
+        (0, 0, 256),
+        (0, 256, 0),
+        (300, 0, 0),
+        (0, 300, 0),
+        (1, 255, 256),
+        (256, 1, 255),
+    ]
     own = read_table(numbered(voted(counts))).recorded_votes[0]
     assert own.kinds[own.code].tolist() == [list(c) for c in counts]
 
