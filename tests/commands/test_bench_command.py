@@ -302,6 +302,19 @@ def test_what_cannot_work_is_refused_in_a_line(args: tuple[str, ...], message: s
     assert len(ran.err.splitlines()) <= 3
 
 
+def test_a_policy_that_cannot_play_is_left_out_where_others_can(traces: Path, tmp_path: Path) -> None:
+    three = [{**row, "tiers": {**row["tiers"], "large": {"score": 1, "cost": 90}}} for row in trace_rows(60)]
+    (tmp_path / "t.jsonl").write_text(jsonl(*three), encoding="utf-8")
+    names = "threshold,paper-pomdp,maj@5:small"
+    ran = automix("bench", tmp_path / "t.jsonl", "--policies", names, "--sure", "0.9", "--json")
+    assert ran.code == 0, ran.err
+    said = ["maj@5:small left out: no samples of small", "paper-pomdp left out: it handles two tiers"]
+    assert [line for line in said if line in ran.err] == said
+    assert all(any(line in note for note in ran.rows[0]["notes"]) for line in said)
+    assert list(ran.rows[0]["policies"]) == [*(f"always:{t}" for t in ran.rows[0]["tiers"]), "threshold"]
+    assert ran.rows[0]["objective"] == {"kind": "keep", "value": 0.98, "sure": 0.9}
+
+
 # ------------------------------------------------------------------ where results go
 
 
