@@ -53,7 +53,7 @@ def question_content(
         text = f"{text} {_CONTEXT} {_join(context)}"
     if choices:
         own = choices if isinstance(choices, list | tuple) else (choices,)
-        text = f" {_CHOICE} ".join((text, *map(str, own)))
+        text = f" {_CHOICE} ".join((text, *sorted(map(str, own))))  # the same options make one question
     if history:
         text = f" {_MESSAGE} ".join((text, *map(" ".join, history)))
     return text

@@ -282,7 +282,8 @@ def _best_of_steps(costs: Floats, scores: Floats) -> Ints:
     """Return the place of the best score in each even step of cost."""
     span = float(costs.max() - costs.min())
     step = np.zeros(len(costs)) if span <= 0 else np.floor((costs - costs.min()) / span * (_COST_STEPS - 1))
-    order = np.lexsort((costs, -scores, step))
+    # Sums in another order of rows differ by rounding: what is equal otherwise must stay equal.
+    order = np.lexsort((costs.round(9), -scores.round(9), step))
     _, first = np.unique(step[order], return_index=True)
     return np.sort(order[first])
 

@@ -126,7 +126,9 @@ def fit_router(
     questions = _Questions(texts, None if embeddings is None else np.asarray(embeddings, dtype=float))
     if grouping is None:
         grouping = Grouping.of(question_keys(texts, range(len(texts))))
-    fold, order = assign_folds(grouping, seed, max_rows), np.argsort(grouping.groups, kind="stable")
+    fold = assign_folds(grouping, seed, max_rows)
+    _, rank = np.unique(np.array(texts, dtype=np.str_), return_inverse=True)
+    order = np.lexsort((rank, grouping.groups))
     fit_rows = order[fold[order] >= 0]  # in an order that the order of the file does not change
     right = table >= pass_score
     with threadpool_limits(1):  # sums over threads depend on how many there are, and so would clusters

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from automix_cli.data.collection_cost import collection_cost
-from automix_cli.data.groups import copies_note, why_no_verdict
+from automix_cli.data.duplicates import near_duplicates
+from automix_cli.data.folds import folds_of
+from automix_cli.data.groups import FEW_COPIES, copies_note, why_no_verdict
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.calibrate import Calibration, Figures
 from automix_cli.evaluation.crossfit import CROSSFIT
 from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.health import alarms, examine, mute_tiers
+from automix_cli.evaluation.partition import NEAR_ROWS
 from automix_cli.evaluation.payer import CostAndQuality, make_offer
 from automix_cli.evaluation.reliability import ReliabilityRow
 from automix_cli.evaluation.settings import Always
@@ -212,7 +215,22 @@ class CalibrationView:
             ]
             messages = dict.fromkeys(a for plan in plans for a in alarms(plan.rows(), self.calibration.tiers))
             lines += [f"alarm: {a}" for a in messages]
-        return lines + [f"note: {text}" for text in self._warnings()]
+        return lines + [f"note: {text}" for text in (*self._warnings(), *self._near_copies())]
+
+    def _near_copies(self) -> list[str]:
+        """Warn of nearly equal questions where a router that reads questions was tried."""
+        reads = any(source != "none" for source, _ in self.calibration.choices)
+        if not reads or len(self.table) > NEAR_ROWS:
+            return []
+        texts, half = self.table.texts, folds_of(self.table, 2, seed=0)
+        first, second = ([str(text) for text in texts[half == k]] for k in (0, 1))
+        share = near_duplicates(first, second).share
+        if share <= FEW_COPIES:
+            return []
+        return [
+            f"at least {share:.0%} of the questions nearly equal others: a router that reads them looks too "
+            "good; --group keeps together what belongs together"
+        ]
 
     def _warnings(self) -> list[str]:
         right = self.table.score >= self.calibration.settings.pass_score
@@ -282,7 +300,7 @@ class CalibrationView:
             best = self.calibration.router().get("tier", self.calibration.single)
             return f"Do not route: use {best}; routing gives {edge_words(v)}{self._folds_words()}."
         more = more_rows_words(v.more_rows)
-        outcome = "The router is written, marked unproven."
+        outcome = "A router made of this is unproven, and marked so."
         return f"Not enough rows to tell: {edge_words(v)}{self._folds_words()}{more}. {outcome}"
 
     def _folds_words(self) -> str:
@@ -296,6 +314,12 @@ class CalibrationView:
         if result.objective.kind == "keep" and self._cheapest_is_best():
             return f"Use {tier}: no tier is better, and none is cheaper."
         return single_tier_words(tier, result.objective, f"in {alone} of {folds} folds", result.alternative)
+
+    def _held_out_words(self, chance: float) -> str:
+        """What the held-out rows say of the probability: they run the setting that each fold chose."""
+        if chance < self.calibration.objective.sure - _FAR_BELOW:
+            return f"the settings that the folds chose keep it with a chance of {100 * chance:.0f} % only"
+        return f"held-out rows give that a chance of {100 * chance:.0f} %"
 
     def _cheapest_is_best(self) -> bool:
         """Whether one single tier has both the least cost and the highest quality."""
@@ -316,10 +340,7 @@ class CalibrationView:
             few = f"below {_FEWEST_TO_PROMISE} questions nothing is promised"
             return f" It is set to keep {aim} on new questions; {few}."
         promise = f"with probability {share_words(result.objective.sure)}"
-        return (
-            f" It is set to keep {aim} on new questions {promise}; "
-            f"held-out rows give that a chance of {100 * chance:.0f} %."
-        )
+        return f" It is set to keep {aim} on new questions {promise}; {self._held_out_words(chance)}."
 
     def to_dict(self) -> dict[str, Any]:
         """Everything above as plain values."""
@@ -361,6 +382,7 @@ class CalibrationView:
 _LEAST_CHANCE_IN_WORDS = 0.002  # histories rarer than this are left out of the plan in words
 _WEAK_AUROC = 0.55
 _FEWEST_TO_PROMISE = 100  # questions
+_FAR_BELOW = 0.2  # of the chance in held-out rows below the probability aimed at: it is said
 
 
 def ranges(values: Iterable[int]) -> list[str]:

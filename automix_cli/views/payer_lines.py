@@ -58,6 +58,8 @@ def _gain_words(offer: Offer) -> str:
     gain = offer.gain
     if gain is None or gain.value is None:
         return ""
+    if gain.value == gain.low == gain.high == 0:
+        return f" at the same {offer.measure} on every row"
     bounds = "" if gain.low is None or gain.high is None else f" (95 %: {gain.low:+.1f} to {gain.high:+.1f})"
     return f" at {gain.value:+.1f} points of {offer.measure}{bounds}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from automix_cli.evaluation.objective import Objective
-from automix_cli.evaluation.verdict import Alternative, Edge, RoutingVerdict
+from automix_cli.evaluation.verdict import OTHER_SHARES, Alternative, Edge, RoutingVerdict
 
 
 def edge_words(edge: Edge | RoutingVerdict) -> str:
@@ -68,6 +68,7 @@ def single_tier_words(tier: str, objective: Objective, times: str, other: Altern
         f"{share_words(objective.sure)}, nothing cheaper was found (a single tier was chosen {times})"
     )
     if other is None:
-        return f"{head}, and at lower shares no policy is surely above a random mix of tiers."
+        shares = ", ".join(f"{share:g}" for share in OTHER_SHARES if share < objective.value)
+        return f"{head}" + (f", nor does routing surely pay with --keep {shares}." if shares else ".")
     saving = f"{100 * other.saving:.0f} % of the best tier's cost"
     return f"{head}. With --keep {other.keep:g} routing saves {saving}, {edge_words(other.edge)}."

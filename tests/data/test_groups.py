@@ -55,13 +55,13 @@ def test_a_question_is_its_text_context_choices_and_earlier_messages() -> None:
         question_content("q", "c"),
         question_content("q", None, ["c"]),
         question_content("q", None, ["c", "d"]),
-        question_content("q", None, ["d", "c"]),
         question_content("q", "c", ["d"]),
         question_content("q", None, None, [("user", "c")]),
         question_content("q", None, None, [("assistant", "c")]),
     ]
     assert len(set(question_keys(contents, range(len(contents))).tolist())) == len(contents)
     assert question_content("q", ["a", "b"]) == question_content("q", "a\n\nb")
+    assert question_content("q", None, ["d", "c"]) == question_content("q", None, ["c", "d"])
 
 
 def test_equal_questions_are_read_as_one_group_under_every_alias() -> None:

@@ -551,7 +551,7 @@ def test_where_nothing_cheaper_was_found_the_tier_is_named_with_what_was_asked_f
     assert sentence.startswith(
         "Use medium: for 98 % of the best tier's quality with probability 80 %, nothing cheaper was found"
     )
-    assert "at lower shares no policy is surely above a random mix" in sentence
+    assert "nor does routing surely pay with --keep" in sentence
 
 
 def test_a_setting_that_does_what_a_single_tier_does_is_no_evidence_about_a_policy(
