@@ -1,6 +1,6 @@
 """How often a certified promise is broken, and how often a policy is certified, with known truth.
 
-    PYTHONPATH=.:tests python tests/benchmarks/certificate.py --repetitions 500
+    python tests/benchmarks/certificate.py [--repetitions 500]
 
 Rows are drawn from a model that is known exactly, so the true quality of whatever is certified
 is computed, not sampled. `--certify 0.9` promises that E[q·S_best - S_policy] ≤ 0 fails in at
@@ -8,7 +8,11 @@ most 10 % of calibrations.
 """
 
 import argparse
+import sys
 from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from exact import expectation
 from known import draw_table, two_tiers
@@ -44,7 +48,7 @@ def main() -> None:
         certified, broken = sum(c for c, _, _ in found), sum(b for _, b, _ in found)
         low, high = wilson(broken, times)
         shares = f"{certified / times:.1%} | {broken / times:.1%} | {low:.1%}–{high:.1%}"
-        print(f"| {rows} | {keep} | {times} | {shares} |")
+        print(f"| {rows} | {keep} | {times} | {shares} |", flush=True)
     declined = [repetition(40, 0.98, seed) for seed in range(20)]
     labels = sorted(n for _, _, n in declined if n is not None)
     named = f"{labels[0]:,} to {labels[-1]:,} labels"

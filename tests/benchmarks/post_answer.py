@@ -10,10 +10,10 @@ from small to large) on held-out rows, paired over seeds, with standard errors:
   of an environment that holds it (see `automix_llm_child.py`), the package automix-llm itself;
 - sets with a continuous confidence, 300 training rows: `pomdp` against `threshold`.
 
-A curve is drawn on held-out rows through the settings that are corners of the hull of the
-cross-fitted training points and the single tiers, each fitted on all training rows. Recorded
-agreement between samples is replayed as votes on a fixed answer: a stand-in. The recorded sets
-are looked for as `recorded` says.
+A curve is drawn on held-out rows through the settings that no other one beats among the
+cross-fitted training points and the single tiers, each fitted on all training rows and replayed in
+exact expectation over the orders of the votes. Recorded agreement between samples is replayed as
+votes on a fixed answer: a stand-in. The recorded sets are looked for as `recorded` says.
 """
 
 from __future__ import annotations
@@ -36,22 +36,21 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from recorded import CONFIDENT, VOTED, Recorded
 
 from automix_cli.data.traces import TraceTable
-from automix_cli.evaluation.crossfit import Crossfit, crossfit, singles
+from automix_cli.evaluation.crossfit import crossfit, singles
 from automix_cli.evaluation.curves import Ends, gain_area
-from automix_cli.evaluation.families import Candidate, Family, PomdpFamily, ThresholdFamily
+from automix_cli.evaluation.families import Family
 from automix_cli.evaluation.frontier import Point
-from automix_cli.evaluation.held_out import policy_of
-from automix_cli.evaluation.objective import corners
+from automix_cli.evaluation.objective import settings_worth_having
 from automix_cli.evaluation.paper import PaperFamily
-from automix_cli.evaluation.replay import replay
+from automix_cli.evaluation.plan_family import PlanFamily
+from automix_cli.evaluation.rule_families import FittedRules, ThresholdFamily
 from automix_cli.evaluation.settings import Always, LeastCost, Setting
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.problem import Policy
-from automix_cli.pomdp.rules import Rule, ThresholdPolicy
+from automix_cli.pomdp.rules import Rule
 
 RATIOS = (50, 20, 10)
 VOTE_PRICES = (1 / 8, 1 / 2)
-FOLDS = 5
 MARGIN = 0.3  # quality points by which a rival may lead in one cell
 
 
@@ -83,14 +82,10 @@ class PackageFamily:
     package: Package
     votes: int
 
-    def with_cost_grid(self, table: TraceTable) -> PackageFamily:
-        """Return the family itself: its settings are the same on every table."""
-        return self
-
-    def candidates(self, table: TraceTable) -> list[Candidate]:
+    def fit(self, table: TraceTable) -> FittedRules:
         """Train the package for each least cost."""
         small, large = table.mean_cost
-        share = table.recorded_votes[0].correct[self.votes] / self.votes
+        share = table.votes[:, 0, 0] / self.votes
         least = [k / 20 for k in range(20)]
         job = {
             "rows": [table.score[:, 0].tolist(), table.score[:, 1].tolist(), share.tolist()],
@@ -99,12 +94,15 @@ class PackageFamily:
             "asked": [c / self.votes for c in range(self.votes + 1)],
         }
         between = tuple((c + 0.5) / self.votes for c in range(self.votes))
-        rules = [Rule(self.votes, between, tuple(line)) for line in self.package.ask(job)]
-        return [Candidate(LeastCost(k), ThresholdPolicy((r,)), r) for k, r in zip(least, rules, strict=True)]
+        return FittedRules(
+            settings=tuple(LeastCost(k) for k in least),
+            rules=tuple((Rule(self.votes, between, tuple(line)),) for line in self.package.ask(job)),
+        )
 
     def policy(self, table: TraceTable, setting: Setting) -> Policy[Any]:
-        """The rule trained for one least cost."""
-        return next(c.policy for c in self.candidates(table) if c.setting == setting)
+        """Return the rule trained for one least cost."""
+        fitted = self.fit(table)
+        return fitted.policy(fitted.settings.index(setting))
 
 
 # ------------------------------------------------------------------ one curve
@@ -119,20 +117,23 @@ class Split(NamedTuple):
 
 
 def split(table: TraceTable, rows: int, seed: int) -> Split:
-    """Training rows drawn at random; the votes are in another order for each seed."""
-    order, drawn = np.random.default_rng(seed).permutation(len(table)), table.reseed(seed)
-    return Split(drawn.subset(order[:rows]), drawn.subset(order[rows:]), seed)
+    """Draw training rows at random."""
+    order = np.random.default_rng(seed).permutation(len(table))
+    return Split(table.subset(order[:rows]), table.subset(order[rows:]), seed)
 
 
-def gain(family: Any, part: Split) -> float:
+def gain(family: Family, part: Split) -> float:
     """Gain area on held-out rows of the curve that the training rows suggest."""
-    train, test, _ = part
-    curve = crossfit(train, family, options=Crossfit(folds=FOLDS), seed=part.seed)
+    train, test, seed = part
+    fitted = family.fit(train)
+    curve = crossfit(train, family, seed=seed, whole=fitted)
+    chosen = [own.setting for own in settings_worth_having(curve, train.tiers, singles(train))]
+    places = [fitted.settings.index(setting) for setting in chosen if not isinstance(setting, Always)]
     points = []
-    for chosen in corners(curve, train.tiers, singles(train).points()):
-        if not isinstance(chosen.setting, Always):
-            run = replay(policy_of(family, train, chosen.setting), test)
-            points.append(Point(float(run.cost.mean()), float(run.score.mean())))
+    if places:
+        run = fitted.play(test, np.arange(len(test)), np.array(places))
+        means = zip(run.cost.mean(axis=1).tolist(), run.score.mean(axis=1).tolist(), strict=True)
+        points = [Point(cost, score) for cost, score in means]
     area = gain_area(points, Ends(*singles(test).points())).value
     assert area is not None, "the large tier costs more by construction"
     return area
@@ -141,10 +142,10 @@ def gain(family: Any, part: Split) -> float:
 def families(part: Split, votes: int, package: Package | None) -> Iterator[tuple[str, Family]]:
     """Yield every family that is compared, by name."""
     settings = Settings(max_votes=votes)
-    yield "pomdp", PomdpFamily(settings=settings)
+    yield "pomdp", PlanFamily(settings=settings)
     yield "threshold", ThresholdFamily(settings=settings, max_votes=votes)
     if votes:
-        yield "pomdp:all-at-once", PomdpFamily(settings=settings, at_once=True)
+        yield "pomdp:all-at-once", PlanFamily(settings=settings, at_once=True)
         yield "paper-pomdp", PaperFamily(max_votes=votes)
         if package:
             yield "automix-llm", PackageFamily(package=package, votes=votes)

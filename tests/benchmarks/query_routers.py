@@ -5,8 +5,8 @@
 Recorded sets are looked for in AUTOMIX_DATA, else in ../shared/data beside the repository. For
 each it fits every router on the training rows, chooses every setting there (on held-out folds of
 those rows), and prints one Markdown table of what came of the other rows, with 95 % paired
-bootstrap intervals. Nothing that is learned or chosen sees a held-out label: `learned` is given
-the training rows alone.
+bootstrap intervals; d and its interval are those of the verdict. Nothing that is learned or chosen
+sees a held-out label: `learned` is given the training rows alone.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from automix_cli.data.oracle import oracle
 from automix_cli.evaluation.bootstrap import BootstrapFigure, Interval, Resamples, interval
 from automix_cli.evaluation.curves import Ends, gain_area
 from automix_cli.evaluation.frontier import Point, hull, mix_quality
-from automix_cli.evaluation.verdict import Edge, verdict
+from automix_cli.evaluation.verdict import above_mix, correct_bias, verdict
 from automix_cli.fitting.fit_query_router import FittedRouter, fit_router, require_sklearn
 from automix_cli.fitting.query_router import Selection
 from automix_cli.fitting.query_router_kinds import QUERY_ROUTER_KINDS, QueryRouterKind
@@ -154,18 +154,6 @@ def played(
     )
 
 
-def cheapest_keeping(qualities: Floats, spent: Floats, tiers: Floats, costs: Floats) -> int:
-    """The cheapest setting on the hull of settings and single tiers that keeps enough; 0 where none does."""
-    single = [Point(*pair) for pair in zip(costs.tolist(), tiers.tolist(), strict=True)]
-    own = [Point(*pair) for pair in zip(spent.tolist(), qualities.tolist(), strict=True)]
-    enough = [
-        k
-        for k, point in enumerate(own)
-        if point in hull([*own, *single]) and point.quality >= KEEP * tiers.max()
-    ]
-    return min(enough, key=lambda k: own[k].cost, default=0)
-
-
 # ---------------------------------------------------------------- measured on held-out rows
 
 
@@ -204,6 +192,7 @@ class Sheet:
         self.test, self.costs, self.tiers, self.known = test, costs, tiers, known
         self.resamples = Resamples.of(np.arange(len(test.ids)), seed, draws)
         self.means, self.drawn = test.scores.mean(axis=0), self.resamples.means(test.scores)
+        self.alone = np.hstack([test.scores, np.broadcast_to(costs, test.scores.shape)])
         self.read = {kind: found.router.predict(test.texts) for kind, found in known.fitted.items()}
 
     def lines(self) -> Iterator[Line]:
@@ -238,15 +227,13 @@ class Sheet:
 
     def setting(self, scores: Floats, spent: Floats, place: int) -> str:
         """Quality, share of the best tier's cost, d with its interval, and the verdict."""
-        quality, cost = scores[:, place].mean(), spent[:, place].mean()
-        mixes = mix_quality(
-            np.broadcast_to(self.costs, self.drawn.shape), self.drawn, self.resamples.means(spent[:, place])
-        )
-        edge = round(float(quality - mix_quality(self.costs, self.means, cost)), 12)
-        bounds = interval((self.resamples.means(scores[:, place]) - mixes).round(12))
-        share = f"{100 * cost / self.costs[self.known.best]:.0f} %"
-        kind = verdict(Edge(edge, *bounds), len(scores)).kind
-        return f"{100 * quality:.1f}, {share}, {points(edge, bounds)}: {kind}"
+        own = np.column_stack([scores[:, place], spent[:, place], self.alone])
+        means, tiers = own.mean(axis=0), len(self.tiers)
+        value = round(float(above_mix(means, tiers)), 12)
+        edge = correct_bias(value, above_mix(self.resamples.means(own), tiers).round(12))
+        share = f"{100 * means[1] / self.costs[self.known.best]:.0f} %"
+        kind = verdict(edge, len(scores)).kind
+        return f"{100 * means[0]:.1f}, {share}, {points(edge.value, Interval(*edge[1:]))}: {kind}"
 
     def area(self, scores: Floats, spent: Floats) -> str:
         """Mean height of the curve above the line from the cheapest to the dearest tier."""

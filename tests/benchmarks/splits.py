@@ -1,11 +1,11 @@
 """All policies that look at answers, over random splits of recorded sets: who leads `pomdp` at equal cost?
 
-    python tests/benchmarks/splits.py [--splits 10] [--share 0.5] [--ratio 20] [--only NAME ...]
+    python tests/benchmarks/splits.py [--splits 10] [--budgets 0.25 0.5 0.75] [--only NAME ...]
 
 Each set with votes (at 1/8 of the small tier's price) or with a continuous confidence is split at
 random, as `automix bench --split --repeat` does; every policy chooses its settings on the training
-rows (the best for a budget of a quarter, half and three quarters of the way from the small tier's
-cost to the large one's) and is measured on the others. Two Markdown tables with standard errors
+rows (the best for each budget, given as the share of the way from the small tier's cost to the
+large one's) and is measured on the others. Two Markdown tables with standard errors
 over the splits: quality points by which each policy stands above the curve of `pomdp` at its own
 cost, and gain areas. The recorded sets are looked for as `recorded` says.
 """
@@ -33,7 +33,6 @@ from automix_cli.fitting.router_block import Settings
 
 RIVALS = ("self-consistency", "threshold", "double-threshold", "paper-pomdp", "pomdp:all-at-once")
 VOTE = 1 / 8
-BUDGETS = (0.25, 0.5, 0.75)  # of the way from the small tier's cost to the large one's
 MARGIN = 0.3  # quality points by which a rival may lead
 
 
@@ -48,7 +47,7 @@ class Line(NamedTuple):
     area: NDArray[np.float64]
 
 
-def compared(recorded: Recorded, ratio: float, splits: int, share: float) -> Line:
+def compared(recorded: Recorded, ratio: float, splits: int, share: float, budgets: Sequence[float]) -> Line:
     """Everybody on one set."""
     table = recorded.table()
     votes = table.max_votes[0]
@@ -56,7 +55,7 @@ def compared(recorded: Recorded, ratio: float, splits: int, share: float) -> Lin
     seated = pick_policies(",".join([*RIVALS, "pomdp"]), all_policies(table.tiers, "none"))
     settings, cuts = Settings(max_votes=votes), partitions_of(table, share, repeat=splits)
     leads = {}
-    for budget in BUDGETS:
+    for budget in budgets:
         objective = Objective("budget", 1 + budget * (ratio - 1))
         found = bench(table, seated, settings, objective, partitions=cuts)
         leads[budget] = _by_split(found, "lead")
@@ -99,12 +98,13 @@ def main() -> None:
     parser.add_argument("--splits", type=int, default=10)
     parser.add_argument("--share", type=float, default=0.5)
     parser.add_argument("--ratio", type=float, default=20)
+    parser.add_argument("--budgets", type=float, nargs="+", default=[0.25, 0.5, 0.75], metavar="SHARE")
     parser.add_argument("--only", nargs="*", metavar="NAME")
     args = parser.parse_args()
     sets = [r for r in (*VOTED, *CONFIDENT) if r.path.exists() and (not args.only or r.name in args.only)]
     if not sets:
         sys.exit("no recorded sets at hand: set AUTOMIX_DATA")
-    lines = [compared(r, args.ratio, args.splits, args.share) for r in sets]
+    lines = [compared(r, args.ratio, args.splits, args.share, args.budgets) for r in sets]
     print(
         f"{args.splits} splits, {args.share:.0%} of the rows for training, prices 1:{args.ratio:g}, "
         f"a vote {VOTE:g}\n"
