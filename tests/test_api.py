@@ -11,7 +11,7 @@ import pytest
 from shell import environment
 
 from automix_cli.api import Automix, CallOptions, choose_profile
-from automix_cli.backends.base import PrefixBackend, Request
+from automix_cli.backends.base import ChosenBackend, Request
 from automix_cli.backends.cache import Cached
 from automix_cli.cascade.cascade import Cascade
 from automix_cli.errors import UsageError
@@ -86,7 +86,7 @@ class Broken:
 
 def test_an_answer_stands_though_the_connections_cannot_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = Broken(), Broken()
-    wire = PrefixBackend({"demo/small": lambda: first, "demo/": lambda: second})
+    wire = ChosenBackend({"demo/small": lambda: first, "demo/large": lambda: second}, lambda r: r.model)
     monkeypatch.setattr("automix_cli.api.open_wire", lambda *args, **more: wire)
     options, details = CallOptions(profile="demo", no_cache=True), list[str]()
     automix = Automix(choose_profile(options), options, detail=details.append)
