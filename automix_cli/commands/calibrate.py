@@ -330,8 +330,10 @@ def _check_certificate(questions: int, keep: float, confidence: float) -> None:
     """
     from automix_cli.evaluation.certificate import questions_needed
 
+    if keep >= 1:
+        return
     fewest = questions_needed(keep, confidence)
-    if keep >= 1 or questions >= fewest:
+    if questions >= fewest:
         return
     least = {share: questions_needed(share, confidence) for share in _USUAL_KEEPS if share < keep}
     smaller = next((f"; --keep {share:g} takes {n:,}" for share, n in least.items() if n <= questions), "")

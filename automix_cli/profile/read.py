@@ -255,7 +255,7 @@ def _refuse_clear_text(node: Node, report: Report) -> None:
 
 def _children(tree: Mapping[str, Node], key: str, kind: type) -> Any:
     """The children of a node that is of the expected kind; of any other there are none."""
-    value = tree[key].value if key in tree else None
+    value = tree[key].value if isinstance(tree, dict) and key in tree else None
     return value if isinstance(value, kind) else kind()
 
 

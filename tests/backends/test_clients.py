@@ -288,11 +288,11 @@ def test_what_a_filter_withheld_is_no_answer_and_not_asked_for_again(route: str)
 @both
 @pytest.mark.parametrize(("reason", "kind"), [("length", NoText), ("content_filter", ContentFiltered)])
 def test_a_reply_without_text_says_what_it_used(route: str, reason: str, kind: type[BackendError]) -> None:
-    usage = {"prompt_tokens": 40, "completion_tokens": 100, "total_tokens": 140}
+    usage = {"prompt_tokens": 5, "completion_tokens": 10, "total_tokens": 15}
     with Loopback(lambda call: Reply(texts=("",), finish_reason=reason, usage=usage)) as server:
         error = error_of(complete(ask(server, route))[0])
     assert type(error) is kind
-    assert error.reply.usage == Usage(input_tokens=40, output_tokens=100, calls=1)
+    assert error.reply.usage == Usage(input_tokens=5, output_tokens=10, calls=1)
     assert (error.reply.text, error.reply.flags) == ("", ())
 
 

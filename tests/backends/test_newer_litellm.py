@@ -161,7 +161,8 @@ limits: {attempts: 1}
 
 
 OURS = re.compile(
-    r"profile planted is uncalibrated|[0-9]+ rows: |  [0-9]+ × |hosted_vllm/(small|large) refuses temperature"
+    r"profile planted is uncalibrated|\$[0-9.]+ per 1,000 questions at list price|[0-9]+ rows: "
+    r"|  [0-9]+ × |hosted_vllm/(small|large) refuses temperature"
     r"|automix: stopped: |  the rows written so far are complete$"
 )
 
