@@ -62,17 +62,7 @@ def bench(
             callback=o.finite,
         ),
     ] = None,
-    sure: Annotated[
-        float,
-        typer.Option(
-            "--sure",
-            min=0.5,
-            max=0.99,
-            metavar="P",
-            help="Probability with which --keep is met.",
-            callback=o.finite,
-        ),
-    ] = 0.8,
+    sure: o.Sure = 0.8,
     budget: Annotated[
         float | None,
         typer.Option(

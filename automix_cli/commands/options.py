@@ -143,6 +143,17 @@ VoteCosts = Annotated[
 DropIncomplete = Annotated[
     bool, typer.Option("--drop-incomplete", help="Leave out rows that do not score every tier.")
 ]
+Sure = Annotated[
+    float,
+    typer.Option(
+        "--sure",
+        min=0.5,
+        max=0.99,
+        metavar="P",
+        help="Probability with which --keep is met.",
+        callback=finite,
+    ),
+]
 GroupColumn = Annotated[
     str | None,
     typer.Option(

@@ -316,7 +316,7 @@ def _rounds(remaining: Ints, m: int) -> Iterator[tuple[tuple[int, int, int], Flo
             if unparsed > most[2]:
                 continue
             parts = zip(remaining.T, (correct, incorrect, unparsed), strict=True)
-            ways = np.prod([table[bag, taken] for bag, taken in parts], axis=0)
+            ways = np.prod([table[bag, count] for bag, count in parts], axis=0)
             if ways.any():
                 yield (correct, incorrect, unparsed), ways / orders
 
