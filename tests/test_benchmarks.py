@@ -1,5 +1,6 @@
 """The scripts in tests/benchmarks fit the package as it is: each of them can be imported."""
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -50,3 +51,15 @@ def test_a_script_that_asks_for_a_name_that_is_gone_is_noticed(tmp_path: Path) -
     run = import_each(folder / "well.py", folder / "stale.py")
     assert run.returncode == 1
     assert "no_such_name" in run.stderr
+
+
+def test_verifications_on_one_document_share_nearly_all_of_their_prompts() -> None:
+    script = runpy.run_path(str(BENCHMARKS / "shared_prefix.py"), run_name="imported")
+    rows = script["labelled_questions"](40, 20_000)
+    assert len({row.question.text for row in rows}) == 40
+    shares = {
+        kind: script["shared_prefix"]([prompt_of(row) for row in rows]).share
+        for kind, prompt_of in script["KINDS"].items()
+    }
+    assert shares["verifications"] > 0.98
+    assert shares["verifications, one mark for all texts"] < 0.15

@@ -13,7 +13,9 @@ model and asks for reasons and one closing line (AutoMix, arXiv 2310.12963, sect
 
 Two rules make it hard to manipulate. Untrusted text (context, question, answer) is put
 between fences whose mark is a digest of *all* texts in the prompt's fences: no text can
-contain its own digest, and a rerun builds the same prompt, so the cache still applies. A
+contain its own digest, and a rerun builds the same prompt, so the cache still applies. The
+context comes first, under a digest of its own, so that all verifications on one document share
+a prefix that providers cache; where another text holds that digest, it is the digest of all. A
 verdict is read only from the last line of a reply, where the prompt asks for it, and never
 from a reply that was cut off.
 """

@@ -14,7 +14,7 @@ from automix_cli.records import Message, Question
 
 
 def digest(texts: Iterable[str]) -> str:
-    """The mark of a fence: 16 hex digits of the SHA-256 of all fenced texts.
+    """16 hex digits of the SHA-256 of texts, in their order and with the borders between them.
 
     Example:
         >>> digest(["Paris"]) == digest(["Paris"]), digest(["a", "b"]) == digest(["ab"])
@@ -26,7 +26,10 @@ def digest(texts: Iterable[str]) -> str:
 
 
 def fence(fields: Mapping[str, str]) -> str:
-    """Label and fence each text, all under one mark.
+    """Label and fence each text, the context under a mark of its own and all others under one mark.
+
+    The mark of the context depends on nothing else, so that all prompts about one document begin
+    alike and a provider can cache their common beginning.
 
     Example:
         >>> print(fence({"question": "2 + 2?"}))
@@ -35,11 +38,34 @@ def fence(fields: Mapping[str, str]) -> str:
         2 + 2?
         <<end 5d21bbdf56319fc2>>
     """
-    mark = digest(fields.values())
+    marks = fence_marks(fields)
     return "\n\n".join(
-        f"{_TITLES.get(name, name.capitalize())}:\n<<{name} {mark}>>\n{text}\n<<end {mark}>>"
+        f"{_TITLES.get(name, name.capitalize())}:\n<<{name} {marks[name]}>>\n{text}\n<<end {marks[name]}>>"
         for name, text in fields.items()
     )
+
+
+def fence_marks(fields: Mapping[str, str]) -> dict[str, str]:
+    """The mark of each text's fence: no text holds any of them.
+
+    That of the context is the digest of the context alone. Whoever knows the context can compute it, so
+    where another text holds it, the context stands under the digest of all texts, as the others do.
+
+    Example:
+        >>> marks = fence_marks({"context": "c", "question": "q"})
+        >>> marks["context"] == digest(["c"]), marks["question"] == digest(["c", "q"])
+        (True, True)
+        >>> set(fence_marks({"context": "c", "question": digest(["c"])}).values()) == {
+        ...     digest(["c", digest(["c"])])
+        ... }
+        True
+    """
+    marks = dict.fromkeys(fields, digest(fields.values()))
+    if "context" in fields:
+        own = digest([fields["context"]])
+        if not any(own in text for name, text in fields.items() if name != "context"):
+            marks["context"] = own
+    return marks
 
 
 _TITLES = {"answer": "AI Generated Answer"}
@@ -222,12 +248,12 @@ def read_candidate(messages: Sequence[Message]) -> JudgedAnswer | None:
 
 
 def prompt_sha(instruction: str, examples: Sequence[VerificationExample] = ()) -> str:
-    """A digest of all wording that verdicts depend on, stored with a fit to detect other prompts.
+    """A digest of the wording and the fences that verdicts depend on, stored with a fit to detect others.
 
     Example:
         >>> prompt_sha("a") == prompt_sha("a"), prompt_sha("a") == prompt_sha("b")
         (True, False)
     """
-    wording = [instruction, NO_ANSWER, _SYSTEM, *_RULES.values(), _ASK]
+    wording = [instruction, NO_ANSWER, _SYSTEM, *_RULES.values(), _to_judge("q", "a", "c", ("x", "y"))]
     examples = examples or [e for kind in BUILT_IN_EXAMPLES.values() for e in kind]
     return digest([*wording, *(repr(tuple(e)) for e in examples)])
