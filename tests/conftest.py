@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache, partial
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -45,10 +46,18 @@ def foreign_warnings() -> None:
     warnings.filterwarnings("error", category=pytest.PytestWarning)  # it found something in our threads
 
 
+@pytest.fixture(scope="session")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Names of homes; pytest would read a folder of thousands to find the next one."""
+    folder = tmp_path_factory.mktemp("homes")
+    return (folder / str(number) for number in count())
+
+
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clean_environment(monkeypatch: pytest.MonkeyPatch, homes: Iterator[Path]) -> Path:
     """An empty home, no keys, an own cache folder."""
-    home = tmp_path_factory.mktemp("home")
+    home = next(homes)
+    home.mkdir()
     for name in list(os.environ):
         if name.startswith(LEAKY) or name in TERMINAL or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)

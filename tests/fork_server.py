@@ -6,15 +6,17 @@
 The command sends its arguments, folder, environment and standard streams to the server, which forks; the copy
 runs `automix_cli.cli.run` on these streams and gets the signals of the command; its exit code becomes
 that of the command. What Python itself reads when it starts, such as PYTHONWARNINGS, has no effect.
+The server ends when whoever started it has gone, however that ended.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
-import signal
+import select
 import socket
 import subprocess
 import sys
@@ -22,12 +24,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from shell import ROOT
+ROOT = Path(__file__).parent.parent
 
-_PRELOAD = (
-    *("numpy", "diskcache", "yaml", "rich.console", "rich.table", "rich.tree", "automix_cli.cli"),
-    *("automix_cli.cascade.jobs", "automix_cli.evaluation.calibrate", "automix_cli.evaluation.bench"),
-    *("automix_cli.views.lines", "automix_cli.views.bench_tables", "automix_cli.views.calibration_view"),
+
+def _modules_of_the_package() -> list[str]:
+    paths = (path.relative_to(ROOT).with_suffix("") for path in (ROOT / "automix_cli").rglob("*.py"))
+    return [".".join(path.parts) for path in sorted(paths) if not path.stem.startswith("__")]
+
+
+_PRELOAD = (  # the command first: it has the warnings of all others ignored
+    *("automix_cli.cli", "numpy", "diskcache", "yaml", "rich.console", "rich.table", "rich.tree"),
+    *_modules_of_the_package(),
 )
 
 # No site packages: it starts in a fraction of the time.
@@ -50,19 +57,24 @@ with socket.socket(socket.AF_UNIX) as server:
 class ForkServer:
     """A server at a socket, and the command that calls it; both last as long as the with-block.
 
-    `preload` are modules that the server imports before it forks.
+    `preload` are modules that the server imports before it forks; `python` are variables that Python reads
+    when it starts, without their PYTHON: `path="folder"` has modules of that folder found first.
     """
 
-    def __init__(self, address: Path, command: Path, preload: Sequence[str] = _PRELOAD) -> None:
+    def __init__(
+        self, address: Path, command: Path, preload: Sequence[str] = _PRELOAD, **python: str
+    ) -> None:
         self.address, self.command, self.preload = address, command, preload
+        self.variables = {f"PYTHON{name.upper()}": value for name, value in python.items()}
+        self.variables["PYTHONPATH"] = ":".join(filter(None, [python.get("path"), str(ROOT)]))
 
     def __enter__(self) -> ForkServer:
         self.command.write_text(_CLIENT.format(python=sys.executable, address=str(self.address)))
         self.command.chmod(0o755)
         self._process = subprocess.Popen(
             [sys.executable, __file__, str(self.address), *self.preload],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdin=subprocess.DEVNULL,
+            env={**os.environ, **self.variables},
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
         if self._process.stdout is None or self._process.stdout.readline() != b"ready\n":
@@ -87,15 +99,25 @@ def serve(address: str, preload: Sequence[str]) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(address)
         server.listen()
+        gc.collect()
+        gc.freeze()  # else every copy looks through all of this again
         print("ready", flush=True)
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the copies
-        while True:
+        while sys.stdin not in select.select([server, sys.stdin], [], [])[0]:
             client, _ = server.accept()
             if os.fork() == 0:
                 break
             client.close()
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            _bury()
+        else:
+            sys.exit()
     _answer(client)
+
+
+def _bury() -> None:
+    """Wait for the copies that have ended; their time then counts as that of the tests."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def _answer(client: socket.socket) -> None:

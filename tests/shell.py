@@ -1,18 +1,23 @@
 """Runs `automix` as people do: a child process with real streams."""
 
+import atexit
 import contextlib
+import functools
 import json
 import os
 import pty
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-ROOT = Path(__file__).parent.parent
+from fork_server import ROOT, ForkServer
+
 COMMAND: tuple[str, ...] = (sys.executable, "-m", "automix_cli")
+"""A Python of its own, for tests of how it starts, of two that share nothing, and of its last breath."""
 PATIENCE = 600.0
 """Seconds after which a process counts as stuck; no test is about this time, however busy the machine is."""
 
@@ -39,15 +44,34 @@ def environment(**extra: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", **extra}
 
 
+@functools.cache
+def warm_command() -> tuple[str, ...]:
+    """`automix` in copies of a process that has imported it; that one ends with this process."""
+    stack = contextlib.ExitStack()
+    atexit.register(stack.close)
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="automix-fork-")))
+    server = ForkServer(folder / "socket", folder / "automix", warnings="error")
+    return (str(stack.enter_context(server).command),)
+
+
+def _command_for(env: Mapping[str, str]) -> Sequence[str]:
+    """What Python reads when it starts has an effect on a Python that starts."""
+    return COMMAND if any(name.startswith("PYTHON") for name in env) else warm_command()
+
+
 def automix(
     *args: str | Path,
     stdin: str | bytes | None = None,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     timeout: float = PATIENCE,
-    command: Sequence[str] = COMMAND,
+    command: Sequence[str] = (),
 ) -> Ran:
-    """Run one command to its end; without `stdin` there is none to read."""
+    """Run one command to its end; without `stdin` there is none to read.
+
+    It runs in a warm copy unless a `command` or a variable of Python's, such as PYTHONHASHSEED, is given.
+    """
+    command = command or _command_for(env or {})
     data = stdin.encode() if isinstance(stdin, str) else stdin
     given: dict[str, Any] = {"stdin": subprocess.DEVNULL} if data is None else {"input": data}
     done = subprocess.run(
@@ -62,8 +86,9 @@ def automix(
     return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
-def on_terminal(*args: str | Path, command: Sequence[str] = COMMAND, **env: str) -> Ran:
+def on_terminal(*args: str | Path, command: Sequence[str] = (), **env: str) -> Ran:
     """Run one command with a terminal as its stdout, which is read to its end."""
+    command = command or _command_for(env)
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         [*command, *map(str, args)],

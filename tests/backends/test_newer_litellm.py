@@ -4,12 +4,16 @@ A small stand-in package is planted before the real one. It refuses, raises and 
 release does so far; `automix ask` runs over it in a child, as people run it.
 """
 
+import contextlib
+import functools
 import re
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from fork_server import ForkServer
 from shell import COMMAND, ROOT, Ran, automix, environment, jsonl
 
 STAND_IN = {
@@ -212,21 +216,37 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 KEY = "sk-0123456789abcdefghij"
+Run = Callable[..., Ran]
 
 
-def run(planted: Path, case: str, *before: str, warn: str = "error", stdin: str | None = None) -> Ran:
-    env = {"PYTHONPATH": f"{planted}:{ROOT}", "STAND_IN": case, "PYTHONWARNINGS": warn, "OPENAI_API_KEY": KEY}
-    profile = ("--profile", str(planted / "planted.yaml"))
-    return automix(*before, "ask", *profile, "--no-cache", stdin=stdin, env=env)
+@pytest.fixture(scope="module")
+def run(planted: Path) -> Iterator[Run]:
+    """Runs a case in a copy of a Python that finds the stand-in first and has imported no LiteLLM."""
+    with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def server(warn: str) -> ForkServer:
+            address = planted / warn
+            return stack.enter_context(
+                ForkServer(address, planted / f"automix-{warn}", path=str(planted), warnings=warn)
+            )
+
+        def run(case: str, *before: str, warn: str = "error", stdin: str | None = None) -> Ran:
+            env = {"STAND_IN": case, "OPENAI_API_KEY": KEY}
+            profile = ("--profile", str(planted / "planted.yaml"))
+            command = (str(server(warn).command),)
+            return automix(*before, "ask", *profile, "--no-cache", stdin=stdin, env=env, command=command)
+
+        yield run
 
 
 @pytest.mark.parametrize(("case", "outcome"), CASES.items(), ids=CASES)
 @pytest.mark.parametrize("warn", ["error", "always"])
 def test_a_newer_litellm_gives_an_answer_or_a_typed_error_row(
-    planted: Path, case: str, outcome: Outcome, warn: str
+    run: Run, case: str, outcome: Outcome, warn: str
 ) -> None:
     questions = [{"id": "a", "question": "Who?"}, {"id": "b", "question": "Where?"}]
-    ran = run(planted, case, stdin=jsonl(*questions), warn=warn)
+    ran = run(case, stdin=jsonl(*questions), warn=warn)
     assert ran.code == outcome.code, ran.err
     assert ran.rows
     for row in ran.rows:
@@ -237,8 +257,8 @@ def test_a_newer_litellm_gives_an_answer_or_a_typed_error_row(
     assert (outcome.note or "") in ran.err
 
 
-def test_what_libraries_say_is_shown_to_who_debugs_without_keys(planted: Path) -> None:
-    ran = run(planted, "prints and logs", "--debug", stdin=jsonl({"question": "Who?"}))
+def test_what_libraries_say_is_shown_to_who_debugs_without_keys(run: Run) -> None:
+    ran = run("prints and logs", "--debug", stdin=jsonl({"question": "Who?"}))
     assert [row["answer"] for row in ran.rows] == ["Paris"]
     for word in ("print", "print to stderr", "ERROR:a.library.beneath:record"):
         for when in ("when imported", "when called", "in a thread", "at the exit"):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ ASK_KEYS = {
 
 
 def test_the_first_question_is_answered_alone_on_stdout() -> None:
-    ran = automix(*DEMO, "What is 17 * 23?")
+    ran = automix(*DEMO, "What is 17 * 23?", command=COMMAND)
     assert (ran.code, ran.out) == (0, "391\n")
     assert "simulated" in ran.err
     assert "spent" in ran.err
@@ -195,8 +196,8 @@ def test_an_open_pipe_that_sends_nothing_is_named_as_what_it_waits_for() -> None
 
 def test_rows_come_back_in_order_and_a_second_run_makes_no_call(tmp_path: Path) -> None:
     args = (*DEMO, "--limit", "60", "-j", "8")
-    first = automix(*args, stdin=QUESTIONS.read_bytes())
-    second = automix(*args, stdin=QUESTIONS.read_bytes())
+    first = automix(*args, stdin=QUESTIONS.read_bytes(), command=COMMAND)
+    second = automix(*args, stdin=QUESTIONS.read_bytes(), command=COMMAND)
     expected = [json.loads(line)["id"] for line in QUESTIONS.read_text().splitlines()[:60]]
     assert (first.code, second.code) == (0, 0)
     assert [row["id"] for row in first.rows] == expected
@@ -292,13 +293,15 @@ def test_a_dash_is_stdout(tmp_path: Path) -> None:
 
 
 def test_a_sample_is_drawn_by_seed_and_kept_in_order(tmp_path: Path) -> None:
-    def ids(*args: str) -> list[str]:
-        return [row["id"] for row in automix(*DEMO, "-i", QUESTIONS, "--sample", "7", *args).rows]
+    def ids(seed: str, order_of_sets: str) -> list[str]:
+        env = {"PYTHONHASHSEED": order_of_sets}
+        args = ("-i", QUESTIONS, "--sample", "7", "--seed", seed)
+        return [row["id"] for row in automix(*DEMO, *args, env=env).rows]
 
-    first = ids("--seed", "1")
+    first = ids("1", "1")
     assert len(first) == 7
-    assert first == sorted(first) == ids("--seed", "1")
-    assert first != ids("--seed", "2")
+    assert first == sorted(first) == ids("1", "2")
+    assert first != ids("2", "1")
 
 
 def test_a_dry_run_counts_calls_and_dollars_and_sends_nothing(tmp_path: Path, forked: Forked) -> None:
@@ -388,7 +391,7 @@ def assert_pure(run: Forked, env: dict[str, str], folder: Path) -> None:
 
 @pytest.mark.contract
 def test_stdout_stays_pure_when_piped(tmp_path: Path) -> None:
-    assert_pure(automix, {"GITHUB_ACTIONS": "1"}, tmp_path)
+    assert_pure(partial(automix, command=COMMAND), {"GITHUB_ACTIONS": "1"}, tmp_path)
 
 
 @pytest.mark.parametrize("env", [{}, {"GITHUB_ACTIONS": "1"}, {"NO_COLOR": "1"}, {"TERM": "dumb"}])
@@ -398,7 +401,8 @@ def test_stdout_stays_pure_in_every_environment(env: dict[str, str], tmp_path: P
 
 @pytest.mark.contract
 def test_stdout_stays_pure_with_an_unknown_model(tmp_path: Path) -> None:
-    ran = automix("ask", "--tiers", "nowhere/model-x", "q", cwd=tmp_path, env={"GITHUB_ACTIONS": "1"})
+    args = ("ask", "--tiers", "nowhere/model-x", "q")
+    ran = automix(*args, cwd=tmp_path, env={"GITHUB_ACTIONS": "1"}, command=COMMAND)
     assert ran.code == 2
     assert ran.out == ""
     assert "\x1b" not in ran.err

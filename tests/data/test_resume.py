@@ -10,10 +10,13 @@ DEMO = ("ask", "--profile", "demo")
 NEVER_EQUAL = ("spent_usd", "latency_s", "usage")
 
 
+QUESTIONS = jsonl(*({"id": f"q{n}", "question": f"What is {n} + {n}?"} for n in range(20)))
+
+
 @pytest.fixture
 def questions(tmp_path: Path) -> Path:
     path = tmp_path / "q.jsonl"
-    path.write_text(jsonl(*({"id": f"q{n}", "question": f"What is {n} + {n}?"} for n in range(20))))
+    path.write_text(QUESTIONS)
     return path
 
 
@@ -40,12 +43,15 @@ def comparable(path: Path) -> list[dict]:
     return found
 
 
-@pytest.fixture
-def whole(questions: Path, tmp_path: Path) -> list[dict]:
-    """What an uninterrupted run writes."""
-    path = tmp_path / "whole.jsonl"
-    assert run(questions, path).code == 0
-    return comparable(path)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
+    """What an uninterrupted run writes, with an order of sets of its own."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "q.jsonl").write_text(QUESTIONS)
+    env = {"AUTOMIX_CACHE_DIR": str(folder / "cache"), "PYTHONHASHSEED": "1"}
+    ran = automix(*DEMO, "-i", folder / "q.jsonl", "-o", folder / "out.jsonl", env=env)
+    assert ran.code == 0, ran.err
+    return comparable(folder / "out.jsonl")
 
 
 def cut(path: Path, lines: int, torn: bytes = b"") -> None:
