@@ -317,7 +317,10 @@ def model_notes(models: Sequence[Tier], profile: Profile) -> Iterator[str]:
     if any(t.model.startswith("demo/") for t in models):
         yield "demo tiers: simulated models, no network, prices made up"
     for tier in models:
-        if tier.list_price() is None:
+        if tier.list_price() is None and tier.standard_price() is not None:
+            service = f"the {tier.service_tier} service"
+            yield f"price of {tier.model} by {service} unknown, so costs are null; tell it as price: …"
+        elif tier.list_price() is None:
             yield f"price of {tier.model} unknown, so costs are null; tell it in the profile:"
             own = f"- {{name: {tier.name}, model: {tier.model}, price: {{input: …, output: …}}}}"
             yield f"  {own if tier in profile.tiers else embedding_price_line(tier)}"

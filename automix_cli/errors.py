@@ -186,10 +186,15 @@ class BackendError(AutomixError):
 
 
 class RateLimited(BackendError):
-    """The provider limits the rate of calls (429, not a quota)."""
+    """The provider limits the rate of calls (429, not a quota).
+
+    Attributes:
+        lacks_room: the service that was asked for, such as flex, has no room at the moment.
+    """
 
     kind = "rate_limit"
     retryable = True
+    lacks_room = False
 
 
 class Unauthorised(BackendError):

@@ -20,6 +20,7 @@ VERIFY_SCHEMA = "automix.verify/1"
 
 Json = Any
 Status = Literal["ok", "error", "skipped", "abstained"]
+ServiceTier = Literal["standard", "flex", "priority"]
 
 
 class Message(NamedTuple):
@@ -102,13 +103,15 @@ class Price:
     output: float
     cached_input: float | None = None
 
+    @property
+    def cached_rate(self) -> float:
+        """USD per million tokens of input that the provider had in its own cache."""
+        return self.input if self.cached_input is None else self.cached_input
+
     def of(self, usage: Usage) -> float:
         """Dollars that `usage` costs at this price."""
-        cached_rate = self.input if self.cached_input is None else self.cached_input
-        fresh = usage.input_tokens - usage.cached_input_tokens
-        return (
-            fresh * self.input + usage.cached_input_tokens * cached_rate + usage.output_tokens * self.output
-        ) / 1e6
+        fresh, cached = usage.input_tokens - usage.cached_input_tokens, usage.cached_input_tokens
+        return (fresh * self.input + cached * self.cached_rate + usage.output_tokens * self.output) / 1e6
 
 
 class TokenLogprob(NamedTuple):
@@ -124,8 +127,12 @@ class Completion:
     """One text returned by a backend.
 
     `usage` is this completion's share of the request's usage; `cached` is true
-    when this run did not pay for it. `flags` report irregularities:
-    `truncated` (cut off at max_tokens), `usage_suspect` (missing or absurd counts).
+    when this run did not pay for it. Where one prompt serves several completions, `prompt` is the
+    usage of the whole prompt; None where this completion had a request of its own.
+    `service_tier` is the service that the provider says it gave. `flags` report irregularities:
+    `truncated` (cut off at max_tokens), `usage_suspect` (missing or absurd counts),
+    `usage_corrected` (the server counted one of several completions), `context_cut_by_server`
+    (it counted far fewer prompt tokens than were sent).
     """
 
     text: str
@@ -134,6 +141,8 @@ class Completion:
     latency_s: float = 0.0
     logprobs: tuple[TokenLogprob, ...] = ()
     cached: bool = False
+    prompt: Usage | None = None
+    service_tier: ServiceTier = "standard"
     flags: tuple[str, ...] = ()
 
 

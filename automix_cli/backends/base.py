@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from automix_cli.records import Completion, Message
+from automix_cli.records import Completion, Message, ServiceTier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,7 @@ class Request:
     parameters by name; `api_key_env` names the variable that holds the key. With
     `embeds` the request is for the embedding of its one message, and the completion's
     text is that vector (`embedding.packed`). `backend` is what the profile says of the client
-    (`choice.client_of`).
+    (`choice.client_of`), and `service_tier` what it says of the service that is paid for.
     """
 
     model: str
@@ -36,6 +36,7 @@ class Request:
     timeout: float = 60.0
     embeds: bool = False
     backend: str = "auto"
+    service_tier: ServiceTier | None = None
 
     @property
     def param(self) -> dict[str, Any]:

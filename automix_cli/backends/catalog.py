@@ -207,6 +207,36 @@ def list_price(model: str) -> Price | None:
     )
 
 
+def service_price(model: str, service: str, standard: Price) -> Price | None:
+    """The price of a service such as flex, where `standard` is that of the standard one; None when unknown.
+
+    Each rate changes as the table's does. Where the table gives no rate for cached input, that changes as
+    the input's.
+
+    Example:
+        >>> service_price("openai/gpt-5", "flex", Price(input=1.25, output=10.0, cached_input=0.125))
+        Price(input=0.625, output=5.0, cached_input=0.0625)
+        >>> service_price("nobody/knows", "flex", Price(input=1.0, output=1.0)) is None
+        True
+    """
+    entry = _entry(model)
+
+    def ratio(name: str) -> float | None:
+        of_service, of_standard = _rate(entry, f"{name}_{service}"), _rate(entry, name)
+        return of_service / of_standard if of_service and of_standard else None
+
+    for_input, for_output = ratio("input_cost_per_token"), ratio("output_cost_per_token")
+    if for_input is None or for_output is None:
+        return None
+    for_cached = ratio("cache_read_input_token_cost") or for_input
+    cached = standard.cached_input
+    return Price(
+        input=standard.input * for_input,
+        output=standard.output * for_output,
+        cached_input=None if cached is None else cached * for_cached,
+    )
+
+
 def context_window(model: str) -> int | None:
     """How many input tokens a model takes, in LiteLLM's table; None when unknown.
 

@@ -11,16 +11,17 @@ import asyncio
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from automix_cli.backends.base import Request
+from automix_cli.backends.catalog import provider_of
 from automix_cli.backends.endpoints import Endpoint, endpoint_of
 from automix_cli.backends.openai_providers import RESERVED, extra_body_problem
 from automix_cli.backends.refusals import Refusal, names_parameter, refuses_n, refuses_sampling
 from automix_cli.backends.replies import Reply, completions_of, embedding_of
 from automix_cli.backends.retry import Retrier
-from automix_cli.errors import BackendError, BadRequest
+from automix_cli.errors import BackendError, BadRequest, RateLimited
 from automix_cli.records import Completion
 
 _DROPPABLE = ("temperature", "top_p")  # a model that refuses these samples in its own way
@@ -104,7 +105,7 @@ class Client:
     async def _attempt(self, request: Request) -> tuple[Completion, ...]:
         """Send one request and check its reply."""
         start, key = time.monotonic(), (request.model, request.endpoint)
-        reply = await self.exchange(request)
+        reply, request = await self._exchange_with_room(request)
         latency_s = time.monotonic() - start
         if request.embeds:
             width = self._widths.get(key, request.param.get("dimensions"))
@@ -113,7 +114,33 @@ class Client:
             return (completion,)
         if 0 < len(reply.choices) < request.n:  # none at all is a failure and says nothing about `n`
             self._singles.add(key)
-        return completions_of(reply, request, latency_s)
+        shares_prompt = self.supports_n(request.model, request.api_base)
+        completions = completions_of(reply, request, latency_s, shares_prompt=shares_prompt)
+        if "context_cut_by_server" in completions[0].flags:
+            self.note(
+                f"{request.model} counted far fewer prompt tokens than were sent: its server cuts the "
+                "context (Ollama: params: {num_ctx: …})"
+            )
+        return completions
+
+    async def _exchange_with_room(self, request: Request) -> tuple[Reply, Request]:
+        """Exchange a request; where flex has no room, by the standard service.
+
+        Returns the reply, and the request as it was answered.
+        """
+        try:
+            return await self.exchange(request), request
+        except RateLimited as error:
+            if request.service_tier != "flex" or not error.lacks_room:
+                raise
+        self.note(f"{request.model}: flex had no room for some calls; they went to the standard service")
+        request = replace(request, service_tier="standard")
+        return await self.exchange(request), request
+
+    def note(self, line: str) -> None:
+        """Keep a note for the user, each once."""
+        if line not in self.notes:
+            self.notes.append(line)
 
     def params_for(self, request: Request) -> dict[str, Any]:
         """The parameters to send: those of the request, but for what its server has refused.
@@ -126,6 +153,7 @@ class Client:
             raise BadRequest(f"params: {', '.join(sorted(reserved_names))} cannot be set")
         if problem := extra_body_problem(params.get("extra_body") or {}):
             raise BadRequest(f"extra_body: {problem}")
+        params |= wire_service_tier(request)
         for name, substitute in self._refused_params.get((request.model, request.endpoint), {}).items():
             value = params.pop(name, None)
             if substitute and value is not None:
@@ -143,12 +171,26 @@ class Client:
         name = _droppable(parameters, refusal.param, message)
         if name is not None:
             substitutes[name] = None
-            note = f"{request.model} refuses {name}: it samples in its own way"
-            self.notes += [] if note in self.notes else [note]
+            self.note(f"{request.model} refuses {name}: it samples in its own way")
             return True
         if request.n > 1 and refuses_n(message):
             self._singles.add(key)
         return False
+
+
+def wire_service_tier(request: Request) -> dict[str, str]:
+    """The parameter that asks for a service; the standard one has a name with OpenAI's protocol only.
+
+    Example:
+        >>> wire_service_tier(Request(model="openai/m", messages=(), service_tier="standard"))
+        {'service_tier': 'default'}
+    """
+    if request.service_tier is None or request.embeds:
+        return {}
+    if request.service_tier == "standard":
+        has_name = provider_of(request.model) in ("openai", "azure")
+        return {"service_tier": "default"} if has_name else {}
+    return {"service_tier": request.service_tier}
 
 
 def _droppable(parameters: Mapping[str, Any], param: str, message: str) -> str | None:

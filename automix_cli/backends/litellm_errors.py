@@ -9,7 +9,13 @@ from typing import Any, NoReturn
 
 from automix_cli.backends.connections import causes_of
 from automix_cli.backends.endpoints import Endpoint
-from automix_cli.backends.refusals import Refusal, error_class, refusal_in, with_key_hint
+from automix_cli.backends.refusals import (
+    Refusal,
+    error_class,
+    refusal_in,
+    says_no_room,
+    with_key_hint,
+)
 from automix_cli.backends.retry import retry_after
 from automix_cli.errors import (
     BackendError,
@@ -71,7 +77,12 @@ def map_error(exc: Exception) -> BackendError:
     headers = attribute(exc, "litellm_response_headers")
     headers = headers if isinstance(headers, Mapping) else {}
     # The transport let this response pass, so the provider counts it as a good one and bills it.
-    return kind(text, retry_after=retry_after(headers, time.time()), maybe_billed=kind is BadResponse)
+    error = kind(text, retry_after=retry_after(headers, time.time()), maybe_billed=kind is BadResponse)
+    if isinstance(error, RateLimited):
+        error.lacks_room = any(
+            says_no_room(f"{message_of(e)} {attribute(e, 'body')}") for e in causes_of(exc)
+        )
+    return error
 
 
 def status_of(exc: BaseException) -> int | None:

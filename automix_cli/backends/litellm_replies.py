@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from automix_cli.backends.replies import Choice, Reply, TokenCounts, count
+from automix_cli.backends.replies import Choice, Reply, count
+from automix_cli.backends.usage import TokenCounts
 from automix_cli.records import TokenLogprob
 
 
 def read_completions(response: Any) -> Reply:
     """What LiteLLM returned for a completion; an attribute that it always has may not be missing."""
-    return Reply(tuple(read_choice(choice) for choice in response.choices), read_counts(response))
+    choices = tuple(read_choice(choice) for choice in response.choices)
+    return Reply(choices, read_counts(response), service_tier=getattr(response, "service_tier", None))
 
 
 def read_embedding(response: Any) -> Reply:

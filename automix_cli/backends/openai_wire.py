@@ -9,7 +9,8 @@ from typing import Any
 
 from automix_cli.backends.answers import sound_choices
 from automix_cli.backends.base import Request
-from automix_cli.backends.replies import Choice, Reply, TokenCounts, count, sendable
+from automix_cli.backends.replies import Choice, Reply, count, sendable
+from automix_cli.backends.usage import TokenCounts
 from automix_cli.records import TokenLogprob
 
 _THOUGHTS = re.compile(
@@ -53,7 +54,7 @@ def _encode(body: Mapping[str, Any]) -> bytes:
 def read_chat(body: Mapping[str, Any]) -> Reply:
     """The reply to a request for completions; what is malformed in it counts as missing."""
     choices = tuple(read_choice(choice) for choice in sound_choices(body.get("choices")))
-    return Reply(choices, read_counts(body.get("usage")))
+    return Reply(choices, read_counts(body.get("usage")), service_tier=body.get("service_tier"))
 
 
 def read_choice(choice: Mapping[str, Any]) -> Choice:

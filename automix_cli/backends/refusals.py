@@ -63,7 +63,19 @@ def status_error(status: int, headers: Mapping[str, str], body: bytes, where: st
     )
     if isinstance(error, BadRequest):
         error.param, error.code = refusal
+    if isinstance(error, RateLimited):
+        error.lacks_room = says_no_room(body.decode("utf-8", "replace"))
     return error
+
+
+def says_no_room(text: str) -> bool:
+    """Whether a 429 says that a service such as flex has no room, rather than that we ask too often.
+
+    Example:
+        >>> says_no_room('{"code": "resource_unavailable"}'), says_no_room("Rate limit reached")
+        (True, False)
+    """
+    return re.search(r"resource[ _]?unavailable|capacity_exceeded", text, re.IGNORECASE) is not None
 
 
 def error_class(status: int, text: str) -> type[BackendError]:

@@ -6,31 +6,32 @@ doubtful count is treated, is decided here once.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from automix_cli.backends.base import Request
-from automix_cli.backends.budget import most_prompt_tokens
 from automix_cli.backends.embedding import flaw, pack_vector
+from automix_cli.backends.usage import (
+    TokenCounts,
+    count_all_choices,
+    estimate,
+    is_prompt_cut,
+    prompt_text,
+    split_usage,
+    usage_of,
+)
 from automix_cli.errors import BackendError, BadResponse, ContentFiltered, NoText, without_secrets
-from automix_cli.records import Completion, TokenLogprob, Usage
+from automix_cli.records import Completion, ServiceTier, TokenLogprob, Usage
 from automix_cli.texts import is_blank
 
 MANY_TOKENS = 10_000_000
 """More than any request can use: counts beyond it are a mistake."""
-
-_TOKEN_BYTES = 4
-
-
-class TokenCounts(NamedTuple):
-    """The token counts of a reply; None for one that is missing or impossible."""
-
-    prompt: int | None = None
-    output: int | None = None
-    total: int | None = None
-    cached_tokens: int | None = None
-    reasoning: int | None = None
+_SERVICE_TIERS: Mapping[str, ServiceTier] = {
+    "flex": "flex",
+    "priority": "priority",
+    **dict.fromkeys(("default", "standard", "on_demand"), "standard"),
+}
 
 
 class Choice(NamedTuple):
@@ -42,17 +43,24 @@ class Choice(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """A server's reply: the choices of a completion, or the vector of an embedding."""
+    """A server's reply: the choices of a completion, or the vector of an embedding.
+
+    `service_tier` is what the server calls the service that it gave.
+    """
 
     choices: tuple[Choice, ...]
     counts: TokenCounts
     vector: Any = None
+    service_tier: Any = None
 
 
-def completions_of(reply: Reply, request: Request, latency_s: float) -> tuple[Completion, ...]:
+def completions_of(
+    reply: Reply, request: Request, latency_s: float, *, shares_prompt: bool = False
+) -> tuple[Completion, ...]:
     """The completions of a reply, each with its share of the usage.
 
-    Blank and filtered choices are left out; their cost is shared by the others.
+    Blank and filtered choices are left out; their cost is shared by the others. `shares_prompt` tells
+    whether the server gives several completions for one prompt.
 
     Raises:
         ContentFiltered: nothing but refusals by the provider's filter.
@@ -65,7 +73,14 @@ def completions_of(reply: Reply, request: Request, latency_s: float) -> tuple[Co
         error.reply = unusable_reply(reply, request, latency_s)
         raise error
     texts = [str(c.text) for c in usable]
-    usage, suspect = usage_of(reply.counts, request, texts)
+    correction = count_all_choices(reply.counts, texts, [len(c.logprobs) for c in usable])
+    usage, suspect = usage_of(correction or reply.counts, request, texts)
+    flags = {
+        "usage_suspect": suspect,
+        "usage_corrected": correction is not None,
+        "context_cut_by_server": is_prompt_cut(reply.counts, request),
+    }
+    prompt = replace(usage, output_tokens=0, reasoning_tokens=0) if shares_prompt else None
     return tuple(
         Completion(
             text=without_secrets(sendable(text)),  # a server may repeat what it was sent
@@ -73,10 +88,24 @@ def completions_of(reply: Reply, request: Request, latency_s: float) -> tuple[Co
             finish_reason=choice.finish_reason,
             latency_s=latency_s,
             logprobs=choice.logprobs,
-            flags=flags_of(choice, suspect),
+            prompt=prompt,
+            service_tier=service_tier_of(reply.service_tier, request),
+            flags=flags_of({"truncated": choice.finish_reason == "length", **flags}),
         )
-        for choice, text, share in zip(usable, texts, split_usage(usage, len(usable)), strict=True)
+        for choice, text, share in zip(usable, texts, split_usage(usage, len(usable), texts), strict=True)
     )
+
+
+def service_tier_of(name: Any, request: Request) -> ServiceTier:
+    """The service that a reply was given by: as the server says, else as it was asked for.
+
+    Example:
+        >>> flex = Request(model="m", messages=(), service_tier="flex")
+        >>> service_tier_of("default", flex), service_tier_of("flex", flex), service_tier_of(None, flex)
+        ('standard', 'flex', 'flex')
+    """
+    wish = request.service_tier or "standard"
+    return _SERVICE_TIERS.get(name.lower(), wish) if isinstance(name, str) else wish
 
 
 def embedding_of(reply: Reply, request: Request, width: int | None, latency_s: float) -> Completion:
@@ -122,65 +151,23 @@ def empty_reply_error(choices: tuple[Choice, ...], request: Request) -> BackendE
 def unusable_reply(reply: Reply, request: Request, latency_s: float) -> Completion:
     """A completion without text, for what a reply without a usable choice costs."""
     usage, suspect = usage_of(reply.counts, request, [])
-    return Completion(text="", usage=usage, latency_s=latency_s, flags=("usage_suspect",) if suspect else ())
-
-
-def flags_of(choice: Choice, suspect: bool) -> tuple[str, ...]:
-    """The flags of a completion: cut off, or with doubtful usage."""
-    flags = {"truncated": choice.finish_reason == "length", "usage_suspect": suspect}
-    return tuple(name for name, applies in flags.items() if applies)
-
-
-def usage_of(counts: TokenCounts, request: Request, texts: list[str]) -> tuple[Usage, bool]:
-    """The usage of a request, and whether its counts are doubtful.
-
-    Missing and impossible counts are replaced by an estimate. If the total exceeds the other
-    counts by exactly the reasoning tokens, these are added to the output, as they are billed.
-    Counts beyond what was sent and allowed are doubtful, and stand: they may be on the bill.
-    """
-    prompt, output, total = counts.prompt, counts.output, counts.total
-    cached_tokens, reasoning = counts.cached_tokens or 0, counts.reasoning or 0
-    if (
-        prompt is not None
-        and output is not None
-        and total
-        and reasoning
-        and total == prompt + output + reasoning
-    ):
-        output += reasoning
-    suspect = (
-        not prompt
-        or output is None
-        or cached_tokens > prompt
-        or reasoning > output
-        or total not in (prompt + output, 0)
+    return Completion(
+        text="",
+        usage=usage,
+        latency_s=latency_s,
+        service_tier=service_tier_of(reply.service_tier, request),
+        flags=flags_of({"usage_suspect": suspect}),
     )
-    if not prompt or output is None:
-        prompt, output = prompt or estimate(prompt_text(request)), output or estimate("\n".join(texts))
-    if not output:
-        output, suspect = estimate("\n".join(texts)), True
-    suspect = suspect or prompt > request.n * most_prompt_tokens(request)
-    if "max_tokens" in request.param:
-        suspect = suspect or output > request.n * request.max_tokens
-    usage = Usage(
-        input_tokens=prompt,
-        output_tokens=output,
-        cached_input_tokens=min(cached_tokens, prompt),
-        reasoning_tokens=min(reasoning, output),
-        calls=1,
-    )
-    return usage, suspect
 
 
-def split_usage(usage: Usage, k: int) -> Iterator[Usage]:
-    """`usage` in k parts that add up to it: whole numbers, the remainder to the first, the call too.
+def flags_of(flags: Mapping[str, bool]) -> tuple[str, ...]:
+    """The names of the flags that apply.
 
     Example:
-        >>> [u.output_tokens for u in split_usage(Usage(output_tokens=8, calls=1), 3)]
-        [3, 3, 2]
+        >>> flags_of({"truncated": False, "usage_suspect": True})
+        ('usage_suspect',)
     """
-    for i in range(k):
-        yield Usage(**{name: n // k + (i < n % k) for name, n in usage.to_dict().items()})
+    return tuple(name for name, applies in flags.items() if applies)
 
 
 def count(value: Any) -> int | None:
@@ -192,21 +179,6 @@ def count(value: Any) -> int | None:
     """
     sound = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MANY_TOKENS
     return value if sound else None
-
-
-def prompt_text(request: Request) -> str:
-    """All that was sent, as one text."""
-    return "\n".join(m.content for m in request.messages)
-
-
-def estimate(text: str) -> int:
-    """About how many tokens a text has, where nobody counted them: one per four bytes, at least one.
-
-    Example:
-        >>> estimate("What is 17 * 23?")
-        4
-    """
-    return max(1, math.ceil(len(text.encode("utf-8", "replace")) / _TOKEN_BYTES))
 
 
 def sendable(text: str) -> str:

@@ -43,6 +43,8 @@ def _dump_entry(key: str, completion: Completion, run: int) -> str:
             "usage": completion.usage.to_dict(),
             "finish_reason": completion.finish_reason,
             "latency_s": completion.latency_s,
+            "prompt": None if completion.prompt is None else completion.prompt.to_dict(),
+            "service_tier": completion.service_tier,
             "logprobs": completion.logprobs,
             "flags": completion.flags,
         }
@@ -59,6 +61,7 @@ def load_entry(key: str, text: str, since: int) -> Completion | None:
     if text[:_HEAD] != f'{{"sha256":"{_checksum(key, body)}",':
         raise ValueError("checksum differs")
     row = json.loads(body)
+    prompt = row.get("prompt")  # older entries have neither this nor a service tier
     if row.get("run", 0) < since:  # entries written before refreshes were counted have no number
         return None
     return Completion(
@@ -71,5 +74,7 @@ def load_entry(key: str, text: str, since: int) -> Completion | None:
             for token, logprob, top in row["logprobs"]
         ),
         cached=True,
+        prompt=None if prompt is None else Usage(**prompt),
+        service_tier=row.get("service_tier", "standard"),
         flags=tuple(row["flags"]),
     )

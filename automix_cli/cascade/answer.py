@@ -296,6 +296,7 @@ class QuestionRun:
 
     async def _vote(self, visit: LiveVisit, n: int) -> Observation:
         before, cut = len(visit.checks), False
+        visit.rounds.append(before)
         try:
             request, cut = self.requests.for_votes(
                 self.question, visit.answer or "", visit.tier, first=len(visit.checks), n=n

@@ -139,7 +139,7 @@ def with_embeddings(table: TraceTable, tier: Tier, purchases: Iterable[Embedded]
 
     from automix_cli.data.traces import Embeddings
 
-    by_text = {text: (unpack_vector(c.text), list_cost(tier, [c]), c.latency_s) for text, c in purchases}
+    by_text = {text: (unpack_vector(c.text), list_cost(tier, c), c.latency_s) for text, c in purchases}
     if len(widths := {len(vector) for vector, _, _ in by_text.values()}) > 1:
         numbers = " and of ".join(map(str, sorted(widths)))
         raise DataError(

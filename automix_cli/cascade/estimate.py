@@ -218,7 +218,7 @@ class _VisitRequests:
 
     def worst_bill(self, answers: int, votes: int) -> CallCost:
         """The bill if every call costs as much as it can; each vote's prompt holds the longest answer."""
-        price = self.tier.list_price()
+        price = self.tier.most_price()
         if price is None:
             return CallCost(answers + votes)
         answer = price.of(Usage(input_tokens=self.ask.max_tokens))

@@ -27,5 +27,5 @@ def note_maybe_billed(request: Request) -> None:
 
 def worst_list_cost(tier: Tier, request: Request) -> float | None:
     """The most that a request can cost at the list price; None when that is unknown."""
-    price = tier.list_price()
+    price = tier.most_price()
     return None if price is None else worst_cost(request, price)

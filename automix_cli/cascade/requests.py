@@ -132,6 +132,7 @@ class RequestBuilder:
             api_key_env=tier.api_key_env,
             timeout=self.profile.limits.timeout,
             backend=tier.backend,
+            service_tier=tier.service_tier,
         )
         return BuiltRequest(request, cut)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from itertools import pairwise
+from typing import NamedTuple, get_args
 
 from automix_cli.errors import BackendError
 from automix_cli.profile.model import Tier
-from automix_cli.records import Completion, Price, Step, Usage, Vote, total_usage
+from automix_cli.records import Completion, ServiceTier, Step, Usage, Vote, total_usage
 
 
 @dataclass(slots=True)
@@ -16,13 +17,14 @@ class LiveVisit:
     """A tier while it is being asked: grows with every call, ends as a `Step`.
 
     `failed` is the kind of error of a tier that gave no answer; `unusable` holds the reply without text
-    that was charged all the same.
+    that was charged all the same. `rounds` holds where in `checks` each round of votes begins.
     """
 
     tier: Tier
     answers: list[Completion] = field(default_factory=list)
     unusable: list[Completion] = field(default_factory=list)
     checks: list[Completion] = field(default_factory=list)
+    rounds: list[int] = field(default_factory=list)
     votes: list[Vote] = field(default_factory=list)
     answer: str | None = None
     signal: float | None = None
@@ -47,15 +49,18 @@ class LiveVisit:
             self.unusable.append(reply)
             self.note([reply], cut=False)
 
+    def _rounds(self) -> list[list[Completion]]:
+        """The votes, round by round."""
+        return [self.checks[start:end] for start, end in pairwise([*self.rounds, len(self.checks)])]
+
     def step(self) -> Step:
         """The visit as a record."""
-        price = self.tier.list_price()
-        replies = (*self.answers, *self.unusable)
-        answers, checks = usage_of(replies), usage_of(self.checks)
-        usage = answers + checks
-        fresh = usage_of([c for c in (*replies, *self.checks) if not c.cached])
+        answers = usage_if_bought([*self.answers, *self.unusable])
+        checks = [usage for votes in self._rounds() for usage in usage_if_bought(votes)]
+        purchases = [c for c in (*self.answers, *self.unusable, *self.checks) if not c.cached]
         samples = self.answers if len(self.answers) > 1 and not self.failed else []
-        votes = split_cost(price, checks, len(self.checks))
+        votes = split_cost(self.tier, checks, len(self.checks))
+        usage = total_of([*answers, *checks])
         return Step(
             tier=self.tier.name,
             model=self.tier.model,
@@ -68,38 +73,73 @@ class LiveVisit:
             action=self.action,
             calls=usage.calls,
             usage=usage,
-            answer_usage=answers,
-            cost_usd=cost_of(price, usage),
-            spent_usd=cost_of(price, fresh),
-            answer_cost=cost_of(price, answers),
+            answer_usage=total_of(answers),
+            cost_usd=cost_of(self.tier, [*answers, *checks]),
+            spent_usd=cost_of(self.tier, [ServedUsage(c.usage, c.service_tier) for c in purchases]),
+            answer_cost=cost_of(self.tier, answers),
             vote_cost=votes.each,
             round_cost=votes.once,
-            sample_cost=split_cost(price, answers, len(samples)).each,
+            sample_cost=split_cost(self.tier, answers, len(samples)).each,
             latency_s=round(self.seconds, 4),
             flags=tuple(self.flags),
         )
 
 
-def usage_of(completions: Sequence[Completion]) -> Usage:
-    """The tokens and calls of completions together."""
-    return total_usage([c.usage for c in completions])
+class ServedUsage(NamedTuple):
+    """Tokens, and the service that they were bought from."""
+
+    usage: Usage
+    service_tier: ServiceTier
 
 
-def cost_of(price: Price | None, usage: Usage) -> float | None:
-    """Dollars at a list price; None when the price is unknown and anything was bought.
+def usage_if_bought(completions: Sequence[Completion]) -> list[ServedUsage]:
+    """What completions of one round use if all are bought now: a prompt that they share counts once.
+
+    Which of them came from the cache, and in how many requests the others were bought, makes no difference.
 
     Example:
-        >>> cost_of(None, Usage()), cost_of(None, Usage(calls=1))
+        >>> prompt = Usage(input_tokens=100, calls=1)
+        >>> votes = [Completion(text="", usage=Usage(input_tokens=50, output_tokens=7), prompt=prompt)] * 2
+        >>> total_of(usage_if_bought(votes)).to_dict()["input_tokens"]
+        100
+    """
+    parts = [
+        ServedUsage(
+            c.usage if c.prompt is None else replace(c.usage, input_tokens=0, cached_input_tokens=0, calls=0),
+            c.service_tier,
+        )
+        for c in completions
+    ]
+    first = next((c for c in completions if c.prompt is not None), None)
+    prompts = [] if first is None or first.prompt is None else [ServedUsage(first.prompt, first.service_tier)]
+    return [*prompts, *parts]
+
+
+def total_of(parts: Iterable[ServedUsage]) -> Usage:
+    """All tokens and calls together."""
+    return total_usage(part.usage for part in parts)
+
+
+def cost_of(tier: Tier, parts: Sequence[ServedUsage]) -> float | None:
+    """Dollars at the list prices of the services; None when one is unknown and anything was bought.
+
+    Example:
+        >>> tier = Tier(name="x", model="openai/unheard-of")
+        >>> cost_of(tier, []), cost_of(tier, [ServedUsage(Usage(calls=1), "standard")])
         (0.0, None)
     """
-    if usage == Usage():
-        return 0.0
-    return None if price is None else price.of(usage)
+    total: float | None = 0.0
+    for service in get_args(ServiceTier):
+        usage = total_of(part for part in parts if part.service_tier == service)
+        if usage != Usage():
+            price = tier.price_of(service)
+            total = None if price is None or total is None else total + price.of(usage)
+    return total
 
 
-def list_cost(tier: Tier, completions: Sequence[Completion]) -> float | None:
-    """List price of completions in dollars; None when the tier's price is unknown and there are any."""
-    return cost_of(tier.list_price(), usage_of(completions))
+def list_cost(tier: Tier, completion: Completion) -> float | None:
+    """List price of a completion in dollars; None when it is unknown."""
+    return cost_of(tier, usage_if_bought([completion]))
 
 
 class SplitCost(NamedTuple):
@@ -109,22 +149,29 @@ class SplitCost(NamedTuple):
     each: float | None
 
 
-def split_cost(price: Price | None, usage: Usage, count: int) -> SplitCost:
+def split_cost(tier: Tier, parts: Sequence[ServedUsage], count: int) -> SplitCost:
     """The cost of a round of `count` votes, or of `count` sampled answers, split into prompt and each.
 
     Where each of them was a call of its own, the prompt is part of what each costs.
 
     Example:
-        >>> price = Price(input=1e6, output=1e6)  # a dollar a token
-        >>> split_cost(price, Usage(input_tokens=4, output_tokens=6, calls=1), 2)
+        >>> from automix_cli.records import Price
+        >>> tier = Tier(name="x", model="openai/x", price=Price(input=1e6, output=1e6))  # a dollar a token
+        >>> one_call = [ServedUsage(Usage(input_tokens=4, output_tokens=6, calls=1), "standard")]
+        >>> split_cost(tier, one_call, 2)
         SplitCost(once=4.0, each=3.0)
-        >>> split_cost(price, Usage(input_tokens=8, output_tokens=6, calls=2), 2)
+        >>> two_calls = [ServedUsage(Usage(input_tokens=8, output_tokens=6, calls=2), "standard")]
+        >>> split_cost(tier, two_calls, 2)
         SplitCost(once=None, each=7.0)
     """
-    if price is None or not count:
+    whole = cost_of(tier, parts)
+    if whole is None or not count:
         return SplitCost(None, None)
-    whole = price.of(usage)
-    if usage.calls >= count:
+    calls = total_of(parts).calls
+    if calls >= count:
         return SplitCost(None, whole / count)
-    prompt = price.of(replace(usage, output_tokens=0, reasoning_tokens=0))
-    return SplitCost(prompt / max(1, usage.calls), (whole - prompt) / count)
+    prompts = [
+        part._replace(usage=replace(part.usage, output_tokens=0, reasoning_tokens=0)) for part in parts
+    ]
+    prompt = cost_of(tier, prompts) or 0.0
+    return SplitCost(prompt / max(1, calls), (whole - prompt) / count)

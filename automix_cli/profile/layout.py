@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, get_args
 
 from automix_cli.backends.catalog import URL, model_problem
 from automix_cli.backends.choice import BACKENDS
@@ -43,7 +43,7 @@ from automix_cli.profile.schema import (
 )
 from automix_cli.profile.yamltree import Node
 from automix_cli.prompts.examples import VerificationExample
-from automix_cli.records import Price
+from automix_cli.records import Price, ServiceTier
 from automix_cli.scoring import SCORERS
 from automix_cli.texts import TIER_NAME, TIER_NAME_RULE
 
@@ -150,7 +150,14 @@ _PRICE = Record(
 )
 _TIER = Record(
     Tier,
-    {"name": _NAME, "model": _MODEL, "price": Nullable(_PRICE), "params": _PARAMS, **_ENDPOINT},
+    {
+        "name": _NAME,
+        "model": _MODEL,
+        "price": Nullable(_PRICE),
+        "params": _PARAMS,
+        "service_tier": Nullable(OneOf(get_args(ServiceTier))),
+        **_ENDPOINT,
+    },
     required=("name", "model"),
     advice={**_KEY_ADVICE, **_HEADER_ADVICE},
 )

@@ -13,7 +13,7 @@ from automix_cli.backends.choice import BackendName, ClientName, client_of
 from automix_cli.errors import UsageError, did_you_mean
 from automix_cli.pomdp.signals import LogprobOf, Signal
 from automix_cli.prompts.examples import VerificationExample
-from automix_cli.records import Price
+from automix_cli.records import Price, ServiceTier
 
 MAX_TIERS = 6
 MAX_VOTES = 64
@@ -27,7 +27,8 @@ class Tier:
 
     `price` is what the profile says; `list_price()` falls back on LiteLLM's table.
     `params` are sampling parameters by name; `api_key_env` names the variable that holds
-    the key (`key_envs()` says which are read without it). `backend` is the client that calls it.
+    the key (`key_envs()` says which are read without it). `backend` is the client that calls it,
+    `service_tier` the service that is asked for; prices of the profile are those of the standard one.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Tier:
     api_key_env: str | None = None
     rpm: int | None = None
     backend: BackendName = "auto"
+    service_tier: ServiceTier | None = None
 
     def client(self) -> ClientName:
         """The client that calls the model."""
@@ -45,6 +47,30 @@ class Tier:
         return client_of(self.model, params, api_base=self.api_base, backend=self.backend)
 
     def list_price(self) -> Price | None:
+        """The price of the service that is asked for; None when it is unknown."""
+        return self.price_of(self.service_tier or "standard")
+
+    def price_of(self, service: ServiceTier) -> Price | None:
+        """The price of a service: the standard one's, changed as LiteLLM's table changes it.
+
+        Where the table does not know that service, a price of the profile counts as it stands, and so
+        does the table's for a tier that asks for no service; else it is unknown.
+        """
+        standard = self.standard_price()
+        if service == "standard" or standard is None or not (standard.input or standard.output):
+            return standard
+        price = catalog.service_price(self.model, service, standard)
+        is_known = self.price is not None or self.service_tier is None
+        return standard if price is None and is_known else price
+
+    def most_price(self) -> Price | None:
+        """The most that a call can be charged: flex may be served, and billed, as standard."""
+        price, standard = self.list_price(), self.standard_price()
+        if price is None or standard is None or price == standard:
+            return price
+        return higher_price(price, standard)
+
+    def standard_price(self) -> Price | None:
         """The profile's price, else the table's, else None: unknown.
 
         A local server's zero holds only while it is local: behind another host's
@@ -187,17 +213,13 @@ class Profile:
 
         A discovered zero for a provider that charges is unknown, not free.
         """
-        price = tier.list_price()
+        price = tier.most_price()
         if self.trusted or tier.price is None or price is None:
             return price
-        table = replace(tier, price=None).list_price()
+        table = replace(tier, price=None).most_price()
         if table is None:
             return price if price.input > 0 and (price.output > 0 or tier == self.embedding) else None
-        return Price(
-            input=max(price.input, table.input),
-            output=max(price.output, table.output),
-            cached_input=max(_cached_rate(price), _cached_rate(table)),
-        )
+        return higher_price(price, table)
 
     def to_dict(self) -> dict[str, Any]:
         """The effective profile in the shape of its YAML; what is unset is left out."""
@@ -216,8 +238,18 @@ class Profile:
         return settings
 
 
-def _cached_rate(price: Price) -> float:
-    return price.input if price.cached_input is None else price.cached_input
+def higher_price(price: Price, other: Price) -> Price:
+    """The higher of two prices, rate by rate.
+
+    Example:
+        >>> higher_price(Price(input=1, output=4), Price(input=2, output=3))
+        Price(input=2, output=4, cached_input=2)
+    """
+    return Price(
+        input=max(price.input, other.input),
+        output=max(price.output, other.output),
+        cached_input=max(price.cached_rate, other.cached_rate),
+    )
 
 
 def _settings_dict(settings: Any) -> dict[str, Any]:

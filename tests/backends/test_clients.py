@@ -37,8 +37,8 @@ from automix_cli.backends.client import Client
 from automix_cli.backends.endpoints import OWN_HOSTS, endpoint_notes
 from automix_cli.backends.openai_providers import PROVIDERS
 from automix_cli.backends.refusals import error_class, status_error
-from automix_cli.backends.replies import split_usage
 from automix_cli.backends.retry import Retrier
+from automix_cli.backends.usage import split_usage
 from automix_cli.errors import (
     BackendError,
     BadRequest,
@@ -839,3 +839,39 @@ def test_completions_are_frozen_values(route: str) -> None:
     with Loopback(lambda call: "391") as server:
         (done,) = complete(ask(server, route))
     assert done[0] == Completion(text="391", usage=done[0].usage, latency_s=done[0].latency_s)
+
+
+# ---------------------------------------------------------------- counts that servers get wrong
+
+
+def chat_of(texts: tuple[str, ...], prompt: int, output: int) -> Reply:
+    usage = {"prompt_tokens": prompt, "completion_tokens": output, "total_tokens": prompt + output}
+    return Reply(texts=texts, usage=usage)
+
+
+@both
+@pytest.mark.parametrize(
+    ("counted", "expected", "is_corrected"),
+    [(10, 40, True), (11, 44, True), (40, 40, False), (36, 36, False)],
+)
+def test_a_server_that_counts_one_of_several_choices_is_corrected_and_flagged(
+    route: str, counted: int, expected: int, is_corrected: bool
+) -> None:
+    with Loopback(
+        lambda call: chat_of(("this text has ten tokens, of four bytes.",) * 4, 9, counted)
+    ) as server:
+        (done,) = complete(ask(server, route, n=4))
+    assert sum(c.usage.output_tokens for c in done) == expected
+    assert {c.flags for c in done} == {("usage_corrected",) if is_corrected else ()}
+
+
+@both
+@pytest.mark.parametrize(("read", "is_cut"), [(8000, False), (6000, False), (4096, True), (2048, True)])
+def test_a_context_that_the_server_cut_is_flagged_and_said_once(route: str, read: int, is_cut: bool) -> None:
+    text = "word and " * 3556  # about 8,000 tokens of four bytes
+    backend = client(route)
+    with Loopback(lambda call: chat_of(("four",), read, 1)) as server:
+        first, second = complete(*[ask(server, route, text=text)] * 2, backend=backend)
+    expected = ("context_cut_by_server",) if is_cut else ()
+    assert [c.flags for c in (*first, *second)] == [expected] * 2
+    assert len([note for note in backend.notes if "cuts the context" in note]) == int(is_cut)

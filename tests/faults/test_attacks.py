@@ -26,8 +26,9 @@ from automix_cli import prompts
 from automix_cli.backends.base import Request, ScriptedBackend
 from automix_cli.backends.budget import Budget, BudgetedBackend
 from automix_cli.backends.cache import Cached
-from automix_cli.backends.replies import Choice, TokenCounts, has_text, usage_of
+from automix_cli.backends.replies import Choice, has_text
 from automix_cli.backends.store import Store, survey
+from automix_cli.backends.usage import TokenCounts, usage_of
 from automix_cli.cascade.cascade import Cascade
 from automix_cli.errors import BudgetError
 from automix_cli.profile.search import profile_of_models

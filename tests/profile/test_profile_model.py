@@ -3,6 +3,7 @@
 import json
 import random
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -173,3 +174,33 @@ def test_the_client_of_a_tier_is_its_own_choice_and_changes_no_answer() -> None:
     assert [p.to_dict()["tiers"][0].get("backend") for p in profiles] == [None, None, "direct", "litellm"]
     native = read(tier.format(more=", params: {num_ctx: 8192, keep_alive: -1}"))
     assert native.tiers[0].client() == "litellm"
+
+
+@pytest.mark.parametrize(
+    ("service", "own", "rates"),
+    [
+        ("flex", None, (0.625, 5.0, 0.0625)),
+        ("priority", None, (2.5, 20.0, 0.25)),
+        ("standard", None, (1.25, 10.0, 0.125)),
+        ("flex", Price(input=1.0, output=8.0), (0.5, 4.0, 0.5)),  # the table halves all of them
+    ],
+)
+def test_a_service_is_priced_as_the_table_has_it(
+    service: str, own: Price | None, rates: tuple[float, float, float]
+) -> None:
+    tier = Tier(name="a", model="openai/gpt-5", price=own, service_tier=service)
+    price = tier.list_price()
+    assert (price.input, price.output, price.cached_rate) == pytest.approx(rates)
+    most, standard = tier.most_price(), tier.standard_price()
+    assert (most.input, most.output) == (
+        max(price.input, standard.input),
+        max(price.output, standard.output),
+    )
+
+
+def test_a_service_that_the_table_does_not_know_has_no_price_but_that_of_the_profile() -> None:
+    tier = Tier(name="a", model="openai/gpt-4", service_tier="flex")
+    assert tier.list_price() is None
+    own = Price(input=1.0, output=2.0)
+    assert replace(tier, price=own).list_price() == own
+    assert replace(tier, service_tier=None).price_of("flex") == tier.standard_price()

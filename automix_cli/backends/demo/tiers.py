@@ -29,7 +29,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from automix_cli import prompts
@@ -229,7 +229,10 @@ class DemoBackend:
         tokens = prompts.estimate_tokens(request.messages)
         ability = MODELS[request.model]
         return tuple(
-            _completion(ability, params, speak(request.first + i), difficulty, 0 if i else tokens)
+            replace(
+                _completion(ability, params, speak(request.first + i), difficulty, 0 if i else tokens),
+                prompt=Usage(input_tokens=tokens, calls=1),
+            )
             for i in range(request.n)
         )
 
