@@ -221,6 +221,11 @@ class Question:
     dataset: str | None = None
     split: str | None = None
 
+    def material(self) -> dict[str, Json]:
+        """Context and choices, where there are any; rows keep them, so that `verify` can read them."""
+        row = self.to_dict()
+        return {key: row[key] for key in ("context", "choices") if key in row}
+
     def to_dict(self) -> dict[str, Json]:
         """The JSONL form, without keys that are empty."""
         row: dict[str, Json] = {"id": self.id, "question": self.text}
@@ -424,13 +429,8 @@ class Answer:
             "metadata": {} if self.question.metadata is None else self.question.metadata,
             "input_sha": self.input_sha,
             "profile_sha": self.profile_sha,
-            **self._material(),
+            **self.question.material(),
         }
-
-    def _material(self) -> dict[str, Json]:
-        """Context and choices, where the question has them; `verify` needs them."""
-        question_row = self.question.to_dict()
-        return {key: question_row[key] for key in ("context", "choices") if key in question_row}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -456,6 +456,15 @@ class Verification:
     spent_usd: float | None = 0.0
     flags: tuple[str, ...] = ()
     error: RowError | None = None
+    input_sha: str = ""
+    profile_sha: str = ""
+
+    @property
+    def status(self) -> Status:
+        """Whether it was done, failed, or was skipped because a cap was reached."""
+        if self.error is None:
+            return "ok"
+        return "skipped" if self.error.type == "budget" else "error"
 
     @property
     def count(self) -> VoteCount:
@@ -468,7 +477,9 @@ class Verification:
             "schema": VERIFY_SCHEMA,
             "id": self.question.id,
             "index": self.question.index,
-            "status": "error" if self.error else "ok",
+            "status": self.status,
+            "question": self.question.text,
+            "answer": self.answer,
             "tier": self.tier,
             "signal": self.signal,
             "votes": self.count._asdict(),
@@ -483,6 +494,9 @@ class Verification:
             "cost_usd": self.cost_usd,
             "spent_usd": self.spent_usd,
             "error": self.error.to_dict() if self.error else None,
+            "input_sha": self.input_sha,
+            "profile_sha": self.profile_sha,
+            **self.question.material(),
         }
         if self.flags:
             row["flags"] = list(self.flags)

@@ -20,7 +20,7 @@ from automix_cli.profile.router import embedder_of, router_policy, without_class
 from automix_cli.records import Question, Usage, add_money
 
 _EXPECTED_ESCALATED = 1 / 3
-_EXPECTED_OUTPUT = 1 / 8  # of max_tokens
+EXPECTED_OUTPUT = 1 / 8  # of max_tokens
 _LEAST_OUTPUT = 8  # tokens
 
 NO_CALLS = {
@@ -36,6 +36,10 @@ class CallCost(NamedTuple):
     calls: float = 0.0
     usd: float = 0.0
 
+    def plus(self, other: CallCost) -> CallCost:
+        """Both together."""
+        return CallCost(self.calls + other.calls, self.usd + other.usd)
+
 
 class CallForecast(NamedTuple):
     """A bill at best, as expected, and at worst."""
@@ -46,8 +50,7 @@ class CallForecast(NamedTuple):
 
     def plus(self, other: CallForecast) -> CallForecast:
         """Both together."""
-        bills = zip(self, other, strict=True)
-        return CallForecast(*(CallCost(a.calls + b.calls, a.usd + b.usd) for a, b in bills))
+        return CallForecast(*(a.plus(b) for a, b in zip(self, other, strict=True)))
 
     def rows(self, *, is_priced: bool) -> dict[str, Any]:
         """The JSON form; dollars are null unless every price is known."""
@@ -106,14 +109,16 @@ def plan_embeddings(plan: dict[str, Any], tier: Tier, questions: Iterable[Questi
 def plan_collection(profile: Profile, questions: Sequence[Question]) -> dict[str, Any]:
     """The plan for asking every tier every question and buying all votes; `low` assumes short replies."""
     plan = plan_calls(replace(profile, router=None), questions)
-    total = CallForecast()
+    total, votes = CallForecast(), CallCost()
     for question in questions:
         for index in range(len(profile.tiers)):
             total = total.plus(_visit_forecast(profile, index, question))
+            votes = votes.plus(_vote_cost(profile, index, question))
     calls, is_priced = plan["worst"]["calls"], plan["worst"]["usd"] is not None
     return {
         **plan,
         "policy": "every tier, all votes",
+        "votes": _votes_row(votes, total.expected) if is_priced else None,
         **CallForecast(*(bill._replace(calls=calls) for bill in total)).rows(is_priced=is_priced),
         "assumes": "expected: 1/8 of max_tokens written; each vote counted as a call of its own",
     }
@@ -177,7 +182,7 @@ def _forecast(profile: Profile, question: Question, way: _Way) -> CallForecast:
         total = total.plus(
             CallForecast(
                 price.bill(float(index == way.first), answers, fewest, None),
-                price.bill(reach, answers, (fewest + most) / 2, _EXPECTED_OUTPUT),
+                price.bill(reach, answers, (fewest + most) / 2, EXPECTED_OUTPUT),
                 price.worst_bill(answers, most),
             )
         )
@@ -189,14 +194,27 @@ def _visit_forecast(profile: Profile, index: int, question: Question) -> CallFor
     """What asking one tier and buying all votes costs."""
     answers, votes = sample_counts(profile, index)
     visit = _VisitRequests(profile, index, question)
-    low, expected = (visit.bill(1.0, answers, votes, share) for share in (None, _EXPECTED_OUTPUT))
+    low, expected = (visit.bill(1.0, answers, votes, share) for share in (None, EXPECTED_OUTPUT))
     return CallForecast(low, expected, visit.worst_bill(answers, votes))
+
+
+def _votes_row(votes: CallCost, whole: CallCost) -> dict[str, Any]:
+    """The expected cost of votes, and how many times that of the answers it is; null where these are free."""
+    answers = whole.usd - votes.usd
+    times = votes.usd / answers if answers > 0 else None
+    return {"calls": round(votes.calls), "usd": votes.usd, "times_answers": times}
+
+
+def _vote_cost(profile: Profile, index: int, question: Question) -> CallCost:
+    """What one tier's votes on its own answer are expected to cost: a part of `_visit_forecast`."""
+    votes = sample_counts(profile, index).votes
+    return _VisitRequests(profile, index, question).bill(1.0, 0, votes, EXPECTED_OUTPUT)
 
 
 def _embedding_forecast(tier: Tier, question: Question) -> CallForecast:
     """What one embedding costs."""
     request = embedding_request(question.text, tier, 1.0)
-    low, expected = _cost_of(tier, request, None), _cost_of(tier, request, 1.0)
+    low, expected = cost_of(tier, request, None), cost_of(tier, request, 1.0)
     worst = worst_list_cost(tier, request) or 0.0
     return CallForecast(CallCost(1.0, low), CallCost(1.0, expected), CallCost(1.0, worst))
 
@@ -210,10 +228,8 @@ class _VisitRequests:
         self.check = builder.for_votes(question, "", self.tier, first=0, n=1).request
 
     def bill(self, share: float, answers: int, votes: float, output: float | None) -> CallCost:
-        """The bill for a share of such visits; `output` is as in `_cost_of`."""
-        usd = answers * _cost_of(self.tier, self.ask, output) + votes * _cost_of(
-            self.tier, self.check, output
-        )
+        """The bill for a share of such visits; `output` is as in `cost_of`."""
+        usd = answers * cost_of(self.tier, self.ask, output) + votes * cost_of(self.tier, self.check, output)
         return CallCost(share * (answers + votes), share * usd)
 
     def worst_bill(self, answers: int, votes: int) -> CallCost:
@@ -226,7 +242,7 @@ class _VisitRequests:
         return CallCost(answers + votes, usd)
 
 
-def _cost_of(tier: Tier, request: Request, output: float | None) -> float:
+def cost_of(tier: Tier, request: Request, output: float | None) -> float:
     """Dollars of one completion whose length is a share of max_tokens (None: next to nothing)."""
     price = tier.list_price()
     if price is None:

@@ -11,13 +11,13 @@ from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 from automix_cli.cascade.baseline import CostTally
 from automix_cli.cascade.batch import Batch, interruptible
 from automix_cli.cascade.cascade import Cascade
+from automix_cli.cascade.checks import Check, answer_text, check_of, tier_name
 from automix_cli.cascade.requests import input_sha
 from automix_cli.cascade.tally import CheckTally, Tally
 from automix_cli.data.destination import Destination
 from automix_cli.data.jsonl import Row
 from automix_cli.data.output import EarlierRows, RowWriter
 from automix_cli.errors import AutomixError, DataError, StorageError, redact
-from automix_cli.profile.model import Tier
 from automix_cli.records import Answer, Json, Question, RowError, Verification
 
 T = TypeVar("T")
@@ -49,10 +49,13 @@ class Ending(NamedTuple, Generic[T]):
 
 
 class RowJob(ABC, Generic[T]):
-    """Work on rows: `work` makes a result of a row, `count` adds it up once it is written."""
+    """Work on rows: `work` makes a result of a row, `count` adds it up once it is written.
 
-    def __init__(self, cascade: Cascade) -> None:
-        self.cascade = cascade
+    `earlier` holds the rows of an earlier run, which are kept where their input is the same.
+    """
+
+    def __init__(self, cascade: Cascade, earlier: EarlierRows | None = None) -> None:
+        self.cascade, self.earlier = cascade, earlier
 
     @abstractmethod
     async def work(self, row: Row) -> T:
@@ -132,8 +135,7 @@ class AnswerJob(RowJob["Answer | EarlierRow"]):
     """Answers questions; those that an earlier run has answered keep their rows."""
 
     def __init__(self, cascade: Cascade, earlier: EarlierRows | None = None) -> None:
-        super().__init__(cascade)
-        self.earlier = earlier
+        super().__init__(cascade, earlier)
         self.tally = Tally(costs=CostTally(baseline=cascade.profile.tiers[-1].name))
 
     async def work(self, row: Row) -> Answer | EarlierRow:
@@ -180,41 +182,54 @@ def fault_row(row: Row) -> Answer:
 # ---------------------------------------------------------------- verifications
 
 
-class VerifyJob(RowJob[Verification]):
+class VerifyJob(RowJob["Verification | EarlierRow"]):
     """Verifies answers: by `tier`, else by the tier that a row names, else by the cheapest.
 
-    An answer is correct from `threshold` on; `reasons` adds to the rows what the verifier wrote.
+    An answer is correct from `threshold` on; `reasons` adds to the rows what the verifier wrote. Rows
+    that an earlier run has verified in the same way are kept.
     """
 
     def __init__(
-        self, cascade: Cascade, *, tier: str | None, votes: int, threshold: float, reasons: bool
+        self,
+        cascade: Cascade,
+        earlier: EarlierRows | None = None,
+        *,
+        tier: str | None,
+        votes: int,
+        threshold: float,
+        reasons: bool,
     ) -> None:
-        super().__init__(cascade)
+        super().__init__(cascade, earlier)
         self.tier, self.votes, self.threshold, self.reasons = tier, votes, threshold, reasons
         self.tally = CheckTally()
 
-    async def verify(self, question: Question, answer: str, raw: Json = None) -> Verification:
-        """The verification of an answer, with its verdict at the threshold.
-
-        Raises:
-            DataError: the row names a tier that the profile does not have.
-        """
-        result = await self.cascade.verify(question, answer, self._tier_of(raw), self.votes)
+    async def verify(self, check: Check) -> Verification:
+        """The verification of an answer, with its verdict at the threshold."""
+        result = replace(
+            await self.cascade.verify(check.question, check.answer, check.tier, self.votes),
+            input_sha=self._sha(check),
+            profile_sha=self.cascade.profile.sha,
+        )
         if result.confidence is None:
             return result
         return replace(result, verdict="correct" if result.confidence >= self.threshold else "incorrect")
 
-    async def work(self, row: Row) -> Verification:
-        """The verification of a row."""
+    def _sha(self, check: Check) -> str:
+        """A short hash of all that the row of a verification depends on, but for the profile."""
+        settings = (check.tier.name, self.votes, self.threshold, self.reasons)
+        return input_sha(check.question, check.answer, *settings)
+
+    async def work(self, row: Row) -> Verification | EarlierRow:
+        """The verification of a row; an error of automix itself on one row must not lose the others."""
         try:
-            if row.question is None:
-                raise DataError(row.fault)
-            return await self.verify(row.question, answer_of(row.raw), row.raw)
+            check = check_of(row, self.cascade.profile, self.tier)
+            earlier = self.earlier and self.earlier.take(check.question.id, self._sha(check))
+            return earlier or await self.verify(check)
         except DataError as exc:
             problem = RowError(type="invalid_input", message=f"line {row.line}: {exc.message}")
         except AutomixError:
             raise
-        except Exception as exc:  # an error of automix itself on one row must not lose the others
+        except Exception as exc:
             problem = RowError(type="internal", message=redact(f"{type(exc).__name__}: {exc}"))
         return self._error_row(row, problem)
 
@@ -223,58 +238,23 @@ class VerifyJob(RowJob[Verification]):
         ident = row.index if row.id is None else row.id
         return Verification(
             question=row.question or Question(text="", id=ident, index=row.index),
-            tier=self._tier_name(row.raw),
+            answer=answer_text(row.raw),
+            tier=tier_name(row.raw, self.cascade.profile, self.tier),
             signal=self.cascade.profile.verification.signal,
             error=problem,
         )
 
-    def to_dict(self, result: Verification) -> Mapping[str, Json]:
-        """The row."""
-        return result.to_dict(reasons=self.reasons)
+    def to_dict(self, result: Verification | EarlierRow) -> Mapping[str, Json]:
+        """The row, new or as it was."""
+        return result.to_dict(reasons=self.reasons) if isinstance(result, Verification) else result
 
-    def ends_run(self, result: Verification) -> bool:
-        """Whether the error of this row will meet every other row, or the money is spent."""
-        return result.error is not None and (result.error.fatal or result.error.type == "budget")
+    def ends_run(self, result: Verification | EarlierRow) -> bool:
+        """Whether the error of this row will meet every other row."""
+        return isinstance(result, Verification) and result.error is not None and result.error.fatal
 
-    def count(self, result: Verification) -> None:
-        """Count one row."""
-        self.tally.add(result)
-
-    def _tier_of(self, raw: Json) -> Tier:
-        """The tier that checks.
-
-        Raises:
-            DataError: the row names a tier that the profile does not have.
-        """
-        profile = self.cascade.profile
-        name, tiers = self._tier_name(raw), {t.name: t for t in profile.tiers}
-        if name not in tiers:
-            raise DataError(
-                f"tier: no tier {name!r} in profile {profile.name} ({', '.join(tiers)}); see --tier"
-            )
-        return tiers[name]
-
-    def _tier_name(self, raw: Json) -> str:
-        """Its name; that of the cheapest where the row names none."""
-        name = raw.get("tier") if isinstance(raw, dict) else None
-        return self.tier or (self.cascade.profile.tiers[0].name if name is None else str(name))
-
-
-def answer_of(raw: Json) -> str:
-    """The answer of a row; an empty text is one, null is not.
-
-    Raises:
-        DataError: the row has none.
-
-    Example:
-        >>> answer_of({"answer": 4})
-        '4'
-    """
-    if raw.get("status") == "error":
-        raise DataError("the row is an error: it holds no answer to check")
-    answer = raw.get("answer")
-    if answer is None:
-        raise DataError("answer: expected text, got nothing")
-    if isinstance(answer, bool) or not isinstance(answer, str | int | float):
-        raise DataError("answer: expected text")
-    return answer if isinstance(answer, str) else repr(answer)
+    def count(self, result: Verification | EarlierRow) -> None:
+        """Count one row, new or kept."""
+        if isinstance(result, Verification):
+            self.tally.add(result)
+        else:
+            self.tally.add_earlier(result["verdict"])

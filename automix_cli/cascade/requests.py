@@ -13,20 +13,20 @@ from automix_cli.backends.base import Request
 from automix_cli.backends.embedding import MOST_BYTES
 from automix_cli.pomdp.signals import signal_facts
 from automix_cli.profile.model import Profile, Tier, VerificationSettings
-from automix_cli.records import Message, Question
+from automix_cli.records import Json, Message, Question
 
 TOP_LOGPROBS = 5  # what every server that gives log-probabilities is willing to give
 MAX_TOKENS = 1024  # of a tier whose profile sets none: every call needs a bound that a budget can count on
 
 
-def input_sha(question: Question) -> str:
-    """A short hash of everything in a row that its answer depends on.
+def input_sha(question: Question, *others: Json) -> str:
+    """A short hash of everything in a row that its result depends on, the question and `others`.
 
     Example:
         >>> input_sha(Question(text="2 + 2?", id=1)) == input_sha(Question(text="2 + 2?", id=2))
         True
     """
-    parts = [question.text, question.context, question.choices, question.history]
+    parts = [question.text, question.context, question.choices, question.history, *others]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 

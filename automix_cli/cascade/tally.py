@@ -90,9 +90,14 @@ class Tally:
 
 @dataclass(slots=True)
 class CheckTally:
-    """What a batch of verifications came to; `below` counts the answers not found correct."""
+    """What a batch of verifications came to; `below` counts the answers not found correct.
+
+    `earlier_rows` counts those that an earlier run finished; they are in `below` and in nothing else.
+    """
 
     rows: int = 0
+    earlier_rows: int = 0
+    skipped: int = 0
     errors: int = 0
     below: int = 0
     verdicts: dict[str, int] = field(default_factory=dict)
@@ -103,7 +108,9 @@ class CheckTally:
     def add(self, row: Verification) -> None:
         """Count one row."""
         self.rows += 1
-        if row.error is not None:
+        if row.status == "skipped":
+            self.skipped += 1
+        elif row.error is not None:
             self.errors += 1
             self.faults.add(row.error)
         else:
@@ -111,3 +118,8 @@ class CheckTally:
             self.verdicts[row.verdict] = self.verdicts.get(row.verdict, 0) + 1
         self.cost_usd = add_money(self.cost_usd, row.cost_usd)
         self.spent_usd = add_money(self.spent_usd, row.spent_usd)
+
+    def add_earlier(self, verdict: str) -> None:
+        """Count one row of an earlier run."""
+        self.earlier_rows += 1
+        self.below += verdict != "correct"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from automix_cli import scoring
 from automix_cli.cascade.answer import QuestionRun, row_error
+from automix_cli.cascade.checks import samples_per_check
 from automix_cli.cascade.visit import LiveVisit
 from automix_cli.errors import BackendError
 from automix_cli.pomdp.problem import Action, Facts, Observation
@@ -21,7 +22,8 @@ class AnswerCheck:
     """One answer that exists already, and the tier that checks it."""
 
     def __init__(self, cascade: Cascade, question: Question, answer: str, tier: Tier, votes: int) -> None:
-        self.cascade, self.question, self.answer, self.votes = cascade, question, answer, votes
+        self.cascade, self.question, self.answer = cascade, question, answer
+        self.samples = samples_per_check(cascade.profile.verification, votes)
         self.signal = cascade.profile.verification.signal
         self.index = cascade.profile.tiers.index(tier)
         self.visit = LiveVisit(tier, answer=answer)
@@ -46,13 +48,12 @@ class AnswerCheck:
     async def _observe(self) -> Observation:
         if self.signal == "consistency":
             return await self._agreement()
-        n = self.votes if self.signal == "votes" else 1
-        return await self.question_run.carry_out(Action("vote", self.index, n))
+        return await self.question_run.carry_out(Action("vote", self.index, self.samples))
 
     async def _agreement(self) -> Observation:
         """How many of k answers that the tier samples itself are equivalent to the given one."""
         run = self.question_run
-        request, cut = run.requests.for_answer(self.question, self.visit.tier, n=max(2, self.votes))
+        request, cut = run.requests.for_answer(self.question, self.visit.tier, n=self.samples)
         self.visit.note(await run.buy(request, self.visit.answers), cut)
         scorer = self.cascade.profile.task.scorer
         same = sum(

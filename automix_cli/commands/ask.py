@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Literal
@@ -12,14 +11,15 @@ import typer
 
 from automix_cli.api import Automix, CallOptions, choose_profile, router_notes
 from automix_cli.commands import options as o
+from automix_cli.commands.rows import RowRun, destination_of, pick_rows
 from automix_cli.errors import AutomixError, BudgetError, UsageError
-from automix_cli.views.terminal import Reporter, row_progress, show_plan, stderr_console
+from automix_cli.records import ASK_SCHEMA
+from automix_cli.views.terminal import Reporter, show_plan, stderr_console
 
 if TYPE_CHECKING:
     from automix_cli.cascade.cascade import Cascade
-    from automix_cli.cascade.jobs import AnswerJob, EarlierRow, Ending
+    from automix_cli.cascade.jobs import EarlierRow
     from automix_cli.data.destination import Destination
-    from automix_cli.data.output import EarlierRows
     from automix_cli.data.sources import Rows, Single
     from automix_cli.profile.model import Profile
     from automix_cli.records import Answer
@@ -48,18 +48,14 @@ def ask(
     json: o.AsJson = False,
     explain: Annotated[bool, typer.Option("--explain", help="Show tiers, votes, belief and money.")] = False,
     dry_run: o.DryRun = False,
-    limit: Annotated[
-        int | None, typer.Option("--limit", min=0, metavar="N", help="Only the first N rows.")
-    ] = None,
+    limit: o.Limit = None,
     sample: Annotated[
         int | None, typer.Option("--sample", min=0, metavar="N", help="Only N rows drawn at random.")
     ] = None,
     seed: o.Seed = 0,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse the whole file for one bad line.")] = False,
     force: o.Force = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Keep the finished rows of -o FILE; do the others.")
-    ] = False,
+    resume: o.Resume = False,
     unordered: Annotated[bool, typer.Option("--unordered", help="Write rows as they finish.")] = False,
     concurrency: o.Concurrency = None,
     max_cost: o.MaxCost = None,
@@ -83,8 +79,7 @@ def ask(
       automix ask < questions.jsonl > answers.jsonl
       automix ask -i questions.jsonl -o answers.jsonl --dry-run
     """  # noqa: D301
-    from automix_cli.data.destination import Destination
-    from automix_cli.data.sources import find_source
+    from automix_cli.data.sources import Single, find_source
 
     reporter = Reporter(quiet=quiet, verbose=verbose)
     source = find_source(
@@ -112,10 +107,16 @@ def ask(
     active_profile = choose_profile(calls)
     if dry_run:
         raise typer.Exit(_dry_run(active_profile, source, json))
-    earlier = _earlier(source, active_profile, output, force, unordered) if resume else None
-    destination = Destination(path=output, force=force, earlier=earlier)
-    if earlier is None:
-        destination.check()
+    if resume and unordered:
+        raise UsageError("--resume writes rows in the order of the input: it excludes --unordered")
+    destination = destination_of(
+        None if isinstance(source, Single) else source,
+        output,
+        schema=ASK_SCHEMA,
+        profile_sha=active_profile.sha,
+        force=force,
+        resume=resume,
+    )
     automix = Automix(active_profile, calls, note=reporter.once, detail=reporter.detail)
     for line in router_notes(active_profile):
         reporter.once(line)
@@ -132,23 +133,19 @@ def _pick(
     strict: bool,
     output: Path | None,
 ) -> Single | Rows:
-    """The rows that are wanted, checked as far as they can be before anything is spent.
+    """The one question, or the rows that are wanted.
 
     Raises:
         UsageError: rows are picked from one question, or would be overwritten.
         DataError: a line is refused.
     """
-    from automix_cli.data.destination import check_other_file
     from automix_cli.data.sources import Single
 
-    if isinstance(source, Single):
-        if limit is not None or sample is not None:
-            raise UsageError("--limit and --sample pick from rows; this is one question")
-        return source
-    rows = source.pick(limit=limit, sample=sample, seed=seed)
-    check_other_file(rows.fd, output)
-    rows.check(strict=strict)
-    return rows
+    if not isinstance(source, Single):
+        return pick_rows(source, output=output, limit=limit, sample=sample, seed=seed, strict=strict)
+    if limit is not None or sample is not None:
+        raise UsageError("--limit and --sample pick from rows; this is one question")
+    return source
 
 
 def _dry_run(profile: Profile, source: Single | Rows, as_json: bool) -> int:
@@ -162,34 +159,6 @@ def _dry_run(profile: Profile, source: Single | Rows, as_json: bool) -> int:
         plan = plan_calls(profile, (row.question for row in source.all() if row.question is not None))
     show_plan(plan, as_json)
     return 0
-
-
-def _earlier(
-    source: Single | Rows, profile: Profile, output: Path | None, force: bool, unordered: bool
-) -> EarlierRows:
-    """What an earlier run wrote, opened and locked.
-
-    Raises:
-        UsageError: the options do not allow it, or the rows are of another input.
-    """
-    from automix_cli.data.output import EarlierRows
-    from automix_cli.data.sources import Single
-
-    if isinstance(source, Single) or output is None:
-        raise UsageError("--resume goes with rows and -o FILE")
-    if force:
-        raise UsageError("--resume keeps rows and --force drops them: they exclude each other")
-    if unordered:
-        raise UsageError("--resume writes rows in the order of the input: it excludes --unordered")
-    earlier = EarlierRows(output, profile.sha)
-    ids = source.all_ids()
-    if ids is not None and earlier.ids and ids.isdisjoint(earlier.ids):
-        earlier.close()
-        raise UsageError(
-            f"{output}: holds rows of another input: no id in common",
-            hint="another -o, or --force to start anew",
-        )
-    return earlier
 
 
 # ---------------------------------------------------------------- run and show
@@ -251,77 +220,28 @@ class _Ask:
     # ------------------------------------------------------------ rows
 
     async def _run_rows(self, cascade: Cascade, rows: Rows) -> int:
-        """Answer rows; the summary is shown however the run ends, unless the reader went away."""
+        """Answer rows."""
         from automix_cli.cascade.jobs import AnswerJob
         from automix_cli.fitting.drift import drifts_from_fit
-
-        job, start = AnswerJob(cascade, self.destination.earlier), time.monotonic()
-        try:
-            ending = await self._work(job, rows)
-        except BrokenPipeError:
-            raise
-        except BaseException:
-            self._conclude(job, start, rows, whole=False)
-            raise
-        self._conclude(job, start, rows, whole=not (ending.early or job.tally.skipped))
-        for drift in drifts_from_fit(cascade.profile.router, job.tally.rates()):
-            self.reporter.say(drift.text())
-        return ending.exit_code or _exit_code(job, ending)
-
-    async def _work(self, job: AnswerJob, rows: Rows) -> Ending[Answer | EarlierRow]:
-        """The run itself, with its bar."""
-        from automix_cli.views import lines
-
-        def on_result(result: Answer | EarlierRow) -> None:
-            self._explain(result)
-            advance()
-
-        with row_progress(
-            self.reporter, rows.total, lambda seconds: lines.progress_note(job.tally, seconds)
-        ) as advance:
-            return await job.run(
-                rows, self.destination, say=self.reporter.say, on_result=on_result, ordered=self.ordered
-            )
-
-    def _conclude(self, job: AnswerJob, start: float, rows: Rows, *, whole: bool) -> None:
-        """Say what became of the rows, and how to go on where some are left."""
         from automix_cli.views import lines
         from automix_cli.views.payer_lines import batch_line
 
-        if job.earlier is not None:
-            self.reporter.say(lines.resume_line(job.earlier))
-        for line in lines.batch_summary(job.tally, time.monotonic() - start):
-            self.reporter.say(line)
-        if line := batch_line(job.tally.costs, job.cascade.profile):
-            self.reporter.say(line)
-        if not whole and not rows.is_pipe and self.destination.path is not None:
-            self.reporter.say(f"go on with: {_resume_command()}")
+        job = AnswerJob(cascade, self.destination.earlier)
 
+        def summary(seconds: float) -> Iterator[str]:
+            yield from lines.batch_summary(job.tally, seconds)
+            if line := batch_line(job.tally.costs, cascade.profile):
+                yield line
 
-def _exit_code(job: AnswerJob, ending: Ending[Answer | EarlierRow]) -> int:
-    """3 where some rows are errors.
-
-    Raises:
-        AutomixError: an error ended the run.
-        BudgetError: rows were skipped.
-    """
-    from automix_cli.views import lines
-
-    for stop in ending.stops:
-        error = None if isinstance(stop, dict) else stop.error
-        if error is not None:
-            raise AutomixError(f"stopped: {error.message}", hint="the rows written so far are complete")
-    if job.tally.skipped:
-        raise BudgetError(
-            f"stopped by --max-cost: {lines.count_of(job.tally.skipped, 'row')} skipped",
-            hint="run it again with more: what is done is in the cache and costs nothing",
+        run = RowRun(
+            rows,
+            self.destination,
+            self.reporter,
+            job.tally,
+            note=lambda seconds: lines.progress_note(job.tally, seconds),
+            summary=summary,
         )
-    return 3 if job.tally.errors else 0
-
-
-def _resume_command() -> str:
-    """The command that goes on where this one stopped."""
-    import shlex
-
-    words = [a for a in sys.argv[1:] if a != "--force"]
-    return shlex.join(["automix", *words, *([] if "--resume" in words else ["--resume"])])
+        ending = await run.run(job, self._explain, ordered=self.ordered)
+        for drift in drifts_from_fit(cascade.profile.router, job.tally.rates()):
+            self.reporter.say(drift.text())
+        return run.exit_code(ending)

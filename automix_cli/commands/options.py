@@ -99,6 +99,8 @@ MaxCost = Annotated[
         "--max-cost", min=0.0, metavar="USD", help="Never spend more than this; other rows are skipped."
     ),
 ]
+Limit = Annotated[int | None, typer.Option("--limit", min=0, metavar="N", help="Only the first N rows.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Keep the finished rows of -o FILE; do the others.")]
 OnBudget = Annotated[
     Literal["stop", "degrade"],
     typer.Option(

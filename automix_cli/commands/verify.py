@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from automix_cli.api import Automix, CallOptions, choose_profile
 from automix_cli.commands import options as o
+from automix_cli.commands.rows import RowRun, destination_of, pick_rows
 from automix_cli.errors import AutomixError, BudgetError, GateError, UsageError
 from automix_cli.pomdp.signals import Signal
-from automix_cli.views.terminal import Reporter, row_progress
+from automix_cli.records import VERIFY_SCHEMA
+from automix_cli.views.terminal import Reporter, show_plan
 
 if TYPE_CHECKING:
     from automix_cli.cascade.cascade import Cascade
+    from automix_cli.cascade.checks import Check
     from automix_cli.cascade.jobs import VerifyJob
     from automix_cli.data.destination import Destination
     from automix_cli.data.sources import Rows
-    from automix_cli.profile.model import Profile
-    from automix_cli.records import Question, Verification
+    from automix_cli.profile.model import Profile, Tier
+    from automix_cli.records import Verification
 
 
 def verify(
@@ -66,8 +68,12 @@ def verify(
     tiers: o.Tiers = None,
     json: o.AsJson = False,
     explain: Annotated[bool, typer.Option("--explain", help="Give the verifier's reasons.")] = False,
+    dry_run: o.DryRun = False,
+    limit: o.Limit = None,
     force: o.Force = False,
+    resume: o.Resume = False,
     concurrency: o.Concurrency = None,
+    max_cost: o.MaxCost = None,
     no_cache: o.NoCache = False,
     refresh: o.Refresh = False,
     offline: o.Offline = False,
@@ -78,16 +84,18 @@ def verify(
     """Check an answer: how likely is it right, and why.
 
     Without --question, JSONL rows with "question" and "answer" are read from stdin or
-    -i FILE; rows that `automix ask` wrote are valid.
+    -i FILE; rows that `automix ask` wrote are valid. One row per row is written, in input
+    order, with its question and answer.
 
     \b
     Examples:
       automix verify --profile demo --question "What is 17 * 23?" --answer 391
       automix ask < questions.jsonl | automix verify > verified.jsonl
+      automix verify -i answers.jsonl --dry-run
+      automix verify -i answers.jsonl -o verified.jsonl --max-cost 5 --resume
       automix verify -i answers.jsonl --check --threshold 0.8
     """  # noqa: D301
     from automix_cli.cascade.jobs import VerifyJob
-    from automix_cli.data.destination import Destination
 
     reporter = Reporter(quiet=quiet, verbose=verbose)
     calls = CallOptions(
@@ -97,41 +105,47 @@ def verify(
         refresh=refresh,
         offline=offline,
         concurrency=concurrency,
+        max_cost=max_cost,
     )
     if question is not None and input_file is not None:
         raise UsageError("--question and -i exclude each other")
-    rows = None if question is not None else _rows(ctx, answer, context, input_file, output)
+    if question is not None and limit is not None:
+        raise UsageError("--limit picks from rows; this is one answer")
+    rows = None if question is not None else _rows(ctx, answer, context, input_file, output, limit)
     active_profile = _with_signal(choose_profile(calls), signal)
-    if tier is not None:
-        active_profile.tier(tier)
     _check_signal(active_profile)
-    source = rows or _single(question or "", answer, context, reporter)
-    command = _Verify(
-        Destination(path=output, force=force), reporter, json=json, explain=explain, check=check
+    checker = active_profile.tier(tier) if tier is not None else active_profile.tiers[0]
+    source = rows or _single(question or "", answer, context, checker, reporter)
+    most = votes or active_profile.verification.max_votes or 1
+    if dry_run:
+        raise typer.Exit(_dry_run(active_profile, source, tier, most, as_json=json))
+    destination = destination_of(
+        rows,
+        output,
+        schema=VERIFY_SCHEMA,
+        profile_sha=active_profile.sha,
+        force=force,
+        resume=resume,
     )
+    command = _Verify(destination, reporter, json=json, explain=explain, check=check)
 
     async def run(cascade: Cascade) -> int:
-        most = votes or active_profile.verification.max_votes or 1
-        job = VerifyJob(cascade, tier=tier, votes=most, threshold=threshold, reasons=explain)
+        job = VerifyJob(
+            cascade, destination.earlier, tier=tier, votes=most, threshold=threshold, reasons=explain
+        )
         return await command.run(job, source, threshold)
 
     raise typer.Exit(Automix(active_profile, calls, note=reporter.once, detail=reporter.detail).run(run))
 
 
-class _GivenAnswer(NamedTuple):
-    """The question and the answer of a command line."""
-
-    question: Question
-    answer: str
-
-
-def _single(question: str, answer: str | None, context: Path | None, reporter: Reporter) -> _GivenAnswer:
+def _single(question: str, answer: str | None, context: Path | None, tier: Tier, reporter: Reporter) -> Check:
+    from automix_cli.cascade.checks import Check
     from automix_cli.data.sources import question_of, read_context
 
     if answer is None:
         raise UsageError("--question needs --answer")
     text = None if context is None else read_context(context, ignore_stdin=True, say=reporter.say)
-    return _GivenAnswer(question_of(question, text), answer)
+    return Check(question_of(question, text), answer, tier)
 
 
 def _rows(
@@ -140,8 +154,8 @@ def _rows(
     context: Path | None,
     input_file: Path | None,
     output: Path | None,
+    limit: int | None,
 ) -> Rows:
-    from automix_cli.data.destination import check_other_file
     from automix_cli.data.sources import open_rows
 
     if answer is not None or context is not None:
@@ -149,9 +163,17 @@ def _rows(
     rows = open_rows(input_file)
     if rows is None:
         o.show_help(ctx, "no answer was given")
-    rows.check(strict=False)
-    check_other_file(rows.fd, output)
-    return rows
+    return pick_rows(rows, output=output, limit=limit)
+
+
+def _dry_run(profile: Profile, source: Check | Rows, tier: str | None, votes: int, *, as_json: bool) -> int:
+    """Say what it would cost: stdout carries the estimate, nothing is sent."""
+    from automix_cli.cascade.check_estimate import plan_verifications
+    from automix_cli.cascade.checks import Check, checks_of
+
+    checks = [source] if isinstance(source, Check) else checks_of(source.all(), profile, tier)
+    show_plan(plan_verifications(profile, checks, votes), as_json)
+    return 0
 
 
 def _with_signal(profile: Profile, signal: Any) -> Profile:
@@ -188,14 +210,16 @@ class _Verify:
     explain: bool
     check: bool
 
-    async def run(self, job: VerifyJob, source: _GivenAnswer | Rows, threshold: float) -> int:
+    async def run(self, job: VerifyJob, source: Check | Rows, threshold: float) -> int:
         """Check one answer, or many; returns the exit code.
 
         Raises:
             GateError: under --check, an answer is below the threshold, or none came in.
         """
-        if isinstance(source, _GivenAnswer):
-            code = self._show(job, await job.verify(source.question, source.answer))
+        from automix_cli.cascade.checks import Check
+
+        if isinstance(source, Check):
+            code = self._show(job, await job.verify(source))
         else:
             code = await self._run_rows(job, source)
         if self.check and code < 128:
@@ -209,7 +233,8 @@ class _Verify:
 
         job.count(row)
         if row.error is not None and not self.json:
-            raise AutomixError(f"{row.tier}: {row.error.message}")
+            kind = BudgetError if row.status == "skipped" else AutomixError
+            raise kind(f"{row.tier}: {row.error.message}")
         with self.destination.open() as out:
             writer = RowWriter(out, self.destination.name)
             if self.json:
@@ -225,21 +250,15 @@ class _Verify:
         """Check the answers of rows."""
         from automix_cli.views import lines
 
-        start = time.monotonic()
-        with row_progress(
-            self.reporter, rows.total, lambda seconds: lines.check_note(job.tally, seconds)
-        ) as advance:
-            ending = await job.run(
-                rows, self.destination, say=self.reporter.say, on_result=lambda _: advance()
-            )
-        for line in lines.check_summary(job.tally, time.monotonic() - start):
-            self.reporter.say(line)
-        if ending.signals:
-            return ending.exit_code
-        for error in (stop.error for stop in ending.stops if stop.error is not None):
-            kind = BudgetError if error.type == "budget" else AutomixError
-            raise kind(f"stopped: {error.message}", hint="the rows written so far are complete")
-        return 3 if job.tally.errors else 0
+        run = RowRun(
+            rows,
+            self.destination,
+            self.reporter,
+            job.tally,
+            note=lambda seconds: lines.check_note(job.tally, seconds),
+            summary=lambda seconds: lines.check_summary(job.tally, seconds),
+        )
+        return run.exit_code(await run.run(job))
 
 
 def _gate(job: VerifyJob, threshold: float) -> None:
@@ -249,7 +268,7 @@ def _gate(job: VerifyJob, threshold: float) -> None:
         GateError: it is so.
     """
     below = job.tally.below
-    if not job.tally.rows:
+    if not (job.tally.rows or job.tally.earlier_rows):
         raise GateError("no answer came in, so none was checked")
     if below:
         answers = "1 answer is" if below == 1 else f"{below:,} answers are"

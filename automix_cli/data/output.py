@@ -94,14 +94,14 @@ class EarlierRows:
 
     Raises:
         UsageError: another process writes the file, or it is no regular file.
-        DataError: a line other than the last is no row of `ask`, or the rows belong to
+        DataError: a line other than the last is no row of `schema`, or the rows belong to
             another profile.
         StorageError: there is no room to join the two files.
     """
 
-    def __init__(self, path: Path, profile_sha: str) -> None:
+    def __init__(self, path: Path, profile_sha: str, schema: str) -> None:
         self.path, self.part = path, path.with_name(f"{path.name}.part")
-        self.profile_sha = profile_sha
+        self.profile_sha, self.schema = profile_sha, schema
         self.kept_rows = self.changed_rows = self.failed_rows = self.torn_rows = self.dropped_rows = 0
         self._places: dict[str, int] = {}
         self._out = _open_locked(self.part, os.O_RDWR | os.O_CREAT)
@@ -127,18 +127,24 @@ class EarlierRows:
     def _note(self, line: bytes, place: int, where: str, whole: bool) -> None:
         try:
             row = parse_json(line)
-            ident, sha = str(row["id"]), row["profile_sha"]
+            ident, sha, schema = str(row["id"]), row["profile_sha"], row["schema"]
         except (DataError, TypeError, KeyError) as exc:
             if whole:
-                raise DataError(f"{where}: is no row of automix ask", hint="--force starts it anew") from exc
+                raise self._other_row(where) from exc
             self.torn_rows += 1
             return
+        if schema != self.schema:
+            raise self._other_row(where)
         if sha not in ("", self.profile_sha):
             raise DataError(
                 f"{where}: was written with another profile or other settings",
                 hint="use that profile, another -o, or --force",
             )
         self._places[ident] = place
+
+    def _other_row(self, where: str) -> DataError:
+        command = self.schema.partition("/")[0].replace(".", " ")
+        return DataError(f"{where}: is no row of {command}", hint="--force starts it anew")
 
     def _join(self) -> None:
         """Merge FILE.part into FILE; where both have a row of one id, that of FILE.part counts."""

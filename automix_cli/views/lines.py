@@ -167,14 +167,39 @@ def resume_line(earlier: EarlierRows) -> str:
 
 def plan_lines(plan: Mapping[str, Any]) -> list[str]:
     """A dry run for people: calls and dollars at best, expected, at worst."""
+    unit = "answer" if "answers" in plan else "question"
     lines = [
-        f"{count_of(plan['questions'], 'question')}, profile {plan['profile']} ({plan['policy']})",
+        f"{count_of(plan[f'{unit}s'], unit)}, profile {plan['profile']} ({plan['policy']})",
         f"{'':10}{'calls':>12}{'dollars':>14}",
     ]
     for name in ("low", "expected", "worst"):
         row = plan[name]
         lines.append(f"{name:10}{row['calls']:>12,}{money(row['usd']):>14}")
-    return [*lines, plan["assumes"], "nothing was sent"]
+    return [*lines, *_votes_lines(plan), *_check_lines(plan), plan["assumes"], "nothing was sent"]
+
+
+def _votes_lines(plan: Mapping[str, Any]) -> list[str]:
+    """What it costs that tiers check their own answers, where a plan says it."""
+    votes = plan.get("votes")
+    if not votes or not votes["calls"]:
+        return []
+    times = f", {votes['times_answers']:.1f} times the answers" if votes["times_answers"] else ""
+    return [f"of expected: votes of each tier on its own answers {money(votes['usd'])}{times}"]
+
+
+def _check_lines(plan: Mapping[str, Any]) -> list[str]:
+    """What it costs that each tier checks its own answers, and beside what the answers cost."""
+    tiers, whole, answers = plan.get("tiers", {}), plan["expected"]["usd"], plan.get("answers_usd")
+    result = []
+    if len(tiers) > 1:
+        parts = [
+            f"{name} {money(t['usd'])} ({count_of(t['answers'], 'answer')})" for name, t in tiers.items()
+        ]
+        cheapest, usd = plan["cheapest"].values()
+        result.append(f"of expected: {', '.join(parts)}; all by {cheapest} {money(usd)} (--tier {cheapest})")
+    if whole and answers:
+        result.append(f"expected is {whole / answers:.1f} times what the answers cost ({money(answers)})")
+    return result
 
 
 def progress_note(tally: Tally, seconds: float) -> str:
@@ -234,6 +259,7 @@ def check_summary(tally: CheckTally, seconds: float) -> list[str]:
     verdicts = tally.verdicts
     counts = [f"{verdicts[v]:,} {v}" for v in ("correct", "incorrect") if v in verdicts]
     counts += [f"{verdicts['none']:,} without evidence"] if "none" in verdicts else []
+    counts += [f"{tally.skipped:,} skipped"] if tally.skipped else []
     counts += [count_of(tally.errors, "error")] if tally.errors else []
     bill = f"cost {money(tally.cost_usd)}, spent {money(tally.spent_usd)}"
     whole = f"{count_of(tally.rows, 'row')}: {', '.join(counts) or 'none'} · {bill} · {seconds:.1f} s"

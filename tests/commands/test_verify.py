@@ -15,7 +15,7 @@ QUESTIONS = ROOT / "profiles" / "demo-questions.jsonl"
 SINGLE = ("--question", "9 + 9?", "--answer", "18")
 VERIFY_KEYS = {
     *("schema", "id", "index", "status", "tier", "signal", "votes", "confidence", "calibrated", "verdict"),
-    *("usage", "cost_usd", "spent_usd", "error"),
+    *("question", "answer", "usage", "cost_usd", "spent_usd", "error", "input_sha", "profile_sha"),
 }
 
 
@@ -186,7 +186,10 @@ def test_what_ask_wrote_is_what_verify_reads(tmp_path: Path) -> None:
     assert found.code == 0
     assert [row["id"] for row in found.rows] == [row["id"] for row in asked.rows]
     assert all(set(row) == VERIFY_KEYS and row["status"] == "ok" for row in found.rows)
-    assert [row["tier"] for row in found.rows] == [row["tier"] for row in asked.rows]
+    for key in ("tier", "question", "answer"):
+        assert [row[key] for row in found.rows] == [row[key] for row in asked.rows]
+    again = automix(*DEMO, stdin=found.out)
+    assert [row["votes"] for row in again.rows] == [row["votes"] for row in found.rows]
 
 
 def test_context_and_choices_travel_from_ask_to_verify(tmp_path: Path, forked: Forked) -> None:
@@ -201,7 +204,8 @@ def test_context_and_choices_travel_from_ask_to_verify(tmp_path: Path, forked: F
         profile = profile_for(server, tmp_path)
         asked = forked("ask", "--profile", profile, stdin=jsonl(row))
         before = len(prompts)
-        assert forked("verify", "--profile", profile, "--no-cache", stdin=asked.out).code == 0
+        [verified] = forked("verify", "--profile", profile, "--no-cache", stdin=asked.out).rows
+    assert (verified["context"], verified["choices"]) == (row["context"], row["choices"])
     assert "The first one." in prompts[before]
     assert "B. second" in prompts[before]
 
@@ -281,3 +285,147 @@ def test_rows_go_to_a_file_that_is_not_overwritten(tmp_path: Path) -> None:
     assert automix(*DEMO, "-o", out, stdin=rows).code == 0
     assert json.loads(out.read_text())["verdict"] == "correct"
     assert automix(*DEMO, "-o", out, stdin=rows).code == 2
+
+
+# ---------------------------------------------------------------- before, under and after a cap
+
+ANSWERS = jsonl(*({"id": f"a{n}", "question": f"What is {n} + {n}?", "answer": f"{2 * n}"} for n in range(8)))
+NEVER_EQUAL = ("spent_usd", "usage")
+
+
+@pytest.fixture
+def answers(tmp_path: Path) -> Path:
+    path = tmp_path / "a.jsonl"
+    path.write_text(ANSWERS)
+    return path
+
+
+def comparable(path: Path) -> list[dict]:
+    """The rows without what no two runs share."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key not in NEVER_EQUAL} for row in rows]
+
+
+def test_a_dry_run_counts_votes_and_dollars_and_sends_nothing(
+    tmp_path: Path, answers: Path, forked: Forked
+) -> None:
+    with Loopback(mixed) as server:
+        profile = profile_for(server, tmp_path)
+        args = ("verify", "--profile", profile, "-i", answers, "--limit", "3", "--votes", "5")
+        [plan] = forked(*args, "--dry-run", "--json").rows
+        assert not server.calls
+        real = forked(*args).rows
+    assert (plan["answers"], len(real)) == (3, 3)
+    assert [plan[case]["calls"] for case in ("low", "expected", "worst")] == [15] * 3
+    assert 0 < plan["low"]["usd"] < plan["expected"]["usd"] < plan["worst"]["usd"]
+    assert sum(row["cost_usd"] for row in real) <= plan["worst"]["usd"]
+
+
+@pytest.mark.parametrize(
+    ("signal", "calls"),
+    [("votes", 8), ("logprob", 1), ("consistency", 8)],
+    ids=["votes", "logprob", "samples"],
+)
+def test_a_dry_run_of_one_answer_counts_what_its_signal_buys(signal: str, calls: int) -> None:
+    [plan] = automix(*DEMO, *SINGLE, "--signal", signal, "--dry-run", "--json").rows
+    assert (plan["answers"], plan["worst"]["calls"]) == (1, calls)
+
+
+def test_a_dry_run_says_what_it_costs_that_each_tier_checks_its_own_answers() -> None:
+    rows = [
+        {"question": f"What is {n} + 2?", "answer": "4", "tier": tier, "cost_usd": 0.001}
+        for n, tier in enumerate(["small", "small", "large"])
+    ]
+    bad = {"question": "Who?", "tier": "huge", "answer": "4"}
+    ran = automix(*DEMO, "--dry-run", stdin=jsonl(*rows, bad))
+    [plan] = automix(*DEMO, "--dry-run", "--json", stdin=jsonl(*rows, bad)).rows
+    [by_small] = automix(*DEMO, "--dry-run", "--json", "--tier", "small", stdin=jsonl(*rows)).rows
+    tiers = plan["tiers"]
+    assert {name: row["answers"] for name, row in tiers.items()} == {"small": 2, "large": 1}
+    assert sum(row["usd"] for row in tiers.values()) == pytest.approx(plan["expected"]["usd"])
+    assert plan["cheapest"] == {"tier": "small", "usd": pytest.approx(by_small["expected"]["usd"])}
+    assert plan["answers_usd"] == pytest.approx(0.003)
+    assert "large $0.02 (1 answer); all by small $0.0036 (--tier small)" in ran.out
+    assert f"{plan['expected']['usd'] / 0.003:.1f} times what the answers cost ($0.003)" in ran.out
+
+
+def test_a_cap_skips_rows_and_a_resumed_run_buys_only_those(
+    tmp_path: Path, answers: Path, forked: Forked
+) -> None:
+    out, whole = tmp_path / "v.jsonl", tmp_path / "whole.jsonl"
+    with Loopback(mixed) as server:
+        args = ("verify", "--profile", profile_for(server, tmp_path), "-i", answers, "-j", "1", "-o")
+        assert forked(*args, whole, "--no-cache").code == 0
+        each = sum(json.loads(line)["cost_usd"] for line in whole.read_text().splitlines()) / 8
+        calls = len(server.calls)
+        worst = forked(*args, out, "--limit", "1", "--dry-run", "--json").rows[0]["worst"]["usd"]
+        capped = forked(*args, out, "--max-cost", f"{worst + 2.5 * each}")
+        bought = len(server.calls) - calls
+        again = forked(*args, out, "--resume")
+        assert len(server.calls) - calls == 8
+    assert capped.code == 4
+    assert 0 < bought < 8
+    assert f"{8 - bought} skipped" in capped.err
+    assert f"stopped by --max-cost: {8 - bought} rows skipped" in capped.err
+    assert "go on with: automix verify" in capped.err
+    assert again.code == 0
+    assert f"{bought} rows kept; redone: {8 - bought} failed or skipped before" in again.err
+    assert comparable(out) == comparable(whole)
+
+
+@pytest.mark.parametrize(
+    ("args", "rows"),
+    [
+        ((), 0),
+        (("--threshold", "0.9"), 8),
+        (("--votes", "5"), 8),
+        (("--tier", "large"), 8),
+        (("--explain",), 8),
+    ],
+    ids=["nothing", "threshold", "votes", "tier", "reasons"],
+)
+def test_a_resumed_run_keeps_rows_that_were_verified_in_the_same_way(
+    args: tuple[str, ...], rows: int, answers: Path, tmp_path: Path
+) -> None:
+    out, whole = tmp_path / "v.jsonl", tmp_path / "whole.jsonl"
+    assert automix(*DEMO, "-i", answers, "-o", out).code == 0
+    ran = automix(*DEMO, "-i", answers, "-o", out, "--resume", *args)
+    assert f"{8 - rows} rows kept" in ran.err
+    assert ("with changed input" in ran.err) is bool(rows)
+    assert automix(*DEMO, "-i", answers, "-o", whole, *args).code == 0
+    assert comparable(out) == comparable(whole)
+
+
+def test_rows_that_are_kept_count_at_the_gate(answers: Path, tmp_path: Path) -> None:
+    out = tmp_path / "v.jsonl"
+    answers.write_text(ANSWERS + jsonl({"id": "wrong", "question": "What is 2 + 2?", "answer": "900"}))
+    args = (*DEMO, "-i", answers, "-o", out, "--check")
+    for more in ((), ("--resume",)):
+        ran = automix(*args, *more)
+        assert ran.code == 5
+        assert "1 answer is below" in ran.err
+
+
+def test_the_rows_of_another_command_or_profile_are_not_continued(answers: Path, tmp_path: Path) -> None:
+    out = tmp_path / "v.jsonl"
+    assert automix(*DEMO, "-i", answers, "-o", out).code == 0
+    asked = automix("ask", "--profile", "demo", "-i", answers, "-o", out, "--resume")
+    assert (asked.code, "is no row of automix ask" in asked.err) == (2, True)
+    other = automix(*DEMO, "-i", answers, "-o", out, "--resume", "--signal", "consistency")
+    assert (other.code, "written with another profile or other settings" in other.err) == (2, True)
+    assert automix(*DEMO, "-i", answers, "-o", out, "--force").code == 0
+    single = automix(*DEMO, *SINGLE, "-o", tmp_path / "one", "--resume")
+    assert (single.code, "--resume goes with rows and -o FILE" in single.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ((*SINGLE, "--limit", "1"), "--limit picks from rows; this is one answer"),
+        ((*SINGLE, "--max-cost", "0"), "could exceed --max-cost $0"),
+    ],
+)
+def test_what_goes_with_one_answer(args: tuple[str, ...], message: str) -> None:
+    ran = automix(*DEMO, *args, "--no-cache")
+    assert (ran.code, ran.out) == (4 if "--max-cost" in args else 2, "")
+    assert message in ran.err

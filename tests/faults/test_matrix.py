@@ -50,6 +50,7 @@ R8   odd framing                         faults/test_wire.py::test_a_run_ends_as
                                          test_clients.py::test_every_framing_is_understood
 P1   SIGKILL at eleven points            faults/test_processes.py::test_P1_killed_at_any_point_and_resumed_nothing_is_lost_and_little_paid_again
                                          faults/test_storms.py::test_fifty_kills_at_random_times_lose_nothing_and_pay_again_at_most_what_was_in_flight
+                                         faults/test_processes.py::test_P1_a_verification_killed_and_resumed_pays_nothing_twice
 P2   SIGKILL again and again             faults/test_processes.py::test_P2_killed_again_and_again_at_random_times_and_resumed_each_time
 P3   SIGINT                              test_ask.py::test_a_signal_finishes_the_rows_in_flight
                                          faults/test_processes.py::test_P3_a_second_interrupt_drops_what_is_in_flight_and_the_next_run_goes_on

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from loopback import Call, Loopback, Reply, default_reply
 from nursery import POINTS, World, comparable, double_paid, paid, rows
-from shell import COMMAND, PATIENCE, environment, until
+from shell import COMMAND, PATIENCE, environment, jsonl, until
 
 ROWS = 12
 
@@ -68,6 +68,19 @@ def test_P1_killed_at_any_point_and_resumed_nothing_is_lost_and_little_paid_agai
     assert comparable(world.out) == whole
     assert not list(world.folder.glob("one.jsonl.*"))
     assert double_paid(world.server) <= 4  # those in flight
+
+
+def test_P1_a_verification_killed_and_resumed_pays_nothing_twice(world: World) -> None:
+    answers = world.folder / "answers.jsonl"
+    answers.write_text(jsonl(*({"id": n, "question": f"What is q {n}?", "answer": "4"} for n in range(ROWS))))
+    args = ("verify", "-i", answers, "-o", world.out, "-j", "1")
+    assert world.run(*args, crash=("in the middle of a row", 5)).code == -signal.SIGKILL
+    assert len(world.server.ledger) == 5
+    resumed = world.run(*args, "--resume")
+    assert resumed.code == 0, resumed.err
+    assert "4 rows kept; redone: 1 torn" in resumed.err
+    assert [row["status"] for row in rows(world.out)] == ["ok"] * ROWS
+    assert (len(paid(world.server.ledger)), double_paid(world.server)) == (ROWS, 0)
 
 
 def test_P2_killed_again_and_again_at_random_times_and_resumed_each_time(

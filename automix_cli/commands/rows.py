@@ -1,0 +1,187 @@
+"""What commands that work on rows do alike: pick, continue an earlier run, show the bar, say how it ended."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from automix_cli.errors import AutomixError, BudgetError, UsageError
+from automix_cli.views.terminal import Reporter, row_progress
+
+if TYPE_CHECKING:
+    from automix_cli.cascade.jobs import Ending, RowJob
+    from automix_cli.data.destination import Destination
+    from automix_cli.data.output import EarlierRows
+    from automix_cli.data.sources import Rows
+    from automix_cli.records import RowError
+
+T = TypeVar("T")
+
+
+def pick_rows(
+    rows: Rows,
+    *,
+    output: Path | None,
+    limit: int | None = None,
+    sample: int | None = None,
+    seed: int = 0,
+    strict: bool = False,
+) -> Rows:
+    """The rows that are wanted, checked as far as they can be before anything is spent.
+
+    Raises:
+        UsageError: the options exclude each other, or the input would be overwritten.
+        DataError: a line is refused.
+    """
+    from automix_cli.data.destination import check_other_file
+
+    rows = rows.pick(limit=limit, sample=sample, seed=seed)
+    check_other_file(rows.fd, output)
+    rows.check(strict=strict)
+    return rows
+
+
+def destination_of(
+    rows: Rows | None, output: Path | None, *, schema: str, profile_sha: str, force: bool, resume: bool
+) -> Destination:
+    """Where rows go, checked before anything is spent; under --resume with those of an earlier run.
+
+    `rows` is None where there is a single question.
+
+    Raises:
+        UsageError: the options do not allow it, or the earlier rows are of another input.
+        DataError: the file holds other rows than those of `schema`, or those of another profile.
+    """
+    from automix_cli.data.destination import Destination
+
+    if resume:
+        earlier = _earlier_rows(rows, output, schema, profile_sha, force=force)
+        return Destination(path=output, force=force, earlier=earlier)
+    destination = Destination(path=output, force=force)
+    destination.check()
+    return destination
+
+
+def _earlier_rows(
+    rows: Rows | None, output: Path | None, schema: str, profile_sha: str, *, force: bool
+) -> EarlierRows:
+    """What an earlier run wrote, opened and locked."""
+    from automix_cli.data.output import EarlierRows
+
+    if rows is None or output is None:
+        raise UsageError("--resume goes with rows and -o FILE")
+    if force:
+        raise UsageError("--resume keeps rows and --force drops them: they exclude each other")
+    earlier = EarlierRows(output, profile_sha, schema)
+    ids = rows.all_ids()
+    if ids is not None and earlier.ids and ids.isdisjoint(earlier.ids):
+        earlier.close()
+        raise UsageError(
+            f"{output}: holds rows of another input: no id in common",
+            hint="another -o, or --force to start anew",
+        )
+    return earlier
+
+
+# ---------------------------------------------------------------- run
+
+
+class RowTally(Protocol):
+    """What a batch came to, as far as its end depends on it."""
+
+    @property
+    def skipped(self) -> int:
+        """Rows that a cap left undone."""
+        ...
+
+    @property
+    def errors(self) -> int:
+        """Rows that failed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RowRun:
+    """One run over rows: where they come from, where they go, and what is shown of them.
+
+    `note` is the text beside the bar and `summary` the lines at the end, both given the seconds so far.
+    """
+
+    rows: Rows
+    destination: Destination
+    reporter: Reporter
+    tally: RowTally
+    note: Callable[[float], str]
+    summary: Callable[[float], Iterable[str]]
+
+    async def run(
+        self,
+        job: RowJob[T],
+        on_result: Callable[[T], None] = lambda result: None,
+        *,
+        ordered: bool = True,
+    ) -> Ending[T]:
+        """Work on the rows; the summary is shown however the run ends, unless the reader went away."""
+        start = time.monotonic()
+        try:
+            with row_progress(self.reporter, self.rows.total, self.note) as advance:
+
+                def take(result: T) -> None:
+                    on_result(result)
+                    advance()
+
+                ending = await job.run(
+                    self.rows, self.destination, say=self.reporter.say, on_result=take, ordered=ordered
+                )
+        except BrokenPipeError:
+            raise
+        except BaseException:
+            self._conclude(start, whole=False)
+            raise
+        self._conclude(start, whole=not (ending.early or self.tally.skipped))
+        return ending
+
+    def _conclude(self, start: float, *, whole: bool) -> None:
+        """Say what became of the rows, and how to go on where some are left."""
+        from automix_cli.views import lines
+
+        if self.destination.earlier is not None:
+            self.reporter.say(lines.resume_line(self.destination.earlier))
+        for line in self.summary(time.monotonic() - start):
+            self.reporter.say(line)
+        if not whole and not self.rows.is_pipe and self.destination.path is not None:
+            self.reporter.say(f"go on with: {_resume_command()}")
+
+    def exit_code(self, ending: Ending[Any]) -> int:
+        """That of a signal, else 3 where some rows are errors.
+
+        Raises:
+            AutomixError: an error ended the run.
+            BudgetError: rows were skipped.
+        """
+        from automix_cli.views import lines
+
+        if ending.signals:
+            return ending.exit_code
+        for stop in ending.stops:
+            error: RowError | None = getattr(stop, "error", None)
+            if error is not None:
+                raise AutomixError(f"stopped: {error.message}", hint="the rows written so far are complete")
+        if self.tally.skipped:
+            raise BudgetError(
+                f"stopped by --max-cost: {lines.count_of(self.tally.skipped, 'row')} skipped",
+                hint="run it again with more: what is done is in the cache and costs nothing",
+            )
+        return 3 if self.tally.errors else 0
+
+
+def _resume_command() -> str:
+    """The command that goes on where this one stopped."""
+    import shlex
+
+    words = [a for a in sys.argv[1:] if a != "--force"]
+    return shlex.join(["automix", *words, *([] if "--resume" in words else ["--resume"])])
