@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import Enum
 from typing import Any, Literal, NamedTuple
 
@@ -76,13 +76,7 @@ class Usage:
             >>> Usage(input_tokens=3, calls=1).to_dict()["input_tokens"]
             3
         """
-        return {
-            "input_tokens": self.input_tokens,
-            "output_tokens": self.output_tokens,
-            "cached_input_tokens": self.cached_input_tokens,
-            "reasoning_tokens": self.reasoning_tokens,
-            "calls": self.calls,
-        }
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 def total_usage(usages: Iterable[Usage]) -> Usage:
