@@ -161,6 +161,7 @@ class BackendError(AutomixError):
         retry_after: seconds the provider asked to wait, if it did.
         maybe_billed: the provider may charge for the failed attempt.
         attempts: how many times the call was tried.
+        row_usd: list price of what its row had bought before, where every tier was asked; None for unknown.
         reply: a `records.Completion` without text that holds the usage of an unusable reply, which is
             charged; None where no reply came.
     """
@@ -182,6 +183,7 @@ class BackendError(AutomixError):
         self.retry_after = retry_after
         self.maybe_billed = maybe_billed
         self.attempts = 1
+        self.row_usd: float | None = 0.0
         self.reply: Any = None
 
 

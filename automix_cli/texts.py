@@ -1,4 +1,4 @@
-"""What may be the name of a tier, and what is no text although it has characters."""
+"""Small words about texts: counts with their nouns, names of tiers, and what shows nothing."""
 
 from __future__ import annotations
 
@@ -23,3 +23,13 @@ def is_blank(text: str) -> bool:
 
 
 _BLANK_KINDS = frozenset({"Cc", "Cf", "Mn", "Me", "Zs", "Zl", "Zp"})
+
+
+def count_of(number: int, word: str) -> str:
+    """A count with its noun.
+
+    Example:
+        >>> count_of(1, "call"), count_of(1200, "row")
+        ('1 call', '1,200 rows')
+    """
+    return f"{number:,} {word}{'' if number == 1 else 's'}"

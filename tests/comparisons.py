@@ -28,7 +28,7 @@ FAST = "random-mix,self-consistency,threshold,double-threshold,pomdp:all-at-once
 WORDS = ("red", "green", "blue", "seven", "nine", "river", "stone", "cloud", "paper", "glass")
 
 # Few cost_weights and no repeated folds: the laws are the same, and the tests are quick.
-COARSE = Crossfit(few_rows=0, grid=CostGrid(weights=20, many_rows=0))
+COARSE = Crossfit(few_questions=0, grid=CostGrid(weights=20, many_questions=0))
 
 
 def compared(

@@ -209,7 +209,7 @@ def expectation_on_row(
     """The fields of `Replayed` for one row, summed over all ways."""
     tiers = len(table.tiers)
     found: dict[str, Any] = dict.fromkeys(("score", "cost", "latency", "abstained", "escalated"), 0.0)
-    found |= {name: np.zeros(tiers) for name in ("reports", "asks", "votes", "rounds")}
+    found |= {name: np.zeros(tiers) for name in ("reports", "asks", "votes", "rounds", "checks")}
     found["pairs"] = np.zeros((tiers, tiers))
     for chance, action, asked, votes, rounds in ways(policy, table, i, question_class):
         fee = (0.0, 0.0) if table.fee is None else table.fee[i]
@@ -223,6 +223,7 @@ def expectation_on_row(
             found["asks"][j] += chance
             found["votes"][j] += chance * votes[j]
             found["rounds"][j] += chance * rounds[j]
+            found["checks"][j] += chance * (votes[j] > 0)
         if action.kind == "abstain":
             found["score"] += chance * abstain_value
             found["abstained"] += chance

@@ -332,13 +332,22 @@ async def collect_trace(cascade: Cascade, question: Question) -> Trace:
 
     Raises:
         BackendError: when a call fails for a reason that says nothing of the tier; what was paid for is
-            in the cache.
+            in the cache, and the error says what that was.
     """
     run = QuestionRun(cascade, question)
+    try:
+        await _ask_every_tier(run, cascade)
+    except BackendError as exc:
+        exc.row_usd = add_money(*(v.step().cost_usd for v in run.visits))
+        raise
+    return Trace(question=question, steps=tuple([v.step() for v in run.visits]))
+
+
+async def _ask_every_tier(run: QuestionRun, cascade: Cascade) -> None:
+    """Ask the tiers one after the other, and buy all votes on each answer."""
     for index in range(len(cascade.profile.tiers)):
         observation = await run.observe(Action("start", index))
         votes = sample_counts(cascade.profile, index).votes
         if votes and not observation.failed:
             await run.carry_out(Action("vote", index, votes))
         run.score_answer()
-    return Trace(question=question, steps=tuple([v.step() for v in run.visits]))

@@ -14,7 +14,7 @@ from automix_cli.cascade.visit import list_cost
 from automix_cli.data.jsonl import Row
 from automix_cli.errors import BackendError, BudgetError, DataError
 from automix_cli.profile.model import Profile, Tier
-from automix_cli.records import Completion, Json, Question, Trace
+from automix_cli.records import Completion, Json, Question, Trace, add_money
 
 if TYPE_CHECKING:
     from automix_cli.data.traces import TraceTable
@@ -95,6 +95,11 @@ class CollectJob(RowJob[CollectResult[P]]):
         elif result.error is not None:
             self.errors.append(result.error)
 
+    @property
+    def lost_usd(self) -> float | None:
+        """List price of what was bought for the questions that failed; None where a price is unknown."""
+        return add_money(*(error.row_usd for error in self.errors))
+
     def check(self, ending: Ending[CollectResult[P]]) -> str:
         """A sentence about the questions that failed; "" where none did.
 
@@ -146,7 +151,7 @@ def with_embeddings(table: TraceTable, tier: Tier, purchases: Iterable[Embedded]
             f"{tier.model}: embeddings of {numbers} numbers: the model has changed",
             hint="--refresh buys all anew",
         )
-    rows = table.subset(np.array([str(text) in by_text for text in table.texts], dtype=bool))
+    rows = table.without_rows(np.array([str(text) not in by_text for text in table.texts], dtype=bool))
     vectors, costs, seconds = zip(*(by_text[str(text)] for text in rows.texts), strict=True)
     embeddings = Embeddings(tier.model, np.array(vectors), np.array(costs, dtype=float), np.array(seconds))
     return replace(rows, embeddings=embeddings)

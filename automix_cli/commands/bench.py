@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,18 +11,19 @@ import typer
 
 from automix_cli.api import CallOptions
 from automix_cli.commands import options as o
+from automix_cli.commands.bench_folder import ResultFolder, take_runs
 from automix_cli.commands.datasets import TraceSource, check_embed_model
 from automix_cli.data.destination import Destination
-from automix_cli.data.jsonl import dumps
 from automix_cli.data.labelled import DataFile, TableOptions, read_data
-from automix_cli.errors import GateError, StorageError, UsageError
+from automix_cli.errors import GateError, UsageError
 from automix_cli.fitting.query_router_kinds import PriorChoice
 from automix_cli.views.terminal import Reporter, name_status, print_json, print_text, stdout_console
 
 if TYPE_CHECKING:
     from automix_cli.data.traces import TraceTable
     from automix_cli.evaluation.objective import Objective
-    from automix_cli.evaluation.play import Run, Runs
+    from automix_cli.evaluation.partition import Partition
+    from automix_cli.evaluation.play import Runs
     from automix_cli.evaluation.policy_entry import PolicyEntry
     from automix_cli.fitting.router_block import Settings
     from automix_cli.profile.model import Profile
@@ -144,9 +144,6 @@ def bench(
       automix bench traces.jsonl --split 0.2 --repeat 10 --policies threshold,pomdp --json
       automix bench traces.jsonl --fail-under 'savings_at_95>=0.3,quality>=0.8'
     """  # noqa: D301
-    from automix_cli.profile.router import settings_of
-
-    reporter = Reporter(quiet=quiet, verbose=verbose)
     calls = CallOptions(
         profile=profile,
         no_cache=no_cache,
@@ -177,18 +174,15 @@ def bench(
         labels_from=labels_from,
         baseline=baseline,
         embed_model=embed_model,
+        reporter=Reporter(quiet=quiet, verbose=verbose),
     )
-    folder = None if output is None else _Folder(output, html=html, force=force)
-    Destination(silent=folder is not None).check()
-    if folder is None and (html or runs is not None):
-        raise UsageError("--html and --runs write into a folder", hint="add -o DIR")
+    folder = _folder(output, runs, html=html, force=force)
     job.check()
-    rows = read_data(data)
     source = TraceSource(
-        data=rows,
+        data=read_data(data),
         options=options,
         calls=calls,
-        reporter=reporter,
+        reporter=job.reporter,
         traces=traces,
         labels_from=labels_from,
         force=force,
@@ -198,17 +192,21 @@ def bench(
         job.check_tiers(source.profile())
     if dry_run:
         raise typer.Exit(source.dry_run(json))
-    profile_in_use, table, _ = source.read()
-    settings = settings_of(profile_in_use)
-    view = job.run(table, settings, rows, reporter, folder)
-    try:
-        if folder is not None:  # first: whoever reads stdout may go away
-            folder.write(view, settings, {**job.config(), **_config(rows, options, profile_in_use.name)})
-    finally:
-        _show(view, json, plot)
-    if folder is not None:
-        reporter.say(f"written: {', '.join(folder.names)} in {output}")
+    view = job.run(source, folder, lambda view: _show(view, json, plot))
     _gate(job, view)
+
+
+def _folder(output: Path | None, runs: Runs | None, *, html: bool, force: bool) -> ResultFolder | None:
+    """The folder of `-o`, if results go into one.
+
+    Raises:
+        UsageError: without one, an option that writes into it; or results are there already.
+    """
+    folder = None if output is None else ResultFolder(output, html=html, force=force)
+    Destination(silent=folder is not None).check()
+    if folder is None and (html or runs is not None):
+        raise UsageError("--html and --runs write into a folder", hint="add -o DIR")
+    return folder
 
 
 def _objective(keep: float | None, sure: float, budget: float | None) -> Objective:
@@ -275,6 +273,7 @@ class _Job:
     labels_from: str | None
     baseline: str | None
     embed_model: str | None
+    reporter: Reporter
 
     def check(self) -> None:
         """Refuse what cannot work before anything is spent."""
@@ -318,26 +317,36 @@ class _Job:
         check_policies(read_gates(self.gates) if self.gates else (), [c.name for c in entries])
 
     def run(
-        self,
-        table: TraceTable,
-        settings: Settings,
-        data: DataFile,
-        reporter: Reporter,
-        folder: _Folder | None,
+        self, source: TraceSource, folder: ResultFolder | None, show: Callable[[BenchView], None]
     ) -> BenchView:
-        """Compare."""
+        """Read the rows, compare, write and show."""
+        from automix_cli.profile.router import settings_of
+
+        profile, table, _ = source.read()
+        settings = settings_of(profile)
+        view = self._compare(table, settings, source.data, folder)
+        config = {**self.config(), **_config(source.data, source.options, profile.name)}
+        try:
+            if folder is not None:  # first: whoever reads stdout may go away
+                folder.write(view, settings, config)
+        finally:
+            show(view)
+        if folder is not None:
+            self.reporter.say(f"written: {', '.join(folder.names)} in {folder.path}")
+        return view
+
+    def _compare(
+        self, table: TraceTable, settings: Settings, data: DataFile, folder: ResultFolder | None
+    ) -> BenchView:
         from automix_cli.evaluation.bench import bench
         from automix_cli.evaluation.crossfit import Crossfit
-        from automix_cli.evaluation.partition import has_own_split, partitions_of
         from automix_cli.views.bench_view import BenchView, left_out_notes
 
         o.check_baseline(self.baseline, table.tiers)
-        participants, notes = self._pick(table, reporter)
-        if self.split is None and any(table.splits) and not has_own_split(table):
-            notes += ('the rows\' own "split" is not train and test, so one was drawn',)
-        partitions = partitions_of(table, self.split, repeat=self.repeat, seed=self.seed)
+        participants, notes = self._pick(table)
+        partitions, split_notes = self._partitions(table)
         runs = self.runs or ("all" if len(table) <= ALL_RUNS_ROWS else "chosen")
-        with _writing(folder, runs) as on_run, name_status(reporter) as on_policy:
+        with take_runs(folder, runs) as on_run, name_status(self.reporter) as on_policy:
             comparison = bench(
                 table,
                 participants,
@@ -350,18 +359,27 @@ class _Job:
                 on_policy=on_policy,
             )
         for note in left_out_notes(comparison.left_out):
-            reporter.say(note)
+            self.reporter.say(note)
         return BenchView(
             comparison=comparison,
             table=table,
             source=data.name,
             sha256=data.sha256,
-            notes=notes,
+            notes=(*notes, *split_notes),
             labels_from=self.labels_from,
             baseline=self.baseline,
         )
 
-    def _pick(self, table: TraceTable, reporter: Reporter) -> tuple[tuple[PolicyEntry, ...], tuple[str, ...]]:
+    def _partitions(self, table: TraceTable) -> tuple[tuple[Partition, ...], tuple[str, ...]]:
+        """The splits, with a note where the rows' own could not be used."""
+        from automix_cli.evaluation.partition import has_own_split, partitions_of
+
+        partitions = tuple(partitions_of(table, self.split, repeat=self.repeat, seed=self.seed))
+        if self.split is None and any(table.splits) and not has_own_split(table):
+            return partitions, ('the rows\' own "split" is not train and test, so one was drawn',)
+        return partitions, ()
+
+    def _pick(self, table: TraceTable) -> tuple[tuple[PolicyEntry, ...], tuple[str, ...]]:
         """Pick the policies that can run on these rows; the others are left out with a note."""
         from automix_cli.evaluation.bench import LeftOut
         from automix_cli.evaluation.policies import all_policies, majorities, pick_policies
@@ -379,7 +397,7 @@ class _Job:
         notes = tuple(left_out_notes(left_out))
         if "all" not in self._names():
             for note in notes:
-                reporter.say(note)
+                self.reporter.say(note)
         if table.embeddings is not None:
             usd = float(table.embeddings.cost.mean())
             notes += (
@@ -405,99 +423,3 @@ class _Job:
             "baseline": self.baseline,
             "embed_model": self.embed_model,
         }
-
-
-@contextmanager
-def _writing(folder: _Folder | None, runs: Runs) -> Iterator[Callable[[Run], None]]:
-    """Takes the runs as they come: millions of lines never wait in memory."""
-    from automix_cli.views.bench_files import run_lines
-
-    if folder is None or runs == "none":
-        yield lambda run: None
-        return
-    with folder.open("runs.jsonl") as take:
-        yield lambda run: take(run_lines(run))
-
-
-# ---------------------------------------------------------------- the folder
-
-
-class _Folder:
-    """Where the results go; a result that is there already is kept unless forced."""
-
-    def __init__(self, path: Path, *, html: bool, force: bool) -> None:
-        self.path, self.html, self.names = path, html, list[str]()
-        if path.exists() and not path.is_dir():
-            raise UsageError(f"{path} is a file", hint="-o names a folder")
-        there = [name for name in _FILE_NAMES if (path / name).exists()]
-        if there and not force:
-            raise UsageError(
-                f"{path / there[0]} exists", hint="--force overwrites it; or name another folder"
-            )
-
-    @contextmanager
-    def open(self, name: str) -> Iterator[Callable[[Iterable[str]], None]]:
-        """A new file in it, as what takes its lines.
-
-        Raises:
-            StorageError: it cannot be written.
-        """
-        with self._name_file(name):
-            self.path.mkdir(parents=True, exist_ok=True)
-            file = open(self.path / name, "w", encoding="utf-8", newline="\n")  # noqa: SIM115
-
-        def take(lines: Iterable[str]) -> None:
-            with self._name_file(name):
-                file.writelines(lines)
-
-        try:
-            yield take
-        finally:
-            with self._name_file(name):
-                file.close()
-        self.names.append(name)
-
-    @contextmanager
-    def _name_file(self, name: str) -> Iterator[None]:
-        """What the system refuses, with the name of the file."""
-        try:
-            yield
-        except OSError as exc:
-            raise StorageError(f"{self.path / name}: {exc.strerror or exc}") from exc
-
-    def write(self, view: BenchView, settings: Settings, config: dict[str, Any]) -> None:
-        """Everything but the runs, which are written by now."""
-        import yaml
-
-        from automix_cli import __version__
-        from automix_cli.views.bench_files import summary, summary_csv
-        from automix_cli.views.bench_markdown import report_markdown
-        from automix_cli.views.chart import frontier_svg
-
-        texts = {
-            "summary.json": dumps(summary(view)) + "\n",
-            "summary.csv": summary_csv(view),
-            "report.md": report_markdown(view),
-            "frontier.svg": frontier_svg(view),
-            "config.yaml": yaml.safe_dump(
-                {"automix": __version__, **config}, sort_keys=False, allow_unicode=True
-            ),
-        }
-        if self.html:
-            from automix_cli.views.page import page
-
-            texts["index.html"] = page(view, settings)
-        for name, text in texts.items():
-            with self.open(name) as take:
-                take((text,))
-
-
-_FILE_NAMES = (
-    "runs.jsonl",
-    "summary.json",
-    "summary.csv",
-    "report.md",
-    "frontier.svg",
-    "index.html",
-    "config.yaml",
-)

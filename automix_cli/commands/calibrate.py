@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,18 +12,20 @@ import typer
 
 from automix_cli.api import CallOptions
 from automix_cli.commands import options as o
-from automix_cli.commands.datasets import TraceSource, check_embed_model
+from automix_cli.commands.datasets import Labelled, TraceSource, check_embed_model
 from automix_cli.data.labelled import DataFile, TableOptions, read_data
 from automix_cli.errors import GateError, UsageError
 from automix_cli.fitting.query_router_kinds import ClassChoice
+from automix_cli.texts import count_of
 from automix_cli.views.terminal import Reporter, print_json, stdout_console
 
 if TYPE_CHECKING:
+    from automix_cli.data.groups import Grouping
     from automix_cli.data.traces import TraceTable
     from automix_cli.evaluation.calibrate import Calibration
+    from automix_cli.evaluation.certificate import Certificate
     from automix_cli.evaluation.objective import Objective
     from automix_cli.fitting.classes import Classes
-    from automix_cli.fitting.router_block import Settings
     from automix_cli.profile.model import Profile
 
 
@@ -137,14 +139,6 @@ def calibrate(
       automix calibrate labelled.jsonl --keep 0.97 --traces traces.jsonl --dry-run
       automix calibrate traces.jsonl --tiers small,large --costs small=1,large=20
     """  # noqa: D301
-    from automix_cli.evaluation.calibrate import calibrate as run_calibration
-    from automix_cli.evaluation.crossfit import Crossfit
-    from automix_cli.profile.router import settings_of
-    from automix_cli.profile.write import write_router
-    from automix_cli.views.calibration_view import CalibrationView
-    from automix_cli.views.lines import count_of
-
-    reporter = Reporter(quiet=quiet, verbose=verbose)
     calls = CallOptions(
         profile=profile,
         no_cache=no_cache,
@@ -153,10 +147,6 @@ def calibrate(
         concurrency=concurrency,
         max_cost=max_cost,
     )
-    target_objective = _objective(keep, sure, budget, cost_weight, objective, certify)
-    _check_router(query_router, certify)
-    if embed_model is not None:
-        check_embed_model(embed_model, "--query-router auto does" if query_router == "none" else "")
     options = TableOptions(
         columns=columns,
         tiers=tiers,
@@ -165,53 +155,147 @@ def calibrate(
         drop_incomplete=drop_incomplete,
         group=group,
     )
-    data = read_data(labelled)
-    job = TraceSource(
-        data=data,
+    job = _CalibrationJob(
+        objective=_objective(keep, sure, budget, cost_weight, objective, certify),
+        certify=certify,
+        query_router=query_router,
+        embed_model=embed_model,
+        labels_from=labels_from,
+        baseline=baseline,
+        value_of_time=value_of_time,
+        folds=folds,
+        seed=seed,
+        output=output,
+        json=json,
+        reporter=Reporter(quiet=quiet, verbose=verbose),
+    )
+    job.check()
+    source = TraceSource(
+        data=read_data(labelled),
         options=options,
         calls=calls,
-        reporter=reporter,
+        reporter=job.reporter,
         traces=traces,
         labels_from=labels_from,
         force=force,
         embed_model=embed_model,
     )
-    if certify is not None and not job.is_recorded:
-        _check_certificate(len(data.grouping(group)), target_objective.value, certify)
+    job.check_certificate(source)
     if dry_run:
-        raise typer.Exit(job.dry_run(json))
-    if not job.is_recorded:  # before anything is paid for
-        live = job.profile()
-        o.check_baseline(baseline, [tier.name for tier in live.tiers])
-        _target(output, live, [tier.name for tier in live.tiers])
-    profile_in_use, table, scale = job.read()
-    o.check_baseline(baseline, table.tiers)
-    target = _target(output, profile_in_use, table.tiers)
-    settings = replace(settings_of(profile_in_use), value_of_time=value_of_time)
-    reporter.say(f"fitting on {count_of(len(table), 'row')}, and measuring on rows held out …")
-    classes = _classes(query_router, table, target, profile_in_use, seed)
-    calibration = run_calibration(
-        table, settings, target_objective, options=Crossfit(folds=folds), seed=seed, classes=classes
-    )
-    view = CalibrationView(calibration, table, labels_from, data.name, baseline)
-    if json:
-        print_json(view.to_dict())
-    else:
+        raise typer.Exit(source.dry_run(json))
+    job.check_live(source)
+    job.run(source)
+
+
+# ---------------------------------------------------------------- the run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _CalibrationJob:
+    """What is wanted of a calibration, and where it goes."""
+
+    objective: Objective
+    certify: float | None
+    query_router: ClassChoice
+    embed_model: str | None
+    labels_from: str | None
+    baseline: str | None
+    value_of_time: float
+    folds: int
+    seed: int
+    output: Path | None
+    json: bool
+    reporter: Reporter
+
+    def check(self) -> None:
+        """Refuse options that cannot work, before anything is read."""
+        _check_router(self.query_router, self.certify)
+        if self.embed_model is not None:
+            readers = "--query-router auto does" if self.query_router == "none" else ""
+            check_embed_model(self.embed_model, readers)
+
+    def check_certificate(self, source: TraceSource) -> None:
+        """Refuse a promise that the questions cannot prove, before any is asked."""
+        if self.certify is not None and not source.is_recorded:
+            grouping = source.data.grouping(source.options.group)
+            _check_certificate(grouping, self.objective.value, self.certify)
+
+    def check_live(self, source: TraceSource) -> None:
+        """Refuse tiers and files that cannot work, before anything is paid for."""
+        if not source.is_recorded:
+            live = source.profile()
+            o.check_baseline(self.baseline, [tier.name for tier in live.tiers])
+            _target(self.output, live, [tier.name for tier in live.tiers])
+
+    def run(self, source: TraceSource) -> None:
+        """Fit, measure, show and write.
+
+        Raises:
+            GateError: no router could be certified, or the objective was not met.
+        """
+        labelled = source.read()
+        profile, table, _ = labelled
+        o.check_baseline(self.baseline, table.tiers)
+        target = _target(self.output, profile, table.tiers)
+        result = self._calibrate(table, target, profile)
+        self._show(result, table, source.data.name)
+        if result.certificate is not None and not result.is_certified:
+            raise _no_certificate(result.certificate, table.grouping)
+        if target is not None:
+            self._write(result, target, source.data, labelled)
+        elif not self.json:
+            self.reporter.say(_why_not_written(profile, table.tiers))
+        if not result.choice.is_met:
+            raise GateError(
+                "no setting meets the objective on these rows",
+                hint="ask for less, or add a tier that is better",
+            )
+
+    def _calibrate(self, table: TraceTable, target: Path | None, profile: Profile) -> Calibration:
+        """Fit and measure; with `--certify`, what is measured is what can be promised."""
+        from automix_cli.evaluation.calibrate import calibrate as run_calibration
+        from automix_cli.evaluation.certificate import certify
+        from automix_cli.evaluation.certified import with_certificate
+        from automix_cli.evaluation.crossfit import Crossfit
+        from automix_cli.profile.router import settings_of
+
+        settings = replace(settings_of(profile), value_of_time=self.value_of_time)
+        options = Crossfit(folds=self.folds)
+        measuring = ", and measuring on rows held out" if options.enough(table.n_groups) else ""
+        self.reporter.say(f"fitting on {count_of(len(table), 'row')}{measuring} …")
+        classes = _classes(self.query_router, table, target, profile, self.seed)
+        result = run_calibration(
+            table,
+            settings,
+            self.objective,
+            options=options,
+            seed=self.seed,
+            classes=classes,
+        )
+        if self.certify is None:
+            return result
+        proof = certify(table, settings, keep=self.objective.value, confidence=self.certify, seed=self.seed)
+        return with_certificate(result, table, proof, self.seed)
+
+    def _show(self, result: Calibration, table: TraceTable, name: str) -> None:
+        from automix_cli.views.calibration_view import CalibrationView
+
+        view = CalibrationView(result, table, self.labels_from, name, self.baseline)
+        if self.json:
+            print_json(view.to_dict())
+            return
         console = stdout_console()
         for part in view.parts(console.width):
             console.print(part, soft_wrap=isinstance(part, str))
-    router = calibration.router()
-    if certify is not None:
-        router = _certify_router(table, settings, target_objective.value, certify, seed, router, reporter)
-    if target is not None:
-        extra = {"token_scale": scale, "value_of_time": value_of_time or None}
-        block = _with_origin(router, data, profile_in_use, labels_from, extra)
-        write_router(target, block, profile=profile_in_use)
-        reporter.say(f"written: router of {target}")
-        reporter.say(f'use it: automix ask{_use(target)} "…"')
-    elif not json:
-        reporter.say(_why_not_written(profile_in_use, table.tiers))
-    raise typer.Exit(_exit_code(calibration, reporter))
+
+    def _write(self, result: Calibration, target: Path, data: DataFile, labelled: Labelled) -> None:
+        from automix_cli.profile.write import write_router
+
+        extra = {"token_scale": labelled.token_scale, "value_of_time": self.value_of_time or None}
+        block = _with_origin(result.router(), data, labelled.profile, self.labels_from, extra)
+        write_router(target, block, profile=labelled.profile)
+        self.reporter.say(f"written: router of {target}")
+        self.reporter.say(f'use it: automix ask{_use(target)} "…"')
 
 
 def _objective(
@@ -309,7 +393,7 @@ def _use(target: Path) -> str:
 _USUAL_KEEPS = (0.99, 0.98, 0.97, 0.95, 0.9, 0.8)
 
 
-def _check_certificate(questions: int, keep: float, confidence: float) -> None:
+def _check_certificate(grouping: Grouping, keep: float, confidence: float) -> None:
     """Refuse a promise that so many questions cannot prove, before anything is spent on it.
 
     What is refused cannot be proved without luck: only a policy that is better than the best tier
@@ -322,49 +406,28 @@ def _check_certificate(questions: int, keep: float, confidence: float) -> None:
 
     if keep >= 1:
         return
-    fewest = questions_needed(keep, confidence)
+    fewest, questions = questions_needed(keep, confidence), len(grouping)
     if questions >= fewest:
         return
     least = {share: questions_needed(share, confidence) for share in _USUAL_KEEPS if share < keep}
     smaller = next((f"; --keep {share:g} takes {n:,}" for share, n in least.items() if n <= questions), "")
     raise GateError(
-        f"{questions:,} questions cannot certify --keep {keep:g} with probability {100 * confidence:g} %, "
-        f"even if routing always answered as well as the best tier: at least {fewest:,} are needed",
+        f"{count_of(questions, grouping.noun)} cannot certify --keep {keep:g} with probability "
+        f"{100 * confidence:g} %, even if routing always answered as well as the best tier: "
+        f"at least {fewest:,} are needed",
         hint=f"nothing was sent; label more questions{smaller}",
     )
 
 
-def _certify_router(
-    table: TraceTable,
-    settings: Settings,
-    keep: float,
-    confidence: float,
-    seed: int,
-    router: dict[str, Any],
-    reporter: Reporter,
-) -> dict[str, Any]:
-    """The router that the promise was proved for, with the parameters it was proved with.
-
-    Raises:
-        GateError: no policy but the best single tier can be promised.
-    """
-    from automix_cli.evaluation.certificate import certify
-
-    proof = certify(table, settings, keep=keep, confidence=confidence, seed=seed)
-    promise = f"{100 * keep:g} % of the quality of {proof.best} with probability {100 * confidence:g} %"
-    if proof.labels is not None:
-        raise GateError(
-            f"no routed policy can be promised to keep {promise} on {table.n_groups:,} labelled questions",
-            hint=f"about {proof.labels:,} labels would likely do; nothing was written",
-        )
-    reporter.say(f"certified on {proof.questions:,} questions set apart: keeps {promise}")
-    certificate = {"keep": keep, "confidence": confidence, "best": proof.best, "questions": proof.questions}
-    return {
-        "kind": "pomdp",
-        **proof.setting.to_dict(),
-        **proof.fitted.to_dict(),
-        "fitted": {**router["fitted"], "certificate": certificate},
-    }
+def _no_certificate(proof: Certificate, grouping: Grouping) -> GateError:
+    """The error of a calibration in which no policy but the best single tier could be promised."""
+    labels = f"about {proof.labels:,} labelled {grouping.noun}s would likely do"
+    promise = f"{100 * proof.keep:g} % of the quality of {proof.best}"
+    return GateError(
+        f"no routed policy can be promised to keep {promise} with probability "
+        f"{100 * proof.confidence:g} % on {count_of(len(grouping), f'labelled {grouping.noun}')}",
+        hint=f"{labels}; nothing was written",
+    )
 
 
 def _with_origin(
@@ -385,12 +448,3 @@ def _with_origin(
     }
     present = {key: value for key, value in extra.items() if value is not None}
     return {**router, **present, "fitted": {**router["fitted"], **origin}}
-
-
-def _exit_code(calibration: Calibration, reporter: Reporter) -> int:
-    """5 when the objective was not met in training, else 0: "do not route" is a success of the tool."""
-    if calibration.choice.is_met:
-        return 0
-    raise GateError(
-        "no setting meets the objective on these rows", hint="ask for less, or add a tier that is better"
-    )

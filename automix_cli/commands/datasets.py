@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import typer
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from automix_cli.profile.model import Profile, Tier
     from automix_cli.records import Json, Question
 
-    P = TypeVar("P", bound=Purchase)
+P = TypeVar("P", bound="Purchase")
 
 
 def check_embed_model(model: str, readers: str) -> None:
@@ -39,6 +40,13 @@ def check_embed_model(model: str, readers: str) -> None:
         raise UsageError(f"--embed-model: {problem}")
     if readers:
         raise UsageError("--embed-model: nobody here looks at questions", hint=readers)
+
+
+class Purchases(NamedTuple, Generic[P]):
+    """What was bought for questions, and the USD that went to questions which failed; None for unknown."""
+
+    purchases: list[P]
+    lost_usd: float | None
 
 
 class Labelled(NamedTuple):
@@ -154,14 +162,15 @@ class TraceSource:
             self.reporter.say(line)
         automix = self._open(replace(profile, router=None), embedder)
 
-        async def job(cascade: Cascade) -> tuple[list[CollectedRow], list[Embedded]]:
-            rows = await self._collect(cascade, questions)
-            return rows, [] if embedder is None else await self._embed(cascade, questions, embedder)
+        async def job(cascade: Cascade) -> tuple[Purchases[CollectedRow], list[Embedded]]:
+            purchases = await self._collect(cascade, questions)
+            return purchases, [] if embedder is None else await self._embed(cascade, questions, embedder)
 
-        rows, embeddings = automix.run(job)
+        (rows, lost_usd), embeddings = automix.run(job)
         numbered_rows = enumerate((row.to_dict() for row in rows), 1)
         options = replace(self.options, tiers=",".join(t.name for t in profile.tiers))
         table = self._table(profile, numbered_rows, options)
+        table = replace(table, set_aside_usd=table.set_aside_usd + _number(lost_usd))
         labelled, questions_asked = set(table.ids), [row.trace.question for row in rows]
         scale = token_scale(
             profile, table, [question for question in questions_asked if question.id in labelled]
@@ -174,7 +183,7 @@ class TraceSource:
         """Numbered trace rows, judged as the profile's task says, as a table."""
         scorer, without_label = profile.task.scorer, list[int]()
         judged_rows = scored_rows(rows, scorer, self.labels_from, without_label.append)
-        table = table_of(judged_rows, options, self.data.name, scorer)
+        table = table_of(judged_rows, options, self.data.name, scorer, without_label)
         if without_label:
             total = len(table) + len(without_label)
             self.reporter.say(
@@ -206,7 +215,7 @@ class TraceSource:
             )
         return tier
 
-    async def _collect(self, cascade: Cascade, questions: list[Question]) -> list[CollectedRow]:
+    async def _collect(self, cascade: Cascade, questions: list[Question]) -> Purchases[CollectedRow]:
         """Every tier's answers to every question, written to `--traces` as they come."""
         from automix_cli.cascade.collect import CollectedRow
         from automix_cli.data.destination import Destination
@@ -235,7 +244,7 @@ class TraceSource:
             return Embedded(question.text, await cascade.embed(question, tier))
 
         different = list({q.text: q for q in questions}.values())
-        return await self._buy(cascade, different, buy, Destination(silent=True))
+        return (await self._buy(cascade, different, buy, Destination(silent=True))).purchases
 
     async def _buy(
         self,
@@ -243,7 +252,7 @@ class TraceSource:
         questions: list[Question],
         buy: Callable[[Cascade, Question], Awaitable[P]],
         destination: Destination,
-    ) -> list[P]:
+    ) -> Purchases[P]:
         """Something for every question, in their order, with a bar.
 
         Raises:
@@ -261,7 +270,12 @@ class TraceSource:
             raise typer.Exit(ending.exit_code)
         if line := job.check(ending):
             self.reporter.say(line)
-        return job.purchases
+        return Purchases(job.purchases, job.lost_usd)
+
+
+def _number(usd: float | None) -> float:
+    """Dollars as a number; NaN where they are unknown."""
+    return math.nan if usd is None else usd
 
 
 def _profile_for_traces(calls: CallOptions) -> Profile:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from automix_cli.errors import AutomixError, BudgetError, UsageError
+from automix_cli.texts import count_of
 from automix_cli.views.terminal import Reporter, row_progress
 
 if TYPE_CHECKING:
@@ -163,8 +164,6 @@ class RowRun:
             AutomixError: an error ended the run.
             BudgetError: rows were skipped.
         """
-        from automix_cli.views import lines
-
         if ending.signals:
             return ending.exit_code
         for stop in ending.stops:
@@ -173,7 +172,7 @@ class RowRun:
                 raise AutomixError(f"stopped: {error.message}", hint="the rows written so far are complete")
         if self.tally.skipped:
             raise BudgetError(
-                f"stopped by --max-cost: {lines.count_of(self.tally.skipped, 'row')} skipped",
+                f"stopped by --max-cost: {count_of(self.tally.skipped, 'row')} skipped",
                 hint="run it again with more: what is done is in the cache and costs nothing",
             )
         return 3 if self.tally.errors else 0

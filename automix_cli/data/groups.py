@@ -21,6 +21,7 @@ from automix_cli.data.duplicates import normal_form
 from automix_cli.errors import UsageError, did_you_mean
 from automix_cli.pomdp.arrays import Floats, Ints
 from automix_cli.records import Json, Question
+from automix_cli.texts import count_of
 
 Keys = NDArray[np.uint64]
 
@@ -124,6 +125,13 @@ def column_keys(rows: Sequence[Mapping[str, Json]], column: str) -> dict[int, in
     return {i: value_key(value) for i, value in values if value is not None}
 
 
+def with_column_keys(keys: Keys, by_column: Mapping[int, int]) -> Keys:
+    """The keys of rows with those of a column in the places that have one; see `column_keys`."""
+    own = keys.copy()
+    own[list(by_column)] = list(by_column.values())
+    return own
+
+
 def no_group_column(column: str, row: Mapping[str, Json]) -> UsageError:
     """The error of a column in which no row has a value; `row` shows which columns there are."""
     return UsageError(
@@ -162,13 +170,16 @@ class Grouping:
     Attributes:
         groups: n, 0..G-1, in the order of the groups' keys.
         keys: G, rising; see `question_keys`.
+        question_keys: n, of what each row asks, where the values of a column make the groups, so that a
+            group may hold different questions; None where each group is a question.
     """
 
     groups: Ints
     keys: Keys
+    question_keys: Keys | None = None
 
     @classmethod
-    def of(cls, row_keys: Keys) -> Grouping:
+    def of(cls, row_keys: Keys, question_keys: Keys | None = None) -> Grouping:
         """Rows with equal keys are a group.
 
         Example:
@@ -176,7 +187,7 @@ class Grouping:
             [1, 0, 1]
         """
         keys, groups = np.unique(row_keys, return_inverse=True)
-        return cls(groups.reshape(-1), keys)
+        return cls(groups.reshape(-1), keys, question_keys)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -188,16 +199,27 @@ class Grouping:
         return sizes
 
     @property
+    def noun(self) -> str:
+        """What a group is called: a question, unless a column makes the groups."""
+        return "question" if self.question_keys is None else "group"
+
+    @property
+    def n_questions(self) -> int:
+        """How many different questions there are."""
+        return len(self.keys) if self.question_keys is None else len(np.unique(self.question_keys))
+
+    @property
     def copies(self) -> int:
-        """Rows beyond the first of their group."""
-        return len(self.groups) - len(self.keys)
+        """Rows beyond the first of their question."""
+        return len(self.groups) - self.n_questions
 
     def subset(self, rows: Ints | NDArray[np.bool_]) -> Grouping:
         """The groups of some rows (indices or a mask), numbered anew in the same order."""
         groups = self.groups[rows]
         is_present = np.zeros(len(self.keys), dtype=np.bool_)
         is_present[groups] = True
-        return Grouping((np.cumsum(is_present) - 1)[groups], self.keys[is_present])
+        question_keys = None if self.question_keys is None else self.question_keys[rows]
+        return Grouping((np.cumsum(is_present) - 1)[groups], self.keys[is_present], question_keys)
 
     def means(self, values: Floats) -> Floats:
         """The mean over the rows of each group of a value per row."""
@@ -227,12 +249,12 @@ def group_questions(
     """
     contents = [question_content(q.text, q.context, q.choices, q.history) for q in questions]
     keys = question_keys(contents, [q.id for q in questions])
-    if column is not None:
-        by_column = column_keys(rows, column)
-        if not by_column:
-            raise no_group_column(column, rows[0])
-        keys[list(by_column)] = list(by_column.values())
-    return Grouping.of(keys)
+    if column is None:
+        return Grouping.of(keys)
+    by_column = column_keys(rows, column)
+    if not by_column:
+        raise no_group_column(column, rows[0])
+    return Grouping.of(with_column_keys(keys, by_column), keys)
 
 
 # ---------------------------------------------------------------- what can be said
@@ -245,25 +267,30 @@ def why_no_verdict(grouping: Grouping) -> str:
         >>> why_no_verdict(Grouping.of(np.arange(12, dtype=np.uint64)))
         '12 questions, and at least 30 are needed'
     """
-    questions, rows = len(grouping), len(grouping.groups)
-    if questions < FEWEST_GROUPS:
-        return f"{questions:,} questions, and at least {FEWEST_GROUPS} are needed"
+    groups, rows = len(grouping), len(grouping.groups)
+    if groups < FEWEST_GROUPS:
+        return f"{count_of(groups, grouping.noun)}, and at least {FEWEST_GROUPS} are needed"
     largest = int(grouping.sizes.max())
     if largest > LARGEST_SHARE * rows:
-        return f"one question has {largest:,} of {rows:,} rows, and would decide alone"
+        return f"one {grouping.noun} has {largest:,} of {rows:,} rows, and would decide alone"
     return ""
 
 
 def copies_note(grouping: Grouping) -> str:
-    """How many rows are copies, and what figures are then for; "" without copies.
+    """How many rows are copies or share a group, and what figures are then for; "" where none do.
 
     Example:
-        >>> copies_note(Grouping.of(np.array([1, 1, 2, 3], dtype=np.uint64)))
+        >>> keys = np.array([1, 1, 2, 3], dtype=np.uint64)
+        >>> copies_note(Grouping.of(keys))
         '4 rows, 3 questions: 1 copy; figures are for new questions'
+        >>> copies_note(Grouping.of(np.array([7, 7, 7, 8], dtype=np.uint64), keys))
+        '4 rows, 3 questions: 1 copy; 2 groups, and figures are for new groups'
     """
-    questions, rows, copies = len(grouping), len(grouping.groups), grouping.copies
-    if not copies:
+    groups, rows, copies = len(grouping), len(grouping.groups), grouping.copies
+    if groups == rows and not copies:
         return ""
-    noun = "copy" if copies == 1 else "copies"
-    meaning = "; figures are for new questions" if copies > FEW_COPIES * rows else ""
-    return f"{rows:,} rows, {questions:,} questions: {copies:,} {noun}{meaning}"
+    copies_words = f": {copies:,} {'copy' if copies == 1 else 'copies'}" if copies else ""
+    note = f"{count_of(rows, 'row')}, {count_of(grouping.n_questions, 'question')}{copies_words}"
+    if grouping.question_keys is not None:
+        return f"{note}; {count_of(groups, 'group')}, and figures are for new groups"
+    return f"{note}; figures are for new questions" if copies > FEW_COPIES * rows else note

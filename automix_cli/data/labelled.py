@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import chain
@@ -184,20 +184,20 @@ def scored_rows(
     rows: Iterator[tuple[int, Json]],
     scorer: str,
     labels_from: str | None,
-    on_unlabelled: Callable[[int], None] = lambda line: None,
+    on_unlabelled: Callable[[int], None] = lambda place: None,
 ) -> Iterator[tuple[int, Json]]:
     """Trace rows with a score for every answer that has none and can be judged.
 
     With `labels_from`, the answer of that tier counts as right: every score is the agreement
     with it, and recorded scores and gold answers are ignored. A row on which that tier failed has
-    no label; it is left out and given to `on_unlabelled`.
+    no label: it comes without scores, and its place is given to `on_unlabelled`.
     """
-    for line, row in rows:
-        if labels_from is not None and _has_failed(row, labels_from):
-            on_unlabelled(line)
-            continue
+    for place, (line, row) in enumerate(rows):
         tiers = row.get("tiers")
-        if isinstance(tiers, dict) and (labels_from is not None or any(map(_lacks_score, tiers.values()))):
+        if labels_from is not None and _has_failed(row, labels_from):
+            on_unlabelled(place)
+            yield line, {**row, "tiers": {name: _without_score(step) for name, step in tiers.items()}}
+        elif isinstance(tiers, dict) and (labels_from is not None or any(map(_lacks_score, tiers.values()))):
             yield line, _score_answers(line, row, scorer, labels_from)
         else:
             yield line, row
@@ -239,11 +239,29 @@ def _labels_of_tier(line: int, row: Json, labels_from: str | None) -> tuple[str,
 
 
 def _without_score(step: Json) -> Json:
-    return {key: value for key, value in step.items() if key not in ("score", "correct")}
+    return (
+        step
+        if not isinstance(step, dict)
+        else {key: value for key, value in step.items() if key not in ("score", "correct")}
+    )
 
 
-def table_of(rows: Iterator[tuple[int, Any]], options: TableOptions, name: str, scorer: str) -> TraceTable:
-    """Numbered rows as a table, with the options applied."""
+def table_of(
+    rows: Iterator[tuple[int, Any]],
+    options: TableOptions,
+    name: str,
+    scorer: str,
+    unlabelled_places: Sequence[int] = (),
+) -> TraceTable:
+    """Numbered rows as a table, with the options applied.
+
+    Args:
+        rows: as `scored_rows` yields them.
+        options: of the command line.
+        name: of the file.
+        scorer: that judges samples.
+        unlabelled_places: of rows without a label, complete once the rows are read; they are set aside.
+    """
     from automix_cli.data.columns import read_amounts, read_columns
     from automix_cli.data.read_traces import read_table
 
@@ -264,9 +282,19 @@ def table_of(rows: Iterator[tuple[int, Any]], options: TableOptions, name: str, 
             scorer=scorer if options.judge_samples else None,
             group_column=options.group,
         )
-        return table.require_scores(drop=options.drop_incomplete)
+        return _set_aside(table, unlabelled_places).require_scores(drop=options.drop_incomplete)
     except DataError as exc:
         raise DataError(locate(exc.message, name), hint=exc.hint) from None
+
+
+def _set_aside(table: TraceTable, places: Sequence[int]) -> TraceTable:
+    if not places:
+        return table
+    if len(places) == len(table):
+        raise DataError("there are no rows with a label")
+    import numpy as np
+
+    return table.without_rows(np.isin(np.arange(len(table)), places))
 
 
 def locate(message: str, name: str) -> str:

@@ -19,6 +19,7 @@ from automix_cli.data.groups import (
     no_group_column,
     question_content,
     question_keys,
+    with_column_keys,
 )
 from automix_cli.data.row_keys import HIGHEST, NOT_BESIDE_FAILED, SCORE_ALIAS, TABLE_COLUMNS
 from automix_cli.data.rows import question_from_dict, trace_from_dict, value_of
@@ -103,6 +104,7 @@ class _ColumnReader:
         self.datasets: list[str | None] = []
         self.splits: list[str | None] = []
         self.keys: list[Keys] = []
+        self.question_keys: list[Keys] = []
         self.has_group_column = group_column is None
         self.first_row: Mapping[str, Json] = {}
         self.tiers: dict[str, list[_Cells]] = {}
@@ -148,12 +150,13 @@ class _ColumnReader:
     def _group_keys(self, rows: list[Json], contents: list[str], ids: list[Json]) -> Keys:
         """The key of the group of each row."""
         keys = question_keys(contents, ids)
-        if self.group_column is not None:
-            self.first_row = self.first_row or rows[0]
-            by_column = column_keys(rows, self.group_column)
-            self.has_group_column |= bool(by_column)
-            keys[list(by_column)] = list(by_column.values())
-        return keys
+        if self.group_column is None:
+            return keys
+        self.question_keys.append(keys)
+        self.first_row = self.first_row or rows[0]
+        by_column = column_keys(rows, self.group_column)
+        self.has_group_column |= bool(by_column)
+        return with_column_keys(keys, by_column)
 
     def table(self) -> TraceTable:
         """All rows, tiers in order of appearance."""
@@ -182,7 +185,10 @@ class _ColumnReader:
             datasets=_objects(self.datasets),
             splits=_objects(self.splits),
             failed=failed,
-            grouping=Grouping.of(np.concatenate(self.keys)),
+            grouping=Grouping.of(
+                np.concatenate(self.keys),
+                np.concatenate(self.question_keys) if self.question_keys else None,
+            ),
             votes=votes,
             sample_counts=sample_counts,
             recorded_votes=tuple(RecordedVotes.of(votes[:, j]) for j in range(len(self.tiers))),
@@ -190,6 +196,7 @@ class _ColumnReader:
             n_classes=1,
             embeddings=None,
             samples=_samples(parts),
+            set_aside_usd=0.0,
             most_votes=None,
             **numbers,
         )

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from automix_cli.data.collection_cost import row_costs
 from automix_cli.data.groups import Grouping, Keys
 from automix_cli.data.samples import Samples
 from automix_cli.errors import DataError, UsageError, did_you_mean
@@ -88,6 +89,7 @@ class TraceTable:
         sample_counts: n×N, how many answers were sampled.
         samples: per tier, its judged samples; empty where there are none, or the table was read
             without a scorer.
+        set_aside_usd: what rows cost that were set aside; NaN where that is not known.
         most_votes: per tier, the most votes that may be planned for; None for as many as its rows hold.
         recorded_votes: per tier, its votes, rows of equal ones together.
         signals: per tier, the signal that a policy observes of an answer; see `with_signal`.
@@ -120,6 +122,7 @@ class TraceTable:
     embeddings: Embeddings | None = None
     fee: Floats | None = None
     samples: tuple[Samples | None, ...] = ()
+    set_aside_usd: float = 0.0
     most_votes: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
@@ -190,6 +193,11 @@ class TraceTable:
         return replace(
             self, recorded_votes=recorded_votes, question_classes=question_classes, samples=samples, **per_row
         )
+
+    def without_rows(self, others: NDArray[np.bool_]) -> TraceTable:
+        """The table without the rows of a mask; what they cost is kept."""
+        usd = self.set_aside_usd + float(row_costs(self)[others].sum())
+        return replace(self.subset(~others), set_aside_usd=usd)
 
     def with_vote_limit(self) -> TraceTable:
         """The table of whose parts none is planned for more votes than every row of the whole holds."""
@@ -297,7 +305,7 @@ class TraceTable:
                 f"{problem}; without a score: {counts}",
                 hint="--drop-incomplete leaves them out; --tiers picks the tiers to compare",
             )
-        return self.subset(complete)
+        return self.without_rows(~complete)
 
     def without_short_rows(self, most: int) -> tuple[TraceTable, int]:
         """Set up to 1 % of the rows aside that hold fewer votes than the rest, and count them.
@@ -318,7 +326,7 @@ class TraceTable:
         count = int(short.sum())
         if not 0 < count <= most_short:
             return self, 0
-        rest = self.subset(~short)
+        rest = self.without_rows(short)
         # A tier whose votes a few rows lack was read as one without votes.
         return (rest.with_signal(None) if self.signals == self.with_signal(None).signals else rest), count
 

@@ -22,6 +22,7 @@ from automix_cli.evaluation.verdict import (
     verdict,
     weigh_choices,
 )
+from automix_cli.texts import count_of
 
 
 def judge(measure: Measure, results: Sequence[SplitResult]) -> RoutingVerdict | None:
@@ -39,9 +40,10 @@ def judge(measure: Measure, results: Sequence[SplitResult]) -> RoutingVerdict | 
 
 def no_verdict_reason(split: Split) -> str:
     """Why nothing can be said about any policy on one split; "" where it can."""
-    questions, least = split.train.n_groups, split.options.least_rows
+    questions, least = split.train.n_groups, split.options.least_questions
     if not split.can_crossfit:
-        return f"to learn from are {questions:,} questions, and at least {least} are needed"
+        words = count_of(questions, split.train.grouping.noun)
+        return f"to learn from are {words}, and at least {least} are needed"
     why = why_no_verdict(split.test.grouping)
     return f"of the rows held out: {why}" if why else ""
 

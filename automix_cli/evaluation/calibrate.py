@@ -56,6 +56,7 @@ from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.problem import Policy
 
 if TYPE_CHECKING:
+    from automix_cli.evaluation.certificate import Certificate
     from automix_cli.fitting.query_router import QueryRouter
 
 
@@ -85,16 +86,18 @@ class Calibration:
         single: the tier to use where routing does not pay.
         single_folds: in how many of the outer folds, over all divisions, a single tier was chosen, and
             how many there were.
+        n_plans: how many different plans the settings of the outer folds came to.
         alternative: where a single tier was chosen, the strictest lower share to keep at which
             routing pays; None where none was found.
+        certificate: of the router, or that none could be certified; None where none was asked for.
         figures: held-out, by name: the router, each tier (`always:NAME`), `threshold`, `oracle`,
             and `random-mix`, the best mix of single tiers at the router's cost.
         gains: quality points of each of them above each tier alone, by (policy, tier), paired.
         path: held-out points of every setting.
         query: the query-side router whose classes the prior knows; None for no classes.
         choices: the setting and point that each source of classes came to, cross-fitted.
-        rates: shares to compare later batches with, as (hits, cases): `escalated`, and the
-            first votes that say CORRECT per tier.
+        rates: shares to compare later batches with, as (hits, cases): `escalated` of all questions, and
+            per tier the first votes that say CORRECT, of the answers on which votes are bought.
     """
 
     tiers: tuple[str, ...]
@@ -106,7 +109,9 @@ class Calibration:
     verdict: RoutingVerdict | None = None
     chance_met: float | None = None
     single_folds: tuple[int, int] = (0, 0)
+    n_plans: int = 1
     alternative: Alternative | None = None
+    certificate: Certificate | None = None
     figures: tuple[Figures, ...] = ()
     gains: Mapping[tuple[str, str], Measure] = field(default_factory=dict)
     path: Curve = NO_CURVE
@@ -119,6 +124,11 @@ class Calibration:
         """Whether the router is written without proof that it pays."""
         return self.verdict is None or self.verdict.kind in ("not enough rows", "single tier")
 
+    @property
+    def is_certified(self) -> bool:
+        """Whether a promise was proved for the router."""
+        return self.certificate is not None and self.certificate.routes
+
     def policy(self) -> Policy[Any]:
         """Return the policy that the written router stands for."""
         return policy_from_router(self.router(), self.settings, self.tiers)
@@ -127,7 +137,7 @@ class Calibration:
         """Return the profile's `router:` block, without what the command adds (hashes, models, date)."""
         setting = self.choice.setting
         single = setting.tier if isinstance(setting, Always) else None
-        if self.verdict is not None and self.verdict.kind == "do not route":
+        if self.verdict is not None and self.verdict.kind == "do not route" and not self.is_certified:
             single = self.single
         if single is not None:
             return {"kind": "always", "tier": single, "fitted": self._proof()}
@@ -140,14 +150,14 @@ class Calibration:
         proof: dict[str, Any] = {"rows": self.fitted.rows, "objective": list(self.objective)}
         if self.unproven:
             proof["unproven"] = True
+        if self.certificate is not None and self.is_certified:
+            proof["certificate"] = self.certificate.promise()
         if self.verdict is not None:
-            proof["verdict"] = {
-                "kind": self.verdict.kind,
-                "edge": [self.verdict.edge, self.verdict.low, self.verdict.high],
-            }
-        points = {f.name: [f.cost.value, f.quality.value] for f in self.figures}
+            points = [100 * share for share in (self.verdict.edge, self.verdict.low, self.verdict.high)]
+            proof["verdict"] = {"kind": self.verdict.kind, "edge": points}
+        held_out = {f.name: [f.cost.value, f.quality.value] for f in self.figures}
         rates = {name: [hits, cases] for name, hits, cases in self.rates}
-        return {**proof, "held_out": points, "rates": rates}
+        return {**proof, "held_out": held_out, "rates": rates}
 
 
 def calibrate(
@@ -259,17 +269,22 @@ def _with_rates(calibration: Calibration, table: TraceTable) -> Calibration:
     """Add the rates of the router as it is written: held-out runs mix the settings of several folds."""
     if calibration.router()["kind"] != "pomdp":
         calibration = replace(calibration, query=None)
-    return replace(calibration, rates=_rates(table, replay(calibration.policy(), table)))
+    return replace(calibration, rates=rates_of(table, replay(calibration.policy(), table)))
 
 
-def _rates(table: TraceTable, run: Replayed) -> tuple[tuple[str, int, int], ...]:
-    """Return shares that later batches are compared with, as (hits, cases), in expectation, rounded."""
-    rates = [("escalated", round(float(run.escalated.sum())), len(table))]
+def rates_of(table: TraceTable, run: Replayed) -> tuple[tuple[str, int, int], ...]:
+    """Return shares that later batches are compared with, as (hits, cases), in expectation, rounded.
+
+    Cases are counted in questions, because copies of one tell no more than one: of all questions, and
+    for a tier's first votes of those on which it is asked, votes are bought and the first can be read.
+    """
+    weight = table.n_groups / len(table)
+    rates = [("escalated", round(weight * float(run.escalated.sum())), table.n_groups)]
     for j, name in enumerate(table.tiers):
-        with_votes = (run.votes[:, j] > 0) * run.asks[:, j]
-        if table.signals[j] == "votes" and with_votes.any():
+        checks = weight * run.checks[:, j]
+        if table.signals[j] == "votes" and checks.any():
             correct, incorrect, _ = table.votes[:, j].T / np.maximum(table.votes[:, j].sum(axis=1), 1)[None]
-            hits, cases = float(with_votes @ correct), float(with_votes @ (correct + incorrect))
+            hits, cases = float(checks @ correct), float(checks @ (correct + incorrect))
             rates.append((name, round(hits), round(cases)))
     return tuple(rates)
 
@@ -341,14 +356,15 @@ def _with_figures(
         means.policies(table.tiers), draws.policies(table.tiers), strict=True
     ):
         qualities[name] = BootstrapFigure(float(score), "", scores)
-        quality = _with_interval(score, scores)
-        figures.append(Figures(name, _with_interval(cost, costs), quality, *shares.get(name, ())))
-    figures.append(Figures("random-mix", figures[0].cost, _with_interval(float(means.mix()), draws.mix())))
+        quality = with_interval(score, scores)
+        figures.append(Figures(name, with_interval(cost, costs), quality, *shares.get(name, ())))
+    figures.append(Figures("random-mix", figures[0].cost, with_interval(float(means.mix()), draws.mix())))
     return replace(
         calibration,
         verdict=_verdict(table, router_run, calibration, resamples),
         chance_met=_chance_met(calibration.objective, draws),
         single_folds=(router_run.single_folds, router_run.folds),
+        n_plans=router_run.n_plans,
         alternative=_alternative(table, runs[1:], objectives[1:], resamples),
         figures=tuple(figures),
         gains=quality_gains(qualities, table.tiers),
@@ -417,7 +433,8 @@ def _columns(table: TraceTable, router_run: HeldOutRun, threshold_run: HeldOutRu
     )
 
 
-def _with_interval(value: float | Floats, draws: Floats) -> Measure:
+def with_interval(value: float | Floats, draws: Floats) -> Measure:
+    """Return a figure with the percentile interval of its draws."""
     low, high = interval(draws)
     return Measure(float(value), "", low, high)
 

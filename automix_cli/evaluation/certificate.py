@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,13 +39,15 @@ _STAKES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75)  # of the most that may be sta
 class Trial(NamedTuple):
     """One test: `margin` is the mean of S_policy - q·S_best, `capital` the highest that the bets reached.
 
-    Means are over questions.
+    Means are over questions. `is_best` tells whether the policy reports what the best
+    single tier says, whatever the question: then it keeps that quality by definition, and routes nothing.
     """
 
     setting: CostWeight
     margin: float
     capital: float
     cost: float
+    is_best: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,7 @@ class Certificate:
         setting: the last one certified; the best tier itself when no policy was.
         trials: all tests, in order, the failed one last.
         questions: in the certify half.
+        fit_rows, test_rows: of the two halves.
         labels: how many labelled questions in all would likely do, when no policy was certified.
     """
 
@@ -70,12 +73,30 @@ class Certificate:
     setting: Always | CostWeight
     trials: tuple[Trial, ...]
     questions: int
+    fit_rows: int = 0
+    test_rows: int = 0
     labels: int | None = None
 
     @property
     def routes(self) -> bool:
         """Whether anything but the best single tier was certified."""
         return self.labels is None
+
+    def promise(self) -> dict[str, Any]:
+        """What is promised, as plain values, for the `router:` block."""
+        return {
+            "keep": self.keep,
+            "confidence": self.confidence,
+            "best": self.best,
+            "questions": self.questions,
+        }
+
+
+class Halves(NamedTuple):
+    """The rows of one half of the questions, to fit on, and the rest, to test on."""
+
+    fit: TraceTable
+    rest: TraceTable
 
 
 def certify(
@@ -90,7 +111,7 @@ def certify(
         confidence: p, in 0..1.
         seed: of the halves, and of the order in which questions are bet on.
     """
-    half, rest = _halves(table, seed)
+    half, rest = halves(table.with_vote_limit(), seed)
     parameters = fit(half, settings)
     best = int(_by_question(half, singles(half).score).mean(axis=0).argmax()) if len(half) else 0
     setting: Always | CostWeight = Always(table.tiers[best])
@@ -99,7 +120,8 @@ def certify(
         trials.append(result)
         if result.capital < 1 / (1 - confidence):
             break
-        setting = result.setting
+        if not result.is_best:
+            setting = result.setting
     return Certificate(
         keep=keep,
         confidence=confidence,
@@ -108,16 +130,18 @@ def certify(
         setting=setting,
         trials=tuple(trials),
         questions=rest.n_groups,
+        fit_rows=len(half),
+        test_rows=len(rest),
         labels=labels_needed(rest, best, keep, confidence) if isinstance(setting, Always) else None,
     )
 
 
-def _halves(table: TraceTable, seed: int) -> tuple[TraceTable, TraceTable]:
-    """The rows of one half of the questions, and those of the other; both depend on their content only."""
+def halves(table: TraceTable, seed: int) -> Halves:
+    """Halve the questions by their content."""
     is_fitted_on = np.zeros(table.n_groups, dtype=np.bool_)
     is_fitted_on[table.grouping.shuffle(seed, "halves")[: table.n_groups // 2]] = True
     rows = is_fitted_on[table.groups]
-    return table.subset(rows), table.subset(~rows)
+    return Halves(table.subset(rows), table.subset(~rows))
 
 
 def _by_question(table: TraceTable, columns: Floats) -> Floats:
@@ -148,7 +172,11 @@ def _tests(
             continue
         run = replay(policy, rest, abstain_value=settings.abstain_value or 0.0)
         gain, cost = _by_question(rest, np.stack([run.score - keep * reference, run.cost], axis=1))[order].T
-        last = Trial(setting, float(gain.mean()), capital(gain, keep), float(cost.mean()))
+        is_best = bool((run.reports[:, best] == 1).all())
+        highest = (
+            math.inf if is_best and keep <= 1 else capital(gain, keep)
+        )  # the best tier keeps its own quality
+        last = Trial(setting, float(gain.mean()), highest, float(cost.mean()), is_best)
         last_key = key
         yield last
 

@@ -24,26 +24,26 @@ class Crossfit:
     Attributes:
         folds: parts that the questions are divided into.
         repeats: divisions into folds that are averaged, where questions are few.
-        few_rows: from this many questions on one division is enough.
-        many_rows: above, one fold is measured, and at most a fifth of this many rows of it.
-        least_rows: below so many questions, nothing can be cross-fitted.
+        few_questions: from this many questions on one division is enough.
+        many_questions: above, one fold is measured, and at most a fifth of this many questions of it.
+        least_questions: below so many questions, nothing can be cross-fitted.
         grid: how finely cost_weights are searched.
     """
 
     folds: int = 5
     repeats: int = 3
-    few_rows: int = 2_000
-    many_rows: int = 20_000
-    least_rows: int = 20
+    few_questions: int = 2_000
+    many_questions: int = 20_000
+    least_questions: int = 20
     grid: CostGrid = COST_GRID
 
     def enough(self, questions: int) -> bool:
         """Tell whether so many questions can be cross-fitted."""
-        return questions >= self.least_rows
+        return questions >= self.least_questions
 
     def repeats_for(self, questions: int) -> int:
         """Return the number of divisions for so many questions."""
-        return self.repeats if questions < self.few_rows else 1
+        return self.repeats if questions < self.few_questions else 1
 
 
 CROSSFIT = Crossfit()
@@ -84,7 +84,7 @@ def crossfit(
 ) -> Curve:
     """Fit on all folds but one, measure every setting on that one, in turn.
 
-    With many rows one turn measures as many as it takes to choose. With few, the whole is
+    With many questions one turn measures as many as it takes to choose. With few, the whole is
     repeated with other folds, so that luck in one division decides less.
 
     Args:
@@ -100,22 +100,25 @@ def crossfit(
     sums = CurveSums(len(table))
     for r in range(options.repeats_for(table.n_groups)):
         fold = folds_of(table, options.folds, seed + 1000 * r)
-        for k in measured_folds(len(table), options):
+        for k in measured_folds(table.n_groups, options):
             fitted, rows = family.fit(table.subset(fold != k)), measured_rows(table, fold == k, options)
             sums.add(rows, fitted.play(table, rows, fitted.places(levels)))
     return sums.curve(tuple(whole.settings[place] for place in whole.places(levels)))
 
 
-def measured_folds(rows: int, options: Crossfit) -> range:
-    """Return the folds that are measured: all, or with many rows the first."""
-    return range(options.folds if rows <= options.many_rows else 1)
+def measured_folds(questions: int, options: Crossfit) -> range:
+    """Return the folds that are measured: all, or with many questions the first."""
+    return range(options.folds if questions <= options.many_questions else 1)
 
 
 def measured_rows(table: TraceTable, mask: Bools, options: Crossfit) -> Ints:
-    """Return the places in a mask; of more than a fifth of `many_rows`, those whose keys come first."""
+    """Return the places in a mask, all rows of each question.
+
+    Of more questions than a fifth of `many_questions`, those are taken whose keys come first.
+    """
     rows = np.flatnonzero(mask)
-    most = options.many_rows // 5
-    return rows if len(rows) <= most else np.sort(rows[np.argsort(table.groups[rows], kind="stable")[:most]])
+    questions, most = np.unique(table.groups[rows]), options.many_questions // 5
+    return rows if len(questions) <= most else rows[table.groups[rows] < questions[most]]
 
 
 class CurveSums:

@@ -78,17 +78,17 @@ class CostGrid:
     Attributes:
         weights: geometric steps from the lowest to the highest cost_weight.
         spending_steps: even steps of planned cost, of which settings are made; twice as many from
-            `many_rows` on.
-        many_rows: rows that bear the finer grid.
+            `many_questions` on.
+        many_questions: questions that bear the finer grid.
     """
 
     weights: int = 80
     spending_steps: int = 20
-    many_rows: int = 2_000
+    many_questions: int = 2_000
 
-    def steps_for(self, rows: int) -> int:
-        """Return the steps of planned cost for a table of so many rows."""
-        return self.spending_steps if rows < self.many_rows else 2 * self.spending_steps
+    def steps_for(self, questions: int) -> int:
+        """Return the steps of planned cost for so many questions."""
+        return self.spending_steps if questions < self.many_questions else 2 * self.spending_steps
 
 
 COST_GRID = CostGrid()

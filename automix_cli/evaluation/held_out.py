@@ -8,9 +8,9 @@ and averaged row by row, so that luck in one of them decides less.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,6 +40,8 @@ from automix_cli.evaluation.settings import Always, Setting
 from automix_cli.fitting.classes import NO_CLASSES, Classes
 from automix_cli.fitting.query_router_kinds import ClassSource
 from automix_cli.pomdp.arrays import Floats, Ints
+from automix_cli.pomdp.policy import PomdpPolicy
+from automix_cli.pomdp.problem import Policy
 
 
 class HeldOutRun(NamedTuple):
@@ -53,6 +55,7 @@ class HeldOutRun(NamedTuple):
         single_folds: in how many outer folds a single tier was chosen, by name or as the plan of a
             cost_weight that asks no other.
         folds: how many outer folds there were, over all divisions.
+        n_plans: how many different plans the settings of the outer folds came to, a single tier being one.
     """
 
     score: Floats
@@ -63,6 +66,7 @@ class HeldOutRun(NamedTuple):
     best_score: Floats
     single_folds: int
     folds: int
+    n_plans: int
 
     @property
     def shares(self) -> tuple[float, float, float]:
@@ -119,7 +123,7 @@ def held_out(
         for k in range(options.folds):
             outer = division.outer_fold(k, classes)
             for source, own in outer.fits.items():
-                if source in wholes and k in measured_folds(len(table), options):
+                if source in wholes and k in measured_folds(table.n_groups, options):
                     rows = measured_rows(table, division.fold == k, options)
                     setting_rows = own.fitted.play(own.table, rows, own.fitted.places(levels[source]))
                     paths[source].add(rows, setting_rows)
@@ -185,7 +189,7 @@ class _Division:
 
     def _inner_folds(self, k: int) -> list[int]:
         others = [b for b in range(self.options.folds) if b != k]
-        return others if len(self.table) <= self.options.many_rows else others[:1]
+        return others if self.table.n_groups <= self.options.many_questions else others[:1]
 
     def _fit(self, table: TraceTable, without: frozenset[int], source: ClassSource) -> FittedFamily:
         if source != "none":  # its classes were learned for this outer fold
@@ -235,6 +239,7 @@ class _RunSums:
         self._sums = np.zeros((6, rows))
         self._times = np.zeros(rows)
         self._folds = self._single_folds = 0
+        self._plans: set[Hashable] = set()
 
     def add(
         self, own: _FoldFit, setting: Setting, rows: Ints, alone: Singles, best: int, abstain_value: float
@@ -246,17 +251,27 @@ class _RunSums:
         if isinstance(setting, Always):
             tier = own.table.tiers.index(setting.tier)
             self._single_folds += 1
+            self._plans.add(tier)
             self._sums[:2, rows] += alone.score[rows, tier], alone.cost[rows, tier]
             return
-        run = replay(own.fitted.policy(own.place(setting)), own.table, rows, abstain_value=abstain_value)
-        self._single_folds += _asks_one_tier(run)
+        policy = own.fitted.policy(own.place(setting))
+        run = replay(policy, own.table, rows, abstain_value=abstain_value)
+        is_single = _asks_one_tier(run)
+        self._single_folds += is_single
+        self._plans.add(int(run.asks[0].argmax()) if is_single else _decisions(policy, setting))
         self._sums[:5, rows] += run.score, run.cost, run.abstained, run.escalated, run.votes.sum(axis=1)
 
     def run(self) -> HeldOutRun:
         """Return the means."""
         means = self._sums / np.maximum(self._times, 1)
         score, cost, abstained, escalated, votes, best = means
-        return HeldOutRun(score, cost, abstained, escalated, votes, best, self._single_folds, self._folds)
+        counts = self._single_folds, self._folds, len(self._plans)
+        return HeldOutRun(score, cost, abstained, escalated, votes, best, *counts)
+
+
+def _decisions(policy: Policy[Any], setting: Setting) -> Hashable:
+    """What tells a policy from others: the decisions of its plan, at a mean length, or its setting."""
+    return policy.plan().decisions() if isinstance(policy, PomdpPolicy) else setting
 
 
 def _asks_one_tier(run: Replayed) -> bool:

@@ -69,7 +69,8 @@ class Offer:
         baseline: what it is compared with.
         gain: quality points above the baseline; None where they are not known.
         measure: what a score is called.
-        rows, rows_cost: the labelled rows, and the USD that their answers and votes cost altogether.
+        rows, rows_cost: the labelled rows, and the USD that all answers and votes cost altogether.
+        set_aside_cost: the USD in it that went to rows which were set aside.
     """
 
     subject: str
@@ -80,6 +81,7 @@ class Offer:
     measure: str = "quality"
     rows: int = 0
     rows_cost: float | None = None
+    set_aside_cost: float = 0.0
 
     @property
     def is_baseline(self) -> bool:
@@ -112,6 +114,7 @@ def make_offer(
     measure: str = "quality",
     rows: int = 0,
     rows_cost: float | None = None,
+    set_aside_cost: float = 0.0,
 ) -> Offer:
     """Set a policy beside the baseline.
 
@@ -124,7 +127,8 @@ def make_offer(
         baseline: the tier to compare with; None chooses one.
         measure: what a score is called.
         rows: how many rows were labelled.
-        rows_cost: the USD of their answers and votes.
+        rows_cost: the USD of all answers and votes.
+        set_aside_cost: the USD in it that went to rows which were set aside.
     """
     beside = choose_baseline({name: policies[f"always:{name}"] for name in tiers}, baseline)
     tier = policy.removeprefix("always:") if policy.startswith("always:") else None
@@ -137,4 +141,5 @@ def make_offer(
         measure=measure,
         rows=rows,
         rows_cost=rows_cost,
+        set_aside_cost=set_aside_cost,
     )

@@ -63,7 +63,7 @@ class PlanFamily:
             parameters=parameters,
             plan_settings=self._plan_settings(),
             weights=self.weights or _thin(cost_weights(table, self.grid), _MOST_CELLS // histories),
-            steps=None if self.weights else self.grid.steps_for(len(table)),
+            steps=None if self.weights else self.grid.steps_for(table.n_groups),
             one_length=table.n_classes > 1 or _alike_in_length(table),
             shares=np.bincount(classes, minlength=table.n_classes) / len(classes),
         )

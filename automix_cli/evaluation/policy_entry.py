@@ -181,6 +181,7 @@ def replay_assigned(
         asks=asks,
         votes=nothing,
         rounds=nothing,
+        checks=nothing,
         abstained=abstained,
         escalated=(chances * failed)[:, :-1].sum(axis=1),
         pairs=pairs,

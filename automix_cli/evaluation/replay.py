@@ -43,6 +43,7 @@ class Replayed(NamedTuple):
         asks: n×N, chance that a tier is asked.
         votes: n×N, expected number of votes bought.
         rounds: n×N, expected number of rounds of votes.
+        checks: n×N, chance that votes are bought on a tier's answer.
         abstained: n, chance that nothing is reported.
         escalated: n, chance that more than one tier is asked.
         pairs: n×N×N, chance that one tier is asked first and the answer of another is reported.
@@ -56,6 +57,7 @@ class Replayed(NamedTuple):
     asks: Floats
     votes: Floats
     rounds: Floats
+    checks: Floats
     abstained: Floats
     escalated: Floats
     pairs: Floats
@@ -129,7 +131,8 @@ def replay(
     while True:  # which tiers a policy looks at shows when it does
         signatures = signatures_of(table, all_rows, facts, looked_at, cuts)
         try:
-            outcomes, pairs, escalated = _Player(policy, table, all_rows, signatures).play()
+            player = _Player(policy, table, all_rows, signatures)
+            outcomes = player.play()
             break
         except _Unseen as exc:
             looked_at.add(exc.tier)
@@ -143,9 +146,10 @@ def replay(
         asks=outcomes.asks[of_row],
         votes=outcomes.votes[of_row],
         rounds=outcomes.rounds[of_row],
+        checks=player.checks[of_row],
         abstained=outcomes.abstained[of_row],
-        escalated=escalated[of_row],
-        pairs=pairs[of_row],
+        escalated=player.escalated[of_row],
+        pairs=player.pairs[of_row],
     )
 
 
@@ -155,12 +159,12 @@ class _Player(Generic[B]):
     def __init__(self, policy: Policy[B], table: TraceTable, rows: Ints, signatures: Signatures) -> None:
         self.policy, self.table, self.rows, self.signatures = policy, table, rows, signatures
         count, tiers = len(signatures), len(table.tiers)
-        self.reports, self.asks, self.votes, self.rounds = np.zeros((4, count, tiers))
+        self.reports, self.asks, self.votes, self.rounds, self.checks = np.zeros((5, count, tiers))
         self.pairs = np.zeros((count, tiers, tiers))
         self.abstained, self.escalated = np.zeros((2, count))
 
-    def play(self) -> tuple[Outcomes, Floats, Floats]:
-        """Return the outcomes per signature, the pairs of first and reported tier, and who escalates."""
+    def play(self) -> Outcomes:
+        """Return the outcomes per signature; chances of checks, pairs and escalations are kept beside."""
         level = list(self._begin())
         while level:
             following: list[_Alike[B]] = []
@@ -171,11 +175,7 @@ class _Player(Generic[B]):
                 else:
                     following += self._after(group, action)
             level = _merge(following)
-        return (
-            Outcomes(self.reports, self.asks, self.votes, self.rounds, self.abstained),
-            self.pairs,
-            self.escalated,
-        )
+        return Outcomes(self.reports, self.asks, self.votes, self.rounds, self.abstained)
 
     def _begin(self) -> Iterator[_Alike[B]]:
         tiers = len(self.table.tiers)
@@ -271,6 +271,7 @@ class _Player(Generic[B]):
             self.asks[own, j] += chance
             self.votes[own, j] += chance * sum(path.votes[j])
             self.rounds[own, j] += chance * path.rounds[j]
+            self.checks[own, j] += chance * (path.rounds[j] > 0)
 
 
 T = TypeVar("T")

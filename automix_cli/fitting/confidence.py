@@ -140,8 +140,13 @@ def last_tier_shares(pairs: Floats) -> Floats | None:
     return np.asarray(fit_penalised(hits.sum(axis=0)[None], rows.sum(axis=0)[None], curve)[0])
 
 
-def quantile_cuts(values: Floats) -> tuple[float, ...]:
-    """Edges that cut values into bins of 8 rows or more (2 to 20 bins); equal values share a bin."""
-    bins = min(max(len(values) // 8, 2), _MOST_BINS)
+def quantile_cuts(values: Floats, weight: float = 1.0) -> tuple[float, ...]:
+    """Edges that cut values into bins of 8 questions or more (2 to 20 bins); equal values share a bin.
+
+    Args:
+        values: one per row.
+        weight: of a row, in questions.
+    """
+    bins = min(max(int(weight * len(values) + 1e-9) // 8, 2), _MOST_BINS)
     edges = np.unique(np.quantile(values, np.arange(1, bins) / bins, method="higher"))
     return tuple(map(float, edges[edges > values.min()]))

@@ -6,7 +6,8 @@ block stores.
 Every estimate is shrunk, so that few rows change little. Priors over states are counts plus
 pseudo-counts, as many as leave-one-out likelihood asks for; votes are BetaBinomials with a
 prior on both parameters; shares right over neighbouring bins are curves as stiff as held-out
-likelihood asks for; mean scores are shrunk towards 1 and 0. Without rows
+likelihood asks for; mean scores are shrunk towards 1 and 0. Copies of
+a question weigh as one question against what an estimate is shrunk towards. Without rows
 every state is equally likely and no signal is used. Rows on which a tier failed tell how often it
 does, and what that costs; its scores and its signal are fitted on the others.
 """
@@ -14,6 +15,7 @@ does, and what that costs; its scores and its signal are fitted on the others.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +38,9 @@ from automix_cli.pomdp.observations import (
     VoteObservations,
 )
 from automix_cli.pomdp.signals import SIGNAL_FACTS
+from automix_cli.texts import count_of
 
-LEAST_SIGNAL_ANSWERS = 5  # right ones and wrong ones, for a signal to be used
+LEAST_SIGNAL_ANSWERS = 5  # to different questions, right ones and wrong ones, for a signal to be used
 CELL_PSEUDO_ROWS = 20.0  # with which a cell (s_i, s_N) is shrunk towards the fit of its s_i
 TEST_FOLDS = 5  # of the test whether the last tier's rightness shows in a signal
 
@@ -77,28 +80,45 @@ def _shrink_to_own(counts: Floats) -> Floats:
 # ------------------------------------------------------------------ one tier
 
 
-def fit_votes(
-    correct: Ints, parsed: Ints, bought: Ints, right: Ints, last: Ints | None, fold: Ints
-) -> VoteObservations:
+class Labels(NamedTuple):
+    """What is known of n rows when a tier's signal is fitted.
+
+    Attributes:
+        right: n, 1 where the tier is right.
+        last: n, the same of the last tier; None for the last tier itself.
+        fold: n, of `TEST_FOLDS`, rows of one question in one.
+        weight: of a row, so that rows count as their questions; 1 where no question has copies.
+    """
+
+    right: Ints
+    last: Ints | None
+    fold: Ints
+    weight: float = 1.0
+
+    def on_rows(self, rows: NDArray[np.bool_]) -> Labels:
+        """Return the same of some rows."""
+        last = None if self.last is None else self.last[rows]
+        return Labels(self.right[rows], last, self.fold[rows], self.weight)
+
+
+def fit_votes(correct: Ints, parsed: Ints, vote_counts: Ints, labels: Labels) -> VoteObservations:
     """A tier's votes from rows with all their recorded votes counted.
 
     Args:
         correct: votes per row that say CORRECT, shape (n,).
         parsed: votes that say something.
-        bought: all votes.
-        right: 1 where the tier is right, shape (n,).
-        last: the same of the last tier, or None for the last tier itself.
-        fold: of `TEST_FOLDS`, rows of one question in one.
+        vote_counts: all votes, those that say nothing too.
+        labels: of the rows.
     """
     most = int(parsed.max(initial=0))
-    n_unparsed = int(bought.sum() - parsed.sum())
-    rate = (n_unparsed + 0.5) / (int(bought.sum()) + 1) if n_unparsed else 0.0
+    n_unparsed = int(vote_counts.sum() - parsed.sum())
+    rate = (n_unparsed + 0.5) / (int(vote_counts.sum()) + 1) if n_unparsed else 0.0
     codes = (most + 1) ** 2
-    counts = _cell_counts(correct * (most + 1) + parsed, codes, right, last, fold).reshape(
+    counts = _cell_counts(correct * (most + 1) + parsed, codes, labels).reshape(
         TEST_FOLDS, 4, most + 1, most + 1
     )
     total = counts.sum(axis=0)
-    if last is not None and last_tier_shows(counts):
+    if labels.last is not None and last_tier_shows(counts):
         cells = _shrink_to_own(total)
     else:
         cells = total.reshape(2, 2, most + 1, most + 1).sum(axis=1)
@@ -106,42 +126,39 @@ def fit_votes(
     return VoteObservations(shapes=tuple((float(a), float(b)) for a, b in shapes), unparsed=rate)
 
 
-def _cell_counts(code: Ints, codes: int, right: Ints, last: Ints | None, fold: Ints) -> Floats:
-    """Rows by (fold, 2·s_i + s_N, code); without `last`, s_N is s_i."""
-    cell = 2 * right + (right if last is None else last)
-    places = (fold * 4 + cell) * codes + code
-    return np.bincount(places, minlength=TEST_FOLDS * 4 * codes).reshape(TEST_FOLDS, 4, codes).astype(float)
+def _cell_counts(code: Ints, codes: int, labels: Labels) -> Floats:
+    """Weights of rows by (fold, 2·s_i + s_N, code); where s_N is not known, it is s_i."""
+    cell = 2 * labels.right + (labels.right if labels.last is None else labels.last)
+    places = (labels.fold * 4 + cell) * codes + code
+    rows = np.bincount(places, minlength=TEST_FOLDS * 4 * codes).reshape(TEST_FOLDS, 4, codes)
+    return np.asarray(labels.weight * rows)
 
 
-def _fit_table(
-    code: Ints, bins: int, right: Ints, last: Ints | None, fold: Ints
-) -> tuple[tuple[float, ...], ...]:
+def _fit_table(code: Ints, bins: int, labels: Labels) -> tuple[tuple[float, ...], ...]:
     """Distributions over bins, per cell."""
-    counts = _cell_counts(code, bins, right, last, fold)
-    return tuple(as_probabilities(cell) for cell in fit_bins(counts, alone=last is None))
+    counts = _cell_counts(code, bins, labels)
+    return tuple(as_probabilities(cell) for cell in fit_bins(counts, alone=labels.last is None))
 
 
-def fit_consistency(
-    count: Ints, k: int, right: Ints, last: Ints | None, fold: Ints
-) -> ConsistencyObservations:
+def fit_consistency(count: Ints, k: int, labels: Labels) -> ConsistencyObservations:
     """The plurality's count among k samples, per row (1..k)."""
-    return ConsistencyObservations(probabilities=_fit_table(np.clip(count, 1, k) - 1, k, right, last, fold))
+    return ConsistencyObservations(probabilities=_fit_table(np.clip(count, 1, k) - 1, k, labels))
 
 
-def fit_confidence(
-    values: Floats, right: Ints, last: Ints | None, fold: Ints, *, with_answer: bool
-) -> ConfidenceObservations:
+def fit_confidence(values: Floats, labels: Labels, *, with_answer: bool) -> ConfidenceObservations:
     """A continuous confidence, NaN where it is missing."""
     is_known = ~np.isnan(values)
-    cuts = quantile_cuts(values[is_known])
+    cuts = quantile_cuts(values[is_known], labels.weight)
     code = np.searchsorted(cuts, values[is_known], side="right")
-    known_last = None if last is None else last[is_known]
-    table = _fit_table(code, len(cuts) + 1, right[is_known], known_last, fold[is_known])
+    table = _fit_table(code, len(cuts) + 1, labels.on_rows(is_known))
     missing: tuple[float, ...] = ()
     if not is_known.all():
+        right, last, _, weight = labels
         cell = right if len(table) == 2 or last is None else 2 * right + last
-        n_missing = np.bincount(cell[~is_known], minlength=len(table))
-        missing = tuple(map(float, (n_missing + 0.5) / (np.bincount(cell, minlength=len(table)) + 1)))
+        n_missing, n_all = (
+            weight * np.bincount(own, minlength=len(table)) for own in (cell[~is_known], cell)
+        )
+        missing = tuple(map(float, (n_missing + 0.5) / (n_all + 1)))
     return ConfidenceObservations(cuts=cuts, probabilities=table, missing=missing, with_answer=with_answer)
 
 
@@ -262,24 +279,25 @@ def _fit_signal(
     most = min(settings.max_votes, table.max_votes[j])
     table, own, last = _rows_with_answers(table, j, right)
     signal, usable = SIGNAL_FACTS[table.signals[j]], _usable(table, j)
-    fold = folds_of(table, TEST_FOLDS, seed=0)
-    wrong_and_right = [int((own[usable] == s).sum()) for s in (0, 1)]
+    weight = max(table.n_groups, 1) / max(len(table), 1)
+    labels = Labels(own, last, folds_of(table, TEST_FOLDS, seed=0), weight)
+    wrong_and_right = [len(np.unique(table.groups[usable & (own == s)])) for s in (0, 1)]
     if not usable.any():
         return NO_OBSERVATIONS, 0, f"no {signal.evidence} recorded" if len(table) else ""
     if min(wrong_and_right) < LEAST_SIGNAL_ANSWERS:
         kind = "wrong" if wrong_and_right[0] < LEAST_SIGNAL_ANSWERS else "right"
-        few = f"only {min(wrong_and_right)} {kind} answers, {LEAST_SIGNAL_ANSWERS} needed"
+        few = f"only {count_of(min(wrong_and_right), f'{kind} answer')}, {LEAST_SIGNAL_ANSWERS} needed"
         return NO_OBSERVATIONS, 0, f"{signal.evidence} not used: {few}"
     if signal.purchase == "rounds":
         fewer = (
             f"at most {most} votes are planned: some row holds no more" if most < settings.max_votes else ""
         )
-        return _fit_votes_of(table, j, own, last, fold), most, fewer
+        return _fit_votes_of(table, j, labels), most, fewer
     if signal.of_samples:
         k = int(np.median(table.sample_counts[:, j]))
         agreeing = np.rint(table.confidence[:, j] * k).astype(np.intp)
-        return fit_consistency(agreeing, k, own, last, fold), 0, ""
-    model = fit_confidence(table.confidence[:, j], own, last, fold, with_answer=signal.with_answer)
+        return fit_consistency(agreeing, k, labels), 0, ""
+    model = fit_confidence(table.confidence[:, j], labels, with_answer=signal.with_answer)
     return model, min(settings.max_votes, signal.max_votes(settings.max_votes)), ""
 
 
@@ -305,7 +323,6 @@ def _usable(table: TraceTable, j: int) -> NDArray[np.bool_]:
     return np.asarray(~np.isnan(table.confidence[:, j]))
 
 
-def _fit_votes_of(table: TraceTable, j: int, own: Ints, last: Ints | None, fold: Ints) -> VoteObservations:
+def _fit_votes_of(table: TraceTable, j: int, labels: Labels) -> VoteObservations:
     votes = table.votes[:, j].astype(np.intp)
-    parsed, bought = votes[:, :2].sum(axis=1), votes.sum(axis=1)
-    return fit_votes(votes[:, 0], parsed, bought, own, last, fold)
+    return fit_votes(votes[:, 0], votes[:, :2].sum(axis=1), votes.sum(axis=1), labels)

@@ -15,8 +15,8 @@ from automix_cli.evaluation.curves import LEVEL, Measure
 from automix_cli.evaluation.measures import MEASURES
 from automix_cli.evaluation.play import Run
 from automix_cli.evaluation.settings import setting_text
-from automix_cli.evaluation.verdict import Alternative
 from automix_cli.views.bench_view import BenchView
+from automix_cli.views.verdict_words import alternative_dict, verdict_dict
 
 BENCH_SCHEMA = "automix.bench/1"
 
@@ -26,13 +26,14 @@ BENCH_SCHEMA = "automix.bench/1"
 def summary(view: BenchView) -> dict[str, Any]:
     """Everything as plain values."""
     result = view.comparison
-    verdict = result.outcome(result.headline).verdict
+    grouping = view.table.grouping
     return {
         "schema": BENCH_SCHEMA,
         "source": view.source,
         "sha256": view.sha256,
         "rows": len(view.table),
-        "questions": view.table.n_groups,
+        "questions": grouping.n_questions,
+        "groups": len(grouping),
         "tiers": list(result.tiers),
         "small": result.small,
         "large": result.large,
@@ -42,9 +43,9 @@ def summary(view: BenchView) -> dict[str, Any]:
         "splits": list(_splits(view)),
         "policies": {o.name: _policy(o, len(result.partitions)) for o in result.outcomes},
         "headline": result.headline,
-        "verdict": None if verdict is None else verdict._asdict(),
+        "verdict": verdict_dict(result.outcome(result.headline).verdict),
         "payer": view.payer_lines(),
-        "alternative": None if result.alternative is None else _alternative(result.alternative),
+        "alternative": alternative_dict(result.alternative),
         "left_out": [one._asdict() for one in result.left_out],
         "sentence": view.sentence(),
         "notes": view.remarks(),
@@ -53,15 +54,15 @@ def summary(view: BenchView) -> dict[str, Any]:
 
 
 def _splits(view: BenchView) -> Iterator[dict[str, Any]]:
+    grouping = view.table.grouping
     for cut, twins in zip(view.comparison.partitions, view.comparison.duplicates, strict=True):
+        train, test = grouping.subset(cut.train), grouping.subset(cut.test)
         yield {
             "seed": cut.seed,
             "train": len(cut.train),
             "test": len(cut.test),
-            "questions": {
-                "train": len(view.table.grouping.subset(cut.train)),
-                "test": len(view.table.grouping.subset(cut.test)),
-            },
+            "questions": {"train": train.n_questions, "test": test.n_questions},
+            "groups": {"train": len(train), "test": len(test)},
             "duplicates": {"exact": len(twins.exact), "near": len(twins.near), "share": twins.share},
         }
 
@@ -84,12 +85,8 @@ def _policy(o: PolicyOutcome, splits: int) -> dict[str, Any]:
         },
         "money": {s.tier: {"answers": s.answers, "votes": s.votes} for s in o.spending},
         "decision_seconds": o.seconds,
-        "verdict": None if o.verdict is None else o.verdict._asdict(),
+        "verdict": verdict_dict(o.verdict),
     }
-
-
-def _alternative(other: Alternative) -> dict[str, Any]:
-    return {"keep": other.keep, "saved": other.saving, "edge": list(other.edge)}
 
 
 def _curve_point(point: CurvePoint) -> dict[str, Any]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from automix_cli.data.collection_cost import collection_cost
 from automix_cli.data.duplicates import Duplicates
-from automix_cli.data.groups import copies_note
+from automix_cli.data.groups import Grouping, copies_note
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.bench import Bench, LeftOut, PolicyOutcome
 from automix_cli.evaluation.health import mute_tiers
@@ -19,10 +19,15 @@ from automix_cli.evaluation.payer import CostAndQuality, make_offer
 from automix_cli.evaluation.policy_entry import shows_signal
 from automix_cli.evaluation.settings import Always, CostWeight
 from automix_cli.evaluation.verdict import RoutingVerdict
+from automix_cli.texts import count_of
 from automix_cli.views.cells import interval_text
-from automix_cli.views.lines import count_of
 from automix_cli.views.payer_lines import offer_lines
-from automix_cli.views.verdict_words import edge_words, more_rows_words, single_tier_words
+from automix_cli.views.verdict_words import (
+    edge_words,
+    more_rows_words,
+    promises_nothing,
+    single_tier_words,
+)
 
 _BASELINES = ("single tier", "majority", "mix")
 _LOOKING = ("rule", "pomdp")  # groups of policies that look at answers
@@ -164,6 +169,7 @@ class BenchView:
             measure=self.measure,
             rows=len(self.table),
             rows_cost=collection_cost(self.table),
+            set_aside_cost=self.table.set_aside_usd,
         )
         return offer_lines(offer)
 
@@ -194,9 +200,10 @@ class BenchView:
             return f"Use {result.single}: no tier is better, and none is cheaper."
         if verdict.kind == "single tier":
             times = "in training" if splits == 1 else f"in {alone} of {splits} splits"
-            return single_tier_words(result.single, result.objective, times, result.alternative)
-        also = f"; in {alone} of {splits} splits a single tier was chosen" if alone else ""
-        return verdict_sentence(verdict, result.headline, result.single, also)
+            few = promises_nothing(self._smallest("train"))
+            return single_tier_words(result.single, result.objective, times, result.alternative, few)
+        also = f"; in {alone} of {count_of(splits, 'split')} a single tier was chosen" if alone else ""
+        return verdict_sentence(verdict, result.headline, result.single, also, noun=self.table.grouping.noun)
 
     def _cheapest_is_best(self) -> bool:
         """Whether one single tier has both the least cost and the highest quality."""
@@ -206,27 +213,17 @@ class BenchView:
 
     def _rows_words(self) -> str:
         """What the figures rest on, and why `calibrate` may say otherwise about the same file."""
-        counts = self._questions()
-        rests = f"Learned from {counts.train:,} questions and measured on {counts.test:,}"
+        train, test = (len(self._smallest(side)) for side in ("train", "test"))
+        rests = f"Learned from {count_of(train, self.table.grouping.noun)} and measured on {test:,}"
         same = (
             f"calibrate learns from all {self.table.n_groups:,}, each held out in turn, and may say otherwise"
         )
         return f"{rests}; {same}."
 
-    def _questions(self) -> _QuestionCounts:
-        """Questions to learn from and held out, in the smallest split."""
-        partitions, grouping = self.comparison.partitions, self.table.grouping
-        train, test = (
-            min(len(grouping.subset(getattr(p, side))) for p in partitions) for side in ("train", "test")
-        )
-        return _QuestionCounts(train, test)
-
-
-class _QuestionCounts(NamedTuple):
-    """Numbers of questions."""
-
-    train: int
-    test: int
+    def _smallest(self, side: Literal["train", "test"]) -> Grouping:
+        """The questions to learn from, or those held out, of the split that has the fewest."""
+        grouping = self.table.grouping
+        return min((grouping.subset(getattr(p, side)) for p in self.comparison.partitions), key=len)
 
 
 def left_out_notes(left_out: Sequence[LeftOut]) -> Iterator[str]:
@@ -247,7 +244,9 @@ def _duplicates_note(duplicates: Sequence[Duplicates]) -> Iterator[str]:
     )
 
 
-def verdict_sentence(verdict: RoutingVerdict, name: str, single: str, also: str = "") -> str:
+def verdict_sentence(
+    verdict: RoutingVerdict, name: str, single: str, also: str = "", noun: str = "question"
+) -> str:
     """Write a verdict in words.
 
     Args:
@@ -255,6 +254,7 @@ def verdict_sentence(verdict: RoutingVerdict, name: str, single: str, also: str 
         name: of the policy.
         single: the tier to use where it does not pay.
         also: what else is to be said of it.
+        noun: what evidence is counted in.
 
     Example:
         >>> verdict_sentence(RoutingVerdict("route", 0.07, 0.05, 0.09), "pomdp", "large")
@@ -265,4 +265,4 @@ def verdict_sentence(verdict: RoutingVerdict, name: str, single: str, also: str 
         return f"Route: {figures}."
     if verdict.kind == "do not route":
         return f"Do not route: use {single}; {figures}."
-    return f"Not enough rows to tell: {figures}{more_rows_words(verdict.more_rows)}."
+    return f"Not enough rows to tell: {figures}{more_rows_words(verdict.more_rows, noun)}."

@@ -5,6 +5,7 @@ This is not part of `report` because it imports `evaluation`, which `ask` does n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,24 +13,26 @@ from typing import TYPE_CHECKING, Any
 from automix_cli.data.collection_cost import collection_cost
 from automix_cli.data.duplicates import near_duplicates
 from automix_cli.data.folds import folds_of
-from automix_cli.data.groups import FEW_COPIES, copies_note, why_no_verdict
+from automix_cli.data.groups import FEW_COPIES, copies_note
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.calibrate import Calibration, Figures
-from automix_cli.evaluation.crossfit import CROSSFIT
 from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.health import alarms, examine, mute_tiers
 from automix_cli.evaluation.partition import NEAR_ROWS
 from automix_cli.evaluation.payer import CostAndQuality, make_offer
 from automix_cli.evaluation.reliability import ReliabilityRow
-from automix_cli.evaluation.settings import Always
-from automix_cli.evaluation.verdict import Alternative, RoutingVerdict
 from automix_cli.pomdp.observations import ConfidenceObservations, Counts, NoObservations
 from automix_cli.pomdp.plan import Plan, PlanRow
 from automix_cli.pomdp.policy import PomdpPolicy
 from automix_cli.pomdp.problem import Facts
-from automix_cli.views.lines import count_of
+from automix_cli.texts import count_of
+from automix_cli.views.calibration_words import (
+    calibration_sentence,
+    certificate_dict,
+    fold_plans_sentence,
+)
 from automix_cli.views.payer_lines import offer_lines
-from automix_cli.views.verdict_words import edge_words, more_rows_words, share_words, single_tier_words
+from automix_cli.views.verdict_words import alternative_dict, verdict_dict
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -77,6 +80,7 @@ class CalibrationView:
         yield from self.notes()
         yield ""
         yield from self.payer_lines()
+        yield from [folds] if (folds := fold_plans_sentence(self.calibration, self.measure)) else []
         yield self.sentence()
 
     # ------------------------------------------------------------ the plan
@@ -169,7 +173,8 @@ class CalibrationView:
         heads = (self.measure, "", "USD per 1,000", "", "escalated", "votes", "abstained")
         columns = next(places for least, places in _CALIBRATION_COLUMNS if width >= least)
         bounds = ", 95 % intervals" if 1 in columns else ""
-        table = Table(title=f"held out ({self.measure}{bounds})", title_justify="left", box=None)
+        where = "held out" if not self.calibration.is_certified else "questions of the certificate"
+        table = Table(title=f"{where} ({self.measure}{bounds})", title_justify="left", box=None)
         table.add_column("policy", overflow="fold")  # the one that gives way to long names
         for k in columns:
             table.add_column(heads[k], justify="right", no_wrap=True)
@@ -269,78 +274,13 @@ class CalibrationView:
             measure=self.measure,
             rows=len(self.table),
             rows_cost=collection_cost(self.table),
+            set_aside_cost=self.table.set_aside_usd,
         )
         return offer_lines(offer)
 
     def sentence(self) -> str:
         """The verdict, with its reason, and what can be said of the objective on new rows."""
-        v = self.calibration.verdict
-        if len(self.calibration.tiers) == 1:
-            return "There is one tier, so there is nothing to route; votes only say how sure it is."
-        if v is None:
-            return f"Not enough to tell: {self._why_no_verdict()}."
-        if v.kind == "single tier":
-            return self._single_tier_sentence()
-        return f"{self._routing_sentence(v)}{self._objective_sentence()}"
-
-    def _why_no_verdict(self) -> str:
-        questions, least = self.table.n_groups, CROSSFIT.least_rows
-        return (
-            why_no_verdict(self.table.grouping) or f"{questions} questions, and at least {least} are needed"
-        )
-
-    def _routing_sentence(self, v: RoutingVerdict) -> str:
-        setting = self.calibration.choice.setting
-        if v.kind == "route" and isinstance(setting, Always):
-            alone = f"what was asked for takes {setting.tier} alone: it is written"
-            return f"Routing gives {edge_words(v)}, but {alone}."
-        if v.kind == "route":
-            return f"Route: {edge_words(v)}{self._folds_words()}."
-        if v.kind == "do not route":
-            best = self.calibration.router().get("tier", self.calibration.single)
-            return f"Do not route: use {best}; routing gives {edge_words(v)}{self._folds_words()}."
-        more = more_rows_words(v.more_rows)
-        outcome = "A router made of this is unproven, and marked so."
-        return f"Not enough rows to tell: {edge_words(v)}{self._folds_words()}{more}. {outcome}"
-
-    def _folds_words(self) -> str:
-        alone, folds = self.calibration.single_folds
-        return f"; in {alone} of {folds} folds a single tier was chosen" if alone else ""
-
-    def _single_tier_sentence(self) -> str:
-        """What the whole curve says where the objective takes a single tier."""
-        result, (alone, folds) = self.calibration, self.calibration.single_folds
-        tier = result.router().get("tier", result.single)
-        if result.objective.kind == "keep" and self._cheapest_is_best():
-            return f"Use {tier}: no tier is better, and none is cheaper."
-        return single_tier_words(tier, result.objective, f"in {alone} of {folds} folds", result.alternative)
-
-    def _held_out_words(self, chance: float) -> str:
-        """What the held-out rows say of the probability: they run the setting that each fold chose."""
-        if chance < self.calibration.objective.sure - _FAR_BELOW:
-            return f"the settings that the folds chose keep it with a chance of {100 * chance:.0f} % only"
-        return f"held-out rows give that a chance of {100 * chance:.0f} %"
-
-    def _cheapest_is_best(self) -> bool:
-        """Whether one single tier has both the least cost and the highest quality."""
-        alone = [f for f in self.calibration.figures if f.name.startswith("always:")]
-        costs = [f.cost.value or 0.0 for f in alone]
-        qualities = [f.quality.value or 0.0 for f in alone]
-        return bool(alone) and qualities[costs.index(min(costs))] >= max(qualities)
-
-    def _objective_sentence(self) -> str:
-        """How likely the objective is met on new rows: what was aimed at, and what held-out rows say."""
-        result, chance = self.calibration, self.calibration.chance_met
-        if chance is None or isinstance(result.choice.setting, Always):
-            return ""
-        if result.objective.kind != "keep":
-            return f" The budget holds on new rows with chance {100 * chance:.0f} %, by held-out rows."
-        aim = f"at least {share_words(result.objective.value)} of the best tier's quality"
-        if self.table.n_groups < _FEWEST_TO_PROMISE:
-            few = f"below {_FEWEST_TO_PROMISE} questions nothing is promised"
-            return f" It is set to keep {aim} on new questions; {few}."
-        promise = f"with probability {share_words(result.objective.sure)}"
-        return f" It is set to keep {aim} on new questions {promise}; {self._held_out_words(chance)}."
+        return calibration_sentence(self.calibration, self.table.grouping)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything above as plain values."""
@@ -348,7 +288,8 @@ class CalibrationView:
         return {
             "source": self.source,
             "rows": len(self.table),
-            "questions": self.table.n_groups,
+            "questions": self.table.grouping.n_questions,
+            "groups": self.table.n_groups,
             "tiers": list(result.tiers),
             "measure": self.measure,
             "plan": self.plan_lines(),
@@ -365,7 +306,7 @@ class CalibrationView:
             ],
             "mute": {m.tier: {"failed": m.failed, "rows": m.rows} for m in mute_tiers(self.table)},
             "notes": self.notes(),
-            "verdict": None if result.verdict is None else result.verdict._asdict(),
+            "verdict": verdict_dict(result.verdict),
             "objective": {
                 "kind": result.objective.kind,
                 "value": result.objective.value,
@@ -373,7 +314,10 @@ class CalibrationView:
                 "chance_met": result.chance_met,
             },
             "single_folds": list(result.single_folds),
-            "alternative": None if result.alternative is None else _alternative(result.alternative),
+            "fold_plans": result.n_plans,
+            "alternative": alternative_dict(result.alternative),
+            "certificate": None if result.certificate is None else certificate_dict(result.certificate),
+            "labels": {"usd": collection_cost(self.table), "set_aside_usd": _usd(self.table.set_aside_usd)},
             "payer": self.payer_lines(),
             "sentence": self.sentence(),
         }
@@ -381,8 +325,6 @@ class CalibrationView:
 
 _LEAST_CHANCE_IN_WORDS = 0.002  # histories rarer than this are left out of the plan in words
 _WEAK_AUROC = 0.55
-_FEWEST_TO_PROMISE = 100  # questions
-_FAR_BELOW = 0.2  # of the chance in held-out rows below the probability aimed at: it is said
 
 
 def ranges(values: Iterable[int]) -> list[str]:
@@ -437,8 +379,9 @@ def _reliability_cell(row: ReliabilityRow) -> str:
     return f"{row.confidence:.2f}→{row.right:.2f} ({row.rows})"
 
 
-def _alternative(other: Alternative) -> dict[str, Any]:
-    return {"keep": other.keep, "saved": other.saving, "edge": list(other.edge)}
+def _usd(usd: float) -> float | None:
+    """Dollars as JSON knows them: null where they are unknown."""
+    return None if math.isnan(usd) else usd
 
 
 def _figure(f: Figures) -> dict[str, Any]:

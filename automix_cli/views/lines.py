@@ -12,6 +12,7 @@ from automix_cli.cascade.tally import CheckTally, Faults, Tally
 from automix_cli.data.jsonl import printable
 from automix_cli.data.output import EarlierRows
 from automix_cli.records import Answer, Step, Verification, VoteCount
+from automix_cli.texts import count_of
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -31,16 +32,6 @@ def money(dollars: float | None) -> str:
     if abs(dollars) >= 0.01:
         return f"${dollars:,.2f}"
     return f"${float(f'{dollars:.1e}'):.12f}".rstrip("0")
-
-
-def count_of(number: int, word: str) -> str:
-    """A count with its noun.
-
-    Example:
-        >>> count_of(1, "call"), count_of(1200, "row")
-        ('1 call', '1,200 rows')
-    """
-    return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
 def votes_of(count: VoteCount) -> str:

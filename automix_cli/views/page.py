@@ -21,11 +21,12 @@ from automix_cli.evaluation.settings import setting_text
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.plan import PlanRow
 from automix_cli.pomdp.problem import Action
+from automix_cli.texts import count_of
 from automix_cli.views.bench_view import BenchView
 from automix_cli.views.calibration_view import ranges
 from automix_cli.views.cells import amount, interval_text, value_text
 from automix_cli.views.chart import page_svg
-from automix_cli.views.lines import count_of, one_line
+from automix_cli.views.lines import one_line
 
 _EXAMPLE_ROWS = 8
 _LEAST_SHOWN = 0.002  # branches of the plan that are rarer are not shown

@@ -12,7 +12,8 @@ from automix_cli.cascade.baseline import (
     calibrated_quality,
 )
 from automix_cli.profile.model import Profile
-from automix_cli.views.lines import count_of, money
+from automix_cli.texts import count_of
+from automix_cli.views.lines import money
 
 if TYPE_CHECKING:
     from automix_cli.evaluation.payer import Offer  # a batch of `ask` loads nothing of evaluation
@@ -51,7 +52,9 @@ def _payback_sentence(offer: Offer) -> str:
     if offer.payback is None:
         return f"What the {rows} cost is unknown."
     questions = count_of(offer.payback, "question")
-    return f"The {rows} cost {money(offer.rows_cost)} (all answers and votes): paid back after {questions}."
+    aside = f", {money(offer.set_aside_cost)} of it for rows set aside" if offer.set_aside_cost else ""
+    cost = f"{money(offer.rows_cost)} (all answers and votes{aside})"
+    return f"The {rows} cost {cost}: paid back after {questions}."
 
 
 def _gain_words(offer: Offer) -> str:

@@ -198,7 +198,7 @@ def test_too_few_rows_for_a_certificate_exit_5_with_the_number_needed(
         *CALIBRATE, "few.jsonl", "--profile", "demo", "-o", "few.yaml", "--certify", "0.9", "--keep", "0.9"
     )
     assert ran.code == 5
-    assert "labels would likely do" in ran.err
+    assert "labelled questions would likely do" in ran.err
     assert not (demo / "few.yaml").exists()
 
 

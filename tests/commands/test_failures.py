@@ -102,6 +102,25 @@ def test_json_counts_the_failures_of_each_tier(calibrated: tuple[Path, Ran]) -> 
     assert ran.rows[0]["mute"] == {"small": {"failed": 15, "rows": 60}}
 
 
+def test_what_was_paid_for_rows_set_aside_is_part_of_what_the_labels_cost(
+    calibrated: tuple[Path, Ran],
+) -> None:
+    """The broken question was answered and checked by the small tier before the large one failed."""
+    folder, _ = calibrated
+    env = {"AUTOMIX_CACHE_DIR": str(folder / "cache"), "OPENAI_API_KEY": "sk-loopback"}
+    with Loopback(reply) as server:
+        profile = profile_for(server, folder, task="{scorer: exact}", limits="{attempts: 1}")
+        ran = automix("calibrate", "q.jsonl", "--profile", profile, "--json", cwd=folder, env=env)
+    kept = automix("calibrate", "t.jsonl", "--json", cwd=folder).rows[0]["labels"]
+    labels = ran.rows[0]["labels"]
+    assert kept["set_aside_usd"] == 0
+    assert 0 < labels["set_aside_usd"] < kept["usd"] / 30
+    assert labels["usd"] == pytest.approx(kept["usd"] + labels["set_aside_usd"])
+    mute = automix("calibrate", "t.jsonl", "--labels-from", "small", "--json", cwd=folder).rows[0]["labels"]
+    assert mute["usd"] == pytest.approx(kept["usd"]), "also without the rows that have no label"
+    assert mute["set_aside_usd"] > 0
+
+
 def test_without_labels_the_rows_on_which_the_labelling_tier_was_mute_are_left_out(
     calibrated: tuple[Path, Ran],
 ) -> None:

@@ -65,7 +65,7 @@ def test_copies_and_rows_of_a_group_count_once_towards_a_certificate(folder: Pat
     options = ("--group", "doc") if grouped else ()
     ran = run(folder, rows, "calibrate", *DEMO, "--keep", "0.9", "--certify", "0.9", *options)
     assert ran.code == 5
-    assert "50 questions cannot certify --keep 0.9" in ran.err
+    assert f"50 {'groups' if grouped else 'questions'} cannot certify --keep 0.9" in ran.err
 
 
 def test_enough_questions_and_a_promise_of_all_quality_are_not_refused(folder: Path) -> None:
@@ -104,9 +104,10 @@ def test_rows_with_one_value_of_a_column_are_one_group(folder: Path, command: st
     rows = [row | {"metadata": {"doc": row.pop("doc")}} for row in copied("doc")]
     policies = ("--policies", "random-mix") if command == "bench" else ()
     [report] = run(folder, rows, command, *policies, "--group", "metadata.doc", "--json").rows
-    assert (report["rows"], report["questions"]) == (160, 40)
+    assert (report["rows"], report["questions"], report["groups"]) == (160, 160, 40)
+    assert "160 rows, 160 questions; 40 groups, and figures are for new groups" in " ".join(report["notes"])
     [report] = run(folder, rows, command, *policies, "--json").rows
-    assert report["questions"] == 160
+    assert (report["questions"], report["groups"]) == (160, 160)
 
 
 def test_a_column_of_a_flat_table_may_be_the_group(folder: Path) -> None:
@@ -114,7 +115,7 @@ def test_a_column_of_a_flat_table_may_be_the_group(folder: Path) -> None:
     (folder / "rows.csv").write_text("\n".join(["id,page,a,b", *lines]))
     columns = ("--columns", "small.score=a,large.score=b", "--costs", "small=1,large=9")
     [report] = automix("calibrate", "rows.csv", *columns, "--group", "page", "--json", cwd=folder).rows
-    assert report["questions"] == 30
+    assert (report["questions"], report["groups"]) == (90, 30)
 
 
 @pytest.mark.parametrize("rows", [questions(4, 2), copied("doc")], ids=["questions", "traces"])
@@ -131,6 +132,6 @@ def test_collected_rows_keep_the_column_for_the_next_time(folder: Path) -> None:
     args = ("--group", "doc", "--json")
     first = run(folder, questions(24, 6), "calibrate", *DEMO, "--traces", "t.jsonl", *args)
     assert first.code == 0, first.err
-    assert first.rows[0]["questions"] == 6
+    assert (first.rows[0]["questions"], first.rows[0]["groups"]) == (24, 6)
     again = automix("calibrate", "t.jsonl", *DEMO, *args, cwd=folder)
-    assert again.rows[0]["questions"] == 6
+    assert again.rows[0]["groups"] == 6

@@ -51,6 +51,24 @@ def test_a_confidence_that_was_bought_costs_one_vote() -> None:
     assert collection_cost(table_of(*rows).with_signal("verdict")) == pytest.approx(42.25)
 
 
+def test_rows_set_aside_were_paid_for_too() -> None:
+    rows = [trace_row(0, small={"score": 1, "cost": 1}, large={"score": 1, "cost": 20})]
+    rows += [trace_row(1, small={"score": 1, "cost": 3, "votes": VOTES, "vote_cost": 0.5})]
+    whole = read_table(numbered(rows), tiers=("small", "large"))
+    rest = whole.require_scores(drop=True)
+    assert len(rest) == 1
+    assert rest.set_aside_usd == pytest.approx(4.5), "the large tier was not asked there"
+    assert collection_cost(rest) == collection_cost(whole) == pytest.approx(25.5)
+
+
+def test_rows_with_fewer_votes_that_are_set_aside_were_paid_for_too() -> None:
+    bags = [VOTES[:1], *[VOTES] * 199]
+    whole = table_of(*({"cost": 1, "votes": bag, "vote_cost": 0.5} for bag in bags))
+    rest, count = whole.without_short_rows(3)
+    assert (count, len(rest), rest.set_aside_usd) == (1, 199, pytest.approx(21.5))
+    assert collection_cost(rest) == pytest.approx(collection_cost(whole))
+
+
 def test_embeddings_are_part_of_it() -> None:
     table = table_of({"cost": 1}, {"cost": 1})
     embeddings = Embeddings("m", np.zeros((2, 3)), np.array([0.5, 0.25]), np.zeros(2))

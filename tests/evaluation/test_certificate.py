@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +11,17 @@ from exact import expectation
 from known import draw_rows, draw_table, table_of, two_tiers
 
 from automix_cli.data.traces import TraceTable
-from automix_cli.evaluation.certificate import Certificate, capital, certify, questions_needed
+from automix_cli.evaluation.bootstrap import Resamples
+from automix_cli.evaluation.calibrate import calibrate
+from automix_cli.evaluation.certificate import Certificate, capital, certify, halves, questions_needed
+from automix_cli.evaluation.certified import with_certificate
+from automix_cli.evaluation.crossfit import Crossfit, singles
+from automix_cli.evaluation.objective import Objective
+from automix_cli.evaluation.replay import replay
 from automix_cli.evaluation.settings import Always
-from automix_cli.fitting.router_block import Settings
+from automix_cli.evaluation.verdict import edge_of
+from automix_cli.fitting.router_block import Settings, policy_from_router
+from automix_cli.views.calibration_view import CalibrationView
 
 SETTINGS = Settings(max_votes=6)
 
@@ -57,6 +66,79 @@ def test_the_promise_is_kept_and_a_policy_is_found_on_rows_from_a_known_model() 
         assert cost < 20
     assert routed >= 10
     assert broken <= 3
+
+
+def test_what_is_said_of_a_certified_router_is_said_of_the_one_that_is_written() -> None:
+    """Its plan has the parameters of one half; quality, cost and verdict are those of the other."""
+    table = draw_table(two_tiers(), 800, 1)
+    proof = certify(table, SETTINGS, keep=0.9, confidence=0.9)
+    assert proof.routes
+    plain = calibrate(table, SETTINGS, Objective("keep", 0.9), options=Crossfit(repeats=1, folds=3))
+    result = with_certificate(plain, table, proof)
+    block = result.router()
+    policy = policy_from_router(json.loads(json.dumps(block)), SETTINGS, table.tiers)
+    assert (block["kind"], block["cost_weight"]) == ("pomdp", proof.setting.value)
+    assert policy.plan().decisions() == proof.fitted.policy(proof.setting.value, SETTINGS).plan().decisions()
+    assert block["fitted"]["rows"] == 400
+    assert block["fitted"]["certificate"] == {
+        "keep": 0.9,
+        "confidence": 0.9,
+        "best": "medium",
+        "questions": 400,
+    }
+    half, rest = halves(table, 0)
+    assert set(half.group_keys).isdisjoint(rest.group_keys)
+    run = replay(policy, rest)
+    ours, single = (next(f for f in result.figures if f.name == n) for n in ("pomdp", "always:medium"))
+    assert (ours.cost.value, ours.quality.value) == pytest.approx((run.cost.mean(), run.score.mean()))
+    assert block["fitted"]["held_out"]["pomdp"] == [ours.cost.value, ours.quality.value]
+    assert single.quality.value == pytest.approx(rest.score[:, 1].mean())
+    edge = edge_of(run.score, run.cost, *singles(rest), Resamples.of_table(rest, 0))
+    assert (result.verdict.edge, result.verdict.low) == pytest.approx((edge.value, edge.low))
+    view = CalibrationView(result, table, None, "rows.jsonl")
+    [sentence] = [view.sentence()]
+    assert sentence.startswith(
+        "Certified: keeps at least 90 % of the quality of medium on new questions with"
+    )
+    assert "are of the 400 questions that prove it" in sentence
+    assert f"${1000 * ours.cost.value:,.2f} per 1,000 questions" in view.payer_lines()[0]
+    assert view.to_dict()["certificate"] == {
+        "certified": True,
+        "keep": 0.9,
+        "confidence": 0.9,
+        "best": "medium",
+        "setting": {"cost_weight": proof.setting.value},
+        "questions": 400,
+        "rows": {"fit": 400, "test": 400},
+        "labels": None,
+    }
+    doubted = replace(result, verdict=result.verdict._replace(kind="do not route"))
+    assert doubted.router()["kind"] == "pomdp", "what was promised is written"
+
+
+def test_a_plan_that_reports_the_best_tier_alone_is_no_router_that_was_certified() -> None:
+    """Its promise holds by definition, and saves nothing."""
+    table = draw_table(two_tiers(), 300, 1)
+    useless = replace(
+        table,
+        votes=np.zeros_like(table.votes),
+        recorded_votes=tuple(v.of(np.zeros((300, 3), dtype=np.int16)) for v in table.recorded_votes),
+    )
+    proof = certify(useless, SETTINGS, keep=0.98, confidence=0.9)
+    assert proof.trials[0].is_best
+    assert proof.setting == Always("medium")
+    assert not proof.routes
+
+
+def test_rows_of_the_certify_half_may_hold_fewer_votes_than_those_of_the_other() -> None:
+    table = draw_table(two_tiers(), 200, 1)
+    _, rest = halves(table, 0)
+    short = int(np.flatnonzero(table.ids == rest.ids[0])[0])
+    votes = table.votes.copy()
+    votes[short, 0] = (1, 0, 0)
+    recorded = (table.recorded_votes[0].of(votes[:, 0]), *table.recorded_votes[1:])
+    proof = certify(replace(table, votes=votes, recorded_votes=recorded), SETTINGS, keep=0.7, confidence=0.9)
+    assert proof.fitted.tiers[0].max_votes == 1
 
 
 def test_tests_are_in_rising_order_and_stop_at_the_first_failure() -> None:

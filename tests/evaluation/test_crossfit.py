@@ -12,7 +12,7 @@ from known import draw_table, two_tiers
 
 from automix_cli.data.folds import folds_of
 from automix_cli.data.traces import TraceTable
-from automix_cli.evaluation.crossfit import Crossfit, crossfit, singles
+from automix_cli.evaluation.crossfit import Crossfit, crossfit, measured_folds, measured_rows, singles
 from automix_cli.evaluation.families import Family, FittedFamily, SettingRows
 from automix_cli.evaluation.plan_family import PlanFamily
 from automix_cli.evaluation.rule_families import ThresholdFamily
@@ -134,13 +134,13 @@ def test_with_few_rows_other_folds_are_averaged_row_by_row(table: TraceTable) ->
     for name in ("score", "cost"):
         mean = np.mean([getattr(curve.columns, name) for curve in once], axis=0)
         np.testing.assert_allclose(getattr(thrice.columns, name), mean, rtol=1e-12, atol=1e-12)
-    enough = crossfit(rows, family, options=Crossfit(repeats=3, few_rows=150), seed=0)
+    enough = crossfit(rows, family, options=Crossfit(repeats=3, few_questions=150), seed=0)
     assert enough.points == once[0].points
 
 
 def test_with_many_rows_one_fold_is_measured_and_not_all_of_it(table: TraceTable) -> None:
     family = Telling()
-    curve = crossfit(table, family, options=Crossfit(many_rows=300, few_rows=300), seed=0)
+    curve = crossfit(table, family, options=Crossfit(many_questions=300, few_questions=300), seed=0)
     (played,) = (rows for _, rows in family.plays)
     assert len(family.fits) == 2
     assert len(family.fits[1]) == 320
@@ -148,8 +148,22 @@ def test_with_many_rows_one_fold_is_measured_and_not_all_of_it(table: TraceTable
     assert curve.points[0].quality == pytest.approx(table.score[curve.rows, 0].mean())
     family.plays.clear()
     order = np.random.default_rng(0).permutation(400)
-    crossfit(table.subset(order), family, options=Crossfit(many_rows=300, few_rows=300), seed=0)
+    crossfit(table.subset(order), family, options=Crossfit(many_questions=300, few_questions=300), seed=0)
     assert set(family.plays[0][1]) == set(played), "whatever the order of the file"
+
+
+def test_many_questions_are_what_limits_a_measurement_and_their_rows_stay_together(table: TraceTable) -> None:
+    copies = table.subset(np.arange(400) // 4)
+    options = Crossfit(many_questions=300, few_questions=0)
+    assert measured_folds(copies.n_groups, options) == range(5), "400 rows, but 100 questions"
+    some = Crossfit(many_questions=50)
+    fold = folds_of(copies, 5, 0)
+    rows = measured_rows(copies, fold == 2, some)
+    assert np.isin(np.flatnonzero(np.isin(copies.groups, copies.groups[rows])), rows).all()
+    assert len(np.unique(copies.groups[rows])) == 10
+    order = np.random.default_rng(0).permutation(400)
+    again = measured_rows(copies.subset(order), (fold == 2)[order], some)
+    assert sorted(order[again]) == sorted(rows), "whatever the order of the file"
 
 
 def test_rows_with_few_votes_are_planned_for_though_no_row_of_the_fit_is_one(table: TraceTable) -> None:

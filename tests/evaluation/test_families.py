@@ -74,7 +74,7 @@ def test_levels_are_even_steps_of_planned_cost(table: TraceTable) -> None:
     for target in np.linspace(costs.min(), costs.max(), COST_GRID.spending_steps + 1):
         assert np.abs(levels - target).min() == pytest.approx(np.abs(costs - target).min())
     np.testing.assert_array_equal(costs[fitted.places(levels)], levels)
-    finer = PlanFamily(settings=SETTINGS, grid=CostGrid(many_rows=400)).fit(table)
+    finer = PlanFamily(settings=SETTINGS, grid=CostGrid(many_questions=400)).fit(table)
     assert len(levels) < len(finer.levels()) <= 2 * COST_GRID.spending_steps + 1
 
 

@@ -51,6 +51,27 @@ def test_the_last_tiers_rightness_enters_an_observation_only_where_it_shows() ->
         assert [len(o.shapes) for o in found if isinstance(o, VoteObservations)] == [cells] * 4
 
 
+@pytest.mark.parametrize("rows", [80, 400])
+def test_copies_of_every_question_change_no_observation_of_a_signal(rows: int) -> None:
+    """Five times the rows are no more evidence, against a prior or for the last tier's rightness."""
+    tables = easy_and_hard(rows, 3, shows=True), table_of(confidence_rows(rows, 3))
+    for once in tables:
+        often = once.subset(np.repeat(np.arange(rows), 5))
+        first, second = (fit(table, SETTINGS).tiers[0].observation for table in (once, often))
+        assert type(first) is type(second)
+        for name in ("shapes", "cuts", "probabilities"):
+            if hasattr(first, name):
+                assert np.array(getattr(first, name)) == pytest.approx(np.array(getattr(second, name)))
+
+
+def test_answers_to_copies_of_a_question_are_one_answer_where_a_signal_needs_some() -> None:
+    rows = draw_table(two_tiers(), 300, 0)
+    wrong = np.flatnonzero(rows.score[:, 0] == 0)[:4]
+    right = np.flatnonzero(rows.score[:, 0] == 1)[:40]
+    few = rows.subset(np.concatenate([np.repeat(wrong, 9), right]))
+    assert "only 4 wrong answers, 5 needed" in " ".join(fit(few, SETTINGS).notes)
+
+
 def test_a_confidence_is_binned_and_rises_with_rightness() -> None:
     for signal, with_answer, most in (("logprob", True, 0), ("verdict", False, 1)):
         tier = fit(table_of(confidence_rows(2000, 0), signal=signal), Settings()).tiers[0]

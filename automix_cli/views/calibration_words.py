@@ -1,0 +1,165 @@
+"""What `calibrate` says of its result in sentences: the verdict, the objective, the certificate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from automix_cli.data.groups import Grouping, why_no_verdict
+from automix_cli.evaluation.calibrate import Calibration
+from automix_cli.evaluation.certificate import Certificate
+from automix_cli.evaluation.crossfit import CROSSFIT
+from automix_cli.evaluation.settings import Always
+from automix_cli.evaluation.verdict import RoutingVerdict
+from automix_cli.texts import count_of
+from automix_cli.views.lines import money
+from automix_cli.views.verdict_words import (
+    edge_words,
+    more_rows_words,
+    promises_nothing,
+    share_words,
+    single_tier_words,
+)
+
+_FAR_BELOW = 0.2  # of the chance in held-out rows below the probability aimed at: it is said
+_NOTABLE_COST, _NOTABLE_QUALITY = 0.05, 0.005  # share, and score, by which two figures differ
+
+
+def calibration_sentence(result: Calibration, grouping: Grouping) -> str:
+    """Write the verdict, with its reason, and what can be said of the objective on new rows."""
+    if result.certificate is not None and result.certificate.routes:
+        return _certified_sentence(result, result.certificate, grouping)
+    no_router = "" if result.certificate is None else " No router could be certified, so none is written."
+    return f"{_verdict_sentence(result, grouping)}{no_router}"
+
+
+def _verdict_sentence(result: Calibration, grouping: Grouping) -> str:
+    v = result.verdict
+    if len(result.tiers) == 1:
+        return "There is one tier, so there is nothing to route; votes only say how sure it is."
+    if v is None:
+        least = (
+            f"{count_of(len(grouping), grouping.noun)}, and at least {CROSSFIT.least_questions} are needed"
+        )
+        return f"Not enough to tell: {why_no_verdict(grouping) or least}."
+    if v.kind == "single tier":
+        return _single_tier_sentence(result, grouping)
+    objective = "" if result.certificate is not None else _objective_sentence(result, grouping)
+    return f"{_routing_sentence(result, v, grouping.noun)}{objective}"
+
+
+def _routing_sentence(result: Calibration, v: RoutingVerdict, noun: str) -> str:
+    setting = result.choice.setting
+    if v.kind == "route" and isinstance(setting, Always):
+        alone = f"what was asked for takes {setting.tier} alone: it is written"
+        return f"Routing gives {edge_words(v)}, but {alone}."
+    if v.kind == "route":
+        return f"Route: {edge_words(v)}{_folds_words(result)}."
+    if v.kind == "do not route":
+        best = result.router().get("tier", result.single)
+        return f"Do not route: use {best}; routing gives {edge_words(v)}{_folds_words(result)}."
+    more = more_rows_words(v.more_rows, noun)
+    outcome = "A router made of this is unproven, and marked so."
+    return f"Not enough rows to tell: {edge_words(v)}{_folds_words(result)}{more}. {outcome}"
+
+
+def _folds_words(result: Calibration) -> str:
+    alone, folds = result.single_folds
+    return f"; in {alone} of {folds} folds a single tier was chosen" if alone else ""
+
+
+def _single_tier_sentence(result: Calibration, grouping: Grouping) -> str:
+    """Write what the whole curve says where the objective takes a single tier."""
+    alone, folds = result.single_folds
+    tier = result.router().get("tier", result.single)
+    if result.objective.kind == "keep" and _cheapest_is_best(result):
+        return f"Use {tier}: no tier is better, and none is cheaper."
+    times, few = f"in {alone} of {folds} folds", promises_nothing(grouping)
+    return single_tier_words(tier, result.objective, times, result.alternative, few)
+
+
+def _cheapest_is_best(result: Calibration) -> bool:
+    """Tell whether one single tier has both the least cost and the highest quality."""
+    alone = [f for f in result.figures if f.name.startswith("always:")]
+    costs = [f.cost.value or 0.0 for f in alone]
+    qualities = [f.quality.value or 0.0 for f in alone]
+    return bool(alone) and qualities[costs.index(min(costs))] >= max(qualities)
+
+
+# ---------------------------------------------------------------- the objective
+
+
+def _objective_sentence(result: Calibration, grouping: Grouping) -> str:
+    """Write how likely the objective is met on new rows: what was aimed at, and what held-out rows say."""
+    chance, few = result.chance_met, promises_nothing(grouping)
+    if chance is None or isinstance(result.choice.setting, Always):
+        return ""
+    if result.objective.kind != "keep":
+        words = f"holds on new {grouping.noun}s with chance {100 * chance:.0f} %, by held-out rows"
+        return f" Whether the budget holds is open: {few}." if few else f" The budget {words}."
+    aim = f"at least {share_words(result.objective.value)} of the best tier's quality"
+    if few:
+        return f" It is set to keep {aim} on new {grouping.noun}s; {few}."
+    promise = f"with probability {share_words(result.objective.sure)}"
+    return f" It is set to keep {aim} on new {grouping.noun}s {promise}; {_held_out_words(result, chance)}."
+
+
+def _held_out_words(result: Calibration, chance: float) -> str:
+    """Write what the held-out rows say of the probability: they run the setting that each fold chose."""
+    if chance < result.objective.sure - _FAR_BELOW:
+        return f"the settings that the folds chose keep it with a chance of {100 * chance:.0f} % only"
+    return f"held-out rows give that a chance of {100 * chance:.0f} %"
+
+
+# ---------------------------------------------------------------- the folds, and what is written
+
+
+def fold_plans_sentence(result: Calibration, measure: str) -> str:
+    """Say that the figures of routing are means over folds with different plans; "" where they plan alike.
+
+    The plan that is written has a figure of its own, cross-fitted on all rows. It was chosen by that,
+    so it is named only where it differs notably.
+    """
+    folds = result.single_folds[1]
+    if result.n_plans < 2 or result.router()["kind"] != "pomdp":
+        return ""
+    means = (
+        f"The figures of routing are means over {folds} folds, which came to {result.n_plans} different plans"
+    )
+    return f"{means}{_written_words(result, measure)}."
+
+
+def _written_words(result: Calibration, measure: str) -> str:
+    held_out = next(f for f in result.figures if f.name == "pomdp")
+    cost, quality = result.choice.point
+    is_near = abs(cost - (held_out.cost.value or 0.0)) <= _NOTABLE_COST * cost
+    if is_near and abs(quality - (held_out.quality.value or 0.0)) <= _NOTABLE_QUALITY:
+        return ""
+    own = f"{money(1000 * cost)} per 1,000 at {measure} {quality:.3f}"
+    return f"; the one that is written comes to {own} in cross-fitting, by which it was chosen"
+
+
+# ---------------------------------------------------------------- the certificate
+
+
+def _certified_sentence(result: Calibration, proof: Certificate, grouping: Grouping) -> str:
+    """Write what is promised, and what the figures above are of."""
+    promise = f"at least {share_words(proof.keep)} of the quality of {proof.best}"
+    chance = f"with probability {share_words(proof.confidence)}"
+    head = f"Certified: keeps {promise} on new {grouping.noun}s {chance}."
+    own = f"Quality and cost above are of the {count_of(proof.questions, grouping.noun)} that prove it"
+    edge = "" if result.verdict is None else f"; there routing gives {edge_words(result.verdict)}"
+    return f"{head} {own}, on none of which the router was fitted{edge}."
+
+
+def certificate_dict(proof: Certificate) -> dict[str, Any]:
+    """What was to be promised as plain values, and either what it was proved for or how many labels lack."""
+    return {
+        "certified": proof.routes,
+        "keep": proof.keep,
+        "confidence": proof.confidence,
+        "best": proof.best,
+        "setting": proof.setting.to_dict() if proof.routes else None,
+        "questions": proof.questions,
+        "rows": {"fit": proof.fit_rows, "test": proof.test_rows},
+        "labels": proof.labels,
+    }
