@@ -8,11 +8,12 @@
     ├── GateError                exit 5   a gate was not met
     └── BackendError             exit 1   a call gave no usable completion
         ├── RateLimited                   429, not a quota
-        ├── Unauthorised                  401, 402, 403, quota: the run cannot go on
+        ├── Unauthorised                  401, 403, a key refused: the run cannot go on
+        ├── QuotaExhausted                402, quota or budget used up: the run cannot go on
         ├── TimedOut                      no completion in time
-        ├── ContextTooLong                the prompt does not fit the model
+        ├── ContextTooLong                413, the prompt does not fit the model
         ├── ContentFiltered               refused by the provider's filter
-        ├── BadRequest                    400, 413, 422: a retry cannot help
+        ├── BadRequest                    400, 422: a retry cannot help
         │   └── UnknownModel              404: the endpoint has no such model
         ├── BadResponse                   5xx, broken connection, unusable body
         │   ├── NoText                    a well-formed reply without text
@@ -200,9 +201,16 @@ class RateLimited(BackendError):
 
 
 class Unauthorised(BackendError):
-    """Key missing or refused, payment due, or quota used up: the run cannot go on."""
+    """Key missing or refused: the run cannot go on."""
 
     kind = "auth"
+    fatal = True
+
+
+class QuotaExhausted(BackendError):
+    """Payment due, or a quota or budget at the provider used up: the run cannot go on."""
+
+    kind = "quota"
     fatal = True
 
 
@@ -226,7 +234,7 @@ class ContentFiltered(BackendError):
 
 
 class BadRequest(BackendError):
-    """The endpoint refuses this request for good (400, 404, 413, 422).
+    """The endpoint refuses this request for good (400, 404, 422).
 
     Attributes:
         param: the parameter that it refuses, where a field of its answer names one.
@@ -239,6 +247,8 @@ class BadRequest(BackendError):
 
 class UnknownModel(BadRequest):
     """The endpoint knows no such model, or there is no such endpoint (404)."""
+
+    kind = "model"
 
 
 class BadResponse(BackendError):

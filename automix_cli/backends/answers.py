@@ -7,7 +7,7 @@ import zlib
 from collections.abc import AsyncIterable
 from typing import Any
 
-from automix_cli.backends.refusals import message_in, status_error
+from automix_cli.backends.refusals import error_in, message_in
 from automix_cli.errors import BadResponse, redact
 
 MAX_BODY = 16 * 2**20
@@ -56,9 +56,8 @@ def json_object(body: bytes, where: str) -> dict[str, Any]:
         ) from exc
     if not isinstance(reply, dict):
         raise BadResponse(f"{where} sent JSON that is no object", maybe_billed=True)
-    if reply.get("error") and "choices" not in reply:
-        code = reply["error"].get("code") if isinstance(reply["error"], dict) else None
-        raise status_error(code if isinstance(code, int) and code >= 400 else 500, {}, body, where)
+    if (error := error_in(reply, body, where)) is not None:
+        raise error
     return reply
 
 

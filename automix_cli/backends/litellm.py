@@ -75,7 +75,7 @@ class LiteLLMBackend(Client):
                 raise BadResponse(f"{request.model}: the call was cancelled by LiteLLM") from exc
             except Exception as exc:  # LiteLLM raises ValueError, KeyError and TypeError as well
                 if not (self._clients.switch_client(endpoint, exc) or self._adapt(request, arguments, exc)):
-                    raise_mapped(exc, endpoint)
+                    raise_mapped(exc, endpoint, request.model)
 
     def _arguments(self, request: Request, endpoint: Endpoint) -> dict[str, Any]:
         """The keyword arguments of `litellm.acompletion`, or of `litellm.aembedding`."""

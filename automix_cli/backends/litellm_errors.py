@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -11,18 +10,20 @@ from automix_cli.backends.connections import causes_of
 from automix_cli.backends.endpoints import Endpoint
 from automix_cli.backends.refusals import (
     Refusal,
+    asked_wait,
     error_class,
     refusal_in,
     says_no_room,
-    with_key_hint,
+    with_hint,
 )
-from automix_cli.backends.retry import retry_after
+from automix_cli.backends.wordings import words_of
 from automix_cli.errors import (
     BackendError,
     BadRequest,
     BadResponse,
     ContentFiltered,
     ContextTooLong,
+    QuotaExhausted,
     RateLimited,
     TimedOut,
     Unauthorised,
@@ -40,8 +41,8 @@ ERROR_CLASSES: Mapping[str, type[BackendError]] = {
     "RejectedRequestError": ContentFiltered,
     "AuthenticationError": Unauthorised,
     "PermissionDeniedError": Unauthorised,
-    "PaymentRequiredError": Unauthorised,
-    "BudgetExceededError": Unauthorised,
+    "PaymentRequiredError": QuotaExhausted,
+    "BudgetExceededError": QuotaExhausted,
     "RateLimitError": RateLimited,
     "Timeout": TimedOut,
     "APITimeoutError": TimedOut,
@@ -73,11 +74,12 @@ def map_error(exc: Exception) -> BackendError:
         (ERROR_CLASSES[k.__name__] for k in type(exc).__mro__ if k.__name__ in ERROR_CLASSES), BadResponse
     )
     if kind in (BadRequest, BadResponse, RateLimited) and status is not None:
-        kind = error_class(status, message_of(exc))
+        kind = error_class(status, words_of(message_of(exc)))
     headers = attribute(exc, "litellm_response_headers")
     headers = headers if isinstance(headers, Mapping) else {}
+    wait = asked_wait(kind, headers, text)
     # The transport let this response pass, so the provider counts it as a good one and bills it.
-    error = kind(text, retry_after=retry_after(headers, time.time()), maybe_billed=kind is BadResponse)
+    error = kind(text, retry_after=wait, maybe_billed=kind is BadResponse)
     if isinstance(error, RateLimited):
         error.lacks_room = any(
             says_no_room(f"{message_of(e)} {attribute(e, 'body')}") for e in causes_of(exc)
@@ -152,7 +154,7 @@ def short_message(exc: BaseException) -> str:
     return line[:300] or type(exc).__name__
 
 
-def raise_mapped(exc: Exception, endpoint: Endpoint) -> NoReturn:
+def raise_mapped(exc: Exception, endpoint: Endpoint, model: str) -> NoReturn:
     """Raise our error for LiteLLM's.
 
     Raises:
@@ -162,6 +164,6 @@ def raise_mapped(exc: Exception, endpoint: Endpoint) -> NoReturn:
         error = map_error(exc)
     except Exception:  # an exception whose own attributes raise
         error = BadResponse(f"{endpoint.provider} failed with {type(exc).__name__}, which cannot be read")
-    with_key_hint(error, endpoint.key_env)
+    with_hint(error, model, endpoint.key_env)
     # An error of the transport has its own cause; LiteLLM's wrapping of it adds nothing.
     raise error from (exc if error.__traceback__ is None else error.__cause__)

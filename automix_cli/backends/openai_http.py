@@ -23,9 +23,9 @@ from automix_cli.backends.connections import connection_error
 from automix_cli.backends.endpoints import DUMMY_KEY, Endpoint, openai_endpoint
 from automix_cli.backends.openai_providers import PROVIDERS, gives_logprobs, name_on_wire, own_params
 from automix_cli.backends.openai_wire import chat_body, embedding_body, read_chat, read_embedding
-from automix_cli.backends.refusals import Refusal, status_error, with_key_hint
+from automix_cli.backends.refusals import Refusal, status_error, with_hint
 from automix_cli.backends.replies import Reply
-from automix_cli.errors import BadRequest
+from automix_cli.errors import BackendError, BadRequest
 
 CONNECT_SECONDS = 30.0
 """Within which a connection must be made; until then nothing was sent, and nothing is billed."""
@@ -67,10 +67,12 @@ class DirectBackend(Client):
             )
             try:
                 return await self._post(request, endpoint, params)
-            except BadRequest as error:
-                refusal = Refusal(error.param, error.code)
-                if type(error) is not BadRequest or not self.learn(request, params, error.message, refusal):
-                    raise
+            except BackendError as error:
+                if type(error) is BadRequest:
+                    refusal = Refusal(error.param, error.code)
+                    if self.learn(request, params, error.message, refusal):
+                        continue
+                raise with_hint(error, request.model, endpoint.key_env) from error.__cause__
 
     async def _post(self, request: Request, endpoint: Endpoint, params: dict[str, Any]) -> Reply:
         name = name_on_wire(endpoint.provider, request.model, embeds=request.embeds)
@@ -108,7 +110,7 @@ class DirectBackend(Client):
             raise connection_error(exc, parts.scheme, where) from exc
         if status >= 300:
             lower = {name.lower(): value for name, value in reply_headers.items()}
-            raise with_key_hint(status_error(status, lower, answer, where), endpoint.key_env)
+            raise status_error(status, lower, answer, where)
         return json_object(answer, where)
 
     def _open_session(self) -> aiohttp.ClientSession:

@@ -1,10 +1,10 @@
 """What a server's refusal means: one reading of status, body and headers for every client.
 
     status_error(status, headers, body, where)   the error of a whole HTTP answer
+    error_in(reply, body, where)                 the error in an answer with a good status
     error_class(status, text)                    its class alone, for whoever has only a message
 
-Providers word one and the same refusal in many ways, and send it with various statuses: the body
-decides before the status. A new wording is one more alternative in a pattern here.
+The words decide before the status; the table of wordings is in `wordings`.
 """
 
 from __future__ import annotations
@@ -15,36 +15,20 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from automix_cli.backends.retry import retry_after
+from automix_cli.backends.waits import retry_after, wait_in
+from automix_cli.backends.wordings import meaning_of, words_of
 from automix_cli.errors import (
     BackendError,
     BadRequest,
     BadResponse,
-    ContentFiltered,
     ContextTooLong,
+    QuotaExhausted,
     RateLimited,
     TimedOut,
     Unauthorised,
     UnknownModel,
     redact,
 )
-
-_CONTEXT = re.compile(
-    r"context_length_exceeded|context (length|window)|maximum context|prompt is too long|too many tokens"
-    r"|input is too long|exceeds? the (model|maximum).{0,20}(tokens|length)",
-    re.IGNORECASE,
-)
-_POLICY = re.compile(
-    r"content_policy|content_filter|content management policy|safety system|responsible ?ai|moderation"
-    r"|was flagged",
-    re.IGNORECASE,
-)
-_QUOTA = re.compile(
-    r"insufficient_quota|exceeded your current quota|billing_(hard_limit|not_active)"
-    r"|credit balance is too low|insufficient (credits|balance|funds)",
-    re.IGNORECASE,
-)
-_SAMPLING = re.compile(r"\bsampling (param|setting|option|control)", re.IGNORECASE)
 
 
 def status_error(status: int, headers: Mapping[str, str], body: bytes, where: str) -> BackendError:
@@ -55,16 +39,17 @@ def status_error(status: int, headers: Mapping[str, str], body: bytes, where: st
         redirect = BadRequest(redact(f"{where} redirects to {host}; redirects are not followed"))
         redirect.fatal, redirect.hint = True, "put the final address into api_base"
         return redirect
-    refusal = refusal_in(body)
+    refusal, words = refusal_in(body), words_of(body)
     message = refusal.added_to(message_in(body))
-    error = error_class(status, body.decode("utf-8", "replace"))(
+    kind = error_class(status, words)
+    error = kind(
         redact(f"{where} answered {status}{': ' if message else ''}{message}"),
-        retry_after=retry_after(headers, time.time()),
+        retry_after=asked_wait(kind, headers, words),
     )
     if isinstance(error, BadRequest):
         error.param, error.code = refusal
     if isinstance(error, RateLimited):
-        error.lacks_room = says_no_room(body.decode("utf-8", "replace"))
+        error.lacks_room = says_no_room(words)
     return error
 
 
@@ -78,28 +63,56 @@ def says_no_room(text: str) -> bool:
     return re.search(r"resource[ _]?unavailable|capacity_exceeded", text, re.IGNORECASE) is not None
 
 
+def asked_wait(kind: type[BackendError], headers: Mapping[str, str], words: str) -> float | None:
+    """Seconds to wait before another try; None where the provider names none, or none would help.
+
+    Example:
+        >>> asked_wait(RateLimited, {}, "retryDelay: 26s"), asked_wait(QuotaExhausted, {}, "retryDelay: 26s")
+        (26.0, None)
+    """
+    if not kind.retryable:
+        return None
+    seconds = retry_after(headers, time.time())
+    return wait_in(words) if seconds is None else seconds
+
+
 def error_class(status: int, text: str) -> type[BackendError]:
-    """The class of our error for a status and the message with it.
+    """The class of our error for a status and the words with it.
 
     Example:
         >>> error_class(429, "slow down").__name__, error_class(429, "insufficient_quota").__name__
-        ('RateLimited', 'Unauthorised')
+        ('RateLimited', 'QuotaExhausted')
     """
-    if status in (401, 402) or (status < 500 and _QUOTA.search(text)):
-        return Unauthorised
-    if status < 500 and status != 429 and _CONTEXT.search(text):
-        return ContextTooLong
-    if status < 500 and status != 429 and _POLICY.search(text):
-        return ContentFiltered
-    if status == 403:
-        return Unauthorised
-    if status == 404:
-        return UnknownModel
-    if status == 408:
-        return TimedOut
-    if status == 429:
-        return RateLimited
-    return BadResponse if status >= 500 or status in (409, 425) else BadRequest
+    return (
+        meaning_of(text, status) or _BY_STATUS.get(status) or (BadResponse if status >= 500 else BadRequest)
+    )
+
+
+_BY_STATUS: Mapping[int, type[BackendError]] = {
+    401: Unauthorised,
+    402: QuotaExhausted,
+    403: Unauthorised,
+    404: UnknownModel,
+    408: TimedOut,
+    409: BadResponse,
+    413: ContextTooLong,
+    425: BadResponse,
+    429: RateLimited,
+}
+
+
+def error_in(reply: Mapping[str, Any], body: bytes, where: str) -> BackendError | None:
+    """The error that a reply with a good status holds instead of an answer; None where it holds none.
+
+    An answer is one, whatever its text says: only an error in the place of the choices counts.
+    """
+    error = reply.get("error")
+    if reply.get("choices") or reply.get("data") or not (error or reply.get("object") == "error"):
+        return None
+    fields = error if isinstance(error, dict) else reply
+    codes = [str(fields.get(name, "")) for name in ("code", "status", "status_code")]
+    status = next((int(code) for code in codes if re.fullmatch("[45][0-9][0-9]", code)), 500)
+    return status_error(status, {}, body, where)
 
 
 def message_in(body: bytes) -> str:
@@ -113,22 +126,47 @@ def message_in(body: bytes) -> str:
         value: Any = json.loads(body)
     except (ValueError, RecursionError):
         value = re.sub(r"<[^>]*>", " ", body[:2000].decode("utf-8", "replace"))
+    if isinstance(value, list) and value:  # Gemini puts its error into a list
+        value = value[0]
     for key in ("error", "message", "detail"):
         if isinstance(value, dict) and value.get(key):
-            value = value[key]
+            value = _raw_message(value) or value[key]
     text = value if isinstance(value, str) else json.dumps(value) if value else ""
     line = " ".join(text.split())
     return line if len(line) <= 300 else line[:299] + "…"
 
 
-def with_key_hint(error: BackendError, key_env: str) -> BackendError:
-    """The error, with the way to mend a key that was refused; `key_env` is the variable that holds it."""
-    if isinstance(error, Unauthorised) and not error.hint:
-        error.hint = f"check the key in {key_env}" if key_env else "name the key's variable: api_key_env"
+def _raw_message(error: Mapping[str, Any]) -> str:
+    """The message of the provider behind OpenRouter, which itself says no more than that there is one."""
+    metadata = error.get("metadata")
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None
+    return message_in(raw.encode("utf-8", "replace")) if isinstance(raw, str) else ""
+
+
+def with_hint(error: BackendError, model: str, key_env: str) -> BackendError:
+    """The error, with the way to mend it; `key_env` is the variable that holds the key."""
+    if not error.hint:
+        error.hint = _hint(error, model, key_env)
     return error
 
 
+def _hint(error: BackendError, model: str, key_env: str) -> str:
+    """How to mend a refusal; "" where a user can do nothing about it."""
+    provider, _, name = model.partition("/")
+    if isinstance(error, Unauthorised):
+        return f"check the key: export {key_env}=…" if key_env else "name the key's variable: api_key_env"
+    if isinstance(error, QuotaExhausted):
+        return f"add credit at {provider}, or raise the limit of its key, and run the same command again"
+    if isinstance(error, UnknownModel):
+        if provider.startswith("ollama"):
+            return f"ollama pull {name}"
+        return f"correct {model} or its api_base: automix profile show --origin says where they stand"
+    return ""
+
+
 # ---------------------------------------------------------------- parameters that a refusal names
+
+_SAMPLING = re.compile(r"\bsampling (param|setting|option|control)", re.IGNORECASE)
 
 
 class Refusal(NamedTuple):

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC
 from typing import TypeVar
 
 from automix_cli.backends.base import Request
@@ -24,45 +22,6 @@ from automix_cli.errors import (
 )
 
 T = TypeVar("T")
-
-
-def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds a provider asks to wait; None when it does not, or when that is unreadable.
-
-    Reads `retry-after-ms`, `Retry-After` in seconds and as an HTTP date (RFC 9110, 10.2.3;
-    a date without a zone is read as GMT, which it must be). `now` is Unix time.
-
-    Example:
-        >>> retry_after({"Retry-After": "2"}, now=0.0), retry_after({"retry-after-ms": "250"}, now=0.0)
-        (2.0, 0.25)
-        >>> retry_after({"Retry-After": "Thu, 01 Jan 1970 00:01:00 GMT"}, now=10.0)
-        50.0
-    """
-    values = {name.lower(): str(value).strip() for name, value in headers.items()}
-    millis = _seconds(values.get("retry-after-ms", ""))
-    if millis is not None:
-        return millis / 1000
-    text = values.get("retry-after", "")
-    return _seconds(text) if _seconds(text) is not None else _seconds_until(text, now)
-
-
-def _seconds(text: str) -> float | None:
-    """A finite, non-negative decimal number; `float` alone would take "nan", "1e9" and "1_0"."""
-    return float(text) if re.fullmatch(r"\d{1,9}(\.\d{1,6})?", text, re.ASCII) else None
-
-
-def _seconds_until(text: str, now: float) -> float | None:
-    """Seconds from `now` to an HTTP date, 0 when it is past."""
-    from email.utils import parsedate_to_datetime  # rarely needed, and slow to import
-
-    if not re.search(r"[A-Za-z]", text):
-        return None
-    try:
-        when = parsedate_to_datetime(text)
-    except (ValueError, IndexError, OverflowError):
-        return None
-    aware = when if when.tzinfo else when.replace(tzinfo=UTC)
-    return max(0.0, aware.timestamp() - now)
 
 
 @dataclass(slots=True)

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import pytest
 
 from automix_cli.backends.base import Backend, Request, ScriptedBackend
-from automix_cli.backends.retry import Breaker, RateLimiter, Retrier, retry_after
+from automix_cli.backends.retry import Breaker, RateLimiter, Retrier
+from automix_cli.backends.waits import retry_after
 from automix_cli.errors import (
     BackendError,
     BadRequest,
@@ -247,10 +248,11 @@ def test_the_same_seed_waits_the_same() -> None:
         ({"Retry-After": "Sat, 21 Nov 2026 01:01:00 +0100"}, 60.0),
         ({"Retry-After": "Sat, 21 Nov 1926 00:01:00 GMT"}, 0.0),
         ({"Retry-After": "Sat, 99 Nov 2026 00:01:00 GMT"}, None),
-        *(
-            ({"Retry-After": junk}, None)
-            for junk in ("-5", "abc", "NaN", "1e9", "inf", "", "1_0", "١٢", "5 s")
-        ),
+        ({"Retry-After": "5 s"}, 5.0),
+        ({"Retry-After": "250ms"}, 0.25),
+        ({"Retry-After": "1m30s"}, 90.0),
+        ({"retry-after-ms": "1500ms"}, 1.5),
+        *(({"Retry-After": junk}, None) for junk in ("-5", "abc", "NaN", "1e9", "inf", "", "1_0", "١٢", "s")),
         ({}, None),
     ],
 )

@@ -46,6 +46,7 @@ from automix_cli.errors import (
     ContentFiltered,
     ContextTooLong,
     NoText,
+    QuotaExhausted,
     RateLimited,
     TimedOut,
     Unauthorised,
@@ -574,19 +575,19 @@ def test_tls_to_a_plain_port_is_unreachable_and_no_request(route: str) -> None:
 STATUSES: list[tuple[Reply, type[BackendError], int]] = [
     (says(400, "bad field"), BadRequest, 1),
     (says(401, "Incorrect API key provided"), Unauthorised, 1),
-    (says(402, "payment required"), Unauthorised, 1),
+    (says(402, "payment required"), QuotaExhausted, 1),
     (says(403, "forbidden"), Unauthorised, 1),
     (says(403, "your input was flagged by moderation"), ContentFiltered, 1),
     (says(404, "no such model"), UnknownModel, 1),
     (says(405, "method not allowed"), BadRequest, 1),
     (says(408, "timeout"), TimedOut, 6),
     (says(409, "conflict"), BadResponse, 6),
-    (says(413, "too large"), BadRequest, 1),
+    (says(413, "too large"), ContextTooLong, 1),
     (says(422, "unprocessable"), BadRequest, 1),
     (says(425, "too early"), BadResponse, 6),
     (says(429, "slow down"), RateLimited, 6),
-    (says(429, "You exceeded your current quota", "insufficient_quota"), Unauthorised, 1),
-    (says(400, "Your credit balance is too low to access the API"), Unauthorised, 1),
+    (says(429, "You exceeded your current quota", "insufficient_quota"), QuotaExhausted, 1),
+    (says(400, "Your credit balance is too low to access the API"), QuotaExhausted, 1),
     (says(400, "maximum context length is 10 tokens", "context_length_exceeded"), ContextTooLong, 1),
     (says(400, "prompt is too long: 200001 tokens > 200000 maximum"), ContextTooLong, 1),
     (says(413, "the input exceeds the maximum tokens"), ContextTooLong, 1),
@@ -743,7 +744,7 @@ def test_a_key_that_the_server_quotes_is_masked(route: str) -> None:
         error = error_of(complete(ask(server, route, api_key_env="MY_KEY"), backend=backend)[0])
         assert CANARY not in f"{error.message} {error.hint} {error!r} {backend!r}"
         assert "[key]" in error.message
-        assert error.hint == "check the key in MY_KEY"
+        assert error.hint == "check the key: export MY_KEY=…"
 
 
 @both

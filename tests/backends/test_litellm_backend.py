@@ -41,6 +41,7 @@ from automix_cli.errors import (
     BadResponse,
     ContentFiltered,
     ContextTooLong,
+    QuotaExhausted,
     RateLimited,
     TimedOut,
     Unauthorised,
@@ -130,8 +131,8 @@ def made(kind: type[Exception], **attributes: Any) -> Exception:
 EXPECTED = {
     "AuthenticationError": Unauthorised,
     "PermissionDeniedError": Unauthorised,
-    "PaymentRequiredError": Unauthorised,
-    "BudgetExceededError": Unauthorised,
+    "PaymentRequiredError": QuotaExhausted,
+    "BudgetExceededError": QuotaExhausted,
     "NotFoundError": UnknownModel,
     "RateLimitError": RateLimited,
     "Timeout": TimedOut,
@@ -184,7 +185,7 @@ def test_an_unknown_class_without_a_status_is_taken_for_its_nearest_known_base(n
     [
         (400, BadRequest),
         (401, Unauthorised),
-        (402, Unauthorised),
+        (402, QuotaExhausted),
         (403, Unauthorised),
         (404, UnknownModel),
         (408, TimedOut),
@@ -229,12 +230,12 @@ def test_what_litellm_raises_has_the_sdks_classes_as_bases() -> None:
 @pytest.mark.parametrize(
     ("name", "status", "words", "kind"),
     [
-        ("RateLimitError", 429, "insufficient_quota", Unauthorised),
+        ("RateLimitError", 429, "insufficient_quota", QuotaExhausted),
         ("BadRequestError", 403, "forbidden", Unauthorised),
         ("BadRequestError", 422, "unprocessable", BadRequest),
         ("BadRequestError", 400, "prompt is too long", ContextTooLong),
         ("BadRequestError", 400, "content_policy_violation", ContentFiltered),
-        ("APIError", 402, "payment", Unauthorised),
+        ("APIError", 402, "payment", QuotaExhausted),
         ("APIError", 200, "Unable to get json response", BadResponse),
         ("APIError", 529, "overloaded", BadResponse),
         ("InternalServerError", 500, "Missing credentials. Please pass an `api_key`", Unauthorised),

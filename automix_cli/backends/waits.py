@@ -1,0 +1,92 @@
+"""How long a provider asks to wait: in a header, or in the words of its refusal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC
+
+_MILLIS: Mapping[str, int] = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
+_UNIT = r"(ms|millis\w*|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?)"
+_NUMBER = r"\d{1,9}(?:\.\d{1,9})?"
+_PART = re.compile(rf"({_NUMBER})\s?{_UNIT}(?![a-z])", re.IGNORECASE | re.ASCII)
+_DURATION = rf"((?:{_NUMBER}\s?{_UNIT}(?![a-z])\s?)+|{_NUMBER}(?!\d))"
+
+_ASKED = (
+    re.compile(rf"retry_?(?:delay|after)(?:_seconds)?\W{{1,6}}{_DURATION}", re.IGNORECASE | re.ASCII),
+    re.compile(
+        rf"(?:try(?:ing)? again|retry(?:ing)?) (?:in|after) (?:about )?{_DURATION}", re.IGNORECASE | re.ASCII
+    ),
+    re.compile(rf"wait (?:for )?{_DURATION}", re.IGNORECASE | re.ASCII),
+    re.compile(rf"estimated_time\W{{1,6}}{_DURATION}", re.IGNORECASE | re.ASCII),  # of a model being loaded
+)
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds that the headers ask to wait; None when they do not, or when that is unreadable.
+
+    Reads `retry-after-ms`, `Retry-After` in seconds, with a unit, and as an HTTP date (RFC 9110,
+    10.2.3; a date without a zone is read as GMT, which it must be). `now` is Unix time.
+
+    Example:
+        >>> retry_after({"Retry-After": "2"}, now=0.0), retry_after({"retry-after-ms": "250"}, now=0.0)
+        (2.0, 0.25)
+        >>> retry_after({"Retry-After": "Thu, 01 Jan 1970 00:01:00 GMT"}, now=10.0)
+        50.0
+    """
+    values = {name.lower(): str(value).strip() for name, value in headers.items()}
+    millis = duration(values.get("retry-after-ms", ""), unit="ms")
+    if millis is not None:
+        return millis
+    text = values.get("retry-after", "")
+    seconds = duration(text)
+    return seconds if seconds is not None else _seconds_until(text, now)
+
+
+def wait_in(text: str) -> float | None:
+    """Seconds that the words of a refusal ask to wait; None where they say nothing of it.
+
+    Example:
+        >>> wait_in("Please retry in 20.04s."), wait_in("try again in 1m0.5s"), wait_in("slow down")
+        (20.04, 60.5, None)
+    """
+    for pattern in _ASKED:
+        if (match := pattern.search(text)) is not None:
+            return duration(match[1].strip())
+    return None
+
+
+def duration(text: str, unit: str = "s") -> float | None:
+    """Seconds of a duration; `unit` is that of a bare number.
+
+    It is read by pattern, because `float` alone would take "nan", "1e9" and "1_0".
+
+    Example:
+        >>> duration("26s"), duration("350ms"), duration("6m0s"), duration("2 minutes"), duration("soon")
+        (26.0, 0.35, 360.0, 120.0, None)
+    """
+    if re.fullmatch(_NUMBER, text, re.ASCII):
+        return float(text) * _MILLIS[unit] / 1000
+    if not re.fullmatch(rf"(?:{_NUMBER}\s?{_UNIT}\s?)+", text, re.IGNORECASE | re.ASCII):
+        return None
+    return sum(float(number) * _MILLIS[_short(name)] for number, name in _PART.findall(text)) / 1000
+
+
+def _short(name: str) -> str:
+    """The symbol of a unit, however it is written."""
+    name = name.lower()
+    return "ms" if name.startswith(("ms", "milli")) else name[0]
+
+
+def _seconds_until(text: str, now: float) -> float | None:
+    """Seconds from `now` to an HTTP date, 0 when it is past."""
+    from email.utils import parsedate_to_datetime  # rarely needed, and slow to import
+
+    if not re.search(r"[A-Za-z]", text):
+        return None
+    try:
+        when = parsedate_to_datetime(text)
+    except (ValueError, IndexError, OverflowError):
+        return None
+    aware = when if when.tzinfo else when.replace(tzinfo=UTC)
+    return max(0.0, aware.timestamp() - now)
