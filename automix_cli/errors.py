@@ -161,7 +161,7 @@ class BackendError(AutomixError):
         retries: the most retries for this kind of error; None leaves it to the settings.
         retry_after: seconds the provider asked to wait, if it did.
         maybe_billed: the provider may charge for the failed attempt.
-        attempts: how many times the call was tried.
+        attempts: how many times the call was tried; 0 for one that was not sent at all.
         row_usd: list price of what its row had bought before, where every tier was asked; None for unknown.
         reply: a `records.Completion` without text that holds the usage of an unusable reply, which is
             charged; None where no reply came.

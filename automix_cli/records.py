@@ -248,7 +248,8 @@ class Step:
     the cost of one more sampled answer.
     `action` is the decision that followed: report, escalate or abstain. `failed` is the kind of
     failure of a tier that gave no answer (`context_length`, `content_filter`, `no_text`); such a
-    step scores 0, at the cost of what was billed.
+    step scores 0, at the cost of what was billed. `hints` says how to mend what failed, by kind; it is
+    not part of a row.
     """
 
     tier: str
@@ -271,6 +272,7 @@ class Step:
     sample_cost: float | None = None
     latency_s: float | None = None
     flags: tuple[str, ...] = ()
+    hints: tuple[tuple[str, str], ...] = ()
 
     @property
     def count(self) -> VoteCount:
@@ -336,13 +338,17 @@ class Trace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowError:
-    """The reason why a row has no answer; after a `fatal` one (not part of the row) every row would fail."""
+    """The reason why a row has no answer.
+
+    Not part of the row: after a `fatal` one every row would fail, and `hint` says how to mend it.
+    """
 
     type: str
     message: str
     attempts: int = 0
     tier: str | None = None
     fatal: bool = False
+    hint: str = ""
 
     def to_dict(self) -> dict[str, Json]:
         """The `error` object of a row."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -39,7 +41,6 @@ class RateLimiter:
     max_wait: float = math.inf
     window: float = 0.0
     successes: int = 0
-    refusals: int = 0
     _blocked_until: float = -math.inf
     _next_start: float = -math.inf
     _epoch: int = 0
@@ -72,8 +73,6 @@ class RateLimiter:
             if epoch == self._epoch:  # the others of this burst were sent before the first 429 came back
                 self.window = max(1.0, self.window // 2)
                 self._epoch += 1
-        elif isinstance(error, UnknownModel):
-            self.refusals += 1
 
     async def acquire(self) -> None:
         """Wait for one of the `window` places."""
@@ -91,13 +90,67 @@ class RateLimiter:
             self._slots.release()
 
 
+RECOVERY = 30.0
+"""Seconds after which an endpoint that was given up, or that refused for good, is tried once more."""
+
+
+@dataclass(slots=True)
+class HeadStart:
+    """Lets the first request for a model go alone, so that what all of them would meet costs one.
+
+    A bad key, a used-up budget and an unknown model are refused at once, while an answer may take its
+    time: so the others wait until the first has ended, but no longer than `seconds`. After a
+    refusal that every request would meet, none is sent for `RECOVERY` seconds, or for as long as the
+    provider asked to wait; then one goes alone again.
+    """
+
+    seconds: float
+    refusal: BackendError | None = None
+    is_open: bool = False
+    _under_way: bool = False
+    _closed_until: float = -math.inf
+    _first_ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def enter(self, clock: Callable[[], float]) -> None:
+        """Wait while the first request is under way.
+
+        Raises:
+            BackendError: it was refused, and this one would be too: it is not sent.
+        """
+        self.check(clock())
+        if self.is_open or not self._under_way:
+            self._under_way = True
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.seconds):
+                await self._first_ended.wait()
+        self.check(clock())
+
+    def check(self, now: float) -> None:
+        """Raise the error of a call that is not made while all would be refused."""
+        if self.refusal is not None and now < self._closed_until:
+            raise not_asked_error(self.refusal)
+
+    def leave(self, error: BackendError | None, now: float) -> None:
+        """Record how a request ended."""
+        if error is None or not error.fatal or isinstance(error, Unreachable):  # that is for the breaker
+            self.refusal, self.is_open = None, True
+        elif error.attempts:
+            self.refusal, self.is_open, self._under_way = error, False, False
+            self._closed_until = now + max(RECOVERY, error.retry_after or 0.0)
+        self._first_ended.set()
+        if not self.is_open:
+            self._first_ended = asyncio.Event()
+
+
 @dataclass(slots=True)
 class Breaker:
     """A circuit breaker: stops the requests to an endpoint that keeps failing.
 
     After `threshold` failures in a row nothing is sent for a pause that doubles from 0.5 s to
     8 s; then one request is let through as a trial, and its success closes the circuit. After
-    `patience` seconds without an answer the endpoint counts as dead, and `dead` is the last error.
+    `patience` seconds without an answer the endpoint counts as dead, and `dead` is the last error:
+    calls fail at once, but for a trial every `RECOVERY` seconds, whose success closes the circuit too.
     """
 
     threshold: int
@@ -115,7 +168,9 @@ class Breaker:
 
     def start(self, now: float) -> None:
         """Record a start; while tripped this request is the trial, and the others keep waiting."""
-        if self.failures >= self.threshold:
+        if self.dead is not None:
+            self._open_until = now + RECOVERY
+        elif self.failures >= self.threshold:
             self._open_until = now + self._pause
             self._pause = min(8.0, self._pause * 2)
 
@@ -123,7 +178,7 @@ class Breaker:
         """Record how a request ended; an endpoint that refuses, limits or filters is alive."""
         self.seen_alive |= not isinstance(error, Unreachable | TimedOut)
         if not isinstance(error, TimedOut | BadResponse) or isinstance(error, NoText):
-            self.failures, self._pause = 0, 0.5
+            self.failures, self._pause, self.dead = 0, 0.5, None
             self._open_until, self._down_since = -math.inf, math.inf
             return
         self.failures += 1
@@ -131,7 +186,7 @@ class Breaker:
         if self.failures >= self.threshold:
             self._open_until = max(self._open_until, now + self._pause)
             if now - self._down_since >= self.patience:
-                self.dead = error
+                self.dead, self._open_until = error, now + RECOVERY
 
 
 @dataclass(slots=True, kw_only=True)
@@ -146,6 +201,7 @@ class Retrier:
     attempt: it is repeated until the breaker's `patience` is up, unless that endpoint has
     never answered at all.
 
+    The first request for a model goes alone for up to `head_start` seconds (`HeadStart`).
     `concurrency` bounds the requests in flight over all models; a waiting call does not count.
     `rpm` maps a model to its requests per minute. `rng`, `sleep` and `clock` (monotonic) can be
     replaced, so that tests need not wait.
@@ -159,12 +215,14 @@ class Retrier:
     max_wait: float = 120.0
     billed_retries: int = 3
     patience: float = 60.0
+    head_start: float = 2.0
     on_maybe_billed: Callable[[Request], None] | None = None
     rng: random.Random = field(default_factory=random.Random)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     clock: Callable[[], float] = time.monotonic
     _rate_limiters: dict[tuple[str, str], RateLimiter] = field(default_factory=dict)
     _breakers: dict[str, Breaker] = field(default_factory=dict)
+    _head_starts: dict[tuple[str | None, ...], HeadStart] = field(default_factory=dict)
     _slots: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
@@ -186,6 +244,13 @@ class Retrier:
             self._breakers[request.endpoint] = Breaker(max(10, 2 * self.attempts), self.patience)
         return self._breakers[request.endpoint]
 
+    def _first(self, request: Request) -> HeadStart:
+        """The head start at a model, for its endpoint and key."""
+        key = (request.model, request.endpoint, request.api_key_env)
+        if key not in self._head_starts:
+            self._head_starts[key] = HeadStart(self.head_start)
+        return self._head_starts[key]
+
     async def call(self, request: Request, attempt: Callable[[Request], Awaitable[T]]) -> T:
         """Send one request, again when that may help.
 
@@ -193,19 +258,36 @@ class Retrier:
             BackendError: the last error, with `attempts` made; `fatal` when no further call can succeed.
         """
         errors: list[BackendError] = []
+        first = self._first(request)
         while True:
+            await first.enter(self.clock)
+            error: BackendError | None = None
             try:
                 return await self._try_once(request, attempt)
-            except BackendError as error:
-                errors.append(error)
-                error.attempts = len(errors)
-                if error.maybe_billed and self.on_maybe_billed is not None:
-                    self.on_maybe_billed(request)
-                if error.retry_after is not None and error.retry_after > self.max_wait:
-                    raise wait_too_long_error(error) from error
-                if not self._worth_retrying(request, errors):
-                    raise
-                await self.sleep(self._wait(errors))
+            except BackendError as exc:
+                error = exc
+                if exc.attempts:  # it was sent
+                    errors.append(exc)
+                    error = self._judge(request, errors)
+            finally:
+                first.leave(error, self.clock())
+            if not errors or error is not errors[-1] or not self._worth_retrying(errors):
+                raise error
+            await self.sleep(self._wait(errors))
+
+    def _judge(self, request: Request, errors: list[BackendError]) -> BackendError:
+        """The error of the latest attempt, counted, billed, and `fatal` where all others would meet it."""
+        error, breaker = errors[-1], self.breaker(request)
+        error.attempts = len(errors)
+        if error.maybe_billed and self.on_maybe_billed is not None:
+            self.on_maybe_billed(request)
+        if error.retry_after is not None and error.retry_after > self.max_wait:
+            return wait_too_long_error(error)
+        if isinstance(error, UnknownModel) and not self.rate_limiter(request).successes:
+            error.fatal = True
+        if isinstance(error, Unreachable):
+            error.fatal = breaker.dead is not None or (not breaker.seen_alive and len(errors) > 1)
+        return error
 
     async def _try_once(self, request: Request, attempt: Callable[[Request], Awaitable[T]]) -> T:
         """Wait for a place and until a request may be sent, then send one."""
@@ -214,9 +296,11 @@ class Retrier:
             await rate_limiter.acquire()
             try:
                 async with self._slots:
-                    if breaker.dead is not None:
+                    self._first(request).check(self.clock())
+                    pause = breaker.delay(self.clock())
+                    if pause and breaker.dead is not None:
                         raise dead_endpoint_error(request, breaker.dead)
-                    pause = max(rate_limiter.delay(self.clock()), breaker.delay(self.clock()))
+                    pause = max(rate_limiter.delay(self.clock()), pause)
                     if not pause:
                         return await self._send(rate_limiter, breaker, request, attempt)
             finally:
@@ -243,17 +327,10 @@ class Retrier:
         breaker.finish(None, self.clock())
         return result
 
-    def _worth_retrying(self, request: Request, errors: list[BackendError]) -> bool:
-        """Whether to try again; marks as fatal an error that every other call would meet too."""
-        error, rate_limiter, breaker = errors[-1], self.rate_limiter(request), self.breaker(request)
-        if (
-            isinstance(error, UnknownModel)
-            and not rate_limiter.successes
-            and rate_limiter.refusals >= HOPELESS
-        ):
-            error.fatal = True
+    def _worth_retrying(self, errors: list[BackendError]) -> bool:
+        """Whether to try again."""
+        error = errors[-1]
         if isinstance(error, Unreachable):
-            error.fatal = breaker.dead is not None or (not breaker.seen_alive and len(errors) > 1)
             return not error.fatal
         tries = sum(not isinstance(e, Unreachable) for e in errors)
         alike = sum(type(e) is type(error) for e in errors)
@@ -274,9 +351,6 @@ class Retrier:
         return wait + self.rng.uniform(0.0, self.backoff)  # calls with the same wait must not return together
 
 
-HOPELESS = 3  # "unknown model" errors of a model that has never answered, before the run is stopped
-
-
 async def attempt_in_time(request: Request, attempt: Callable[[Request], Awaitable[T]]) -> T:
     """Make one attempt within the request's timeout, however slowly the body trickles in."""
     try:
@@ -292,11 +366,21 @@ def wait_too_long_error(error: BackendError) -> BackendError:
     message = f"{error.message} (the provider asks to wait {error.retry_after:.0f} s)"
     late = RateLimited(message, hint="run the same command again later", retry_after=error.retry_after)
     late.attempts, late.fatal = error.attempts, True
+    late.__cause__ = error
     return late
+
+
+def not_asked_error(refusal: BackendError) -> BackendError:
+    """The error of a call that was not made, because one before it met a refusal that it would meet too."""
+    error = copy(refusal)
+    error.message = f"not asked: {refusal.message}"
+    error.args = (error.message,)
+    error.attempts, error.maybe_billed, error.reply = 0, False, None
+    return error
 
 
 def dead_endpoint_error(request: Request, last: BackendError) -> BackendError:
     """The error of a call to an endpoint that counts as dead; nothing was sent."""
     error = Unreachable(f"{request.endpoint} has been given up: {last.message}", hint=last.hint)
-    error.fatal = True
+    error.fatal, error.attempts = True, 0
     return error

@@ -8,9 +8,9 @@ from datetime import UTC
 
 _MILLIS: Mapping[str, int] = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
 _UNIT = r"(ms|millis\w*|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?)"
-_NUMBER = r"\d{1,9}(?:\.\d{1,9})?"
-_PART = re.compile(rf"({_NUMBER})\s?{_UNIT}(?![a-z])", re.IGNORECASE | re.ASCII)
-_DURATION = rf"((?:{_NUMBER}\s?{_UNIT}(?![a-z])\s?)+|{_NUMBER}(?!\d))"
+_FIGURE = r"\d{1,9}(?:\.\d{1,9})?"
+_PART = re.compile(rf"({_FIGURE})\s?{_UNIT}(?![a-z])", re.IGNORECASE | re.ASCII)
+_DURATION = rf"((?:{_FIGURE}\s?{_UNIT}(?![a-z])\s?)+|{_FIGURE}(?!\d))"
 
 _ASKED = (
     re.compile(rf"retry_?(?:delay|after)(?:_seconds)?\W{{1,6}}{_DURATION}", re.IGNORECASE | re.ASCII),
@@ -65,9 +65,9 @@ def duration(text: str, unit: str = "s") -> float | None:
         >>> duration("26s"), duration("350ms"), duration("6m0s"), duration("2 minutes"), duration("soon")
         (26.0, 0.35, 360.0, 120.0, None)
     """
-    if re.fullmatch(_NUMBER, text, re.ASCII):
+    if re.fullmatch(_FIGURE, text, re.ASCII):
         return float(text) * _MILLIS[unit] / 1000
-    if not re.fullmatch(rf"(?:{_NUMBER}\s?{_UNIT}\s?)+", text, re.IGNORECASE | re.ASCII):
+    if not re.fullmatch(rf"(?:{_FIGURE}\s?{_UNIT}\s?)+", text, re.IGNORECASE | re.ASCII):
         return None
     return sum(float(number) * _MILLIS[_short(name)] for number, name in _PART.findall(text)) / 1000
 

@@ -60,6 +60,7 @@ def row_error(error: BackendError, tier: str) -> RowError:
         attempts=error.attempts,
         tier=tier or None,
         fatal=error.fatal,
+        hint=error.hint,
     )
 
 

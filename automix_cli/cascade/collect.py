@@ -12,7 +12,7 @@ from automix_cli.cascade.jobs import Ending, RowJob
 from automix_cli.cascade.requests import estimated_tokens
 from automix_cli.cascade.visit import list_cost
 from automix_cli.data.jsonl import Row
-from automix_cli.errors import BackendError, BudgetError, DataError
+from automix_cli.errors import BackendError, BudgetError, DataError, Unauthorised, UnknownModel
 from automix_cli.profile.model import Profile, Tier
 from automix_cli.records import Completion, Json, Question, Trace, add_money
 
@@ -108,10 +108,15 @@ class CollectJob(RowJob[CollectResult[P]]):
         """
         if not self.errors:
             return ""
+        last = next((e for e in self.errors if e.fatal and e.attempts), self.errors[-1])
         if ending.stops or not self.purchases:
-            raise self.errors[-1]
+            is_unpaid = not self.purchases and self.lost_usd == 0
+            if isinstance(last, Unauthorised | UnknownModel) and is_unpaid:
+                last.exit_code = 2  # as good as a wrong profile, and nothing was spent
+            raise last
         total = len(self.purchases) + len(self.errors)
-        return f"{len(self.errors)} of {total} questions failed and are left out: {self.errors[-1]}"
+        hint = f" ({last.hint})" if last.hint else ""
+        return f"{len(self.errors)} of {total} questions failed and are left out: {last}{hint}"
 
 
 class GivenRows:

@@ -10,14 +10,30 @@ from automix_cli.records import Answer, RowError, Step, Usage, Verification, Vot
 
 @dataclass(slots=True)
 class Faults:
-    """Per kind of error: how many rows have it, and the first message."""
+    """Per kind of error: how many rows have it, the first message, and the first advice.
+
+    Rows that were not asked, because one before them was refused for all, are counted apart. What mends
+    the error that ends a run is said with that error.
+    """
 
     kinds: dict[str, tuple[int, str]] = field(default_factory=dict)
+    hints: dict[str, str] = field(default_factory=dict)
+    not_asked: int = 0
 
     def add(self, error: RowError) -> None:
         """Count one error."""
+        if error.fatal and not error.attempts:
+            self.not_asked += 1
+            return
         count, first = self.kinds.get(error.type, (0, error.message))
         self.kinds[error.type] = (count + 1, first)
+        if not error.fatal:
+            self.advise(error.type, error.hint)
+
+    def advise(self, kind: str, hint: str) -> None:
+        """Note how to mend a kind of error; the first advice stands."""
+        if hint:
+            self.hints.setdefault(kind, hint)
 
 
 @dataclass(slots=True)
@@ -68,6 +84,8 @@ class Tally:
         self.votes = self.votes.plus(step.count)
         if step.failed:
             self.mute[step.tier] = self.mute.get(step.tier, 0) + 1
+        for kind, hint in step.hints:
+            self.faults.advise(kind, hint)
         if step.votes:
             first = VoteCount.of(step.votes[:1])
             self.first_votes[step.tier] = self.first_votes.get(step.tier, VoteCount()).plus(first)

@@ -34,6 +34,12 @@ class LiveVisit:
     score: float | None = None
     seconds: float = 0.0
     flags: dict[str, None] = field(default_factory=dict)
+    hints: dict[str, str] = field(default_factory=dict)
+
+    def advise(self, error: BackendError) -> None:
+        """Keep what mends an error that the question survives."""
+        if error.hint:
+            self.hints.setdefault(error.kind, error.hint)
 
     def note(self, completions: Sequence[Completion], cut: bool) -> None:
         """Keep the flags of completions, each once, in the order of their coming."""
@@ -44,6 +50,7 @@ class LiveVisit:
     def fail(self, error: BackendError) -> None:
         """Note that the tier has no answer, and what the attempt cost."""
         self.failed, self.answer, self.signal, self.score = error.kind, None, None, 0.0
+        self.advise(error)
         if error.reply is not None:
             reply = replace(error.reply, cached=not error.maybe_billed)
             self.unusable.append(reply)
@@ -82,6 +89,7 @@ class LiveVisit:
             sample_cost=split_cost(self.tier, answers, len(samples)).each,
             latency_s=round(self.seconds, 4),
             flags=tuple(self.flags),
+            hints=tuple(self.hints.items()),
         )
 
 

@@ -12,7 +12,8 @@ import typer
 from automix_cli.api import Automix, CallOptions, choose_profile, router_notes
 from automix_cli.commands import options as o
 from automix_cli.commands.rows import RowRun, destination_of, pick_rows
-from automix_cli.errors import AutomixError, BudgetError, UsageError
+from automix_cli.commands.stops import error_of_row
+from automix_cli.errors import UsageError
 from automix_cli.records import ASK_SCHEMA
 from automix_cli.views.terminal import Reporter, show_plan, stderr_console
 
@@ -195,14 +196,15 @@ class _Ask:
         from automix_cli.views import lines
 
         self._explain(answer)
-        if answer.error is not None and not self.json:
-            kind = BudgetError if answer.status == "skipped" else AutomixError
-            raise kind(f"{answer.error.tier or 'no tier'}: {answer.error.message}")
+        error, tier = answer.error, answer.error and answer.error.tier
+        failure = None if error is None else error_of_row(error, answer.spent_usd, f"{tier or 'no tier'}: ")
+        if failure is not None and not self.json:
+            raise failure
         with self.destination.open() as out:
             self._write(answer, out)
         if not self.explain:
             self.reporter.say(lines.footer(answer))
-        return 0 if answer.error is None else 1
+        return 0 if failure is None else failure.exit_code
 
     def _write(self, answer: Answer, out: IO[bytes]) -> None:
         """The answer alone, or its row; controls are shown rather than obeyed on a terminal."""

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from automix_cli.errors import AutomixError, BudgetError, UsageError
+from automix_cli.commands.stops import stop_error
+from automix_cli.errors import BudgetError, UsageError
 from automix_cli.texts import count_of
 from automix_cli.views.terminal import Reporter, row_progress
 
@@ -95,6 +96,16 @@ class RowTally(Protocol):
     """What a batch came to, as far as its end depends on it."""
 
     @property
+    def rows(self) -> int:
+        """Rows that were worked on."""
+        ...
+
+    @property
+    def spent_usd(self) -> float | None:
+        """Dollars paid; None where a price is unknown."""
+        ...
+
+    @property
     def skipped(self) -> int:
         """Rows that a cap left undone."""
         ...
@@ -154,8 +165,16 @@ class RowRun:
             self.reporter.say(lines.resume_line(self.destination.earlier))
         for line in self.summary(time.monotonic() - start):
             self.reporter.say(line)
+        if not whole and (left := self._rows_left()):
+            self.reporter.say(f"{count_of(left, 'row')} not started")
         if not whole and not self.rows.is_pipe and self.destination.path is not None:
             self.reporter.say(f"go on with: {_resume_command()}")
+
+    def _rows_left(self) -> int:
+        """How many rows the run did not come to; 0 where nobody knows how many there are."""
+        earlier = self.destination.earlier
+        count = self.tally.rows + (0 if earlier is None else earlier.kept_rows)
+        return 0 if self.rows.total is None else max(0, self.rows.total - count)
 
     def exit_code(self, ending: Ending[Any]) -> int:
         """That of a signal, else 3 where some rows are errors.
@@ -166,10 +185,10 @@ class RowRun:
         """
         if ending.signals:
             return ending.exit_code
-        for stop in ending.stops:
-            error: RowError | None = getattr(stop, "error", None)
-            if error is not None:
-                raise AutomixError(f"stopped: {error.message}", hint="the rows written so far are complete")
+        errors: list[RowError | None] = [getattr(stop, "error", None) for stop in ending.stops]
+        if (stop := stop_error([e for e in errors if e is not None], self.tally.spent_usd)) is not None:
+            stop.hint = stop.hint or "the rows written so far are complete"
+            raise stop
         if self.tally.skipped:
             raise BudgetError(
                 f"stopped by --max-cost: {count_of(self.tally.skipped, 'row')} skipped",

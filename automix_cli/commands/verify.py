@@ -11,7 +11,8 @@ import typer
 from automix_cli.api import Automix, CallOptions, choose_profile
 from automix_cli.commands import options as o
 from automix_cli.commands.rows import RowRun, destination_of, pick_rows
-from automix_cli.errors import AutomixError, BudgetError, GateError, UsageError
+from automix_cli.commands.stops import error_of_row
+from automix_cli.errors import GateError, UsageError
 from automix_cli.pomdp.signals import Signal
 from automix_cli.records import VERIFY_SCHEMA
 from automix_cli.views.terminal import Reporter, show_plan
@@ -232,9 +233,9 @@ class _Verify:
         from automix_cli.views import lines
 
         job.count(row)
-        if row.error is not None and not self.json:
-            kind = BudgetError if row.status == "skipped" else AutomixError
-            raise kind(f"{row.tier}: {row.error.message}")
+        failure = None if row.error is None else error_of_row(row.error, row.spent_usd, f"{row.tier}: ")
+        if failure is not None and not self.json:
+            raise failure
         with self.destination.open() as out:
             writer = RowWriter(out, self.destination.name)
             if self.json:
@@ -244,7 +245,7 @@ class _Verify:
         if self.explain and not self.json:
             for line in lines.reasons_lines(row):
                 self.reporter.say(line)
-        return 0 if row.error is None else 1
+        return 0 if failure is None else failure.exit_code
 
     async def _run_rows(self, job: VerifyJob, rows: Rows) -> int:
         """Check the answers of rows."""

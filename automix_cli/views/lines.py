@@ -115,11 +115,13 @@ def _explain_step(step: Step) -> list[str]:
 def batch_summary(tally: Tally, seconds: float) -> list[str]:
     """What a batch came to, a line for the whole and one per kind of error."""
     parts = [f"{count_of(tally.rows, 'row')}: {tally.ok:,} ok"]
+    errors = tally.errors - tally.faults.not_asked
     for number, word in (
         (tally.abstained, "abstained"),
         (tally.degraded, "degraded"),
         (tally.skipped, "skipped"),
-        (tally.errors, "error" if tally.errors == 1 else "errors"),
+        (errors, "error" if errors == 1 else "errors"),
+        (tally.faults.not_asked, "not asked"),
     ):
         if number:
             parts[0] += f", {number:,} {word}"
@@ -134,11 +136,12 @@ def batch_summary(tally: Tally, seconds: float) -> list[str]:
 
 
 def _fault_lines(faults: Faults) -> list[str]:
-    """How often each kind of error occurred, and the first of it."""
-    return [
+    """How often each kind of error occurred, and the first of it; then how to mend each kind, once."""
+    counts = [
         f"  {count:,} × {kind}, the first: {one_line(first, 100)}"
         for kind, (count, first) in sorted(faults.kinds.items())
     ]
+    return [*counts, *(f"  {kind}: {hint}" for kind, hint in sorted(faults.hints.items()))]
 
 
 def resume_line(earlier: EarlierRows) -> str:
@@ -250,8 +253,10 @@ def check_summary(tally: CheckTally, seconds: float) -> list[str]:
     verdicts = tally.verdicts
     counts = [f"{verdicts[v]:,} {v}" for v in ("correct", "incorrect") if v in verdicts]
     counts += [f"{verdicts['none']:,} without evidence"] if "none" in verdicts else []
+    errors = tally.errors - tally.faults.not_asked
     counts += [f"{tally.skipped:,} skipped"] if tally.skipped else []
-    counts += [count_of(tally.errors, "error")] if tally.errors else []
+    counts += [count_of(errors, "error")] if errors else []
+    counts += [f"{tally.faults.not_asked:,} not asked"] if tally.faults.not_asked else []
     bill = f"cost {money(tally.cost_usd)}, spent {money(tally.spent_usd)}"
     whole = f"{count_of(tally.rows, 'row')}: {', '.join(counts) or 'none'} · {bill} · {seconds:.1f} s"
     return [whole, *_fault_lines(tally.faults)]
