@@ -62,10 +62,20 @@ def paying_world(tiers: int) -> Model:
     return _world(rates, costs, {2: 1.66, 3: 1.71}[tiers])
 
 
-def draw_world(model: Model, questions: int, seed: int, copies: int = 1) -> list[dict[str, Any]]:
-    """Rows of different questions, whose words say nothing, each `copies` times under other ids."""
+def draw_world(
+    model: Model, questions: int, seed: int, copies: int = 1, *, is_near: bool = False
+) -> list[dict[str, Any]]:
+    """Rows of different questions, whose words say nothing, each `copies` times under other ids.
+
+    Near-copies have another number in each copy, and all else copied along.
+    """
     rng = np.random.default_rng((seed, 1))
     rows = draw_rows(model, questions, seed)
+    words = [a + b for a in WORDS for b in WORDS] if is_near else WORDS
     for i, row in enumerate(rows):
-        row["question"] = f"{' '.join(rng.choice(WORDS, 10))} {i}?"
-    return [{**row, "id": f"{row['id']}-{copy}"} for copy in range(copies) for row in rows]
+        row["question"] = f"{' '.join(rng.choice(words, 10))} {i}?"
+    each = [{**row, "id": f"{row['id']}-{copy}"} for copy in range(copies) for row in rows]
+    if is_near:
+        for k, row in enumerate(each):
+            row["question"] = f"{row['question'].rsplit(' ', 1)[0]} {k}?"
+    return each

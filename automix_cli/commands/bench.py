@@ -338,12 +338,18 @@ class _Job:
     def _compare(
         self, table: TraceTable, settings: Settings, data: DataFile, folder: ResultFolder | None
     ) -> BenchView:
+        from automix_cli.data.near_copies import join_near_copies
         from automix_cli.evaluation.bench import bench
         from automix_cli.evaluation.crossfit import Crossfit
+        from automix_cli.evaluation.partition import has_own_split
+        from automix_cli.evaluation.policy_entry import reads_questions
         from automix_cli.views.bench_view import BenchView, left_out_notes
 
         o.check_baseline(self.baseline, table.tiers)
         participants, notes = self._pick(table)
+        if any(map(reads_questions, participants)):
+            is_divided = self.split is None and has_own_split(table)
+            table = join_near_copies(table, cut_templates=not is_divided)
         partitions, split_notes = self._partitions(table)
         runs = self.runs or ("all" if len(table) <= ALL_RUNS_ROWS else "chosen")
         with take_runs(folder, runs) as on_run, name_status(self.reporter) as on_policy:

@@ -233,8 +233,12 @@ class _CalibrationJob:
         Raises:
             GateError: no router could be certified, or the objective was not met.
         """
+        from automix_cli.data.near_copies import join_near_copies
+
         labelled = source.read()
         profile, table, _ = labelled
+        if self.query_router != "none":
+            table = join_near_copies(table)
         o.check_baseline(self.baseline, table.tiers)
         target = _target(self.output, profile, table.tiers)
         result = self._calibrate(table, target, profile)

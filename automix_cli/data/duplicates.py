@@ -12,12 +12,14 @@ import math
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 SHINGLE = 3  # consecutive words or punctuation marks
+_MANY = 50  # questions that share a shingle; more share a template's
 
-Shingles = frozenset[tuple[str, ...]]
+_Shingle = tuple[str, ...]
+Shingles = frozenset[_Shingle]
 
 _WORD_OR_MARK = re.compile(r"\w+|[^\w\s]")
 
@@ -34,6 +36,11 @@ def normal_form(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).casefold().split())
 
 
+def tokens_of(form: str) -> list[str]:
+    """The words and punctuation marks of a normal form."""
+    return _WORD_OR_MARK.findall(form)
+
+
 def shingles(text: str) -> Shingles:
     """The runs of three words or punctuation marks in a text; the whole text where it is shorter.
 
@@ -41,7 +48,7 @@ def shingles(text: str) -> Shingles:
         >>> sorted(shingles("Who wrote Dune?"))
         [('who', 'wrote', 'dune'), ('wrote', 'dune', '?')]
     """
-    tokens = _WORD_OR_MARK.findall(normal_form(text))
+    tokens = tokens_of(normal_form(text))
     runs = max(1, len(tokens) - SHINGLE + 1)
     return frozenset(tuple(tokens[i : i + SHINGLE]) for i in range(runs))
 
@@ -97,22 +104,39 @@ def _near(train_sets: dict[int, Shingles], test_sets: dict[int, Shingles], thres
     """The nearest training row of each test row, where one is similar enough."""
     frequency = Counter(shingle for own in (*train_sets.values(), *test_sets.values()) for shingle in own)
 
-    def rarest(own: Shingles) -> list[tuple[str, ...]]:
-        """The rarest shingles, as many as it takes that two sets as similar as `threshold` share one."""
-        overlap = math.ceil(threshold * len(own) - 1e-9)
-        return sorted(own, key=lambda s: (frequency[s], s))[: len(own) - overlap + 1]
-
     holders = defaultdict(list)
     for i, own in train_sets.items():
-        for shingle in rarest(own):
+        for shingle in _rarest(own, threshold, frequency):
             holders[shingle].append(i)
     twins = []
     for i, own in test_sets.items():
-        partners = {j for shingle in rarest(own) for j in holders.get(shingle, ())}
+        partners = {j for shingle in _rarest(own, threshold, frequency) for j in holders.get(shingle, ())}
         nearest = max(((_jaccard(own, train_sets[j]), -j) for j in partners), default=(0.0, 0))
         if nearest[0] >= threshold:
             twins.append(Twin(i, -nearest[1], nearest[0]))
     return twins
+
+
+def similar_pairs(forms: Sequence[str], threshold: float) -> Iterator[tuple[int, int]]:
+    """Yield the pairs of different normal forms that are as similar as that.
+
+    A shingle that many forms share is the wording of a template, by which nothing is looked up.
+    """
+    sets = [shingles(form) for form in forms]
+    frequency = Counter(shingle for own in sets for shingle in own)
+    holders: dict[_Shingle, list[int]] = defaultdict(list)
+    for i, own in enumerate(sets):
+        rare = [s for s in _rarest(own, threshold, frequency) if frequency[s] <= _MANY]
+        partners = {j for shingle in rare for j in holders[shingle]}
+        yield from ((j, i) for j in sorted(partners) if _jaccard(own, sets[j]) >= threshold)
+        for shingle in rare:
+            holders[shingle].append(i)
+
+
+def _rarest(own: Shingles, threshold: float, frequency: Mapping[_Shingle, int]) -> list[_Shingle]:
+    """The rarest shingles, as many as it takes that two sets as similar as `threshold` share one."""
+    overlap = math.ceil(threshold * len(own) - 1e-9)
+    return sorted(own, key=lambda s: (frequency[s], s))[: len(own) - overlap + 1]
 
 
 def _jaccard(a: Shingles, b: Shingles) -> float:

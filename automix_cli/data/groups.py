@@ -172,11 +172,13 @@ class Grouping:
         keys: G, rising; see `question_keys`.
         question_keys: n, of what each row asks, where the values of a column make the groups, so that a
             group may hold different questions; None where each group is a question.
+        joins_alike: whether nearly equal questions are in one group, see `near_copies`.
     """
 
     groups: Ints
     keys: Keys
     question_keys: Keys | None = None
+    joins_alike: bool = False
 
     @classmethod
     def of(cls, row_keys: Keys, question_keys: Keys | None = None) -> Grouping:
@@ -218,8 +220,9 @@ class Grouping:
         groups = self.groups[rows]
         is_present = np.zeros(len(self.keys), dtype=np.bool_)
         is_present[groups] = True
-        question_keys = None if self.question_keys is None else self.question_keys[rows]
-        return Grouping((np.cumsum(is_present) - 1)[groups], self.keys[is_present], question_keys)
+        own = None if self.question_keys is None else self.question_keys[rows]
+        own_groups = (np.cumsum(is_present) - 1)[groups]
+        return Grouping(own_groups, self.keys[is_present], own, self.joins_alike)
 
     def means(self, values: Floats) -> Floats:
         """The mean over the rows of each group of a value per row."""
@@ -292,5 +295,6 @@ def copies_note(grouping: Grouping) -> str:
     copies_words = f": {copies:,} {'copy' if copies == 1 else 'copies'}" if copies else ""
     note = f"{count_of(rows, 'row')}, {count_of(grouping.n_questions, 'question')}{copies_words}"
     if grouping.question_keys is not None:
-        return f"{note}; {count_of(groups, 'group')}, and figures are for new groups"
+        alike = " of nearly equal questions" if grouping.joins_alike else ""
+        return f"{note}; {count_of(groups, 'group')}{alike}, and figures are for new groups"
     return f"{note}; figures are for new questions" if copies > FEW_COPIES * rows else note

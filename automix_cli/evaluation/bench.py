@@ -22,7 +22,7 @@ import numpy as np
 from automix_cli.data.duplicates import Duplicates
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError, UsageError
-from automix_cli.evaluation.bench_verdict import find_alternative, judge, no_verdict_reason
+from automix_cli.evaluation.bench_verdict import find_alternative, judge, why_not_judged
 from automix_cli.evaluation.bootstrap import BootstrapFigure, mean_figure, quality_gains, split_resamples
 from automix_cli.evaluation.crossfit import CROSSFIT, Crossfit
 from automix_cli.evaluation.curves import Measure
@@ -139,7 +139,7 @@ class Bench:
             (policy, tier).
         duplicates: per split.
         left_out: the policies that could not take part.
-        no_verdict: why nothing can be said about any policy; "" where it can.
+        no_verdict: why nothing can be said about the headline policy; "" where it can.
         escalated_rows: of the first split and the headline policy, those on which the score
             changed most first.
         plan: of the first split, where the headline policy has one.
@@ -230,12 +230,8 @@ def bench(
     return replace(
         result,
         left_out=tuple(LeftOut(*item) for item in left_out.items()),
-        no_verdict=next((why for part in parts if (why := no_verdict_reason(_split_of(part)))), ""),
+        no_verdict=next((why for part in parts if (why := why_not_judged(part[result.headline].result))), ""),
     )
-
-
-def _split_of(part: Mapping[str, _Part]) -> Split:
-    return next(iter(part.values())).result.single.split
 
 
 def _bench(

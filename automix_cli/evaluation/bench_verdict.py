@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from automix_cli.data.groups import why_no_verdict
+from automix_cli.data.groups import FEW_COPIES, why_no_verdict
 from automix_cli.evaluation.bootstrap import mean_figure
 from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.figures import SplitResult, edge_figure
 from automix_cli.evaluation.objective import Objective, SettingChoice, best_tier, choose
+from automix_cli.evaluation.policy_entry import reads_questions
 from automix_cli.evaluation.settings import Always
 from automix_cli.evaluation.split import Split
 from automix_cli.evaluation.verdict import (
@@ -27,10 +28,9 @@ from automix_cli.texts import count_of
 
 def judge(measure: Measure, results: Sequence[SplitResult]) -> RoutingVerdict | None:
     """Whether the policy pays; None where the rows cannot tell, or nothing could be cross-fitted."""
-    splits = [result.single.split for result in results]
-    if any(map(no_verdict_reason, splits)):
+    if any(map(why_not_judged, results)):
         return None
-    edge, questions = _edge(measure), min(split.test.n_groups for split in splits)
+    edge, questions = _edge(measure), min(result.single.split.test.n_groups for result in results)
     if edge is None:
         return None
     alone = sum(result.run.is_single_tier for result in results)
@@ -38,8 +38,22 @@ def judge(measure: Measure, results: Sequence[SplitResult]) -> RoutingVerdict | 
     return weigh_choices(verdict(edge, questions), alone, len(results), questions, is_single=is_single)
 
 
-def no_verdict_reason(split: Split) -> str:
-    """Why nothing can be said about any policy on one split; "" where it can."""
+def why_not_judged(result: SplitResult) -> str:
+    """Why nothing can be said about a policy on one split; "" where it can."""
+    split, reads = result.single.split, reads_questions(result.run.entry)
+    return _why_no_policy_is_judged(split) or (_copies_read(split) if reads else "")
+
+
+def _copies_read(split: Split) -> str:
+    """Tell of questions held out that a policy which reads questions has learned from."""
+    in_training = np.isin(split.test.group_keys, split.train.group_keys)[split.test.groups]
+    share = float(in_training.mean())
+    if share <= FEW_COPIES:
+        return ""
+    return f"{share:.0%} of the questions held out stand in training, or near-copies of them do"
+
+
+def _why_no_policy_is_judged(split: Split) -> str:
     questions, least = split.train.n_groups, split.options.least_questions
     if not split.can_crossfit:
         words = count_of(questions, split.train.grouping.noun)

@@ -11,14 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from automix_cli.data.collection_cost import collection_cost
-from automix_cli.data.duplicates import near_duplicates
-from automix_cli.data.folds import folds_of
-from automix_cli.data.groups import FEW_COPIES, copies_note
+from automix_cli.data.groups import copies_note
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.calibrate import Calibration, Figures
 from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.health import alarms, examine, mute_tiers
-from automix_cli.evaluation.partition import NEAR_ROWS
 from automix_cli.evaluation.payer import CostAndQuality, make_offer
 from automix_cli.evaluation.reliability import ReliabilityRow
 from automix_cli.pomdp.observations import ConfidenceObservations, Counts, NoObservations
@@ -220,22 +217,7 @@ class CalibrationView:
             ]
             messages = dict.fromkeys(a for plan in plans for a in alarms(plan.rows(), self.calibration.tiers))
             lines += [f"alarm: {a}" for a in messages]
-        return lines + [f"note: {text}" for text in (*self._warnings(), *self._near_copies())]
-
-    def _near_copies(self) -> list[str]:
-        """Warn of nearly equal questions where a router that reads questions was tried."""
-        reads = any(source != "none" for source, _ in self.calibration.choices)
-        if not reads or len(self.table) > NEAR_ROWS:
-            return []
-        texts, half = self.table.texts, folds_of(self.table, 2, seed=0)
-        first, second = ([str(text) for text in texts[half == k]] for k in (0, 1))
-        share = near_duplicates(first, second).share
-        if share <= FEW_COPIES:
-            return []
-        return [
-            f"at least {share:.0%} of the questions nearly equal others: a router that reads them looks too "
-            "good; --group keeps together what belongs together"
-        ]
+        return lines + [f"note: {text}" for text in self._warnings()]
 
     def _warnings(self) -> list[str]:
         right = self.table.score >= self.calibration.settings.pass_score

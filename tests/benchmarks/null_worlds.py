@@ -3,10 +3,10 @@
     python tests/benchmarks/null_worlds.py [--runs N] [--router-runs N] [--cells pays] [--jobs 2]
 
 In null worlds neither votes nor words say anything of the answers, so every "route" is wrong; some
-files hold each question four or eight times, its labels included, and some cells let routers that
-read the question take part. In paying worlds the cheapest plan that keeps 98 % of the best tier
-lies 3 points above the random mixes. The truth of a run is the mean edge of the policy that it
-fitted, whatever the verdict, on 20,000 fresh rows of the same world.
+files hold each question four or eight times, word for word or with another number, its labels
+included, and some cells let routers that read the question take part. In paying worlds the cheapest
+plan that keeps 98 % of the best tier lies 3 points above the random mixes. The truth of a run is the
+mean edge of the policy that it fitted, whatever the verdict, on 20,000 fresh rows of the same world.
 
 A null cell fails where the 99 % binomial interval of its wrong "route" lies above 2.5 %, a paying
 one where that of its wrong "do not route" (the truth is at least one point) lies above 5 %; so do
@@ -30,6 +30,7 @@ from known import NAMES, table_of
 from runs import binomial_interval, is_picked, option_parser, processes, run_all, table_head, table_line
 from worlds import MAX_VOTES, draw_world, null_world, paying_world
 
+from automix_cli.data.near_copies import join_near_copies
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.calibrate import Calibration, calibrate
 from automix_cli.evaluation.frontier import Point, edge
@@ -56,19 +57,23 @@ class Cell(NamedTuple):
     questions: int
     copies: int = 1
     router: ClassChoice = "none"
+    is_near: bool = False
 
     @property
     def name(self) -> str:
         """The cell in words."""
         rows = f"{self.questions:,} rows" if self.copies == 1 else f"{self.questions:,} questions"
         parts = ["pays" if self.pays else "null", f"{self.tiers} tiers", rows]
-        parts += [f"×{self.copies}"] * (self.copies > 1) + [f"router {self.router}"] * (self.router != "none")
+        parts += [f"×{self.copies}{' nearly' * self.is_near}"] * (self.copies > 1)
+        parts += [f"router {self.router}"] * (self.router != "none")
         return ", ".join(parts)
 
     def table(self, questions: int, seed: int, copies: int = 1) -> TraceTable:
         """Rows of the world."""
         model = paying_world(self.tiers) if self.pays else null_world(self.tiers)
-        return table_of(draw_world(model, questions, seed, copies), tiers=NAMES[: self.tiers])
+        rows = draw_world(model, questions, seed, copies, is_near=self.is_near)
+        table = table_of(rows, tiers=NAMES[: self.tiers])
+        return table if self.router == "none" else join_near_copies(table)
 
 
 CELLS = (
@@ -79,6 +84,7 @@ CELLS = (
     Cell(False, 2, 100, 4, "auto"),
     Cell(False, 2, 100, 4, "knn"),
     Cell(False, 2, 40, 8, "knn"),
+    Cell(False, 2, 100, 4, "knn", is_near=True),
     *(Cell(True, tiers, rows) for tiers in (2, 3) for rows in (100, 300, 1000)),
 )
 
@@ -132,7 +138,7 @@ def true_edge(cell: Cell, calibration: Calibration) -> float:
 @cache
 def fresh_rows(cell: Cell) -> TraceTable:
     """Rows of the cell's world that no run has seen."""
-    return _fresh_rows(cell._replace(questions=0, copies=1, router="none"))
+    return _fresh_rows(cell._replace(questions=0, copies=1, router="none", is_near=False))
 
 
 @cache
