@@ -19,7 +19,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from automix_cli.errors import UsageError
 
@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from automix_cli.backends.base import Backend, Request
+    from automix_cli.backends.meter import MeteredBackend
     from automix_cli.backends.retry import Retrier
     from automix_cli.cascade.cascade import Cascade
+    from automix_cli.errors import BackendError
     from automix_cli.profile.model import Limits, Profile, Tier
-    from automix_cli.records import Price
+    from automix_cli.records import Price, ServiceTier
 
 T = TypeVar("T")
 
@@ -143,9 +145,9 @@ class Automix:
         policy = router_policy(profile)
         store = Store.temporary() if options.no_cache else Store(cache_folder(os.environ))
         degrading = Degrading() if options.on_budget == "degrade" else None
-        wire = open_wire(models, profile, self._late_notes, final=degrading is None)
+        self.meter = open_wire(models, profile, self._late_notes, final=degrading is None)
         backend = Cached(
-            wire, store, refresh=options.refresh, offline=options.offline, notes=self._late_notes
+            self.meter, store, refresh=options.refresh, offline=options.offline, notes=self._late_notes
         )
         return Cascade(profile, backend, policy, degrading)
 
@@ -177,7 +179,7 @@ class Automix:
 
 def open_wire(
     models: Sequence[Tier], profile: Profile, late_notes: list[str], *, final: bool = True
-) -> Backend:
+) -> MeteredBackend:
     """What stands behind the cache: the simulated tiers, the direct client, and LiteLLM for all others.
 
     `models` are the tiers, and the embedding model if there is one; `late_notes` collects what the
@@ -185,24 +187,58 @@ def open_wire(
     refused a call, refuses all others.
     """
     from automix_cli.backends.base import ChosenBackend
-    from automix_cli.backends.budget import Budget, BudgetedBackend
     from automix_cli.backends.choice import client_for
+    from automix_cli.backends.meter import MeteredBackend
     from automix_cli.cascade.failed_attempts import note_maybe_billed
 
-    on_maybe_billed = [note_maybe_billed]
+    tiers = {(t.model, t.api_base): t for t in models}
     rpm = {t.model: t.rpm for t in models if t.rpm}
-    clients = _ClientMaker(profile.limits, rpm, on_maybe_billed, late_notes)
-    wire = ChosenBackend(
+    hooks = _Hooks([note_maybe_billed])
+    clients = _ClientMaker(profile.limits, rpm, hooks, late_notes)
+    wire: Backend = ChosenBackend(
         {"demo": _demo_backend, "direct": clients.direct, "litellm": clients.litellm}, client_for
     )
-    if profile.limits.max_cost is None:
-        return wire
-    prices = {(t.model, t.api_base): _price_for_budget(profile, t) for t in models}
-    budget_backend = BudgetedBackend(
-        wire, Budget(profile.limits.max_cost, final=final), lambda r: prices[r.model, r.api_base]
+    if profile.limits.max_cost is not None:
+        wire = _within_budget(wire, tiers, profile, hooks, final=final)
+    meter = MeteredBackend(
+        inner=wire,
+        price=lambda r, service: tiers[r.model, r.api_base].price_of(service),
+        most_price=lambda r: tiers[r.model, r.api_base].most_price(),
     )
-    on_maybe_billed.append(budget_backend.note_maybe_billed)
-    return budget_backend
+    hooks.on_maybe_billed.insert(0, meter.note_maybe_billed)  # before the budget may refuse
+    return meter
+
+
+@dataclass(slots=True)
+class _Hooks:
+    """Who is told of the attempts of clients: that one failed but may be billed, leaves, or has its reply."""
+
+    on_maybe_billed: list[Callable[[Request, BackendError], None]]
+    before_send: Callable[[Request], None] | None = None
+    on_reply: Callable[[Request, Any], None] | None = None
+
+
+def _within_budget(
+    wire: Backend, tiers: Mapping[Any, Tier], profile: Profile, hooks: _Hooks, *, final: bool
+) -> Backend:
+    """A backend within the profile's cap, told of every attempt of the clients behind it."""
+    from automix_cli.backends.budget import Budget, BudgetedBackend
+
+    prices = {key: _price_for_budget(profile, tier) for key, tier in tiers.items()}
+
+    def served_price(request: Request, service: ServiceTier) -> Price:
+        key = (request.model, request.api_base)
+        return profile.budget_price(tiers[key], service) or prices[key]
+
+    backend = BudgetedBackend(
+        wire,
+        Budget(profile.limits.max_cost or 0.0, final=final),
+        lambda r: prices[r.model, r.api_base],
+        served_price,
+    )
+    hooks.on_maybe_billed.append(backend.note_maybe_billed)
+    hooks.before_send, hooks.on_reply = backend.check_before_send, backend.note_reply
+    return backend
 
 
 def _demo_backend() -> Backend:
@@ -218,25 +254,27 @@ class _ClientMaker:
         self,
         limits: Limits,
         rpm: Mapping[str, float],
-        on_maybe_billed: Sequence[Callable[[Request], None]],
+        hooks: _Hooks,
         late_notes: list[str],
     ) -> None:
         self._limits, self._rpm, self._late_notes = limits, rpm, late_notes
-        self._on_maybe_billed = on_maybe_billed
+        self._hooks = hooks
 
     @cached_property
     def _retrier(self) -> Retrier:
         from automix_cli.backends.retry import Retrier
 
-        def note_all(request: Request) -> None:
-            for note in self._on_maybe_billed:
-                note(request)
+        def note_all(request: Request, error: BackendError) -> None:
+            for note in self._hooks.on_maybe_billed:
+                note(request, error)
 
         return Retrier(
             attempts=self._limits.attempts,
             concurrency=self._limits.concurrency,
             rpm=self._rpm,
             on_maybe_billed=note_all,
+            before_send=self._hooks.before_send,
+            on_reply=self._hooks.on_reply,
         )
 
     def direct(self) -> Backend:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from automix_cli.backends.base import Backend, Request
 from automix_cli.errors import BackendError, BudgetError
-from automix_cli.records import Completion, Price, Usage
+from automix_cli.records import Completion, Price, ServiceTier, Usage
 
 
 @dataclass(slots=True)
@@ -17,8 +18,8 @@ class Budget:
     """A cap on dollars: the worst cost is reserved before a call, the bill is settled after it.
 
     While no bill exceeds its reserve, `spent_usd` and `reserved_usd` together never exceed `cap`, at any
-    concurrency. A bill that does is counted in full: then only the calls already under way can go
-    beyond the cap. Once it has refused a call, a `final` budget refuses all others too; any other
+    concurrency. A bill that does is counted in full and at once: then only the requests already sent can
+    go beyond the cap. Once it has refused a call, a `final` budget refuses all others too; any other
     budget still pays for the calls that fit.
 
     Example:
@@ -86,17 +87,40 @@ class Budget:
         self.spent_usd += max(bill, min(estimate, remaining))
         self._wake()
 
-    def forfeit(self, worst: float) -> None:
-        """Pay a failed attempt at its worst cost while the next attempt is still reserved.
+    def add_excess(self, excess: float) -> None:
+        """Count what a reply costs beyond its reserve, before the call that it belongs to is settled."""
+        self.spent_usd += excess
+
+    def check_reserves(self) -> None:
+        """Refuse a request that was reserved before a bill took the room away.
+
+        Raises:
+            BudgetError: what is spent and reserved exceeds the cap.
+        """
+        if self.spent_usd + self.reserved_usd > self.cap * (1 + _ROUNDING):
+            self.has_refused = True
+            self._wake()
+            error = BudgetError(
+                f"could exceed --max-cost ${self.cap:g}: ${self.spent_usd:.6f} is spent, "
+                "after bills above what was reserved for them"
+            )
+            error.attempts = 0
+            raise error
+
+    def forfeit(self, cost: float) -> None:
+        """Pay a failed attempt while the next attempt is still reserved.
 
         Raises:
             BudgetError: when both do not fit; then there must be no next attempt.
         """
-        self.spent_usd += worst
+        self.spent_usd += cost
         if self.spent_usd + self.reserved_usd > self.cap:
             self.has_refused = True
             self._wake()
             raise BudgetError(f"--max-cost ${self.cap:g} reached by attempts that may have been billed")
+
+
+_ROUNDING = 1e-9  # sums of many dollars in another order differ by less
 
 
 MESSAGE_OVERHEAD = 16  # tokens at most that a provider adds around a message
@@ -125,16 +149,28 @@ def most_prompt_tokens(request: Request) -> int:
 
 
 @dataclass(slots=True)
+class _Call:
+    """A call under way, and by how much its replies were above their reserves."""
+
+    excess: float = 0.0
+
+
+_call: ContextVar[_Call] = ContextVar("call")
+
+
+@dataclass(slots=True)
 class BudgetedBackend:
     """A backend around the one that costs money: sends a request only if its worst cost fits the budget.
 
-    `price` gives the price that the budget counts for a request's model. An endpoint whose bill
-    was above its reserve has as many times more reserved from then on.
+    `price` gives the most that a request's model can be charged, and `served_price` the price of the
+    service that a completion came from; by default they are the same. An endpoint whose bill was
+    above its reserve has as many times more reserved from then on.
     """
 
     inner: Backend
     budget: Budget
     price: Callable[[Request], Price]
+    served_price: Callable[[Request, ServiceTier], Price] | None = None
     _excess: dict[tuple[str, str], float] = field(default_factory=dict)
 
     async def complete(self, request: Request) -> tuple[Completion, ...]:
@@ -144,24 +180,42 @@ class BudgetedBackend:
             BudgetError: before anything is sent.
             BackendError: as the inner backend.
         """
-        price, worst = self.price(request), self.worst(request)
+        worst = self.worst(request)
         await self.budget.wait_for(worst)
         bill = estimate = 0.0
+        call = _Call()
+        _call.set(call)  # the tasks that send its parts see it, too
         try:
             completions = await self.inner.complete(request)
             suspect = any("usage_suspect" in c.flags for c in completions)
-            bill = math.fsum(price.of(c.usage) for c in completions)
+            bill = self.bill(request, completions)
             estimate = worst if suspect else 0.0
             self._learn(request, bill)
             return completions
-        except BackendError as exc:
-            if exc.reply is not None:  # of its bill, `note_maybe_billed` has counted the worst cost
-                cost = price.of(exc.reply.usage)
-                bill = max(0.0, cost - worst)
-                self._learn(request, cost)
-            raise
         finally:
-            self.budget.settle(worst, bill, estimate)
+            self.budget.settle(worst, max(0.0, bill - call.excess), estimate)
+
+    def bill(self, request: Request, completions: Sequence[Completion]) -> float:
+        """Dollars that completions cost by the services that gave them."""
+        if self.served_price is None:
+            return math.fsum(self.price(request).of(c.usage) for c in completions)
+        return math.fsum(self.served_price(request, c.service_tier).of(c.usage) for c in completions)
+
+    def check_before_send(self, request: Request) -> None:
+        """Refuse a request that waited, reserved, while bills above their reserves took the room away.
+
+        Raises:
+            BudgetError: they did.
+        """
+        self.budget.check_reserves()
+
+    def note_reply(self, request: Request, completions: Sequence[Completion]) -> None:
+        """Count at once what a reply costs beyond its reserve: other parts of its call may yet be sent."""
+        excess = self.bill(request, completions) - self.worst(request)
+        if excess > 0:
+            _call.get().excess += excess
+            self.budget.add_excess(excess)
+            self._learn(request, self.bill(request, completions))
 
     def _learn(self, request: Request, bill: float) -> None:
         """Note by how many times a bill was above the worst cost."""
@@ -175,9 +229,18 @@ class BudgetedBackend:
         excess = self._excess.get((request.model, request.endpoint), 1.0)
         return excess * worst_cost(request, self.price(request))
 
-    def note_maybe_billed(self, request: Request) -> None:
-        """Count a failed attempt that may be charged for; see `Budget.forfeit`."""
-        self.budget.forfeit(self.worst(request))
+    def note_maybe_billed(self, request: Request, error: BackendError) -> None:
+        """Count a failed attempt that may be charged for, by its bill where that is known.
+
+        Raises:
+            BudgetError: see `Budget.forfeit`.
+        """
+        if error.reply is None:
+            self.budget.forfeit(self.worst(request))
+            return
+        bill, is_doubtful = self.bill(request, [error.reply]), "usage_suspect" in error.reply.flags
+        self._learn(request, bill)
+        self.budget.forfeit(max(bill, self.worst(request) if is_doubtful else 0.0))
 
     async def aclose(self) -> None:
         """Close the inner backend."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from copy import copy
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from automix_cli.backends.base import Request
 from automix_cli.errors import (
@@ -202,6 +202,8 @@ class Retrier:
     never answered at all.
 
     The first request for a model goes alone for up to `head_start` seconds (`HeadStart`).
+    `before_send` sees every attempt before it leaves, and may refuse it; `on_reply` sees what came back.
+
     `concurrency` bounds the requests in flight over all models; a waiting call does not count.
     `rpm` maps a model to its requests per minute. `rng`, `sleep` and `clock` (monotonic) can be
     replaced, so that tests need not wait.
@@ -216,7 +218,9 @@ class Retrier:
     billed_retries: int = 3
     patience: float = 60.0
     head_start: float = 2.0
-    on_maybe_billed: Callable[[Request], None] | None = None
+    on_maybe_billed: Callable[[Request, BackendError], None] | None = None
+    before_send: Callable[[Request], None] | None = None
+    on_reply: Callable[[Request, Any], None] | None = None
     rng: random.Random = field(default_factory=random.Random)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     clock: Callable[[], float] = time.monotonic
@@ -280,7 +284,7 @@ class Retrier:
         error, breaker = errors[-1], self.breaker(request)
         error.attempts = len(errors)
         if error.maybe_billed and self.on_maybe_billed is not None:
-            self.on_maybe_billed(request)
+            self.on_maybe_billed(request, error)
         if error.retry_after is not None and error.retry_after > self.max_wait:
             return wait_too_long_error(error)
         if isinstance(error, UnknownModel) and not self.rate_limiter(request).successes:
@@ -315,6 +319,8 @@ class Retrier:
         attempt: Callable[[Request], Awaitable[T]],
     ) -> T:
         """Send one request in its time; tell the rate limiter and the breaker how it ended."""
+        if self.before_send is not None:
+            self.before_send(request)
         breaker.start(self.clock())
         epoch = rate_limiter.start(self.clock())
         try:
@@ -325,6 +331,8 @@ class Retrier:
             raise
         rate_limiter.finish(epoch, None, self.clock())
         breaker.finish(None, self.clock())
+        if self.on_reply is not None:
+            self.on_reply(request, result)
         return result
 
     def _worth_retrying(self, errors: list[BackendError]) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from automix_cli import prompts, scoring
 from automix_cli.backends.base import Request
 from automix_cli.backends.embedding import unpack_vector
-from automix_cli.cascade.failed_attempts import open_bill, worst_list_cost
+from automix_cli.cascade.failed_attempts import FailedAttempt, open_bill
 from automix_cli.cascade.requests import (
     RequestBuilder,
     estimated_tokens,
@@ -73,7 +73,7 @@ class QuestionRun:
         self.question = question
         self.requests = RequestBuilder(cascade.profile)
         self.visits: list[LiveVisit] = []
-        self.bill: list[Request] = []
+        self.bill: list[FailedAttempt] = []
         self.reason = ""
         self.failure: tuple[BackendError, str] | None = None
         self.fallback: LiveVisit | None = None
@@ -106,7 +106,7 @@ class QuestionRun:
             route=tuple(v.step() for v in self.visits),
             embedding=None if self.embedding is None else self.embedding.step(),
             reason=self.reason,
-            failed_usd=add_money(*(worst_list_cost(self._tier_for(r), r) for r in self.bill)),
+            failed_usd=self.failed_usd(),
             latency_s=round(time.perf_counter() - start, 4),
         )
         return self._close_row(row, policy, turn)
@@ -212,7 +212,11 @@ class QuestionRun:
         self.failure = (exc, self._tier_in_hand())
         self.visits[-1].fail(exc)
         if exc.reply is not None and exc.maybe_billed and self.bill:
-            self.bill.pop()  # the last attempt stood there at its worst cost; the step has the real one
+            self.bill.pop()  # the step has the last attempt
+
+    def failed_usd(self) -> float | None:
+        """What the failed attempts cost, known or at most."""
+        return add_money(*(attempt.cost(self._tier_for(attempt.request)) for attempt in self.bill))
 
     def _tier_for(self, request: Request) -> Tier:
         """The tier that a request was made for."""

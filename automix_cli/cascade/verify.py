@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from automix_cli import scoring
 from automix_cli.cascade.answer import QuestionRun, row_error
 from automix_cli.cascade.checks import samples_per_check
+from automix_cli.cascade.failed_attempts import open_bill
 from automix_cli.cascade.visit import LiveVisit
 from automix_cli.errors import BackendError
 from automix_cli.pomdp.problem import Action, Facts, Observation
@@ -32,6 +33,7 @@ class AnswerCheck:
 
     async def run(self) -> Verification:
         """The verification; a call that fails makes an error row."""
+        self.question_run.bill = open_bill()
         try:
             observation = await self._observe()
             confidence, calibrated = await self._confidence(observation)
@@ -93,6 +95,6 @@ class AnswerCheck:
             votes=tuple(self.visit.votes),
             usage=total_usage([s.usage for s in steps]),
             cost_usd=add_money(*(s.cost_usd for s in steps)),
-            spent_usd=add_money(*(s.spent_usd for s in steps)),
+            spent_usd=add_money(self.question_run.failed_usd(), *(s.spent_usd for s in steps)),
             flags=(*steps[0].flags, *classless),
         )

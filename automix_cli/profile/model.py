@@ -208,15 +208,16 @@ class Profile:
         own = self.embedding
         return own if own is not None and own.model == model else embedding_tier(model=model)
 
-    def budget_price(self, tier: Tier) -> Price | None:
+    def budget_price(self, tier: Tier, service: ServiceTier | None = None) -> Price | None:
         """What a budget counts for `tier`: a discovered profile never less than LiteLLM's table.
 
-        A discovered zero for a provider that charges is unknown, not free.
+        That is the price of a service, or the most that a call can be charged. A discovered zero for
+        a provider that charges is unknown, not free.
         """
-        price = tier.most_price()
+        price = _price_by(tier, service)
         if self.trusted or tier.price is None or price is None:
             return price
-        table = replace(tier, price=None).most_price()
+        table = _price_by(replace(tier, price=None), service)
         if table is None:
             return price if price.input > 0 and (price.output > 0 or tier == self.embedding) else None
         return higher_price(price, table)
@@ -236,6 +237,10 @@ class Profile:
             settings["router"] = dict(self.router)
         settings["limits"] = _settings_dict(self.limits)
         return settings
+
+
+def _price_by(tier: Tier, service: ServiceTier | None) -> Price | None:
+    return tier.most_price() if service is None else tier.price_of(service)
 
 
 def higher_price(price: Price, other: Price) -> Price:

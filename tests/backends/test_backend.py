@@ -188,7 +188,7 @@ def test_any_three_recoverable_faults_in_a_row_are_survived() -> None:
 def test_only_what_may_have_been_billed_is_told_and_every_time() -> None:
     told: list[Request] = []
     server = Server(RateLimited("429"), billed(), BadResponse("500"), billed())
-    assert outcome(retrier(on_maybe_billed=told.append), server) == "4"
+    assert outcome(retrier(on_maybe_billed=lambda r, _: told.append(r)), server) == "4"
     assert told == [ASK, ASK]
 
 
@@ -418,7 +418,11 @@ def test_an_attempt_ends_with_the_wall_clock_and_may_be_on_the_bill() -> None:
             await asyncio.sleep(0.3)
 
     server = Server(act=drip)
-    raised = outcome(retrier(on_maybe_billed=told.append), server, Request(model="m", messages=(), timeout=5))
+    raised = outcome(
+        retrier(on_maybe_billed=lambda r, _: told.append(r)),
+        server,
+        Request(model="m", messages=(), timeout=5),
+    )
     assert isinstance(raised, TimedOut)
     assert raised.maybe_billed
     assert len(told) == len(server.starts) == 4

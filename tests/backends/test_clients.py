@@ -416,7 +416,7 @@ def test_a_broken_connection_is_one_request_that_may_be_billed(route: str, fault
     billed: list[Request] = []
     with Loopback(lambda call: Reply(fault=fault, texts=("x" * 500,))) as server:
         request = ask(server, route)
-        error = error_of(complete(request, attempts=1, on_maybe_billed=billed.append)[0])
+        error = error_of(complete(request, attempts=1, on_maybe_billed=lambda r, _: billed.append(r))[0])
         assert type(error) is BadResponse
         assert error.maybe_billed
         assert billed == [request]
@@ -429,7 +429,7 @@ def test_a_connection_that_does_not_end_is_one_request_that_may_be_billed(route:
     billed: list[Request] = []
 
     async def main() -> Any:
-        backend = client(route, Retrier(attempts=1, on_maybe_billed=billed.append))
+        backend = client(route, Retrier(attempts=1, on_maybe_billed=lambda r, _: billed.append(r)))
         outcome = await waited_out(backend, request, server)
         await backend.aclose()
         return outcome

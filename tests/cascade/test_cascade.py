@@ -286,7 +286,7 @@ def test_a_reply_without_text_costs_what_was_charged_for_it(paid: bool) -> None:
         error = NoText("mute", maybe_billed=paid)
         error.reply = Completion(text="", usage=USAGE, latency_s=2.0)
         if paid:
-            note_maybe_billed(request)  # as a retry does, at the worst that the attempt may cost
+            note_maybe_billed(request, error)  # as a retry does
         return error
 
     answer = ask(ScriptedBackend(reply))
@@ -381,7 +381,7 @@ def test_a_failed_vote_makes_an_error_row_that_keeps_route_and_money(
 def test_attempts_that_may_have_been_billed_are_only_in_what_was_spent() -> None:
     def reply(request: Request) -> Completion:
         if not prompts.is_verification(request.messages):
-            note_maybe_billed(request)
+            note_maybe_billed(request, TimedOut("late"))
             return says("17")
         return says(prompts.decision(True))
 

@@ -429,7 +429,7 @@ def test_a_failed_embedding_that_may_be_billed_is_on_the_bill_of_its_row(routed:
     def reply(request: Request) -> str | Exception:
         if not request.embeds:
             return "an answer"
-        note_maybe_billed(request)
+        note_maybe_billed(request, TimedOut("late"))
         return TimedOut("too slow", maybe_billed=True)
 
     cascade = Cascade(routed, ScriptedBackend(reply), router_policy(routed))

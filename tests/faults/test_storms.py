@@ -136,7 +136,9 @@ class Retried:
             await asyncio.sleep(0)
 
         self.scripted = ScriptedBackend(till)
-        self.retrier = Retrier(concurrency=64, sleep=no_time, on_maybe_billed=lambda r: [t(r) for t in told])
+        self.retrier = Retrier(
+            concurrency=64, sleep=no_time, on_maybe_billed=lambda r, e: [t(r, e) for t in told]
+        )
 
     async def complete(self, request: Request) -> tuple[Completion, ...]:
         async def attempt(asked: Request) -> tuple[Completion, ...]:
