@@ -149,7 +149,7 @@ def calibrated_quality(profile: Profile, baseline: str) -> CalibratedQuality | N
     if not fitted or differences(profile):
         return None
     certificate = fitted.get("certificate")
-    if certificate:  # the held-out figures are those of another setting
+    if certificate:  # says more than the held-out figures do
         best, keep, chance = (certificate.get(key) for key in ("best", "keep", "confidence"))
         return CalibratedQuality(keep, chance) if best == baseline else None
     name = f"always:{router.get('tier')}" if router.get("kind") == "always" else "pomdp"

@@ -16,7 +16,7 @@ differences and any number of rows; where most rows do not differ it needs few o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -31,6 +31,8 @@ from automix_cli.fitting.fit import fit
 from automix_cli.fitting.fitted import Fitted
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.arrays import Floats
+from automix_cli.pomdp.histories import TierPath
+from automix_cli.pomdp.problem import Action
 
 _LEAST_SPREAD_QUESTIONS = 10  # with fewer no spread can be estimated
 _STAKES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75)  # of the most that may be staked
@@ -40,7 +42,7 @@ class Trial(NamedTuple):
     """One test: `margin` is the mean of S_policy - q·S_best, `capital` the highest that the bets reached.
 
     Means are over questions. `is_best` tells whether the policy reports what the best
-    single tier says, whatever the question: then it keeps that quality by definition, and routes nothing.
+    single tier says, whatever the votes: then it keeps that quality by definition.
     """
 
     setting: CostWeight
@@ -59,11 +61,11 @@ class Certificate:
         confidence: p, with which it is kept.
         best: the tier that was best on the fit half.
         fitted: learned on the fit half; to be used as it is.
-        setting: the last one certified; the best tier itself when no policy was.
+        setting: the last one certified that costs less than the best tier; that tier itself without one.
         trials: all tests, in order, the failed one last.
         questions: in the certify half.
         fit_rows, test_rows: of the two halves.
-        labels: how many labelled questions in all would likely do, when no policy was certified.
+        labels: how many labelled questions in all would likely do, when there is no such setting.
     """
 
     keep: float
@@ -115,12 +117,13 @@ def certify(
     parameters = fit(half, settings)
     best = int(_by_question(half, singles(half).score).mean(axis=0).argmax()) if len(half) else 0
     setting: Always | CostWeight = Always(table.tiers[best])
+    best_cost = _by_question(rest, singles(rest).cost).mean(axis=0)[best] if len(rest) else 0.0
     trials: list[Trial] = []
     for result in _tests(rest, half, parameters, settings, best, keep, seed):
         trials.append(result)
         if result.capital < 1 / (1 - confidence):
             break
-        if not result.is_best:
+        if result.cost < best_cost:  # all that passed are certified; what saves nothing is no router
             setting = result.setting
     return Certificate(
         keep=keep,
@@ -172,13 +175,16 @@ def _tests(
             continue
         run = replay(policy, rest, abstain_value=settings.abstain_value or 0.0)
         gain, cost = _by_question(rest, np.stack([run.score - keep * reference, run.cost], axis=1))[order].T
-        is_best = bool((run.reports[:, best] == 1).all())
-        highest = (
-            math.inf if is_best and keep <= 1 else capital(gain, keep)
-        )  # the best tier keeps its own quality
+        is_best = key is not None and _reports_only(key, best)
+        highest = math.inf if is_best and keep <= 1 else capital(gain, keep)
         last = Trial(setting, float(gain.mean()), highest, float(cost.mean()), is_best)
         last_key = key
         yield last
+
+
+def _reports_only(decisions: Iterable[tuple[TierPath, int, Action]], tier: int) -> bool:
+    """Tell whether every question that a plan may meet ends with the answer of one tier."""
+    return all(action.tier == tier for *_, action in decisions if action.final)
 
 
 def capital(gain: Floats, keep: float) -> float:

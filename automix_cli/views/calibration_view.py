@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from automix_cli.data.collection_cost import collection_cost
@@ -16,7 +16,7 @@ from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.calibrate import Calibration, Figures
 from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.health import alarms, examine, mute_tiers
-from automix_cli.evaluation.payer import CostAndQuality, make_offer
+from automix_cli.evaluation.payer import CostAndQuality, Offer, make_offer
 from automix_cli.evaluation.reliability import ReliabilityRow
 from automix_cli.pomdp.observations import ConfidenceObservations, Counts, NoObservations
 from automix_cli.pomdp.plan import Plan, PlanRow
@@ -77,7 +77,7 @@ class CalibrationView:
         yield from self.notes()
         yield ""
         yield from self.payer_lines()
-        yield from [folds] if (folds := fold_plans_sentence(self.calibration, self.measure)) else []
+        yield from [folds] if (folds := self.fold_plans()) else []
         yield self.sentence()
 
     # ------------------------------------------------------------ the plan
@@ -244,10 +244,14 @@ class CalibrationView:
 
     def payer_lines(self) -> list[str]:
         """Dollars and quality beside the baseline, and when the labelled rows are paid back."""
+        offer = self._offer()
+        return [] if offer is None else offer_lines(offer)
+
+    def _offer(self) -> Offer | None:
         result, router = self.calibration, self.calibration.router()
         if len(result.tiers) == 1 or not result.figures:
-            return []
-        offer = make_offer(
+            return None
+        return make_offer(
             f"always:{router['tier']}" if router["kind"] == "always" else "pomdp",
             {f.name: CostAndQuality(f.cost.value, f.quality.value) for f in result.figures},
             result.tiers,
@@ -258,7 +262,14 @@ class CalibrationView:
             rows_cost=collection_cost(self.table),
             set_aside_cost=self.table.set_aside_usd,
         )
-        return offer_lines(offer)
+
+    def fold_plans(self) -> str:
+        """What the folds planned, and what the plan that is written comes to; "" where they plan alike."""
+        offer = self._offer()
+        if offer is None:
+            return ""
+        own = replace(offer, cost=self.calibration.choice.point.cost)
+        return fold_plans_sentence(self.calibration, self.measure, own.payback)
 
     def sentence(self) -> str:
         """The verdict, with its reason, and what can be said of the objective on new rows."""
@@ -297,6 +308,7 @@ class CalibrationView:
             },
             "single_folds": list(result.single_folds),
             "fold_plans": result.n_plans,
+            "written": result.choice.point._asdict() if result.figures else None,
             "alternative": alternative_dict(result.alternative),
             "certificate": None if result.certificate is None else certificate_dict(result.certificate),
             "labels": {"usd": collection_cost(self.table), "set_aside_usd": _usd(self.table.set_aside_usd)},

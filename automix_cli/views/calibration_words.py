@@ -113,11 +113,16 @@ def _held_out_words(result: Calibration, chance: float) -> str:
 # ---------------------------------------------------------------- the folds, and what is written
 
 
-def fold_plans_sentence(result: Calibration, measure: str) -> str:
+def fold_plans_sentence(result: Calibration, measure: str, payback: int | None) -> str:
     """Say that the figures of routing are means over folds with different plans; "" where they plan alike.
 
     The plan that is written has a figure of its own, cross-fitted on all rows. It was chosen by that,
     so it is named only where it differs notably.
+
+    Args:
+        result: of the calibration.
+        measure: what a score is called.
+        payback: questions after which the plan that is written has paid for the labels.
     """
     folds = result.single_folds[1]
     if result.n_plans < 2 or result.router()["kind"] != "pomdp":
@@ -125,17 +130,18 @@ def fold_plans_sentence(result: Calibration, measure: str) -> str:
     means = (
         f"The figures of routing are means over {folds} folds, which came to {result.n_plans} different plans"
     )
-    return f"{means}{_written_words(result, measure)}."
+    return f"{means}{_written_words(result, measure, payback)}."
 
 
-def _written_words(result: Calibration, measure: str) -> str:
+def _written_words(result: Calibration, measure: str, payback: int | None) -> str:
     held_out = next(f for f in result.figures if f.name == "pomdp")
     cost, quality = result.choice.point
     is_near = abs(cost - (held_out.cost.value or 0.0)) <= _NOTABLE_COST * cost
     if is_near and abs(quality - (held_out.quality.value or 0.0)) <= _NOTABLE_QUALITY:
         return ""
     own = f"{money(1000 * cost)} per 1,000 at {measure} {quality:.3f}"
-    return f"; the one that is written comes to {own} in cross-fitting, by which it was chosen"
+    back = "" if payback is None else f", and pays for the labels after {count_of(payback, 'question')}"
+    return f"; the one that is written comes to {own} in cross-fitting, by which it was chosen{back}"
 
 
 # ---------------------------------------------------------------- the certificate

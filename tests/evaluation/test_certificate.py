@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -116,18 +117,21 @@ def test_what_is_said_of_a_certified_router_is_said_of_the_one_that_is_written()
     assert doubted.router()["kind"] == "pomdp", "what was promised is written"
 
 
-def test_a_plan_that_reports_the_best_tier_alone_is_no_router_that_was_certified() -> None:
-    """Its promise holds by definition, and saves nothing."""
+def test_a_plan_that_costs_no_less_than_the_best_tier_is_no_router_that_was_certified() -> None:
+    """Without votes it asks both tiers and reports the dearer one: that keeps the promise, and no money."""
     table = draw_table(two_tiers(), 300, 1)
+    no_votes = np.zeros((300, 3), dtype=np.int16)
     useless = replace(
         table,
         votes=np.zeros_like(table.votes),
-        recorded_votes=tuple(v.of(np.zeros((300, 3), dtype=np.int16)) for v in table.recorded_votes),
+        recorded_votes=tuple(votes.of(no_votes) for votes in table.recorded_votes),
     )
     proof = certify(useless, SETTINGS, keep=0.98, confidence=0.9)
-    assert proof.trials[0].is_best
-    assert proof.setting == Always("medium")
-    assert not proof.routes
+    first = proof.trials[0]
+    assert first.is_best
+    assert first.capital == math.inf
+    assert first.cost > 20
+    assert (proof.setting, proof.routes) == (Always("medium"), False)
 
 
 def test_rows_of_the_certify_half_may_hold_fewer_votes_than_those_of_the_other() -> None:

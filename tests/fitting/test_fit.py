@@ -69,7 +69,7 @@ def test_answers_to_copies_of_a_question_are_one_answer_where_a_signal_needs_som
     wrong = np.flatnonzero(rows.score[:, 0] == 0)[:4]
     right = np.flatnonzero(rows.score[:, 0] == 1)[:40]
     few = rows.subset(np.concatenate([np.repeat(wrong, 9), right]))
-    assert "only 4 wrong answers, 5 needed" in " ".join(fit(few, SETTINGS).notes)
+    assert "only 4 questions with wrong answers, 5 needed" in " ".join(fit(few, SETTINGS).notes)
 
 
 def test_a_confidence_is_binned_and_rises_with_rightness() -> None:
@@ -242,12 +242,12 @@ def test_fewer_than_five_rows_of_a_class_and_votes_are_not_used_which_is_said() 
     right = [row for row in rows if row["tiers"]["small"]["score"]]
     wrong = [row for row in rows if not row["tiers"]["small"]["score"]]
     four, five = (fit(table_of([*right, *wrong[:n]]), SETTINGS) for n in (4, 5))
-    assert four.notes == ("small: votes not used: only 4 wrong answers, 5 needed",)
+    assert four.notes == ("small: votes not used: only 4 questions with wrong answers, 5 needed",)
     assert four.tiers[0].observation == NO_OBSERVATIONS
     assert five.notes == ()
     assert isinstance(five.tiers[0].observation, VoteObservations)
     other = fit(table_of([*right[:3], *wrong]), SETTINGS)
-    assert other.notes == ("small: votes not used: only 3 right answers, 5 needed",)
+    assert other.notes == ("small: votes not used: only 3 questions with right answers, 5 needed",)
 
 
 def test_fewer_votes_on_some_row_than_the_profile_allows_are_said() -> None:
