@@ -41,7 +41,7 @@ from automix_cli.fitting.classes import NO_CLASSES, Classes
 from automix_cli.fitting.query_router_kinds import ClassSource
 from automix_cli.pomdp.arrays import Floats, Ints
 from automix_cli.pomdp.policy import PomdpPolicy
-from automix_cli.pomdp.problem import Policy
+from automix_cli.pomdp.problem import Facts, Policy
 
 
 class HeldOutRun(NamedTuple):
@@ -270,8 +270,11 @@ class _RunSums:
 
 
 def _decisions(policy: Policy[Any], setting: Setting) -> Hashable:
-    """What tells a policy from others: the decisions of its plan, at a mean length, or its setting."""
-    return policy.plan().decisions() if isinstance(policy, PomdpPolicy) else setting
+    """What tells a policy from others: its plans for a prompt of mean length, per class, or its setting."""
+    if not isinstance(policy, PomdpPolicy):
+        return setting
+    classes = range(len(policy.plan_model.priors))
+    return tuple(policy.plan(Facts(question_class=k)).decisions() for k in classes)
 
 
 def _asks_one_tier(run: Replayed) -> bool:

@@ -285,7 +285,7 @@ def _fit_signal(
     if not usable.any():
         return NO_OBSERVATIONS, 0, f"no {signal.evidence} recorded" if len(table) else ""
     if min(wrong_and_right) < LEAST_SIGNAL_ANSWERS:
-        kind = "wrong" if wrong_and_right[0] < LEAST_SIGNAL_ANSWERS else "right"
+        kind = "wrong" if wrong_and_right[0] <= wrong_and_right[1] else "right"
         count = count_of(min(wrong_and_right), table.grouping.noun)
         few = f"only {count} with {kind} answers, {LEAST_SIGNAL_ANSWERS} needed"
         return NO_OBSERVATIONS, 0, f"{signal.evidence} not used: {few}"

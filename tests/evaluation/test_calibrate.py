@@ -13,7 +13,7 @@ from known import draw_rows, draw_table, table_of, two_tiers
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError
 from automix_cli.evaluation.bootstrap import Resamples
-from automix_cli.evaluation.calibrate import Calibration, PairedColumns, calibrate
+from automix_cli.evaluation.calibrate import Calibration, PairedColumns, calibrate, rates_of
 from automix_cli.evaluation.crossfit import Crossfit, singles
 from automix_cli.evaluation.held_out import held_out
 from automix_cli.evaluation.objective import Objective
@@ -109,6 +109,8 @@ def test_rates_are_what_later_batches_can_be_compared_with(found: Calibration, t
     assert rates["escalated"][0] == round(replay(found.policy(), table).escalated.sum())
     correct = table.votes[:, 0, 0] / table.votes[:, 0].sum(axis=1)  # the chance that the first one says so
     assert rates["small"] == (round(correct.sum()), 300)
+    often = table.subset(np.repeat(np.arange(300), 4))
+    assert rates_of(often, replay(found.policy(), often)) == found.rates, "copies tell no more"
 
 
 # ------------------------------------------------------------------ nothing but the content counts

@@ -248,6 +248,8 @@ def test_fewer_than_five_rows_of_a_class_and_votes_are_not_used_which_is_said() 
     assert isinstance(five.tiers[0].observation, VoteObservations)
     other = fit(table_of([*right[:3], *wrong]), SETTINGS)
     assert other.notes == ("small: votes not used: only 3 questions with right answers, 5 needed",)
+    none = fit(table_of(wrong[:2]), SETTINGS)
+    assert none.notes == ("small: votes not used: only 0 questions with right answers, 5 needed",)
 
 
 def test_fewer_votes_on_some_row_than_the_profile_allows_are_said() -> None:

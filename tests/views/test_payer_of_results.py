@@ -127,6 +127,8 @@ def test_bench_compares_the_headline_policy_with_the_baseline(traces: Path) -> N
     assert plain["payer"][0].startswith(f"{cost}${1000 * medium['cost']['value']:,.2f} with medium (")
     assert f" cheaper) at {gain:+.1f} points of quality (95 %: " in plain["payer"][0]
     assert plain["payer"][1].startswith("The 120 labelled rows cost $")
+    points = [plain["verdict"][key] for key in ("edge", "low", "high")]
+    assert points == pytest.approx([ours["edge"][key] for key in ("value", "low", "high")])
     shown = bench(traces).out.splitlines()
     assert shown[-3:-1] == plain["payer"]
 

@@ -1,0 +1,145 @@
+"""The sentences of `calibrate` about folds, few questions and refused certificates, word for word."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from known import draw_table, two_tiers
+
+from automix_cli.data.groups import Grouping
+from automix_cli.evaluation.calibrate import Calibration, Figures
+from automix_cli.evaluation.certificate import Certificate
+from automix_cli.evaluation.curves import Measure
+from automix_cli.evaluation.frontier import Point
+from automix_cli.evaluation.objective import Objective, SettingChoice
+from automix_cli.evaluation.settings import Always, CostWeight
+from automix_cli.evaluation.verdict import RoutingVerdict
+from automix_cli.fitting.fit import fit
+from automix_cli.fitting.router_block import Settings
+from automix_cli.views.calibration_words import calibration_sentence, fold_plans_sentence
+from automix_cli.views.verdict_words import promises_nothing, single_tier_words
+
+FITTED = fit(draw_table(two_tiers(), 40, 0), Settings())
+
+
+def figures(name: str, cost: float, quality: float) -> Figures:
+    return Figures(name, Measure(cost, ""), Measure(quality, ""))
+
+
+ROUTED = Calibration(
+    tiers=("small", "medium"),
+    settings=Settings(),
+    fitted=FITTED,
+    objective=Objective("keep", 0.95),
+    choice=SettingChoice(CostWeight(0.01), Point(0.00154, 0.912)),
+    single="medium",
+    single_folds=(0, 15),
+    n_plans=3,
+    verdict=RoutingVerdict("route", 0.025, 0.002, 0.045),
+    chance_met=0.74,
+    figures=(figures("pomdp", 0.00154, 0.912),),
+)
+ALONE = SettingChoice(Always("medium"), Point(0.002, 0.93))
+
+
+def grouping(questions: int, *, column: bool = False) -> Grouping:
+    keys = np.arange(questions, dtype=np.uint64)
+    return Grouping.of(keys, keys if column else None)
+
+
+# ---------------------------------------------------------------- folds
+
+MEANS = "The figures of routing are means over 15 folds, which came to 3 different plans"
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({}, f"{MEANS}."),
+        ({"n_plans": 1}, ""),
+        ({"choice": ALONE}, ""),
+        (
+            {"choice": SettingChoice(CostWeight(0.01), Point(0.0018, 0.912))},
+            f"{MEANS}; the one that is written comes to $1.80 per 1,000 at quality 0.912 in cross-fitting, "
+            "by which it was chosen, and pays for the labels after 9 questions.",
+        ),
+        (
+            {"choice": SettingChoice(CostWeight(0.01), Point(0.00154, 0.92))},
+            f"{MEANS}; the one that is written comes to $1.54 per 1,000 at quality 0.920 in cross-fitting, "
+            "by which it was chosen, and pays for the labels after 9 questions.",
+        ),
+    ],
+    ids=["like the one written", "all alike", "a single tier is written", "another cost", "another quality"],
+)
+def test_folds_with_different_plans_are_named_and_what_is_written_where_it_differs(
+    changes: dict[str, object], sentence: str
+) -> None:
+    assert fold_plans_sentence(replace(ROUTED, **changes), "quality", 9) == sentence
+
+
+# ---------------------------------------------------------------- few questions
+
+EDGE = "Route: +2.5 points over the best random mix of tiers at its cost (95 %: +0.2 to +4.5)."
+AIM = " It is set to keep at least 95 % of the best tier's quality on new"
+
+
+@pytest.mark.parametrize(
+    ("changes", "groups", "sentence"),
+    [
+        (
+            {},
+            grouping(100),
+            f"{EDGE}{AIM} questions with probability 80 %; held-out rows give that a chance of 74 %.",
+        ),
+        ({}, grouping(99), f"{EDGE}{AIM} questions; below 100 questions nothing is promised."),
+        ({}, grouping(99, column=True), f"{EDGE}{AIM} groups; below 100 groups nothing is promised."),
+        (
+            {"objective": Objective("budget", 0.002)},
+            grouping(100),
+            f"{EDGE} The budget holds on new questions with chance 74 %, by held-out rows.",
+        ),
+        (
+            {"objective": Objective("budget", 0.002)},
+            grouping(99),
+            f"{EDGE} Whether the budget holds is open: below 100 questions nothing is promised.",
+        ),
+        ({"verdict": None}, grouping(1), "Not enough to tell: 1 question, and at least 30 are needed."),
+        (
+            {"verdict": RoutingVerdict("not enough rows", 0.0, -0.01, 0.02, 100)},
+            grouping(100, column=True),
+            "Not enough rows to tell: +0.0 points over the best random mix of tiers at its cost "
+            "(95 %: -1.0 to +2.0); some hundreds of groups more may. A router made of this is unproven, and "
+            f"marked so.{AIM} groups with probability 80 %; held-out rows give that a chance of 74 %.",
+        ),
+    ],
+)
+def test_what_is_said_of_new_questions(changes: dict[str, object], groups: Grouping, sentence: str) -> None:
+    assert calibration_sentence(replace(ROUTED, **changes), groups) == sentence
+
+
+@pytest.mark.parametrize("questions", [99, 100])
+def test_a_single_tier_comes_without_a_probability_below_a_hundred_questions(questions: int) -> None:
+    few = promises_nothing(grouping(questions))
+    words = single_tier_words("medium", Objective("keep", 0.95), "in 3 of 3 folds", None, few)
+    assert ("with probability" in words) == (questions == 100)
+    assert ("below 100 questions nothing is promised" in words) == (questions == 99)
+
+
+# ---------------------------------------------------------------- certificates
+
+
+def test_where_no_router_could_be_certified_nothing_is_said_of_what_one_would_keep() -> None:
+    proof = Certificate(
+        keep=0.95,
+        confidence=0.9,
+        best="medium",
+        fitted=FITTED,
+        setting=Always("medium"),
+        trials=(),
+        questions=50,
+        labels=800,
+    )
+    sentence = calibration_sentence(replace(ROUTED, certificate=proof), grouping(100))
+    assert sentence == f"{EDGE} No router could be certified, so none is written."
