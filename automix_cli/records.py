@@ -52,13 +52,17 @@ def add_money(*amounts: float | None) -> float | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens and calls. `cached_input_tokens` and `reasoning_tokens` are parts of input and output."""
+    """Tokens and calls. Tokens read from a provider's cache, or written to it, are parts of the input.
+
+    `reasoning_tokens` are part of the output.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cached_input_tokens: int = 0
     reasoning_tokens: int = 0
     calls: int = 0
+    cache_write_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -67,16 +71,18 @@ class Usage:
             cached_input_tokens=self.cached_input_tokens + other.cached_input_tokens,
             reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
             calls=self.calls + other.calls,
+            cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
         )
 
     def to_dict(self) -> dict[str, int]:
-        """The `usage` object of a row.
+        """The `usage` object of a row; `cache_write_tokens` only where there are any.
 
         Example:
             >>> Usage(input_tokens=3, calls=1).to_dict()["input_tokens"]
             3
         """
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        row = {field.name: getattr(self, field.name) for field in fields(self)}
+        return row if self.cache_write_tokens else {k: n for k, n in row.items() if k != "cache_write_tokens"}
 
 
 def total_usage(usages: Iterable[Usage]) -> Usage:
@@ -86,7 +92,7 @@ def total_usage(usages: Iterable[Usage]) -> Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """List price in USD per million tokens; `cached_input` defaults to `input`.
+    """List price in USD per million tokens; `cached_input` and `cache_write` default to `input`.
 
     Example:
         >>> Price(input=1.0, output=10.0).of(Usage(input_tokens=1000, output_tokens=100))
@@ -96,16 +102,24 @@ class Price:
     input: float
     output: float
     cached_input: float | None = None
+    cache_write: float | None = None
 
     @property
     def cached_rate(self) -> float:
         """USD per million tokens of input that the provider had in its own cache."""
         return self.input if self.cached_input is None else self.cached_input
 
+    @property
+    def write_rate(self) -> float:
+        """USD per million tokens of input that the provider writes into its own cache."""
+        return self.input if self.cache_write is None else self.cache_write
+
     def of(self, usage: Usage) -> float:
         """Dollars that `usage` costs at this price."""
-        fresh, cached = usage.input_tokens - usage.cached_input_tokens, usage.cached_input_tokens
-        return (fresh * self.input + cached * self.cached_rate + usage.output_tokens * self.output) / 1e6
+        cached, writes = usage.cached_input_tokens, usage.cache_write_tokens
+        rest = usage.input_tokens - cached - writes
+        inputs = rest * self.input + cached * self.cached_rate + writes * self.write_rate
+        return (inputs + usage.output_tokens * self.output) / 1e6
 
 
 class TokenLogprob(NamedTuple):
@@ -431,75 +445,3 @@ class Answer:
             "profile_sha": self.profile_sha,
             **self.question.material(),
         }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verification:
-    """The row that `verify` writes: the signal on one answer, and the verdict that follows.
-
-    `calibrated` is true when `confidence` is a posterior probability rather than the
-    signal itself. `verdict` is none when there is no evidence either way.
-    """
-
-    question: Question
-    tier: str
-    signal: str
-    answer: str | None = None
-    votes: tuple[Vote, ...] = ()
-    agreeing: int | None = None
-    sampled: int | None = None
-    confidence: float | None = None
-    calibrated: bool = False
-    verdict: Literal["correct", "incorrect", "none"] = "none"
-    usage: Usage = Usage()
-    cost_usd: float | None = 0.0
-    spent_usd: float | None = 0.0
-    flags: tuple[str, ...] = ()
-    error: RowError | None = None
-    input_sha: str = ""
-    profile_sha: str = ""
-
-    @property
-    def status(self) -> Status:
-        """Whether it was done, failed, or was skipped because a cap was reached."""
-        if self.error is None:
-            return "ok"
-        return "skipped" if self.error.type == "budget" else "error"
-
-    @property
-    def count(self) -> VoteCount:
-        """The votes, counted."""
-        return VoteCount.of(v.verdict for v in self.votes)
-
-    def to_dict(self, *, reasons: bool = False) -> dict[str, Json]:
-        """The `automix.verify/1` row; `reasons` adds the verifier's texts."""
-        row: dict[str, Json] = {
-            "schema": VERIFY_SCHEMA,
-            "id": self.question.id,
-            "index": self.question.index,
-            "status": self.status,
-            "question": self.question.text,
-            "answer": self.answer,
-            "tier": self.tier,
-            "signal": self.signal,
-            "votes": self.count._asdict(),
-        }
-        if self.sampled is not None:
-            row["samples"] = {"agreeing": self.agreeing, "sampled": self.sampled}
-        row |= {
-            "confidence": self.confidence,
-            "calibrated": self.calibrated,
-            "verdict": self.verdict,
-            "usage": self.usage.to_dict(),
-            "cost_usd": self.cost_usd,
-            "spent_usd": self.spent_usd,
-            "error": self.error.to_dict() if self.error else None,
-            "input_sha": self.input_sha,
-            "profile_sha": self.profile_sha,
-            **self.question.material(),
-        }
-        if self.flags:
-            row["flags"] = list(self.flags)
-        if reasons:
-            row["reasons"] = [{"verdict": v.verdict.name, "text": v.reasons} for v in self.votes]
-        return row

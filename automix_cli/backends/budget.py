@@ -139,8 +139,9 @@ def worst_cost(request: Request, price: Price) -> float:
         >>> worst_cost(request, Price(input=1.0, output=2.0)) == 3 * (22 * 1.0 + 10 * 2.0) / 1e6
         True
     """
-    prompt, n = most_prompt_tokens(request), request.n
-    return price.of(Usage(input_tokens=n * prompt, output_tokens=n * request.max_tokens))
+    tokens, output = request.n * most_prompt_tokens(request), request.n * request.max_tokens
+    writes = tokens if price.write_rate > price.input else 0  # all of it may go into the provider's cache
+    return price.of(Usage(input_tokens=tokens, output_tokens=output, cache_write_tokens=writes))
 
 
 def most_prompt_tokens(request: Request) -> int:

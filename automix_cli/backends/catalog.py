@@ -193,7 +193,7 @@ def list_price(model: str) -> Price | None:
 
     Example:
         >>> list_price("ollama_chat/gemma3:4b"), list_price("nobody/knows")
-        (Price(input=0.0, output=0.0, cached_input=None), None)
+        (Price(input=0.0, output=0.0, cached_input=None, cache_write=None), None)
     """
     provider, _, rest = model.partition("/")
     if provider in LOCAL_PROVIDERS:
@@ -203,7 +203,10 @@ def list_price(model: str) -> Price | None:
     if not input_rate or not (output_rate or entry.get("mode") == "embedding"):
         return None
     return Price(
-        input=input_rate, output=output_rate, cached_input=_rate(entry, "cache_read_input_token_cost") or None
+        input=input_rate,
+        output=output_rate,
+        cached_input=_rate(entry, "cache_read_input_token_cost") or None,
+        cache_write=_rate(entry, "cache_creation_input_token_cost") or None,
     )
 
 
@@ -215,7 +218,7 @@ def service_price(model: str, service: str, standard: Price) -> Price | None:
 
     Example:
         >>> service_price("openai/gpt-5", "flex", Price(input=1.25, output=10.0, cached_input=0.125))
-        Price(input=0.625, output=5.0, cached_input=0.0625)
+        Price(input=0.625, output=5.0, cached_input=0.0625, cache_write=None)
         >>> service_price("nobody/knows", "flex", Price(input=1.0, output=1.0)) is None
         True
     """
@@ -229,11 +232,12 @@ def service_price(model: str, service: str, standard: Price) -> Price | None:
     if for_input is None or for_output is None:
         return None
     for_cached = ratio("cache_read_input_token_cost") or for_input
-    cached = standard.cached_input
+    cached, for_write = standard.cached_input, standard.cache_write
     return Price(
         input=standard.input * for_input,
         output=standard.output * for_output,
         cached_input=None if cached is None else cached * for_cached,
+        cache_write=None if for_write is None else for_write * for_input,
     )
 
 
@@ -246,6 +250,33 @@ def context_window(model: str) -> int | None:
     """
     tokens = _entry(model).get("max_input_tokens")
     return tokens if isinstance(tokens, int) and tokens > 0 else None
+
+
+MARKS_PREFIXES = frozenset(
+    {"anthropic", "bedrock", "bedrock_converse", "vertex_ai", "azure_ai", "databricks"}
+)
+"""Providers of Claude, which caches a prefix only where it is marked; all other models mark their own."""
+
+_CACHEABLE_TOKENS = 1024
+
+
+def least_marked_prefix(model: str) -> int | None:
+    """The fewest tokens of a prefix that is cached where it is marked; None for a model that takes no marks.
+
+    A model takes them where LiteLLM's table lists that it caches prompts, and it is a Claude.
+
+    Example:
+        >>> least_marked_prefix("anthropic/claude-sonnet-4-5"), least_marked_prefix("openai/gpt-5")
+        (1024, None)
+        >>> least_marked_prefix("nobody/claude") is None
+        True
+    """
+    entry = _entry(model)
+    is_claude = "claude" in model and provider_of(model) in MARKS_PREFIXES
+    if not (is_claude and entry.get("supports_prompt_caching")):
+        return None
+    tokens = entry.get("prompt_cache_min_tokens")
+    return tokens if isinstance(tokens, int) else _CACHEABLE_TOKENS
 
 
 def is_served_by_responses(model: str) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -30,7 +31,7 @@ _NO_MAX_TOKENS = Refusal("max_tokens", "unsupported_parameter")  # a refusal tha
 
 
 @dataclass(slots=True)
-class Client:
+class Client(ABC):
     """A client of model servers; a subclass exchanges one request for one reply.
 
     `retrier` decides retries and pacing. Keys are looked up in `environ`, by default the process's.
@@ -58,26 +59,35 @@ class Client:
         if request.n > 1 and not self.supports_n(request.model, request.api_base):
             return await self._one_by_one(request)
         try:
-            return await self.retrier.call(request, self._attempt)
+            return await self.send(request)
         except BadRequest:
             if request.n == 1 or self.supports_n(request.model, request.api_base):
                 raise
             return await self._one_by_one(request)  # the server refused `n`
 
+    async def send(self, request: Request) -> tuple[Completion, ...]:
+        """Send one request, again where that may help.
+
+        Raises:
+            BackendError: it failed for good.
+        """
+        return await self.retrier.call(request, self._attempt)
+
     def prepare(self) -> None:
         """Load what the first call needs: its seconds must not count against that call's timeout."""
+        return
 
+    @abstractmethod
     async def exchange(self, request: Request) -> Reply:
         """Send one request once, and read the reply.
 
         Raises:
             BackendError: there is no reply that can be read.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def provider_takes_n(self, model: str) -> bool:
         """Whether the provider of a model takes `n`, as far as is known without asking a server."""
-        raise NotImplementedError
 
     def supports_n(self, model: str, api_base: str | None = None) -> bool:
         """Whether one request may ask for several completions: yes, unless the server has shown otherwise."""
@@ -91,8 +101,7 @@ class Client:
     async def _one_by_one(self, request: Request) -> tuple[Completion, ...]:
         """Send `n` requests at once and return the completions of those that succeed."""
         parts = [request.part(request.first + i, 1) for i in range(request.n)]
-        calls = (self.retrier.call(part, self._attempt) for part in parts)
-        results = await asyncio.gather(*calls, return_exceptions=True)
+        results = await asyncio.gather(*map(self.send, parts), return_exceptions=True)
         completions = [c for r in results if isinstance(r, tuple) for c in r]
         errors = [r for r in results if isinstance(r, BaseException)]
         bug = next((e for e in errors if not isinstance(e, BackendError)), None)

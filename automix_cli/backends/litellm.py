@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from automix_cli.backends.base import Request
@@ -19,8 +19,10 @@ from automix_cli.backends.foreign_warnings import ignore_warnings_in_calls
 from automix_cli.backends.litellm_errors import map_error, message_of, raise_mapped, refusal_of, status_of
 from automix_cli.backends.litellm_library import Clients, listed_params, load_litellm
 from automix_cli.backends.litellm_replies import read_completions, read_embedding
+from automix_cli.backends.prefixes import Prefixes
 from automix_cli.backends.replies import Reply, sendable
 from automix_cli.errors import BadRequest, BadResponse
+from automix_cli.records import Completion
 
 ANTHROPIC_MAX_TOKENS = 1024  # Anthropic requires a limit
 
@@ -29,7 +31,18 @@ ANTHROPIC_MAX_TOKENS = 1024  # Anthropic requires a limit
 class LiteLLMBackend(Client):
     """Completions from any model that LiteLLM can reach; see `Client`."""
 
+    prefixes: Prefixes = field(default_factory=Prefixes)
     _clients: Clients | None = None
+
+    async def complete(self, request: Request) -> tuple[Completion, ...]:
+        """Request `n` completions; see `Backend.complete`."""
+        self.prefixes.note(request)
+        return await Client.complete(self, request)
+
+    async def send(self, request: Request) -> tuple[Completion, ...]:
+        """Send one request; those with one marked prefix wait for the first of them."""
+        async with self.prefixes.turn(request):
+            return await Client.send(self, request)
 
     def prepare(self) -> None:
         """Import LiteLLM."""
@@ -92,7 +105,7 @@ class LiteLLMBackend(Client):
             if endpoint.provider == "azure":  # its SDK would else request base64
                 params["encoding_format"] = "float"
         else:
-            params["messages"] = [{"role": m.role, "content": sendable(m.content)} for m in request.messages]
+            params["messages"] = self.prefixes.messages(request)
         return params | {
             "model": request.model,
             "timeout": request.timeout,
@@ -109,4 +122,8 @@ class LiteLLMBackend(Client):
         # An exception without a status is a refusal of LiteLLM's own, perhaps of a new class.
         if type(error) is not BadRequest and (type(error) is not BadResponse or status_of(exc)):
             return False
-        return self.learn(request, arguments, f"{message_of(exc)} {error.message}", refusal_of(exc))
+        text = f"{message_of(exc)} {error.message}"
+        if "cache_control" in text and (request.model, request.endpoint) not in self.prefixes.refusing:
+            self.prefixes.refusing.add((request.model, request.endpoint))
+            return True
+        return self.learn(request, arguments, text, refusal_of(exc))

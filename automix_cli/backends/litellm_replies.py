@@ -43,6 +43,9 @@ def read_counts(response: Any) -> TokenCounts:
         total,
         cached_tokens=count(getattr(inputs, "cached_tokens", None)),
         reasoning=count(getattr(outputs, "reasoning_tokens", None)),
+        written_tokens=count(
+            getattr(inputs, "cache_write_tokens", None) or getattr(usage, "cache_creation_input_tokens", None)
+        ),
     )
 
 

@@ -24,6 +24,7 @@ class TokenCounts(NamedTuple):
     total: int | None = None
     cached_tokens: int | None = None
     reasoning: int | None = None
+    written_tokens: int | None = None
 
 
 def usage_of(counts: TokenCounts, request: Request, texts: Sequence[str]) -> tuple[Usage, bool]:
@@ -35,6 +36,7 @@ def usage_of(counts: TokenCounts, request: Request, texts: Sequence[str]) -> tup
     """
     prompt, output, total = counts.prompt, counts.output, counts.total
     cached_tokens, reasoning = counts.cached_tokens or 0, counts.reasoning or 0
+    written_tokens = counts.written_tokens or 0
     if (
         prompt is not None
         and output is not None
@@ -46,7 +48,7 @@ def usage_of(counts: TokenCounts, request: Request, texts: Sequence[str]) -> tup
     suspect = (
         not prompt
         or output is None
-        or cached_tokens > prompt
+        or cached_tokens + written_tokens > prompt
         or reasoning > output
         or total not in (prompt + output, 0)
     )
@@ -63,6 +65,7 @@ def usage_of(counts: TokenCounts, request: Request, texts: Sequence[str]) -> tup
         cached_input_tokens=min(cached_tokens, prompt),
         reasoning_tokens=min(reasoning, output),
         calls=1,
+        cache_write_tokens=max(0, min(written_tokens, prompt - cached_tokens)),
     )
     return usage, suspect
 
@@ -78,7 +81,7 @@ def count_all_choices(
 
     Example:
         >>> count_all_choices(TokenCounts(9, 5, 14), ["five tokens of a text"] * 4, [5] * 4)
-        TokenCounts(prompt=9, output=20, total=29, cached_tokens=None, reasoning=None)
+        TokenCounts(prompt=9, output=20, total=29, cached_tokens=None, reasoning=None, written_tokens=None)
         >>> count_all_choices(TokenCounts(9, 20, 29), ["five tokens of a text"] * 4, [])
     """
     is_consistent = counts.total in (None, 0, (counts.prompt or 0) + (counts.output or 0))

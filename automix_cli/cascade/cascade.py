@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 from automix_cli.backends.base import Backend
 from automix_cli.cascade.answer import Degrading, QuestionRun, collect_trace
 from automix_cli.cascade.requests import embedding_request
+from automix_cli.cascade.verification import Verification
 from automix_cli.cascade.verify import AnswerCheck
 from automix_cli.pomdp.problem import Policy
 from automix_cli.pomdp.rules import MajorityPolicy
 from automix_cli.pomdp.signals import signal_facts
 from automix_cli.profile.model import Profile, Tier
 from automix_cli.profile.router import embedder_of, query_router, router_policy, without_classes
-from automix_cli.records import Answer, Completion, Question, Trace, Verification
+from automix_cli.records import Answer, Completion, Question, Trace
 
 if TYPE_CHECKING:
     from automix_cli.fitting.query_router import QueryRouter

@@ -14,11 +14,12 @@ from automix_cli.cascade.cascade import Cascade
 from automix_cli.cascade.checks import Check, answer_text, check_of, tier_name
 from automix_cli.cascade.requests import input_sha
 from automix_cli.cascade.tally import CheckTally, Tally
+from automix_cli.cascade.verification import Verification
 from automix_cli.data.destination import Destination
 from automix_cli.data.jsonl import Row
 from automix_cli.data.output import EarlierRows, RowWriter
 from automix_cli.errors import AutomixError, DataError, StorageError, redact
-from automix_cli.records import Answer, Json, Question, RowError, Verification
+from automix_cli.records import Answer, Json, Question, RowError
 
 T = TypeVar("T")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from automix_cli.cascade.baseline import CostTally
-from automix_cli.records import Answer, RowError, Step, Usage, Verification, VoteCount, add_money
+from automix_cli.cascade.verification import Verification
+from automix_cli.records import Answer, RowError, Step, Usage, VoteCount, add_money
 
 
 @dataclass(slots=True)

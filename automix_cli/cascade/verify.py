@@ -9,11 +9,12 @@ from automix_cli import scoring
 from automix_cli.cascade.answer import QuestionRun, row_error
 from automix_cli.cascade.checks import samples_per_check
 from automix_cli.cascade.failed_attempts import open_bill
+from automix_cli.cascade.verification import Verification
 from automix_cli.cascade.visit import LiveVisit
 from automix_cli.errors import BackendError
 from automix_cli.pomdp.problem import Action, Facts, Observation
 from automix_cli.profile.model import Tier
-from automix_cli.records import Question, Verification, add_money, total_usage
+from automix_cli.records import Question, add_money, total_usage
 
 if TYPE_CHECKING:
     from automix_cli.cascade.cascade import Cascade

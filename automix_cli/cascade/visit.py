@@ -113,7 +113,9 @@ def usage_if_bought(completions: Sequence[Completion]) -> list[ServedUsage]:
     """
     parts = [
         ServedUsage(
-            c.usage if c.prompt is None else replace(c.usage, input_tokens=0, cached_input_tokens=0, calls=0),
+            c.usage
+            if c.prompt is None
+            else replace(c.usage, input_tokens=0, cached_input_tokens=0, cache_write_tokens=0, calls=0),
             c.service_tier,
         )
         for c in completions

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from automix_cli.cascade.cascade import Cascade
     from automix_cli.cascade.checks import Check
     from automix_cli.cascade.jobs import VerifyJob
+    from automix_cli.cascade.verification import Verification
     from automix_cli.data.destination import Destination
     from automix_cli.data.sources import Rows
     from automix_cli.profile.model import Profile, Tier
-    from automix_cli.records import Verification
 
 
 def verify(

@@ -145,7 +145,7 @@ _PARAMS = Record(
 )
 _PRICE = Record(
     Price,
-    {"input": _RATE, "output": _RATE, "cached_input": Nullable(_RATE)},
+    {"input": _RATE, "output": _RATE, "cached_input": Nullable(_RATE), "cache_write": Nullable(_RATE)},
     required=("input", "output"),
 )
 _TIER = Record(

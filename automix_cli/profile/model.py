@@ -248,12 +248,13 @@ def higher_price(price: Price, other: Price) -> Price:
 
     Example:
         >>> higher_price(Price(input=1, output=4), Price(input=2, output=3))
-        Price(input=2, output=4, cached_input=2)
+        Price(input=2, output=4, cached_input=2, cache_write=2)
     """
     return Price(
         input=max(price.input, other.input),
         output=max(price.output, other.output),
         cached_input=max(price.cached_rate, other.cached_rate),
+        cache_write=max(price.write_rate, other.write_rate),
     )
 
 

@@ -82,6 +82,19 @@ def read_fenced(text: str) -> dict[str, str]:
     return {name: body for name, _, body in _FENCED.findall(text)}
 
 
+def context_end(text: str) -> int:
+    """Where the fence of a context ends with which a text begins; 0 where it begins otherwise.
+
+    Example:
+        >>> text = fence({"context": "c", "question": "q"})
+        >>> text[context_end(text) :].lstrip().partition(":")[0], context_end(fence({"question": "q"}))
+        ('Question', 0)
+    """
+    match = _FENCED.search(text)
+    is_first = match is not None and match[1] == "context" and text[: match.start()] == "Context:\n"
+    return match.end() if match and is_first else 0
+
+
 # ---------------------------------------------------------------- answers
 
 NO_ANSWER = "If the context does not hold the answer, reply: unanswerable."

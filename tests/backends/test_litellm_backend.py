@@ -81,7 +81,9 @@ def test_anthropic_counts_its_cache_into_the_input() -> None:
     usage = {"input_tokens": 20, "cache_creation_input_tokens": 5, "cache_read_input_tokens": 2}
     with Loopback(lambda call: Reply(texts=("a",), usage=usage | {"output_tokens": 4})) as server:
         (done,) = complete(ask(server, "anthropic/claude-haiku-4-5"))
-    assert done[0].usage == Usage(input_tokens=27, output_tokens=4, cached_input_tokens=2, calls=1)
+    assert done[0].usage == Usage(
+        input_tokens=27, output_tokens=4, cached_input_tokens=2, calls=1, cache_write_tokens=5
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,80 @@
+"""The row that `verify` writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from automix_cli.records import VERIFY_SCHEMA, Json, Question, RowError, Status, Usage, Vote, VoteCount
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """The row that `verify` writes: the signal on one answer, and the verdict that follows.
+
+    `calibrated` is true when `confidence` is a posterior probability rather than the
+    signal itself. `verdict` is none when there is no evidence either way.
+    """
+
+    question: Question
+    tier: str
+    signal: str
+    answer: str | None = None
+    votes: tuple[Vote, ...] = ()
+    agreeing: int | None = None
+    sampled: int | None = None
+    confidence: float | None = None
+    calibrated: bool = False
+    verdict: Literal["correct", "incorrect", "none"] = "none"
+    usage: Usage = field(default_factory=Usage)
+    cost_usd: float | None = 0.0
+    spent_usd: float | None = 0.0
+    flags: tuple[str, ...] = ()
+    error: RowError | None = None
+    input_sha: str = ""
+    profile_sha: str = ""
+
+    @property
+    def status(self) -> Status:
+        """Whether it was done, failed, or was skipped because a cap was reached."""
+        if self.error is None:
+            return "ok"
+        return "skipped" if self.error.type == "budget" else "error"
+
+    @property
+    def count(self) -> VoteCount:
+        """The votes, counted."""
+        return VoteCount.of(v.verdict for v in self.votes)
+
+    def to_dict(self, *, reasons: bool = False) -> dict[str, Json]:
+        """The `automix.verify/1` row; `reasons` adds the verifier's texts."""
+        row: dict[str, Json] = {
+            "schema": VERIFY_SCHEMA,
+            "id": self.question.id,
+            "index": self.question.index,
+            "status": self.status,
+            "question": self.question.text,
+            "answer": self.answer,
+            "tier": self.tier,
+            "signal": self.signal,
+            "votes": self.count._asdict(),
+        }
+        if self.sampled is not None:
+            row["samples"] = {"agreeing": self.agreeing, "sampled": self.sampled}
+        row |= {
+            "confidence": self.confidence,
+            "calibrated": self.calibrated,
+            "verdict": self.verdict,
+            "usage": self.usage.to_dict(),
+            "cost_usd": self.cost_usd,
+            "spent_usd": self.spent_usd,
+            "error": self.error.to_dict() if self.error else None,
+            "input_sha": self.input_sha,
+            "profile_sha": self.profile_sha,
+            **self.question.material(),
+        }
+        if self.flags:
+            row["flags"] = list(self.flags)
+        if reasons:
+            row["reasons"] = [{"verdict": v.verdict.name, "text": v.reasons} for v in self.votes]
+        return row
