@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -255,9 +256,10 @@ def context_window(model: str) -> int | None:
 MARKS_PREFIXES = frozenset(
     {"anthropic", "bedrock", "bedrock_converse", "vertex_ai", "azure_ai", "databricks"}
 )
-"""Providers of Claude, which caches a prefix only where it is marked; all other models mark their own."""
+"""Providers of Claude, which caches a prefix only where it is marked; other models need no marks."""
 
 _CACHEABLE_TOKENS = 1024
+_WRITE_RATE = 1.25  # of the input's rate, at Anthropic
 
 
 def least_marked_prefix(model: str) -> int | None:
@@ -277,6 +279,25 @@ def least_marked_prefix(model: str) -> int | None:
         return None
     tokens = entry.get("prompt_cache_min_tokens")
     return tokens if isinstance(tokens, int) else _CACHEABLE_TOKENS
+
+
+def with_write_rate(model: str, price: Price) -> Price:
+    """The price with a rate for what is written into a provider's cache, where a model takes marks.
+
+    A rate that it lacks stands to the input's as in the table.
+
+    Example:
+        >>> with_write_rate("anthropic/claude-sonnet-4-5", Price(input=2.0, output=9.0)).cache_write
+        2.5
+        >>> with_write_rate("openai/gpt-5", Price(input=2.0, output=9.0)).cache_write is None
+        True
+    """
+    if price.cache_write is not None or least_marked_prefix(model) is None:
+        return price
+    names = ("input_cost_per_token", "cache_creation_input_token_cost")
+    of_input, of_write = (_rate(_entry(model), name) for name in names)
+    ratio = of_write / of_input if of_input and of_write else _WRITE_RATE
+    return replace(price, cache_write=price.input * ratio)
 
 
 def is_served_by_responses(model: str) -> bool:

@@ -108,7 +108,14 @@ def read_counts(usage: Any) -> TokenCounts:
     hits = usage.get("prompt_cache_hit_tokens")  # DeepSeek's name
     cached_tokens = count(hits) if count(hits) is not None else count(inputs.get("cached_tokens"))
     reasoning = outputs.get("reasoning_tokens") or usage.get("reasoning_tokens")
-    return TokenCounts(prompt, output, total, cached_tokens=cached_tokens, reasoning=count(reasoning))
+    return TokenCounts(
+        prompt,
+        output,
+        total,
+        cached_tokens=cached_tokens,
+        reasoning=count(reasoning),
+        written_tokens=count(inputs.get("cache_write_tokens")),
+    )
 
 
 def _whole(value: Any) -> bool:

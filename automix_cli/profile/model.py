@@ -79,7 +79,7 @@ class Tier:
         if self.price or (
             self.api_base and catalog.is_local(self.model) and not catalog.is_loopback(self.api_base)
         ):
-            return self.price
+            return self.price and catalog.with_write_rate(self.model, self.price)
         return catalog.list_price(self.model)
 
     def context_window(self) -> int | None:

@@ -225,7 +225,13 @@ def test_the_worst_cost_counts_a_prompt_that_is_all_written() -> None:
 @pytest.mark.parametrize("route", ["direct openai/gpt-5", "litellm openai/gpt-5"])
 def test_tokens_written_are_read_from_the_details_of_the_prompt(route: str) -> None:
     details = {"cached_tokens": 2, "cache_write_tokens": 5}
-    usage = {"prompt_tokens": 27, "completion_tokens": 4, "total_tokens": 31, "prompt_tokens_details": details}
+    usage = {
+        "prompt_tokens": 27,
+        "completion_tokens": 4,
+        "total_tokens": 31,
+        "prompt_tokens_details": details,
+    }
+    usage = {**counts, "prompt_tokens_details": details}
     with Loopback(lambda call: Reply(texts=("a",), usage=usage)) as server:
         [done] = complete(ask(server, route))
     assert (done[0].usage.cached_input_tokens, done[0].usage.cache_write_tokens) == (2, 5)

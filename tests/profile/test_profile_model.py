@@ -149,7 +149,9 @@ def test_a_budget_counts_a_found_price_never_below_the_table(folder: Path) -> No
     assert table is not None
     found = read(text, trusted=False)
     counted = found.budget_price(found.tiers[0])
-    assert counted == Price(input=table.input, output=9.0, cached_input=table.cached_input)
+    assert counted == Price(
+        input=table.input, output=9.0, cached_input=table.cached_input, cache_write=table.input
+    )
     named = read(text)
     assert named.budget_price(named.tiers[0]) == named.tiers[0].price
 
