@@ -231,7 +231,6 @@ def test_tokens_written_are_read_from_the_details_of_the_prompt(route: str) -> N
         "total_tokens": 31,
         "prompt_tokens_details": details,
     }
-    usage = {**counts, "prompt_tokens_details": details}
     with Loopback(lambda call: Reply(texts=("a",), usage=usage)) as server:
         [done] = complete(ask(server, route))
     assert (done[0].usage.cached_input_tokens, done[0].usage.cache_write_tokens) == (2, 5)
