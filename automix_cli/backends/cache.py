@@ -9,7 +9,9 @@ sample of it is an entry of its own, so going from 4 votes to 8 pays for four. T
 variables and `n` are no part of it.
 
 A completion cut off at its token limit (flag `truncated`) is stored like any other: it was
-paid for, and asking again would buy the same. Blank text is never stored.
+paid for, and asking again would buy the same. Blank text is never stored as a completion: a reply
+without text whose usage the server counted is stored as the error that it is, so that nobody buys
+it again unasked.
 """
 
 from __future__ import annotations
@@ -28,7 +30,14 @@ from typing import TypeVar
 from automix_cli.backends.base import Backend, Request
 from automix_cli.backends.store import Busy, Store
 from automix_cli.backends.store_entries import ENTRY_SCHEMA, canonical
-from automix_cli.errors import BackendError, BadResponse, CacheMiss, StorageError, UsageError
+from automix_cli.errors import (
+    NO_ANSWER_ERRORS,
+    BackendError,
+    BadResponse,
+    CacheMiss,
+    StorageError,
+    UsageError,
+)
 from automix_cli.records import Completion
 
 T = TypeVar("T")
@@ -125,10 +134,10 @@ class Cached:
         self._flights: dict[str, _Flight] = {}
 
     async def complete(self, request: Request) -> tuple[Completion, ...]:
-        """Return all `n` completions; fewer only when a later one failed after some were paid.
+        """Return all `n` completions; fewer only when a later one failed, or has no text.
 
         Raises:
-            BackendError: what the inner backend raised.
+            BackendError: what the inner backend raised, or what it once raised for a reply without text.
             CacheMiss: offline, and a sample is not stored.
             StorageError: when a completion cannot be stored.
         """
@@ -136,6 +145,10 @@ class Cached:
         samples = range(request.first, request.first + request.n)
         have: dict[int, Completion] = {}
         while missing := self._look_up(prompt, samples, have):
+            if failure := self.store.get_failure(prompt, missing[0], self._since):
+                if missing[0] > request.first:
+                    break
+                raise failure
             if self._offline:
                 raise CacheMiss(
                     f"sample {missing[0]} of this prompt to {request.model} is not in the cache",
@@ -151,7 +164,7 @@ class Cached:
                 if isinstance(error, BackendError) and not all(c.cached for c in leading):
                     return leading
                 raise error
-        return tuple(have[i] for i in samples)
+        return tuple(have[i] for i in takewhile(have.__contains__, samples))
 
     def _look_up(self, prompt: str, samples: Iterable[int], have: dict[int, Completion]) -> tuple[int, ...]:
         """Add stored samples to `have`; return those that are still missing."""
@@ -213,7 +226,13 @@ class Cached:
         if self._live is None:
             self._live = self._inner() if callable(self._inner) else self._inner
         while True:
-            completions = (await self._live.complete(request))[: request.n]
+            try:
+                completions = (await self._live.complete(request))[: request.n]
+            except NO_ANSWER_ERRORS as exc:
+                if exc.reply is not None and exc.is_reply_counted:
+                    put = functools.partial(self.store.put_failure, prompt, request.first, exc)
+                    await self._retry_write(put)
+                raise
             if not completions:
                 raise BadResponse(f"{request.model}: no completion came back")
             new = dict(enumerate(completions, request.first))

@@ -71,6 +71,7 @@ def completions_of(
     if not usable:
         error = empty_reply_error(choices, request)
         error.reply = unusable_reply(reply, request, latency_s)
+        error.is_reply_counted = bool(reply.counts.prompt) and reply.counts.output is not None
         raise error
     texts = [str(c.text) for c in usable]
     correction = count_all_choices(reply.counts, texts, [len(c.logprobs) for c in usable])

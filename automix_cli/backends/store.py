@@ -21,21 +21,23 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn, cast
+from typing import Any, NamedTuple, NoReturn, TypeVar, cast
 
 import diskcache
 from diskcache.core import DEFAULT_SETTINGS, METADATA, MODE_RAW, UNKNOWN
 
-from automix_cli.backends.store_entries import dump_entries, load_entry
+from automix_cli.backends.store_entries import dump_entries, dump_failure, load_entry, load_failure
 from automix_cli.backends.store_errors import sqlite_codes
 from automix_cli.backends.store_folder import cache_folder, require_private_folder, temporary_folders
 from automix_cli.backends.store_leases import is_abandoned, lease_owner
-from automix_cli.errors import StorageError
+from automix_cli.errors import BackendError, StorageError
 from automix_cli.records import Completion
 from automix_cli.texts import is_blank
+
+T = TypeVar("T")
 
 # ---------------------------------------------------------------- the store
 
@@ -301,10 +303,19 @@ class Store:
         Raises:
             Damaged: when the database itself is broken.
         """
-        key = entry_key(prompt, sample)
+        completion = self._load(entry_key(prompt, sample), load_entry, since)
+        self.stats.hits += completion is not None
+        return completion
+
+    def get_failure(self, prompt: str, sample: int, since: int = 0) -> BackendError | None:
+        """The reply without text that a sample of a prompt got and was charged for; see `get`."""
+        return self._load(failure_key(prompt, sample), load_failure, since)
+
+    def _load(self, key: str, load: Callable[[str, str, int], T | None], since: int) -> T | None:
+        """An entry as `load` reads it; a damaged one is a miss."""
         try:
             text = self._text(key)
-            completion = None if text is None else load_entry(key, text, since)
+            return None if text is None else load(key, text, since)
         except (ValueError, KeyError, TypeError, RecursionError):
             self._bad.add(key)  # a set, because a sample is looked up more than once
             self.stats.corrupt = len(self._bad)
@@ -313,8 +324,6 @@ class Store:
             return None  # a read may succeed later, and a miss is safe
         except sqlite3.Error as exc:
             self._fail(exc)
-        self.stats.hits += completion is not None
-        return completion
 
     def get_samples(self, prompt: str, samples: Iterable[int], since: int = 0) -> dict[int, Completion]:
         """The stored ones among some samples of a prompt; see `get`."""
@@ -344,6 +353,15 @@ class Store:
             },
             self._run,
         )
+        self._write(entries)
+
+    def put_failure(self, prompt: str, sample: int, error: BackendError) -> None:
+        """Store a reply without text, with what it used, so that it is not bought again; see `put`."""
+        key = failure_key(prompt, sample)
+        self._write({key: dump_failure(key, error, self._run)})
+
+    def _write(self, entries: Mapping[str, str]) -> None:
+        """Store the texts of entries, all or none."""
         self._require_present()
         with self._storage_errors(), self._cache.transact():
             for key, text in entries.items():
@@ -446,6 +464,11 @@ class Store:
 def entry_key(prompt: str, sample: int) -> str:
     """The key of one sample of a prompt (its fingerprint)."""
     return f"{prompt}/{sample}"
+
+
+def failure_key(prompt: str, sample: int) -> str:
+    """The key of a reply without text to one sample of a prompt."""
+    return f"{prompt}/{sample}/mute"
 
 
 _REFRESHES = "refreshes"

@@ -6,8 +6,10 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from automix_cli.errors import BackendError, ContentFiltered, NoText
 from automix_cli.records import Completion, TokenLogprob, Usage
 
 ENTRY_SCHEMA = 1
@@ -78,3 +80,26 @@ def load_entry(key: str, text: str, since: int) -> Completion | None:
         service_tier=row.get("service_tier", "standard"),
         flags=tuple(row["flags"]),
     )
+
+
+# ---------------------------------------------------------------- replies without text
+
+_FAILURES: Mapping[str, type[BackendError]] = {kind.kind: kind for kind in (NoText, ContentFiltered)}
+
+
+def dump_failure(key: str, error: BackendError, run: int) -> str:
+    """The text of an entry for a reply without text: what it used, and the error that it was."""
+    words = {"kind": error.kind, "message": error.message, "hint": error.hint}
+    return _dump_entry(key, replace(error.reply, text=canonical(words)), run)
+
+
+def load_failure(key: str, text: str, since: int) -> BackendError | None:
+    """The error of a reply without text, as nobody pays for it any more; None like `load_entry`."""
+    reply = load_entry(key, text, since)
+    if reply is None:
+        return None
+    words = json.loads(reply.text)
+    hint = words["hint"] or "--refresh asks again"
+    error = _FAILURES[words["kind"]](words["message"], hint=hint)
+    error.reply, error.attempts = replace(reply, text=""), 0
+    return error

@@ -54,7 +54,7 @@ def usage_of(counts: TokenCounts, request: Request, texts: Sequence[str]) -> tup
     )
     if not prompt or output is None:
         prompt, output = prompt or estimate(prompt_text(request)), output or estimate("\n".join(texts))
-    if not output:
+    if not output and texts:  # a reply without text may truly have none
         output, suspect = estimate("\n".join(texts)), True
     suspect = suspect or prompt > request.n * most_prompt_tokens(request)
     if "max_tokens" in request.param:

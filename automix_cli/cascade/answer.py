@@ -202,17 +202,31 @@ class QuestionRun:
         if self.cascade.degrading is not None:
             self.cascade.degrading.check()
         try:
-            return await self.carry_out(action)
+            observation = await self.carry_out(action)
         except NO_ANSWER_ERRORS as exc:
             self._fail(exc)
             return Observation(failed=True)
+        if action.kind == "vote" and not self.visits[-1].verifiable:
+            return observation._replace(bought=observation.bought + self._votes_left())
+        return observation
+
+    def _votes_left(self) -> int:
+        """How many votes more the tier in hand could be asked for; given up, they count as bought."""
+        visit = self.visits[-1]
+        return max(
+            0, sample_counts(self.profile, self.profile.tiers.index(visit.tier)).votes - len(visit.votes)
+        )
 
     def _fail(self, exc: BackendError) -> None:
         """Note that the tier in hand has no answer, and why, in case no other has one either."""
         self.failure = (exc, self._tier_in_hand())
         self.visits[-1].fail(exc)
-        if exc.reply is not None and exc.maybe_billed and self.bill:
-            self.bill.pop()  # the step has the last attempt
+        self._take_off_bill(exc)
+
+    def _take_off_bill(self, exc: BackendError) -> None:
+        """Take a reply without text off the bill of failed attempts: the step has what it cost."""
+        if exc.reply is not None and exc.maybe_billed:
+            self.bill[:] = [attempt for attempt in self.bill if attempt.reply is not exc.reply]
 
     def failed_usd(self) -> float | None:
         """What the failed attempts cost, known or at most."""
@@ -274,7 +288,14 @@ class QuestionRun:
     async def _ask(self, visit: LiveVisit, tier: int) -> Observation:
         n = sample_counts(self.profile, tier).answers
         request, cut = self.requests.for_answer(self.question, visit.tier, n=n)
-        visit.note(await self.buy(request, visit.answers), cut)
+        try:
+            visit.note(await self.buy(request, visit.answers), cut)
+        except NO_ANSWER_ERRORS as exc:
+            if not visit.answers:
+                raise
+            visit.note(visit.answers, cut)
+            visit.lack(exc)  # the samples that came are paid for, and suffice
+            self._take_off_bill(exc)
         if n > 1:
             return self._plurality(visit)
         visit.answer = visit.answers[0].text.strip()
@@ -308,7 +329,8 @@ class QuestionRun:
             )
             await self.buy(request, visit.checks)
         except NO_ANSWER_ERRORS as exc:  # a verifier that refuses, or says nothing, is no evidence either way
-            visit.flags[exc.kind] = None
+            visit.fail_votes(exc, before + n - len(visit.checks))
+            self._take_off_bill(exc)
         checks = visit.checks[before:]
         visit.note(checks, cut)
         votes = prompts.read_votes(checks, n)

@@ -17,7 +17,8 @@ class LiveVisit:
     """A tier while it is being asked: grows with every call, ends as a `Step`.
 
     `failed` is the kind of error of a tier that gave no answer; `unusable` holds the reply without text
-    that was charged all the same. `rounds` holds where in `checks` each round of votes begins.
+    that was charged all the same. `rounds` holds where in `checks` each round of votes begins; a vote
+    without text is one of them. `verifiable` turns false with the first vote that could not be asked.
     """
 
     tier: Tier
@@ -31,6 +32,7 @@ class LiveVisit:
     confidence: float | None = None
     action: str = ""
     failed: str | None = None
+    verifiable: bool = True
     score: float | None = None
     seconds: float = 0.0
     flags: dict[str, None] = field(default_factory=dict)
@@ -50,11 +52,29 @@ class LiveVisit:
     def fail(self, error: BackendError) -> None:
         """Note that the tier has no answer, and what the attempt cost."""
         self.failed, self.answer, self.signal, self.score = error.kind, None, None, 0.0
+        self._keep_reply(error)
+
+    def lack(self, error: BackendError) -> None:
+        """Note that some of several sampled answers have no text, and what they cost."""
+        self.flags[error.kind] = None
+        self._keep_reply(error)
+
+    def _keep_reply(self, error: BackendError) -> None:
         self.advise(error)
         if error.reply is not None:
             reply = replace(error.reply, cached=not error.maybe_billed)
             self.unusable.append(reply)
             self.note([reply], cut=False)
+
+    def fail_votes(self, error: BackendError, count: int) -> None:
+        """Note that `count` votes have no text, and what they cost; or that they could not be asked."""
+        self.flags[error.kind] = None
+        self.advise(error)
+        if error.reply is None:
+            self.verifiable = False
+            return
+        reply = replace(error.reply, cached=not error.maybe_billed)
+        self.checks += [reply, *[Completion(text="", cached=True)] * (count - 1)]
 
     def _rounds(self) -> list[list[Completion]]:
         """The votes, round by round."""

@@ -301,9 +301,62 @@ def test_votes_that_do_not_fit_the_window_are_no_evidence() -> None:
     small = replace(SMALL, model="openai/gpt-4", params=(("max_tokens", 8000),))  # of 8,192
     answer = ask(backend, profile(small, LARGE), context="Nine is 9.")
     assert (answer.tier, answer.route[0].answer, answer.route[0].failed) == ("large", "18", None)
-    assert answer.route[0].count.unparsed == 8
+    assert answer.route[0].count.unparsed == 4, "no second round: it would not fit either"
     assert answer.route[0].flags == ("context_length",)
     assert not [r for r in backend.calls if prompts.is_verification(r.messages)], "none was sent"
+
+
+@pytest.mark.parametrize("error", NO_ANSWER[:2], ids=lambda e: e.kind)
+def test_a_vote_that_cannot_be_asked_ends_the_verification_and_the_answer_is_kept(
+    error: BackendError,
+) -> None:
+    backend = ScriptedBackend(
+        lambda r: error if prompts.is_verification(r.messages) or r.model == "test/large" else says("17")
+    )
+    answer = ask(backend)
+    assert (answer.status, answer.answer, answer.tier) == ("ok", "17", "small")
+    assert sum(prompts.is_verification(r.messages) for r in backend.calls) == 1
+    assert answer.cost_usd == answer.spent_usd == pytest.approx(SMALL_CALL)
+
+
+@pytest.mark.parametrize("paid", [True, False])
+def test_a_mute_vote_is_unparsed_and_costs_what_was_charged_for_it(paid: bool) -> None:
+    def reply(request: Request) -> Completion | Exception:
+        if not prompts.is_verification(request.messages):
+            return says(request.model)
+        error = NoText("mute", hint="raise max_tokens", maybe_billed=paid)
+        error.reply = Completion(text="", usage=USAGE)
+        if paid:
+            note_maybe_billed(request, error)
+        return error
+
+    backend = ScriptedBackend(reply)
+    answer = ask(backend, profile(batch=(4,), max_votes=8))
+    assert (answer.answer, answer.route[0].count.unparsed) == ("test/large", 8)
+    assert [r.first for r in backend.calls if prompts.is_verification(r.messages)] == [0, 4]
+    assert answer.cost_usd == pytest.approx(3 * SMALL_CALL + LARGE_CALL)
+    assert answer.spent_usd == pytest.approx((1 + 2 * paid) * SMALL_CALL + LARGE_CALL)
+    assert answer.route[0].hints == (("no_text", "raise max_tokens"),)
+    assert "hints" not in answer.to_dict()["route"][0]
+
+
+def test_sampled_answers_that_came_are_used_where_the_others_have_no_text() -> None:
+    def reply(request: Request) -> Completion | Exception:
+        if request.model == "test/large":
+            return says("18")
+        if request.first < 3:
+            return says("17")
+        error = NoText("mute", maybe_billed=False)
+        error.reply = Completion(text="", usage=USAGE)
+        return error
+
+    class OneByOne(ScriptedBackend):
+        async def complete(self, request: Request) -> tuple[Completion, ...]:
+            return await super().complete(request.part(request.first, 1))
+
+    answer = ask(OneByOne(reply), profile(signal="consistency", max_votes=4))
+    assert (answer.answer, answer.route[0].failed, answer.route[0].flags) == ("17", None, ("no_text",))
+    assert answer.cost_usd == pytest.approx(4 * SMALL_CALL)
 
 
 def collect(backend: ScriptedBackend, **question: object) -> Trace:
