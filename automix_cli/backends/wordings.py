@@ -42,7 +42,7 @@ def _says(kind: type[BackendError], pattern: str, *, certain: bool = True) -> Wo
 
 WORDINGS: tuple[Wording, ...] = (
     # A quota of a day, or of nothing at all, is final; a quota of a minute is a rate.
-    _says(QuotaExhausted, r"quota_?id\W.{0,80}per_?day|\blimit: 0(?![\d.])"),  # Gemini
+    _says(QuotaExhausted, r"quota_?id\W.{0,80}per_?day|\blimit: 0(?!\.?\d)"),  # Gemini
     _says(QuotaExhausted, r"free-models-per-day"),  # OpenRouter
     _says(QuotaExhausted, r"limited to \d+ api calls ?/ ?month"),  # Cohere's trial keys
     _says(

@@ -23,6 +23,9 @@ from automix_cli.errors import (
     BadResponse,
     BudgetError,
     CacheMiss,
+    ContentFiltered,
+    ContextTooLong,
+    NoText,
     RateLimited,
     StorageError,
     TimedOut,
@@ -248,6 +251,76 @@ def test_a_damaged_entry_is_paid_again_and_replaced(store: Store) -> None:
     (healed,) = asyncio.run(cached.complete(BASE))
     assert healed.cached
     assert (len(backend.calls), store.stats.corrupt) == (2, 1)
+
+
+# ---------------------------------------------------------------- replies without text
+
+REPLY = Completion(text="", usage=Usage(input_tokens=9, output_tokens=64, reasoning_tokens=64, calls=1))
+
+
+def mute(kind: type[BackendError] = NoText, *, counted: bool = True) -> BackendError:
+    error = kind("it said nothing", hint="raise max_tokens", maybe_billed=True)
+    error.reply, error.is_reply_counted = REPLY, counted
+    return error
+
+
+@pytest.mark.parametrize("kind", [NoText, ContentFiltered])
+@pytest.mark.parametrize("offline", [False, True])
+def test_a_reply_without_text_is_remembered_as_the_error_that_it_was(
+    kind: type[BackendError], offline: bool, store: Store
+) -> None:
+    with pytest.raises(kind):
+        asyncio.run(Cached(ScriptedBackend([mute(kind)]), store).complete(replace(BASE, n=2)))
+    again = Cached(lambda: pytest.fail("made"), store, offline=offline)
+    with pytest.raises(kind) as caught:
+        asyncio.run(again.complete(replace(BASE, n=2)))
+    error = caught.value
+    assert (error.message, error.hint, error.attempts) == ("it said nothing", "raise max_tokens", 0)
+    assert not error.maybe_billed
+    assert error.reply == replace(REPLY, cached=True)
+
+
+def test_a_refusal_and_a_reply_that_nobody_counted_are_not_remembered(store: Store) -> None:
+    for error in (mute(counted=False), ContentFiltered("no"), ContextTooLong("no"), RateLimited("no")):
+        backend = ScriptedBackend([error, "4"])
+        cached = Cached(backend, store, refresh=True)
+        with pytest.raises(type(error)):
+            asyncio.run(cached.complete(BASE))
+        assert texts(asyncio.run(cached.complete(BASE))) == ["4"]
+
+
+def test_samples_before_a_reply_without_text_are_returned_and_those_after_it_can_be_bought(
+    store: Store,
+) -> None:
+    backend = ScriptedBackend(lambda r: mute() if r.first == 1 else numbered(r))
+    cold, warm = (Cached(backend, store) for _ in range(2))
+    for cached in (cold, warm):
+        assert texts(asyncio.run(cached.complete(replace(BASE, n=1)))) == ["sample 0"]
+        with pytest.raises(NoText):
+            asyncio.run(cached.complete(BASE.part(1, 1)))
+        assert texts(asyncio.run(cached.complete(BASE.part(0, 3)))) == ["sample 0"]
+        assert texts(asyncio.run(cached.complete(BASE.part(2, 1)))) == ["sample 2"]
+    assert runs(backend) == [(0, 1), (1, 1), (2, 1)]
+
+
+def test_refresh_asks_again_for_what_had_no_text(store: Store) -> None:
+    with pytest.raises(NoText):
+        asyncio.run(Cached(ScriptedBackend([mute()]), store).complete(BASE))
+    refreshing = Cached(ScriptedBackend(["4"]), store, refresh=True)
+    assert texts(asyncio.run(refreshing.complete(BASE))) == ["4"]
+    assert texts(asyncio.run(Cached(ScriptedBackend([]), store).complete(BASE))) == ["4"]
+
+
+def test_a_damaged_memory_of_a_reply_without_text_is_a_counted_miss(store: Store) -> None:
+    with pytest.raises(NoText):
+        asyncio.run(Cached(ScriptedBackend([mute()]), store).complete(BASE))
+    (key,) = [key for key in store._cache.iterkeys() if key.endswith("/mute")]
+    text = store._cache.get(key)
+    for damaged in (text.replace("no_text", "no_texT"), "junk", "{}"):
+        store._cache.set(key, damaged)
+        assert store.get_failure(fingerprint(BASE), 0) is None
+    assert store.stats.corrupt == 1
+    assert texts(asyncio.run(Cached(ScriptedBackend(["4"]), store).complete(BASE))) == ["4"]
 
 
 # ---------------------------------------------------------------- refresh, offline, no cache

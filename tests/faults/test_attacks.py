@@ -13,12 +13,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 from fork_server import ForkServer
 from loopback import Call, Loopback, Reply, default_reply
-from nursery import World
+from nursery import World, rows
 from shell import COMMAND, PATIENCE, Ran, environment
 from test_storage import small_disk
 
@@ -506,3 +507,255 @@ def test_A2_counts_beyond_what_was_sent_and_allowed_are_doubtful_and_stand(
     counts = TokenCounts(prompt=prompt, output=output, total=prompt + output)
     usage, is_suspect = usage_of(counts, request, ["4"] * n)
     assert (usage.input_tokens, usage.output_tokens, is_suspect) == (prompt, output, suspect)
+
+
+# ---------------------------------------------------------------- A12: what real servers say
+
+
+def error_of(message: str, **fields: Any) -> bytes:
+    return json.dumps({"error": {"message": message, **fields}}).encode()
+
+
+PER_MINUTE = [{"quotaId": "GenerateRequestsPerMinutePerProject"}, {"retryDelay": "26s"}]
+WORDINGS: dict[str, tuple[int, bytes, str]] = {
+    "llama.cpp": (
+        400,
+        error_of(
+            "request (2947 tokens) exceeds the available context size (2048 tokens), try increasing it",
+            type="exceed_context_size_error",
+        ),
+        "context_length",
+    ),
+    "LiteLLM's proxy": (400, error_of("litellm.ContextWindowExceededError: no"), "context_length"),
+    "Anthropic": (400, error_of("input length and `max_tokens` exceed context limit"), "context_length"),
+    "TGI": (400, error_of("`inputs` tokens + `max_new_tokens` must be <= 4096"), "context_length"),
+    "xAI": (400, error_of("This model's maximum prompt length is 131072"), "context_length"),
+    "Cerebras": (400, error_of("Current length is 9001 while limit is 8192"), "context_length"),
+    "vLLM": (
+        400,
+        error_of("3000 is longer than the maximum model length of 2048"),
+        "context_length",
+    ),
+    "watsonx": (400, error_of("exceeds the total tokens limit 4096"), "context_length"),
+    "Databricks": (400, error_of("Input too long: 5000 input tokens, limit is 4096"), "context_length"),
+    "context with 500": (500, error_of("no", code="context_length_exceeded"), "context_length"),
+    "context with 200": (200, error_of("no", code="context_length_exceeded"), "context_length"),
+    "Gemini, a minute": (429, error_of("exceeded your current quota", details=PER_MINUTE), "rate_limit"),
+    "Gemini, a minute, in words": (
+        429,
+        error_of("You exceeded your current quota. Please retry in 20.04s."),
+        "rate_limit",
+    ),
+    "Gemini, nothing": (429, error_of("exceeded your current quota, limit: 0. Please retry in 7s"), "quota"),
+    "Gemini, a day": (
+        429,
+        error_of("exceeded your current quota", details=[{"quotaId": "RequestsPerDay"}, PER_MINUTE[1]]),
+        "quota",
+    ),
+    "Gemini, a key": (400, error_of("API key not valid.", details=[{"reason": "API_KEY_INVALID"}]), "auth"),
+    "xAI, a key": (400, error_of("Incorrect API key provided"), "auth"),
+    "a budget": (422, error_of("Budget has been exceeded!", type="budget_exceeded"), "quota"),
+    "a budget with 429": (429, error_of("Budget has been exceeded!", type="budget_exceeded"), "quota"),
+    "a model": (400, error_of("Invalid model name passed in model=tiny"), "model"),
+}
+
+
+@pytest.mark.parametrize("client", ["direct", "litellm"])
+def test_A12_every_wording_that_was_met_is_understood_over_the_wire(client: str) -> None:
+    from automix_cli.backends.litellm import LiteLLMBackend
+    from automix_cli.backends.openai_http import DirectBackend
+    from automix_cli.backends.retry import Retrier
+    from automix_cli.errors import BackendError
+
+    async def main(server: Loopback) -> dict[str, tuple[str, float | None, bool]]:
+        found = {}
+        for name, (status, body, _) in WORDINGS.items():
+            retrier = Retrier(attempts=1)
+            backend = (DirectBackend if client == "direct" else LiteLLMBackend)(retrier)
+            server.reply = lambda call, s=status, b=body: Reply(status=s, body=b)  # type: ignore[misc]
+            request = Request(model="openai/m", messages=(Message("user", name),), api_base=server.url)
+            try:
+                await backend.complete(request)
+            except BackendError as error:
+                found[name] = (error.kind, error.retry_after, error.fatal)
+            await backend.aclose()
+        return found
+
+    with Loopback() as server:
+        found = asyncio.run(main(server))
+        assert len(server.calls) == len(WORDINGS)
+    assert {name: kind for name, (kind, _, _) in found.items()} == {n: w[2] for n, w in WORDINGS.items()}
+    assert {name: wait for name, (_, wait, _) in found.items() if wait} == {
+        "Gemini, a minute": 26.0,
+        "Gemini, a minute, in words": 20.04,
+    }
+    assert all(fatal == (kind in ("auth", "quota", "model")) for kind, _, fatal in found.values())
+
+
+ILL = "What is q 2?"
+THOUGHTS = {"prompt_tokens": 40, "completion_tokens": 64, "total_tokens": 104}
+NO_ANSWERS = {
+    "context_length": Reply(status=400, body=WORDINGS["llama.cpp"][1]),
+    "content_filter": Reply(status=403, body=error_of("your input was flagged by moderation")),
+    "no_text": Reply(texts=("",), finish_reason="length", usage=THOUGHTS),
+}
+
+
+def said(call: Call) -> str:
+    return prompts.decision(True) if call.verifies else "fine"
+
+
+@pytest.mark.parametrize("client", ["direct", "litellm"])
+@pytest.mark.parametrize("kind", NO_ANSWERS)
+def test_A12_a_tier_without_an_answer_escalates_and_what_it_cost_is_paid_once(
+    kind: str, client: str, world: World
+) -> None:
+    world.client = client
+    world.write_profile()
+    world.server.reply = lambda call: (
+        NO_ANSWERS[kind] if ILL in call.prompt and call.model == "tiny" else said(call)
+    )
+    assert world.ask(world.questions(4)).code == 0
+    assert len(world.server.calls) == 8, "three answers with their votes, one refusal, one answer more"
+    cold = rows(world.out)
+    assert [row["answer"] for row in cold] == ["fine"] * 4
+    ill = cold[2]
+    assert (ill["tier"], ill["route"][0]["failed"], ill["route"][0]["action"]) == ("large", kind, "escalate")
+    cost = (40 * 1 + 64 * 2) / 1e6 if kind == "no_text" else 0.0
+    assert ill["route"][0]["cost_usd"] == pytest.approx(cost)
+    assert ill["spent_usd"] == pytest.approx(ill["cost_usd"])
+    assert world.ask(world.questions(4), "--force").code == 0
+    assert len(world.server.calls) == (8 if kind == "no_text" else 9), (
+        "a refusal costs nothing, so is not kept"
+    )
+    assert [(r["answer"], r["cost_usd"]) for r in rows(world.out)] == [
+        (r["answer"], r["cost_usd"]) for r in cold
+    ]
+
+
+@pytest.mark.parametrize("kind", NO_ANSWERS)
+def test_A12_a_vote_without_an_answer_ends_the_verification(kind: str, world: World) -> None:
+    world.server.reply = lambda call: NO_ANSWERS[kind] if ILL in call.prompt and call.verifies else said(call)
+    first = world.ask(world.questions(4))
+    assert first.code == 0, first.err
+    cold = rows(world.out)
+    step = cold[2]["route"][0]
+    assert (step["answer"], step["votes"]["unparsed"], step["action"]) == ("fine", 2, "escalate")
+    assert kind in step["flags"]
+    count = len(world.server.calls)
+    assert count == 9, "four answers, four rounds of votes, and the large tier's answer"
+    if kind == "no_text":
+        assert world.ask(world.questions(4), "--offline", "--force").code == 0
+        warm = rows(world.out)
+        assert len(world.server.calls) == count
+        assert [r["cost_usd"] for r in warm] == [r["cost_usd"] for r in cold]
+        assert sum(r["spent_usd"] for r in warm) == 0
+
+
+def test_A12_what_is_no_answer_is_an_outcome_where_every_tier_is_asked(world: World) -> None:
+    by_question = {f"What is q {n}?": reply for n, reply in enumerate(NO_ANSWERS.values())}
+
+    def reply(call: Call) -> Reply | str:
+        ill = next((r for words, r in by_question.items() if words in call.prompt), None)
+        return ill if ill is not None and call.model == "tiny" else said(call)
+
+    world.server.reply = reply
+    path = world.folder / "labelled.jsonl"
+    path.write_text(
+        "".join(
+            json.dumps({"id": n, "question": f"What is q {n}?", "expected": "fine"}) + "\n" for n in range(40)
+        )
+    )
+    traces = world.folder / "traces.jsonl"
+    ran = world.run("calibrate", path, "-o", world.folder / "fit.yaml", "--traces", traces)
+    assert ran.code in (0, 5), ran.err
+    cells = {row["id"]: row["tiers"]["small"] for row in rows(traces)}
+    assert [cells[n]["failed"] for n in range(3)] == list(NO_ANSWERS)
+    assert [cells[n]["score"] for n in range(4)] == [0.0, 0.0, 0.0, 1.0]
+
+
+STOPS = {
+    "key": (Reply(status=400, body=WORDINGS["xAI, a key"][1]), "auth", 2, "export CANARY_KEY="),
+    "402": (Reply(status=402), "quota", 1, "run the same command again"),
+    "quota": (Reply(status=429, body=error_of("no", code="insufficient_quota")), "quota", 1, "add credit"),
+    "budget 422": (Reply(status=422, body=WORDINGS["a budget"][1]), "quota", 1, "raise the limit"),
+    "budget 429": (Reply(status=429, body=WORDINGS["a budget"][1]), "quota", 1, "raise the limit"),
+    "budget 400": (Reply(status=400, body=WORDINGS["a budget"][1]), "quota", 1, "raise the limit"),
+    "model": (Reply(status=400, body=WORDINGS["a model"][1]), "model", 2, "automix profile show"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "client"), [*((name, "direct") for name in STOPS), *((n, "litellm") for n in ("key", "model"))]
+)
+def test_A12_what_would_refuse_every_row_costs_one_request_and_can_be_resumed(
+    name: str, client: str, world: World
+) -> None:
+    reply, kind, code, advice = STOPS[name]
+    world.client = client
+    world.write_profile(concurrency=8)
+    world.server.reply = lambda call: reply
+    questions = world.questions(30)
+    ran = world.ask(questions, "--unordered")
+    assert ran.code == code, ran.err
+    assert len(world.server.calls) == 1
+    assert advice in ran.err
+    assert ran.err.count(advice) == 1
+    assert "go on with: " in ran.err
+    found = rows(world.out)
+    assert {row["error"]["type"] for row in found} == {kind}
+    assert sum(row["error"]["attempts"] for row in found) == 1
+    assert f"1 error, {len(found) - 1} not asked" in ran.err
+    assert f"{30 - len(found)} rows not started" in ran.err
+    world.server.reply = said
+    assert world.ask(questions, "--resume").code == 0
+    assert [row["answer"] for row in rows(world.out)] == ["fine"] * 30
+
+
+def test_A12_each_kind_of_trouble_says_once_what_mends_it(world: World) -> None:
+    world.server.reply = lambda call: NO_ANSWERS["no_text"] if call.model == "tiny" else said(call)
+    ran = world.ask(world.questions(20))
+    assert ran.code == 0
+    assert ran.err.count("max_tokens") == 1
+    assert "no_text: raise params: {max_tokens: …} of this tier" in ran.err
+
+
+# ---------------------------------------------------------------- A13: an endpoint that comes back late
+
+
+@pytest.mark.parametrize("client", ["direct", "litellm"])
+def test_A13_an_endpoint_that_was_given_up_recovers_in_a_process_that_goes_on(client: str) -> None:
+    from automix_cli.backends.litellm import LiteLLMBackend
+    from automix_cli.backends.openai_http import DirectBackend
+    from automix_cli.backends.retry import RECOVERY, Retrier
+    from automix_cli.errors import BackendError, Unreachable
+
+    now = [0.0]
+
+    async def pass_time(seconds: float) -> None:
+        now[0] += seconds
+
+    async def main(server: Loopback) -> None:
+        retrier = Retrier(clock=lambda: now[0], sleep=pass_time)
+        backend = (DirectBackend if client == "direct" else LiteLLMBackend)(retrier)
+        request = Request(model="openai/m", messages=(Message("user", "hello"),), api_base=server.url)
+        assert (await backend.complete(request))[0].text == "fine"
+        server.faults = lambda call: Reply(fault="drop")
+        for _ in range(20):
+            with contextlib.suppress(BackendError):
+                await backend.complete(request)
+        with pytest.raises(Unreachable, match="given up"):
+            await backend.complete(request)
+        down = len(server.ledger)
+        for _ in range(5):
+            with pytest.raises(Unreachable):
+                await backend.complete(request)
+        assert len(server.ledger) == down, "nothing is sent while it counts as dead"
+        server.faults = None
+        now[0] += RECOVERY
+        for _ in range(3):
+            assert (await backend.complete(request))[0].text == "fine"
+        await backend.aclose()
+
+    with Loopback(said) as server:
+        asyncio.run(main(server))

@@ -36,10 +36,10 @@ N16  bodies without end, bombs           faults/test_wire.py::test_a_run_ends_as
 R1   malformed and cut JSON              faults/test_wire.py::test_a_run_ends_as_promised_whatever_the_wire_does
                                          test_clients.py::test_what_is_no_answer_is_an_error_and_not_asked_for_endlessly
 R2   nothing said                        faults/test_wire.py::test_a_run_ends_as_promised_whatever_the_wire_does
-                                         faults/test_wire.py::test_what_is_no_answer_is_never_kept
+                                         faults/test_wire.py::test_what_is_no_answer_is_never_kept_as_one
                                          faults/test_wire.py::test_R2_V2_what_is_no_verdict_is_no_vote
 R3   cut at the token limit              faults/test_wire.py::test_R3_an_answer_that_was_cut_is_kept_and_flagged
-                                         faults/test_wire.py::test_what_is_no_answer_is_never_kept
+                                         faults/test_wire.py::test_what_is_no_answer_is_never_kept_as_one
                                          test_replies.py::test_a_reply_that_was_cut_off_holds_no_verdict
 R4   filtered                            faults/test_wire.py::test_R4_what_a_filter_withholds_goes_to_the_next_tier_without_another_try
 R5   doubtful usage                      faults/test_wire.py::test_R5_a_doubtful_usage_is_flagged_and_never_gives_money_back
@@ -183,8 +183,15 @@ A9   models that carry a host            faults/test_attacks.py::test_A9_a_found
                                          faults/test_attacks.py::test_A9_every_model_of_the_price_table_can_be_named_in_a_found_profile
 A10  SIGTERM without a cache             faults/test_attacks.py::test_A10_a_request_to_end_leaves_no_temporary_folder
 A11  clear without a terminal            faults/test_attacks.py::test_A11_nothing_is_cleared_without_a_terminal_unless_told_to
-A12  wordings of real servers            not run: no test holds it yet
-A13  an endpoint that comes back late    not run: no test holds it yet
+A12  wordings of real servers            test_wordings.py::test_a_refusal_is_understood_by_its_words
+                                         faults/test_attacks.py::test_A12_every_wording_that_was_met_is_understood_over_the_wire
+                                         faults/test_attacks.py::test_A12_a_tier_without_an_answer_escalates_and_what_it_cost_is_paid_once
+                                         faults/test_attacks.py::test_A12_a_vote_without_an_answer_ends_the_verification
+                                         faults/test_attacks.py::test_A12_what_is_no_answer_is_an_outcome_where_every_tier_is_asked
+                                         faults/test_attacks.py::test_A12_what_would_refuse_every_row_costs_one_request_and_can_be_resumed
+                                         faults/test_attacks.py::test_A12_each_kind_of_trouble_says_once_what_mends_it
+A13  an endpoint that comes back late    faults/test_attacks.py::test_A13_an_endpoint_that_was_given_up_recovers_in_a_process_that_goes_on
+                                         test_backend.py::test_a_key_that_was_mended_works_in_a_process_that_goes_on
 A14  questions that are copies           test_partition.py::test_random_splits_keep_all_rows_of_a_question_on_one_side
                                          test_bootstrap.py::test_copies_do_not_narrow_an_interval
                                          test_certificate.py::test_copies_do_not_prove_what_their_questions_alone_do_not

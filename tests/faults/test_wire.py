@@ -154,13 +154,23 @@ def test_a_run_ends_as_promised_whatever_the_wire_does(name: str, client: str, w
     )
 
 
+COUNTED = ("R2-content null", "R2-content blank", "R3-cut before a word")
+"""No text, but a usage: these were paid for, and are remembered."""
+
+
 @pytest.mark.parametrize(("name", "client"), on_both([n for n in CASES if n.startswith(("R2", "R3"))]))
-def test_what_is_no_answer_is_never_kept(name: str, client: str, world: World) -> None:
+def test_what_is_no_answer_is_never_kept_as_one(name: str, client: str, world: World) -> None:
     world.server.reply = CASES[name].reply
     questions = world.questions(4)
     assert world.ask(questions).code == 3
     world.server.reply = said
     before = len(world.server.calls)
+    if name in COUNTED:
+        again = world.ask(questions, "--resume")
+        assert (again.code, len(world.server.calls)) == (3, before), "nobody buys it again unasked"
+        refreshing = world.ask(questions, "--refresh", "--force")
+        assert (refreshing.code, rows(world.out)[2]["answer"]) == (0, "fine")
+        return
     assert world.ask(questions, "--resume").code == 0
     assert len(world.server.calls) == before + 2, "the answer and its votes; all else was paid already"
     assert rows(world.out)[2]["answer"] == "fine"
