@@ -27,11 +27,24 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TypeVar, cast
 
 import diskcache
-from diskcache.core import DEFAULT_SETTINGS, METADATA, MODE_RAW, UNKNOWN
+from diskcache.core import DEFAULT_SETTINGS, METADATA
 
-from automix_cli.backends.store_entries import dump_entries, dump_failure, load_entry, load_failure
+from automix_cli.backends.store_disk import TextDisk
+from automix_cli.backends.store_entries import (
+    dump_entries,
+    dump_failure,
+    entry_key,
+    failure_key,
+    load_entry,
+    load_failure,
+)
 from automix_cli.backends.store_errors import sqlite_codes
-from automix_cli.backends.store_folder import cache_folder, require_private_folder, temporary_folders
+from automix_cli.backends.store_folder import (
+    cache_folder,
+    open_private,
+    require_private_folder,
+    temporary_folders,
+)
 from automix_cli.backends.store_leases import is_abandoned, lease_owner
 from automix_cli.errors import BackendError, StorageError
 from automix_cli.records import Completion
@@ -48,33 +61,6 @@ class Busy(StorageError):
 
 class Damaged(StorageError):
     """The database cannot be read and has been set aside."""
-
-
-class _TextDisk(diskcache.Disk):  # type: ignore[misc]
-    """Keys and values are text inside the row; rows of any other kind are refused unread."""
-
-    def put(self, key: object) -> tuple[str, bool]:
-        if type(key) is not str:
-            raise TypeError(f"cache keys are text, got {type(key).__name__}")
-        return key, True
-
-    def get(self, key: object, raw: bool) -> str:
-        if not raw or type(key) is not str:
-            raise ValueError("a key that is not text")
-        return key
-
-    def store(self, value: object, read: bool, key: object = UNKNOWN) -> tuple[int, int, None, str]:
-        if type(value) is not str:
-            raise TypeError(f"cache values are text, got {type(value).__name__}")
-        return 0, MODE_RAW, None, value
-
-    def fetch(self, mode: int, filename: str | None, value: object, read: bool) -> str:
-        if mode != MODE_RAW or filename is not None or type(value) is not str:
-            raise ValueError("a value that is not text in its row")
-        return value
-
-    def remove(self, file_path: str) -> None:
-        """Do nothing: no value is stored in a file, so a row that names one is not ours."""
 
 
 # Every setting is passed on opening, so that none is read from the database. The file is not mapped into
@@ -187,7 +173,7 @@ class Store:
         if has_database and _READY in tag and self._path.stat().st_size == 0:
             self._set_aside("it is empty, and was not before")
         for path, text in ((self.folder / _TAG, _TAG_TEXT), (self._path, "")):
-            with contextlib.suppress(FileExistsError), open(path, "x", opener=_private) as file:
+            with contextlib.suppress(FileExistsError), open(path, "x", opener=open_private) as file:
                 file.write(text)
 
     def _read_tag(self) -> str:
@@ -203,7 +189,7 @@ class Store:
     def _open_database(self) -> None:
         try:
             self._examine()
-            self._cache = diskcache.Cache(str(self.folder), timeout=_LOCK_WAIT, disk=_TextDisk, **_SETTINGS)
+            self._cache = diskcache.Cache(str(self.folder), timeout=_LOCK_WAIT, disk=TextDisk, **_SETTINGS)
         except (ValueError, TypeError, KeyError) as exc:  # a changed setting or name
             self._set_aside(f"{type(exc).__name__}: {exc}")
 
@@ -461,23 +447,9 @@ class Store:
             temporary_folders.discard(self._temporary.name)
 
 
-def entry_key(prompt: str, sample: int) -> str:
-    """The key of one sample of a prompt (its fingerprint)."""
-    return f"{prompt}/{sample}"
-
-
-def failure_key(prompt: str, sample: int) -> str:
-    """The key of a reply without text to one sample of a prompt."""
-    return f"{prompt}/{sample}/mute"
-
-
 _REFRESHES = "refreshes"
 _IS_COMPLETION = f"(substr(key, -6) <> '/lease' AND key <> '{_REFRESHES}')"
 _COUNT = f"SELECT count(*) FROM Cache WHERE {_IS_COMPLETION}"
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def _databases_set_aside(folder: Path) -> tuple[Path, ...]:

@@ -16,6 +16,16 @@ ENTRY_SCHEMA = 1
 """Part of every key: raising it makes all older entries misses."""
 
 
+def entry_key(prompt: str, sample: int) -> str:
+    """The key of one sample of a prompt (its fingerprint)."""
+    return f"{prompt}/{sample}"
+
+
+def failure_key(prompt: str, sample: int) -> str:
+    """The key of a reply without text to one sample of a prompt."""
+    return f"{prompt}/{sample}/mute"
+
+
 def canonical(value: Any) -> str:
     """JSON with one spelling per value, in ASCII, because SQLite cannot store a lone surrogate."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"))

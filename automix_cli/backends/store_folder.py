@@ -89,3 +89,8 @@ def remove_temporary_folders() -> None:
     """Remove the folders of all temporary stores, in a process that is about to be killed."""
     for folder in temporary_folders:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def open_private(path: str, flags: int) -> int:
+    """Open a file that only its owner can read, for `open(opener=…)`."""
+    return os.open(path, flags, 0o600)

@@ -17,7 +17,8 @@ import diskcache
 import pytest
 from shell import PATIENCE
 
-from automix_cli.backends.store import Busy, Damaged, Store, entry_key, survey
+from automix_cli.backends.store import Busy, Damaged, Store, survey
+from automix_cli.backends.store_entries import entry_key
 from automix_cli.backends.store_folder import cache_folder
 from automix_cli.backends.store_leases import lease_owner
 from automix_cli.errors import StorageError

@@ -327,7 +327,7 @@ def test_a_mute_vote_is_unparsed_and_costs_what_was_charged_for_it(paid: bool) -
         error = NoText("mute", hint="raise max_tokens", maybe_billed=paid)
         error.reply = Completion(text="", usage=USAGE)
         if paid:
-            note_maybe_billed(request)
+            note_maybe_billed(request, error)
         return error
 
     backend = ScriptedBackend(reply)
