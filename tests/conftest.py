@@ -3,15 +3,11 @@
 import os
 import signal
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from functools import cache, partial
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
 import pytest
-from fork_server import ForkServer
-from shell import Ran, automix
 
 from automix_cli.backends.foreign_warnings import ignore_foreign_warnings
 
@@ -20,6 +16,9 @@ TERMINAL = (
     *("NO_COLOR", "FORCE_COLOR", "PY_COLORS", "CLICOLOR", "COLUMNS", "LINES", "TERMINAL_WIDTH"),
     *("TTY_COMPATIBLE", "TTY_INTERACTIVE", "GITHUB_ACTIONS", "CI", "PYTHONIOENCODING", "PYTHONUTF8"),
 )
+
+
+collect_ignore = ["preload.py"]  # to be looked through for doctests it would be imported, and LiteLLM with it
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -65,29 +64,3 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, homes: Iterator[Path]) ->
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(home / ".cache"))
     return home
-
-
-# ---------------------------------------------------------------- commands that call models, without the
-# seconds that LiteLLM takes to be imported
-
-
-@pytest.fixture(scope="session")
-def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], ForkServer]]:
-    """Starts the fork server when it is first called, and ends it with the tests."""
-    folder = tmp_path_factory.mktemp("fork")
-    with ExitStack() as stack:
-        yield cache(
-            lambda: stack.enter_context(ForkServer(folder / "socket", folder / "automix", ["preload"]))
-        )
-
-
-@pytest.fixture
-def forked_command(start_server: Callable[[], ForkServer], clean_environment: Path) -> tuple[str, ...]:
-    """`automix` in a process that has LiteLLM imported; the server starts in the environment of a test."""
-    return (str(start_server().command),)
-
-
-@pytest.fixture
-def forked(forked_command: tuple[str, ...]) -> Callable[..., Ran]:
-    """`shell.automix` with that command."""
-    return partial(automix, command=forked_command)

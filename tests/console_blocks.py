@@ -36,8 +36,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from fork_server import ForkServer
-from shell import PATIENCE, ROOT, read_terminal
+from shell import PATIENCE, ROOT, read_terminal, warm_command
 
 GAP = "…"
 COLUMNS = 120  # of the terminal: all columns of all tables
@@ -198,11 +197,11 @@ class Shell:
     @contextlib.contextmanager
     def open(cls) -> Iterator[Shell]:
         """Open a folder; `automix` there is that of this checkout."""
-        with tempfile.TemporaryDirectory(prefix="console-") as place, contextlib.ExitStack() as stack:
-            home, folder, bin_folder = (Path(place) / name for name in ("home", "work", "bin"))
-            for path in (home, folder, bin_folder):
-                path.mkdir()
-            stack.enter_context(ForkServer(Path(place) / "socket", bin_folder / "automix"))
+        with tempfile.TemporaryDirectory(prefix="console-") as place:
+            home, folder = (Path(place) / name for name in ("home", "work"))
+            home.mkdir()
+            folder.mkdir()
+            bin_folder = Path(warm_command()[0]).parent
             yield cls(
                 folder,
                 {

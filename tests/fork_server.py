@@ -7,6 +7,12 @@ The command sends its arguments, folder, environment and standard streams to the
 runs `automix_cli.cli.run` on these streams and gets the signals of the command; its exit code becomes
 that of the command. What Python itself reads when it starts, such as PYTHONWARNINGS, has no effect.
 The server ends when whoever started it has gone, however that ended.
+
+    with ForkServer(…) as server:
+        copy = server.start(["ask", "…"], folder, environment, [0, 1, 2])  # without the command in between
+        copy.join(seconds); copy.exitcode, copy.pid
+
+Such a copy may be prepared by a function of a file: `start(…, prepare=(file, name of the function, value))`.
 """
 
 from __future__ import annotations
@@ -20,9 +26,10 @@ import select
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 
@@ -32,7 +39,7 @@ def _modules_of_the_package() -> list[str]:
     return [".".join(path.parts) for path in sorted(paths) if not path.stem.startswith("__")]
 
 
-_PRELOAD = (  # the command first: it has the warnings of all others ignored
+PRELOAD = (  # the command first: it has the warnings of all others ignored
     *("automix_cli.cli", "numpy", "diskcache", "yaml", "rich.console", "rich.table", "rich.tree"),
     *_modules_of_the_package(),
 )
@@ -43,15 +50,37 @@ import json, os, signal, socket, sys
 
 with socket.socket(socket.AF_UNIX) as server:
     server.connect({address!r})
-    request = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)])
+    request = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ), None])
     socket.send_fds(server, [request[:1].encode()], [0, 1, 2])
     server.sendall(request[1:].encode() + b"\\n")
     lines = server.makefile()
     pid = int(lines.readline())
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, frame: os.kill(pid, number))
-    sys.exit(int(lines.readline() or 70))
+    code = int(lines.readline() or 70)
+    sys.exit(code if code >= 0 else 128 - code)
 """
+
+
+class Copy:
+    """A command that runs in a copy of the server."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection, self._lines = connection, connection.makefile()
+        self.pid = int(self._lines.readline())
+        self.exitcode: int | None = None
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for its end; `exitcode` is the negative number of a signal that it died of."""
+        if self.exitcode is None and select.select([self._connection], [], [], timeout)[0]:
+            self.exitcode = int(self._lines.readline())
+            self._lines.close()
+            self._connection.close()
+
+    def is_alive(self) -> bool:
+        """Whether it has not ended."""
+        self.join(0)
+        return self.exitcode is None
 
 
 class ForkServer:
@@ -61,9 +90,7 @@ class ForkServer:
     when it starts, without their PYTHON: `path="folder"` has modules of that folder found first.
     """
 
-    def __init__(
-        self, address: Path, command: Path, preload: Sequence[str] = _PRELOAD, **python: str
-    ) -> None:
+    def __init__(self, address: Path, command: Path, preload: Sequence[str] = PRELOAD, **python: str) -> None:
         self.address, self.command, self.preload = address, command, preload
         self.variables = {f"PYTHON{name.upper()}": value for name, value in python.items()}
         self.variables["PYTHONPATH"] = ":".join(filter(None, [python.get("path"), str(ROOT)]))
@@ -80,6 +107,22 @@ class ForkServer:
         if self._process.stdout is None or self._process.stdout.readline() != b"ready\n":
             raise RuntimeError("the fork server did not start")
         return self
+
+    def start(
+        self,
+        arguments: Sequence[str],
+        folder: Path,
+        environment: Mapping[str, str],
+        streams: Sequence[int],
+        prepare: tuple[str, str, Any] | None = None,
+    ) -> Copy:
+        """Start a command on open streams; `prepare` is a file, a function in it and what to give it."""
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(str(self.address))
+        request = json.dumps([list(arguments), str(folder), dict(environment), prepare])
+        socket.send_fds(connection, [request[:1].encode()], list(streams))
+        connection.sendall(request[1:].encode() + b"\n")
+        return Copy(connection)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -128,16 +171,19 @@ def _answer(client: socket.socket) -> None:
     if pid := os.fork():
         client.sendall(f"{pid}\n".encode())
         _, status = os.waitpid(pid, 0)
-        code = os.waitstatus_to_exitcode(status)
-        client.sendall(f"{code if code >= 0 else 128 - code}\n".encode())
+        client.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
         os._exit(0)
     client.close()
-    arguments, folder, environment = json.loads(data)
+    arguments, folder, environment, prepare = json.loads(data)
     _take(streams)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = ["automix", *arguments]
+    if prepare:
+        file, name, value = prepare
+        sys.path.insert(0, str(Path(file).parent))
+        getattr(importlib.import_module(Path(file).stem), name)(value)
 
 
 def _take(streams: list[int]) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fork_server import ROOT, ForkServer
+from fork_server import PRELOAD, ROOT, ForkServer
 
 COMMAND: tuple[str, ...] = (sys.executable, "-m", "automix_cli")
 """A Python of its own, for tests of how it starts, of two that share nothing, and of its last breath."""
@@ -45,13 +45,18 @@ def environment(**extra: str) -> dict[str, str]:
 
 
 @functools.cache
-def warm_command() -> tuple[str, ...]:
-    """`automix` in copies of a process that has imported it; that one ends with this process."""
+def warm_server(*preload: str) -> ForkServer:
+    """A process that has imported `automix`, or `preload`, and forks for each command; it ends with us."""
     stack = contextlib.ExitStack()
     atexit.register(stack.close)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="automix-fork-")))
-    server = ForkServer(folder / "socket", folder / "automix", warnings="error")
-    return (str(stack.enter_context(server).command),)
+    address, command = folder / "socket", folder / "automix"
+    return stack.enter_context(ForkServer(address, command, preload or PRELOAD, warnings="error"))
+
+
+def warm_command() -> tuple[str, ...]:
+    """`automix` in such a copy."""
+    return (str(warm_server().command),)
 
 
 def _command_for(env: Mapping[str, str]) -> Sequence[str]:

@@ -475,9 +475,12 @@ def measure(row: dict[str, str], model: str) -> Measured:
     )
 
 
+SOME = ROWS[::2]
+
+
 @pytest.fixture(scope="module")
 def measured() -> dict[str, list[Measured]]:
-    return {model: [measure(row, model) for row in ROWS] for model in PRICES}
+    return {model: [measure(row, model) for row in SOME] for model in PRICES}
 
 
 def auroc(pairs: Sequence[tuple[bool, float]]) -> float:
@@ -497,7 +500,7 @@ def test_the_small_tier_errs_often_and_the_large_one_seldom(measured: dict[str, 
 
 
 def test_errors_grow_with_difficulty(measured: dict[str, list[Measured]]) -> None:
-    hardness = [solve_question(question_from_dict(row)).difficulty for row in ROWS]
+    hardness = [solve_question(question_from_dict(row)).difficulty for row in SOME]
     for rows in measured.values():
         assert auroc([(not m.right, h) for m, h in zip(rows, hardness, strict=True)]) > 0.7
 

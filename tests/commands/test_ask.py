@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 from loopback import Call, Loopback, Reply, profile_for
-from shell import COMMAND, PATIENCE, ROOT, Ran, automix, environment, jsonl, on_terminal, until
+from shell import COMMAND, PATIENCE, ROOT, Ran, automix, environment, jsonl, on_terminal, until, warm_command
 
-Forked = Callable[..., Ran]
+Run = Callable[..., Ran]
 DEMO = ("ask", "--profile", "demo")
 QUESTIONS = ROOT / "profiles" / "demo-questions.jsonl"
 ASK_KEYS = {
@@ -147,9 +147,9 @@ def seen(call: Call) -> str:
     return call.prompt
 
 
-def test_what_is_piped_in_becomes_the_context(tmp_path: Path, forked: Forked) -> None:
+def test_what_is_piped_in_becomes_the_context(tmp_path: Path) -> None:
     with Loopback(seen) as server:
-        ran = forked(
+        ran = automix(
             *("ask", "--profile", profile_for(server, tmp_path), "Who?"), stdin="Ana wrote the notes.\n"
         )
     assert ran.code == 0
@@ -157,11 +157,11 @@ def test_what_is_piped_in_becomes_the_context(tmp_path: Path, forked: Forked) ->
     assert "Ana wrote the notes." in ran.out
 
 
-def test_a_context_file_goes_before_a_pipe(tmp_path: Path, forked: Forked) -> None:
+def test_a_context_file_goes_before_a_pipe(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("From the file.")
     with Loopback(seen) as server:
         profile = profile_for(server, tmp_path)
-        ran = forked(
+        ran = automix(
             "ask", "--profile", profile, "-c", tmp_path / "notes.txt", "Who?", stdin="From the pipe."
         )
     assert "From the file." in ran.out
@@ -169,11 +169,9 @@ def test_a_context_file_goes_before_a_pipe(tmp_path: Path, forked: Forked) -> No
 
 
 @pytest.mark.parametrize(("args", "stdin"), [((), "  \n"), (("--ignore-stdin",), "ignored")])
-def test_blank_or_ignored_stdin_is_no_context(
-    args: tuple[str, ...], stdin: str, tmp_path: Path, forked: Forked
-) -> None:
+def test_blank_or_ignored_stdin_is_no_context(args: tuple[str, ...], stdin: str, tmp_path: Path) -> None:
     with Loopback(seen) as server:
-        ran = forked("ask", "--profile", profile_for(server, tmp_path), *args, "Who?", stdin=stdin)
+        ran = automix("ask", "--profile", profile_for(server, tmp_path), *args, "Who?", stdin=stdin)
     assert ran.code == 0
     assert "<<context" not in ran.out
 
@@ -304,12 +302,12 @@ def test_a_sample_is_drawn_by_seed_and_kept_in_order(tmp_path: Path) -> None:
     assert first != ids("2", "1")
 
 
-def test_a_dry_run_counts_calls_and_dollars_and_sends_nothing(tmp_path: Path, forked: Forked) -> None:
+def test_a_dry_run_counts_calls_and_dollars_and_sends_nothing(tmp_path: Path) -> None:
     with Loopback() as server:
         profile = profile_for(server, tmp_path)
-        ran = forked("ask", "--profile", profile, "-i", QUESTIONS, "--limit", "10", "--dry-run", "--json")
+        ran = automix("ask", "--profile", profile, "-i", QUESTIONS, "--limit", "10", "--dry-run", "--json")
         [plan] = ran.rows
-        real = forked("ask", "--profile", profile, "-i", QUESTIONS, "--limit", "10").rows
+        real = automix("ask", "--profile", profile, "-i", QUESTIONS, "--limit", "10").rows
     assert plan["questions"] == 10
     assert plan["low"]["calls"] == 50
     assert plan["worst"]["calls"] == 100
@@ -321,7 +319,7 @@ def test_a_dry_run_counts_calls_and_dollars_and_sends_nothing(tmp_path: Path, fo
 # ---------------------------------------------------------------- over real sockets
 
 
-def test_the_ledger_shows_exactly_the_calls_the_policy_needs(tmp_path: Path, forked: Forked) -> None:
+def test_the_ledger_shows_exactly_the_calls_the_policy_needs(tmp_path: Path) -> None:
     def reply(call: Call) -> str:
         if call.verifies:
             word = "Correct" if "easy" in call.prompt else "Incorrect"
@@ -331,9 +329,9 @@ def test_the_ledger_shows_exactly_the_calls_the_policy_needs(tmp_path: Path, for
     with Loopback(reply) as server:
         profile = profile_for(server, tmp_path)
         rows = jsonl({"question": "an easy one"}, {"question": "a hard one"})
-        found = forked("ask", "--profile", profile, stdin=rows)
+        found = automix("ask", "--profile", profile, stdin=rows)
         made = [(e.model, e.n) for e in server.calls]
-        assert forked("ask", "--profile", profile, stdin=rows).code == 0
+        assert automix("ask", "--profile", profile, stdin=rows).code == 0
         assert len(server.calls) == len(made)
     assert [row["answer"] for row in found.rows] == ["tiny says", "huge says"]
     assert sorted(made) == sorted(
@@ -342,24 +340,24 @@ def test_the_ledger_shows_exactly_the_calls_the_policy_needs(tmp_path: Path, for
     assert all(row["cost_usd"] > 0 for row in found.rows)
 
 
-def test_offline_answers_from_the_cache_and_sends_nothing(tmp_path: Path, forked: Forked) -> None:
+def test_offline_answers_from_the_cache_and_sends_nothing(tmp_path: Path) -> None:
     with Loopback() as server:
         args = ("ask", "--profile", profile_for(server, tmp_path), "--json", "one")
-        first = forked(*args)
+        first = automix(*args)
         made = len(server.calls)
-        offline = forked(*args, "--offline")
-        missing = forked(*args[:-1], "another", "--offline")
+        offline = automix(*args, "--offline")
+        missing = automix(*args[:-1], "another", "--offline")
         assert len(server.calls) == made
-        refreshed = forked(*args, "--refresh")
+        refreshed = automix(*args, "--refresh")
         assert len(server.calls) == 2 * made
-        forked(*args, "--no-cache")
+        automix(*args, "--no-cache")
         assert len(server.calls) == 3 * made
     assert offline.rows[0]["answer"] == first.rows[0]["answer"] == refreshed.rows[0]["answer"]
     assert missing.code == 1
     assert missing.rows[0]["error"]["type"] == "cache_miss"
 
 
-def test_a_refused_key_stops_the_run_and_keeps_what_is_done(tmp_path: Path, forked: Forked) -> None:
+def test_a_refused_key_stops_the_run_and_keeps_what_is_done(tmp_path: Path) -> None:
     refused = threading.Event()
 
     def reply(call: Call) -> Reply:
@@ -371,7 +369,7 @@ def test_a_refused_key_stops_the_run_and_keeps_what_is_done(tmp_path: Path, fork
 
     with Loopback(reply) as server:
         rows = jsonl(*({"question": f"q{n}"} for n in range(40)))
-        ran = forked("ask", "--profile", profile_for(server, tmp_path), "-j", "2", stdin=rows)
+        ran = automix("ask", "--profile", profile_for(server, tmp_path), "-j", "2", stdin=rows)
     assert ran.code == 1
     assert 10 <= len(ran.rows) <= 14
     assert [row["status"] for row in ran.rows][:9] == ["ok"] * 9
@@ -381,7 +379,7 @@ def test_a_refused_key_stops_the_run_and_keeps_what_is_done(tmp_path: Path, fork
 # ---------------------------------------------------------------- streams
 
 
-def assert_pure(run: Forked, env: dict[str, str], folder: Path) -> None:
+def assert_pure(run: Run, env: dict[str, str], folder: Path) -> None:
     """stdout holds what the model said, byte for byte, and stderr no escape sequence."""
     with Loopback(lambda call: "[red]bold[/b] \x1b[31m" if not call.verifies else seen(call)) as server:
         ran = run("ask", "--profile", profile_for(server, folder), "--verbose", "q", env=env)
@@ -395,8 +393,8 @@ def test_stdout_stays_pure_when_piped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("env", [{}, {"GITHUB_ACTIONS": "1"}, {"NO_COLOR": "1"}, {"TERM": "dumb"}])
-def test_stdout_stays_pure_in_every_environment(env: dict[str, str], tmp_path: Path, forked: Forked) -> None:
-    assert_pure(forked, env, tmp_path)
+def test_stdout_stays_pure_in_every_environment(env: dict[str, str], tmp_path: Path) -> None:
+    assert_pure(automix, env, tmp_path)
 
 
 @pytest.mark.contract
@@ -408,10 +406,10 @@ def test_stdout_stays_pure_with_an_unknown_model(tmp_path: Path) -> None:
     assert "\x1b" not in ran.err
 
 
-def test_controls_are_shown_not_obeyed_on_a_terminal(tmp_path: Path, forked_command: tuple[str, ...]) -> None:
+def test_controls_are_shown_not_obeyed_on_a_terminal(tmp_path: Path) -> None:
     with Loopback(lambda call: seen(call) if call.verifies else "\x1b]52;c;aGk=\x07") as server:
         args = ("ask", "--profile", profile_for(server, tmp_path), "-q", "q")
-        ran = on_terminal(*args, command=forked_command)
+        ran = on_terminal(*args)
     assert ran.code == 0
     assert "\x1b" not in ran.out
     assert "\\x1b]52" in ran.out
@@ -434,9 +432,7 @@ def test_a_reader_that_goes_away_ends_the_run_quietly() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_finishes_the_rows_in_flight(
-    number: signal.Signals, tmp_path: Path, forked_command: tuple[str, ...]
-) -> None:
+def test_a_signal_finishes_the_rows_in_flight(number: signal.Signals, tmp_path: Path) -> None:
     stopping = threading.Event()
 
     def reply(call: Call) -> Reply:
@@ -447,7 +443,7 @@ def test_a_signal_finishes_the_rows_in_flight(
         rows.write_text(jsonl({"question": "the first"}, *({"question": f"q{n}"} for n in range(50))))
         child = subprocess.Popen(
             [
-                *(*forked_command, "ask", "--profile", str(profile_for(server, tmp_path))),
+                *(*warm_command(), "ask", "--profile", str(profile_for(server, tmp_path))),
                 *("-i", str(rows), "-j", "4"),
             ],
             stdin=subprocess.DEVNULL,
@@ -492,10 +488,10 @@ def test_help_and_version_import_nothing_heavy(args: str) -> None:
     assert ran.stderr.decode().strip() == "[]"
 
 
-def test_a_cached_answer_needs_no_litellm(tmp_path: Path, forked: Forked) -> None:
+def test_a_cached_answer_needs_no_litellm(tmp_path: Path) -> None:
     with Loopback() as server:
         args = ["ask", "--profile", str(profile_for(server, tmp_path)), "q"]
-        assert forked(*args).code == 0
+        assert automix(*args).code == 0
     code = (
         "import sys; sys.argv = ['automix', *sys.argv[1:]]\n"
         "from automix_cli.cli import main\n"

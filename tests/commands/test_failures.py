@@ -97,7 +97,7 @@ def test_calibrate_says_how_often_a_tier_was_mute_and_counts_it(calibrated: tupl
 
 def test_json_counts_the_failures_of_each_tier(calibrated: tuple[Path, Ran]) -> None:
     folder, _ = calibrated
-    ran = automix("calibrate", "t.jsonl", "--json", cwd=folder)
+    ran = automix("calibrate", "t.jsonl", "--folds", "3", "--json", cwd=folder)
     assert ran.code == 0, ran.err
     assert ran.rows[0]["mute"] == {"small": {"failed": 15, "rows": 60}}
 
@@ -127,7 +127,8 @@ def test_without_labels_the_rows_on_which_the_labelling_tier_was_mute_are_left_o
     calibrated: tuple[Path, Ran],
 ) -> None:
     folder, _ = calibrated
-    ran = automix("calibrate", "t.jsonl", "--labels-from", "small", "--json", cwd=folder)
+    args = ("--folds", "3", "--labels-from", "small", "--json")
+    ran = automix("calibrate", "t.jsonl", *args, cwd=folder)
     assert ran.code == 0, ran.err
     assert "15 of 60 rows are left out: small, whose answers are the labels, gave none" in ran.err
     assert ran.rows[0]["rows"] == 45

@@ -13,6 +13,7 @@ from shell import Ran, automix, jsonl
 from automix_cli.evaluation.certificate import questions_needed
 
 NOTE = "160 rows, 40 questions: 120 copies; figures are for new questions"
+FEW = ("--folds", "3")  # quicker than ten, and as good for what is counted here
 DEMO = ("--profile", "demo", "--tiers", "small,large")
 
 
@@ -78,10 +79,10 @@ def test_enough_questions_and_a_promise_of_all_quality_are_not_refused(folder: P
 
 
 def test_copies_are_counted_in_both_reports(folder: Path) -> None:
-    calibrated = run(folder, copied(), "calibrate")
+    calibrated = run(folder, copied(), "calibrate", *FEW)
     assert calibrated.code == 0, calibrated.err
     assert f"note: {NOTE}" in calibrated.out
-    [report] = run(folder, copied(), "calibrate", "--json").rows
+    [report] = run(folder, copied(), "calibrate", *FEW, "--json").rows
     assert (report["rows"], report["questions"]) == (160, 40)
     assert NOTE in " ".join(report["notes"])
     compared = run(folder, copied(), "bench", "--policies", "random-mix,threshold", "-o", "out")
@@ -91,7 +92,7 @@ def test_copies_are_counted_in_both_reports(folder: Path) -> None:
 
 
 def test_rows_without_copies_are_not_remarked_on(folder: Path) -> None:
-    ran = run(folder, draw_rows(two_tiers(), 60, 0), "calibrate")
+    ran = run(folder, draw_rows(two_tiers(), 60, 0), "calibrate", *FEW)
     assert ran.code == 0, ran.err
     assert "copies" not in ran.out
 
@@ -102,11 +103,11 @@ def test_rows_without_copies_are_not_remarked_on(folder: Path) -> None:
 @pytest.mark.parametrize("command", ["calibrate", "bench"])
 def test_rows_with_one_value_of_a_column_are_one_group(folder: Path, command: str) -> None:
     rows = [row | {"metadata": {"doc": row.pop("doc")}} for row in copied("doc")]
-    policies = ("--policies", "random-mix") if command == "bench" else ()
-    [report] = run(folder, rows, command, *policies, "--group", "metadata.doc", "--json").rows
+    options = ("--policies", "random-mix") if command == "bench" else FEW
+    [report] = run(folder, rows, command, *options, "--group", "metadata.doc", "--json").rows
     assert (report["rows"], report["questions"], report["groups"]) == (160, 160, 40)
     assert "160 rows, 160 questions; 40 groups, and figures are for new groups" in " ".join(report["notes"])
-    [report] = run(folder, rows, command, *policies, "--json").rows
+    [report] = run(folder, rows, command, *options, "--json").rows
     assert (report["questions"], report["groups"]) == (160, 160)
 
 
@@ -114,7 +115,7 @@ def test_a_column_of_a_flat_table_may_be_the_group(folder: Path) -> None:
     lines = [f"{i},d {i % 30},{i % 2},{int(i % 3 > 0)}" for i in range(90)]
     (folder / "rows.csv").write_text("\n".join(["id,page,a,b", *lines]))
     columns = ("--columns", "small.score=a,large.score=b", "--costs", "small=1,large=9")
-    [report] = automix("calibrate", "rows.csv", *columns, "--group", "page", "--json", cwd=folder).rows
+    [report] = automix("calibrate", "rows.csv", *columns, *FEW, "--group", "page", "--json", cwd=folder).rows
     assert (report["questions"], report["groups"]) == (90, 30)
 
 
@@ -129,7 +130,7 @@ def test_a_column_without_values_is_refused_with_the_nearest_name(
 
 
 def test_collected_rows_keep_the_column_for_the_next_time(folder: Path) -> None:
-    args = ("--group", "doc", "--json")
+    args = (*FEW, "--group", "doc", "--json")
     first = run(folder, questions(24, 6), "calibrate", *DEMO, "--traces", "t.jsonl", *args)
     assert first.code == 0, first.err
     assert (first.rows[0]["questions"], first.rows[0]["groups"]) == (24, 6)

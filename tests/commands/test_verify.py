@@ -9,7 +9,7 @@ import pytest
 from loopback import Call, Loopback, Reply, profile_for
 from shell import ROOT, Ran, automix, jsonl
 
-Forked = Callable[..., Ran]
+Run = Callable[..., Ran]
 DEMO = ("verify", "--profile", "demo")
 QUESTIONS = ROOT / "profiles" / "demo-questions.jsonl"
 SINGLE = ("--question", "9 + 9?", "--answer", "18")
@@ -38,22 +38,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def verify(folder: Path, forked: Forked, monkeypatch: pytest.MonkeyPatch) -> Forked:
+def verify(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Verifies an answer whose eight verdicts, six of them Correct, are in a cache already."""
     monkeypatch.setenv("AUTOMIX_CACHE_DIR", str(folder / "cache"))
     if not (folder / "cache").exists():
         (folder / "cache").mkdir(mode=0o700)
         with Loopback(mixed) as server:
-            assert forked("verify", "--profile", profile_for(server, folder), *SINGLE).code == 0
+            assert automix("verify", "--profile", profile_for(server, folder), *SINGLE).code == 0
     return partial(automix, "verify", "--profile", folder / "loopback.yaml", *SINGLE)
 
 
-def test_a_person_reads_confidence_verdict_and_votes(verify: Forked) -> None:
+def test_a_person_reads_confidence_verdict_and_votes(verify: Run) -> None:
     ran = verify()
     assert (ran.code, ran.out) == (0, "0.75 correct (6 of 8 votes, 0 unparsed; small)\n")
 
 
-def test_json_prints_one_row_and_explain_adds_the_reasons(verify: Forked) -> None:
+def test_json_prints_one_row_and_explain_adds_the_reasons(verify: Run) -> None:
     [row] = verify("--json").rows
     [told] = verify("--json", "--explain").rows
     assert set(row) == VERIFY_KEYS
@@ -80,15 +80,15 @@ def test_the_demo_trusts_a_right_answer_more_than_a_wrong_one() -> None:
         (("--threshold", "0.76"), 0),
     ],
 )
-def test_check_is_a_gate_at_the_threshold(args: tuple[str, ...], code: int, verify: Forked) -> None:
+def test_check_is_a_gate_at_the_threshold(args: tuple[str, ...], code: int, verify: Run) -> None:
     ran = verify(*args)
     assert ran.code == code
     assert ("incorrect" in ran.out) is ("0.76" in args)
 
 
-def test_no_readable_vote_is_no_evidence_and_fails_a_check(tmp_path: Path, forked: Forked) -> None:
+def test_no_readable_vote_is_no_evidence_and_fails_a_check(tmp_path: Path) -> None:
     with Loopback(lambda call: "I would rather not say.") as server:
-        ran = forked("verify", "--profile", profile_for(server, tmp_path), *SINGLE, "--check")
+        ran = automix("verify", "--profile", profile_for(server, tmp_path), *SINGLE, "--check")
     assert ran.code == 5
     assert ran.out == "no evidence (0 of 0 votes, 8 unparsed; small)\n"
 
@@ -114,14 +114,14 @@ def test_what_cannot_be_meant_exits_2(args: tuple[str, ...], message: str) -> No
 # ---------------------------------------------------------------- what it buys
 
 
-def test_eight_votes_are_bought_once_and_twelve_cost_four_more(tmp_path: Path, forked: Forked) -> None:
+def test_eight_votes_are_bought_once_and_twelve_cost_four_more(tmp_path: Path) -> None:
     with Loopback(mixed) as server:
         args = ("verify", "--profile", profile_for(server, tmp_path), *SINGLE, "--json")
-        first = forked(*args, "--votes", "8").rows[0]
+        first = automix(*args, "--votes", "8").rows[0]
         assert [(e.n, e.model) for e in server.calls] == [(8, "tiny")]
-        again = forked(*args, "--votes", "8").rows[0]
+        again = automix(*args, "--votes", "8").rows[0]
         assert len(server.calls) == 1
-        more = forked(*args, "--votes", "12").rows[0]
+        more = automix(*args, "--votes", "12").rows[0]
         assert [e.n for e in server.calls] == [8, 4]
     assert first["spent_usd"] > 0 == again["spent_usd"]
     assert again["cost_usd"] == pytest.approx(first["cost_usd"])
@@ -129,12 +129,10 @@ def test_eight_votes_are_bought_once_and_twelve_cost_four_more(tmp_path: Path, f
     assert sum(more["votes"].values()) == 12
 
 
-def test_where_a_server_gives_fewer_choices_the_rest_are_calls_of_their_own(
-    tmp_path: Path, forked: Forked
-) -> None:
+def test_where_a_server_gives_fewer_choices_the_rest_are_calls_of_their_own(tmp_path: Path) -> None:
     verdict = "Verification Decision: The AI generated answer is Correct."
     with Loopback(lambda call: Reply(texts=(verdict, verdict)[: call.n])) as server:
-        [row] = forked(
+        [row] = automix(
             "verify", "--profile", profile_for(server, tmp_path), *SINGLE, "--votes", "5", "--json"
         ).rows
         assert [e.n for e in server.calls] == [5, 1, 1, 1]
@@ -142,9 +140,9 @@ def test_where_a_server_gives_fewer_choices_the_rest_are_calls_of_their_own(
     assert row["usage"]["calls"] == 4
 
 
-def test_the_log_probability_of_a_verdict_takes_one_call(tmp_path: Path, forked: Forked) -> None:
+def test_the_log_probability_of_a_verdict_takes_one_call(tmp_path: Path) -> None:
     with Loopback() as server:
-        ran = forked(
+        ran = automix(
             "verify", "--profile", profile_for(server, tmp_path), *SINGLE, "--signal", "logprob", "--json"
         )
         assert [e.n for e in server.calls] == [1]
@@ -153,22 +151,20 @@ def test_the_log_probability_of_a_verdict_takes_one_call(tmp_path: Path, forked:
     assert 0 <= row["confidence"] <= 1
 
 
-def test_answers_with_log_probabilities_of_their_own_need_no_verification_call(
-    tmp_path: Path, forked: Forked
-) -> None:
+def test_answers_with_log_probabilities_of_their_own_need_no_verification_call(tmp_path: Path) -> None:
     with Loopback() as server:
         profile = profile_for(server, tmp_path, verification="{signal: logprob, logprob_of: answer}")
-        [row] = forked("ask", "--profile", profile, "--json", "one").rows
+        [row] = automix("ask", "--profile", profile, "--json", "one").rows
         small = [e for e in server.calls if e.model == "tiny"]
         assert len(small) == 1
-        refused = forked("verify", "--profile", profile, *SINGLE)
+        refused = automix("verify", "--profile", profile, *SINGLE)
     assert 0 <= row["route"][0]["confidence"] <= 1
     assert refused.code == 2
     assert "--signal votes" in refused.err
 
 
-def test_a_signal_that_the_provider_lacks_is_refused_before_anything_is_spent(forked: Forked) -> None:
-    ran = forked(
+def test_a_signal_that_the_provider_lacks_is_refused_before_anything_is_spent() -> None:
+    ran = automix(
         *("verify", "--tiers", "anthropic/claude-haiku-4-5", *SINGLE, "--signal", "logprob"),
         env={"ANTHROPIC_API_KEY": "canary"},
     )
@@ -192,7 +188,7 @@ def test_what_ask_wrote_is_what_verify_reads(tmp_path: Path) -> None:
     assert [row["votes"] for row in again.rows] == [row["votes"] for row in found.rows]
 
 
-def test_context_and_choices_travel_from_ask_to_verify(tmp_path: Path, forked: Forked) -> None:
+def test_context_and_choices_travel_from_ask_to_verify(tmp_path: Path) -> None:
     prompts: list[str] = []
 
     def reply(call: Call) -> str:
@@ -202,9 +198,9 @@ def test_context_and_choices_travel_from_ask_to_verify(tmp_path: Path, forked: F
     row = {"question": "Which?", "context": "The first one.", "choices": ["first", "second"]}
     with Loopback(reply) as server:
         profile = profile_for(server, tmp_path)
-        asked = forked("ask", "--profile", profile, stdin=jsonl(row))
+        asked = automix("ask", "--profile", profile, stdin=jsonl(row))
         before = len(prompts)
-        [verified] = forked("verify", "--profile", profile, "--no-cache", stdin=asked.out).rows
+        [verified] = automix("verify", "--profile", profile, "--no-cache", stdin=asked.out).rows
     assert (verified["context"], verified["choices"]) == (row["context"], row["choices"])
     assert "The first one." in prompts[before]
     assert "B. second" in prompts[before]
@@ -306,15 +302,13 @@ def comparable(path: Path) -> list[dict]:
     return [{key: value for key, value in row.items() if key not in NEVER_EQUAL} for row in rows]
 
 
-def test_a_dry_run_counts_votes_and_dollars_and_sends_nothing(
-    tmp_path: Path, answers: Path, forked: Forked
-) -> None:
+def test_a_dry_run_counts_votes_and_dollars_and_sends_nothing(tmp_path: Path, answers: Path) -> None:
     with Loopback(mixed) as server:
         profile = profile_for(server, tmp_path)
         args = ("verify", "--profile", profile, "-i", answers, "--limit", "3", "--votes", "5")
-        [plan] = forked(*args, "--dry-run", "--json").rows
+        [plan] = automix(*args, "--dry-run", "--json").rows
         assert not server.calls
-        real = forked(*args).rows
+        real = automix(*args).rows
     assert (plan["answers"], len(real)) == (3, 3)
     assert [plan[case]["calls"] for case in ("low", "expected", "worst")] == [15] * 3
     assert 0 < plan["low"]["usd"] < plan["expected"]["usd"] < plan["worst"]["usd"]
@@ -349,19 +343,17 @@ def test_a_dry_run_says_what_it_costs_that_each_tier_checks_its_own_answers() ->
     assert f"{plan['expected']['usd'] / 0.003:.1f} times what the answers cost ($0.003)" in ran.out
 
 
-def test_a_cap_skips_rows_and_a_resumed_run_buys_only_those(
-    tmp_path: Path, answers: Path, forked: Forked
-) -> None:
+def test_a_cap_skips_rows_and_a_resumed_run_buys_only_those(tmp_path: Path, answers: Path) -> None:
     out, whole = tmp_path / "v.jsonl", tmp_path / "whole.jsonl"
     with Loopback(mixed) as server:
         args = ("verify", "--profile", profile_for(server, tmp_path), "-i", answers, "-j", "1", "-o")
-        assert forked(*args, whole, "--no-cache").code == 0
+        assert automix(*args, whole, "--no-cache").code == 0
         each = sum(json.loads(line)["cost_usd"] for line in whole.read_text().splitlines()) / 8
         calls = len(server.calls)
-        worst = forked(*args, out, "--limit", "1", "--dry-run", "--json").rows[0]["worst"]["usd"]
-        capped = forked(*args, out, "--max-cost", f"{worst + 2.5 * each}")
+        worst = automix(*args, out, "--limit", "1", "--dry-run", "--json").rows[0]["worst"]["usd"]
+        capped = automix(*args, out, "--max-cost", f"{worst + 2.5 * each}")
         bought = len(server.calls) - calls
-        again = forked(*args, out, "--resume")
+        again = automix(*args, out, "--resume")
         assert len(server.calls) - calls == 8
     assert capped.code == 4
     assert 0 < bought < 8

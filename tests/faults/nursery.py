@@ -7,152 +7,32 @@
 
     child = world.start("ask", …, leap=60); child.leap()      # its event loop finds itself a minute later
 
-Crash points are armed from outside, by wrapping functions in the child; the program knows none of them.
+What a child is to meet, such as a crash, is in `trouble.py`.
 """
 
 import json
-import multiprocessing
 import os
 import signal
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from fork_server import Copy
 from loopback import Entry, Loopback
-from shell import PATIENCE, ROOT, Ran
+from shell import PATIENCE, Ran, warm_server
 
 CANARY = "canary-4f1d9c6b7a5e4830-key"
-HERE = Path(__file__).parent
 CLIENT = "direct"
 """The `backend` of all tiers; `--client litellm` runs the same tests through LiteLLM."""
-
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["preload"])
-
-
-# ---------------------------------------------------------------- crash points
-
-
-def _half_a_row(writer: Any, line: bytes) -> None:
-    writer.stream.write(line[: len(line) // 2])
-    writer.stream.flush()
-
-
-POINTS: dict[str, tuple[str, str, str]] = {
-    "before the request is sent": ("automix_cli.backends.retry:Retrier", "_send", "before"),
-    "after the response": ("automix_cli.backends.client:Client", "_attempt", "after"),
-    "after the lease": ("automix_cli.backends.store:Store", "take", "after"),
-    "in the cache transaction": ("diskcache:Cache", "set", "after"),
-    "after the cache commit": ("automix_cli.backends.store:Store", "put", "after"),
-    "in the settling of the budget": ("automix_cli.backends.budget:Budget", "settle", "before"),
-    "in the middle of a row": ("automix_cli.data.output:RowWriter", "write_line", "half"),
-    "after the row": ("automix_cli.data.output:RowWriter", "write_line", "after"),
-    "before two files are joined": ("automix_cli.data.output:EarlierRows", "_index", "after"),
-    "before the new file takes its place": ("automix_cli.data.output:EarlierRows", "finish", "before"),
-    "after the new file took its place": ("automix_cli.data.output:EarlierRows", "finish", "after"),
-}
-
-
-def _arm(point: str, times: int, number: int = signal.SIGKILL) -> None:
-    """Have the process send itself a signal the `times`-th time it passes a point."""
-    import asyncio
-    import functools
-    import importlib
-
-    where, name, when = POINTS[point]
-    module, _, owner = where.partition(":")
-    holder = getattr(importlib.import_module(module), owner)
-    real, left = getattr(holder, name), [times]
-
-    def reached() -> bool:
-        left[0] -= 1
-        return left[0] == 0
-
-    def hit() -> None:
-        os.kill(os.getpid(), number)
-
-    @functools.wraps(real)
-    def sync(*args: Any, **more: Any) -> Any:
-        last = reached()
-        if last and when == "half":
-            _half_a_row(*args)
-        if last and when != "after":
-            hit()
-        done = real(*args, **more)
-        if last and when == "after":
-            hit()
-        return done
-
-    @functools.wraps(real)
-    async def waiting(*args: Any, **more: Any) -> Any:
-        last = reached()
-        if last and when != "after":
-            hit()
-        done = await real(*args, **more)
-        if last and when == "after":
-            hit()
-        return done
-
-    setattr(holder, name, waiting if asyncio.iscoroutinefunction(real) else sync)
 
 
 # ---------------------------------------------------------------- children
 
 
-def _text(number: int, mode: str) -> Any:
-    return os.fdopen(number, mode, 1, "utf-8", "backslashreplace" if number == 2 else None, closefd=False)
-
-
-_WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-
-
-def _child(
-    argv: list[str], env: dict[str, str], cwd: str, streams: list[str], settings: dict[str, Any]
-) -> None:
-    """Become `automix`: streams, environment, folder and arguments as a shell would give them."""
-    stdin, out, err = streams
-    for number, path, flags in ((0, stdin, os.O_RDONLY), (1, out, _WRITE), (2, err, _WRITE)):
-        opened = os.open(path, flags, 0o600)
-        os.dup2(opened, number)
-        os.close(opened)
-    os.environ.clear()
-    os.environ.update(env)
-    os.chdir(cwd)
-    sys.stdin, sys.stdout, sys.stderr = _text(0, "r"), _text(1, "w"), _text(2, "w")
-    sys.argv = ["automix", *argv]
-    if number := settings.get("ignored"):
-        signal.signal(number, signal.SIG_IGN)
-    for kind, most in settings.get("limits", ()):
-        import resource
-
-        resource.setrlimit(kind, (most, most))
-    if seconds := settings.get("leap"):
-        _leap_on_signal(seconds)
-    if crash := settings.get("crash"):
-        _arm(*crash)
-    from automix_cli.cli import run
-
-    run()
-
-
-def _leap_on_signal(seconds: float) -> None:
-    """Put the clock of event loops forward at every SIGUSR1, as if the time had passed without a turn."""
-    import asyncio
-
-    real, ahead = asyncio.BaseEventLoop.time, [0.0]
-
-    def leap(number: int, frame: Any) -> None:
-        ahead[0] += seconds
-
-    signal.signal(signal.SIGUSR1, leap)
-    asyncio.BaseEventLoop.time = lambda loop: real(loop) + ahead[0]  # type: ignore[method-assign]
-
-
 class Child:
     """A process that runs `automix`."""
 
-    def __init__(self, process: Any, out: Path, err: Path) -> None:
+    def __init__(self, process: Copy, out: Path, err: Path) -> None:
         self.process, self.out, self.err = process, out, err
 
     def kill(self, number: int) -> None:
@@ -171,20 +51,23 @@ class Child:
         return Ran(self.process.exitcode, self.out.read_text("utf-8", "replace"), self.err.read_text())
 
 
+TROUBLE = str(Path(__file__).with_name("trouble.py"))
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+
+
 def _start(
-    argv: list[str], env: dict[str, str], cwd: Path, streams: list[str], settings: dict[str, Any]
-) -> Any:
-    paths = (ROOT, ROOT / "tests", HERE)
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(map(str, paths))  # read when the first fork starts the server
+    client: str, argv: list[str], env: dict[str, str], cwd: Path, streams: list[str], settings: Any
+) -> Copy:
+    server = warm_server("preload") if client == "litellm" else warm_server()
+    flags = (os.O_RDONLY, _WRITE, _WRITE)
+    opened = [os.open(path, flag, 0o600) for path, flag in zip(streams, flags, strict=True)]
     try:
-        process = _FORKS.Process(target=_child, args=(argv, env, str(cwd), streams, settings))
-        process.start()
+        return server.start(
+            argv, cwd, env, opened, prepare=(TROUBLE, "prepare", settings) if settings else None
+        )
     finally:
-        os.environ.pop("PYTHONPATH")
-        if before is not None:
-            os.environ["PYTHONPATH"] = before
-    return process
+        for number in opened:
+            os.close(number)
 
 
 class World:
@@ -237,7 +120,7 @@ class World:
         given = {"HOME": os.environ["HOME"], "PATH": os.environ["PATH"], "CANARY_KEY": CANARY}
         given |= {"AUTOMIX_CACHE_DIR": str(self.cache), "AUTOMIX_PROFILE": str(self.profile), **(env or {})}
         streams = [str(stdin), settings.pop("stdout", str(out)), str(err)]
-        process = _start([*map(str, args)], given, self.folder, streams, settings)
+        process = _start(self.client, [*map(str, args)], given, self.folder, streams, settings)
         self._children.append(Child(process, Path(streams[1]), err))
         return self._children[-1]
 
@@ -245,7 +128,7 @@ class World:
         """Kill what still runs, so that a test that failed disturbs no other."""
         for child in self._children:
             if child.process.is_alive():
-                child.process.kill()
+                child.kill(signal.SIGKILL)
                 child.process.join()
 
     def run(self, *args: str | Path, timeout: float = PATIENCE, **settings: Any) -> Ran:

@@ -10,17 +10,15 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from fork_server import ForkServer
 from loopback import Call, Loopback, Reply, default_reply
 from nursery import World, rows
-from shell import COMMAND, PATIENCE, Ran, environment
+from shell import COMMAND, PATIENCE, Ran, environment, warm_command
 from test_storage import small_disk
 
 from automix_cli import prompts
@@ -39,10 +37,10 @@ TIERS = "tiers: [{name: small, model: demo/small}, {name: large, model: demo/lar
 
 
 class Folder:
-    """A folder to stand in, where a profile may be found, and the command that is run there."""
+    """A folder to stand in, where a profile may be found."""
 
-    def __init__(self, path: Path, command: Path) -> None:
-        self.path, self.command = path, command
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
     def write(self, name: str, text: str) -> Path:
         path = self.path / name
@@ -51,7 +49,7 @@ class Folder:
 
     def run(self, *args: str | Path, **env: str) -> Ran:
         done = subprocess.run(
-            [self.command, *map(str, args)],
+            [*warm_command(), *map(str, args)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             cwd=self.path,
@@ -62,17 +60,9 @@ class Folder:
         return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
-@pytest.fixture(scope="module")
-def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """`automix`, forked from a process that has imported it: none of these needs a client."""
-    folder = tmp_path_factory.mktemp("command")
-    with ForkServer(folder / "socket", folder / "automix") as server:
-        yield server.command
-
-
 @pytest.fixture
-def folder(tmp_path: Path, command: Path) -> Folder:
-    return Folder(tmp_path, command)
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
 
 
 # ---------------------------------------------------------------- A1: votes beyond the limit
@@ -177,7 +167,8 @@ def test_A5_a_tier_name_that_no_profile_could_hold_is_refused_in_a_trace_file(
 def test_A5_whatever_a_name_may_hold_leaves_every_file_well_formed(folder: Folder) -> None:
     names = ("a:b/c@d+e.f_g-h", "Z9")
     folder.write("traces.jsonl", trace_rows(*names))
-    ran = folder.run("bench", "traces.jsonl", "-o", "out", "--html", "--plot")
+    policies = ("--policies", "threshold,pomdp,random-mix,oracle")
+    ran = folder.run("bench", "traces.jsonl", *policies, "-o", "out", "--html", "--plot")
     assert ran.code == 0, ran.err
     assert (ran.out + ran.err).replace("\n", "").isprintable()
     files = [path for path in (folder.path / "out").iterdir() if path.is_file()]

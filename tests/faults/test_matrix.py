@@ -263,7 +263,7 @@ def test_a_row_that_a_table_of_cases_holds_has_a_case_there() -> None:
 def test_every_crash_point_names_a_method_that_exists() -> None:
     from importlib import import_module
 
-    from nursery import POINTS
+    from trouble import POINTS
 
     for where, name, _ in POINTS.values():
         module, _, owner = where.partition(":")

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 from loopback import Call, Loopback, Reply, default_reply
-from nursery import POINTS, World, comparable, double_paid, paid, rows
+from nursery import World, comparable, double_paid, paid, rows
 from shell import COMMAND, PATIENCE, environment, jsonl, until
+from trouble import POINTS
 
 ROWS = 12
 
