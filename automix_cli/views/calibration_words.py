@@ -13,6 +13,7 @@ from automix_cli.evaluation.verdict import RoutingVerdict
 from automix_cli.texts import count_of
 from automix_cli.views.lines import money
 from automix_cli.views.verdict_words import (
+    chance_words,
     edge_words,
     more_rows_words,
     promises_nothing,
@@ -94,7 +95,7 @@ def _objective_sentence(result: Calibration, grouping: Grouping) -> str:
     if chance is None or isinstance(result.choice.setting, Always):
         return ""
     if result.objective.kind != "keep":
-        words = f"holds on new {grouping.noun}s with chance {100 * chance:.0f} %, by held-out rows"
+        words = f"holds on new {grouping.noun}s with chance {chance_words(chance)}, by held-out rows"
         return f" Whether the budget holds is open: {few}." if few else f" The budget {words}."
     aim = f"at least {share_words(result.objective.value)} of the best tier's quality"
     if few:
@@ -106,8 +107,8 @@ def _objective_sentence(result: Calibration, grouping: Grouping) -> str:
 def _held_out_words(result: Calibration, chance: float) -> str:
     """Write what the held-out rows say of the probability: they run the setting that each fold chose."""
     if chance < result.objective.sure - _FAR_BELOW:
-        return f"the settings that the folds chose keep it with a chance of {100 * chance:.0f} % only"
-    return f"held-out rows give that a chance of {100 * chance:.0f} %"
+        return f"the settings that the folds chose keep it with a chance of {chance_words(chance)} only"
+    return f"held-out rows give that a chance of {chance_words(chance)}"
 
 
 # ---------------------------------------------------------------- the folds, and what is written

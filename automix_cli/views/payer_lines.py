@@ -146,10 +146,14 @@ def _quality_words(quality: CalibratedQuality, tier: str) -> str:
     Example:
         >>> _quality_words(CalibratedQuality(0.989), "large")
         "calibrated at 98.9 % of large's quality"
+        >>> _quality_words(CalibratedQuality(0.98, 0.999), "large")
+        "certified to keep 98 % of large's quality with probability 99.9 %"
     """
     share = f"{100 * quality.share:.1f}".removesuffix(".0")
     if quality.chance is not None:
-        return f"certified to keep {share} % of {tier}'s quality with probability {quality.chance:.0%}"
+        return (
+            f"certified to keep {share} % of {tier}'s quality with probability {100 * quality.chance:.4g} %"
+        )
     unproven = ", unproven" if quality.unproven else ""
     if quality.measure != "quality":
         return f"calibrated at {share} % {quality.measure}{unproven}"

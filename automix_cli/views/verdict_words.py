@@ -61,6 +61,18 @@ def share_words(share: float) -> str:
     return f"{100 * share:.4g} %"
 
 
+def chance_words(chance: float) -> str:
+    """Write a chance that draws gave, in whole per cent; none of them makes a thing certain.
+
+    Example:
+        >>> chance_words(0.744), chance_words(0.999), chance_words(0.0)
+        ('74 %', 'over 99 %', 'under 1 %')
+    """
+    if chance > 0.99:
+        return "over 99 %"
+    return "under 1 %" if chance < 0.01 else f"{100 * chance:.0f} %"
+
+
 FEWEST_TO_PROMISE = 100  # questions to learn from
 
 

@@ -541,7 +541,7 @@ def test_where_only_a_single_tier_was_chosen_there_is_no_verdict_about_any_polic
 
 
 def test_where_nothing_cheaper_was_found_the_tier_is_named_with_what_was_asked_for() -> None:
-    rows = draw_rows(two_tiers(), 160, 0)
+    rows = draw_rows(two_tiers(), 220, 0)
     for row in rows:  # votes that say nothing
         row["tiers"]["small"]["votes"] = [int(row["id"]) % 2] * 6
     table = table_of(rows)

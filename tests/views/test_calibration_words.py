@@ -93,6 +93,11 @@ AIM = " It is set to keep at least 95 % of the best tier's quality on new"
             grouping(100),
             f"{EDGE}{AIM} questions with probability 80 %; held-out rows give that a chance of 74 %.",
         ),
+        (
+            {"objective": Objective("budget", 0.002), "chance_met": 1.0},
+            grouping(100),
+            f"{EDGE} The budget holds on new questions with chance over 99 %, by held-out rows.",
+        ),
         ({}, grouping(99), f"{EDGE}{AIM} questions; below 100 questions nothing is promised."),
         ({}, grouping(99, column=True), f"{EDGE}{AIM} groups; below 100 groups nothing is promised."),
         (
