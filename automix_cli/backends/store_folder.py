@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
@@ -62,12 +63,11 @@ def _require_private(path: Path) -> None:
 
 def _require_private_file(path: Path) -> None:
     """Refuse a database file that is not private, or no plain file; only the user may read it."""
-    if not path.exists() and not path.is_symlink():
-        return
-    if path.is_symlink() or not path.is_file():
+    if path.is_symlink() or (path.exists() and not path.is_file()):
         raise StorageError(f"{path} is not a plain file", hint=f"rm {path}")
-    _require_private(path)
-    path.chmod(0o600)
+    with contextlib.suppress(FileNotFoundError):  # SQLite removes its side files, perhaps at this moment
+        _require_private(path)
+        path.chmod(0o600)
 
 
 def require_private_folder(folder: Path, files: Iterable[str]) -> None:
