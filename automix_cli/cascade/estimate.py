@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from automix_cli import prompts
@@ -12,12 +13,14 @@ from automix_cli.backends.base import Request
 from automix_cli.backends.budget import worst_cost
 from automix_cli.cascade.cascade import default_policy
 from automix_cli.cascade.failed_attempts import worst_list_cost
+from automix_cli.cascade.lengths import Lengths, TierLengths
 from automix_cli.cascade.requests import RequestBuilder, embedding_request, sample_counts
 from automix_cli.pomdp.problem import Facts, Observation, Policy
 from automix_cli.pomdp.rules import AlwaysPolicy, ThresholdPolicy
 from automix_cli.profile.model import Profile, Tier
 from automix_cli.profile.router import embedder_of, router_policy, without_classes
 from automix_cli.records import Question, Usage, add_money
+from automix_cli.texts import count_of
 
 _EXPECTED_ESCALATED = 1 / 3
 EXPECTED_OUTPUT = 1 / 8  # of max_tokens
@@ -60,13 +63,15 @@ class CallForecast(NamedTuple):
         }
 
 
-def plan_calls(profile: Profile, questions: Iterable[Question]) -> dict[str, Any]:
+def plan_calls(
+    profile: Profile, questions: Iterable[Question], lengths: Mapping[str, TierLengths] = MappingProxyType({})
+) -> dict[str, Any]:
     """Calls and dollars to expect for `questions`, without sending anything.
 
     `low`: every answer of the tier that is asked first is reported after one round of votes.
     `worst`: every tier is asked and gets all the votes that the policy may buy, and every call costs
-    as much as it can (`budget.worst_cost`). `expected` assumes what stands under `assumes`. An
-    unknown price makes the dollars None.
+    as much as it can (`budget.worst_cost`). `expected` assumes what stands under `assumes`; `lengths`
+    says how long the completions of a tier have been. An unknown price makes the dollars None.
 
     Raises:
         DataError: the profile's router cannot be read, or is of a kind that does not run.
@@ -77,7 +82,7 @@ def plan_calls(profile: Profile, questions: Iterable[Question]) -> dict[str, Any
     count, total = 0, CallForecast()
     for question in questions:
         count += 1
-        total = total.plus(_forecast(profile, question, way))
+        total = total.plus(_forecast(profile, question, way, lengths))
         if embedder is not None:
             total = total.plus(_embedding_forecast(embedder, question))
     return {
@@ -85,8 +90,8 @@ def plan_calls(profile: Profile, questions: Iterable[Question]) -> dict[str, Any
         "profile": profile.name,
         "policy": "uncalibrated" if profile.router is None else profile.router.get("kind", "calibrated"),
         **total.rows(is_priced=all(tier.list_price() is not None for tier in models)),
-        "assumes": f"expected: {_EXPECTED_ESCALATED:.0%} of answers escalated, 1/8 of max_tokens written; "
-        "each vote counted as a call of its own",
+        "assumes": f"expected: {_EXPECTED_ESCALATED:.0%} of answers escalated, "
+        f"{_length_assumption(lengths)}; each vote counted as a call of its own",
     }
 
 
@@ -106,22 +111,32 @@ def plan_embeddings(plan: dict[str, Any], tier: Tier, questions: Iterable[Questi
     return {**plan, **rows, "embeddings": len(texts), "assumes": assumes}
 
 
-def plan_collection(profile: Profile, questions: Sequence[Question]) -> dict[str, Any]:
+def plan_collection(
+    profile: Profile, questions: Sequence[Question], lengths: Mapping[str, TierLengths] = MappingProxyType({})
+) -> dict[str, Any]:
     """The plan for asking every tier every question and buying all votes; `low` assumes short replies."""
     plan = plan_calls(replace(profile, router=None), questions)
     total, votes = CallForecast(), CallCost()
     for question in questions:
         for index in range(len(profile.tiers)):
-            total = total.plus(_visit_forecast(profile, index, question))
-            votes = votes.plus(_vote_cost(profile, index, question))
+            total = total.plus(_visit_forecast(profile, index, question, lengths))
+            votes = votes.plus(_vote_cost(profile, index, question, lengths))
     calls, is_priced = plan["worst"]["calls"], plan["worst"]["usd"] is not None
     return {
         **plan,
         "policy": "every tier, all votes",
         "votes": _votes_row(votes, total.expected) if is_priced else None,
         **CallForecast(*(bill._replace(calls=calls) for bill in total)).rows(is_priced=is_priced),
-        "assumes": "expected: 1/8 of max_tokens written; each vote counted as a call of its own",
+        "assumes": f"expected: {_length_assumption(lengths)}; each vote counted as a call of its own",
     }
+
+
+def _length_assumption(lengths: Mapping[str, TierLengths]) -> str:
+    """What is assumed of the lengths of completions."""
+    count = sum(own.answers.completions + own.votes.completions for own in lengths.values())
+    if not count:
+        return "1/8 of max_tokens written"
+    return f"completions as long as {count_of(count, 'completion')} in the cache (others: 1/8 of max_tokens)"
 
 
 def samples_of(profile: Profile) -> tuple[int, ...]:
@@ -172,17 +187,19 @@ def _most_votes(policy: Policy[Any], profile: Profile, tier: int) -> int:
     return limit
 
 
-def _forecast(profile: Profile, question: Question, way: _Way) -> CallForecast:
+def _forecast(
+    profile: Profile, question: Question, way: _Way, lengths: Mapping[str, TierLengths]
+) -> CallForecast:
     """What one question costs on its way through the tiers."""
     total, reach = CallForecast(), 1.0
     for index in range(way.lowest, len(profile.tiers)):
         answers, most = sample_counts(profile, index).answers, way.most[index]
         fewest = min(way.fewest, most)
-        price = _VisitRequests(profile, index, question)
+        price = _VisitRequests(profile, index, question, lengths)
         total = total.plus(
             CallForecast(
-                price.bill(float(index == way.first), answers, fewest, None),
-                price.bill(reach, answers, (fewest + most) / 2, EXPECTED_OUTPUT),
+                price.low_bill(float(index == way.first), answers, fewest),
+                price.expected_bill(reach, answers, (fewest + most) / 2),
                 price.worst_bill(answers, most),
             )
         )
@@ -190,11 +207,13 @@ def _forecast(profile: Profile, question: Question, way: _Way) -> CallForecast:
     return total
 
 
-def _visit_forecast(profile: Profile, index: int, question: Question) -> CallForecast:
+def _visit_forecast(
+    profile: Profile, index: int, question: Question, lengths: Mapping[str, TierLengths]
+) -> CallForecast:
     """What asking one tier and buying all votes costs."""
     answers, votes = sample_counts(profile, index)
-    visit = _VisitRequests(profile, index, question)
-    low, expected = (visit.bill(1.0, answers, votes, share) for share in (None, EXPECTED_OUTPUT))
+    visit = _VisitRequests(profile, index, question, lengths)
+    low, expected = visit.low_bill(1.0, answers, votes), visit.expected_bill(1.0, answers, votes)
     return CallForecast(low, expected, visit.worst_bill(answers, votes))
 
 
@@ -205,10 +224,12 @@ def _votes_row(votes: CallCost, whole: CallCost) -> dict[str, Any]:
     return {"calls": round(votes.calls), "usd": votes.usd, "times_answers": times}
 
 
-def _vote_cost(profile: Profile, index: int, question: Question) -> CallCost:
+def _vote_cost(
+    profile: Profile, index: int, question: Question, lengths: Mapping[str, TierLengths]
+) -> CallCost:
     """What one tier's votes on its own answer are expected to cost: a part of `_visit_forecast`."""
     votes = sample_counts(profile, index).votes
-    return _VisitRequests(profile, index, question).bill(1.0, 0, votes, EXPECTED_OUTPUT)
+    return _VisitRequests(profile, index, question, lengths).expected_bill(1.0, 0, votes)
 
 
 def _embedding_forecast(tier: Tier, question: Question) -> CallForecast:
@@ -222,15 +243,29 @@ def _embedding_forecast(tier: Tier, question: Question) -> CallForecast:
 class _VisitRequests:
     """One question at one tier: the request for an answer and that for a vote, not yet sent."""
 
-    def __init__(self, profile: Profile, index: int, question: Question) -> None:
+    def __init__(
+        self, profile: Profile, index: int, question: Question, lengths: Mapping[str, TierLengths]
+    ) -> None:
         builder, self.tier = RequestBuilder(profile), profile.tiers[index]
         self.ask = builder.for_answer(question, self.tier, n=sample_counts(profile, index).answers).request
         self.check = builder.for_votes(question, "", self.tier, first=0, n=1).request
+        self.lengths = lengths.get(self.tier.name)
 
-    def bill(self, share: float, answers: int, votes: float, output: float | None) -> CallCost:
-        """The bill for a share of such visits; `output` is as in `cost_of`."""
-        usd = answers * cost_of(self.tier, self.ask, output) + votes * cost_of(self.tier, self.check, output)
+    def low_bill(self, share: float, answers: int, votes: float) -> CallCost:
+        """The bill for a share of such visits, if next to nothing is written."""
+        usd = answers * cost_of(self.tier, self.ask, None) + votes * cost_of(self.tier, self.check, None)
         return CallCost(share * (answers + votes), share * usd)
+
+    def expected_bill(self, share: float, answers: int, votes: float) -> CallCost:
+        """The bill for a share of such visits, if completions are as long as those before."""
+        usd = answers * self._expected(self.ask, self.lengths and self.lengths.answers)
+        usd += votes * self._expected(self.check, self.lengths and self.lengths.votes)
+        return CallCost(share * (answers + votes), share * usd)
+
+    def _expected(self, request: Request, lengths: Lengths | None) -> float:
+        """Dollars of one completion that is as long as the others, or `EXPECTED_OUTPUT` of max_tokens."""
+        mean = None if lengths is None else lengths.mean
+        return cost_of(self.tier, request, EXPECTED_OUTPUT if mean is None else mean / request.max_tokens)
 
     def worst_bill(self, answers: int, votes: int) -> CallCost:
         """The bill if every call costs as much as it can; each vote's prompt holds the longest answer."""

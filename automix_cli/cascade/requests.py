@@ -77,6 +77,29 @@ def sampling(verification: VerificationSettings) -> dict[str, Any]:
     return {} if verification.temperature is None else {"temperature": verification.temperature}
 
 
+THINKING_TOKENS = {"minimal": 1024, "low": 1024, "medium": 2048, "high": 4096, "xhigh": 8192, "max": 16384}
+"""Tokens to think with that LiteLLM makes of `reasoning_effort` for Claude."""
+
+
+def with_room_to_think(params: dict[str, Any], tier: Tier) -> dict[str, Any]:
+    """The parameters, with `max_tokens` for the answer on top of what Claude may think with.
+
+    Claude counts its thoughts as output, and refuses a budget for them that is not below `max_tokens`.
+
+    Example:
+        >>> tier = Tier(name="a", model="anthropic/claude-haiku-4-5")
+        >>> with_room_to_think({"max_tokens": 1024, "reasoning_effort": "low"}, tier)["max_tokens"]
+        2048
+    """
+    thinking = params.get("thinking")
+    budget = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
+    if budget is None and "claude" in tier.model:
+        budget = THINKING_TOKENS.get(str(params.get("reasoning_effort")))
+    if not isinstance(budget, int) or params["max_tokens"] > budget:
+        return params
+    return {**params, "max_tokens": params["max_tokens"] + budget}
+
+
 @dataclass(frozen=True, slots=True)
 class RequestBuilder:
     """Builds the requests that one profile sends: for answers, and for votes on them."""
@@ -86,7 +109,7 @@ class RequestBuilder:
     def for_answer(self, question: Question, tier: Tier, *, n: int = 1) -> BuiltRequest:
         """The request for `n` answers."""
         verification = self.profile.verification
-        params: dict[str, Any] = {"max_tokens": MAX_TOKENS, **dict(tier.params)}
+        params = with_room_to_think({"max_tokens": MAX_TOKENS, **dict(tier.params)}, tier)
         if verification.signal == "consistency" and n > 1:
             params |= sampling(verification)
         if verification.signal == "logprob" and verification.logprob_of == "answer":
@@ -97,7 +120,7 @@ class RequestBuilder:
     def for_votes(self, question: Question, answer: str, tier: Tier, *, first: int, n: int) -> BuiltRequest:
         """The request for votes number `first` … `first + n - 1`."""
         verification = self.profile.verification
-        own: dict[str, Any] = {"max_tokens": MAX_TOKENS, **dict(tier.params)}
+        own = with_room_to_think({"max_tokens": MAX_TOKENS, **dict(tier.params)}, tier)
         # A tier that needs room to reason before it answers needs it to verify as well.
         params = {**own, "max_tokens": max(int(own["max_tokens"]), verification.max_tokens)}
         if verification.signal == "logprob":

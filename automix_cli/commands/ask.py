@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Literal
 
@@ -151,14 +153,18 @@ def _pick(
 
 def _dry_run(profile: Profile, source: Single | Rows, as_json: bool) -> int:
     """Say what it would cost: stdout carries the estimate, nothing is sent."""
+    from automix_cli.backends.store_folder import cache_folder
     from automix_cli.cascade.estimate import plan_calls
+    from automix_cli.cascade.lengths import MOST_QUESTIONS, cached_lengths
     from automix_cli.data.sources import Single
 
     if isinstance(source, Single):
-        plan = plan_calls(profile, [source.question])
+        questions = iter([source.question])
     else:
-        plan = plan_calls(profile, (row.question for row in source.all() if row.question is not None))
-    show_plan(plan, as_json)
+        questions = (row.question for row in source.all() if row.question is not None)
+    first = list(islice(questions, MOST_QUESTIONS))
+    lengths = cached_lengths(profile, first, cache_folder(os.environ))
+    show_plan(plan_calls(profile, chain(first, questions), lengths), as_json)
     return 0
 
 

@@ -12,7 +12,7 @@ import typer
 from automix_cli.api import CallOptions
 from automix_cli.commands import options as o
 from automix_cli.commands.bench_folder import ResultFolder, take_runs
-from automix_cli.commands.datasets import TraceSource, check_embed_model
+from automix_cli.commands.datasets import FREE_NOTE, TraceSource, check_embed_model, is_free
 from automix_cli.data.destination import Destination
 from automix_cli.data.labelled import DataFile, TableOptions, read_data
 from automix_cli.errors import GateError, UsageError
@@ -192,8 +192,9 @@ def bench(
         job.check_tiers(source.profile())
     if dry_run:
         raise typer.Exit(source.dry_run(json))
-    view = job.run(source, folder, lambda view: _show(view, json, plot))
-    _gate(job, view)
+    with source.spending():
+        view = job.run(source, folder, lambda view: _show(view, json, plot))
+        _gate(job, view)
 
 
 def _folder(output: Path | None, runs: Runs | None, *, html: bool, force: bool) -> ResultFolder | None:
@@ -324,6 +325,8 @@ class _Job:
 
         profile, table, _ = source.read()
         settings = settings_of(profile)
+        if is_free(table) and not settings.value_of_time:
+            self.reporter.say(FREE_NOTE)
         view = self._compare(table, settings, source.data, folder)
         config = {**self.config(), **_config(source.data, source.options, profile.name)}
         try:

@@ -12,7 +12,7 @@ import typer
 
 from automix_cli.api import CallOptions
 from automix_cli.commands import options as o
-from automix_cli.commands.datasets import Labelled, TraceSource, check_embed_model
+from automix_cli.commands.datasets import FREE_NOTE, Labelled, TraceSource, check_embed_model, is_free
 from automix_cli.data.labelled import DataFile, TableOptions, read_data
 from automix_cli.errors import GateError, UsageError
 from automix_cli.fitting.query_router_kinds import ClassChoice
@@ -184,7 +184,8 @@ def calibrate(
     if dry_run:
         raise typer.Exit(source.dry_run(json))
     job.check_live(source)
-    job.run(source)
+    with source.spending():
+        job.run(source)
 
 
 # ---------------------------------------------------------------- the run
@@ -237,6 +238,8 @@ class _CalibrationJob:
 
         labelled = source.read()
         profile, table, _ = labelled
+        if is_free(table) and not self.value_of_time:
+            self.reporter.say(FREE_NOTE)
         if self.query_router != "none":
             table = join_near_copies(table)
         o.check_baseline(self.baseline, table.tiers)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
@@ -13,9 +15,11 @@ import typer
 from automix_cli.api import Automix, CallOptions, choose_profile, embedding_price_line
 from automix_cli.data.labelled import DataFile, TableOptions, recorded_questions, scored_rows, table_of
 from automix_cli.errors import ProfileError, UsageError
+from automix_cli.records import add_money
 from automix_cli.views.terminal import Reporter, print_text, row_progress, show_plan
 
 if TYPE_CHECKING:
+    from automix_cli.backends.meter import MeteredBackend
     from automix_cli.cascade.cascade import Cascade
     from automix_cli.cascade.collect import CollectedRow, Embedded, Purchase
     from automix_cli.data.destination import Destination
@@ -49,6 +53,17 @@ class Purchases(NamedTuple, Generic[P]):
     lost_usd: float | None
 
 
+def is_free(table: TraceTable) -> bool:
+    """Whether every recorded cost is 0, as with models on a server of one's own."""
+    return bool(len(table)) and bool((table.cost == 0).all())
+
+
+FREE_NOTE = (
+    "note: every tier costs $0 here, so that routing can save no money; "
+    "automix calibrate --value-of-time USD says what an hour of waiting is worth"
+)
+
+
 class Labelled(NamedTuple):
     """Labelled rows as a table, their profile, and how real prompt tokens compare with estimates."""
 
@@ -73,6 +88,7 @@ class TraceSource:
     force: bool
     embed_model: str | None = None
     is_recorded: bool = field(init=False)
+    _meters: list[MeteredBackend] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.is_recorded = self.options.columns is not None or self.data.holds_traces()
@@ -113,11 +129,14 @@ class TraceSource:
 
     def _plan(self, profile: Profile) -> dict[str, Any]:
         """What collecting would cost."""
+        from automix_cli.backends.store_folder import cache_folder
         from automix_cli.cascade.estimate import plan_collection, plan_embeddings
+        from automix_cli.cascade.lengths import cached_lengths
 
         questions = self.data.labelled_questions(self.labels_from)
         self._group_values()  # before anything is paid for
-        plan = plan_collection(profile, questions)
+        lengths = cached_lengths(profile, questions, cache_folder(os.environ))
+        plan = plan_collection(profile, questions, lengths)
         embedder = self._embedder(profile)
         return plan if embedder is None else plan_embeddings(plan, embedder, questions)
 
@@ -195,9 +214,23 @@ class TraceSource:
     # ------------------------------------------------------------ calls
 
     def _open(self, profile: Profile, embedder: Tier | None) -> Automix:
-        return Automix(
+        automix = Automix(
             profile, self.calls, note=self.reporter.once, detail=self.reporter.detail, embedder=embedder
         )
+        self._meters.append(automix.meter)
+        return automix
+
+    @contextmanager
+    def spending(self) -> Iterator[None]:
+        """Say at the end, however it comes, what calls have cost; nothing where none could be made."""
+        from automix_cli.views.lines import money
+
+        try:
+            yield
+        finally:
+            if self._meters:
+                spent_usd = add_money(*(meter.spent_usd for meter in self._meters))
+                self.reporter.say(f"spent {money(spent_usd)} on calls")
 
     def _embedder(self, profile: Profile) -> Tier | None:
         """The model of `--embed-model`, as the profile reaches it.

@@ -15,6 +15,7 @@ from automix_cli.commands.stops import error_of_row
 from automix_cli.errors import GateError, UsageError
 from automix_cli.pomdp.signals import Signal
 from automix_cli.records import VERIFY_SCHEMA
+from automix_cli.texts import count_of
 from automix_cli.views.terminal import Reporter, show_plan
 
 if TYPE_CHECKING:
@@ -245,6 +246,8 @@ class _Verify:
         if self.explain and not self.json:
             for line in lines.reasons_lines(row):
                 self.reporter.say(line)
+        bill = f"cost {lines.money(row.cost_usd)}, spent {lines.money(row.spent_usd)}"
+        self.reporter.say(f"{row.tier} · {bill} · {count_of(row.usage.calls, 'call')}")
         return 0 if failure is None else failure.exit_code
 
     async def _run_rows(self, job: VerifyJob, rows: Rows) -> int:

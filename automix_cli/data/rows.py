@@ -45,12 +45,37 @@ def _chat(row: Mapping[str, Json]) -> tuple[Message, ...]:
         return ()
     if not isinstance(raw, list) or not raw:
         raise DataError("messages: expected a list of {role, content} objects")
-    for m in raw:
-        if not (isinstance(m, dict) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str)):
-            raise DataError("messages: each needs a text role and a text content")
-    if raw[-1]["role"] != "user":
+    messages = tuple(_message(m) for m in raw)
+    if messages[-1].role != "user":
         raise DataError("messages: the last one must be the user's")
-    return tuple(Message(m["role"], m["content"]) for m in raw)
+    return messages
+
+
+def _message(raw: Json) -> Message:
+    """A message whose content is text, or a list of parts that are."""
+    content = raw.get("content") if isinstance(raw, dict) else None
+    if isinstance(content, list) and content:
+        content = "\n".join(map(_text_of_part, content))
+    if not (isinstance(raw, dict) and isinstance(raw.get("role"), str) and isinstance(content, str)):
+        raise DataError("messages: each needs a text role and a text content")
+    return Message(raw["role"], content)
+
+
+def _text_of_part(part: Json) -> str:
+    """The text of a part of a message.
+
+    Raises:
+        DataError: it is a part of another kind, such as an image.
+
+    Example:
+        >>> _text_of_part({"type": "text", "text": "2 + 2?"})
+        '2 + 2?'
+    """
+    text = part.get("text") if isinstance(part, dict) else None
+    if isinstance(text, str) and part.get("type") in ("text", "input_text"):
+        return text
+    kind = describe_value(part.get("type")) if isinstance(part, dict) else _kind(part)
+    raise DataError(f"messages: a part of type {kind} cannot be sent: only text parts can")
 
 
 def question_from_dict(row: Json, index: int = 0, *, textless: bool = False) -> Question:

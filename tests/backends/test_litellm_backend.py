@@ -35,6 +35,7 @@ from automix_cli.backends.litellm import ANTHROPIC_MAX_TOKENS, LiteLLMBackend
 from automix_cli.backends.litellm_errors import ERROR_CLASSES, map_error, refusal_of
 from automix_cli.backends.litellm_library import listed_params, load_litellm
 from automix_cli.backends.litellm_replies import read_logprobs
+from automix_cli.cascade.requests import with_room_to_think
 from automix_cli.errors import (
     BackendError,
     BadRequest,
@@ -48,6 +49,7 @@ from automix_cli.errors import (
     UnknownModel,
     Unreachable,
 )
+from automix_cli.profile.model import Tier
 from automix_cli.records import Message, Usage
 
 
@@ -470,3 +472,13 @@ def test_litellm_is_a_silent_guest_whatever_happens(tmp_path: Path) -> None:
     assert outcomes[:5] == ["tuple", "BadResponse", "BadResponse", "tuple", "Unauthorised"]
     assert lines[-1] == [None, None]  # no `.env` was read
     assert not stderr
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize("effort", ["low", "medium", "high"])
+@pytest.mark.parametrize("limit", [16, 1024, 2048, 5000])
+def test_what_litellm_lets_claude_think_with_is_below_max_tokens(effort: str, limit: int) -> None:
+    tier = Tier(name="a", model="anthropic/claude-haiku-4-5")
+    params = with_room_to_think({"max_tokens": limit, "reasoning_effort": effort}, tier)
+    (sent, _), _ = params_sent("litellm anthropic/claude-haiku-4-5", **params)
+    assert sent["thinking"]["budget_tokens"] < sent["max_tokens"]

@@ -118,10 +118,12 @@ def test_labelled_questions_are_collected_once_and_shared(tmp_path: Path) -> Non
     ran = automix(*args, "--traces", "t.jsonl", cwd=tmp_path)
     assert ran.code == 0, ran.err
     assert "40 rows, small → large" in ran.out
+    assert re.fullmatch(r"spent \$0\.\d+ on calls", ran.err.splitlines()[-1])
     again = automix("bench", "t.jsonl", "--profile", "demo", *QUICK, cwd=tmp_path)
     assert again.out.replace("t.jsonl", "q.jsonl") == ran.out
     offline = automix(*args, "--offline", cwd=tmp_path)
     assert offline.out == ran.out
+    assert offline.err.splitlines()[-1] == "spent $0 on calls"
 
 
 SAMPLING = """version: 1
@@ -472,3 +474,24 @@ def test_a_click_in_the_legend_hides_a_policy_and_pointing_shows_its_figures(
     assert '<g class="policy off" data-policy="pomdp">' in dom
     assert '<g class="policy focus" data-policy="oracle">' in dom
     assert re.search(r'<div id="tip"(?! hidden)[^>]*>threshold\nvotes \d, cut', dom)
+
+
+@pytest.mark.parametrize("command", ["bench", "calibrate"])
+def test_free_tiers_are_named_and_value_of_time_is_offered(command: str, tmp_path: Path) -> None:
+    rows = [
+        {
+            "id": n,
+            "question": f"question {n}",
+            "tiers": {
+                "small": {"score": n % 2, "confidence": 0.3 + 0.4 * (n % 2), "cost": 0},
+                "large": {"score": 1, "cost": 0},
+            },
+        }
+        for n in range(40)
+    ]
+    path = tmp_path / "traces.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    assert "--value-of-time" in automix(command, path).err
+    rows[0]["tiers"]["large"]["cost"] = 0.1
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    assert "every tier costs $0" not in automix(command, path).err

@@ -1,0 +1,52 @@
+"""The forecast learns from the cache how long completions are."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from automix_cli import prompts
+from automix_cli.backends.base import Request, ScriptedBackend
+from automix_cli.backends.cache import Cached
+from automix_cli.backends.store import Store
+from automix_cli.cascade.cascade import Cascade
+from automix_cli.cascade.estimate import plan_calls, plan_collection
+from automix_cli.cascade.lengths import cached_lengths
+from automix_cli.profile.model import Profile, Tier, VerificationSettings
+from automix_cli.records import Completion, Price, Question, Usage
+
+ANSWER, VOTE = 700, 40  # output tokens
+TIERS = tuple(Tier(name=n, model=f"openai/{n}", price=Price(input=0.0, output=1e6)) for n in ("a", "b"))
+PROFILE = Profile(name="p", tiers=TIERS, verification=VerificationSettings(max_votes=4))
+QUESTIONS = [Question(text=f"question {n}", id=n) for n in range(10)]
+
+
+def reply(request: Request) -> Completion:
+    if prompts.is_verification(request.messages):
+        return Completion(text=prompts.decision(True), usage=Usage(output_tokens=VOTE, calls=1))
+    return Completion(text="4", usage=Usage(output_tokens=ANSWER, calls=1))
+
+
+async def collect(folder: Path, questions: list[Question]) -> None:
+    cascade = Cascade(PROFILE, Cached(ScriptedBackend(reply), Store(folder)))
+    for question in questions:
+        await cascade.collect(question)
+    await cascade.backend.aclose()
+
+
+def test_a_plan_expects_completions_as_long_as_those_in_the_cache(tmp_path: Path) -> None:
+    guess = plan_collection(PROFILE, QUESTIONS)
+    asyncio.run(collect(tmp_path, QUESTIONS[:3]))
+    lengths = cached_lengths(PROFILE, QUESTIONS, tmp_path)
+    plan = plan_collection(PROFILE, QUESTIONS, lengths)
+    assert plan["expected"]["usd"] == pytest.approx(10 * (2 * ANSWER + 4 * VOTE))  # a dollar a token
+    assert plan["expected"]["usd"] != pytest.approx(guess["expected"]["usd"])
+    assert (plan["low"], plan["worst"]) == (guess["low"], guess["worst"])
+    assert "18 completions in the cache" in plan["assumes"]
+    assert plan_calls(PROFILE, QUESTIONS, lengths)["expected"] != plan_calls(PROFILE, QUESTIONS)["expected"]
+
+
+def test_a_folder_without_a_cache_is_left_alone(tmp_path: Path) -> None:
+    lengths = cached_lengths(PROFILE, QUESTIONS, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    assert plan_collection(PROFILE, QUESTIONS, lengths) == plan_collection(PROFILE, QUESTIONS)
