@@ -97,6 +97,7 @@ WORDINGS: tuple[Wording, ...] = (
     _says(Unauthorised, r"API_KEY_INVALID|api key (not valid|not found|expired)|invalid_api_key"),  # Gemini
     _says(Unauthorised, r"(incorrect|invalid|missing) api[ _-]key|api[ _-]key is (invalid|missing)"),  # xAI
     _says(Unauthorised, r"authentication_error|AuthenticationError|token_not_found_in_db"),  # LiteLLM's proxy
+    _says(Unauthorised, r"no_db_connection", certain=False),  # LiteLLM's proxy where it keeps no keys
     # There is no such model.
     _says(UnknownModel, r"model_not_found|invalid model name passed in|DeploymentNotFound"),  # LiteLLM, Azure
     _says(UnknownModel, r"model\b.{0,120} not found, try pulling it"),  # Ollama

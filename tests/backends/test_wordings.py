@@ -218,6 +218,11 @@ CASES = {
         ],
         Unauthorised,
     ),
+    "LiteLLM's proxy without a database, a key": Case(
+        400,
+        error("No connected db.", type="no_db_connection", param=None, code="400"),
+        Unauthorised,
+    ),
     "xAI, a key": Case(400, {"error": "Incorrect API key provided: xa***."}, Unauthorised),
     "LiteLLM proxy, a key": Case(
         401,
