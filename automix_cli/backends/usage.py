@@ -12,6 +12,7 @@ from automix_cli.backends.budget import most_prompt_tokens
 from automix_cli.records import Usage
 
 _TOKEN_BYTES = 4
+_LONG_TOKEN_BYTES = 5  # of plain English, of which a server's right count must not look like that of a part
 _LEAST_TO_CUT = 1_000  # estimated tokens: only what is long is cut, and estimates of short texts are rough
 _READ_AT_LEAST = 0.6  # of the estimated tokens; the text of no usual language has so few
 
@@ -77,7 +78,7 @@ def count_all_choices(
 
     llama.cpp does so. `lengths` are the numbers of tokens of the completions, 0 where the server gave
     no log-probabilities. Without them the output counts as that of one completion when it is nearer,
-    as a ratio, to an equal part of the estimate than to the whole.
+    as a ratio, to an equal part of what plain English would have than to the whole.
 
     Example:
         >>> count_all_choices(TokenCounts(9, 5, 14), ["five tokens of a text"] * 4, [5] * 4)
@@ -91,11 +92,16 @@ def count_all_choices(
         output = sum(lengths)
         if counts.output not in lengths or counts.output >= output:
             return None
-    elif counts.output * math.sqrt(len(texts)) < sum(map(estimate, texts)):
+    elif counts.output * math.sqrt(len(texts)) < sum(map(_length, texts)) / _LONG_TOKEN_BYTES:
         output = counts.output * len(texts)
     else:
         return None
     return counts._replace(output=output, total=(counts.prompt or 0) + output)
+
+
+def _length(text: str) -> int:
+    """The bytes of a text."""
+    return len(text.encode("utf-8", "replace"))
 
 
 def is_prompt_cut(counts: TokenCounts, request: Request) -> bool:
@@ -120,7 +126,7 @@ def split_usage(usage: Usage, k: int, texts: Sequence[str] = ()) -> Iterator[Usa
         [2, 6]
     """
     visible = usage.output_tokens - usage.reasoning_tokens
-    shares = _proportional(visible, [len(text.encode("utf-8", "replace")) for text in texts])
+    shares = _proportional(visible, [_length(text) for text in texts])
     for i in range(k):
         part = {name: n // k + (i < n % k) for name, n in usage.to_dict().items()}
         if shares:
@@ -150,4 +156,4 @@ def estimate(text: str) -> int:
         >>> estimate("What is 17 * 23?")
         4
     """
-    return max(1, math.ceil(len(text.encode("utf-8", "replace")) / _TOKEN_BYTES))
+    return max(1, math.ceil(_length(text) / _TOKEN_BYTES))

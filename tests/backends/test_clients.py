@@ -867,6 +867,18 @@ def test_a_server_that_counts_one_of_several_choices_is_corrected_and_flagged(
 
 
 @both
+@pytest.mark.parametrize(("counted", "expected"), [(20, 20), (10, 20)])
+def test_closing_lines_alone_have_long_tokens_and_their_right_count_stands(
+    route: str, counted: int, expected: int
+) -> None:
+    """One such line has 58 bytes, and ten tokens of OpenAI's."""
+    line = "Verification Decision: The AI generated answer is Correct."
+    with Loopback(lambda call: chat_of((line,) * 2, 9, counted)) as server:
+        (done,) = complete(ask(server, route, n=2))
+    assert sum(c.usage.output_tokens for c in done) == expected
+
+
+@both
 @pytest.mark.parametrize(("read", "is_cut"), [(8000, False), (6000, False), (4096, True), (2048, True)])
 def test_a_context_that_the_server_cut_is_flagged_and_said_once(route: str, read: int, is_cut: bool) -> None:
     text = "word and " * 3556  # about 8,000 tokens of four bytes
