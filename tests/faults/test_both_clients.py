@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from loopback import Call, Loopback, Reply, Storm
@@ -26,13 +26,14 @@ def at_once(work: Coroutine[Any, Any, tuple[Completion, ...]]) -> tuple[Completi
     raise AssertionError("the simulated tiers wait for nothing")
 
 
-def demo_reply(call: Call) -> Reply:
+def demo_reply(call: Call, first: int = 0) -> Reply:
     """What the simulated tier says to a prompt, and now and then a way of saying it that servers have."""
     request = Request(
         model=MODELS[call.model],
         messages=tuple(Message(m["role"], m["content"]) for m in call.messages),
         params=tuple((k, v) for k, v in call.params.items() if k in ("max_tokens", "temperature")),
         n=call.n,
+        first=first,
     )
     done = at_once(DemoBackend().complete(request))
     texts: tuple[str | None, ...] = tuple(c.text for c in done)
@@ -59,6 +60,14 @@ def demo_reply(call: Call) -> Reply:
     return Reply(texts=texts, usage=usage)
 
 
+def one_at_a_time(call: Call) -> Reply:
+    """The same from a server that gives one choice a request, another one each time."""
+    if call.n > 1:
+        error = {"message": f"Field 'n': Value must be between 1 <= value <= 1, but got {call.n}"}
+        return Reply(status=400, body=json.dumps({"error": {"code": 400, **error}}).encode())
+    return demo_reply(call, first=call.attempt)
+
+
 def ledger(row: dict[str, Any]) -> dict[str, Any]:
     """A row without its times, which are all that two runs may differ in."""
     return {key: _timeless(value) for key, value in row.items() if key != "latency_s"}
@@ -77,26 +86,38 @@ def rows_of(client: str, server: Loopback, folder: Path, questions: Path, *args:
     return [ledger(row) for row in rows(world.out)]
 
 
+class Way(NamedTuple):
+    """How the server replies, and which of its replies go wrong."""
+
+    reply: Callable[[Call], Reply] = demo_reply
+    faults: Callable[[], Storm] | None = None
+
+
+WAYS = {
+    "votes by n": Way(),
+    "votes one by one": Way(one_at_a_time),
+    "storm": Way(faults=lambda: Storm(seed=4, rate=0.3)),
+}
+
+
 @pytest.mark.parametrize("count", [60, pytest.param(900, marks=pytest.mark.storm)])
-@pytest.mark.parametrize("faults", [None, lambda: Storm(seed=4, rate=0.3)], ids=["calm", "storm"])
-def test_rows_are_the_same_through_either_client(
-    count: int, faults: Callable[[], Storm] | None, tmp_path: Path
-) -> None:
-    questions = tmp_path / "questions.jsonl"
+@pytest.mark.parametrize("name", WAYS)
+def test_rows_are_the_same_through_either_client(count: int, name: str, tmp_path: Path) -> None:
+    way, questions = WAYS[name], tmp_path / "questions.jsonl"
     picked = generate_questions()[:count]
     questions.write_text(
         "".join(json.dumps({"id": q["id"], "question": q["question"]}) + "\n" for q in picked)
     )
-    with Loopback(demo_reply) as server:
+    with Loopback(way.reply) as server:
         found, requests = {}, {}
         for client in ("direct", "litellm"):
             server.forget()
             # Faults go by the bytes of a body, and each client's are its own: no row may depend on them.
-            server.faults = faults() if faults else None
+            server.faults = way.faults() if way.faults else None
             found[client] = rows_of(client, server, tmp_path, questions)
             requests[client] = len(server.delivered)
     assert len(found["direct"]) == count
-    if faults is None:
+    if way.faults is None:
         assert found["direct"] == found["litellm"]
         assert requests["direct"] == requests["litellm"]
     else:
@@ -104,4 +125,4 @@ def test_rows_are_the_same_through_either_client(
         assert answers[0] == answers[1]
     flags = {flag for row in found["direct"] for step in row["route"] for flag in step.get("flags", ())}
     assert {"usage_suspect", "truncated"} <= flags, "the oddities are there to be agreed upon"
-    print(f"\n{count} rows, {requests['direct']} requests: 0 differ")
+    print(f"\n{count} rows, {name}: {requests['direct']} completions delivered, 0 rows differ")
