@@ -21,12 +21,62 @@ def cell_of(seen: Any, state: tuple[int, ...], tier: int) -> int:
 
 
 def shown(
-    model: Model, action: Action, state: tuple[int, ...], seen: Visit
+    model: Model, action: Action, state: tuple[int, ...], visits: list[Visit]
 ) -> list[tuple[float, Observation]]:
     """Every observation an action can show in a state, with its chance; votes are drawn one by one."""
-    failure = model.tiers[action.tier].failure if action.kind != "vote" else 0.0
-    answered = [(p * (1 - failure), o) for p, o in shown_of_an_answer(model, action, state, seen)]
+    if action.kind == "vote":
+        return shown_of_an_answer(model, action, state, visits[-1])
+    failure = model.tiers[action.tier].failure
+    answered = [
+        (p * q * (1 - failure), o._replace(joins=joins))
+        for p, o in shown_of_an_answer(model, action, state, Visit(action.tier))
+        for q, joins in classes_joined(model, action.tier, state, visits)
+    ]
     return [*answered, (failure, Observation(failed=True))] if failure else answered
+
+
+def classes_joined(
+    model: Model, tier: int, state: tuple[int, ...], visits: list[Visit]
+) -> list[tuple[float, int | None]]:
+    """Which class of equal answers a new one joins, with its chance: by odds, one class at a time."""
+    law = model.agreement
+    if law is None:
+        return [(1.0, None)]
+    classes: dict[int, list[Visit]] = {}
+    for visit in visits:
+        if not visit.failed:
+            classes.setdefault(visit.joins, []).append(visit)  # type: ignore[arg-type]
+    alike = sum(state[first] == state[tier] for first in classes)
+    odds = {tier: 1.0}
+    for first, members in classes.items():
+        pair = law.pairs[tier][first]
+        if state[first] != state[tier]:
+            odds[first] = law.mixed / (1 - law.mixed) / (len(classes) - alike)
+        elif state[tier]:
+            odds[first] = pair.both_right / (1 - pair.both_right) / alike
+        else:
+            level = 0
+            if len(pair.both_wrong) > 1 and len(members) == 1:
+                level = level_of(model, members[0])
+            q = law.groups[tier] if len(members) > 1 else pair.both_wrong[level]
+            odds[first] = q / (1 - q)
+    return [(o / sum(odds.values()), first) for first, o in odds.items() if o]
+
+
+def level_of(model: Model, visit: Visit) -> int:
+    """0 without evidence, 1 where less than half of it supports the answer, else 2."""
+    signal = model.observation(visit.tier)
+    if isinstance(signal, VoteObservations):
+        return 0 if not visit.parsed else 1 + (visit.correct >= visit.parsed / 2)
+    if isinstance(signal, ConsistencyObservations):
+        return 1 + (visit.correct >= visit.parsed / 2)
+    if not isinstance(signal, ConfidenceObservations):
+        return 0
+    if visit.signal is None:
+        is_due = signal.with_answer or visit.bought
+        return 2 if signal.missing and is_due else 0  # "missing" is the bin past the last
+    above = sum(cut <= visit.signal for cut in signal.cuts)
+    return 1 + (above >= (len(signal.cuts) + 1) / 2)
 
 
 def shown_of_an_answer(
@@ -97,8 +147,7 @@ def expectation(policy: Policy[Any], model: Model, facts: Facts = Facts()) -> tu
             continue
         ahead: dict[Observation, list[float]] = {}
         for k, (w, (_, state)) in enumerate(zip(weights, chances, strict=True)):
-            before = visits[-1] if action.kind == "vote" else Visit(action.tier)
-            for p, o in shown(model, action, state, before):
+            for p, o in shown(model, action, state, visits):
                 ahead.setdefault(o, [0.0] * len(chances))[k] += w * p
         waiting += [((*past, o), ws) for o, ws in ahead.items()]
     return score, cost
@@ -129,10 +178,9 @@ def tree_value(model: Model, action: Action, weights: list[float], visits: list[
     """Value, times the chance of the history, of taking an action and then the best tree."""
     if action.final:
         return sum(w * worth(model, action, s) for w, s in zip(weights, states(model), strict=True))
-    before = visits[-1] if action.kind == "vote" else Visit(action.tier)
     ahead: dict[Observation, list[float]] = {}
     for k, (w, state) in enumerate(zip(weights, states(model), strict=True)):
-        for p, o in shown(model, action, state, before):
+        for p, o in shown(model, action, state, visits):
             ahead.setdefault(o, [0.0] * len(weights))[k] += w * p
     value = -model.cost_weight * model.charge(action).at(1.0) * sum(weights)
     for o, ws in ahead.items():

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from automix_cli.pomdp.agreement import AgreementModel, Pair
 from automix_cli.pomdp.model import Cost, Model, TierModel
 from automix_cli.pomdp.observations import (
     ConfidenceObservations,
@@ -74,6 +75,21 @@ def with_failures(model: Model, seed: int) -> Model:
     chances = [float(rng.choice([0.0, 0.05, 0.3, 0.6])) for _ in model.tiers]
     return replace(
         model, tiers=tuple(replace(t, failure=c) for t, c in zip(model.tiers, chances, strict=True))
+    )
+
+
+def with_agreement(model: Model, seed: int) -> Model:
+    """The model with answers that are compared; half of the laws look at the evidence on an answer."""
+    rng = np.random.default_rng(seed + 7)
+    levels = 3 if rng.random() < 0.5 else 1
+
+    def pair() -> Pair:
+        return Pair(float(0.5 + 0.49 * rng.random()), tuple(map(float, 0.6 * rng.random(levels))))
+
+    pairs = tuple(tuple(pair() for _ in range(j)) for j in range(len(model.tiers)))
+    groups = tuple(map(float, 0.8 * rng.random(len(model.tiers))))
+    return replace(
+        model, agreement=AgreementModel(pairs=pairs, groups=groups, mixed=float(0.1 * rng.random()))
     )
 
 

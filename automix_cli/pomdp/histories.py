@@ -1,27 +1,57 @@
 """Which histories a plan tells apart, and how likely the evidence in each is.
 
 A history enters a plan only through the counts seen at each tier asked, because votes on
-one answer are exchangeable. A path is the tiers asked since the root of the plan; its
-histories are the product of the count tables of these tiers, flattened with the last tier's
+one answer are exchangeable, and through which answers are equal. A path is the steps since the
+root of the plan: each a tier, and the earlier answers that its own is equal to. The histories of
+a path are the product of the count tables of its tiers, flattened with the last tier's
 counts running fastest.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from automix_cli.pomdp.arrays import Bools, Floats
-from automix_cli.pomdp.model import Model
-from automix_cli.pomdp.observations import Counts, CountTable, Level, ObservationModel, lost_votes, one_row
+from automix_cli.pomdp.agreement import AnswerClass, support
+from automix_cli.pomdp.arrays import Floats, Ints
+from automix_cli.pomdp.model import Model, answer_classes
+from automix_cli.pomdp.observations import (
+    Counts,
+    CountTable,
+    Level,
+    ObservationModel,
+    lost_votes,
+    one_row,
+)
 from automix_cli.pomdp.problem import Action, Visit
 
-TierPath: TypeAlias = tuple[int, ...]
-FAILED = Counts(-1)
-"""The row of a count table that stands for a tier which gave no answer."""
+NO_ANSWER = -1
+"""The place of a tier that gave no answer among the classes of equal answers."""
+
+
+class Step(NamedTuple):
+    """A tier that was asked, and the first tier whose answer is equal.
+
+    That is the tier itself where its answer is new, or not compared; `NO_ANSWER` where it failed.
+    """
+
+    tier: int
+    joins: int
+
+    @property
+    def failed(self) -> bool:
+        """Whether the tier gave no answer."""
+        return self.joins == NO_ANSWER
+
+
+Path: TypeAlias = tuple[Step, ...]
+_FAILED_TABLE = CountTable(
+    (Counts(),), {Counts(): 0}, np.ones((1, 2)), np.ones(1), (Level(slice(0, 1), ()),)
+)
 
 
 class Root(NamedTuple):
@@ -49,11 +79,7 @@ class Root(NamedTuple):
 
 @lru_cache(maxsize=256)
 def tabulate(
-    observation: ObservationModel,
-    max_votes: int,
-    batch: tuple[int, ...],
-    start: Counts | None,
-    failure: float = 0.0,
+    observation: ObservationModel, max_votes: int, batch: tuple[int, ...], start: Counts | None
 ) -> CountTable:
     """A tier's table from asking it on or, given `start`, from these counts on.
 
@@ -62,28 +88,12 @@ def tabulate(
         max_votes: the most votes.
         batch: how many votes one action may buy.
         start: the counts in hand; None before the tier was asked.
-        failure: the chance that the tier gives no answer, whatever the state.
     """
     if start is None:
-        return _with_failure(observation.table(max_votes, batch), failure)
+        return observation.table(max_votes, batch)
     if max_votes <= start.bought:
         return one_row(observation, start)
     return observation.table(max_votes, batch, start)
-
-
-def _with_failure(table: CountTable, failure: float) -> CountTable:
-    """Add the row `FAILED`, from which no votes can be bought."""
-    if not failure:
-        return table
-    end = len(table.counts)
-    failed = np.full((1, table.likelihood.shape[1]), failure)
-    return CountTable(
-        counts=(*table.counts, FAILED),
-        row={**table.row, FAILED: end},
-        likelihood=np.concatenate([table.likelihood * (1 - failure), failed]),
-        entry=np.append(table.entry, 1.0),
-        levels=(*table.levels, Level(slice(end, end + 1), ())),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,61 +109,122 @@ class Histories:
     root: Root
 
     @property
-    def start(self) -> TierPath:
+    def start(self) -> Path:
         """The path of the root itself: the answer in hand, or no tier."""
-        return (self.root.hand.tier,) if self.root.hand else ()
+        hand = self.root.hand
+        return (self.step_of(hand),) if hand else ()
+
+    @property
+    def visits_before(self) -> tuple[Visit, ...]:
+        """What was done before the path begins."""
+        return self.root.visits[:-1] if self.root.hand else self.root.visits
+
+    def step_of(self, visit: Visit) -> Step:
+        """The step of a visit; an answer that was not compared counts as new."""
+        if visit.failed:
+            return Step(visit.tier, NO_ANSWER)
+        joins = visit.joins if self.model.agreement else None
+        return Step(visit.tier, visit.tier if joins is None else joins)
 
     def weight_before(self) -> Floats:
         """b₀·Πℓ of what was seen before the path begins, shape (2^N,)."""
-        visits = self.root.visits[:-1] if self.root.hand else self.root.visits
-        return self.model.weigh(self.root.question_class, visits)
+        return self.model.weigh(self.root.question_class, self.visits_before)
 
-    def table(self, tier: int) -> CountTable:
-        """The counts that are told apart at a tier."""
-        own = self.model.tiers[tier]
-        observation, max_votes, hand = self.model.observation(tier), own.max_votes, self.root.hand
-        if hand and hand.tier == tier:
+    def table(self, step: Step) -> CountTable:
+        """The counts that are told apart at a step."""
+        if step.failed:
+            return _FAILED_TABLE
+        own, hand = self.model.tiers[step.tier], self.root.hand
+        observation, max_votes = self.model.observation(step.tier), own.max_votes
+        if hand and hand.tier == step.tier:
             max_votes -= lost_votes(observation, hand)
             return tabulate(observation, max_votes, self.model.batch, observation.counts(hand))
-        return tabulate(observation, max_votes, self.model.batch, None, own.failure)
+        return tabulate(observation, max_votes, self.model.batch, None)
 
-    def next_tiers(self, path: TierPath) -> range:
+    def next_tiers(self, path: Path) -> range:
         """Tiers that may still be asked."""
-        last = path[-1] if path else self.root.visits[-1].tier if self.root.visits else -1
+        last = path[-1].tier if path else self.root.visits[-1].tier if self.root.visits else -1
         return range(last + 1, len(self.model.tiers))
 
-    def levels(self, path: TierPath) -> tuple[Level, ...]:
+    def next_steps(self, path: Path, tier: int) -> list[Step]:
+        """The steps that asking a tier may turn out to be."""
+        steps = [Step(tier, tier)]
+        if self.model.agreement:
+            steps += [Step(tier, members[0]) for members in self.classes(path)]
+        return [*steps, Step(tier, NO_ANSWER)] if self.model.tiers[tier].failure else steps
+
+    def classes(self, path: Path) -> list[AnswerClass]:
+        """The classes of equal answers, from the first visit to the end of a path."""
+        before = [(v.tier, v.joins) for v in self.visits_before if not v.failed]
+        return answer_classes([*before, *(step for step in path if not step.failed)])
+
+    def levels(self, path: Path) -> tuple[Level, ...]:
         """The levels of the last tier's counts."""
         return self.table(path[-1]).levels if path else (Level(slice(0, 1), ()),)
 
-    def likelihood(self, path: TierPath) -> Floats:
+    def likelihood(self, path: Path) -> Floats:
         """ℓ of the last tier's counts, shape (counts, 2^N)."""
         if not path:
             return np.ones((1, 2 ** len(self.model.tiers)))
-        return self.model.spread(path[-1], self.table(path[-1]).likelihood)
+        step = path[-1]
+        return self.model.spread(step.tier, self.table(step).likelihood)
 
-    def shape(self, path: TierPath) -> tuple[int, ...]:
-        """How many counts each tier of a path has."""
-        return tuple(len(self.table(tier).counts) for tier in path)
+    def step_chance(self, path: Path) -> Floats:
+        """P(last step | s, what came before), shape (H, 2^N).
 
-    def counts(self, path: TierPath, at: int) -> tuple[Counts, ...]:
-        """The counts of each tier of a path at a flattened history."""
-        places = np.unravel_index(at, self.shape(path)) if path else ()
-        return tuple(self.table(t).counts[int(k)] for t, k in zip(path, places, strict=True))
+        H is 1, or the number of earlier histories where the evidence on their answers matters.
+        """
+        model, states = self.model, 2 ** len(self.model.tiers)
+        if not path or path == self.start:
+            return self._start_chance(path)
+        *earlier, step = path
+        failure = model.tiers[step.tier].failure
+        if step.failed:
+            return np.full((1, states), failure)
+        classes = self.classes(tuple(earlier))
+        if model.agreement is None or not classes:
+            return np.full((1, states), 1 - failure)
+        leaders = [members[0] for members in classes]
+        place = leaders.index(step.joins) if step.joins in leaders else len(leaders)
+        chances = model.agreement.chances(step.tier, classes, self._support(tuple(earlier), step.tier))
+        return np.asarray((1 - failure) * chances[place])
 
-    def answered(self, path: TierPath, tier: int) -> Bools:
-        """Where a tier of a path gave an answer, shape (earlier counts, counts of the last tier)."""
+    def _start_chance(self, path: Path) -> Floats:
+        """The chance of the class of the answer in hand; that it came is certain."""
+        if not path or self.root.hand is None:
+            return np.ones((1, 2 ** len(self.model.tiers)))
+        return self.model.joins(self.visits_before, self.root.hand)[None]
+
+    def _support(self, path: Path, tier: int) -> Mapping[int, Ints]:
+        """For each earlier tier whose evidence matters to a later one: its level at each history."""
+        agreement = self.model.agreement
+        levels = {v.tier: np.array([self.model.support(v)]) for v in self.visits_before if not v.failed}
         shape = self.shape(path)
-        fine = np.ones(shape, dtype=bool)
-        row = self.table(tier).row.get(FAILED)
-        if row is not None:
-            np.moveaxis(fine, path.index(tier), 0)[row] = False
-        return fine.reshape(-1, shape[-1])
+        for place, step in enumerate(path):
+            if agreement and not step.failed and agreement.looks_at_support(tier, step.tier):
+                observation = self.model.observation(step.tier)
+                own = [support(observation, counts) for counts in self.table(step).counts]
+                along = np.array(own).reshape([-1 if k == place else 1 for k in range(len(shape))])
+                levels[step.tier] = np.broadcast_to(along, shape).ravel()
+        return levels
+
+    def shape(self, path: Path) -> tuple[int, ...]:
+        """How many counts each step of a path has."""
+        return tuple(len(self.table(step).counts) for step in path)
+
+    def counts(self, path: Path, at: int) -> tuple[Counts, ...]:
+        """The counts of each step of a path at a flattened history."""
+        places = np.unravel_index(at, self.shape(path)) if path else ()
+        return tuple(self.table(s).counts[int(k)] for s, k in zip(path, places, strict=True))
+
+    def answers(self, path: Path) -> tuple[int, ...]:
+        """The tiers that gave an answer: they can be reported."""
+        return (*self.root.earlier_tiers, *(step.tier for step in path if not step.failed))
 
     def charge(self, action: Action, tokens: float) -> float:
         """What an action costs in dollars, the price of waiting included."""
         return self.model.charge(action).at(tokens)
 
-    def is_later(self, path: TierPath) -> bool:
+    def is_later(self, path: Path) -> bool:
         """Whether some tier has been asked."""
         return bool(path or self.root.visits)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automix_cli.pomdp.arrays import Bools, Floats
-from automix_cli.pomdp.histories import Histories, Root, TierPath
+from automix_cli.pomdp.histories import Histories, Path, Root
 from automix_cli.pomdp.model import Model
 from automix_cli.pomdp.observations import Level
 from automix_cli.pomdp.problem import Action, ActionKind
@@ -26,7 +26,7 @@ VALUE_TIE = 1e-12  # values nearer than this count as equal
 
 
 class Block(NamedTuple):
-    """All histories with the same tiers asked, for W cost_weights.
+    """All histories of one path, for W cost_weights.
 
     `weight` is w(h), shape (earlier counts, counts of the last tier); `value` the best value
     times w(h), `choice` indexes the actions, both with an axis of cost_weights before.
@@ -75,14 +75,14 @@ def solve_path(
 class PlanPath:
     """Values and choices by history, for each of W cost_weights; build it with `solve_path`.
 
-    `blocks[path]` holds the histories that asked the tiers of `path` since the root; the path
+    `blocks[path]` holds the histories that took the steps of `path` since the root; the path
     () stands for the root itself, when no answer is in hand.
     """
 
     histories: Histories
     tokens: float
     weights: Floats
-    blocks: dict[TierPath, Block] = field(default_factory=dict)
+    blocks: dict[Path, Block] = field(default_factory=dict)
     actions: list[Action] = field(default_factory=list)
     codes: dict[Action, int] = field(default_factory=dict)
 
@@ -93,13 +93,20 @@ class PlanPath:
 
     # -------------------------------------------------------------- backward induction
 
-    def extend(self, path: TierPath, weight: Floats) -> None:
-        """Solve everything from `path` on; `weight` is b₀·Πℓ of earlier tiers, shape (histories, 2^N)."""
+    def extend(self, path: Path, weight: Floats) -> None:
+        """Solve everything from `path` on.
+
+        Args:
+            path: the steps since the root.
+            weight: b₀·Πℓ of all that came before its last step, shape (histories, 2^N).
+        """
         likelihood = self.histories.likelihood(path)
+        weight = weight * self.histories.step_chance(path)
         if self.histories.next_tiers(path):
             deeper = (weight[:, None, :] * likelihood).reshape(-1, weight.shape[1])
             for tier in self.histories.next_tiers(path):
-                self.extend((*path, tier), deeper)
+                for step in self.histories.next_steps(path, tier):
+                    self.extend((*path, step), deeper)
         total = weight @ likelihood.T
         options = list(self._options_without_votes(path, weight, likelihood, total))
         shape = (len(self.weights), *total.shape)
@@ -109,35 +116,37 @@ class PlanPath:
         self.blocks[path] = block
 
     def _options_without_votes(
-        self, path: TierPath, weight: Floats, likelihood: Floats, total: Floats
+        self, path: Path, weight: Floats, likelihood: Floats, total: Floats
     ) -> Iterator[_Option]:
         """Yield report, abstain and escalate, at every history of a block."""
-        model, histories, has_answer = self.histories.model, self.histories, np.zeros(total.shape, dtype=bool)
-        for tier in (*histories.root.earlier_tiers, *path):
+        model, histories = self.histories.model, self.histories
+        answers = histories.answers(path)
+        for tier in answers:
             value = (weight * model.reward(tier)) @ likelihood.T
-            answered = histories.answered(path, tier) if tier in path else np.ones(total.shape, dtype=bool)
-            has_answer |= answered
-            yield _Option(Action("report", tier), np.where(answered, value, -np.inf)[None], 0.0)
+            yield _Option(Action("report", tier), value[None], 0.0)
         if histories.is_later(path) and model.abstain_value is not None:
             yield _Option(Action("abstain"), (model.abstain_value * total)[None], 0.0)
-        elif not (histories.next_tiers(path) or has_answer.all()):  # every tier has failed
-            yield _Option(Action("abstain"), np.where(has_answer, -np.inf, 0.0)[None], 0.0)
+        elif not (histories.next_tiers(path) or answers):  # every tier has failed
+            yield _Option(Action("abstain"), np.zeros_like(total)[None], 0.0)
         for tier in histories.next_tiers(path):
             action = Action("escalate" if histories.is_later(path) else "start", tier)
-            ahead = self.blocks[(*path, tier)].value @ histories.table(tier).entry
-            yield self._with_charge(action, ahead.reshape(-1, *total.shape), total)
+            ahead = sum(
+                self.blocks[(*path, step)].value @ histories.table(step).entry
+                for step in histories.next_steps(path, tier)
+            )
+            yield self._with_charge(action, np.reshape(ahead, (-1, *total.shape)), total)
 
     def _with_charge(self, action: Action, ahead: Floats, weight: Floats) -> _Option:
         charge = self.histories.charge(action, self.tokens)
         return _Option(action, ahead - self.weights[:, None, None] * charge * weight, charge)
 
-    def _choose(self, block: Block, level: Level, options: list[_Option], path: TierPath) -> None:
+    def _choose(self, block: Block, level: Level, options: list[_Option], path: Path) -> None:
         """Find the best action at each history of one level; what follows it has been solved."""
         here = [o._replace(value=o.value[..., level.rows]) for o in options]
         weight = block.weight[:, level.rows]
         for votes, to, orders in level.rounds:
             here.append(
-                self._with_charge(Action("vote", path[-1], votes), block.value[..., to] @ orders.T, weight)
+                self._with_charge(Action("vote", path[-1].tier, votes), block.value[..., to] @ orders.T, weight)
             )
         here.sort(key=lambda option: option.rank)
         best = here[0].value
@@ -163,7 +172,7 @@ class PlanPath:
         """Where an action is chosen."""
         return np.asarray(block.choice[..., rows] == self.codes.get(action, -1))
 
-    def orders(self) -> dict[TierPath, Floats]:
+    def orders(self) -> dict[Path, Floats]:
         """In how many orders each history is met when the plan is followed, shapes as `Block.value`.
 
         Times the probability of one order this is the chance to meet the history: times
@@ -176,16 +185,16 @@ class PlanPath:
             block, ways = self.blocks[path], orders[path]
             for level in self.histories.levels(path):
                 for votes, to, steps in level.rounds:
-                    follows = self.takes(block, level.rows, Action("vote", path[-1], votes))
+                    follows = self.takes(block, level.rows, Action("vote", path[-1].tier, votes))
                     if follows.any():
                         ways[..., to] += (ways[..., level.rows] * follows) @ steps
             for tier in self.histories.next_tiers(path):
                 kind: ActionKind = "escalate" if self.histories.is_later(path) else "start"
                 follows = self.takes(block, slice(None), Action(kind, tier))
                 if follows.any():
-                    entry = self.histories.table(tier).entry
                     asked_orders = (ways * follows).reshape(len(self.weights), -1, 1)
-                    orders[(*path, tier)] += asked_orders * entry
+                    for step in self.histories.next_steps(path, tier):
+                        orders[(*path, step)] += asked_orders * self.histories.table(step).entry
         return orders
 
     def spending(self) -> Floats:

@@ -6,12 +6,15 @@ States are numbered 0 … 2^N - 1; bit i of s (its weight is 2^i) is set where t
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 
 from automix_cli.errors import AutomixError
+from automix_cli.pomdp.agreement import AgreementModel, AnswerClass, support
 from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.observations import (
     MAX_PLANNED_VOTES,
@@ -96,6 +99,7 @@ class Model:
         last_tier: verify the last tier's answers too, as is also done where abstaining is possible.
         value_of_time: USD per hour of waiting.
         mean_tokens: prompt tokens of a question whose tokens were not counted.
+        agreement: how likely answers are to be equal; None where they are not compared.
     """
 
     tiers: tuple[TierModel, ...]
@@ -106,6 +110,7 @@ class Model:
     last_tier: bool = False
     value_of_time: float = 0.0
     mean_tokens: float = 0.0
+    agreement: AgreementModel | None = None
 
     def __post_init__(self) -> None:
         if not self.tiers or not self.priors:
@@ -121,6 +126,8 @@ class Model:
                 raise ValueError(f"max_votes must lie in 0..{MAX_PLANNED_VOTES}, got {tier.max_votes}")
             if not 0 <= tier.failure <= 1:
                 raise ValueError(f"the chance of a failure must lie in 0..1, got {tier.failure}")
+        if self.agreement and len(self.agreement.groups) != len(self.tiers):
+            raise ValueError(f"agreement of {len(self.agreement.groups)} tiers, got {len(self.tiers)}")
         charges = [self.charge(Action(k, i, 1)) for i in range(len(self.tiers)) for k in CHARGED_KINDS]
         if not all(math.isfinite(x) and x >= 0 for x in (self.cost_weight, *(y for c in charges for y in c))):
             raise ValueError(
@@ -180,16 +187,45 @@ class Model:
             AutomixError: the evidence is impossible under the model.
         """
         weight = self.prior(question_class)
-        for visit in visits:
+        for k, visit in enumerate(visits):
             if not visit.failed:
                 observation = self.observation(visit.tier)
                 likelihood = observation.likelihood(observation.counts(visit))
-                weight = weight * self.spread(visit.tier, likelihood)
+                weight = weight * self.spread(visit.tier, likelihood) * self.joins(visits[:k], visit)
         if not (np.isfinite(weight).all() and weight.sum() > 0):
             raise AutomixError(
                 f"no belief: prior {self.prior(question_class).tolist()} and {visits} give {weight.tolist()}"
             )
         return weight
+
+    def joins(self, earlier: tuple[Visit, ...], visit: Visit) -> Floats:
+        """P(class that a tier's answer joins | s), shape (2^N,); ones where answers are not compared."""
+        classes = answer_classes((v.tier, v.joins) for v in earlier if not v.failed)
+        if self.agreement is None or visit.joins is None or not classes:
+            return np.ones(2 ** len(self.tiers))
+        levels = {v.tier: np.array([self.support(v)]) for v in earlier}
+        leaders = [members[0] for members in classes]
+        place = leaders.index(visit.joins) if visit.joins in leaders else len(leaders)
+        return np.asarray(self.agreement.chances(visit.tier, classes, levels)[place, 0])
+
+    def support(self, visit: Visit) -> int:
+        """How well the evidence supports the answer of a visited tier."""
+        observation = self.observation(visit.tier)
+        return support(observation, observation.counts(visit))
+
+
+def answer_classes(joins: Iterable[tuple[int, int | None]]) -> list[AnswerClass]:
+    """Return the classes of equal answers, from each tier and the first tier with its answer.
+
+    Example:
+        >>> answer_classes([(0, 0), (1, 1), (2, 0)])
+        [(0, 2), (1,)]
+    """
+    classes: dict[int, AnswerClass] = {}
+    for tier, first in joins:
+        if first is not None:
+            classes[first] = (*classes.get(first, ()), tier)
+    return list(classes.values())
 
 
 # ------------------------------------------------------------------ how large a plan may be
@@ -214,6 +250,9 @@ def simplify(model: Model, max_histories: int = MAX_HISTORIES) -> tuple[Model, s
     no_unparsed = replace(at_once, tiers=tuple(_all_parsed(t) for t in at_once.tiers))
     if _is_small(no_unparsed, max_histories):
         return no_unparsed, f"{what} votes a tier, unparsed votes not foreseen"
+    if model.agreement:
+        fewer, note = simplify(replace(model, agreement=None), max_histories)
+        return fewer, "; ".join(filter(None, ("too many histories to compare answers", note)))
     votes, fewer = max(t.max_votes for t in model.tiers), no_unparsed
     while not _is_small(fewer, max_histories) and votes > 1:
         votes -= 1
@@ -234,15 +273,33 @@ def _all_parsed(tier: TierModel) -> TierModel:
 
 
 def count_histories(model: Model) -> int:
-    """How many histories a plan of the model tells apart: Π_i (1 + counts at tier i) - 1."""
-    return math.prod(1 + size for size in _table_sizes(model)) - 1
+    """How many histories a plan of the model tells apart, the root excepted.
+
+    Without agreement these are Π_i (1 + counts at tier i) - 1. With it, each subset of tiers counts
+    once for each partition of their answers; 1, 1, 2, 5, 15, … of 0, 1, 2, 3, 4, … answers.
+    """
+    sizes, failing = _table_sizes(model), [t.failure > 0 for t in model.tiers]
+    if model.agreement is None:
+        return math.prod(1 + size + fails for size, fails in zip(sizes, failing, strict=True)) - 1
+    tiers = range(len(sizes))
+    idle = [1 + fails for fails in failing]  # not asked, or asked in vain: nothing to compare
+    return (
+        sum(
+            _partitions(n) * math.prod(sizes[i] if i in subset else idle[i] for i in tiers)
+            for n in range(len(sizes) + 1)
+            for subset in combinations(tiers, n)
+        )
+        - 1
+    )
+
+
+def _partitions(n: int) -> int:
+    """Bell's number: into how many partitions n answers can fall."""
+    return 1 if n == 0 else sum(math.comb(n - 1, k) * _partitions(k) for k in range(n))
 
 
 def _table_sizes(model: Model) -> list[int]:
-    return [
-        _table_size(model.observation(i), t.max_votes, model.batch) + (t.failure > 0)
-        for i, t in enumerate(model.tiers)
-    ]
+    return [_table_size(model.observation(i), t.max_votes, model.batch) for i, t in enumerate(model.tiers)]
 
 
 def _table_size(observation: ObservationModel, max_votes: int, batch: tuple[int, ...]) -> int:

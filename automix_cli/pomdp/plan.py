@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from automix_cli.pomdp.arrays import Floats
-from automix_cli.pomdp.histories import FAILED, Histories, Root, TierPath
+from automix_cli.pomdp.histories import Histories, Path, Root, Step
 from automix_cli.pomdp.induction import Block, PlanPath, solve_path
 from automix_cli.pomdp.model import FREE, Model
 from automix_cli.pomdp.observations import Counts, CountTable, lost_votes
@@ -22,9 +22,9 @@ from automix_cli.pomdp.problem import Action, ActionKind, Visit
 
 
 class PlanNode(NamedTuple):
-    """A history in a plan: tiers asked since its root, and the row of their flattened counts."""
+    """A history in a plan: the steps since its root, and the row of their flattened counts."""
 
-    path: TierPath
+    path: Path
     at: int = 0
 
 
@@ -110,7 +110,7 @@ class Plan:
         return self.path.actions
 
     @property
-    def blocks(self) -> dict[TierPath, Block]:
+    def blocks(self) -> dict[Path, Block]:
         """The histories, without the axis of cost_weights."""
         return {path: self.block(path) for path in self.path.blocks}
 
@@ -124,14 +124,14 @@ class Plan:
         """Histories kept."""
         return self.path.size
 
-    def block(self, path: TierPath) -> Block:
+    def block(self, path: Path) -> Block:
         """The histories of one path."""
         own = self.path.blocks[path]
         return Block(own.weight, own.value[self.place], own.choice[self.place])
 
     def table(self, tier: int) -> CountTable:
-        """The counts that the plan distinguishes at a tier."""
-        return self.histories.table(tier)
+        """The counts that the plan distinguishes at a tier, once it has answered."""
+        return self.histories.table(Step(tier, tier))
 
     def charge(self, action: Action) -> float:
         """What an action costs, on the score's scale."""
@@ -150,15 +150,30 @@ class Plan:
 
     def child(self, node: PlanNode, visit: Visit) -> PlanNode | None:
         """The history once the last visit looks like this; None when the plan did not foresee it."""
-        observation, hand, table = self.model.observation(visit.tier), self.root.hand, self.table(visit.tier)
-        foreseen = lost_votes(observation, hand) if hand and hand.tier == visit.tier else 0
-        row = table.row.get(FAILED if visit.failed else observation.counts(visit))
-        if row is None or (not visit.failed and lost_votes(observation, visit) != foreseen):
+        step = self._step(node, visit)
+        if (*node.path, step) not in self.path.blocks and node.path[-1:] != (step,):
+            return None
+        table = self.histories.table(step)
+        row = 0 if visit.failed else self._row(table, visit)
+        if row is None:
             return None
         width = len(table.counts)
-        if node.path and node.path[-1] == visit.tier:
+        if node.path[-1:] == (step,):
             return PlanNode(node.path, node.at // width * width + row)
-        return PlanNode((*node.path, visit.tier), node.at * width + row)
+        return PlanNode((*node.path, step), node.at * width + row)
+
+    def _step(self, node: PlanNode, visit: Visit) -> Step:
+        """The step of a visit: that of the answer in hand, as long as it is the same tier's."""
+        if node.path and node.path[-1].tier == visit.tier:
+            return node.path[-1]
+        return self.histories.step_of(visit)
+
+    def _row(self, table: CountTable, visit: Visit) -> int | None:
+        """The row of a visit's counts; None where fewer votes could be read than planned."""
+        observation, hand = self.model.observation(visit.tier), self.root.hand
+        foreseen = lost_votes(observation, hand) if hand and hand.tier == visit.tier else 0
+        row = table.row.get(observation.counts(visit))
+        return None if lost_votes(observation, visit) != foreseen else row
 
     def foresees(self, node: PlanNode) -> bool:
         """Whether a history is possible under the model."""
@@ -167,18 +182,19 @@ class Plan:
     def options(self, node: PlanNode, weight: Floats) -> list[tuple[Action, float]]:
         """What each legal action is worth at a history whose posterior is `weight`, shape (2^N,)."""
         total = weight.sum()
-        counts = zip(node.path, self.histories.counts(node.path, node.at), strict=True)
-        answered = [tier for tier, own in counts if own != FAILED]
         worth = [
             (Action("report", t), float(weight @ self.model.reward(t) / total))
-            for t in (*self.root.earlier_tiers, *answered)
+            for t in self.histories.answers(node.path)
         ]
         if self.model.abstain_value is not None and (node.path or self.root.visits):
             worth.append((Action("abstain"), self.model.abstain_value))
         kind: ActionKind = "escalate" if node.path or self.root.visits else "start"
         for tier in self.histories.next_tiers(node.path):
-            ahead = self.block((*node.path, tier)).value[node.at] @ self.table(tier).entry
-            worth.append(self._worth(Action(kind, tier), float(ahead / self._weight(node))))
+            ahead = sum(
+                float(self.block((*node.path, step)).value[node.at] @ self.histories.table(step).entry)
+                for step in self.histories.next_steps(node.path, tier)
+            )
+            worth.append(self._worth(Action(kind, tier), ahead / self._weight(node)))
         return worth + self._worth_of_votes(node)
 
     def _worth_of_votes(self, node: PlanNode) -> list[tuple[Action, float]]:
@@ -188,7 +204,7 @@ class Plan:
         level = next(v for v in self.histories.levels(node.path) if v.rows.start <= row < v.rows.stop)
         return [
             self._worth(
-                Action("vote", node.path[-1], votes),
+                Action("vote", node.path[-1].tier, votes),
                 float(value[before, to] @ orders[row - level.rows.start] / self._weight(node)),
             )
             for votes, to, orders in level.rounds
@@ -202,7 +218,7 @@ class Plan:
 
     # -------------------------------------------------------------- looking ahead
 
-    def reach(self) -> dict[TierPath, Floats]:
+    def reach(self) -> dict[Path, Floats]:
         """Chance of meeting each history when the plan is followed from its root; shapes as in `Block`."""
         own = PlanPath(
             self.histories,
@@ -252,7 +268,7 @@ class Plan:
             votes=sum(n * action.votes for action, n in times),
         )
 
-    def decisions(self) -> frozenset[tuple[TierPath, int, Action]]:
+    def decisions(self) -> frozenset[tuple[Path, int, Action]]:
         """The action at each reachable history; plans with equal decisions are the same policy."""
         possible = ((path, np.flatnonzero(chance > 0)) for path, chance in self.reach().items())
         return frozenset(
@@ -268,7 +284,7 @@ class Plan:
         """
         sums: dict[tuple[int, Counts, Action], tuple[float, float]] = {}
         for path, chance in self.reach().items():
-            if path:
+            if path and not path[-1].failed:
                 for key, own, own_right in self._possible(path, chance):
                     total, right = sums.get(key, (0.0, 0.0))
                     sums[key] = (total + own, right + own_right)
@@ -276,26 +292,23 @@ class Plan:
         return [PlanRow(*key, sums[key][0], sums[key][1] / sums[key][0]) for key in keys]
 
     def _possible(
-        self, path: TierPath, chance: Floats
+        self, path: Path, chance: Floats
     ) -> Iterator[tuple[tuple[int, Counts, Action], float, float]]:
         """Each history of a block that can be met: (tier, counts, action), P(history), P(history, right)."""
-        tier, table = path[-1], self.table(path[-1])
+        tier, counts = path[-1].tier, self.histories.table(path[-1]).counts
         for at in np.flatnonzero(chance > 0):
-            if table.counts[at % len(table.counts)] == FAILED:
-                continue
             weight = self._posterior(path, int(at))
             right = float(weight @ self.model.right(tier) / weight.sum())
-            action = self.action(PlanNode(path, int(at)))
-            yield (
-                (tier, table.counts[at % len(table.counts)], action),
-                chance.flat[at],
-                chance.flat[at] * right,
-            )
+            key = (tier, counts[at % len(counts)], self.action(PlanNode(path, int(at))))
+            yield key, chance.flat[at], chance.flat[at] * right
 
-    def _posterior(self, path: TierPath, at: int) -> Floats:
+    def _posterior(self, path: Path, at: int) -> Floats:
         """b₀·Πℓ at a history, from the rows of the tables it is made of."""
         weight = self.histories.weight_before()
-        for tier in reversed(path):
-            at, row = divmod(at, len(self.table(tier).counts))
-            weight = weight * self.model.spread(tier, self.table(tier).likelihood[row])
+        for end in range(len(path), 0, -1):
+            step = path[end - 1]
+            at, row = divmod(at, len(self.histories.table(step).counts))
+            chance = self.histories.step_chance(path[:end])
+            likelihood = self.histories.likelihood(path[:end])[row]
+            weight = weight * likelihood * chance[at if len(chance) > 1 else 0]
         return weight

@@ -4,7 +4,7 @@ States.        s ∈ {0,1}^N: which of the N tiers would answer this question ri
 Actions.       start at a tier, buy votes on the answer in hand, escalate to a later tier, report the
                answer of a tier already asked, abstain.
 Observations.  what a signal shows of an answer: votes that say CORRECT among those parsed, or a
-               continuous confidence.
+               continuous confidence; and which earlier answers it is equal to.
 Rewards.       the expected score of the answer reported, less `cost_weight` times the dollars spent.
 
 Source: AutoMix (arXiv 2310.12963), section 3.3. A policy may define its belief as it
@@ -40,7 +40,9 @@ class Observation(NamedTuple):
     After `vote`: how many of the `bought` votes were parsed, and how many of those say
     CORRECT. After `start` or `escalate`: nothing, unless the signal comes with the answer
     (`consistency`: the plurality's count among the samples; `logprob` of the answer:
-    `signal`). `failed`: the tier gave no answer at all and can never be reported.
+    `signal`). `failed`: the tier gave no answer at all and can never be reported. `joins`: the
+    tier asked first of those with an equal answer, itself where the answer is new; None where
+    answers are not compared.
     """
 
     correct: int = 0
@@ -48,6 +50,7 @@ class Observation(NamedTuple):
     bought: int = 0
     signal: float | None = None
     failed: bool = False
+    joins: int | None = None
 
 
 class Visit(NamedTuple):
@@ -59,13 +62,14 @@ class Visit(NamedTuple):
     bought: int = 0
     signal: float | None = None
     failed: bool = False
+    joins: int | None = None
 
     def after(self, o: Observation) -> Visit:
         """This visit with one more observation.
 
         Example:
             >>> Visit(0, 1, 2, 2).after(Observation(1, 1, 2))
-            Visit(tier=0, correct=2, parsed=3, bought=4, signal=None, failed=False)
+            Visit(tier=0, correct=2, parsed=3, bought=4, signal=None, failed=False, joins=None)
         """
         return Visit(
             self.tier,
@@ -74,6 +78,7 @@ class Visit(NamedTuple):
             self.bought + o.bought,
             self.signal if o.signal is None else o.signal,
             self.failed or o.failed,
+            self.joins if o.joins is None else o.joins,
         )
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 from exact import brute_force, expectation
-from models import LAWS, random_model, tiers_of, with_failures
+from models import LAWS, random_model, tiers_of, with_agreement, with_failures
 
-from automix_cli.pomdp.histories import FAILED, Root
+from automix_cli.pomdp.histories import NO_ANSWER, Root
 from automix_cli.pomdp.induction import solve_path
 from automix_cli.pomdp.model import Cost, Model, TierModel, count_histories
 from automix_cli.pomdp.observations import ConfidenceObservations, VoteObservations
@@ -24,19 +24,22 @@ from automix_cli.pomdp.rules import AlwaysPolicy, Rule, ThresholdPolicy
 WEIGHTS = (0.0, 1e-4, 1e-3, 0.003, 0.01, 0.02, 0.05, 0.1, 0.3, 1.0, 10.0)
 
 
-def model_of(seed: int, failures: bool) -> Model:
-    """The random model of a seed, with tiers that fail now and then or never."""
+def model_of(seed: int, kind: str) -> Model:
+    """The random model of a seed; tiers fail now and then, or their answers are compared."""
     model = random_model(seed, tiers=tiers_of(seed))
-    return with_failures(model, seed) if failures else model
+    if "failures" in kind:
+        model = with_failures(model, seed)
+    return with_agreement(model, seed) if "agreement" in kind else model
 
 
-either = pytest.mark.parametrize("failures", [False, True], ids=["no failures", "failures"])
+KINDS = ("plain", "failures", "agreement", "failures and agreement")
+each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
-@either
+@each_kind
 @pytest.mark.parametrize("seed", LAWS)
-def test_the_promised_value_equals_the_exact_expectation_of_rollout(seed: int, failures: bool) -> None:
-    model = model_of(seed, failures)
+def test_the_promised_value_equals_the_exact_expectation_of_rollout(seed: int, kind: str) -> None:
+    model = model_of(seed, kind)
     policy = PomdpPolicy(model)
     facts = Facts(prompt_tokens=float(seed * 7))
     score, cost = expectation(policy, model, facts)
@@ -77,38 +80,43 @@ def edge_rule(model: Model, tier: int, edge: int) -> Rule:
     return Rule(votes, (cut,), (edge != 2, edge == 2))
 
 
-@either
+@each_kind
 @pytest.mark.parametrize("seed", LAWS)
 def test_the_plan_is_never_below_any_single_tier_or_threshold_policy_under_the_same_model(
-    seed: int, failures: bool
+    seed: int, kind: str
 ) -> None:
-    model = model_of(seed, failures)
+    model = model_of(seed, kind)
     best = PomdpPolicy(model).forecast().value
     for rival in rivals(model):
         score, cost = expectation(rival, model)
         assert best >= score - model.cost_weight * cost - 1e-10, rival
 
 
-@either
+@each_kind
 @pytest.mark.parametrize("seed", LAWS)
-def test_the_plan_is_never_below_reporting_at_once_at_any_history(seed: int, failures: bool) -> None:
-    model = model_of(seed, failures)
+def test_the_plan_is_never_below_reporting_at_once_at_any_history(seed: int, kind: str) -> None:
+    model = model_of(seed, kind)
     plan = solve(model, 1.0)
     for path, block in plan.blocks.items():
         for at in range(block.weight.size) if path else ():
-            weight, counts = plan._posterior(path, at), plan.histories.counts(path, at)
-            answered = [j for j, own in zip(path, counts, strict=True) if own != FAILED]
+            weight = plan._posterior(path, at)
+            if not weight.sum():
+                continue
+            answered = [step.tier for step in path if not step.failed]
             reports = [float(weight @ model.reward(j) / weight.sum()) for j in answered]
             assert plan.value(PlanNode(path, at)) >= max(reports, default=-math.inf) - 1e-10
 
 
-@pytest.mark.parametrize("seed", range(180))
-def test_a_brute_force_over_policy_trees_gives_the_same_value(seed: int) -> None:
+@pytest.mark.parametrize("compares", [False, True], ids=["plain", "agreement"])
+@pytest.mark.parametrize("seed", range(300))
+def test_a_brute_force_over_policy_trees_gives_the_same_value(seed: int, compares: bool) -> None:
     """In a third of the models tiers fail now and then."""
     three = seed % 10 == 0
     model = random_model(1000 + seed, tiers=1 + seed % 2 + three, max_votes=2 if three else 3)
     if seed % 3 == 2:
         model = with_failures(model, seed)
+    if compares:
+        model = with_agreement(model, seed)
     assert PomdpPolicy(model).forecast(Facts(1.0)).value == pytest.approx(brute_force(model), abs=1e-10)
 
 
@@ -132,18 +140,18 @@ def test_the_posterior_sums_to_one_and_ignores_the_order_of_parsed_votes(seed: i
         np.testing.assert_allclose(other, found[0], atol=1e-13)
 
 
-@either
+@each_kind
 @pytest.mark.parametrize("seed", LAWS)
-def test_expected_cost_never_rises_with_cost_weight(seed: int, failures: bool) -> None:
-    path = solve_path(model_of(seed, failures), WEIGHTS, 1.0)
+def test_expected_cost_never_rises_with_cost_weight(seed: int, kind: str) -> None:
+    path = solve_path(model_of(seed, kind), WEIGHTS, 1.0)
     for (w1, c1), (w2, c2) in itertools.combinations(zip(WEIGHTS, path.spending(), strict=True), 2):
         assert c2 <= c1 + 1e-9 / (w2 - w1)
 
 
-@either
+@each_kind
 @pytest.mark.parametrize("seed", LAWS)
-def test_plans_for_many_cost_weights_at_once_are_those_for_each_alone(seed: int, failures: bool) -> None:
-    model = model_of(seed, failures)
+def test_plans_for_many_cost_weights_at_once_are_those_for_each_alone(seed: int, kind: str) -> None:
+    model = model_of(seed, kind)
     weights = WEIGHTS[::2]
     path = solve_path(model, weights, 2.0)
     costs = path.spending()
@@ -159,11 +167,11 @@ def test_plans_for_many_cost_weights_at_once_are_those_for_each_alone(seed: int,
         assert costs[place] == pytest.approx(alone.forecast().cost, abs=1e-12)
 
 
-@either
+@each_kind
 @pytest.mark.parametrize("seed", LAWS)
-def test_every_plan_ends_in_one_report_or_abstention(seed: int, failures: bool) -> None:
+def test_every_plan_ends_in_one_report_or_abstention(seed: int, kind: str) -> None:
     """Orders times the chance of one order, summed over the histories where a plan ends, is 1."""
-    path = solve_path(model_of(seed, failures), WEIGHTS, 1.0)
+    path = solve_path(model_of(seed, kind), WEIGHTS, 1.0)
     orders, ended = path.orders(), np.zeros(len(WEIGHTS))
     final = np.array([action.final for action in path.actions])
     for tiers, block in path.blocks.items():
@@ -179,7 +187,7 @@ def test_tiers_that_never_fail_are_planned_as_if_nothing_could(seed: int) -> Non
     """No history is added, and a failure that hardly ever happens changes no value."""
     model = random_model(seed, tiers=tiers_of(seed))
     plan = solve(model, 1.0)
-    assert all(FAILED not in plan.table(j).row for j in range(len(model.tiers)))
+    assert not any(step.joins == NO_ANSWER for path in plan.blocks for step in path)
     rare = replace(model, tiers=tuple(replace(t, failure=1e-12) for t in model.tiers))
     assert solve(rare, 1.0).forecast().value == pytest.approx(plan.forecast().value, abs=1e-9)
 
@@ -187,7 +195,8 @@ def test_tiers_that_never_fail_are_planned_as_if_nothing_could(seed: int) -> Non
 @pytest.mark.parametrize("seed", LAWS[:20])
 def test_histories_with_failures_are_counted_as_they_are_planned(seed: int) -> None:
     model = with_failures(random_model(seed, tiers=tiers_of(seed)), seed)
-    assert solve(model, 1.0).size - 1 == count_histories(model)  # the plan also holds the root
+    for own in (model, with_agreement(model, seed)):
+        assert solve(own, 1.0).size - 1 == count_histories(own)  # the plan also holds the root
 
 
 def test_a_plan_with_a_failure_worked_by_hand() -> None:
@@ -233,7 +242,7 @@ def test_lines_for_people_leave_out_the_ends_at_which_no_tier_answered_last(seed
         for at in np.flatnonzero(chance > 0) if path else ():
             if plan.action(PlanNode(path, int(at))).final:
                 ends += chance.flat[at]
-                failed += chance.flat[at] * (plan.histories.counts(path, int(at))[-1] == FAILED)
+                failed += chance.flat[at] * path[-1].failed
     assert ends == pytest.approx(1)
     assert sum(r.probability for r in plan.rows() if r.action.final) == pytest.approx(1 - failed)
 
