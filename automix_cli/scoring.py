@@ -33,7 +33,7 @@ import re
 import string
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -113,6 +113,46 @@ def plurality(answers: Sequence[str], scorer: str, choices: Choices = ()) -> Plu
         same = next((earlier for earlier in counts if _agree(judge, answer, earlier, choices)), answer)
         counts[same] = counts.get(same, 0) + 1
     return max((Plurality(*item) for item in counts.items()), key=lambda group: group.agreeing)
+
+
+def canonical(answer: str, scorer: str, choices: Choices = ()) -> Hashable | None:
+    """The form in which answers are equal or not: a transitive equality, unlike `equivalent`.
+
+    Numbers are compared without tolerance; an answer without a number, option or JSON value by its
+    words. `f1` and `contains` grade by overlap, which is not transitive: None.
+
+    Raises:
+        UsageError: for an unknown scorer.
+
+    Example:
+        >>> canonical("It is $1,000", "numeric") == canonical("1000.0", "numeric")
+        True
+        >>> canonical("Paris, France", "f1") is None
+        True
+    """
+    _judge(scorer)
+    read = _CANONICAL.get(scorer)
+    if read is None:
+        return None
+    value = read(answer, choices)
+    return ("words", *_words(answer)) if value is None else (scorer, value)
+
+
+def classes_of(answers: Sequence[str | None], scorer: str, choices: Choices = ()) -> list[int]:
+    """For each answer the place of the first equal one, its own where it is new; -1 without an answer.
+
+    Where a scorer compares no answers, each is new.
+
+    Example:
+        >>> classes_of(["7", None, "It is 7.", "8"], "numeric")
+        [0, -1, 0, 3]
+    """
+    first: dict[Hashable, int] = {}
+    classes = []
+    for place, answer in enumerate(answers):
+        same = None if answer is None else canonical(answer, scorer, choices)
+        classes.append(-1 if answer is None else place if same is None else first.setdefault(same, place))
+    return classes
 
 
 # ---------------------------------------------------------------- exact and contains
@@ -391,7 +431,40 @@ _JUDGES: dict[str, Judge] = {
     "json": _json,
 }
 
+
+def _canonical_number(answer: str, choices: Choices) -> Hashable | None:
+    number = _read_number(answer)
+    return None if number is None else (number.value, number.percent)
+
+
+def _canonical_json(answer: str, choices: Choices) -> Hashable | None:
+    try:
+        return json.dumps(_whole_floats(_json_value(answer)), sort_keys=True)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _whole_floats(value: Any) -> Any:
+    """A JSON value whose whole numbers are integers, since 1 equals 1.0."""
+    if isinstance(value, dict):
+        return {key: _whole_floats(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_whole_floats(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+_CANONICAL: dict[str, Callable[[str, Choices], Hashable | None]] = {
+    "exact": lambda answer, choices: None,
+    "numeric": _canonical_number,
+    "choice": _option,
+    "json": _canonical_json,
+}
+
 SCORERS = tuple(_JUDGES)
+"""The names that a profile's `task.scorer` may have."""
+
+COMPARABLE_SCORERS = tuple(_CANONICAL)
+"""Those under which answers fall into classes of equal ones, see `canonical`."""
 """The names that a profile's `task.scorer` may have."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -24,17 +24,27 @@ VOTES = 4
 
 
 def make_rows(
-    n: int, seed: int = 0, *, tiers: int = 3, failures: float = 0.0, gaps: float = 0.0
+    n: int,
+    seed: int = 0,
+    *,
+    tiers: int = 3,
+    failures: float = 0.0,
+    gaps: float = 0.0,
+    answers: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Random rows: votes of which some are unparsed, more of them on some rows than on others.
 
     A cell fails with chance `failures`, and lacks a cost, a vote's cost or a latency with chance `gaps`.
+    Its answer is drawn from `answers`.
     """
     rng, names = random.Random(seed), list(enumerate(TIERS[:tiers]))
-    return [
+    rows = [
         {"id": f"q{i}", "tiers": {name: _cell(rng, 10.0**k, failures, gaps) for k, name in names}}
         for i in range(n)
     ]
+    for cell in (cell for row in rows for cell in row["tiers"].values() if "failed" not in cell and answers):
+        cell["answer"] = rng.choice(answers)
+    return rows
 
 
 def _cell(rng: random.Random, cost: float, failures: float, gaps: float) -> dict[str, Any]:
@@ -71,6 +81,7 @@ class Whimsical:
     tiers: int = 3
     max_votes: int = VOTES
     edges: tuple[float, ...] = (0.3, 0.5, 0.8)
+    compares: bool = False
 
     def relevant(self, facts: Facts) -> Facts:
         return facts
@@ -87,7 +98,7 @@ class Whimsical:
         facts, history = belief
         known = [
             (v.tier, v.correct, v.parsed, v.bought, self.bin(v.signal), v.failed) for v in history.visits
-        ]
+        ] + [v.joins for v in history.visits if self.compares]
         rng = random.Random(f"{self.salt}{facts}{known}")
         if not history.visits:
             return Action("start", rng.randrange(self.tiers))
@@ -153,7 +164,16 @@ def ways(policy: Policy[Any], table: TraceTable, i: int, question_class: int = 0
             yield Way(chance, stop.value.action, tuple(asked), bought, rounds)
             continue
         for o, p in shown_by(table, i, turn.action, left[turn.action.tier]).items():
+            if policy.compares and turn.action.kind != "vote" and not o.failed:
+                o = o._replace(joins=_equal_to(table, i, asked, turn.action.tier))
             waiting.append(((*past, o), chance * p))
+
+
+def _equal_to(table: TraceTable, i: int, asked: list[int], tier: int) -> int | None:
+    """The first tier asked whose answer is equal, the tier itself where there is none."""
+    own = table.answer_classes[i, tier]
+    same = [j for j in asked if table.answer_classes[i, j] == own >= 0]
+    return same[0] if same else tier
 
 
 def _votes_of(table: TraceTable, i: int, j: int) -> dict[int | None, int]:

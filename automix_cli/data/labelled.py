@@ -280,6 +280,7 @@ def table_of(
             costs=read_amounts(options.costs, "--costs") if options.costs else {},
             vote_costs=read_amounts(options.vote_costs, "--vote-costs") if options.vote_costs else {},
             scorer=scorer if options.judge_samples else None,
+            compare=scorer,
             group_column=options.group,
         )
         return _set_aside(table, unlabelled_places).require_scores(drop=options.drop_incomplete)

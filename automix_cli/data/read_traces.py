@@ -29,6 +29,7 @@ from automix_cli.errors import DataError
 from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.signals import RecordedSignal
 from automix_cli.records import Json, Step, Trace
+from automix_cli.scoring import COMPARABLE_SCORERS, classes_of
 from automix_cli.texts import TIER_NAME
 
 ROWS_AT_A_TIME = 256  # rows parsed at a time: few enough to stay in the processor's cache
@@ -43,6 +44,7 @@ def read_table(
     vote_costs: Mapping[str, float] | None = None,
     signal: RecordedSignal | None = None,
     scorer: str | None = None,
+    compare: str | None = None,
     group_column: str | None = None,
 ) -> TraceTable:
     """Read trace rows, each with its 1-based line number, into a table.
@@ -51,7 +53,8 @@ def read_table(
     that a table holds, the row is refused with the same message and its line. Values that a
     table does not hold are not checked: answers of tiers that did not fail, and without a `scorer`
     also samples and gold answers. A row without an id gets its 0-based position. Tiers come in the
-    order of `tiers`; else by mean cost where every tier has one; else as they appear.
+    order of `tiers`; else by mean cost where every tier has one; else as they appear. Answers are
+    compared under the scorer `compare`; by default they are not.
 
     Rows with one value of `group_column` are one group; rows without a value, and all rows where no
     column is named, are grouped by what they ask (see `groups`).
@@ -66,7 +69,9 @@ def read_table(
         >>> table.tiers, table.max_votes, table.score.tolist()
         (('s',), (3,), [[1.0]])
     """
-    reader = _ColumnReader(only=frozenset(tiers), scorer=scorer, group_column=group_column)
+    if compare not in COMPARABLE_SCORERS:
+        compare = None
+    reader = _ColumnReader(only=frozenset(tiers), scorer=scorer, compare=compare, group_column=group_column)
     source = iter(rows if columns is None else columns.trace_rows(rows))
     while chunk := list(islice(source, ROWS_AT_A_TIME)):
         reader.add([line for line, _ in chunk], [row for _, row in chunk])
@@ -92,11 +97,13 @@ class _ColumnReader:
     """Collects columns chunk by chunk; no object per row is built.
 
     `names` are the tiers of all rows, `tiers` the cells of those in `only` (of all, where it is
-    empty). Samples are judged where there is a `scorer`.
+    empty). Samples are judged where there is a `scorer`, answers compared where there is a `compare`.
     """
 
-    def __init__(self, only: frozenset[str], scorer: str | None, group_column: str | None) -> None:
-        self.only, self.scorer, self.group_column = only, scorer, group_column
+    def __init__(
+        self, only: frozenset[str], scorer: str | None, compare: str | None, group_column: str | None
+    ) -> None:
+        self.only, self.scorer, self.compare, self.group_column = only, scorer, compare, group_column
         self.names: dict[str, None] = {}
         self.lines: list[int] = []
         self.ids: list[str | int] = []
@@ -135,8 +142,11 @@ class _ColumnReader:
         for name in names:
             if name not in self.tiers and (not self.only or name in self.only):
                 self.tiers[name] = [_Cells.absent(start)] if start else []
+        classes = _compare(rows, list(self.tiers), self.compare) if self.compare else {}
         for name, cells in self.tiers.items():
             chunk = _Cells.of([row.get(name) for row in tiers])
+            if name in classes:
+                chunk = chunk._replace(answer_classes=classes[name])
             if self.scorer and chunk.sample_counts.any():
                 chunk = chunk._replace(samples=_judge_samples(rows, name, start, self.scorer))
             cells.append(chunk)
@@ -174,6 +184,7 @@ class _ColumnReader:
         sample_counts = np.stack(
             [np.concatenate([c.sample_counts for c in cells]) for cells in parts], axis=1
         )
+        classes = np.stack([np.concatenate([c.answer_classes for c in cells]) for cells in parts], axis=1)
         numbers = {
             key: np.stack([np.concatenate([c.numbers[key] for c in cells]) for cells in parts], axis=1)
             for key in TABLE_COLUMNS
@@ -185,6 +196,7 @@ class _ColumnReader:
             datasets=_objects(self.datasets),
             splits=_objects(self.splits),
             failed=failed,
+            answer_classes=classes,
             grouping=Grouping.of(
                 np.concatenate(self.keys),
                 np.concatenate(self.question_keys) if self.question_keys else None,
@@ -213,19 +225,25 @@ class _ColumnReader:
 
 
 class _Cells(NamedTuple):
-    """One tier over one chunk of rows; `samples` are its judged samples, None without a scorer or samples."""
+    """One tier over one chunk of rows.
+
+    `answer_classes` are -1 where answers are not compared; `samples` are the judged samples, None
+    without a scorer or samples.
+    """
 
     failed: NDArray[np.bool_]
     numbers: dict[str, Floats]
     votes: NDArray[np.int16]
     sample_counts: NDArray[np.int16]
+    answer_classes: NDArray[np.int16]
     samples: Samples | None = None
 
     @classmethod
     def absent(cls, rows: int) -> _Cells:
         """A tier that was not recorded."""
         nothing, none = np.full(rows, np.nan), np.zeros((rows, 4), dtype=np.int16)
-        return cls(np.zeros(rows, bool), dict.fromkeys(TABLE_COLUMNS, nothing), none[:, :3], none[:, 3])
+        numbers = dict.fromkeys(TABLE_COLUMNS, nothing)
+        return cls(np.zeros(rows, bool), numbers, none[:, :3], none[:, 3], none[:, 3] - 1)
 
     @classmethod
     def of(cls, cells: list[Json]) -> _Cells:
@@ -247,7 +265,24 @@ class _Cells(NamedTuple):
         samples = [cell.get("samples") for cell in objects]
         _expect({list, NoneType}, samples)
         sample_counts = np.array([len(texts) if texts else 0 for texts in samples], dtype=np.int16)
-        return cls(failed, numbers, _count_votes([cell.get("votes") for cell in objects]), sample_counts)
+        votes = _count_votes([cell.get("votes") for cell in objects])
+        return cls(failed, numbers, votes, sample_counts, np.full(len(cells), -1, dtype=np.int16))
+
+
+def _compare(rows: list[Json], names: Sequence[str], scorer: str) -> dict[str, NDArray[np.int16]]:
+    """The classes of equal answers of a chunk of rows, per tier."""
+    classes = np.array([_classes_of_row(row, names, scorer) for row in rows], dtype=np.int16)
+    return {name: classes[:, j] for j, name in enumerate(names)}
+
+
+def _classes_of_row(row: Json, names: Sequence[str], scorer: str) -> list[int]:
+    cells = [row["tiers"].get(name) or _NOTHING for name in names]
+    answers = [cell.get("answer") for cell in cells]
+    texts = [answer if isinstance(answer, str) else None for answer in answers]
+    if len(set(texts)) == 1:  # most often, and much faster than to read what they mean
+        return [-1 if texts[0] is None else 0] * len(texts)
+    choices = row.get("choices")
+    return classes_of(texts, scorer, choices if isinstance(choices, list) else ())
 
 
 def _judge_samples(rows: list[Json], tier: str, start: int, scorer: str) -> Samples:

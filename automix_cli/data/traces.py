@@ -81,6 +81,7 @@ class TraceTable:
         grouping: which question each row asks; rows of one question stay together.
         score: n×N, 0..1.
         failed: n×N, where the tier gave no answer; the score is 0 there.
+        answer_classes: n×N, equal numbers in a row for equal answers; -1 where no answer is recorded.
         confidence: n×N, 0..1, the continuous signal, or the plurality's share of the samples.
         cost, vote_cost, round_cost: n×N, USD of an answer, of one vote, of the prompt of a round.
         latency: n×N, seconds of an answer.
@@ -107,6 +108,7 @@ class TraceTable:
     grouping: Grouping
     score: Floats
     failed: NDArray[np.bool_]
+    answer_classes: NDArray[np.int16]
     confidence: Floats
     cost: Floats
     vote_cost: Floats
@@ -179,6 +181,24 @@ class TraceTable:
             tokens = np.where(np.isnan(tokens), self.input_tokens[:, j], tokens)
         return tokens
 
+    @property
+    def compares_answers(self) -> bool:
+        """Whether there are answers to compare: nine in ten of every tier's, where it did not fail.
+
+        An answer that is not recorded is equal to no other.
+        """
+        answered = ~self.failed
+        counts = ((self.answer_classes >= 0) & answered).sum(axis=0)
+        return len(self.tiers) > 1 and bool((counts >= _MOST_ANSWERS * answered.sum(axis=0)).all())
+
+    @property
+    def first_equal(self) -> Ints:
+        """n×N, the first tier with an equal answer, the tier itself where there is none; -1 where it failed."""
+        own = np.arange(len(self.tiers))
+        classes = np.where(self.answer_classes < 0, len(own) + own, self.answer_classes)
+        equal = (classes[:, :, None] == classes[:, None, :]) & ~self.failed[:, None, :]
+        return np.where(self.failed, -1, equal.argmax(axis=2)).astype(np.intp)
+
     def subset(self, rows: Ints | NDArray[np.bool_]) -> TraceTable:
         """The table of some rows (indices or a mask)."""
         per_row = {name: getattr(self, name)[rows] for name in _PER_ROW}
@@ -246,7 +266,9 @@ class TraceTable:
         answered = ~self.failed[:, j]
         score[answered, j] = samples.plurality_scores(k)[answered]
         cost[answered, j] = samples.costs(k, cost[:, j])[answered]
-        return replace(self, score=score, cost=cost)
+        # The answer is the plurality's, which depends on which samples are drawn.
+        classes = np.full_like(self.answer_classes, -1)
+        return replace(self, score=score, cost=cost, answer_classes=classes)
 
     def with_costs(
         self, costs: Mapping[str, float], vote_costs: Mapping[str, float] | None = None
@@ -342,11 +364,13 @@ class TraceTable:
             raise DataError(f"no cost is recorded for {', '.join(unknown)}", hint=f"--costs {example}")
 
 
+_MOST_ANSWERS = 0.9  # of a tier's, to compare answers at all
 _FEW_SHORT_ROWS = 0.01  # of the rows
 
 _PER_TIER = (
     "score",
     "failed",
+    "answer_classes",
     "confidence",
     "cost",
     "vote_cost",

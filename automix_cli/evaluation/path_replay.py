@@ -17,7 +17,7 @@ from automix_cli.evaluation.charges import Outcomes
 from automix_cli.evaluation.replay import combinations
 from automix_cli.evaluation.signatures import Evidence
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
-from automix_cli.pomdp.histories import FAILED, TierPath
+from automix_cli.pomdp.histories import Path
 from automix_cli.pomdp.induction import PlanPath
 from automix_cli.pomdp.observations import Counts, CountTable, ObservationModel, VoteObservations
 from automix_cli.pomdp.problem import Observation, Visit
@@ -27,26 +27,38 @@ class OrderChances(NamedTuple):
     """How likely one order of a tier's counts is, for each of K kinds of evidence.
 
     Attributes:
-        chances: K×counts.
+        chances: K×counts; 0 where the tier failed.
+        failed: K, 1 where it failed.
         foreseen: K, whether the plan holds every history that this evidence may lead to.
     """
 
     chances: Floats
+    failed: Floats
     foreseen: Bools
 
+    def take(self, code: Ints) -> OrderChances:
+        """The same for signatures, each with its evidence."""
+        return OrderChances(self.chances[code], self.failed[code], self.foreseen[code])
 
-def order_chances(observation: ObservationModel, table: CountTable, evidence: Evidence) -> OrderChances:
-    """Return the chance to draw one order of each row of a count table, without replacement."""
-    failed = np.array(evidence.failed)
-    counts = [c for c in table.counts if c != FAILED]
+
+def order_chances(
+    observation: ObservationModel, table: CountTable, evidence: Evidence, *, may_fail: bool
+) -> OrderChances:
+    """Return the chance to draw one order of each row of a count table, without replacement.
+
+    Args:
+        observation: of the tier.
+        table: the counts that a plan tells apart there.
+        evidence: what the tier shows.
+        may_fail: whether the plan foresees that it fails.
+    """
+    failed, counts = np.array(evidence.failed), list(table.counts)
     if isinstance(observation, VoteObservations):
         chances, foreseen = _draw_votes(observation, np.array(counts, dtype=np.intp), evidence.votes)
     else:
         chances, foreseen = _show_once(observation, counts, evidence.observations)
     chances = np.where(failed[:, None], 0.0, chances)
-    if FAILED in table.row:
-        return OrderChances(np.column_stack([chances, failed.astype(float)]), foreseen | failed)
-    return OrderChances(chances, foreseen & ~failed)
+    return OrderChances(chances, failed.astype(float), np.where(failed, may_fail, foreseen))
 
 
 def _draw_votes(observation: VoteObservations, counts: Ints, votes: Ints) -> tuple[Floats, Bools]:
@@ -80,29 +92,66 @@ def _show_once(
     return chances, foreseen
 
 
-def play_path(
-    path: PlanPath, orders: Mapping[TierPath, Floats], places: Ints, chances: Mapping[int, Floats], size: int
-) -> Outcomes:
-    """Play the plans at some places of a path on S signatures.
+class Shown(NamedTuple):
+    """What the tiers show on S signatures.
+
+    Attributes:
+        size: S.
+        order_chances: per tier that is looked at.
+        first_equal: S×N, the first tier with an equal answer; None where answers are not compared.
+    """
+
+    size: int
+    order_chances: Mapping[int, OrderChances]
+    first_equal: Ints | None
+
+    @property
+    def foreseen(self) -> Bools:
+        """Whether the plan holds every history that a signature may lead to, S."""
+        foreseen = np.ones(self.size, dtype=bool)
+        for chances in self.order_chances.values():
+            foreseen &= chances.foreseen
+        return foreseen
+
+    def of(self, path: Path, end: int, width: int) -> Floats:
+        """The chance of one order of each count at a step of a path, S×counts; 0 off the path."""
+        step = path[end]
+        chances = self.order_chances.get(step.tier)
+        if step.failed:
+            return np.zeros((self.size, 1)) if chances is None else chances.failed[:, None]
+        own = np.ones((self.size, width)) if chances is None else chances.chances
+        return own if self.first_equal is None else own * self._joins(path, end)[:, None]
+
+    def _joins(self, path: Path, end: int) -> Bools:
+        """Whether a step's answer joins the class that the path says, S."""
+        step, first = path[end], self.first_equal
+        assert first is not None
+        earlier = [s.tier for s in path[:end] if not s.failed]
+        equal = first[:, earlier] == first[:, [step.tier]]
+        joins: Bools = equal[:, earlier.index(step.joins)] if step.joins in earlier else ~equal.any(axis=1)
+        return joins
+
+
+def play_path(path: PlanPath, orders: Mapping[Path, Floats], places: Ints, shown: Shown) -> Outcomes:
+    """Play the plans at some places of a path.
 
     Args:
-        path: the plans.
+        path: the plans; they begin before any call.
         orders: `path.orders()`.
         places: which of them, W.
-        chances: per tier that is looked at, S×counts, see `order_chances`.
-        size: S.
+        shown: what the tiers show.
     """
     tiers = len(path.histories.model.tiers)
-    reports, asks, votes, rounds = np.zeros((4, len(places), size, tiers))
-    abstained = np.zeros((len(places), size))
-    for tiers_asked, block in path.blocks.items():
-        ways = orders[tiers_asked][places]
+    reports, asks, votes, rounds = np.zeros((4, len(places), shown.size, tiers))
+    abstained = np.zeros((len(places), shown.size))
+    for steps, block in path.blocks.items():
+        ways = orders[steps][places]
         choice = block.choice[places]
         for code in np.unique(choice[ways > 0]):
             action = path.actions[code]
             if action.kind in ("start", "escalate"):
                 continue
-            chance = _meet(path, tiers_asked, np.where(choice == code, ways, 0.0), chances, size)
+            chance = _meet(path, steps, np.where(choice == code, ways, 0.0), shown)
             if action.kind == "vote":
                 votes[..., action.tier] += action.votes * chance
                 rounds[..., action.tier] += chance
@@ -111,22 +160,20 @@ def play_path(
                 reports[..., action.tier] += chance
             else:
                 abstained += chance
-            asks[..., list(tiers_asked)] += chance[..., None]
+            asks[..., [step.tier for step in steps]] += chance[..., None]
     return Outcomes(reports, asks, votes, rounds, abstained)
 
 
-def _meet(
-    path: PlanPath, tiers_asked: TierPath, ways: Floats, chances: Mapping[int, Floats], size: int
-) -> Floats:
+def _meet(path: PlanPath, steps: Path, ways: Floats, shown: Shown) -> Floats:
     """Sum over the histories of a block: orders times the chance of one, W×S."""
     total: Floats | None = None
-    for tier in reversed(tiers_asked):
-        width = len(path.histories.table(tier).counts)
-        own = chances.get(tier, np.ones((size, width)))
+    for end in range(len(steps) - 1, -1, -1):
+        width = len(path.histories.table(steps[end]).counts)
+        own = shown.of(steps, end, width)
         if total is None:
             total = ways.reshape(len(ways), -1, width) @ own.T
         else:
-            total = np.einsum("weks,sk->wes", total.reshape(len(ways), -1, width, size), own)
+            total = np.einsum("weks,sk->wes", total.reshape(len(ways), -1, width, shown.size), own)
     if total is None:
-        return np.repeat(ways.reshape(len(ways), 1), size, axis=1)
+        return np.repeat(ways.reshape(len(ways), 1), shown.size, axis=1)
     return total[:, 0]

@@ -18,7 +18,7 @@ from automix_cli.evaluation.charges import (
     outcomes_by_row,
 )
 from automix_cli.evaluation.families import COST_GRID, CostGrid, SettingRows, cost_weights
-from automix_cli.evaluation.path_replay import order_chances, play_path
+from automix_cli.evaluation.path_replay import OrderChances, Shown, order_chances, play_path
 from automix_cli.evaluation.replay import replay
 from automix_cli.evaluation.settings import CostWeight, Setting, narrow
 from automix_cli.evaluation.signatures import Signatures, signatures_of
@@ -26,7 +26,7 @@ from automix_cli.fitting.fit import fit
 from automix_cli.fitting.fitted import Fitted
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
-from automix_cli.pomdp.histories import Root, TierPath
+from automix_cli.pomdp.histories import Path, Root, Step
 from automix_cli.pomdp.induction import PlanPath, solve_path
 from automix_cli.pomdp.model import Model, count_histories, simplify
 from automix_cli.pomdp.observations import ConfidenceObservations, NoObservations
@@ -80,7 +80,7 @@ class _SolvedPath(NamedTuple):
     """A path of plans, and in how many orders each of their histories is met."""
 
     path: PlanPath
-    orders: dict[TierPath, Floats]
+    orders: dict[Path, Floats]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -235,7 +235,10 @@ class FittedPlans:
             if not isinstance(model.observation(j), NoObservations) or table.failed[rows, j].any()
         }
         cuts = {j: o.cuts for j in looked_at if isinstance(o := model.observation(j), ConfidenceObservations)}
-        return signatures_of(table, rows, (facts, facts_code.astype(np.intp)), looked_at, cuts)
+        compares = model.agreement is not None
+        return signatures_of(
+            table, rows, (facts, facts_code.astype(np.intp)), looked_at, cuts, compares=compares
+        )
 
     def _rounded_lengths(self, tokens: Floats) -> Floats:
         """Prompt lengths to half an octave: enough to choose a setting by."""
@@ -254,21 +257,26 @@ class FittedPlans:
         for k, facts in enumerate(signatures.facts):
             own = np.flatnonzero(signatures.facts_code == k)
             solution = self._path(facts.prompt_tokens or 0.0, facts.question_class)
-            chances: dict[int, Floats] = {}
-            for tier, ordered in self._order_chances(solution, signatures):
-                code = signatures.evidence_code[tier][own]
-                chances[tier] = ordered.chances[code]
-                foreseen[own] &= ordered.foreseen[code]
-            part = play_path(solution.path, solution.orders, places, chances, len(own))
+            chances = {
+                tier: ordered.take(signatures.evidence_code[tier][own])
+                for tier, ordered in self._order_chances(solution, signatures)
+            }
+            first_equal = None if signatures.first_equal is None else signatures.first_equal[own]
+            shown = Shown(len(own), chances, first_equal)
+            foreseen[own] = shown.foreseen
+            part = play_path(solution.path, solution.orders, places, shown)
             for total, one in zip(whole, part, strict=True):
                 total[:, own] = one
         return whole, foreseen
 
-    def _order_chances(self, solution: _SolvedPath, signatures: Signatures) -> Iterator[tuple[int, Any]]:
+    def _order_chances(
+        self, solution: _SolvedPath, signatures: Signatures
+    ) -> Iterator[tuple[int, OrderChances]]:
         histories = solution.path.histories
         for tier, evidence in signatures.evidence.items():
-            observation = histories.model.observation(tier)
-            yield tier, order_chances(observation, histories.table(tier), evidence)
+            observation, table = histories.model.observation(tier), histories.table(Step(tier, tier))
+            may_fail = histories.model.tiers[tier].failure > 0
+            yield tier, order_chances(observation, table, evidence, may_fail=may_fail)
 
 
 def _thin(weights: tuple[float, ...], most: int) -> tuple[float, ...]:

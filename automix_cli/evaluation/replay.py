@@ -129,7 +129,7 @@ def replay(
     cuts = {j: policy.cuts(j) for j in range(len(table.tiers))}
     looked_at: set[int] = set()
     while True:  # which tiers a policy looks at shows when it does
-        signatures = signatures_of(table, all_rows, facts, looked_at, cuts)
+        signatures = signatures_of(table, all_rows, facts, looked_at, cuts, compares=policy.compares)
         try:
             player = _Player(policy, table, all_rows, signatures)
             outcomes = player.play()
@@ -209,6 +209,17 @@ class _Player(Generic[B]):
             )
 
     def _observe_answer(self, group: _Alike[B], j: int) -> Iterator[tuple[Observation, Floats]]:
+        """Yield what may come with an answer, and the earlier answers that it is equal to."""
+        first_equal = self.signatures.first_equal
+        for observation, chance in self._observe_signal(group, j):
+            if first_equal is None or observation.failed:
+                yield observation, chance
+                continue
+            joins = _joins(first_equal[group.signatures], group.path.tiers, j)
+            for tier in np.unique(joins):
+                yield observation._replace(joins=int(tier)), np.where(joins == tier, chance, 0.0)
+
+    def _observe_signal(self, group: _Alike[B], j: int) -> Iterator[tuple[Observation, Floats]]:
         """Yield what may come with an answer: nothing, a confidence, a count of samples, or a failure."""
         if not (SIGNAL_FACTS[self.table.signals[j]].with_answer or self.table.failed[self.rows, j].any()):
             yield Observation(), group.chance
@@ -272,6 +283,14 @@ class _Player(Generic[B]):
             self.votes[own, j] += chance * sum(path.votes[j])
             self.rounds[own, j] += chance * path.rounds[j]
             self.checks[own, j] += chance * (path.rounds[j] > 0)
+
+
+def _joins(first_equal: Ints, tiers: tuple[int, ...], j: int) -> Ints:
+    """The first tier asked with the answer of tier j, which has just been asked."""
+    joins = np.full(len(first_equal), j)
+    for i in reversed(tiers):
+        joins = np.where(first_equal[:, i] == first_equal[:, j], i, joins)
+    return joins
 
 
 T = TypeVar("T")

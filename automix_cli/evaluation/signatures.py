@@ -2,8 +2,8 @@
 
 Two rows have one signature when a policy may know the same of them beforehand and every tier
 that it looks at shows the same: as many CORRECT, INCORRECT and unparsed votes, a confidence
-in the same bin, as many agreeing samples, or no answer at all. Files of thousands of rows
-have tens of signatures.
+in the same bin, as many agreeing samples, or no answer at all; and, for a policy that compares
+answers, the same ones are equal. Files of thousands of rows have tens of signatures.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ class Signatures(NamedTuple):
         facts_code: S, which of the facts.
         evidence: per tier that is looked at, by its place.
         evidence_code: S per tier that is looked at, which of its evidence.
+        first_equal: S×N, the first tier with an equal answer, -1 where a tier failed; None where
+            answers are not compared.
     """
 
     of_row: Ints
@@ -53,6 +55,7 @@ class Signatures(NamedTuple):
     facts_code: Ints
     evidence: Mapping[int, Evidence]
     evidence_code: Mapping[int, Ints]
+    first_equal: Ints | None = None
 
     def __len__(self) -> int:
         return len(self.facts_code)
@@ -64,6 +67,8 @@ def signatures_of(
     facts: tuple[tuple[Facts, ...], Ints],
     tiers: Collection[int],
     cuts: Mapping[int, Cuts],
+    *,
+    compares: bool = False,
 ) -> Signatures:
     """Find the signatures of some rows.
 
@@ -73,9 +78,13 @@ def signatures_of(
         facts: the different facts, and which of them each row has; see `facts_of`.
         tiers: places of the tiers that are looked at.
         cuts: per tier, the edges between the bins of a continuous confidence.
+        compares: whether answers are compared.
     """
     evidence = {j: evidence_of(table, rows, j, cuts.get(j, ())) for j in sorted(tiers)}
     columns = [facts[1], *(e.code for e in evidence.values())]
+    first_equal = table.subset(rows).first_equal if compares else None
+    if first_equal is not None:
+        columns += list(first_equal.T + 1)
     first, of_row = distinct(columns)
     return Signatures(
         of_row=of_row,
@@ -83,6 +92,7 @@ def signatures_of(
         facts_code=facts[1][first],
         evidence=evidence,
         evidence_code={j: e.code[first] for j, e in evidence.items()},
+        first_equal=None if first_equal is None else first_equal[first],
     )
 
 

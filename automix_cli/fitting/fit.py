@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from automix_cli.data.folds import folds_of
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError
+from automix_cli.fitting.agreement import Answers, fit_agreement
 from automix_cli.fitting.confidence import LAST_MARGIN, fit_bins, quantile_cuts
 from automix_cli.fitting.fitted import Fitted, FittedTier, Scores, as_probabilities
 from automix_cli.fitting.prior import choose_alpha, choose_kappa, count_states
@@ -210,12 +211,15 @@ def fit(table: TraceTable, settings: Settings) -> Fitted:
     copies = max(len(table), 1) / max(table.n_groups, 1)
     alpha = copies * choose_alpha(counts.sum(axis=0) / copies)
     tokens, mean_tokens = _prompt_tokens(table)
+    answers = Answers(table.first_equal, right)
+    compares = settings.agreement and table.compares_answers and len(table) > 0
     return Fitted(
         tiers=tuple(_fit_tier(table, j, right, tokens, settings) for j in range(len(table.tiers))),
         counts=tuple(tuple(map(float, row)) for row in counts),
         alpha=alpha,
         kappa=copies * choose_kappa(counts / copies, alpha / copies) if table.n_classes > 1 else 0.0,
         mean_tokens=mean_tokens,
+        agreement=fit_agreement(answers, folds_of(table, TEST_FOLDS, seed=0)) if compares else None,
     )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from automix_cli.errors import DataError, reading_problem
 from automix_cli.fitting.prior import independent, shrunk
 from automix_cli.fitting.router_block import HINT, Settings
+from automix_cli.pomdp.agreement import AgreementModel, read_agreement
 from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.model import FREE, Cost, Model, TierModel
 from automix_cli.pomdp.observations import NO_OBSERVATIONS, ObservationModel, observations_from_dict
@@ -128,6 +129,7 @@ class Fitted:
         alpha: pseudo-counts that shrink the prior of all classes towards the product of the marginals.
         kappa: pseudo-counts that shrink a class's prior towards that of all classes.
         mean_tokens: mean prompt tokens of a question; 0 where they were not counted.
+        agreement: how likely answers are to be equal; None where comparing them told nothing.
     """
 
     tiers: tuple[FittedTier, ...]
@@ -135,6 +137,7 @@ class Fitted:
     alpha: float
     kappa: float = 0.0
     mean_tokens: float = 0.0
+    agreement: AgreementModel | None = None
 
     @property
     def rows(self) -> int:
@@ -165,6 +168,7 @@ class Fitted:
             last_tier=settings.last_tier,
             value_of_time=settings.value_of_time,
             mean_tokens=self.mean_tokens,
+            agreement=self.agreement,
         )
 
     def policy(self, cost_weight: float, settings: Settings, *, coarse: bool = False) -> PomdpPolicy:
@@ -174,7 +178,7 @@ class Fitted:
     def to_dict(self) -> dict[str, Any]:
         """The `prior` and `observations` of a profile's `router:` block."""
         counts = [[int(count) if count.is_integer() else count for count in row] for row in self.counts]
-        return {
+        block = {
             "prior": {
                 "counts": counts,
                 "alpha": self.alpha,
@@ -183,6 +187,7 @@ class Fitted:
             },
             "observations": {tier.name: tier.to_dict() for tier in self.tiers},
         }
+        return {**block, "agreement": self.agreement.to_dict()} if self.agreement else block
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Fitted:
@@ -199,6 +204,7 @@ class Fitted:
                 alpha=float(prior["alpha"]),
                 kappa=float(prior["kappa"]),
                 mean_tokens=float(prior["mean_tokens"]),
+                agreement=read_agreement(row["agreement"]) if row.get("agreement") else None,
             )
             model.model(0.0, Settings())  # also checks that the numbers make a model
         except (KeyError, TypeError, ValueError, AttributeError) as exc:

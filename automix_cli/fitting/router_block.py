@@ -26,8 +26,8 @@ HINT = "automix calibrate writes it anew"
 class Settings:
     """What the profile decides and no data changes.
 
-    `pass_score` is the score from which on an answer is right; the other fields are those of
-    `automix_cli.pomdp.model.Model`.
+    `pass_score` is the score from which on an answer is right, `agreement` whether a fit may look at
+    which answers are equal; the other fields are those of `automix_cli.pomdp.model.Model`.
     """
 
     max_votes: int = 8
@@ -36,6 +36,7 @@ class Settings:
     last_tier: bool = False
     value_of_time: float = 0.0
     pass_score: float = 0.5
+    agreement: bool = True
 
 
 Build = Callable[[Mapping[str, Any], Settings, tuple[str, ...]], Policy[Any]]

@@ -18,7 +18,7 @@ import numpy as np
 
 from automix_cli.pomdp.agreement import AnswerClass, support
 from automix_cli.pomdp.arrays import Floats, Ints
-from automix_cli.pomdp.model import Model, answer_classes
+from automix_cli.pomdp.model import Model, answer_classes, first_equal
 from automix_cli.pomdp.observations import (
     Counts,
     CountTable,
@@ -49,9 +49,7 @@ class Step(NamedTuple):
 
 
 Path: TypeAlias = tuple[Step, ...]
-_FAILED_TABLE = CountTable(
-    (Counts(),), {Counts(): 0}, np.ones((1, 2)), np.ones(1), (Level(slice(0, 1), ()),)
-)
+_FAILED_TABLE = CountTable((Counts(),), {Counts(): 0}, np.ones((1, 2)), np.ones(1), (Level(slice(0, 1), ()),))
 
 
 class Root(NamedTuple):
@@ -123,8 +121,7 @@ class Histories:
         """The step of a visit; an answer that was not compared counts as new."""
         if visit.failed:
             return Step(visit.tier, NO_ANSWER)
-        joins = visit.joins if self.model.agreement else None
-        return Step(visit.tier, visit.tier if joins is None else joins)
+        return Step(visit.tier, first_equal(visit) if self.model.agreement else visit.tier)
 
     def weight_before(self) -> Floats:
         """b₀·Πℓ of what was seen before the path begins, shape (2^N,)."""
@@ -155,8 +152,8 @@ class Histories:
 
     def classes(self, path: Path) -> list[AnswerClass]:
         """The classes of equal answers, from the first visit to the end of a path."""
-        before = [(v.tier, v.joins) for v in self.visits_before if not v.failed]
-        return answer_classes([*before, *(step for step in path if not step.failed)])
+        before = [self.step_of(visit) for visit in self.visits_before]
+        return answer_classes(step for step in (*before, *path) if not step.failed)
 
     def levels(self, path: Path) -> tuple[Level, ...]:
         """The levels of the last tier's counts."""

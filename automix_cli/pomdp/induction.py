@@ -146,7 +146,9 @@ class PlanPath:
         weight = block.weight[:, level.rows]
         for votes, to, orders in level.rounds:
             here.append(
-                self._with_charge(Action("vote", path[-1].tier, votes), block.value[..., to] @ orders.T, weight)
+                self._with_charge(
+                    Action("vote", path[-1].tier, votes), block.value[..., to] @ orders.T, weight
+                )
             )
         here.sort(key=lambda option: option.rank)
         best = here[0].value

@@ -200,12 +200,13 @@ class Model:
 
     def joins(self, earlier: tuple[Visit, ...], visit: Visit) -> Floats:
         """P(class that a tier's answer joins | s), shape (2^N,); ones where answers are not compared."""
-        classes = answer_classes((v.tier, v.joins) for v in earlier if not v.failed)
-        if self.agreement is None or visit.joins is None or not classes:
+        classes = answer_classes((v.tier, first_equal(v)) for v in earlier if not v.failed)
+        if self.agreement is None or not classes:
             return np.ones(2 ** len(self.tiers))
         levels = {v.tier: np.array([self.support(v)]) for v in earlier}
         leaders = [members[0] for members in classes]
-        place = leaders.index(visit.joins) if visit.joins in leaders else len(leaders)
+        joins = first_equal(visit)
+        place = leaders.index(joins) if joins in leaders else len(leaders)
         return np.asarray(self.agreement.chances(visit.tier, classes, levels)[place, 0])
 
     def support(self, visit: Visit) -> int:
@@ -214,7 +215,12 @@ class Model:
         return support(observation, observation.counts(visit))
 
 
-def answer_classes(joins: Iterable[tuple[int, int | None]]) -> list[AnswerClass]:
+def first_equal(visit: Visit) -> int:
+    """The first tier with an equal answer, the tier itself where its answer is new or not compared."""
+    return visit.tier if visit.joins is None else visit.joins
+
+
+def answer_classes(joins: Iterable[tuple[int, int]]) -> list[AnswerClass]:
     """Return the classes of equal answers, from each tier and the first tier with its answer.
 
     Example:
@@ -223,8 +229,7 @@ def answer_classes(joins: Iterable[tuple[int, int | None]]) -> list[AnswerClass]
     """
     classes: dict[int, AnswerClass] = {}
     for tier, first in joins:
-        if first is not None:
-            classes[first] = (*classes.get(first, ()), tier)
+        classes[first] = (*classes.get(first, ()), tier)
     return list(classes.values())
 
 

@@ -158,6 +158,11 @@ class PomdpPolicy:
         observation = self.plan_model.observation(tier)
         return observation.cuts if isinstance(observation, ConfidenceObservations) else ()
 
+    @property
+    def compares(self) -> bool:
+        """Whether the model looks at which answers are equal."""
+        return self.plan_model.agreement is not None
+
     def forecast(self, facts: Facts = Facts()) -> Forecast:  # noqa: B008
         """What this policy is expected to do on a question, under its own model."""
         return self.plan(facts).forecast(self._tokens(facts))

@@ -42,7 +42,7 @@ class Observation(NamedTuple):
     (`consistency`: the plurality's count among the samples; `logprob` of the answer:
     `signal`). `failed`: the tier gave no answer at all and can never be reported. `joins`: the
     tier asked first of those with an equal answer, itself where the answer is new; None where
-    answers are not compared.
+    answers are not compared, which a model that compares them takes for new.
     """
 
     correct: int = 0
@@ -147,6 +147,11 @@ class Policy(Protocol[B]):
 
     def cuts(self, tier: int) -> tuple[float, ...]:
         """Edges between the bins of a tier's continuous confidence; a cut belongs to the bin above it."""
+        ...
+
+    @property
+    def compares(self) -> bool:
+        """Whether any decision looks at which answers are equal."""
         ...
 
 

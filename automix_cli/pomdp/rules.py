@@ -30,6 +30,11 @@ class _RuleOfThumb:
         """The signal itself: the share of parsed votes, or the continuous confidence; None without."""
         return share_of(belief, tier)
 
+    @property
+    def compares(self) -> bool:
+        """No answers are compared."""
+        return False
+
 
 @dataclass(frozen=True, slots=True)
 class MajorityPolicy(_RuleOfThumb):
@@ -307,3 +312,8 @@ class AssignedPolicy:
     def cuts(self, tier: int) -> tuple[float, ...]:
         """None: no confidence changes anything."""
         return ()
+
+    @property
+    def compares(self) -> bool:
+        """No answers are compared."""
+        return False

@@ -37,9 +37,13 @@ def drawn(
     failures: float = 0.0,
     missing: float = 0.0,
     lengths: tuple[int, ...] = (100, 150, 200),
+    wrong: int = 0,
     seed: int = 0,
 ) -> TraceTable:
-    """Rows on which votes and confidences say something of the answers."""
+    """Rows on which votes and confidences say something of the answers.
+
+    Wrong answers are one of `wrong` different ones; with 0 the rows hold no answers.
+    """
     rng, names = random.Random(seed), ("small", "middle", "large", "huge")[:tiers]
     rows = []
     for i in range(n):
@@ -63,11 +67,13 @@ def drawn(
                 "round_cost": cost / 50,
                 "confidence": None if rng.random() < missing else chance,
             }
+            if wrong:
+                row["tiers"][name]["answer"] = "right" if right else f"wrong {rng.randrange(wrong)}"
             if signal == "consistency":
                 agreeing = sum(rng.random() < chance for _ in range(3)) + 1
                 row["tiers"][name] |= {"samples": ["a"] * 4, "confidence": agreeing / 4}
         rows.append(row)
-    return make_table(rows, signal=signal, tiers=names)
+    return make_table(rows, signal=signal, tiers=names, compare="exact")
 
 
 def parts(table: TraceTable) -> tuple[TraceTable, np.ndarray]:
@@ -112,6 +118,8 @@ CASES: dict[str, dict[str, Any]] = {
     "failures": {"failures": 0.2, "tiers": 3},
     "failures and confidence": {"failures": 0.2, "signal": "logprob", "missing": 0.2},
     "no lengths": {"lengths": (100,)},
+    "answers": {"wrong": 3, "tiers": 3},
+    "answers and failures": {"wrong": 4, "tiers": 3, "failures": 0.2, "unparsed": True},
 }
 
 
@@ -128,6 +136,7 @@ def test_all_plans_of_a_path_played_at_once_are_each_replayed_alone(
     settings = replace(SETTINGS, abstain_value=abstain_value)
     fitted = PlanFamily(settings=settings, grid=GRID).fit(table)
     assert fitted.one_length
+    assert (fitted.parameters.agreement is not None) == ("wrong" in CASES[case])
     policies = of_mean_length(fitted)
     assert_plays_as_each_policy(fitted, policies, table, np.arange(120), abstain_value=abstain_value or 0.0)
 
@@ -151,6 +160,7 @@ UNFORESEEN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "votes that cannot be read": ({}, {"unparsed": True}),
     "failures": ({}, {"failures": 0.3}),
     "failures of three tiers": ({"tiers": 3}, {"failures": 0.3, "tiers": 3}),
+    "answers that are not recorded": ({"wrong": 3, "tiers": 3}, {"tiers": 3}),
     "missing confidence": ({"signal": "logprob"}, {"signal": "logprob", "missing": 0.3}),
     "missing verdict": ({"signal": "verdict"}, {"signal": "verdict", "missing": 0.3, "failures": 0.2}),
     "failures beside samples": ({"signal": "consistency"}, {"signal": "consistency", "failures": 0.3}),
@@ -216,6 +226,10 @@ class OfRoundedLength:
 
     def cuts(self, tier: int) -> tuple[float, ...]:
         return self.inner.cuts(tier)
+
+    @property
+    def compares(self) -> bool:
+        return self.inner.compares
 
 
 def test_prompts_of_different_lengths_have_plans_of_their_own() -> None:

@@ -74,6 +74,17 @@ def test_replay_is_the_expectation_over_every_order(name: str, gaps: float) -> N
     np.testing.assert_allclose(result.pairs.sum(axis=1), result.reports, atol=1e-12)
 
 
+@pytest.mark.parametrize("salt", range(6))
+def test_replay_tells_policies_that_compare_answers_which_earlier_ones_are_equal(salt: int) -> None:
+    rows = make_rows(40, seed=salt, failures=0.1, answers=("7", "7.0", "8", "nine"))
+    rows[0]["tiers"]["middle"].pop("answer", None)
+    table = make_table(rows, signal="votes", compare="numeric")
+    policy = Whimsical(salt, compares=True)
+    result = replay(policy, table)
+    assert_equals_every_order(policy, table, result)
+    assert not np.allclose(result.reports, replay(Whimsical(salt), table).reports)
+
+
 @pytest.mark.parametrize("salt", [0, 3])
 def test_drawing_votes_one_by_one_comes_to_what_all_their_permutations_come_to(salt: int) -> None:
     """The second opinion itself, held to every permutation of the recorded votes of two tiers."""

@@ -1,0 +1,147 @@
+"""What comparing the answers of tiers adds to the plan, over random splits of recorded sets.
+
+    python tests/benchmarks/agreement.py [--splits 10] [--only NAME ...]
+
+Three tiers a set, at prices that are given with each line. The same plan is fitted, chosen and measured
+twice on the same splits, without and with agreement: gain areas in quality points above the mix of
+single tiers, with standard errors over the splits, and the difference in pairs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from recorded import DATA
+
+from automix_cli.data.read_traces import read_table
+from automix_cli.data.traces import TraceTable
+from automix_cli.evaluation.bench import bench
+from automix_cli.evaluation.objective import Objective
+from automix_cli.evaluation.partition import partitions_of
+from automix_cli.evaluation.policies import all_policies, pick_policies
+from automix_cli.fitting.router_block import Settings
+
+VOTE = 1 / 8
+
+
+class Cell(NamedTuple):
+    """Tiers of a recorded set and what they cost; `votes` of the first tier are bought or not."""
+
+    name: str
+    tiers: tuple[str, ...]
+    prices: tuple[float, ...]
+    scorer: str = "exact"
+    votes: bool = False
+
+    def table(self) -> TraceTable:
+        """The rows that score every tier, at the given prices."""
+        with (DATA / f"{self.name}.jsonl").open(encoding="utf-8") as lines:
+            rows = [json.loads(line) for line in lines]
+        for row in rows if not self.votes else ():
+            for tier in row["tiers"].values():
+                for key in ("votes", "confidence"):
+                    tier.pop(key, None)
+        table = read_table(enumerate(rows, 1), tiers=self.tiers, compare=self.scorer).require_scores(
+            drop=True
+        )
+        costs = dict(zip(self.tiers, self.prices, strict=True))
+        return table.with_costs(costs, {self.tiers[0]: VOTE if self.votes else 0.0})
+
+    def __str__(self) -> str:
+        prices = ":".join(f"{price:g}" for price in self.prices)
+        return f"{self.name}, {' → '.join(self.tiers)}, {prices}{', votes' if self.votes else ''}"
+
+
+MINI, FOUR_O, SONNET = "gpt-4o-mini-2024-07-18", "gpt-4o-2024-08-06", "claude-3-5-sonnet-20241022"
+WITHOUT_VOTES = (
+    Cell("zeroeval_math_l5", ("Qwen2.5-7B-Instruct", MINI, "o1-mini-2024-09-12"), (1, 2, 20)),
+    Cell("cruxeval_output", ("Qwen2.5-7B-Instruct", MINI, FOUR_O), (1, 2, 20)),
+    Cell("zeroeval_gsm8k", ("Meta-Llama-3-8B-Instruct", MINI, SONNET), (1, 2, 20), "numeric"),
+)
+SMALL, LARGE = ("qwen2.5-7b-instruct", "llama-3.1-8b-instruct"), ("llama-3.1-405b-instruct", FOUR_O)
+MIDDLE = (MINI, "qwen2.5-32b-instruct", "llama-3.1-70b-instruct")
+TRIPLES = (
+    (SMALL[0], SMALL[1], LARGE[0]),
+    (SMALL[0], SMALL[1], LARGE[1]),
+    *((SMALL[0], middle, LARGE[1]) for middle in MIDDLE),
+    (SMALL[1], MIDDLE[1], LARGE[0]),
+    (SMALL[1], MIDDLE[0], LARGE[0]),
+)
+MMLUPRO = tuple(
+    Cell("mmlupro_confidence", tiers, (1, middle, 20)) for tiers in TRIPLES for middle in (1.0, 2.0)
+)
+WITH_VOTES = (
+    Cell("zeroeval_math_l5", ("ensemble5-small", MINI, "o1-mini-2024-09-12"), (1, 2, 20), votes=True),
+    Cell("cruxeval_output", ("ensemble5-small", MINI, FOUR_O), (1, 2, 20), votes=True),
+    Cell("zeroeval_gsm8k", ("ensemble5-small", MINI, SONNET), (1, 2, 20), "numeric", votes=True),
+)
+
+
+class Line(NamedTuple):
+    """Gain areas of one cell by split, without and with agreement."""
+
+    cell: Cell
+    before: NDArray[np.float64]
+    after: NDArray[np.float64]
+
+
+def measure(cell: Cell, splits: int) -> Line:
+    """Both plans on the same splits."""
+    table = cell.table()
+    partitions = partitions_of(table, 0.5, repeat=splits)
+    plans = pick_policies("pomdp", all_policies(table.tiers, "none"))
+    settings = Settings(max_votes=max(table.max_votes))
+    objective = Objective("budget", float(np.mean(cell.prices)))
+    areas = []
+    for agreement in (False, True):
+        own = replace(settings, agreement=agreement)
+        outcome = bench(table, plans, own, objective, partitions=partitions).outcome("pomdp")
+        areas.append(np.array([np.nan if x is None else x for x in outcome.by_split["gain_area"]]))
+    print(f"{cell}: done", file=sys.stderr, flush=True)
+    return Line(cell, *areas)
+
+
+def report(lines: list[Line]) -> Iterator[str]:
+    """A Markdown table."""
+    yield "| gain area | without | with agreement | difference |"
+    yield "|---|---|---|---|"
+    for line in lines:
+        cells = [_words(own) for own in (line.before, line.after, line.after - line.before)]
+        yield f"| {line.cell} | {' | '.join(cells)} |"
+    for words, own in (("without votes", WITHOUT_VOTES), ("mmlupro", MMLUPRO), ("with votes", WITH_VOTES)):
+        gains = [float((line.after - line.before).mean()) for line in lines if line.cell in own]
+        if gains:
+            yield f"\nmean difference, {words}: {np.mean(gains):+.2f} over {len(gains)} cells"
+
+
+def _words(values: NDArray[np.float64]) -> str:
+    return f"{values.mean():+.2f} ± {values.std(ddof=1) / np.sqrt(len(values)):.2f}"
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
+    parser.add_argument("--splits", type=int, default=10)
+    parser.add_argument("--only", nargs="*", metavar="NAME")
+    args = parser.parse_args()
+    cells = [c for c in (*WITHOUT_VOTES, *MMLUPRO, *WITH_VOTES) if not args.only or c.name in args.only]
+    if not DATA.exists():
+        sys.exit("no recorded sets at hand: set AUTOMIX_DATA")
+    lines = [measure(cell, args.splits) for cell in cells]
+    print(f"{args.splits} splits, half of the rows for training\n")
+    print("\n".join(report(lines)))
+
+
+if __name__ == "__main__":
+    main()
