@@ -260,6 +260,7 @@ class Step:
     completions of the step, `spent_usd` the amount that this run paid for them; `answer_cost`,
     `vote_cost` (per vote) and `round_cost` (per round) split it for replay; `sample_cost` is
     the cost of one more sampled answer.
+    `agrees_with` is the first tier asked with an equal answer; None where the answer is new.
     `action` is the decision that followed: report, escalate or abstain. `failed` is the kind of
     failure of a tier that gave no answer (`context_length`, `content_filter`, `no_text`); such a
     step scores 0, at the cost of what was billed. `hints` says how to mend what failed, by kind; it is
@@ -269,6 +270,7 @@ class Step:
     tier: str
     model: str | None = None
     answer: str | None = None
+    agrees_with: str | None = None
     failed: str | None = None
     votes: tuple[Verdict, ...] = ()
     samples: tuple[str, ...] = ()
@@ -296,6 +298,8 @@ class Step:
     def to_route(self) -> dict[str, Json]:
         """An element of an answer row's `route`."""
         row: dict[str, Json] = {"tier": self.tier, "answer": self.answer}
+        if self.agrees_with:
+            row["agrees_with"] = self.agrees_with
         if self.failed:
             row["failed"] = self.failed
         if self.votes:

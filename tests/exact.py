@@ -51,7 +51,7 @@ def classes_joined(
     for first, members in classes.items():
         pair = law.pairs[tier][first]
         if state[first] != state[tier]:
-            odds[first] = law.mixed / (1 - law.mixed) / (len(classes) - alike)
+            odds[first] = law.one_right / (1 - law.one_right) / (len(classes) - alike)
         elif state[tier]:
             odds[first] = pair.both_right / (1 - pair.both_right) / alike
         else:

@@ -89,7 +89,7 @@ def with_agreement(model: Model, seed: int) -> Model:
     pairs = tuple(tuple(pair() for _ in range(j)) for j in range(len(model.tiers)))
     groups = tuple(map(float, 0.8 * rng.random(len(model.tiers))))
     return replace(
-        model, agreement=AgreementModel(pairs=pairs, groups=groups, mixed=float(0.1 * rng.random()))
+        model, agreement=AgreementModel(pairs=pairs, groups=groups, one_right=float(0.1 * rng.random()))
     )
 
 

@@ -194,7 +194,8 @@ class QuestionRun:
         visit = self.visits[-1]
         visit.action = turn.action.kind
         visit.confidence = policy.confidence(turn.belief, self.profile.tiers.index(visit.tier))
-        if visit.signal is not None or visit.votes or not self.reason:
+        compares = policy.compares and len(self.visits) > 1
+        if visit.signal is not None or visit.votes or compares or not self.reason:
             self.reason = policy.reason(turn.belief)
 
     async def observe(self, action: Action) -> Observation:
@@ -302,7 +303,7 @@ class QuestionRun:
         v = self.profile.verification
         if v.signal == "logprob" and v.logprob_of == "answer" and is_verified(self.profile, tier):
             visit.signal = prompts.answer_confidence(visit.answers[0])
-        return Observation(signal=visit.signal)
+        return Observation(signal=visit.signal, joins=self._compare(visit))
 
     async def buy(self, request: Request, purchases: list[Completion]) -> list[Completion]:
         """All samples of a request; `purchases` gets each as soon as it is paid for, before the next call."""
@@ -318,7 +319,19 @@ class QuestionRun:
         texts = [c.text.strip() for c in visit.answers]
         visit.answer, count = scoring.plurality(texts, self.profile.task.scorer, self.question.choices)
         visit.signal = count / len(texts)
-        return Observation(correct=count, parsed=len(texts), bought=len(texts))
+        return Observation(correct=count, parsed=len(texts), bought=len(texts), joins=self._compare(visit))
+
+    def _compare(self, visit: LiveVisit) -> int | None:
+        """The first tier asked whose answer is equal to the one in hand, its own tier where it is new."""
+        answered = [v for v in self.visits if v.answer is not None]
+        if len(answered) < 2:
+            return None
+        texts = [v.answer for v in answered]
+        classes = scoring.classes_of(texts, self.profile.task.scorer, self.question.choices)
+        first = answered[classes[-1]]
+        if first is not visit:
+            visit.agrees_with = first.tier.name
+        return self.profile.tiers.index(first.tier)
 
     async def _vote(self, visit: LiveVisit, n: int) -> Observation:
         before, cut = len(visit.checks), False

@@ -16,9 +16,10 @@ from automix_cli.records import Completion, ServiceTier, Step, Usage, Vote, tota
 class LiveVisit:
     """A tier while it is being asked: grows with every call, ends as a `Step`.
 
-    `failed` is the kind of error of a tier that gave no answer; `unusable` holds the reply without text
-    that was charged all the same. `rounds` holds where in `checks` each round of votes begins; a vote
-    without text is one of them. `verifiable` turns false with the first vote that could not be asked.
+    `agrees_with` is the first tier asked with an equal answer, if any is. `failed` is the kind of error
+    of a tier that gave no answer; `unusable` holds the reply without text that was charged all the same.
+    `rounds` holds where in `checks` each round of votes begins; a vote without text is one of them.
+    `verifiable` turns false with the first vote that could not be asked.
     """
 
     tier: Tier
@@ -28,6 +29,7 @@ class LiveVisit:
     rounds: list[int] = field(default_factory=list)
     votes: list[Vote] = field(default_factory=list)
     answer: str | None = None
+    agrees_with: str | None = None
     signal: float | None = None
     confidence: float | None = None
     action: str = ""
@@ -52,6 +54,7 @@ class LiveVisit:
     def fail(self, error: BackendError) -> None:
         """Note that the tier has no answer, and what the attempt cost."""
         self.failed, self.answer, self.signal, self.score = error.kind, None, None, 0.0
+<<<<<<< HEAD
         self._keep_reply(error)
 
     def lack(self, error: BackendError) -> None:
@@ -60,6 +63,9 @@ class LiveVisit:
         self._keep_reply(error)
 
     def _keep_reply(self, error: BackendError) -> None:
+=======
+        self.agrees_with = None
+>>>>>>> 0d108e0 (Compare answers live, say what the comparison did to the confidence, and bench the rule of two that agree)
         self.advise(error)
         if error.reply is not None:
             reply = replace(error.reply, cached=not error.maybe_billed)
@@ -92,6 +98,7 @@ class LiveVisit:
             tier=self.tier.name,
             model=self.tier.model,
             answer=self.answer,
+            agrees_with=self.agrees_with,
             failed=self.failed,
             votes=tuple(v.verdict for v in self.votes),
             samples=tuple(c.text for c in samples),

@@ -193,7 +193,7 @@ class TraceTable:
 
     @property
     def first_equal(self) -> Ints:
-        """n×N, the first tier with an equal answer, the tier itself where there is none; -1 where it failed."""
+        """n×N, the first tier with an equal answer, itself where the answer is new; -1 where it failed."""
         own = np.arange(len(self.tiers))
         classes = np.where(self.answer_classes < 0, len(own) + own, self.answer_classes)
         equal = (classes[:, :, None] == classes[:, None, :]) & ~self.failed[:, None, :]

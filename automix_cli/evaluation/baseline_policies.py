@@ -1,9 +1,10 @@
-"""Policies that learn next to nothing: single tiers, majorities, mixes, self-consistency, the oracle."""
+"""Policies that learn next to nothing: single tiers, majorities, mixes, agreement, the oracle."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from automix_cli.evaluation.policy_entry import (
     Group,
     Need,
     TrainedPolicy,
+    answers_compared,
     curve_of,
     one_tier,
     replay_assigned,
@@ -27,10 +29,18 @@ from automix_cli.evaluation.policy_entry import (
 )
 from automix_cli.evaluation.replay import Replayed, replay
 from automix_cli.evaluation.rule_families import votes_to_buy
-from automix_cli.evaluation.settings import Always, MixShare, SampleCount, Setting, Threshold, narrow
+from automix_cli.evaluation.settings import (
+    Always,
+    MixShare,
+    SampleCount,
+    Setting,
+    Threshold,
+    TierPair,
+    narrow,
+)
 from automix_cli.evaluation.split import Split
 from automix_cli.pomdp.arrays import Floats, Ints
-from automix_cli.pomdp.rules import Rule, ThresholdPolicy
+from automix_cli.pomdp.rules import AgreementPolicy, Rule, ThresholdPolicy
 
 MIX_STEPS = 20  # shares between two neighbouring tiers of a random mix
 
@@ -154,6 +164,42 @@ class SelfConsistency:
         policy = ThresholdPolicy(tuple(Rule(n, (0.5,), (True, False)) for n in votes))
         curve = curve_of([Threshold(tuple(votes), (0.5,) * last)], [replay(policy, split.train)])
         return TrainedPolicy(curve, lambda _, rows: replay(policy, split.test, rows), fixed=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Two cheap tiers are asked: where they agree their answer is reported, else the last tier's."""
+
+    first: str
+    second: str
+    group: Group = "rule"
+
+    @property
+    def name(self) -> str:
+        """As the results call it."""
+        return f"agreement:{self.first}+{self.second}"
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """Answers of every tier, in a form in which they are equal or not."""
+        return (answers_compared,)
+
+    def train(self, split: Split) -> TrainedPolicy:
+        """Its point in training."""
+        names = split.train.tiers
+        policy = AgreementPolicy(len(names), names.index(self.first), names.index(self.second))
+        curve = curve_of([TierPair(self.first, self.second)], [replay(policy, split.train)])
+        return TrainedPolicy(curve, lambda _, rows: replay(policy, split.test, rows), fixed=True)
+
+
+def agreements(tiers: Sequence[str]) -> tuple[Agreement, ...]:
+    """The rule for every two tiers before the last.
+
+    Example:
+        >>> [rule.name for rule in agreements(["a", "b", "c", "d"])]
+        ['agreement:a+b', 'agreement:a+c', 'agreement:b+c']
+    """
+    return tuple(Agreement(*pair) for pair in combinations(tiers[:-1], 2))
 
 
 @dataclass(frozen=True, slots=True)

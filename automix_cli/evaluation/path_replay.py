@@ -17,7 +17,7 @@ from automix_cli.evaluation.charges import Outcomes
 from automix_cli.evaluation.replay import combinations
 from automix_cli.evaluation.signatures import Evidence
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
-from automix_cli.pomdp.histories import Path
+from automix_cli.pomdp.histories import TierPath
 from automix_cli.pomdp.induction import PlanPath
 from automix_cli.pomdp.observations import Counts, CountTable, ObservationModel, VoteObservations
 from automix_cli.pomdp.problem import Observation, Visit
@@ -92,7 +92,7 @@ def _show_once(
     return chances, foreseen
 
 
-class Shown(NamedTuple):
+class SignatureEvidence(NamedTuple):
     """What the tiers show on S signatures.
 
     Attributes:
@@ -113,7 +113,7 @@ class Shown(NamedTuple):
             foreseen &= chances.foreseen
         return foreseen
 
-    def of(self, path: Path, end: int, width: int) -> Floats:
+    def of(self, path: TierPath, end: int, width: int) -> Floats:
         """The chance of one order of each count at a step of a path, S×counts; 0 off the path."""
         step = path[end]
         chances = self.order_chances.get(step.tier)
@@ -122,7 +122,7 @@ class Shown(NamedTuple):
         own = np.ones((self.size, width)) if chances is None else chances.chances
         return own if self.first_equal is None else own * self._joins(path, end)[:, None]
 
-    def _joins(self, path: Path, end: int) -> Bools:
+    def _joins(self, path: TierPath, end: int) -> Bools:
         """Whether a step's answer joins the class that the path says, S."""
         step, first = path[end], self.first_equal
         assert first is not None
@@ -132,18 +132,20 @@ class Shown(NamedTuple):
         return joins
 
 
-def play_path(path: PlanPath, orders: Mapping[Path, Floats], places: Ints, shown: Shown) -> Outcomes:
+def play_path(
+    path: PlanPath, orders: Mapping[TierPath, Floats], places: Ints, evidence: SignatureEvidence
+) -> Outcomes:
     """Play the plans at some places of a path.
 
     Args:
         path: the plans; they begin before any call.
         orders: `path.orders()`.
         places: which of them, W.
-        shown: what the tiers show.
+        evidence: what the tiers show.
     """
     tiers = len(path.histories.model.tiers)
-    reports, asks, votes, rounds = np.zeros((4, len(places), shown.size, tiers))
-    abstained = np.zeros((len(places), shown.size))
+    reports, asks, votes, rounds = np.zeros((4, len(places), evidence.size, tiers))
+    abstained = np.zeros((len(places), evidence.size))
     for steps, block in path.blocks.items():
         ways = orders[steps][places]
         choice = block.choice[places]
@@ -151,7 +153,7 @@ def play_path(path: PlanPath, orders: Mapping[Path, Floats], places: Ints, shown
             action = path.actions[code]
             if action.kind in ("start", "escalate"):
                 continue
-            chance = _meet(path, steps, np.where(choice == code, ways, 0.0), shown)
+            chance = _meet(path, steps, np.where(choice == code, ways, 0.0), evidence)
             if action.kind == "vote":
                 votes[..., action.tier] += action.votes * chance
                 rounds[..., action.tier] += chance
@@ -164,16 +166,16 @@ def play_path(path: PlanPath, orders: Mapping[Path, Floats], places: Ints, shown
     return Outcomes(reports, asks, votes, rounds, abstained)
 
 
-def _meet(path: PlanPath, steps: Path, ways: Floats, shown: Shown) -> Floats:
+def _meet(path: PlanPath, steps: TierPath, ways: Floats, evidence: SignatureEvidence) -> Floats:
     """Sum over the histories of a block: orders times the chance of one, W×S."""
     total: Floats | None = None
     for end in range(len(steps) - 1, -1, -1):
         width = len(path.histories.table(steps[end]).counts)
-        own = shown.of(steps, end, width)
+        own = evidence.of(steps, end, width)
         if total is None:
             total = ways.reshape(len(ways), -1, width) @ own.T
         else:
-            total = np.einsum("weks,sk->wes", total.reshape(len(ways), -1, width, shown.size), own)
+            total = np.einsum("weks,sk->wes", total.reshape(len(ways), -1, width, evidence.size), own)
     if total is None:
-        return np.repeat(ways.reshape(len(ways), 1), shown.size, axis=1)
+        return np.repeat(ways.reshape(len(ways), 1), evidence.size, axis=1)
     return total[:, 0]

@@ -18,7 +18,7 @@ from automix_cli.evaluation.charges import (
     outcomes_by_row,
 )
 from automix_cli.evaluation.families import COST_GRID, CostGrid, SettingRows, cost_weights
-from automix_cli.evaluation.path_replay import OrderChances, Shown, order_chances, play_path
+from automix_cli.evaluation.path_replay import OrderChances, SignatureEvidence, order_chances, play_path
 from automix_cli.evaluation.replay import replay
 from automix_cli.evaluation.settings import CostWeight, Setting, narrow
 from automix_cli.evaluation.signatures import Signatures, signatures_of
@@ -26,7 +26,7 @@ from automix_cli.fitting.fit import fit
 from automix_cli.fitting.fitted import Fitted
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
-from automix_cli.pomdp.histories import Path, Root, Step
+from automix_cli.pomdp.histories import PlanStep, Root, TierPath
 from automix_cli.pomdp.induction import PlanPath, solve_path
 from automix_cli.pomdp.model import Model, count_histories, simplify
 from automix_cli.pomdp.observations import ConfidenceObservations, NoObservations
@@ -80,7 +80,7 @@ class _SolvedPath(NamedTuple):
     """A path of plans, and in how many orders each of their histories is met."""
 
     path: PlanPath
-    orders: dict[Path, Floats]
+    orders: dict[TierPath, Floats]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -262,9 +262,9 @@ class FittedPlans:
                 for tier, ordered in self._order_chances(solution, signatures)
             }
             first_equal = None if signatures.first_equal is None else signatures.first_equal[own]
-            shown = Shown(len(own), chances, first_equal)
-            foreseen[own] = shown.foreseen
-            part = play_path(solution.path, solution.orders, places, shown)
+            row_evidence = SignatureEvidence(len(own), chances, first_equal)
+            foreseen[own] = row_evidence.foreseen
+            part = play_path(solution.path, solution.orders, places, row_evidence)
             for total, one in zip(whole, part, strict=True):
                 total[:, own] = one
         return whole, foreseen
@@ -274,7 +274,7 @@ class FittedPlans:
     ) -> Iterator[tuple[int, OrderChances]]:
         histories = solution.path.histories
         for tier, evidence in signatures.evidence.items():
-            observation, table = histories.model.observation(tier), histories.table(Step(tier, tier))
+            observation, table = histories.model.observation(tier), histories.table(PlanStep(tier, tier))
             may_fail = histories.model.tiers[tier].failure > 0
             yield tier, order_chances(observation, table, evidence, may_fail=may_fail)
 

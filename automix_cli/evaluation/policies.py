@@ -14,6 +14,7 @@ from automix_cli.evaluation.baseline_policies import (
     RandomMix,
     SelfConsistency,
     SingleTier,
+    agreements,
 )
 from automix_cli.evaluation.objective import Objective
 from automix_cli.evaluation.paper import PaperFamily
@@ -38,6 +39,7 @@ def all_policies(
         *majorities,
         RandomMix(),
         SelfConsistency(),
+        *agreements(tiers),
         RuleFamily("threshold", _threshold),
         RuleFamily("double-threshold", _double_threshold),
         RuleFamily("paper-pomdp", _paper, (several_tiers, some_signal, two_tiers)),

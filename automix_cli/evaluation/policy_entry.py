@@ -107,6 +107,11 @@ def some_signal(table: TraceTable) -> str:
     return "" if shows_signal(table) else "no votes and no confidence are recorded"
 
 
+def answers_compared(table: TraceTable) -> str:
+    """Require the answers of all tiers, and a scorer under which they are equal or not."""
+    return "" if table.compares_answers else "no answers are recorded that can be compared"
+
+
 def two_tiers(table: TraceTable) -> str:
     """Require two tiers."""
     return "" if len(table.tiers) == 2 else "it handles two tiers"

@@ -93,6 +93,18 @@ class MixShare:
 
 
 @dataclass(frozen=True, slots=True)
+class TierPair:
+    """Two tiers whose answers are compared."""
+
+    first: str
+    second: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the setting as results carry it."""
+        return {"agreement": [self.first, self.second]}
+
+
+@dataclass(frozen=True, slots=True)
 class LeastCost:
     """The least cost of a rule, as a share of the range between two tiers."""
 
@@ -103,7 +115,9 @@ class LeastCost:
         return {"cost_from": self.share}
 
 
-Setting: TypeAlias = Always | CostWeight | Threshold | DoubleThreshold | SampleCount | MixShare | LeastCost
+Setting: TypeAlias = (
+    Always | CostWeight | Threshold | DoubleThreshold | SampleCount | MixShare | TierPair | LeastCost
+)
 
 S = TypeVar("S")
 

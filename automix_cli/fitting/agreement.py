@@ -60,12 +60,12 @@ def _estimate(answers: Answers) -> AgreementModel:
     pairs = [(i, j) for j in range(tiers) for i in range(j)]
     counts = {pair: _count_pair(answers, *pair) for pair in pairs}
     rows, equal = np.sum(list(counts.values()), axis=0).T if pairs else np.zeros((2, 3))
-    wrong, mixed, right = (equal + 0.5) / (rows + 1)
+    wrong, one_right, right = (equal + 0.5) / (rows + 1)
     chances = {pair: Pair(_shrink(own[2], right), (_shrink(own[0], wrong),)) for pair, own in counts.items()}
     return AgreementModel(
         pairs=tuple(tuple(chances[i, j] for i in range(j)) for j in range(tiers)),
         groups=tuple(_shrink(_count_group(answers, j), wrong) for j in range(tiers)),
-        mixed=float(mixed),
+        one_right=float(one_right),
     )
 
 

@@ -173,7 +173,8 @@ class Fitted:
 
     def policy(self, cost_weight: float, settings: Settings, *, coarse: bool = False) -> PomdpPolicy:
         """The best policy at a cost_weight, under the model."""
-        return PomdpPolicy(self.model(cost_weight, settings), coarse)
+        names = tuple(tier.name for tier in self.tiers)
+        return PomdpPolicy(self.model(cost_weight, settings), coarse, names)
 
     def to_dict(self) -> dict[str, Any]:
         """The `prior` and `observations` of a profile's `router:` block."""

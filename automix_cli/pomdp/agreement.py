@@ -47,17 +47,17 @@ class AgreementModel:
     Attributes:
         pairs: `pairs[j][i]` for each tier j and each earlier tier i, which names the class.
         groups: for each tier, the chance that its wrong answer joins a wrong class of two or more.
-        mixed: the chance that a right answer joins a wrong class, or a wrong one a right class.
+        one_right: the chance that a right answer joins a wrong class, or a wrong one a right class.
 
     Example:
-        >>> model = AgreementModel(pairs=((), (Pair(0.9, (0.2,)),)), groups=(0.0, 0.0), mixed=0.01)
+        >>> model = AgreementModel(pairs=((), (Pair(0.9, (0.2,)),)), groups=(0.0, 0.0), one_right=0.01)
         >>> model.chances(1, [(0,)], {})[:, 0].round(2).tolist()  # joins, new; states 00, 10, 01, 11
         [[0.2, 0.01, 0.01, 0.9], [0.8, 0.99, 0.99, 0.1]]
     """
 
     pairs: tuple[tuple[Pair, ...], ...]
     groups: tuple[float, ...]
-    mixed: float
+    one_right: float
 
     def __post_init__(self) -> None:
         if [len(row) for row in self.pairs] != list(range(len(self.groups))):
@@ -66,7 +66,7 @@ class AgreementModel:
         if any(len(pair.both_wrong) not in (1, SUPPORT_LEVELS) for pair in pairs):
             raise ValueError(f"agreement: both_wrong has 1 or {SUPPORT_LEVELS} chances")
         chances = [p for pair in pairs for p in (pair.both_right, *pair.both_wrong)]
-        if not all(0 <= p < 1 for p in (*chances, *self.groups, self.mixed)):
+        if not all(0 <= p < 1 for p in (*chances, *self.groups, self.one_right)):
             raise ValueError("agreement: each chance must lie in [0, 1)")
 
     def looks_at_support(self, tier: int, earlier: int) -> bool:
@@ -96,7 +96,7 @@ class AgreementModel:
             both_wrong = _columns([self._odds_of_wrong(tier, c, support) for c in classes])
             odds = np.where(
                 of_class != own,
-                _odds([self.mixed])[0] / np.maximum(others, 1),
+                _odds([self.one_right])[0] / np.maximum(others, 1),
                 both_right / np.maximum(n_right, 1),
             )[:, None]
             odds = np.where((~of_class & ~own)[:, None], both_wrong[:, :, None], odds)
@@ -115,7 +115,7 @@ class AgreementModel:
         return {
             "pairs": [[[pair.both_right, *pair.both_wrong] for pair in row] for row in self.pairs],
             "groups": list(self.groups),
-            "mixed": self.mixed,
+            "one_right": self.one_right,
         }
 
 
@@ -129,7 +129,7 @@ def read_agreement(row: Mapping[str, Any]) -> AgreementModel:
         return AgreementModel(
             pairs=tuple(tuple(_read_pair(pair) for pair in tier) for tier in row["pairs"]),
             groups=tuple(map(float, row["groups"])),
-            mixed=float(row["mixed"]),
+            one_right=float(row["one_right"]),
         )
     except (KeyError, TypeError, ValueError) as exc:
         raise DataError(f"agreement: {reading_problem(exc)}") from exc

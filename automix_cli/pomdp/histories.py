@@ -29,14 +29,14 @@ from automix_cli.pomdp.observations import (
 )
 from automix_cli.pomdp.problem import Action, Visit
 
-NO_ANSWER = -1
+NO_CLASS = -1
 """The place of a tier that gave no answer among the classes of equal answers."""
 
 
-class Step(NamedTuple):
+class PlanStep(NamedTuple):
     """A tier that was asked, and the first tier whose answer is equal.
 
-    That is the tier itself where its answer is new, or not compared; `NO_ANSWER` where it failed.
+    That is the tier itself where its answer is new, or not compared; `NO_CLASS` where it failed.
     """
 
     tier: int
@@ -45,10 +45,10 @@ class Step(NamedTuple):
     @property
     def failed(self) -> bool:
         """Whether the tier gave no answer."""
-        return self.joins == NO_ANSWER
+        return self.joins == NO_CLASS
 
 
-Path: TypeAlias = tuple[Step, ...]
+TierPath: TypeAlias = tuple[PlanStep, ...]
 _FAILED_TABLE = CountTable((Counts(),), {Counts(): 0}, np.ones((1, 2)), np.ones(1), (Level(slice(0, 1), ()),))
 
 
@@ -107,7 +107,7 @@ class Histories:
     root: Root
 
     @property
-    def start(self) -> Path:
+    def start(self) -> TierPath:
         """The path of the root itself: the answer in hand, or no tier."""
         hand = self.root.hand
         return (self.step_of(hand),) if hand else ()
@@ -117,17 +117,17 @@ class Histories:
         """What was done before the path begins."""
         return self.root.visits[:-1] if self.root.hand else self.root.visits
 
-    def step_of(self, visit: Visit) -> Step:
+    def step_of(self, visit: Visit) -> PlanStep:
         """The step of a visit; an answer that was not compared counts as new."""
         if visit.failed:
-            return Step(visit.tier, NO_ANSWER)
-        return Step(visit.tier, first_equal(visit) if self.model.agreement else visit.tier)
+            return PlanStep(visit.tier, NO_CLASS)
+        return PlanStep(visit.tier, first_equal(visit) if self.model.agreement else visit.tier)
 
     def weight_before(self) -> Floats:
         """b₀·Πℓ of what was seen before the path begins, shape (2^N,)."""
         return self.model.weigh(self.root.question_class, self.visits_before)
 
-    def table(self, step: Step) -> CountTable:
+    def table(self, step: PlanStep) -> CountTable:
         """The counts that are told apart at a step."""
         if step.failed:
             return _FAILED_TABLE
@@ -138,35 +138,35 @@ class Histories:
             return tabulate(observation, max_votes, self.model.batch, observation.counts(hand))
         return tabulate(observation, max_votes, self.model.batch, None)
 
-    def next_tiers(self, path: Path) -> range:
+    def next_tiers(self, path: TierPath) -> range:
         """Tiers that may still be asked."""
         last = path[-1].tier if path else self.root.visits[-1].tier if self.root.visits else -1
         return range(last + 1, len(self.model.tiers))
 
-    def next_steps(self, path: Path, tier: int) -> list[Step]:
+    def next_steps(self, path: TierPath, tier: int) -> list[PlanStep]:
         """The steps that asking a tier may turn out to be."""
-        steps = [Step(tier, tier)]
+        steps = [PlanStep(tier, tier)]
         if self.model.agreement:
-            steps += [Step(tier, members[0]) for members in self.classes(path)]
-        return [*steps, Step(tier, NO_ANSWER)] if self.model.tiers[tier].failure else steps
+            steps += [PlanStep(tier, members[0]) for members in self.classes(path)]
+        return [*steps, PlanStep(tier, NO_CLASS)] if self.model.tiers[tier].failure else steps
 
-    def classes(self, path: Path) -> list[AnswerClass]:
+    def classes(self, path: TierPath) -> list[AnswerClass]:
         """The classes of equal answers, from the first visit to the end of a path."""
         before = [self.step_of(visit) for visit in self.visits_before]
         return answer_classes(step for step in (*before, *path) if not step.failed)
 
-    def levels(self, path: Path) -> tuple[Level, ...]:
+    def levels(self, path: TierPath) -> tuple[Level, ...]:
         """The levels of the last tier's counts."""
         return self.table(path[-1]).levels if path else (Level(slice(0, 1), ()),)
 
-    def likelihood(self, path: Path) -> Floats:
+    def likelihood(self, path: TierPath) -> Floats:
         """ℓ of the last tier's counts, shape (counts, 2^N)."""
         if not path:
             return np.ones((1, 2 ** len(self.model.tiers)))
         step = path[-1]
         return self.model.spread(step.tier, self.table(step).likelihood)
 
-    def step_chance(self, path: Path) -> Floats:
+    def step_chance(self, path: TierPath) -> Floats:
         """P(last step | s, what came before), shape (H, 2^N).
 
         H is 1, or the number of earlier histories where the evidence on their answers matters.
@@ -186,13 +186,13 @@ class Histories:
         chances = model.agreement.chances(step.tier, classes, self._support(tuple(earlier), step.tier))
         return np.asarray((1 - failure) * chances[place])
 
-    def _start_chance(self, path: Path) -> Floats:
+    def _start_chance(self, path: TierPath) -> Floats:
         """The chance of the class of the answer in hand; that it came is certain."""
         if not path or self.root.hand is None:
             return np.ones((1, 2 ** len(self.model.tiers)))
         return self.model.joins(self.visits_before, self.root.hand)[None]
 
-    def _support(self, path: Path, tier: int) -> Mapping[int, Ints]:
+    def _support(self, path: TierPath, tier: int) -> Mapping[int, Ints]:
         """For each earlier tier whose evidence matters to a later one: its level at each history."""
         agreement = self.model.agreement
         levels = {v.tier: np.array([self.model.support(v)]) for v in self.visits_before if not v.failed}
@@ -205,16 +205,16 @@ class Histories:
                 levels[step.tier] = np.broadcast_to(along, shape).ravel()
         return levels
 
-    def shape(self, path: Path) -> tuple[int, ...]:
+    def shape(self, path: TierPath) -> tuple[int, ...]:
         """How many counts each step of a path has."""
         return tuple(len(self.table(step).counts) for step in path)
 
-    def counts(self, path: Path, at: int) -> tuple[Counts, ...]:
+    def counts(self, path: TierPath, at: int) -> tuple[Counts, ...]:
         """The counts of each step of a path at a flattened history."""
         places = np.unravel_index(at, self.shape(path)) if path else ()
         return tuple(self.table(s).counts[int(k)] for s, k in zip(path, places, strict=True))
 
-    def answers(self, path: Path) -> tuple[int, ...]:
+    def answers(self, path: TierPath) -> tuple[int, ...]:
         """The tiers that gave an answer: they can be reported."""
         return (*self.root.earlier_tiers, *(step.tier for step in path if not step.failed))
 
@@ -222,6 +222,6 @@ class Histories:
         """What an action costs in dollars, the price of waiting included."""
         return self.model.charge(action).at(tokens)
 
-    def is_later(self, path: Path) -> bool:
+    def is_later(self, path: TierPath) -> bool:
         """Whether some tier has been asked."""
         return bool(path or self.root.visits)

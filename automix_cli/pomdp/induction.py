@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automix_cli.pomdp.arrays import Bools, Floats
-from automix_cli.pomdp.histories import Histories, Path, Root
+from automix_cli.pomdp.histories import Histories, Root, TierPath
 from automix_cli.pomdp.model import Model
 from automix_cli.pomdp.observations import Level
 from automix_cli.pomdp.problem import Action, ActionKind
@@ -82,7 +82,7 @@ class PlanPath:
     histories: Histories
     tokens: float
     weights: Floats
-    blocks: dict[Path, Block] = field(default_factory=dict)
+    blocks: dict[TierPath, Block] = field(default_factory=dict)
     actions: list[Action] = field(default_factory=list)
     codes: dict[Action, int] = field(default_factory=dict)
 
@@ -93,7 +93,7 @@ class PlanPath:
 
     # -------------------------------------------------------------- backward induction
 
-    def extend(self, path: Path, weight: Floats) -> None:
+    def extend(self, path: TierPath, weight: Floats) -> None:
         """Solve everything from `path` on.
 
         Args:
@@ -116,7 +116,7 @@ class PlanPath:
         self.blocks[path] = block
 
     def _options_without_votes(
-        self, path: Path, weight: Floats, likelihood: Floats, total: Floats
+        self, path: TierPath, weight: Floats, likelihood: Floats, total: Floats
     ) -> Iterator[_Option]:
         """Yield report, abstain and escalate, at every history of a block."""
         model, histories = self.histories.model, self.histories
@@ -140,7 +140,7 @@ class PlanPath:
         charge = self.histories.charge(action, self.tokens)
         return _Option(action, ahead - self.weights[:, None, None] * charge * weight, charge)
 
-    def _choose(self, block: Block, level: Level, options: list[_Option], path: Path) -> None:
+    def _choose(self, block: Block, level: Level, options: list[_Option], path: TierPath) -> None:
         """Find the best action at each history of one level; what follows it has been solved."""
         here = [o._replace(value=o.value[..., level.rows]) for o in options]
         weight = block.weight[:, level.rows]
@@ -174,7 +174,7 @@ class PlanPath:
         """Where an action is chosen."""
         return np.asarray(block.choice[..., rows] == self.codes.get(action, -1))
 
-    def orders(self) -> dict[Path, Floats]:
+    def orders(self) -> dict[TierPath, Floats]:
         """In how many orders each history is met when the plan is followed, shapes as `Block.value`.
 
         Times the probability of one order this is the chance to meet the history: times

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from automix_cli.pomdp.arrays import Floats
-from automix_cli.pomdp.histories import Histories, Path, Root, Step
+from automix_cli.pomdp.histories import Histories, PlanStep, Root, TierPath
 from automix_cli.pomdp.induction import Block, PlanPath, solve_path
 from automix_cli.pomdp.model import FREE, Model
 from automix_cli.pomdp.observations import Counts, CountTable, lost_votes
@@ -24,7 +24,7 @@ from automix_cli.pomdp.problem import Action, ActionKind, Visit
 class PlanNode(NamedTuple):
     """A history in a plan: the steps since its root, and the row of their flattened counts."""
 
-    path: Path
+    path: TierPath
     at: int = 0
 
 
@@ -110,7 +110,7 @@ class Plan:
         return self.path.actions
 
     @property
-    def blocks(self) -> dict[Path, Block]:
+    def blocks(self) -> dict[TierPath, Block]:
         """The histories, without the axis of cost_weights."""
         return {path: self.block(path) for path in self.path.blocks}
 
@@ -124,14 +124,14 @@ class Plan:
         """Histories kept."""
         return self.path.size
 
-    def block(self, path: Path) -> Block:
+    def block(self, path: TierPath) -> Block:
         """The histories of one path."""
         own = self.path.blocks[path]
         return Block(own.weight, own.value[self.place], own.choice[self.place])
 
     def table(self, tier: int) -> CountTable:
         """The counts that the plan distinguishes at a tier, once it has answered."""
-        return self.histories.table(Step(tier, tier))
+        return self.histories.table(PlanStep(tier, tier))
 
     def charge(self, action: Action) -> float:
         """What an action costs, on the score's scale."""
@@ -162,7 +162,7 @@ class Plan:
             return PlanNode(node.path, node.at // width * width + row)
         return PlanNode((*node.path, step), node.at * width + row)
 
-    def _step(self, node: PlanNode, visit: Visit) -> Step:
+    def _step(self, node: PlanNode, visit: Visit) -> PlanStep:
         """The step of a visit: that of the answer in hand, as long as it is the same tier's."""
         if node.path and node.path[-1].tier == visit.tier:
             return node.path[-1]
@@ -218,7 +218,7 @@ class Plan:
 
     # -------------------------------------------------------------- looking ahead
 
-    def reach(self) -> dict[Path, Floats]:
+    def reach(self) -> dict[TierPath, Floats]:
         """Chance of meeting each history when the plan is followed from its root; shapes as in `Block`."""
         own = PlanPath(
             self.histories,
@@ -268,7 +268,7 @@ class Plan:
             votes=sum(n * action.votes for action, n in times),
         )
 
-    def decisions(self) -> frozenset[tuple[Path, int, Action]]:
+    def decisions(self) -> frozenset[tuple[TierPath, int, Action]]:
         """The action at each reachable history; plans with equal decisions are the same policy."""
         possible = ((path, np.flatnonzero(chance > 0)) for path, chance in self.reach().items())
         return frozenset(
@@ -292,7 +292,7 @@ class Plan:
         return [PlanRow(*key, sums[key][0], sums[key][1] / sums[key][0]) for key in keys]
 
     def _possible(
-        self, path: Path, chance: Floats
+        self, path: TierPath, chance: Floats
     ) -> Iterator[tuple[tuple[int, Counts, Action], float, float]]:
         """Each history of a block that can be met: (tier, counts, action), P(history), P(history, right)."""
         tier, counts = path[-1].tier, self.histories.table(path[-1]).counts
@@ -302,7 +302,7 @@ class Plan:
             key = (tier, counts[at % len(counts)], self.action(PlanNode(path, int(at))))
             yield key, chance.flat[at], chance.flat[at] * right
 
-    def _posterior(self, path: Path, at: int) -> Floats:
+    def _posterior(self, path: TierPath, at: int) -> Floats:
         """b₀·Πℓ at a history, from the rows of the tables it is made of."""
         weight = self.histories.weight_before()
         for end in range(len(path), 0, -1):

@@ -11,7 +11,7 @@ import numpy as np
 
 from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.histories import Root
-from automix_cli.pomdp.model import CHARGED_KINDS, MAX_HISTORIES, Model, simplify
+from automix_cli.pomdp.model import CHARGED_KINDS, MAX_HISTORIES, Model, first_equal, simplify
 from automix_cli.pomdp.observations import ConfidenceObservations
 from automix_cli.pomdp.plan import Forecast, Plan, PlanNode, solve
 from automix_cli.pomdp.problem import Action, Facts, Observation, Visit
@@ -54,6 +54,7 @@ class PomdpPolicy:
     Attributes:
         model: the decision problem.
         coarse: plan for two prompt lengths in each factor of four, which suffices to choose among settings.
+        names: of the tiers, for the reasons; by default their numbers.
         max_histories: the most histories a plan may hold, see `simplify`.
         cached_histories: how many histories all plans together may hold.
         plan_model: the model that is planned, simpler than `model` where that is too large.
@@ -78,6 +79,7 @@ class PomdpPolicy:
 
     model: Model
     coarse: bool = False
+    names: tuple[str, ...] = field(default=(), repr=False, compare=False)
     max_histories: int = field(default=MAX_HISTORIES, repr=False)
     cached_histories: int = field(default=CACHED_HISTORIES, repr=False, compare=False)
     plan_model: Model = field(init=False, repr=False, compare=False)
@@ -151,7 +153,25 @@ class PomdpPolicy:
             best[action.kind] = max(worth, best.get(action.kind, -math.inf))
         others = sorted((worth, kind) for kind, worth in best.items() if kind != choice.kind)
         terms = [f"{kind} {worth:.2f}" for worth, kind in others]
-        return f"{_evidence(belief)}: {_chain([*terms, f'{choice.kind} {best.get(choice.kind, 0.0):.2f}'])}"
+        evidence = "; ".join(filter(None, (_evidence(belief), self._comparison(belief))))
+        return f"{evidence}: {_chain([*terms, f'{choice.kind} {best.get(choice.kind, 0.0):.2f}'])}"
+
+    def _comparison(self, belief: Belief) -> str:
+        """The earlier answers that the one in hand is equal to, and what this says of it, in words."""
+        earlier = [v for v in belief.visits[:-1] if not v.failed]
+        if not self.compares or not earlier or belief.visits[-1].failed:
+            return ""
+        last = belief.visits[-1]
+        posterior, right = self.posterior(belief), self.plan_model.right(last.tier)
+        alone = posterior / self.plan_model.joins(belief.visits[:-1], last)
+        equal = [self._name(v) for v in earlier if first_equal(v) == first_equal(last)]
+        words = f"agrees with {' and '.join(equal)}"
+        if not equal:
+            words = f"differs from {' and '.join(map(self._name, earlier))}"
+        return f"{words}, {alone @ right / alone.sum():.2f} → {posterior @ right:.2f}"
+
+    def _name(self, visit: Visit) -> str:
+        return self.names[visit.tier] if self.names else f"tier {visit.tier + 1}"
 
     def cuts(self, tier: int) -> tuple[float, ...]:
         """The edges of the fitted bins of a continuous confidence."""

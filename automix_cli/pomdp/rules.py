@@ -263,6 +263,54 @@ def share_of(belief: History, tier: int) -> float | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class AgreementPolicy(_RuleOfThumb):
+    """Report where two tiers agree, else ask the last tier and report its answer.
+
+    Example:
+        >>> policy = AgreementPolicy(tiers=3, first=0, second=1)
+        >>> history = History().after(Action("start", 0), Observation())
+        >>> policy.action(history.after(Action("escalate", 1), Observation(joins=0)))
+        Action(kind='report', tier=0, votes=0)
+        >>> policy.action(history.after(Action("escalate", 1), Observation(joins=1)))
+        Action(kind='escalate', tier=2, votes=0)
+    """
+
+    tiers: int
+    first: int
+    second: int
+
+    def action(self, belief: History) -> Action:
+        """Ask both tiers, then report or escalate; see the class."""
+        if not belief.visits:
+            return Action("start", self.first)
+        last, visit = self.tiers - 1, belief.last
+        if visit.tier == self.first:
+            return Action("escalate", self.second)
+        if visit.tier == self.second:
+            return Action("report", self.first) if visit.joins == self.first else Action("escalate", last)
+        if not visit.failed:
+            return Action("report", last)
+        answered = [v.tier for v in belief.visits if not v.failed]
+        return Action("report", answered[-1]) if answered else Action("abstain")
+
+    def reason(self, belief: History) -> str:
+        """The rule in words."""
+        if len(belief.visits) < 2:
+            return "two tiers are asked and compared"
+        agree = belief.visits[1].joins == self.first
+        return "both tiers agree" if agree else "the two tiers differ"
+
+    def cuts(self, tier: int) -> tuple[float, ...]:
+        """None: no confidence changes anything."""
+        return ()
+
+    @property
+    def compares(self) -> bool:
+        """The answers of the two tiers are compared."""
+        return True
+
+
 class Assigned(NamedTuple):
     """The belief of `AssignedPolicy`: the tier chosen, and the visits without their observations."""
 

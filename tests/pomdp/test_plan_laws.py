@@ -12,7 +12,7 @@ import pytest
 from exact import brute_force, expectation
 from models import LAWS, random_model, tiers_of, with_agreement, with_failures
 
-from automix_cli.pomdp.histories import NO_ANSWER, Root
+from automix_cli.pomdp.histories import NO_CLASS, Root
 from automix_cli.pomdp.induction import solve_path
 from automix_cli.pomdp.model import Cost, Model, TierModel, count_histories
 from automix_cli.pomdp.observations import ConfidenceObservations, VoteObservations
@@ -187,7 +187,7 @@ def test_tiers_that_never_fail_are_planned_as_if_nothing_could(seed: int) -> Non
     """No history is added, and a failure that hardly ever happens changes no value."""
     model = random_model(seed, tiers=tiers_of(seed))
     plan = solve(model, 1.0)
-    assert not any(step.joins == NO_ANSWER for path in plan.blocks for step in path)
+    assert not any(step.joins == NO_CLASS for path in plan.blocks for step in path)
     rare = replace(model, tiers=tuple(replace(t, failure=1e-12) for t in model.tiers))
     assert solve(rare, 1.0).forecast().value == pytest.approx(plan.forecast().value, abs=1e-9)
 
