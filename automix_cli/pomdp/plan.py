@@ -50,7 +50,8 @@ class PlanRow(NamedTuple):
 
     `probability` is the chance to be there, over all that may have been seen before;
     `confidence` the mean belief there that the tier in hand is right. Where earlier evidence
-    changes the action, a count has several rows.
+    changes the action, a count has several rows. `joins` is the first tier with an equal answer, the
+    tier itself where its answer is new, and None where there is nothing to compare it with.
     """
 
     tier: int
@@ -58,6 +59,21 @@ class PlanRow(NamedTuple):
     action: Action
     probability: float
     confidence: float
+    joins: int | None = None
+
+
+class _RowKey(NamedTuple):
+    """What the histories of one line of a plan have in common."""
+
+    tier: int
+    counts: Counts
+    action: Action
+    joins: int | None
+
+    @property
+    def rank(self) -> tuple[int, int, Counts]:
+        """The order of lines; those of equal counts go by how likely they are."""
+        return (self.tier, self.counts.bought, self.counts)
 
 
 def solve(model: Model, tokens: float, root: Root = Root()) -> Plan:  # noqa: B008
@@ -282,24 +298,24 @@ class Plan:
 
         A tier that gave no answer has no counts, and no line.
         """
-        sums: dict[tuple[int, Counts, Action], tuple[float, float]] = {}
+        sums: dict[_RowKey, tuple[float, float]] = {}
         for path, chance in self.reach().items():
             if path and not path[-1].failed:
                 for key, own, own_right in self._possible(path, chance):
                     total, right = sums.get(key, (0.0, 0.0))
                     sums[key] = (total + own, right + own_right)
-        keys = sorted(sums, key=lambda key: (key[0], key[1].bought, key[1], -sums[key][0]))
-        return [PlanRow(*key, sums[key][0], sums[key][1] / sums[key][0]) for key in keys]
+        keys = sorted(sums, key=lambda key: (*key.rank, -sums[key][0]))
+        return [PlanRow(*key[:3], sums[key][0], sums[key][1] / sums[key][0], joins=key.joins) for key in keys]
 
-    def _possible(
-        self, path: TierPath, chance: Floats
-    ) -> Iterator[tuple[tuple[int, Counts, Action], float, float]]:
-        """Each history of a block that can be met: (tier, counts, action), P(history), P(history, right)."""
+    def _possible(self, path: TierPath, chance: Floats) -> Iterator[tuple[_RowKey, float, float]]:
+        """Each history of a block that can be met: its line, P(history), P(history, right)."""
         tier, counts = path[-1].tier, self.histories.table(path[-1]).counts
+        compares = self.model.agreement is not None and bool(self.histories.classes(path[:-1]))
+        joins = path[-1].joins if compares else None
         for at in np.flatnonzero(chance > 0):
             weight = self._posterior(path, int(at))
             right = float(weight @ self.model.right(tier) / weight.sum())
-            key = (tier, counts[at % len(counts)], self.action(PlanNode(path, int(at))))
+            key = _RowKey(tier, counts[at % len(counts)], self.action(PlanNode(path, int(at))), joins)
             yield key, chance.flat[at], chance.flat[at] * right
 
     def _posterior(self, path: TierPath, at: int) -> Floats:

@@ -40,9 +40,7 @@ def fitted() -> Fitted:
         ),
         counts=(tuple(counts),),
         alpha=1.0,
-        agreement=AgreementModel(
-            pairs=((), (pair,), (pair, pair)), groups=(0.0, 0.0, 0.5), one_right=0.01
-        ),
+        agreement=AgreementModel(pairs=((), (pair,), (pair, pair)), groups=(0.0, 0.0, 0.5), one_right=0.01),
     )
 
 
@@ -65,8 +63,7 @@ def answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Answer
         router = json.dumps({"kind": "pomdp", "cost_weight": 10.0, **fitted().to_dict()})
         path = tmp_path / "profile.yaml"
         path.write_text(
-            "version: 1\ntiers:\n" + "\n".join(tiers) + "\ntask: {scorer: numeric}\n"
-            f"router: {router}\n"
+            "version: 1\ntiers:\n" + "\n".join(tiers) + f"\ntask: {{scorer: numeric}}\nrouter: {router}\n"
         )
         options = CallOptions(profile=str(path))
 
