@@ -62,7 +62,7 @@ class PlanRow(NamedTuple):
     joins: int | None = None
 
 
-class _RowKey(NamedTuple):
+class _PlanLine(NamedTuple):
     """What the histories of one line of a plan have in common."""
 
     tier: int
@@ -298,7 +298,7 @@ class Plan:
 
         A tier that gave no answer has no counts, and no line.
         """
-        sums: dict[_RowKey, tuple[float, float]] = {}
+        sums: dict[_PlanLine, tuple[float, float]] = {}
         for path, chance in self.reach().items():
             if path and not path[-1].failed:
                 for key, own, own_right in self._possible(path, chance):
@@ -307,7 +307,7 @@ class Plan:
         keys = sorted(sums, key=lambda key: (*key.rank, -sums[key][0]))
         return [PlanRow(*key[:3], sums[key][0], sums[key][1] / sums[key][0], joins=key.joins) for key in keys]
 
-    def _possible(self, path: TierPath, chance: Floats) -> Iterator[tuple[_RowKey, float, float]]:
+    def _possible(self, path: TierPath, chance: Floats) -> Iterator[tuple[_PlanLine, float, float]]:
         """Each history of a block that can be met: its line, P(history), P(history, right)."""
         tier, counts = path[-1].tier, self.histories.table(path[-1]).counts
         compares = self.model.agreement is not None and bool(self.histories.classes(path[:-1]))
@@ -315,7 +315,7 @@ class Plan:
         for at in np.flatnonzero(chance > 0):
             weight = self._posterior(path, int(at))
             right = float(weight @ self.model.right(tier) / weight.sum())
-            key = _RowKey(tier, counts[at % len(counts)], self.action(PlanNode(path, int(at))), joins)
+            key = _PlanLine(tier, counts[at % len(counts)], self.action(PlanNode(path, int(at))), joins)
             yield key, chance.flat[at], chance.flat[at] * right
 
     def _posterior(self, path: TierPath, at: int) -> Floats:

@@ -131,7 +131,21 @@ class CalibrationView:
         by_action: dict[str, list[PlanRow]] = {}
         for row in rows:
             by_action.setdefault(self._action_words(row), []).append(row)
-        return [f"{what}{self._condition(where)}" for what, where in by_action.items()]
+        classes = {row.joins for row in rows}
+        return [
+            f"{what}{self._comparison(where, classes)}{self._condition(where)}"
+            for what, where in by_action.items()
+        ]
+
+    def _comparison(self, rows: list[PlanRow], classes: set[int | None]) -> str:
+        """Which earlier answers the one in hand is equal to, in words; "" where that changes nothing."""
+        own = {row.joins for row in rows}
+        if own == classes:
+            return ""
+        names = self.calibration.tiers
+        equal = " or ".join(names[j] for j in sorted(j for j in own if j is not None and j != rows[0].tier))
+        differs = "differs" if rows[0].tier in own else ""
+        return f" where it {' or '.join(filter(None, (equal and f'agrees with {equal}', differs)))}"
 
     def _action_words(self, row: PlanRow) -> str:
         action, names = row.action, self.calibration.tiers
