@@ -54,7 +54,7 @@ class LiveVisit:
     def fail(self, error: BackendError) -> None:
         """Note that the tier has no answer, and what the attempt cost."""
         self.failed, self.answer, self.signal, self.score = error.kind, None, None, 0.0
-<<<<<<< HEAD
+        self.agrees_with = None
         self._keep_reply(error)
 
     def lack(self, error: BackendError) -> None:
@@ -63,9 +63,6 @@ class LiveVisit:
         self._keep_reply(error)
 
     def _keep_reply(self, error: BackendError) -> None:
-=======
-        self.agrees_with = None
->>>>>>> 0d108e0 (Compare answers live, say what the comparison did to the confidence, and bench the rule of two that agree)
         self.advise(error)
         if error.reply is not None:
             reply = replace(error.reply, cached=not error.maybe_billed)
