@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from automix_cli.cascade.tally import CheckTally, Tally
+from automix_cli.cascade.verification import Verification
 from automix_cli.records import (
     Answer,
     Question,
@@ -12,7 +13,6 @@ from automix_cli.records import (
     Step,
     Usage,
     Verdict,
-    Verification,
     VoteCount,
 )
 from automix_cli.views.lines import batch_summary
@@ -47,6 +47,23 @@ def test_a_tally_counts_the_rows_on_which_each_tier_gave_no_answer_and_the_summa
     tally.add(answer(answer="b", route=(Step(tier="small", answer="b"),)))
     assert tally.mute == {"small": 3}
     assert batch_summary(tally, 1.0)[1:] == ["  small gave no answer to 3 rows"]
+
+
+def test_rows_that_were_not_asked_are_apart_and_each_kind_says_once_what_mends_it() -> None:
+    tally = Tally()
+    late = RowError(type="timeout", message="late", attempts=3, hint="limits: {timeout: …}")
+    refused = RowError(type="auth", message="401", attempts=1, fatal=True, hint="export KEY=…")
+    behind = RowError(type="auth", message="not asked: 401", attempts=0, fatal=True, hint="export KEY=…")
+    for error in (behind, late, refused, late, behind):
+        tally.add(answer().with_error(error))
+    assert tally.faults.not_asked == 2
+    assert tally.faults.kinds == {"timeout": (2, "late"), "auth": (1, "401")}
+    first, *others = batch_summary(tally, 1.0)
+    assert first.startswith("5 rows: 0 ok, 3 errors, 2 not asked")
+    assert others[-1] == "  timeout: limits: {timeout: …}", (
+        "what mends the error that ends a run is said with it"
+    )
+    assert sum("limits" in line for line in others) == 1
 
 
 def test_one_unknown_price_makes_the_total_unknown_never_zero() -> None:
