@@ -60,9 +60,7 @@ def test_rows_that_were_not_asked_are_apart_and_each_kind_says_once_what_mends_i
     assert tally.faults.kinds == {"timeout": (2, "late"), "auth": (1, "401")}
     first, *others = batch_summary(tally, 1.0)
     assert first.startswith("5 rows: 0 ok, 3 errors, 2 not asked")
-    assert others[-1] == "  timeout: limits: {timeout: …}", (
-        "what mends the error that ends a run is said with it"
-    )
+    assert others[-1] == "  timeout: limits: {timeout: …}", "the error that ends a run says its own"
     assert sum("limits" in line for line in others) == 1
 
 
