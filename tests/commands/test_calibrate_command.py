@@ -53,7 +53,9 @@ def here(demo: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
 def test_it_says_what_it_costs_before_and_how_to_use_it_after(demo: Path) -> None:
     noted = (demo / "noted.txt").read_text()
     assert noted.index("worst") < noted.index("written")
-    assert noted.rstrip().endswith('use it: automix ask "…"')
+    *_, use, bill = noted.splitlines()
+    assert use == 'use it: automix ask "…"'
+    assert bill.startswith("spent $0.")
 
 
 def test_it_prints_plan_figures_health_and_one_verdict(demo: Path) -> None:
