@@ -79,6 +79,11 @@ def _timeless(value: Any) -> Any:
     return [_timeless(v) for v in value] if isinstance(value, list) else value
 
 
+def cause(row: dict[str, Any]) -> str:
+    """Why a row has no answer."""
+    return f"{row['error']['type']}: {row['error']['message']}" if row["error"] else ""
+
+
 def rows_of(client: str, server: Loopback, folder: Path, questions: Path, *args: str) -> list[dict[str, Any]]:
     world = World(server, folder, name=client, client=client)
     ran = world.ask(questions, *args, timeout=3600)
@@ -121,8 +126,8 @@ def test_rows_are_the_same_through_either_client(count: int, name: str, tmp_path
         assert found["direct"] == found["litellm"]
         assert requests["direct"] == requests["litellm"]
     else:
-        answers = [[(row["id"], row["answer"], row["tier"]) for row in found[c]] for c in found]
-        assert answers[0] == answers[1]
+        outcomes = [[(row["id"], row["answer"], row["tier"], cause(row)) for row in found[c]] for c in found]
+        assert outcomes[0] == outcomes[1]
     flags = {flag for row in found["direct"] for step in row["route"] for flag in step.get("flags", ())}
     assert {"usage_suspect", "truncated"} <= flags, "the oddities are there to be agreed upon"
     print(f"\n{count} rows, {name}: {requests['direct']} completions delivered, 0 rows differ")
