@@ -12,6 +12,7 @@ from automix_cli.backends.store import Store
 from automix_cli.cascade.cascade import Cascade
 from automix_cli.cascade.estimate import plan_calls, plan_collection
 from automix_cli.cascade.lengths import cached_lengths
+from automix_cli.cascade.requests import RequestBuilder
 from automix_cli.profile.model import Profile, Tier, VerificationSettings
 from automix_cli.records import Completion, Price, Question, Usage
 
@@ -50,3 +51,25 @@ def test_a_folder_without_a_cache_is_left_alone(tmp_path: Path) -> None:
     lengths = cached_lengths(PROFILE, QUESTIONS, tmp_path / "none")
     assert not (tmp_path / "none").exists()
     assert plan_collection(PROFILE, QUESTIONS, lengths) == plan_collection(PROFILE, QUESTIONS)
+
+
+def test_a_tier_that_was_asked_of_long_questions_only_is_not_expected_to_answer_all_at_such_length(
+    tmp_path: Path,
+) -> None:
+    def longer(request: Request) -> Completion:
+        hard = any(f"question {n}" in request.messages[-1].content for n in (0, 1))
+        tokens = (400 if hard else 100) * (3 if request.model == "openai/b" else 1)
+        return Completion(text="4", usage=Usage(output_tokens=tokens, calls=1))
+
+    async def escalate() -> None:
+        backend = Cached(ScriptedBackend(longer), Store(tmp_path))
+        builder = RequestBuilder(PROFILE)
+        for n, question in enumerate(QUESTIONS):
+            for tier in TIERS[: 2 if n < 2 else 1]:
+                await backend.complete(builder.for_answer(question, tier, n=1).request)
+        await backend.aclose()
+
+    asyncio.run(escalate())
+    lengths = cached_lengths(PROFILE, QUESTIONS, tmp_path)
+    assert lengths["a"].answers.mean == 160
+    assert lengths["b"].answers.mean == 3 * 160

@@ -55,6 +55,11 @@ PLACES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
 def block(indent: str, ending: str) -> str:
     return ending.join(indent + line for line in yamltree.lines_of({"router": ROUTER}))
 
