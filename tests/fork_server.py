@@ -17,6 +17,7 @@ Such a copy may be prepared by a function of a file: `start(…, prepare=(file, 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -26,10 +27,11 @@ import select
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 ROOT = Path(__file__).parent.parent
 
@@ -164,7 +166,7 @@ def _bury() -> None:
 
 
 def _answer(client: socket.socket) -> None:
-    """Run one command in a further copy, which ends as any process does, and send its exit code."""
+    """Run one command in a further copy, and send its exit code."""
     data, streams, _, _ = socket.recv_fds(client, 1 << 16, 3)
     while not data.endswith(b"\n"):
         data += client.recv(1 << 16)
@@ -195,8 +197,27 @@ def _take(streams: list[int]) -> None:
     sys.stderr = os.fdopen(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace")
 
 
-if __name__ == "__main__":
-    serve(sys.argv[1], sys.argv[2:])
+def _run() -> NoReturn:
+    """Run the command and end as Python does, but for taking all modules apart: that takes as long again."""
     from automix_cli.cli import run
 
-    run()
+    try:
+        run()
+    except SystemExit as end:
+        code = end.code or 0
+    else:
+        code = 0
+    threading._shutdown()  # waits for threads
+    atexit._run_exitfuncs()
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        code = code or 120  # as Python says it
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1], sys.argv[2:])
+    _run()
