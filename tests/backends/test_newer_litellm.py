@@ -189,9 +189,11 @@ CASES = {
     "refuses in new words": REFUSED,
     "refuses by another name": REFUSED,
     "refuses in a new class": REFUSED,
-    "a new class of a known base": Outcome(1, "auth"),  # no further call would go better
-    "a new class with a status": Outcome(3, "bad_response"),
-    "a new class with a word": Outcome(1, "auth"),  # no further call would go better
+    "a new class of a known base": Outcome(
+        2, "auth"
+    ),  # nothing was paid, and no further call would go better
+    "a new class with a status": Outcome(2, "model"),
+    "a new class with a word": Outcome(2, "auth"),
     "a new class, and nothing else": Outcome(3, "bad_response"),
     "a new class that cannot be printed": Outcome(3, "bad_response"),
     "a group of errors": Outcome(3, "bad_response"),
