@@ -168,6 +168,7 @@ OURS = re.compile(
     r"profile planted is uncalibrated|\$[0-9.]+ per 1,000 questions at list price|[0-9]+ rows: "
     r"|  [0-9]+ × |hosted_vllm/(small|large) refuses temperature"
     r"|automix: stopped: |  the rows written so far are complete$"
+    r"|  correct hosted_vllm/small or its api_base: |  name the key's variable: api_key_env$"
 )
 
 
@@ -189,9 +190,7 @@ CASES = {
     "refuses in new words": REFUSED,
     "refuses by another name": REFUSED,
     "refuses in a new class": REFUSED,
-    "a new class of a known base": Outcome(
-        2, "auth"
-    ),  # nothing was paid, and no further call would go better
+    "a new class of a known base": Outcome(2, "auth"),  # nothing was paid: as a missing key
     "a new class with a status": Outcome(2, "model"),
     "a new class with a word": Outcome(2, "auth"),
     "a new class, and nothing else": Outcome(3, "bad_response"),
