@@ -29,6 +29,7 @@ from automix_cli.views.calibration_words import (
     fold_plans_sentence,
 )
 from automix_cli.views.payer_lines import offer_lines
+from automix_cli.views.plan_words import comparison_words
 from automix_cli.views.verdict_words import alternative_dict, verdict_dict
 
 if TYPE_CHECKING:
@@ -131,21 +132,11 @@ class CalibrationView:
         by_action: dict[str, list[PlanRow]] = {}
         for row in rows:
             by_action.setdefault(self._action_words(row), []).append(row)
-        classes = {row.joins for row in rows}
+        names = self.calibration.tiers
         return [
-            f"{what}{self._comparison(where, classes)}{self._condition(where)}"
+            " ".join(filter(None, (what, comparison_words(where, rows, names), self._condition(where))))
             for what, where in by_action.items()
         ]
-
-    def _comparison(self, rows: list[PlanRow], classes: set[int | None]) -> str:
-        """Which earlier answers the one in hand is equal to, in words; "" where that changes nothing."""
-        own = {row.joins for row in rows}
-        if own == classes:
-            return ""
-        names = self.calibration.tiers
-        equal = " or ".join(names[j] for j in sorted(j for j in own if j is not None and j != rows[0].tier))
-        differs = "differs" if rows[0].tier in own else ""
-        return f" where it {' or '.join(filter(None, (equal and f'agrees with {equal}', differs)))}"
 
     def _action_words(self, row: PlanRow) -> str:
         action, names = row.action, self.calibration.tiers
@@ -166,14 +157,14 @@ class CalibrationView:
         ):
             return ""
         if isinstance(tier.observation, ConfidenceObservations):
-            return f" at {', '.join(_bins(counts_of_rows, tier.observation.cuts))}"
+            return f"at {', '.join(_bins(counts_of_rows, tier.observation.cuts))}"
         at_once = ["the answer alone"] if any(not c.bought for c in counts_of_rows) else []
         by_parsed: dict[int, set[int]] = {}
         for c in counts_of_rows:
             if c.bought:
                 by_parsed.setdefault(c.parsed, set()).add(c.value)
         counts = [f"{r}/{n}" for n, values in sorted(by_parsed.items()) for r in ranges(values)]
-        return f" at {', '.join(at_once + counts)}"
+        return f"at {', '.join(at_once + counts)}"
 
     # ------------------------------------------------------------ the figures
 

@@ -27,6 +27,7 @@ from automix_cli.views.calibration_view import ranges
 from automix_cli.views.cells import amount, interval_text, value_text
 from automix_cli.views.chart import page_svg
 from automix_cli.views.lines import one_line
+from automix_cli.views.plan_words import comparison_words
 
 _EXAMPLE_ROWS = 8
 _LEAST_SHOWN = 0.002  # branches of the plan that are rarer are not shown
@@ -222,7 +223,11 @@ def _leaf(view: BenchView, tier: int, action: Action, rows: Sequence[PlanRow]) -
     own = [row for row in rows if row.action == action]
     chance = sum(row.probability for row in own)
     belief = sum(row.probability * row.confidence for row in own) / chance
-    condition = _condition(own, view.comparison.plan_cuts[tier])
+    parts = (
+        comparison_words(own, rows, view.comparison.tiers),
+        _condition(own, view.comparison.plan_cuts[tier]),
+    )
+    condition = ", ".join(filter(None, parts))
     words = _action_words(view, action, tier)
     label = f"{condition}: {words}" if condition else words
     return {"label": label, "chance": f"{chance:.1%}, right with {belief:.2f}", "children": []}
