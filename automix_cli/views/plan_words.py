@@ -20,7 +20,7 @@ def comparison_words(rows: Collection[PlanRow], of: Collection[PlanRow], names: 
         >>> from automix_cli.pomdp.problem import Action
         >>> report = PlanRow(1, Counts(), Action("report", 1), 0.5, 0.9, joins=0)
         >>> climb = PlanRow(1, Counts(), Action("escalate", 2), 0.5, 0.4, joins=1)
-        >>> [comparison_words([row], [report, climb], ("small", "middle", "large")) for row in (report, climb)]
+        >>> [comparison_words([line], [report, climb], ("small", "middle")) for line in (report, climb)]
         ['where it agrees with small', 'where it differs']
     """
     own = {row.joins for row in rows}
