@@ -20,6 +20,7 @@ from automix_cli.data.oracle import oracle
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError
 from automix_cli.evaluation.bootstrap import BootstrapFigure, Resamples, interval, quality_gains
+from automix_cli.evaluation.charges import single_tier
 from automix_cli.evaluation.crossfit import CROSSFIT, NO_CURVE, Crossfit, Curve, singles
 from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.families import SettingRows
@@ -262,7 +263,17 @@ def _with_choice(
         query=best.router,
         choices=tuple(choices.items()) if with_path else (),
     )
-    return with_choice, best.table
+    return _with_tier_named(with_choice, best.table) if with_path else with_choice, best.table
+
+
+def _with_tier_named(calibration: Calibration, table: TraceTable) -> Calibration:
+    """Name the tier where the setting that was chosen does what it does on every row."""
+    if isinstance(calibration.choice.setting, Always):
+        return calibration
+    only = single_tier(replay(calibration.policy(), table))
+    if only is None:
+        return calibration
+    return replace(calibration, choice=calibration.choice._replace(setting=Always(table.tiers[only])))
 
 
 def _with_rates(calibration: Calibration, table: TraceTable) -> Calibration:

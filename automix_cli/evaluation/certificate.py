@@ -168,7 +168,7 @@ def _tests(
     order = rest.grouping.shuffle(seed, "bets")
     for weight in cost_weights(half):
         policy = parameters.policy(weight, settings)
-        key = None if policy.counts_tokens else policy.plan().decisions()
+        key = None if policy.plan_model.counts_tokens else policy.plan().decisions()
         setting = CostWeight(weight)
         if key is not None and key == last_key and last is not None:
             yield last._replace(setting=setting)

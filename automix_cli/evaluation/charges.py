@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -23,6 +23,7 @@ class Outcomes(NamedTuple):
         votes: S×N, expected number of votes bought.
         rounds: S×N, expected number of rounds.
         abstained: S, chance that nothing is reported.
+        escalated: S, chance that more than one tier is asked.
     """
 
     reports: Floats
@@ -30,6 +31,14 @@ class Outcomes(NamedTuple):
     votes: Floats
     rounds: Floats
     abstained: Floats
+    escalated: Floats
+
+    @classmethod
+    def nothing(cls, shape: tuple[int, ...], tiers: int) -> Outcomes:
+        """Nothing done as yet, on signatures (and by policies) of this shape."""
+        reports, asks, votes, rounds = np.zeros((4, *shape, tiers))
+        abstained, escalated = np.zeros((2, *shape))
+        return cls(reports, asks, votes, rounds, abstained, escalated)
 
 
 class RowOutcomes(NamedTuple):
@@ -38,7 +47,8 @@ class RowOutcomes(NamedTuple):
     Attributes:
         rows: n, their places in the table.
         score, cost, latency: n, expected.
-        reports, asks, votes: n×N.
+        reports, asks, votes, rounds: n×N.
+        abstained, escalated: n.
     """
 
     rows: Ints
@@ -48,6 +58,9 @@ class RowOutcomes(NamedTuple):
     reports: Floats
     asks: Floats
     votes: Floats
+    rounds: Floats
+    abstained: Floats
+    escalated: Floats
 
 
 def outcomes_by_row(
@@ -55,16 +68,55 @@ def outcomes_by_row(
 ) -> Iterator[RowOutcomes]:
     """Yield what each of W policies does on each row; the outcomes have an axis of policies (W×S×N)."""
     for arrays in zip(*outcomes, strict=True):
-        own = Outcomes(*arrays)
-        yield RowOutcomes(
-            rows=rows,
-            score=expected_score(table, rows, signature, own, abstain_value),
-            cost=expected_cost(table, rows, signature, own),
-            latency=expected_latency(table, rows, signature, own),
-            reports=own.reports[signature],
-            asks=own.asks[signature],
-            votes=own.votes[signature],
-        )
+        yield row_outcomes(table, rows, signature, Outcomes(*arrays), abstain_value)
+
+
+def row_outcomes(
+    table: TraceTable, rows: Ints, signature: Ints, outcomes: Outcomes, abstain_value: float
+) -> RowOutcomes:
+    """Return what one policy does on each row, and what that is worth."""
+    return RowOutcomes(
+        rows=rows,
+        score=expected_score(table, rows, signature, outcomes, abstain_value),
+        cost=expected_cost(table, rows, signature, outcomes),
+        latency=expected_latency(table, rows, signature, outcomes),
+        reports=outcomes.reports[signature],
+        asks=outcomes.asks[signature],
+        votes=outcomes.votes[signature],
+        rounds=outcomes.rounds[signature],
+        abstained=outcomes.abstained[signature],
+        escalated=outcomes.escalated[signature],
+    )
+
+
+class ManyOutcomes(Protocol):
+    """What one policy does on n rows, as far as a single tier is told from a route by it."""
+
+    @property
+    def asks(self) -> Floats:
+        """n×N, chance that a tier is asked."""
+        ...
+
+    @property
+    def votes(self) -> Floats:
+        """n×N, expected number of votes bought."""
+        ...
+
+    @property
+    def abstained(self) -> Floats:
+        """n, chance that nothing is reported."""
+        ...
+
+
+def single_tier(run: ManyOutcomes) -> int | None:
+    """Return the tier that a policy asks on every row, and does no more; None where it does otherwise.
+
+    Such a policy is a single tier, however it is set, and tells nothing of routing.
+    """
+    if run.votes.any() or run.abstained.any() or (run.asks != run.asks[:1]).any():
+        return None
+    tiers = np.flatnonzero(run.asks[0])
+    return int(tiers[0]) if len(tiers) == 1 and run.asks[0, tiers[0]] == 1 else None
 
 
 def expected_score(

@@ -171,7 +171,7 @@ def singles(table: TraceTable) -> Singles:
     scores, costs = [], []
     for only in np.eye(len(table.tiers)):
         never = np.zeros((1, len(table.tiers)))
-        outcomes = Outcomes(only[None], only[None], never, never, np.zeros(1))
+        outcomes = Outcomes(only[None], only[None], never, never, np.zeros(1), np.zeros(1))
         scores.append(expected_score(table, rows, signature, outcomes, 0.0))
         costs.append(expected_cost(table, rows, signature, outcomes))
     return Singles(np.stack(scores, axis=1), np.stack(costs, axis=1))

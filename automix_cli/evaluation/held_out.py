@@ -17,6 +17,7 @@ import numpy as np
 from automix_cli.data.folds import folds_of
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.bootstrap import Resamples
+from automix_cli.evaluation.charges import single_tier
 from automix_cli.evaluation.crossfit import (
     CROSSFIT,
     Crossfit,
@@ -35,7 +36,6 @@ from automix_cli.evaluation.objective import (
     best_tier,
     choose_of_each,
 )
-from automix_cli.evaluation.replay import Replayed, replay
 from automix_cli.evaluation.settings import Always, Setting
 from automix_cli.fitting.classes import NO_CLASSES, Classes
 from automix_cli.fitting.query_router_kinds import ClassSource
@@ -254,11 +254,11 @@ class _RunSums:
             self._plans.add(tier)
             self._sums[:2, rows] += alone.score[rows, tier], alone.cost[rows, tier]
             return
-        policy = own.fitted.policy(own.place(setting))
-        run = replay(policy, own.table, rows, abstain_value=abstain_value)
-        is_single = _asks_one_tier(run)
-        self._single_folds += is_single
-        self._plans.add(int(run.asks[0].argmax()) if is_single else _decisions(policy, setting))
+        place = own.place(setting)
+        policy, run = own.fitted.policy(place), next(own.fitted.runs(own.table, rows, np.array([place])))
+        only = single_tier(run)
+        self._single_folds += only is not None
+        self._plans.add(_decisions(policy, setting) if only is None else only)
         self._sums[:5, rows] += run.score, run.cost, run.abstained, run.escalated, run.votes.sum(axis=1)
 
     def run(self) -> HeldOutRun:
@@ -275,8 +275,3 @@ def _decisions(policy: Policy[Any], setting: Setting) -> Hashable:
         return setting
     classes = range(len(policy.plan_model.priors))
     return tuple(policy.plan(Facts(question_class=k)).decisions() for k in classes)
-
-
-def _asks_one_tier(run: Replayed) -> bool:
-    """Tell whether a policy did on all rows what a single tier does, and so tells nothing of routing."""
-    return not (run.votes.any() or run.escalated.any() or (run.asks != run.asks[:1]).any())

@@ -144,8 +144,7 @@ def play_path(
         evidence: what the tiers show.
     """
     tiers = len(path.histories.model.tiers)
-    reports, asks, votes, rounds = np.zeros((4, len(places), evidence.size, tiers))
-    abstained = np.zeros((len(places), evidence.size))
+    reports, asks, votes, rounds, abstained, escalated = Outcomes.nothing((len(places), evidence.size), tiers)
     for steps, block in path.blocks.items():
         ways = orders[steps][places]
         choice = block.choice[places]
@@ -163,7 +162,9 @@ def play_path(
             else:
                 abstained += chance
             asks[..., [step.tier for step in steps]] += chance[..., None]
-    return Outcomes(reports, asks, votes, rounds, abstained)
+            if len(steps) > 1:
+                escalated += chance
+    return Outcomes(reports, asks, votes, rounds, abstained, escalated)
 
 
 def _meet(path: PlanPath, steps: TierPath, ways: Floats, evidence: SignatureEvidence) -> Floats:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,10 +14,11 @@ from automix_cli.evaluation.charges import (
     RowOutcomes,
     expected_cost,
     expected_score,
-    outcomes_by_row,
+    row_outcomes,
 )
 from automix_cli.evaluation.families import COST_GRID, CostGrid, SettingRows, cost_weights
-from automix_cli.evaluation.path_replay import OrderChances, SignatureEvidence, order_chances, play_path
+from automix_cli.evaluation.path_replay import SignatureEvidence, order_chances, play_path
+from automix_cli.evaluation.plan_lengths import PlansByLength
 from automix_cli.evaluation.replay import replay
 from automix_cli.evaluation.settings import CostWeight, Setting, narrow
 from automix_cli.evaluation.signatures import Signatures, signatures_of
@@ -26,14 +26,13 @@ from automix_cli.fitting.fit import fit
 from automix_cli.fitting.fitted import Fitted
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
-from automix_cli.pomdp.histories import PlanStep, Root, TierPath
-from automix_cli.pomdp.induction import PlanPath, solve_path
+from automix_cli.pomdp.histories import PlanStep
+from automix_cli.pomdp.induction import SolvedPath
 from automix_cli.pomdp.model import Model, count_histories, simplify
 from automix_cli.pomdp.observations import ConfidenceObservations, NoObservations
 from automix_cli.pomdp.policy import PomdpPolicy
 from automix_cli.pomdp.problem import Facts, Policy
 
-_ALIKE = 4.0  # most ratio of the 95 % to the 5 % quantile of prompt lengths
 _SAME_COST = 1e-9  # of the highest planned cost: plans that differ by less cost the same
 _MOST_CELLS = 20_000_000  # histories times cost_weights that are solved at a time
 
@@ -64,7 +63,6 @@ class PlanFamily:
             plan_settings=self._plan_settings(),
             weights=self.weights or _thin(cost_weights(table, self.grid), _MOST_CELLS // histories),
             steps=None if self.weights else self.grid.steps_for(table.n_groups),
-            one_length=table.n_classes > 1 or _alike_in_length(table),
             shares=np.bincount(classes, minlength=table.n_classes) / len(classes),
         )
 
@@ -76,11 +74,27 @@ class PlanFamily:
         return replace(self.settings, batch=()) if self.at_once else self.settings
 
 
-class _SolvedPath(NamedTuple):
-    """A path of plans, and in how many orders each of their histories is met."""
+class _Played(NamedTuple):
+    """What K plans do on S signatures, and which of these each plan meets on n rows.
 
-    path: PlanPath
-    orders: dict[TierPath, Floats]
+    Attributes:
+        outcomes: K×S.
+        of_row: K×n, or n where every plan meets the same.
+        foreseen: S, whether the plans hold every history that the evidence may lead to.
+    """
+
+    outcomes: Outcomes
+    of_row: Ints
+    foreseen: Bools
+
+    def of_place(self, k: int) -> tuple[Ints, Outcomes]:
+        """The signature of each row, and what one plan does on each signature."""
+        of_row = self.of_row if self.of_row.ndim == 1 else self.of_row[k]
+        return of_row, Outcomes(*(array[k] for array in self.outcomes))
+
+    def others(self, k: int) -> Ints:
+        """The rows on which one plan meets evidence that it does not foresee."""
+        return np.flatnonzero(~self.foreseen[self.of_place(k)[0]])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -92,8 +106,6 @@ class FittedPlans:
         plan_settings: what the profile decides.
         weights: the cost_weights.
         steps: even steps of planned cost, of which settings are made; None for the weights as they are.
-        one_length: whether one plan does for all prompt lengths, to choose a setting by. The policy of
-            the setting that is chosen plans for each question's own length all the same.
         shares: of the question classes.
     """
 
@@ -101,9 +113,8 @@ class FittedPlans:
     plan_settings: Settings
     weights: tuple[float, ...]
     steps: int | None
-    one_length: bool
     shares: Floats
-    _solutions: dict[tuple[float, int], _SolvedPath] = field(default_factory=dict, repr=False)
+    _plans: list[PlansByLength] = field(default_factory=list, repr=False)
     _spending: list[Floats] = field(default_factory=list, repr=False)
 
     @property
@@ -115,7 +126,12 @@ class FittedPlans:
     def spending(self) -> Floats:
         """Planned cost per cost_weight, of a prompt of mean length; classes count as often as they occur."""
         if not self._spending:
-            costs = [self._path(self._mean_length, c).path.spending() for c in range(len(self.shares))]
+            every = np.arange(len(self.weights))
+            whole = PlansByLength(self._model, np.array(self.weights), every)
+            paths = [whole.path(self._mean_length, c) for c in range(len(self.shares))]
+            if not whole.model.counts_tokens:
+                self._plans.append(whole)
+            costs = [own.path.spending(own.orders) for own in paths]
             # A plan at a higher cost_weight never costs more; what rounding says else is levelled.
             self._spending.append(np.minimum.accumulate(self.shares @ np.array(costs)))
         return self._spending[0]
@@ -152,143 +168,145 @@ class FittedPlans:
 
     @property
     def _mean_length(self) -> float:
-        return 0.0 if self.one_length else max(self.parameters.mean_tokens, 1.0)
+        return max(self.parameters.mean_tokens, 1.0) if self._model.counts_tokens else 0.0
 
+    @property
     def _model(self) -> Model:
-        model = simplify(self.parameters.model(0.0, self.plan_settings))[0]
-        return model.at_mean() if self.one_length else model
+        return simplify(self.parameters.model(0.0, self.plan_settings))[0]
 
-    def _path(self, tokens: float, question_class: int) -> _SolvedPath:
-        """The plans for a prompt length and a class, solved on first use."""
-        key = tokens, question_class
-        if key not in self._solutions:
-            path = solve_path(self._model(), self.weights, tokens, Root(question_class))
-            self._solutions[key] = _SolvedPath(path, path.orders())
-        return self._solutions[key]
+    def _plans_of(self, places: Ints) -> tuple[PlansByLength, Ints]:
+        """Plans by length among which those at some places are, and where; kept, because they are slow."""
+        for plans in self._plans:
+            if np.isin(places, plans.places).all():
+                return plans, np.searchsorted(plans.places, places)
+        own = np.union1d(places, self.places(self.levels())) if len(places) > 1 else places
+        self._plans.append(PlansByLength(self._model, np.array(self.weights)[own], own))
+        return self._plans[-1], np.searchsorted(own, places)
 
     # -------------------------------------------------------------- replay
 
     def play(self, table: TraceTable, rows: Ints, places: Ints) -> SettingRows:
         """Replay the plans at some places on some rows, in exact expectation over vote orders."""
-        signatures = self._signatures(table, rows)
-        outcomes, foreseen = self._outcomes(signatures, places)
-        abstain_value = self.plan_settings.abstain_value or 0.0
-        setting_rows = SettingRows(
-            expected_score(table, rows, signatures.of_row, outcomes, abstain_value),
-            expected_cost(table, rows, signatures.of_row, outcomes),
-        )
-        others = np.flatnonzero(~foreseen[signatures.of_row])
-        if len(others):  # evidence of a kind that no row of the fit had: the policies plan anew for it
-            for k, place in enumerate(places):
-                run = replay(self.policy(int(place)), table, rows[others], abstain_value=abstain_value)
-                setting_rows.score[k, others], setting_rows.cost[k, others] = run.score, run.cost
-        return setting_rows
+        outcome = self._play(table, rows, places)
+        if outcome.of_row.ndim == 1:
+            score = expected_score(table, rows, outcome.of_row, outcome.outcomes, self._abstain_value)
+            cost = expected_cost(table, rows, outcome.of_row, outcome.outcomes)
+        else:
+            each = [outcome.of_place(k) for k in range(len(places))]
+            score = np.stack([expected_score(table, rows, *own, self._abstain_value) for own in each])
+            cost = np.stack([expected_cost(table, rows, *own) for own in each])
+        for k, place in enumerate(places):
+            others = outcome.others(k)
+            if len(others):  # evidence of a kind that no row of the fit had: the policies plan anew for it
+                run = replay(self.policy(int(place)), table, rows[others], abstain_value=self._abstain_value)
+                score[k, others], cost[k, others] = run.score, run.cost
+        return SettingRows(score, cost)
 
     def runs(self, table: TraceTable, rows: Ints, places: Ints) -> Iterator[RowOutcomes]:
-        """What the policy of each setting does on each row, planning for each question's own length."""
-        each: Iterable[RowOutcomes | None]
-        if self._knows_length(table.prompt_tokens[rows]):
-            signatures = self._signatures(table, rows)
-            outcomes, is_foreseen = self._outcomes(signatures, places)
-            others = np.flatnonzero(~is_foreseen[signatures.of_row])
-            each = outcomes_by_row(table, rows, signatures.of_row, outcomes, self._abstain_value)
-        else:
-            others, each = np.arange(len(rows)), repeat(None)
-        for place, run in zip(places, each, strict=False):
-            yield self._with_replay(run, table, rows, others, int(place))
-
-    def _with_replay(
-        self, run: RowOutcomes | None, table: TraceTable, rows: Ints, others: Ints, place: int
-    ) -> RowOutcomes:
-        """Replay some of the rows one policy at a time; without a run, all of them."""
-        if run is not None and not len(others):
-            return run
-        anew = replay(self.policy(place), table, rows[others], abstain_value=self._abstain_value)
-        if run is None:
-            return RowOutcomes(*(getattr(anew, name) for name in RowOutcomes._fields))
-        for name in RowOutcomes._fields:
-            getattr(run, name)[others] = getattr(anew, name)
-        return run
-
-    def _knows_length(self, tokens: Floats) -> bool:
-        """Whether all prompts have the one length that a path of plans is made for."""
-        present = tokens[~np.isnan(tokens)]
-        return bool(np.isclose(present, self.parameters.mean_tokens).all())
+        """What the policy of each setting does on each row."""
+        outcome = self._play(table, rows, places)
+        for k, place in enumerate(places):
+            run = row_outcomes(table, rows, *outcome.of_place(k), self._abstain_value)
+            others = outcome.others(k)
+            if len(others):
+                anew = replay(self.policy(int(place)), table, rows[others], abstain_value=self._abstain_value)
+                for name in RowOutcomes._fields:
+                    getattr(run, name)[others] = getattr(anew, name)
+            yield run
 
     @property
     def _abstain_value(self) -> float:
         return self.plan_settings.abstain_value or 0.0
 
-    def _signatures(self, table: TraceTable, rows: Ints) -> Signatures:
-        classes = np.zeros(len(rows), dtype=np.intp)
-        if table.question_classes is not None and len(self.shares) > 1:
-            classes = table.question_classes[rows]
-        lengths = self._rounded_lengths(table.prompt_tokens[rows])
-        sizes, size_of = np.unique(lengths, return_inverse=True)
-        code = size_of * len(self.shares) + classes
-        kinds, facts_code = np.unique(code, return_inverse=True)
-        facts = tuple(Facts(float(sizes[k // len(self.shares)]), int(k % len(self.shares))) for k in kinds)
-        model = self._model()
+    def _play(self, table: TraceTable, rows: Ints, places: Ints) -> _Played:
+        """Play the plans on the rows of every cell of lengths, and gather what came of it."""
+        parts = list(self._play_cells(table, rows, places))
+        if len(parts) == 1:
+            return parts[0].whole()
+        size, count = sum(len(part.foreseen) for part in parts), len(places)
+        tiers = len(self.parameters.tiers)
+        whole = Outcomes.nothing((count, size), tiers)
+        of_row, start = np.zeros((count, len(rows)), dtype=np.intp), 0
+        for part in parts:
+            stop = start + len(part.foreseen)
+            for total, own in zip(whole, part.outcomes, strict=True):
+                total[part.places, start:stop] = own
+            which = np.ix_(part.places, part.rows)
+            of_row[which] = np.where(part.is_followed, start + part.of_row, of_row[which])
+            start = stop
+        return _Played(whole, of_row, np.concatenate([part.foreseen for part in parts]))
+
+    def _play_cells(self, table: TraceTable, rows: Ints, places: Ints) -> Iterator[_PlayedCell]:
+        model, tokens, classes = self._model, self._tokens(table, rows), self._classes(table, rows)
+        plans, own_places = self._plans_of(places)
+        for question_class in np.unique(classes):
+            own = np.flatnonzero(classes == question_class)
+            for cell in plans.cells(tokens[own], int(question_class), own_places):
+                which, settings = own[cell.rows], cell.settings
+                signatures = self._signatures(table, rows[which], model)
+                is_low = tokens[which] <= cell.crossing[:, None]
+                for path, is_followed in ((cell.low, is_low), (cell.high, ~is_low)):
+                    if is_followed.any():
+                        outcomes, foreseen = _play_path(path, signatures, own_places[settings])
+                        yield _PlayedCell(which, settings, signatures.of_row, is_followed, outcomes, foreseen)
+
+    def _tokens(self, table: TraceTable, rows: Ints) -> Floats:
+        tokens = table.prompt_tokens[rows]
+        return np.maximum(np.where(np.isnan(tokens), self.parameters.mean_tokens, tokens), 1.0)
+
+    def _classes(self, table: TraceTable, rows: Ints) -> Ints:
+        if table.question_classes is None or len(self.shares) == 1:
+            return np.zeros(len(rows), dtype=np.intp)
+        return table.question_classes[rows]
+
+    def _signatures(self, table: TraceTable, rows: Ints, model: Model) -> Signatures:
         looked_at = {
             j
             for j in range(len(table.tiers))
             if not isinstance(model.observation(j), NoObservations) or table.failed[rows, j].any()
         }
         cuts = {j: o.cuts for j in looked_at if isinstance(o := model.observation(j), ConfidenceObservations)}
-        compares = model.agreement is not None
-        return signatures_of(
-            table, rows, (facts, facts_code.astype(np.intp)), looked_at, cuts, compares=compares
-        )
+        facts = (Facts(),), np.zeros(len(rows), dtype=np.intp)
+        return signatures_of(table, rows, facts, looked_at, cuts, compares=model.agreement is not None)
 
-    def _rounded_lengths(self, tokens: Floats) -> Floats:
-        """Prompt lengths to half an octave: enough to choose a setting by."""
-        if self.one_length:
-            return np.zeros(len(tokens))
-        present = np.where(np.isnan(tokens), self.parameters.mean_tokens, tokens)
-        lengths: Floats = 2 ** (np.rint(2 * np.log2(np.maximum(present, 1.0))) / 2)
-        return lengths
 
-    def _outcomes(self, signatures: Signatures, places: Ints) -> tuple[Outcomes, Bools]:
-        """Play every signature; also which of them the plans foresee."""
-        tiers, size = len(self.parameters.tiers), len(signatures)
-        reports, asks, votes, rounds = np.zeros((4, len(places), size, tiers))
-        whole = Outcomes(reports, asks, votes, rounds, np.zeros((len(places), size)))
-        foreseen = np.ones(size, dtype=bool)
-        for k, facts in enumerate(signatures.facts):
-            own = np.flatnonzero(signatures.facts_code == k)
-            solution = self._path(facts.prompt_tokens or 0.0, facts.question_class)
-            chances = {
-                tier: ordered.take(signatures.evidence_code[tier][own])
-                for tier, ordered in self._order_chances(solution, signatures)
-            }
-            first_equal = None if signatures.first_equal is None else signatures.first_equal[own]
-            row_evidence = SignatureEvidence(len(own), chances, first_equal)
-            foreseen[own] = row_evidence.foreseen
-            part = play_path(solution.path, solution.orders, places, row_evidence)
-            for total, one in zip(whole, part, strict=True):
-                total[:, own] = one
-        return whole, foreseen
+class _PlayedCell(NamedTuple):
+    """What W plans of one length do on S signatures.
 
-    def _order_chances(
-        self, solution: _SolvedPath, signatures: Signatures
-    ) -> Iterator[tuple[int, OrderChances]]:
-        histories = solution.path.histories
-        for tier, evidence in signatures.evidence.items():
-            observation, table = histories.model.observation(tier), histories.table(PlanStep(tier, tier))
-            may_fail = histories.model.tiers[tier].failure > 0
-            yield tier, order_chances(observation, table, evidence, may_fail=may_fail)
+    Attributes:
+        rows: m, places among the rows that are played.
+        places: W, among the settings that are played.
+        of_row: m, the signature of each row.
+        is_followed: W×m, whether these are the plans that the row's policy follows.
+        outcomes: W×S.
+        foreseen: S.
+    """
+
+    rows: Ints
+    places: Ints
+    of_row: Ints
+    is_followed: Bools
+    outcomes: Outcomes
+    foreseen: Bools
+
+    def whole(self) -> _Played:
+        """The only cell: it has all rows and all settings."""
+        return _Played(self.outcomes, self.of_row, self.foreseen)
+
+
+def _play_path(solution: SolvedPath, signatures: Signatures, places: Ints) -> tuple[Outcomes, Bools]:
+    """Play the plans of one length; also which signatures they foresee."""
+    histories, chances = solution.path.histories, {}
+    for tier, evidence in signatures.evidence.items():
+        observation, table = histories.model.observation(tier), histories.table(PlanStep(tier, tier))
+        may_fail = histories.model.tiers[tier].failure > 0
+        ordered = order_chances(observation, table, evidence, may_fail=may_fail)
+        chances[tier] = ordered.take(signatures.evidence_code[tier])
+    row_evidence = SignatureEvidence(len(signatures), chances, signatures.first_equal)
+    return play_path(solution.path, solution.orders, places, row_evidence), row_evidence.foreseen
 
 
 def _thin(weights: tuple[float, ...], most: int) -> tuple[float, ...]:
     """Return at most so many of the cost_weights (two at least), evenly spaced, both ends among them."""
     places = np.linspace(0, len(weights) - 1, min(len(weights), max(most, 2)))
     return tuple(weights[k] for k in np.unique(np.rint(places).astype(int)))
-
-
-def _alike_in_length(table: TraceTable) -> bool:
-    """Tell whether prompts are so alike in length that one plan does for all to choose a setting."""
-    tokens = table.prompt_tokens[~np.isnan(table.prompt_tokens)]
-    if not len(tokens):
-        return True
-    low, high = np.quantile(tokens, (0.05, 0.95))
-    return bool(high <= _ALIKE * low)

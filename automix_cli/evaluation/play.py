@@ -11,7 +11,7 @@ import numpy as np
 
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.bootstrap import ColumnMeans, Resamples
-from automix_cli.evaluation.charges import RowOutcomes
+from automix_cli.evaluation.charges import RowOutcomes, single_tier
 from automix_cli.evaluation.crossfit import singles
 from automix_cli.evaluation.frontier import Point
 from automix_cli.evaluation.objective import Objective, SettingChoice, choose, settings_worth_having
@@ -137,11 +137,7 @@ class PolicyRun:
     @property
     def is_single_tier(self) -> bool:
         """Whether a single tier was chosen, or a setting that did what one does on all held-out rows."""
-        if isinstance(self.choice.setting, Always):
-            return True
-        ways = np.unique(self.outcome.asks, axis=0)  # one, of a single 1, where the same tier is asked on all
-        more = self.outcome.votes.any() or self.outcome.abstained.any()
-        return bool(len(ways) == 1 and ways.max() == ways.sum() == 1 and not more)
+        return isinstance(self.choice.setting, Always) or single_tier(self.outcome) is not None
 
 
 def play_policy(

@@ -16,13 +16,7 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias
 import numpy as np
 
 from automix_cli.data.traces import TraceTable
-from automix_cli.evaluation.charges import (
-    Outcomes,
-    RowOutcomes,
-    expected_cost,
-    expected_latency,
-    expected_score,
-)
+from automix_cli.evaluation.charges import Outcomes, RowOutcomes, row_outcomes
 from automix_cli.evaluation.crossfit import NO_CURVE, Curve
 from automix_cli.evaluation.families import SettingRows
 from automix_cli.evaluation.replay import Replayed
@@ -176,21 +170,9 @@ def replay_assigned(
     asks, pairs = _after_failures(failed, np.broadcast_to(chances, (n, tiers)))
     reports, nothing = pairs.sum(axis=1), np.zeros((n, tiers))
     abstained = np.where(failed.any(axis=1), np.maximum(1 - reports.sum(axis=1), 0.0), 0.0)
-    own, outcomes = np.arange(n), Outcomes(reports, asks, nothing, nothing, abstained)
-    return Replayed(
-        rows=places,
-        score=expected_score(table, places, own, outcomes, abstain_value),
-        cost=expected_cost(table, places, own, outcomes),
-        latency=expected_latency(table, places, own, outcomes),
-        reports=reports,
-        asks=asks,
-        votes=nothing,
-        rounds=nothing,
-        checks=nothing,
-        abstained=abstained,
-        escalated=(chances * failed)[:, :-1].sum(axis=1),
-        pairs=pairs,
-    )
+    escalated = (chances * failed)[:, :-1].sum(axis=1)
+    outcomes = Outcomes(reports, asks, nothing, nothing, abstained, escalated)
+    return Replayed(*row_outcomes(table, places, np.arange(n), outcomes, abstain_value), nothing, pairs)
 
 
 def _after_failures(failed: Bools, chances: Floats) -> tuple[Floats, Floats]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError
-from automix_cli.evaluation.charges import Outcomes, expected_cost, expected_latency, expected_score
+from automix_cli.evaluation.charges import Outcomes, row_outcomes
 from automix_cli.evaluation.signatures import Evidence, Signatures, facts_of, signatures_of
 from automix_cli.pomdp.arrays import Floats, Ints
 from automix_cli.pomdp.problem import Action, Observation, Policy
@@ -43,9 +43,9 @@ class Replayed(NamedTuple):
         asks: n×N, chance that a tier is asked.
         votes: n×N, expected number of votes bought.
         rounds: n×N, expected number of rounds of votes.
-        checks: n×N, chance that votes are bought on a tier's answer.
         abstained: n, chance that nothing is reported.
         escalated: n, chance that more than one tier is asked.
+        checks: n×N, chance that votes are bought on a tier's answer.
         pairs: n×N×N, chance that one tier is asked first and the answer of another is reported.
     """
 
@@ -57,9 +57,9 @@ class Replayed(NamedTuple):
     asks: Floats
     votes: Floats
     rounds: Floats
-    checks: Floats
     abstained: Floats
     escalated: Floats
+    checks: Floats
     pairs: Floats
 
 
@@ -125,32 +125,26 @@ def replay(
     """
     all_rows = np.arange(len(table)) if rows is None else np.arange(len(table))[rows]
     classes = table.question_classes if question_classes is None else question_classes
-    facts = facts_of(policy, table.prompt_tokens[all_rows], None if classes is None else classes[all_rows])
+    own_classes = None if classes is None else classes[all_rows]
+    player = _play(policy, table, all_rows, own_classes)
+    of_row = player.signatures.of_row
+    run = row_outcomes(table, all_rows, of_row, player.outcomes, abstain_value)
+    return Replayed(*run, player.checks[of_row], player.pairs[of_row])
+
+
+def _play(policy: Policy[B], table: TraceTable, rows: Ints, classes: Ints | None) -> _Player[B]:
+    """Play a policy on the signatures of some rows; which tiers it looks at shows when it does."""
+    facts = facts_of(policy, table.prompt_tokens[rows], classes)
     cuts = {j: policy.cuts(j) for j in range(len(table.tiers))}
     looked_at: set[int] = set()
-    while True:  # which tiers a policy looks at shows when it does
-        signatures = signatures_of(table, all_rows, facts, looked_at, cuts, compares=policy.compares)
+    while True:
+        signatures = signatures_of(table, rows, facts, looked_at, cuts, compares=policy.compares)
+        player = _Player(policy, table, rows, signatures)
         try:
-            player = _Player(policy, table, all_rows, signatures)
-            outcomes = player.play()
-            break
+            player.play()
+            return player
         except _Unseen as exc:
             looked_at.add(exc.tier)
-    of_row = signatures.of_row
-    return Replayed(
-        rows=all_rows,
-        score=expected_score(table, all_rows, of_row, outcomes, abstain_value),
-        cost=expected_cost(table, all_rows, of_row, outcomes),
-        latency=expected_latency(table, all_rows, of_row, outcomes),
-        reports=outcomes.reports[of_row],
-        asks=outcomes.asks[of_row],
-        votes=outcomes.votes[of_row],
-        rounds=outcomes.rounds[of_row],
-        checks=player.checks[of_row],
-        abstained=outcomes.abstained[of_row],
-        escalated=player.escalated[of_row],
-        pairs=player.pairs[of_row],
-    )
 
 
 class _Player(Generic[B]):
@@ -159,12 +153,11 @@ class _Player(Generic[B]):
     def __init__(self, policy: Policy[B], table: TraceTable, rows: Ints, signatures: Signatures) -> None:
         self.policy, self.table, self.rows, self.signatures = policy, table, rows, signatures
         count, tiers = len(signatures), len(table.tiers)
-        self.reports, self.asks, self.votes, self.rounds, self.checks = np.zeros((5, count, tiers))
-        self.pairs = np.zeros((count, tiers, tiers))
-        self.abstained, self.escalated = np.zeros((2, count))
+        self.outcomes = Outcomes.nothing((count,), tiers)
+        self.checks, self.pairs = np.zeros((count, tiers)), np.zeros((count, tiers, tiers))
 
-    def play(self) -> Outcomes:
-        """Return the outcomes per signature; chances of checks, pairs and escalations are kept beside."""
+    def play(self) -> None:
+        """Fill the outcomes per signature, and the chances of checks and pairs beside."""
         level = list(self._begin())
         while level:
             following: list[_Alike[B]] = []
@@ -175,7 +168,6 @@ class _Player(Generic[B]):
                 else:
                     following += self._after(group, action)
             level = _merge(following)
-        return Outcomes(self.reports, self.asks, self.votes, self.rounds, self.abstained)
 
     def _begin(self) -> Iterator[_Alike[B]]:
         tiers = len(self.table.tiers)
@@ -268,20 +260,20 @@ class _Player(Generic[B]):
         )
 
     def _close(self, group: _Alike[B], action: Action) -> None:
-        own, chance, path = group.signatures, group.chance, group.path
+        own, chance, path, outcomes = group.signatures, group.chance, group.path, self.outcomes
         if action.kind == "abstain":
-            self.abstained[own] += chance
+            outcomes.abstained[own] += chance
         elif action.tier not in path.tiers:
             raise ValueError(f"{action} reports a tier that was not asked")
         else:
-            self.reports[own, action.tier] += chance
+            outcomes.reports[own, action.tier] += chance
             self.pairs[own, path.tiers[0], action.tier] += chance
         if len(path.tiers) > 1:
-            self.escalated[own] += chance
+            outcomes.escalated[own] += chance
         for j in path.tiers:
-            self.asks[own, j] += chance
-            self.votes[own, j] += chance * sum(path.votes[j])
-            self.rounds[own, j] += chance * path.rounds[j]
+            outcomes.asks[own, j] += chance
+            outcomes.votes[own, j] += chance * sum(path.votes[j])
+            outcomes.rounds[own, j] += chance * path.rounds[j]
             self.checks[own, j] += chance * (path.rounds[j] > 0)
 
 

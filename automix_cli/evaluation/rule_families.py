@@ -130,12 +130,13 @@ def _outcomes(table: TraceTable, signatures: Signatures, rules: Sequence[Rules])
     asks[..., end] = reach
     if end not in signatures.evidence:
         reports[..., end] += reach
-        return Outcomes(reports, asks, votes, rounds, np.zeros(shape))
+        return Outcomes(reports, asks, votes, rounds, np.zeros(shape), asks[..., 1:2].sum(axis=-1))
     failed = np.array(signatures.evidence[end].failed)[signatures.evidence_code[end]]
     latest = np.where(failed, latest, end)
     for tier in np.unique(latest[latest >= 0]):
         reports[..., tier] += np.where(latest == tier, reach, 0.0)
-    return Outcomes(reports, asks, votes, rounds, np.where(latest < 0, reach, 0.0))
+    abstained = np.where(latest < 0, reach, 0.0)
+    return Outcomes(reports, asks, votes, rounds, abstained, asks[..., 1:2].sum(axis=-1))
 
 
 class _Draws(NamedTuple):

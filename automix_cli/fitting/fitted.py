@@ -171,10 +171,10 @@ class Fitted:
             agreement=self.agreement,
         )
 
-    def policy(self, cost_weight: float, settings: Settings, *, coarse: bool = False) -> PomdpPolicy:
+    def policy(self, cost_weight: float, settings: Settings) -> PomdpPolicy:
         """The best policy at a cost_weight, under the model."""
         names = tuple(tier.name for tier in self.tiers)
-        return PomdpPolicy(self.model(cost_weight, settings), coarse, names)
+        return PomdpPolicy(self.model(cost_weight, settings), names)
 
     def to_dict(self) -> dict[str, Any]:
         """The `prior` and `observations` of a profile's `router:` block."""

@@ -9,7 +9,7 @@ the cost_weight, so one pass over the histories solves the problem for many of t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -71,12 +71,39 @@ def solve_path(
     return path
 
 
+class SolvedPath(NamedTuple):
+    """A path of plans, and in how many orders each of their histories is met."""
+
+    path: PlanPath
+    orders: dict[TierPath, Floats]
+
+
+def solve_lengths(
+    model: Model, weights: Sequence[float], lengths: Sequence[float], root: Root
+) -> list[SolvedPath]:
+    """Solve the paths of several prompt lengths in one pass over the histories, which is much quicker.
+
+    Actions that are equally good are ranked by their charges at the mean length.
+    """
+    histories, count = Histories(model, root), len(weights)
+    each, tokens = np.tile(np.asarray(weights, dtype=float), len(lengths)), float(np.mean(lengths))
+    whole = PlanPath(histories, tokens, each, lengths=np.repeat(np.asarray(lengths, dtype=float), count))
+    whole.extend(histories.start, histories.weight_before()[None])
+    orders = whole.orders()
+    parts = (slice(k * count, (k + 1) * count) for k in range(len(lengths)))
+    return [
+        SolvedPath(whole.part(own, length), {path: ways[own] for path, ways in orders.items()})
+        for own, length in zip(parts, lengths, strict=True)
+    ]
+
+
 @dataclass(slots=True, eq=False, repr=False)
 class PlanPath:
     """Values and choices by history, for each of W cost_weights; build it with `solve_path`.
 
     `blocks[path]` holds the histories that took the steps of `path` since the root; the path
-    () stands for the root itself, when no answer is in hand.
+    () stands for the root itself, when no answer is in hand. `lengths` are the prompt tokens of each
+    plan where they are not `tokens` for all.
     """
 
     histories: Histories
@@ -85,11 +112,21 @@ class PlanPath:
     blocks: dict[TierPath, Block] = field(default_factory=dict)
     actions: list[Action] = field(default_factory=list)
     codes: dict[Action, int] = field(default_factory=dict)
+    lengths: Floats | None = None
+
+    @property
+    def _lengths(self) -> Floats | float:
+        return self.tokens if self.lengths is None else self.lengths
 
     @property
     def size(self) -> int:
         """Histories kept, of each cost_weight."""
         return sum(block.weight.size for block in self.blocks.values())
+
+    def part(self, own: slice, tokens: float) -> PlanPath:
+        """Some of the plans, which are all for one length."""
+        blocks = {path: Block(b.weight, b.value[own], b.choice[own]) for path, b in self.blocks.items()}
+        return PlanPath(self.histories, tokens, self.weights[own], blocks, self.actions, self.codes)
 
     # -------------------------------------------------------------- backward induction
 
@@ -137,8 +174,9 @@ class PlanPath:
             yield self._with_charge(action, np.reshape(ahead, (-1, *total.shape)), total)
 
     def _with_charge(self, action: Action, ahead: Floats, weight: Floats) -> _Option:
-        charge = self.histories.charge(action, self.tokens)
-        return _Option(action, ahead - self.weights[:, None, None] * charge * weight, charge)
+        cost = self.histories.model.charge(action)
+        charges = self.weights * (cost.fixed + cost.per_token * self._lengths)
+        return _Option(action, ahead - charges[:, None, None] * weight, cost.at(self.tokens))
 
     def _choose(self, block: Block, level: Level, options: list[_Option], path: TierPath) -> None:
         """Find the best action at each history of one level; what follows it has been solved."""
@@ -199,15 +237,28 @@ class PlanPath:
                         orders[(*path, step)] += asked_orders * self.histories.table(step).entry
         return orders
 
-    def spending(self) -> Floats:
-        """Dollars that each plan is expected to cost on a question, under the model; W."""
+    def action_chances(self, orders: Mapping[TierPath, Floats]) -> Floats:
+        """How often each plan is expected to take each action on a question, under the model; W×actions.
+
+        Args:
+            orders: those of `orders()`.
+        """
         chances = np.zeros((len(self.weights), len(self.actions)))
         root = float(self.blocks[self.histories.start].weight[0, 0])
-        for path, orders in self.orders().items():
+        for path, ways in orders.items():
             block = self.blocks[path]
-            chance = (orders * block.weight / root).reshape(len(self.weights), -1)
+            chance = (ways * block.weight / root).reshape(len(self.weights), -1)
             choice = block.choice.reshape(len(self.weights), -1)
             for code in np.unique(choice):
                 chances[:, code] += np.where(choice == code, chance, 0.0).sum(axis=1)
+        return chances
+
+    def spending(self, orders: Mapping[TierPath, Floats]) -> Floats:
+        """Dollars that each plan is expected to cost on a question, under the model; W."""
         charges = np.array([self.histories.charge(action, self.tokens) for action in self.actions])
-        return np.asarray(chances @ charges)
+        return np.asarray(self.action_chances(orders) @ charges)
+
+    def root_values(self) -> Floats:
+        """Expected score less weighted cost of each plan; W."""
+        block = self.blocks[self.histories.start]
+        return np.asarray(block.value[:, 0, 0] / block.weight[0, 0])

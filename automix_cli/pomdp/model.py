@@ -150,16 +150,14 @@ class Model:
             return tier.round + tier.vote * action.votes + self.value_of_time * tier.round_s / 3600
         return Cost()
 
-    def at_mean(self) -> Model:
-        """The model in which every prompt has the mean length: one plan serves all questions."""
-
-        def flat(cost: Cost) -> Cost:
-            return Cost(cost.at(self.mean_tokens))
-
-        tiers = tuple(
-            replace(t, answer=flat(t.answer), vote=flat(t.vote), round=flat(t.round)) for t in self.tiers
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether any planned cost grows with the prompt, so that questions get plans of their own."""
+        return any(
+            self.charge(Action(kind, i, 1)).per_token
+            for i in range(len(self.tiers))
+            for kind in CHARGED_KINDS
         )
-        return replace(self, tiers=tiers)
 
     def prior(self, question_class: int) -> Floats:
         """Chances of the states for a class of questions, shape (2^N,)."""

@@ -11,12 +11,12 @@ import numpy as np
 
 from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.histories import Root
-from automix_cli.pomdp.model import CHARGED_KINDS, MAX_HISTORIES, Model, first_equal, simplify
+from automix_cli.pomdp.length_grid import LengthSpan, ValueLine, compare_plans, span_of
+from automix_cli.pomdp.model import MAX_HISTORIES, Model, first_equal, simplify
 from automix_cli.pomdp.observations import ConfidenceObservations
 from automix_cli.pomdp.plan import Forecast, Plan, PlanNode, solve
 from automix_cli.pomdp.problem import Action, Facts, Observation, Visit
 
-GRID_LOSS = 5e-4  # the most value that planning on the token grid may lose
 CACHED_HISTORIES = 8_000_000  # of all plans that a policy keeps
 
 
@@ -53,7 +53,6 @@ class PomdpPolicy:
 
     Attributes:
         model: the decision problem.
-        coarse: plan for two prompt lengths in each factor of four, which suffices to choose among settings.
         names: of the tiers, for the reasons; by default their numbers.
         max_histories: the most histories a plan may hold, see `simplify`.
         cached_histories: how many histories all plans together may hold.
@@ -78,14 +77,13 @@ class PomdpPolicy:
     """
 
     model: Model
-    coarse: bool = False
     names: tuple[str, ...] = field(default=(), repr=False, compare=False)
     max_histories: int = field(default=MAX_HISTORIES, repr=False)
     cached_histories: int = field(default=CACHED_HISTORIES, repr=False, compare=False)
     plan_model: Model = field(init=False, repr=False, compare=False)
     plans: PlanCache = field(init=False, repr=False, compare=False)
     limitation: str = field(init=False, compare=False)
-    _crossings: dict[tuple[int, float, float], float | None] = field(
+    _crossings: dict[tuple[int, LengthSpan], float | None] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
 
@@ -192,54 +190,30 @@ class PomdpPolicy:
         return belief.plan.value(belief.node)
 
     def plan(self, facts: Facts = Facts()) -> Plan:  # noqa: B008
-        """The plan for a question: one for its length, or for a length on the grid that is near enough.
-
-        The best value is convex in the number of tokens (a maximum of straight lines, one per
-        policy), and each plan is a tangent to it. Between two grid lengths it lies above both
-        tangents and below the chord; where these are further apart than `GRID_LOSS` the grid is
-        halved. So the loss is bounded, and only few lengths are planned for.
-        """
+        """The plan for a question: one for its length, or for a length on the grid that is near enough."""
         tokens, question_class = (
             self._tokens(facts),
             facts.question_class if len(self.plan_model.priors) > 1 else 0,
         )
-        if not self.counts_tokens:
+        if not self.plan_model.counts_tokens:
             return self.plans.get(0.0, Root(question_class))
-        steps = 0.5 if self.coarse else 4
-        step = math.floor(steps * math.log2(tokens))
-        low, high = 2 ** (step / steps), 2 ** ((step + 1) / steps)
-        while (crossing := self._crossing(question_class, low, high)) is None:
-            middle = math.sqrt(low * high)
-            low, high = (low, middle) if tokens < middle else (middle, high)
-        return self.plans.get(low if tokens <= crossing else high, Root(question_class))
+        span = span_of(tokens)
+        while (crossing := self._crossing(question_class, span)) is None:
+            span = span.lower if tokens < span.middle else span.upper
+        return self.plans.get(span.low if tokens <= crossing else span.high, Root(question_class))
 
-    def _crossing(self, question_class: int, low: float, high: float) -> float | None:
+    def _crossing(self, question_class: int, span: LengthSpan) -> float | None:
         """Up to which length the plan for `low` is the better of two; None where two are not enough."""
-        key = (question_class, low, high)
+        key = (question_class, span)
         if key not in self._crossings:
-            ends = [self.plans.get(t, Root(question_class)).forecast() for t in (low, high)]
-            falls = [self.plan_model.cost_weight * end.per_token for end in ends]  # of value, per token
-            # Each plan's value is a line in the number of tokens. Where the two lines cross, both
-            # plans are equally good, and the gap below the chord, which no plan exceeds, is widest.
-            rise = ends[1].value + falls[1] * (high - low) - ends[0].value  # of the second line, at low
-            crossing = low + rise / (falls[1] - falls[0]) if falls[0] != falls[1] else high
-            crossing = min(max(crossing, low), high)
-            tangent = max(
-                ends[0].value - falls[0] * (crossing - low), ends[1].value + falls[1] * (high - crossing)
-            )
-            share = (crossing - low) / (high - low)
-            gap = (1 - share) * ends[0].value + share * ends[1].value - tangent
-            enough = self.coarse or gap <= GRID_LOSS or high / low < 1 + 1e-6
-            self._crossings[key] = crossing if enough else None
+            lines = [self._value_line(self.plans.get(t, Root(question_class)).forecast()) for t in span]
+            crossing, suffices = compare_plans(span, *lines)
+            self._crossings[key] = float(crossing[0]) if suffices[0] else None
         return self._crossings[key]
 
-    @property
-    def counts_tokens(self) -> bool:
-        """Whether any planned cost grows with the prompt, so that questions get plans of their own."""
-        tiers = range(len(self.plan_model.tiers))
-        return any(
-            self.plan_model.charge(Action(kind, i, 1)).per_token for i in tiers for kind in CHARGED_KINDS
-        )
+    def _value_line(self, forecast: Forecast) -> ValueLine:
+        fall = self.plan_model.cost_weight * forecast.per_token
+        return ValueLine(np.array([forecast.value]), np.array([fall]))
 
     def _tokens(self, facts: Facts) -> float:
         tokens = self.plan_model.mean_tokens if facts.prompt_tokens is None else facts.prompt_tokens

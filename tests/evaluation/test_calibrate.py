@@ -238,8 +238,10 @@ def test_a_cost_weight_whose_plan_asks_one_tier_only_is_no_evidence_either() -> 
     assert (router.escalated, router.votes) == (0, 0)
     assert result.single_folds == (3, 3)
     assert result.verdict is not None
-    assert result.verdict.kind != "do not route"
+    assert result.verdict.kind == "single tier"
     assert result.unproven
+    assert isinstance(result.choice.setting, Always)
+    assert result.router()["kind"] == "always"
 
 
 def test_where_policies_ran_and_surely_gained_nothing_one_tier_is_written_and_that_is_a_success() -> None:

@@ -111,8 +111,10 @@ def test_fits_that_outer_folds_share_come_to_what_fits_of_their_own_come_to(
                 continue
             routed.add(type(own.setting).__name__)
             for figure in ("score", "cost", "abstained", "escalated"):
-                np.testing.assert_array_equal(getattr(run, figure)[own.rows], getattr(own.run, figure))
-            np.testing.assert_array_equal(run.votes[own.rows], own.run.votes.sum(axis=1))
+                np.testing.assert_allclose(
+                    getattr(run, figure)[own.rows], getattr(own.run, figure), rtol=1e-12, atol=1e-12
+                )
+            np.testing.assert_allclose(run.votes[own.rows], own.run.votes.sum(axis=1), rtol=1e-12)
         assert (run.single_folds, run.folds) == (sum(own.run is None for own in folds), 5)
     assert routed, "some fold chose a policy"
 

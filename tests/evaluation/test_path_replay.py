@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,14 @@ from orders import make_rows, make_table
 
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError
+from automix_cli.evaluation.charges import RowOutcomes
 from automix_cli.evaluation.families import CostGrid, FittedFamily
 from automix_cli.evaluation.plan_family import FittedPlans, PlanFamily
 from automix_cli.evaluation.replay import replay
 from automix_cli.evaluation.rule_families import ThresholdFamily
 from automix_cli.fitting.router_block import Settings
-from automix_cli.pomdp.histories import Root
-from automix_cli.pomdp.policy import Belief, PomdpPolicy
-from automix_cli.pomdp.problem import Action, Facts, Observation
+from automix_cli.pomdp.policy import PomdpPolicy
+from automix_cli.pomdp.problem import Facts
 
 SETTINGS = Settings(max_votes=4, batch=(1, 2))
 GRID = CostGrid(weights=12)
@@ -100,9 +100,9 @@ def some(fitted: FittedPlans, step: int = 3) -> list[int]:
     return [*range(0, len(fitted.weights), step)]
 
 
-def of_mean_length(fitted: FittedPlans) -> dict[int, PomdpPolicy]:
-    """The policies that plan every question at the mean length."""
-    return {k: PomdpPolicy(fitted.policy(k).model.at_mean()) for k in some(fitted)}
+def policies_of(fitted: FittedPlans) -> dict[int, PomdpPolicy]:
+    """The policy of some settings, each of which plans for a question's own length."""
+    return {k: fitted.policy(k) for k in some(fitted)}
 
 
 CASES: dict[str, dict[str, Any]] = {
@@ -135,10 +135,10 @@ def test_all_plans_of_a_path_played_at_once_are_each_replayed_alone(
     table = drawn(120, **CASES[case])
     settings = replace(SETTINGS, abstain_value=abstain_value)
     fitted = PlanFamily(settings=settings, grid=GRID).fit(table)
-    assert fitted.one_length
     assert (fitted.parameters.agreement is not None) == ("wrong" in CASES[case])
-    policies = of_mean_length(fitted)
-    assert_plays_as_each_policy(fitted, policies, table, np.arange(120), abstain_value=abstain_value or 0.0)
+    assert_plays_as_each_policy(
+        fitted, policies_of(fitted), table, np.arange(120), abstain_value=abstain_value or 0.0
+    )
 
 
 def test_votes_of_the_last_tier_and_all_votes_in_one_round_are_played_too() -> None:
@@ -148,12 +148,8 @@ def test_votes_of_the_last_tier_and_all_votes_in_one_round_are_played_too() -> N
         PlanFamily(settings=SETTINGS, grid=GRID, at_once=True),
     ):
         fitted = family.fit(table)
-        assert_plays_as_each_policy(fitted, of_mean_length(fitted), table, np.arange(120))
-    assert {a.votes for p in policies_of(fitted) for a in p.plan().actions} == {0, 4}
-
-
-def policies_of(fitted: FittedPlans) -> list[PomdpPolicy]:
-    return [fitted.policy(k) for k in some(fitted)]
+        assert_plays_as_each_policy(fitted, policies_of(fitted), table, np.arange(120))
+    assert {a.votes for p in policies_of(fitted).values() for a in p.plan().actions} == {0, 4}
 
 
 UNFORESEEN: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -203,43 +199,27 @@ def table_with_votes(table: TraceTable, votes: np.ndarray) -> TraceTable:
 # ------------------------------------------------------------------ lengths and classes
 
 
-@dataclass(frozen=True)
-class OfRoundedLength:
-    """A policy that plans a question at a length of its own, to half an octave."""
-
-    inner: PomdpPolicy
-
-    def relevant(self, facts: Facts) -> Facts:
-        tokens = self.inner.model.mean_tokens if facts.prompt_tokens is None else facts.prompt_tokens
-        return Facts(float(2 ** (np.rint(2 * np.log2(tokens)) / 2)), facts.question_class)
-
-    def begin(self, facts: Facts) -> Belief:
-        own = self.relevant(facts)
-        plan = self.inner.plans.get(own.prompt_tokens or 0.0, Root(own.question_class))
-        return Belief((), plan, plan.start)
-
-    def update(self, belief: Belief, action: Action, seen: Observation) -> Belief:
-        return self.inner.update(belief, action, seen)
-
-    def action(self, belief: Belief) -> Action:
-        return self.inner.action(belief)
-
-    def cuts(self, tier: int) -> tuple[float, ...]:
-        return self.inner.cuts(tier)
-
-    @property
-    def compares(self) -> bool:
-        return self.inner.compares
+@pytest.mark.parametrize("tiers", [2, 3])
+@pytest.mark.parametrize("octaves", [0.2, 2.0, 6.0])
+def test_prompts_of_different_lengths_have_the_plans_that_their_policies_follow(
+    octaves: float, tiers: int
+) -> None:
+    """What calibration chooses by is what is written, to the cent."""
+    lengths = tuple(int(50 * 2 ** (octaves * k / 7)) for k in range(8))
+    table = drawn(120, tiers=tiers, lengths=lengths)
+    fitted = PlanFamily(settings=SETTINGS, grid=GRID).fit(table)
+    policies = policies_of(fitted)
+    assert_plays_as_each_policy(fitted, policies, table, np.arange(120))
+    for k, run in zip(policies, fitted.runs(table, np.arange(120), np.array([*policies])), strict=True):
+        alone = replay(policies[k], table)
+        for name in RowOutcomes._fields:
+            np.testing.assert_allclose(getattr(run, name), getattr(alone, name), rtol=1e-10, atol=1e-12)
 
 
-def test_prompts_of_different_lengths_have_plans_of_their_own() -> None:
+def test_long_prompts_are_asked_of_other_tiers_than_short_ones() -> None:
     table = drawn(120, tiers=3, lengths=(50, 300, 4000))
     fitted = PlanFamily(settings=SETTINGS, grid=GRID).fit(table)
-    assert not fitted.one_length
-    policies = {k: OfRoundedLength(fitted.policy(k)) for k in some(fitted)}
-    assert_plays_as_each_policy(fitted, policies, table, np.arange(120))
-    asked = {k: replay(policies[k], table).asks for k in policies}
-    middle = asked[some(fitted)[2]]
+    middle = replay(fitted.policy(some(fitted)[2]), table).asks
     assert len({tuple(row) for row in middle.round(6)}) > 1
 
 
@@ -248,7 +228,7 @@ def test_each_class_of_questions_has_plans_of_its_own() -> None:
     easy = (table.score[:, 0] >= 0.5).astype(np.intp)
     classed = replace(table, question_classes=np.where(np.arange(160) % 5 == 0, 1 - easy, easy), n_classes=2)
     fitted = PlanFamily(settings=SETTINGS, grid=GRID).fit(classed)
-    assert_plays_as_each_policy(fitted, of_mean_length(fitted), classed, np.arange(160))
+    assert_plays_as_each_policy(fitted, policies_of(fitted), classed, np.arange(160))
     priors = fitted.parameters.priors()
     assert priors[0][3] < priors[1][3]
 
@@ -256,12 +236,10 @@ def test_each_class_of_questions_has_plans_of_its_own() -> None:
 def test_the_planned_cost_of_each_place_is_that_of_its_policy() -> None:
     for options in ({}, {"lengths": (50, 300, 4000)}, {"failures": 0.2, "tiers": 3}):
         fitted = PlanFamily(settings=SETTINGS, grid=GRID).fit(drawn(120, **options))
-        tokens = None if fitted.one_length else fitted.parameters.mean_tokens
-        for k in some(fitted):
-            model = fitted.policy(k).model
-            policy = PomdpPolicy(model.at_mean() if fitted.one_length else model)
+        tokens = fitted.parameters.mean_tokens
+        for k, policy in policies_of(fitted).items():
             cost = policy.forecast(Facts(tokens)).cost
-            assert fitted.spending[k] == pytest.approx(cost, rel=2e-3)
+            assert fitted.spending[k] == pytest.approx(cost, rel=2e-2)
 
 
 # ------------------------------------------------------------------ fixed rules
