@@ -38,7 +38,7 @@ def server() -> Iterator[Loopback]:
 # ---------------------------------------------------------------- 30 % faults
 
 
-@pytest.mark.parametrize("count", [100, pytest.param(20_000, marks=LARGE)])
+@pytest.mark.parametrize("count", [100, pytest.param(2_000, marks=LARGE), pytest.param(20_000, marks=LARGE)])
 def test_A_storm_of_recoverable_faults_changes_no_row_and_pays_for_none_twice(
     count: int, server: Loopback, tmp_path: Path
 ) -> None:
