@@ -74,6 +74,49 @@ def mute_tiers(table: TraceTable) -> tuple[MuteTier, ...]:
     )
 
 
+class PairAgreement(NamedTuple):
+    """How often two tiers that both answered gave equal answers, and how often the first was right then.
+
+    `right` and `right_apart` are its shares right where the answers are equal and where they differ;
+    None where there are no such rows.
+    """
+
+    first: str
+    second: str
+    rows: int
+    equal: int
+    right: float | None
+    right_apart: float | None
+
+    @property
+    def text(self) -> str:
+        """The counts in words.
+
+        Example:
+            >>> PairAgreement("small", "large", 200, 150, 0.96, 0.4).text
+            'small and large agree on 150 of 200 rows; small is right in 96 % of them, in 40 % of the others'
+        """
+        words = f"{self.first} and {self.second} agree on {self.equal:,} of {self.rows:,} rows"
+        shares = (
+            "" if self.right is None else f"{self.first} is right in {100 * self.right:.0f} % of them",
+            "" if self.right_apart is None else f"in {100 * self.right_apart:.0f} % of the others",
+        )
+        return "; ".join(filter(None, (words, ", ".join(filter(None, shares)))))
+
+
+def agreements_of(table: TraceTable, pass_score: float = 0.5) -> tuple[PairAgreement, ...]:
+    """Compare the answers of neighbouring tiers."""
+    first_equal, pairs = table.first_equal, []
+    for j in range(1, len(table.tiers)):
+        both = ~table.failed[:, j - 1 : j + 1].any(axis=1)
+        right = table.score[both, j - 1] >= pass_score
+        equal = first_equal[both, j - 1] == first_equal[both, j]
+        shares = [float(right[own].mean()) if own.any() else None for own in (equal, ~equal)]
+        names = table.tiers[j - 1], table.tiers[j]
+        pairs.append(PairAgreement(*names, len(equal), int(equal.sum()), shares[0], shares[1]))
+    return tuple(pairs)
+
+
 def signal_of(table: TraceTable, j: int) -> Floats:
     """Return a tier's signal, a number per row: the share of parsed votes or the confidence; else NaN."""
     if table.signals[j] != "votes":

@@ -15,7 +15,7 @@ from automix_cli.data.groups import copies_note
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.calibrate import Calibration, Figures
 from automix_cli.evaluation.curves import Measure
-from automix_cli.evaluation.health import alarms, examine, mute_tiers
+from automix_cli.evaluation.health import agreements_of, alarms, examine, mute_tiers
 from automix_cli.evaluation.payer import CostAndQuality, Offer, make_offer
 from automix_cli.evaluation.reliability import ReliabilityRow
 from automix_cli.pomdp.observations import ConfidenceObservations, Counts, NoObservations
@@ -201,7 +201,7 @@ class CalibrationView:
     # ------------------------------------------------------------ health, notes, verdict
 
     def health_lines(self) -> list[str]:
-        """How often each tier gives no answer, and how well its signal tells right ones from wrong ones."""
+        """How often tiers give no answer or agree, and how well their signals tell right from wrong."""
         lines = [mute.text for mute in mute_tiers(self.table)]
         for h in examine(self.table, self.calibration.settings.pass_score):
             auc = f"AUROC {h.auroc.value:.2f}" if h.auroc.value is not None else f"AUROC: {h.auroc.reason}"
@@ -210,6 +210,9 @@ class CalibrationView:
                 text += f", {h.auroc_next.value:.2f} for the next tier among wrong answers"
             lines.append(text)
             lines.append("  right by confidence: " + "  ".join(_reliability_cell(r) for r in h.table))
+        if self.calibration.fitted.agreement is not None:
+            pass_score = self.calibration.settings.pass_score
+            lines += [pair.text for pair in agreements_of(self.table, pass_score)]
         return lines
 
     def notes(self) -> list[str]:

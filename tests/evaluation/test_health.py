@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from known import draw_rows, table_of, two_tiers
 
-from automix_cli.evaluation.health import alarms, examine, signal_of
+from automix_cli.data.read_traces import read_table
+from automix_cli.evaluation.health import agreements_of, alarms, examine, signal_of
 from automix_cli.fitting.fit import fit
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.observations import Counts
@@ -88,3 +89,22 @@ def test_votes_turned_upside_down_raise_the_alarm_and_honest_ones_do_not() -> No
         for r in drawn:
             r["tiers"]["small"]["votes"] = [1 - v for v in r["tiers"]["small"]["votes"]]
     assert found == ("small: the plan escalates its most confident answers and reports less confident ones",)
+
+
+def test_how_often_neighbouring_tiers_agree_and_are_right_then() -> None:
+    answers = [("7", "7", 1), ("7", "8", 0), ("9", "9", 1), ("5", "5", 0), ("4", None, 1)]
+    rows = [
+        {
+            "id": i,
+            "tiers": {
+                "small": {"score": right, "answer": small, "cost": 1},
+                "large": {"failed": "no_text", "cost": 2}
+                if large is None
+                else {"score": 1, "answer": large, "cost": 2},
+            },
+        }
+        for i, (small, large, right) in enumerate(answers)
+    ]
+    table = read_table(enumerate(rows, 1), compare="exact")
+    (pair,) = agreements_of(table)
+    assert (pair.rows, pair.equal, pair.right, pair.right_apart) == (4, 3, 2 / 3, 0.0)
