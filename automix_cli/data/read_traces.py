@@ -316,6 +316,7 @@ def _samples(parts: Sequence[Sequence[_Cells]]) -> tuple[Samples | None, ...]:
 
 _NOTHING: dict[str, Json] = {}
 _NO_VOTES: list[Json] = []
+_KEYS_WITHOUT_TEXT = {"id", "dataset", "split", "tiers"}
 
 
 def _expect(kinds: set[type], values: list[Json]) -> None:
@@ -381,6 +382,8 @@ def _texts(rows: list[Json], start: int) -> tuple[list[str], list[str]]:
         if not any(context or choices for context, choices in parts):
             return texts, texts
         return texts, [question_content(text, *more) for text, more in zip(texts, parts, strict=True)]
+    if all(row.keys() <= _KEYS_WITHOUT_TEXT for row in rows):
+        return [""] * len(rows), [""] * len(rows)
     try:
         questions = [question_from_dict(row, start + i, textless=True) for i, row in enumerate(rows)]
     except DataError:

@@ -127,26 +127,42 @@ def fit_router(
     if grouping is None:
         grouping = Grouping.of(question_keys(texts, range(len(texts))))
     fold = assign_folds(grouping, seed, max_rows)
-    _, rank = np.unique(np.array(texts, dtype=np.str_), return_inverse=True)
-    order = np.lexsort((rank, grouping.groups))
-    fit_rows = order[fold[order] >= 0]  # in an order that the order of the file does not change
+    fit_rows = _rows_to_fit(texts, grouping, fold)
     right = table >= pass_score
     with threadpool_limits(1):  # sums over threads depend on how many there are, and so would clusters
         features = _fit_features(kind, questions.at(fit_rows), embed_model, len(price), budget)
         rows = TrainingRows(*features, right[fit_rows], fold[fit_rows], seed)
-        model, probs = fit_classifier(kind, rows)
-        held_out = rows.held_out(np.clip(probs, EXTREME, 1 - EXTREME))
-        router = QueryRouter(
-            kind=kind,
-            seed=seed,
-            features=features.features,
-            model=model,
-            rewards=_rewards(table, right),
-            costs=price,
-            targets=fit_regressions(held_out, price) if isinstance(model, Linear) else {},
-            centres=np.empty((0, 0)) if isinstance(model, Clusters) else fit_class_centres(held_out),
-        )
+        router, held_out = _fit_classifier(kind, rows, _rewards(table, right), price)
         return _complete(router, rows, held_out.probs, fit_rows, questions)
+
+
+def _rows_to_fit(texts: Sequence[str], grouping: Grouping, fold: Ints) -> Ints:
+    """The rows that have a fold, in an order that the order of the file does not change."""
+    _, rank = np.unique(np.array(texts, dtype=np.str_), return_inverse=True)
+    order = np.lexsort((rank, grouping.groups))
+    return order[fold[order] >= 0]
+
+
+def _fit_classifier(
+    kind: QueryRouterKind,
+    rows: TrainingRows,
+    rewards: Floats,
+    costs: Floats,
+) -> tuple[QueryRouter, HeldOutProbs]:
+    """Fit the router on its training rows; also what it says of each when held out."""
+    model, probs = fit_classifier(kind, rows)
+    held_out = rows.held_out(np.clip(probs, EXTREME, 1 - EXTREME))
+    router = QueryRouter(
+        kind=kind,
+        seed=rows.seed,
+        features=rows.features,
+        model=model,
+        rewards=rewards,
+        costs=costs,
+        targets=fit_regressions(held_out, costs) if isinstance(model, Linear) else {},
+        centres=np.empty((0, 0)) if isinstance(model, Clusters) else fit_class_centres(held_out),
+    )
+    return router, held_out
 
 
 def _check_rows(n: int, scores: Floats, costs: Floats) -> None:
