@@ -22,6 +22,21 @@ _SENTENCE = re.compile(
 _MARKUP = re.compile(r"^[\s#*_`-]+|[\s*_`]+$|[*_`]+")
 _CUT_OFF = ("length", "content_filter")
 
+# A statement that the answer is wrong, in a sentence or alone on a line, whatever stands before and after it.
+# Every repetition is bounded, so that a long reply takes no longer than its length.
+_WORD = r"[^\s:.!?;]{1,30}[\s:]{1,3}"
+_WRONG = r"(?:incorrect|wrong|not (?!only\b|just\b|merely\b|simply\b)(?:[a-z]{1,20} ){0,2}correct)\b"
+_SUBJECT = r"\b(?:answer|response|verdict|decision|conclusion|judge?ment|evaluation|assessment)\b[\s:,]{1,3}"
+_IS = r"(?:is|was|seems|appears|looks|remains|must be)\b[\s:]{1,3}"
+_SOFT = rf"(?:(?!(?:not|never|no|nothing|hardly|whether|if)\b){_WORD}){{0,3}}?"
+_DISSENT = re.compile(
+    rf"{_SUBJECT}(?:(?:{_WORD}){{0,3}}?{_IS}{_SOFT})?{_WRONG}"
+    rf"|(?:^|[.!?;]) ?(?:it|this|that) {_IS}{_SOFT}{_WRONG}"
+    r"|^[^\w\n]{0,9}(?:\d{1,3}\W{1,2})?(?:incorrect|not correct)\b ?(?:[^\w\s]|$|because\b|since\b|as\b)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_MARKS = str.maketrans({**dict.fromkeys('*_`"“”«»'), "’": "'", "|": "\n"})
+
 
 def last_line(text: str) -> str:
     """The last line of a text that is not blank; lines end at a line feed only.
@@ -38,6 +53,7 @@ def read_verdict(text: str) -> Verdict:
     or the bare word, in any case and with Markdown emphasis around it. Everything else
     ("not correct", both words, JSON, a refusal) is UNPARSED: no evidence either way. So is a reply
     with a verdict on an earlier line that disagrees: the last one may be a quotation of the answer.
+    To a final "Correct", any statement that the answer is incorrect disagrees, in whatever form.
 
     Example:
         >>> read_verdict("It is 4, not 5.\nVerification Decision: The AI generated answer is Incorrect.")
@@ -50,8 +66,25 @@ def read_verdict(text: str) -> Verdict:
     closing = _CLOSING.fullmatch(_MARKUP.sub("", last_line(text)))
     if closing is None:
         return Verdict.UNPARSED
+    verdict = _VERDICT_WORDS[closing.group(1).lower()]
     words = {word.lower() for line in text.split("\n") for word in _verdicts_in(line)}
-    return _VERDICT_WORDS[closing.group(1).lower()] if len(words) == 1 else Verdict.UNPARSED
+    if len(words) > 1 or (verdict is Verdict.CORRECT and says_incorrect(text)):
+        return Verdict.UNPARSED
+    return verdict
+
+
+def says_incorrect(text: str) -> bool:
+    """Whether a reply states anywhere that the answer is incorrect, also in a quotation or a table.
+
+    Example:
+        >>> says_incorrect("The AI generated answer is clearly **Incorrect**, since 7 is odd.")
+        True
+        >>> says_incorrect("At first 7 looks incorrect. The answer is not incorrect.")
+        False
+    """
+    plain = re.sub(r"[^\S\n]+", " ", text.translate(_MARKS))
+    plain = re.sub(r"\bis ?n't\b", "is not", plain, flags=re.IGNORECASE)
+    return _DISSENT.search(plain) is not None
 
 
 def _verdicts_in(line: str) -> list[str]:

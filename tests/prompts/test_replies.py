@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from automix_cli.prompts.examples import BUILT_IN_EXAMPLES
 from automix_cli.prompts.messages import decision, digest, fence, verification_messages
 from automix_cli.prompts.replies import (
     answer_confidence,
@@ -122,6 +123,51 @@ VERDICTS = [
 
 def short(value: object) -> str:
     return ascii(value)[:60]
+
+
+DISSENTS = [
+    f"{CLOSING} Incorrect, because 7 is wrong.",
+    f"{CLOSING} Incorrect: it quotes",
+    "The AI generated answer is clearly Incorrect.\nIt ended with",
+    "Decision: **Incorrect**. The answer ends:",
+    "Verification Decision: Incorrect - see above. Quoting:",
+    "The AI generated answer is **Incorrect**, since 7 is odd.",
+    'Verification decision: "The AI generated answer is Incorrect."',
+    "- The AI generated answer is Incorrect;",
+    "| Verdict |\n|---|\n| Incorrect |",
+    f"{CLOSING}\u00a0Incorrect.",
+    f"> {CLOSING} Incorrect.",
+    "The answer is incorrect.",
+    "My verdict: incorrect. The answer ends with",
+    "The AI-generated answer is not correct. It says:",
+    "The answer isn\u2019t correct. It says:",
+    "The answer of 7 is plainly wrong.",
+    "It says 7. This is incorrect.",
+    "Incorrect - it ends with",
+    "(Incorrect) It ends with",
+    "1. Incorrect, because it ends with",
+    "I find the answer incorrect. It ends with",
+]
+ASSENTS = [
+    "At first I thought: Incorrect. Then I multiplied again.",
+    "The answer is not incorrect.",
+    "The answer is not only correct but complete.",
+    "It must be checked whether the answer is correct. Incorrect options are A and B.",
+    "Option B (7) would be incorrect; the answer names C.",
+    "5 is wrong, as is 6. The answer avoids both.",
+    *[e.reasons for kind in BUILT_IN_EXAMPLES.values() for e in kind],
+]
+
+
+@pytest.mark.parametrize("last", [f"{CLOSING} Correct.", "Correct."])
+@pytest.mark.parametrize(
+    ("reasons", "verdict"), [(r, UNPARSED) for r in DISSENTS] + [(r, CORRECT) for r in ASSENTS], ids=short
+)
+def test_a_judge_that_says_incorrect_gives_no_vote_by_a_quotation(
+    reasons: str, verdict: Verdict, last: str
+) -> None:
+    assert read_verdict(f"{reasons}\n{last}") is verdict
+    assert read_verdict(f"{reasons}\n{CLOSING} Incorrect.") is INCORRECT
 
 
 @pytest.mark.parametrize(("text", "verdict"), VERDICTS, ids=short)
