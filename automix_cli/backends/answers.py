@@ -40,8 +40,8 @@ async def read_pieces(pieces: AsyncIterable[bytes], packing: str) -> bytes:
     return bytes(body)
 
 
-def json_object(body: bytes, where: str) -> dict[str, Any]:
-    """The JSON object of an answer with a good status.
+def json_object(body: bytes, where: str, request_body: bytes = b"") -> dict[str, Any]:
+    """The JSON object of an answer with a good status; `request_body` is the body of the request.
 
     Raises:
         BadResponse: not a JSON object.
@@ -56,7 +56,7 @@ def json_object(body: bytes, where: str) -> dict[str, Any]:
         ) from exc
     if not isinstance(reply, dict):
         raise BadResponse(f"{where} sent JSON that is no object", maybe_billed=True)
-    if (error := error_in(reply, body, where)) is not None:
+    if (error := error_in(reply, body, where, request_body)) is not None:
         raise error
     return reply
 

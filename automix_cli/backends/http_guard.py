@@ -51,11 +51,11 @@ class Guard(httpx.AsyncBaseTransport):
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as exc:
             raise connection_error(exc, request.url.scheme, where) from exc
         if response.status_code >= 300:
-            raise status_error(response.status_code, response.headers, body, where)
+            raise status_error(response.status_code, response.headers, body, where, sent_body(request))
         return httpx.Response(
             response.status_code,
             headers={"content-type": "application/json"},
-            content=checked_body(body, request.url.path, where),
+            content=checked_body(body, request.url.path, where, sent_body(request)),
             request=request,
         )
 
@@ -64,19 +64,27 @@ class Guard(httpx.AsyncBaseTransport):
         await self._inner.aclose()
 
 
+def sent_body(request: httpx.Request) -> bytes:
+    """The body of a request; nothing where it was not kept."""
+    try:
+        return request.content
+    except httpx.RequestNotRead:
+        return b""
+
+
 async def read_body(response: httpx.Response) -> bytes:
     """The body, decompressed; see `answers.read_pieces`."""
     assert isinstance(response.stream, httpx.AsyncByteStream)
     return await read_pieces(response.stream, response.headers.get("content-encoding", "identity"))
 
 
-def checked_body(body: bytes, path: str, where: str) -> bytes:
+def checked_body(body: bytes, path: str, where: str, request_body: bytes = b"") -> bytes:
     """A body that LiteLLM can read; byte for byte the same unless something in it is malformed.
 
     Raises:
         BackendError: see `answers.json_object`.
     """
-    reply = json_object(body, where)
+    reply = json_object(body, where, request_body)
     if not path.endswith("/chat/completions"):
         return body
     choices, usage = sound_choices(reply.get("choices")), reply.get("usage")

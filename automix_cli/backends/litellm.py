@@ -88,7 +88,7 @@ class LiteLLMBackend(Client):
                 raise BadResponse(f"{request.model}: the call was cancelled by LiteLLM") from exc
             except Exception as exc:  # LiteLLM raises ValueError, KeyError and TypeError as well
                 if not (self._clients.switch_client(endpoint, exc) or self._adapt(request, arguments, exc)):
-                    raise_mapped(exc, endpoint, request.model)
+                    raise_mapped(exc, endpoint, request.model, [m.content for m in request.messages])
 
     def _arguments(self, request: Request, endpoint: Endpoint) -> dict[str, Any]:
         """The keyword arguments of `litellm.acompletion`, or of `litellm.aembedding`."""
@@ -118,7 +118,7 @@ class LiteLLMBackend(Client):
 
     def _adapt(self, request: Request, arguments: Mapping[str, Any], exc: Exception) -> bool:
         """Whether the call can be made otherwise, after a refusal of the server or of LiteLLM itself."""
-        error = map_error(exc)
+        error = map_error(exc, [m.content for m in request.messages])
         # An exception without a status is a refusal of LiteLLM's own, perhaps of a new class.
         if type(error) is not BadRequest and (type(error) is not BadResponse or status_of(exc)):
             return False

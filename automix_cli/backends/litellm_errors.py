@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from automix_cli.backends.connections import causes_of
 from automix_cli.backends.endpoints import Endpoint
 from automix_cli.backends.refusals import (
     Refusal,
+    advice_in,
     asked_wait,
     error_class,
     refusal_in,
@@ -58,11 +59,12 @@ ERROR_CLASSES: Mapping[str, type[BackendError]] = {
 """By name: LiteLLM and the SDK share the names, and neither need be imported."""
 
 
-def map_error(exc: Exception) -> BackendError:
+def map_error(exc: Exception, texts: Sequence[str] = ()) -> BackendError:
     """Our error for whatever LiteLLM raised.
 
     An error that the transport raised (`http_guard.Guard`) is returned as it is. Otherwise the
     most specific class with a meaning decides, then status and message, then the general class.
+    `texts` are those of the request, which a message may repeat.
     """
     own = next((link for link in causes_of(exc) if isinstance(link, BackendError)), None)
     if own is not None:
@@ -73,13 +75,14 @@ def map_error(exc: Exception) -> BackendError:
     kind = next(
         (ERROR_CLASSES[k.__name__] for k in type(exc).__mro__ if k.__name__ in ERROR_CLASSES), BadResponse
     )
+    words, advice = words_of(message_of(exc), texts), ""
     if kind in (BadRequest, BadResponse, RateLimited) and status is not None:
-        kind = error_class(status, words_of(message_of(exc)))
+        kind, advice = error_class(status, words), advice_in(status, words)
     headers = attribute(exc, "litellm_response_headers")
     headers = headers if isinstance(headers, Mapping) else {}
-    wait = asked_wait(kind, headers, text)
+    wait = asked_wait(kind, headers, words)
     # The transport let this response pass, so the provider counts it as a good one and bills it.
-    error = kind(text, retry_after=wait, maybe_billed=kind is BadResponse)
+    error = kind(text, hint=advice, retry_after=wait, maybe_billed=kind is BadResponse)
     if isinstance(error, RateLimited):
         error.lacks_room = any(
             says_no_room(f"{message_of(e)} {attribute(e, 'body')}") for e in causes_of(exc)
@@ -154,14 +157,14 @@ def short_message(exc: BaseException) -> str:
     return line[:300] or type(exc).__name__
 
 
-def raise_mapped(exc: Exception, endpoint: Endpoint, model: str) -> NoReturn:
+def raise_mapped(exc: Exception, endpoint: Endpoint, model: str, texts: Sequence[str] = ()) -> NoReturn:
     """Raise our error for LiteLLM's.
 
     Raises:
         BackendError: always.
     """
     try:
-        error = map_error(exc)
+        error = map_error(exc, texts)
     except Exception:  # an exception whose own attributes raise
         error = BadResponse(f"{endpoint.provider} failed with {type(exc).__name__}, which cannot be read")
     with_hint(error, model, endpoint.key_env)

@@ -110,8 +110,8 @@ class DirectBackend(Client):
             raise connection_error(exc, parts.scheme, where) from exc
         if status >= 300:
             lower = {name.lower(): value for name, value in reply_headers.items()}
-            raise status_error(status, lower, answer, where)
-        return json_object(answer, where)
+            raise status_error(status, lower, answer, where, body)
+        return json_object(answer, where, body)
 
     def _open_session(self) -> aiohttp.ClientSession:
         """The connections of this run; how many at once is for `retrier` to say."""

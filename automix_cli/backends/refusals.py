@@ -1,8 +1,10 @@
 """What a server's refusal means: one reading of status, body and headers for every client.
 
-    status_error(status, headers, body, where)   the error of a whole HTTP answer
-    error_in(reply, body, where)                 the error in an answer with a good status
-    error_class(status, text)                    its class alone, for whoever has only a message
+    status_error(status, headers, body, where, request_body)   the error of a whole HTTP answer
+    error_in(reply, body, where, request_body)                 the error in an answer with a good status
+    error_class(status, words)                                 its class alone, for whoever has only a message
+
+`request_body` is the body of the request: a server may repeat it, and those words mean nothing.
 
 The words decide before the status; the table of wordings is in `wordings`.
 """
@@ -15,8 +17,9 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from automix_cli.backends.echoes import texts_of
 from automix_cli.backends.waits import retry_after, wait_in
-from automix_cli.backends.wordings import meaning_of, words_of
+from automix_cli.backends.wordings import Words, meaning_of, words_of
 from automix_cli.errors import (
     BackendError,
     BadRequest,
@@ -31,7 +34,9 @@ from automix_cli.errors import (
 )
 
 
-def status_error(status: int, headers: Mapping[str, str], body: bytes, where: str) -> BackendError:
+def status_error(
+    status: int, headers: Mapping[str, str], body: bytes, where: str, request_body: bytes = b""
+) -> BackendError:
     """The error that an answer with this status means; `where` is the host that sent it."""
     if 300 <= status < 400:
         target = re.match(r"https?://([^/?#]+)", headers.get("location", ""))
@@ -39,17 +44,18 @@ def status_error(status: int, headers: Mapping[str, str], body: bytes, where: st
         redirect = BadRequest(redact(f"{where} redirects to {host}; redirects are not followed"))
         redirect.fatal, redirect.hint = True, "put the final address into api_base"
         return redirect
-    refusal, words = refusal_in(body), words_of(body)
+    refusal, words = refusal_in(body), words_of(body, texts_of(request_body))
     message = refusal.added_to(message_in(body))
     kind = error_class(status, words)
     error = kind(
         redact(f"{where} answered {status}{': ' if message else ''}{message}"),
         retry_after=asked_wait(kind, headers, words),
+        hint=advice_in(status, words),
     )
     if isinstance(error, BadRequest):
         error.param, error.code = refusal
     if isinstance(error, RateLimited):
-        error.lacks_room = says_no_room(words)
+        error.lacks_room = says_no_room(words.text)
     return error
 
 
@@ -63,29 +69,42 @@ def says_no_room(text: str) -> bool:
     return re.search(r"resource[ _]?unavailable|capacity_exceeded", text, re.IGNORECASE) is not None
 
 
-def asked_wait(kind: type[BackendError], headers: Mapping[str, str], words: str) -> float | None:
+def asked_wait(kind: type[BackendError], headers: Mapping[str, str], words: Words) -> float | None:
     """Seconds to wait before another try; None where the provider names none, or none would help.
 
     Example:
-        >>> asked_wait(RateLimited, {}, "retryDelay: 26s"), asked_wait(QuotaExhausted, {}, "retryDelay: 26s")
+        >>> words = words_of("Please retry in 26s")
+        >>> asked_wait(RateLimited, {}, words), asked_wait(QuotaExhausted, {}, words)
         (26.0, None)
     """
     if not kind.retryable:
         return None
     seconds = retry_after(headers, time.time())
-    return wait_in(words) if seconds is None else seconds
+    return wait_in(words.prose, words.texts) if seconds is None else seconds
 
 
-def error_class(status: int, text: str) -> type[BackendError]:
+def error_class(status: int, words: Words | str) -> type[BackendError]:
     """The class of our error for a status and the words with it.
 
     Example:
         >>> error_class(429, "slow down").__name__, error_class(429, "insufficient_quota").__name__
         ('RateLimited', 'QuotaExhausted')
     """
-    return (
-        meaning_of(text, status) or _BY_STATUS.get(status) or (BadResponse if status >= 500 else BadRequest)
-    )
+    wording = meaning_of(words, status)
+    if wording is not None:
+        return wording.kind
+    return _BY_STATUS.get(status) or (BadResponse if status >= 500 else BadRequest)
+
+
+def advice_in(status: int, words: Words) -> str:
+    """How to mend what the words of a refusal mean; "" where its class says enough.
+
+    Example:
+        >>> advice_in(400, words_of("max_tokens exceeds the maximum output length"))
+        'lower params: {max_tokens: …} of this tier'
+    """
+    wording = meaning_of(words, status)
+    return "" if wording is None else wording.advice
 
 
 _BY_STATUS: Mapping[int, type[BackendError]] = {
@@ -101,7 +120,9 @@ _BY_STATUS: Mapping[int, type[BackendError]] = {
 }
 
 
-def error_in(reply: Mapping[str, Any], body: bytes, where: str) -> BackendError | None:
+def error_in(
+    reply: Mapping[str, Any], body: bytes, where: str, request_body: bytes = b""
+) -> BackendError | None:
     """The error that a reply with a good status holds instead of an answer; None where it holds none.
 
     An answer is one, whatever its text says: only an error in the place of the choices counts.
@@ -112,7 +133,7 @@ def error_in(reply: Mapping[str, Any], body: bytes, where: str) -> BackendError 
     fields = error if isinstance(error, dict) else reply
     codes = [str(fields.get(name, "")) for name in ("code", "status", "status_code")]
     status = next((int(code) for code in codes if re.fullmatch("[45][0-9][0-9]", code)), 500)
-    return status_error(status, {}, body, where)
+    return status_error(status, {}, body, where, request_body)
 
 
 def message_in(body: bytes) -> str:
@@ -125,7 +146,7 @@ def message_in(body: bytes) -> str:
     try:
         value: Any = json.loads(body)
     except (ValueError, RecursionError):
-        value = re.sub(r"<[^>]*>", " ", body[:2000].decode("utf-8", "replace"))
+        value = re.sub(r"<[^>]*>", " ", body[:2000].decode("utf-8-sig", "replace"))
     if isinstance(value, list) and value:  # Gemini puts its error into a list
         value = value[0]
     for key in ("error", "message", "detail"):

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC
 
-_MILLIS: Mapping[str, int] = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
-_UNIT = r"(ms|millis\w*|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?)"
+from automix_cli.backends.echoes import is_echo
+
+_MILLIS: Mapping[str, int] = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_UNIT = r"(ms|millis\w*|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)"
 _FIGURE = r"\d{1,9}(?:\.\d{1,9})?"
 _PART = re.compile(rf"({_FIGURE})\s?{_UNIT}(?![a-z])", re.IGNORECASE | re.ASCII)
-_DURATION = rf"((?:{_FIGURE}\s?{_UNIT}(?![a-z])\s?)+|{_FIGURE}(?!\d))"
+_JOINT = r"(?:,? and |, |\s)?"
+_DURATION = rf"({_FIGURE}\s?{_UNIT}(?![a-z])(?:{_JOINT}{_FIGURE}\s?{_UNIT}(?![a-z]))*|{_FIGURE}(?!\d))"
+_ABOUT = r"(?:about |approximately |around |~ ?)?"
 
+
+def _asks(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern + _DURATION, re.IGNORECASE | re.ASCII)
+
+
+_ASKED_MILLIS = _asks(r"retry[-_]?(?:delay|after)[-_]?(?:ms|millis\w*)\W{1,6}")
 _ASKED = (
-    re.compile(rf"retry_?(?:delay|after)(?:_seconds)?\W{{1,6}}{_DURATION}", re.IGNORECASE | re.ASCII),
-    re.compile(
-        rf"(?:try(?:ing)? again|retry(?:ing)?) (?:in|after) (?:about )?{_DURATION}", re.IGNORECASE | re.ASCII
-    ),
-    re.compile(rf"wait (?:for )?{_DURATION}", re.IGNORECASE | re.ASCII),
-    re.compile(rf"estimated_time\W{{1,6}}{_DURATION}", re.IGNORECASE | re.ASCII),  # of a model being loaded
+    _asks(r"retry[-_]?(?:delay|after)(?:[-_]?(?:seconds|secs?|s))?\W{1,6}"),
+    _asks(rf"(?:try(?:ing)? again|retry(?:ing)?) (?:in|after) {_ABOUT}"),
+    _asks(rf"wait (?:for )?{_ABOUT}"),
+    _asks(r"estimated_time\W{1,6}"),  # of a model being loaded
 )
 
 
@@ -43,16 +51,19 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     return seconds if seconds is not None else _seconds_until(text, now)
 
 
-def wait_in(text: str) -> float | None:
+def wait_in(text: str, texts: Sequence[str] = ()) -> float | None:
     """Seconds that the words of a refusal ask to wait; None where they say nothing of it.
+
+    What they repeat of the texts that were sent is no request of the server's.
 
     Example:
         >>> wait_in("Please retry in 20.04s."), wait_in("try again in 1m0.5s"), wait_in("slow down")
         (20.04, 60.5, None)
     """
-    for pattern in _ASKED:
-        if (match := pattern.search(text)) is not None:
-            return duration(match[1].strip())
+    for pattern in (_ASKED_MILLIS, *_ASKED):
+        for match in pattern.finditer(text):
+            if not is_echo(match, texts):
+                return duration(match[1], unit="ms" if pattern is _ASKED_MILLIS else "s")
     return None
 
 
@@ -67,7 +78,7 @@ def duration(text: str, unit: str = "s") -> float | None:
     """
     if re.fullmatch(_FIGURE, text, re.ASCII):
         return float(text) * _MILLIS[unit] / 1000
-    if not re.fullmatch(rf"(?:{_FIGURE}\s?{_UNIT}\s?)+", text, re.IGNORECASE | re.ASCII):
+    if not re.fullmatch(rf"(?:{_FIGURE}\s?{_UNIT}{_JOINT})+", text, re.IGNORECASE | re.ASCII):
         return None
     return sum(float(number) * _MILLIS[_short(name)] for number, name in _PART.findall(text)) / 1000
 

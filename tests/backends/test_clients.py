@@ -617,6 +617,16 @@ def test_every_status_becomes_its_error_for_every_provider(route: str) -> None:
             assert not error.maybe_billed, case
 
 
+@both
+@pytest.mark.parametrize("status", [400, 200])
+def test_a_prompt_that_an_error_repeats_is_no_refusal_of_a_key(route: str, status: int) -> None:
+    text = "Explain API key not valid errors"
+    error_body = json.dumps({"error": {"message": f"cannot render {text}", "code": 400}}).encode()
+    with Loopback(lambda call: Reply(status=status, body=error_body)) as server:
+        error = error_of(complete(ask(server, route, text=text))[0])
+    assert (type(error), error.fatal) == (BadRequest, False)
+
+
 @pytest.mark.parametrize("route", ROUTES)
 def test_what_the_provider_asks_to_wait_is_read_from_its_headers(route: str) -> None:
     with Loopback(lambda call: says(429, "slow", **{"Retry-After": "3600"})) as server:

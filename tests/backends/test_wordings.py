@@ -10,7 +10,7 @@ import pytest
 from automix_cli.backends.answers import json_object
 from automix_cli.backends.refusals import error_class, status_error
 from automix_cli.backends.waits import duration, wait_in
-from automix_cli.backends.wordings import WORDINGS, words_of
+from automix_cli.backends.wordings import WORDINGS, meaning_of, words_of
 from automix_cli.errors import (
     BackendError,
     BadRequest,
@@ -31,6 +31,8 @@ class Case(NamedTuple):
     body: Any
     kind: type[BackendError]
     wait: float | None = None
+    prompt: str = ""
+    hint: str = ""
 
 
 def error(message: str, **fields: Any) -> dict[str, Any]:
@@ -87,6 +89,14 @@ CONTEXT = {
     "SGLang": "The input (5000 tokens) is longer than the model's context length (4096 tokens).",
     "watsonx": {"errors": [{"message": "5000 input tokens, above the total tokens limit of 4096"}]},
     "Databricks": {"message": "Input too long: 5000 input tokens, limit is 4096"},
+    "vLLM, of late": "Input of 5000 tokens exceeds max_model_len of 4096",
+    "vLLM, max_tokens beside it": "'max_tokens' or 'max_completion_tokens' is too large: 5000. This model's "
+    "maximum context length is 4096 tokens and your request has 2000 input tokens",
+    "tokens and a limit": "Prompt tokens (9000) exceed limit (8192)",
+    "tokens that are supported": "This model supports at most 8192 input tokens, got 9000",
+    "a code in one word": error("no room", code="ContextLengthExceeded"),
+    "a code with hyphens": error("no room", code="context-length-exceeded"),
+    "OpenAI behind a proxy": "litellm.APIError: code: 400 - {'error': {'message': 'prompt is too long'}}",
     "Mistral": "Prompt contains 40000 tokens, too large for model with 32768 maximum context length",
     "Cohere": {"message": "too many tokens: total number of tokens in the prompt cannot exceed 4081"},
     "GitHub": error("Request body too large for gpt-4o. Max size: 8000 tokens.", code="tokens_limit_reached"),
@@ -205,6 +215,18 @@ CASES = {
         {"error": "Account is suspended, possibly due to reaching the monthly spending limit"},
         QuotaExhausted,
     ),
+    "LiteLLM proxy, a budget of a user": Case(
+        422, error("Crossed budget", type="BudgetExceededError"), QuotaExhausted
+    ),
+    "LiteLLM proxy, a budget in words alone": Case(422, "Crossed budget for this team", QuotaExhausted),
+    "LiteLLM proxy, a budget with 500": Case(500, "litellm.BudgetExceededError: over", QuotaExhausted),
+    "OpenRouter, a key's own limit": Case(
+        403,
+        "Key limit exceeded (total limit). Manage it using https://openrouter.ai/settings/keys",
+        QuotaExhausted,
+        hint="limit of this key",
+    ),
+    "a burst that may not be": Case(429, "limit: 0/min burst, try again in 2s", RateLimited, 2.0),
     "402 without a word": Case(402, "", QuotaExhausted),
     # keys
     "Gemini, a key": Case(
@@ -229,6 +251,16 @@ CASES = {
         error("Authentication Error, Invalid proxy server token passed.", type="token_not_found_in_db"),
         Unauthorised,
     ),
+    "LiteLLM proxy, an unknown key with 400": Case(
+        400, error("Authentication Error", type="auth_error", code="400"), Unauthorised
+    ),
+    "LiteLLM proxy, an unknown key in words": Case(
+        400, "Authentication Error, Invalid proxy server token passed.", Unauthorised
+    ),
+    "LiteLLM proxy, a key with 500": Case(
+        500, "litellm.AuthenticationError: AuthenticationError: OpenAIException - no", Unauthorised
+    ),
+    "OpenAI, no key": Case(400, "You didn't provide an API key.", Unauthorised),
     "403 without a word": Case(403, "", Unauthorised),
     # models
     "LiteLLM proxy, a model": Case(
@@ -242,6 +274,19 @@ CASES = {
     "DeepSeek, a model": Case(400, "Model Not Exist", UnknownModel),
     "Ollama, a model": Case(404, 'model "llama9" not found, try pulling it first', UnknownModel),
     "Mistral, a model": Case(400, error("Invalid model: mistral-9", type="invalid_model"), UnknownModel),
+    "LiteLLM proxy, a model that the key may not use": Case(
+        401,
+        error("no", type="key_model_access_denied", param="model", code="401"),
+        UnknownModel,
+        hint="this key may not use this model",
+    ),
+    "Groq, a model that is gone": Case(
+        400,
+        error("The model `x` is no longer supported", code="model_decommissioned"),
+        UnknownModel,
+    ),
+    "a model that is gone, in words": Case(400, "The model x-8b has been decommissioned.", UnknownModel),
+    "OpenAI, a model in quotes": Case(400, "The model 'gpt-9' does not exist", UnknownModel),
     # filters
     "Azure, a filter": Case(
         400,
@@ -261,8 +306,46 @@ CASES = {
     ),
     "Qwen, a filter": Case(400, error("bad", code="data_inspection_failed"), ContentFiltered),
     "Anthropic, a filter": Case(400, "Output blocked by content filtering policy", ContentFiltered),
+    "a filter with a hyphen": Case(400, "blocked by content-filter", ContentFiltered),
+    "Gemini, a filter": Case(400, "The prompt was blocked due to SAFETY", ContentFiltered),
+    "LiteLLM proxy, a guardrail": Case(400, "Violated guardrail policy", ContentFiltered),
+    "a guardrail's code": Case(400, error("no", code="guardrail_intervened"), ContentFiltered),
+    # settings of the profile
+    "Groq, more output than there is": Case(
+        400,
+        error(
+            "`max_tokens` (8192) exceeds the maximum allowed completion tokens (4096)",
+            param="max_tokens",
+        ),
+        BadRequest,
+        hint="max_tokens",
+    ),
+    "more output than there is": Case(
+        400, "max_tokens exceeds the maximum output length", BadRequest, hint="max_tokens"
+    ),
+    "Anthropic, more output than there is": Case(
+        400,
+        "max_tokens: 9000 > 8192, which is the maximum allowed number of output tokens for claude",
+        BadRequest,
+        hint="max_tokens",
+    ),
+    "a parameter of a filter": Case(400, "Unknown parameter: 'moderation'.", BadRequest),
+    "a parameter of a filter, bare": Case(400, "Unknown parameter: content_filter", BadRequest),
+    "a guardrail that is not there": Case(
+        400, "The guardrail identifier or version provided in the request does not exist", BadRequest
+    ),
+    "an output that is no JSON": Case(
+        400,
+        error("Invalid model output: failed to generate JSON", code="json_validate_failed"),
+        BadRequest,
+    ),
+    "a template that is not there": Case(
+        400, "Request to model gpt-5 refers to a prompt template that does not exist", BadRequest
+    ),
     # nothing of the kind
-    "a parameter": Case(400, "max_tokens is too large: 100000. This supports at most 16384", BadRequest),
+    "a parameter": Case(
+        400, "max_tokens is too large: 100000. This supports at most 16384", BadRequest, hint="max_tokens"
+    ),
     "a filter that is down": Case(503, "the moderation service is down", BadResponse),
     "a page on the way": Case(502, "<html>context window, moderation: Bad Gateway</html>", BadResponse),
     "a prompt that is sent back": Case(
@@ -282,6 +365,74 @@ CASES = {
     "a prompt that is sent back in words": Case(
         400, "1 error: {'loc': ('n',), 'msg': 'not permitted', 'input': 'insufficient_quota'}", BadRequest
     ),
+    "an echo in quotes with 500": Case(
+        500,
+        "Internal error while processing: 'weird: what does insufficient_quota mean?'",
+        BadResponse,
+    ),
+    "an echo in double quotes": Case(
+        400,
+        """Could not parse the message content: "Why do I get 'Incorrect API key provided'?\"""",
+        BadRequest,
+    ),
+    "an echo of Pydantic's": Case(
+        400, "1 error … input_value={'text': 'why invalid_api_key?'}, input_type=dict", BadRequest
+    ),
+    "an echo of a field's own": Case(400, "Extra: {'text': 'why invalid_api_key?'}", BadRequest),
+    "an echo without quotes": Case(
+        400,
+        "Jinja template error at Explain API key not valid errors (line 1)",
+        BadRequest,
+        prompt="Explain API key not valid errors",
+    ),
+    "an echo of a part of a long prompt": Case(
+        400,
+        "cannot render: the model does not exist, says",
+        BadRequest,
+        prompt="Why? It fails: the model does not exist, says my server. " * 9,
+    ),
+    "an echo that asks to wait": Case(
+        503,
+        "no: please try again in 5 hours or so",
+        BadResponse,
+        prompt="I read: please try again in 5 hours",
+    ),
+    "an echo of an error body": Case(
+        400,
+        """cannot read: {"error": {"code": "insufficient_quota"}}""",
+        BadRequest,
+        prompt="""What is {"error": {"code": "insufficient_quota"}}?""",
+    ),
+    "an echo of an exception": Case(
+        500, "BudgetExceededError: is what?", BadResponse, prompt="BudgetExceededError: is what?"
+    ),
+    "an echo without quotes with 500": Case(
+        500, "Jinja template error at Explain API key not valid errors", BadResponse
+    ),
+    "a context in an echo with 500": Case(
+        500, "failed on text 'maximum context length of gpt-4?'", BadResponse
+    ),
+    "a store of keys that is down": Case(
+        503, "upstream: authentication_error could not reach key store", BadResponse
+    ),
+    "an echo in the context of a complaint": Case(
+        422, {"detail": [{"msg": "bad", "ctx": {"text": "invalid_api_key"}}]}, BadRequest
+    ),
+    "an echo in a user's message": Case(500, {"user_message": "prompt is too long"}, BadResponse),
+    "an exception of Python's": Case(500, "KeyError: 'Payment Required'", BadResponse),
+    "a real refusal of a prompt with its words": Case(
+        400,
+        "This model's maximum context length is 8192 tokens.",
+        ContextTooLong,
+        prompt="The log said: maximum context length reached, and much more.",
+    ),
+    "a real code of a prompt with its words": Case(
+        429,
+        error("no", code="insufficient_quota"),
+        QuotaExhausted,
+        prompt="What is code: insufficient_quota?",
+    ),
+    "a page with a mark of order": Case(502, "\ufeff<html>prompt is too long</html>", BadResponse),
     "an answer that is sent back": Case(
         400, error("Failed to generate JSON", failed_generation="Incorrect API key provided"), BadRequest
     ),
@@ -289,7 +440,7 @@ CASES = {
 
 
 def as_bytes(body: Any) -> bytes:
-    if isinstance(body, str) and not body.startswith("<") and body:
+    if isinstance(body, str) and not body.startswith(("<", "\ufeff")) and body:
         body = error(body)
     return body.encode() if isinstance(body, str) else json.dumps(body).encode()
 
@@ -303,27 +454,47 @@ def no_second_opinion(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_a_refusal_is_understood_by_its_words(name: str) -> None:
     case = CASES[name]
-    raised = status_error(case.status, {}, as_bytes(case.body), "host")
+    sent = json.dumps({"messages": [{"role": "user", "content": case.prompt}]}).encode()
+    raised = status_error(case.status, {}, as_bytes(case.body), "host", sent)
+    assert case.hint in raised.hint
+    assert bool(case.hint) == bool(raised.hint)
     assert (type(raised), raised.retry_after) == (case.kind, case.wait)
     assert raised.message.startswith(f"host answered {case.status}")
 
 
-PLAIN = {
-    name: case
+FIRM = [
+    name
     for name, case in CASES.items()
-    if case.kind not in (BadRequest, BadResponse) and isinstance(case.body, dict | list)
-}
+    if isinstance(case.body, dict)
+    and (case.kind is ContextTooLong or name.startswith(("LiteLLM proxy, a budget", "OpenAI, a quota")))
+]
 
 
 @pytest.mark.parametrize("status", [500, 200])
-@pytest.mark.parametrize("name", [n for n in PLAIN if PLAIN[n].kind in (ContextTooLong, QuotaExhausted)])
+@pytest.mark.parametrize("name", FIRM)
 def test_what_cannot_mean_anything_else_is_understood_with_any_status(name: str, status: int) -> None:
     body = CASES[name].body
     if status == 500:
         assert type(status_error(500, {}, as_bytes(body), "host")) is CASES[name].kind
-    elif isinstance(body, dict) and "error" in body:
+    elif "error" in body:
         with pytest.raises(CASES[name].kind):
             json_object(as_bytes(body), "host")
+
+
+SENTENCES = [
+    name
+    for name, case in CASES.items()
+    if isinstance(case.body, str)
+    and case.status < 500
+    and case.kind in (QuotaExhausted, Unauthorised, UnknownModel)
+]
+
+
+@pytest.mark.parametrize("name", SENTENCES)
+def test_a_sentence_of_a_broken_server_ends_no_run(name: str) -> None:
+    """A server in trouble may quote anybody; without a code it is a failure like any other."""
+    error = status_error(503, {}, as_bytes(CASES[name].body), "host")
+    assert (type(error) in (BadResponse, RateLimited), error.fatal) == (True, False)
 
 
 def test_words_without_a_known_field_around_them_are_read_as_well() -> None:
@@ -356,9 +527,9 @@ def test_an_error_in_the_place_of_an_answer_is_one(reply: dict[str, Any], kind: 
 
 def test_every_row_of_the_table_decides_a_case() -> None:
     """A row that never decides is a mistake: one above it reads all that it reads."""
-    said = [(words_of(as_bytes(case.body)), case) for case in CASES.values()]
-    deciding = {next((i for i, w in enumerate(WORDINGS) if w.pattern.search(text)), -1) for text, _ in said}
-    assert [w.pattern.pattern for i, w in enumerate(WORDINGS) if i not in deciding] == []
+    said = [(words_of(as_bytes(case.body)), case.status) for case in CASES.values()]
+    deciding = {id(meaning_of(words, status)) for words, status in said}
+    assert [w.pattern.pattern for w in WORDINGS if id(w) not in deciding] == []
 
 
 def test_litellms_own_list_is_asked_only_where_it_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -380,7 +551,7 @@ def test_the_table_reads_all_that_litellms_own_list_does() -> None:
 
     for name, case in CASES.items():
         words = words_of(as_bytes(case.body))
-        if ExceptionCheckers.is_error_str_context_window_exceeded(words):
+        if ExceptionCheckers.is_error_str_context_window_exceeded(words.text):
             assert case.kind is ContextTooLong, name
 
 
@@ -396,6 +567,13 @@ def test_the_table_reads_all_that_litellms_own_list_does() -> None:
         ("Please retry after 30 seconds.", 30.0),
         ("retry_after: 12", 12.0),
         ("retry_after_ms... wait 5 minutes", 300.0),
+        ("retry_after_ms: 2500", 2.5),
+        ("retry-after: 7", 7.0),
+        ("Please try again in 1d4h12m.", 101_520.0),
+        ("available in a while; try again in 2 days", 172_800.0),
+        ("wait 1 minute and 30 seconds", 90.0),
+        ("wait 1 hour, 2 minutes, and 3 seconds", 3723.0),
+        ("try again in approximately 12 seconds", 12.0),
         ("Please try again in 99999999999s", None),
         ("try again in a while", None),
         ("try again in -5s", None),
