@@ -7,7 +7,7 @@ import zlib
 from collections.abc import AsyncIterable
 from typing import Any
 
-from automix_cli.backends.refusals import error_in, message_in
+from automix_cli.backends.refusals import error_in, is_failed_choice, message_in
 from automix_cli.errors import BadResponse, redact
 
 MAX_BODY = 16 * 2**20
@@ -62,7 +62,8 @@ def json_object(body: bytes, where: str, request_body: bytes = b"") -> dict[str,
 
 
 def sound_choices(choices: Any) -> list[Any]:
-    """The choices that have a message; a missing list is an empty one."""
+    """The choices that have a message and no failure; a missing list is an empty one."""
     if not isinstance(choices, list):
         return []
-    return [c for c in choices if isinstance(c, dict) and isinstance(c.get("message"), dict)]
+    answers = [c for c in choices if isinstance(c, dict) and isinstance(c.get("message"), dict)]
+    return [c for c in answers if not is_failed_choice(c)]

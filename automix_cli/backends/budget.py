@@ -72,9 +72,13 @@ class Budget:
             self._wake()
             raise BudgetError(
                 f"could exceed --max-cost ${self.cap:g}: ${self.spent_usd:.6f} is spent, "
-                f"and the next call may cost up to ${worst:.6f}"
+                f"{self._under_way()}and the next call may cost up to ${worst:.6f}"
             )
         self.reserved_usd += worst
+
+    def _under_way(self) -> str:
+        """What the calls under way may add to what is spent, for a message."""
+        return f"calls under way may cost up to ${self.reserved_usd:.6f}, " if self.reserved_usd else ""
 
     def settle(self, worst: float, bill: float, estimate: float = 0.0) -> None:
         """Give a reserve back and pay the bill in full, also one beyond the reserve.

@@ -10,8 +10,8 @@ variables and `n` are no part of it.
 
 A completion cut off at its token limit (flag `truncated`) is stored like any other: it was
 paid for, and asking again would buy the same. Blank text is never stored as a completion: a reply
-without text whose usage the server counted is stored as the error that it is, so that nobody buys
-it again unasked.
+without text, and the refusal of a prompt (too long, filtered), are stored as the errors that they
+are, so that nobody asks again unless told to.
 """
 
 from __future__ import annotations
@@ -132,12 +132,14 @@ class Cached:
         self._offline = offline
         self._notes = [] if notes is None else notes
         self._flights: dict[str, _Flight] = {}
+        self._new_failures: set[tuple[str, int]] = set()
+        self._old_refusals: set[tuple[str, int]] = set()
 
     async def complete(self, request: Request) -> tuple[Completion, ...]:
         """Return all `n` completions; fewer only when a later one failed, or has no text.
 
         Raises:
-            BackendError: what the inner backend raised, or what it once raised for a reply without text.
+            BackendError: what the inner backend raises, or once raised for a refusal or a mute reply.
             CacheMiss: offline, and a sample is not stored.
             StorageError: when a completion cannot be stored.
         """
@@ -148,6 +150,8 @@ class Cached:
             if failure := self.store.get_failure(prompt, missing[0], self._since):
                 if missing[0] > request.first:
                     break
+                if failure.reply is None and (prompt, missing[0]) not in self._new_failures:
+                    self._old_refusals.add((prompt, missing[0]))
                 raise failure
             if self._offline:
                 raise CacheMiss(
@@ -229,9 +233,8 @@ class Cached:
             try:
                 completions = (await self._live.complete(request))[: request.n]
             except NO_ANSWER_ERRORS as exc:
-                if exc.reply is not None and exc.is_reply_counted:
-                    put = functools.partial(self.store.put_failure, prompt, request.first, exc)
-                    await self._retry_write(put)
+                await self._retry_write(functools.partial(self.store.put_failure, prompt, request.first, exc))
+                self._new_failures.add((prompt, request.first))
                 raise
             if not completions:
                 raise BadResponse(f"{request.model}: no completion came back")
@@ -264,6 +267,9 @@ class Cached:
                 self._notes.append(
                     f"the cache in {self.store.folder} had {entries} damaged: not used, asked again"
                 )
+            if old := len(self._old_refusals):
+                refusals = "1 refusal" if old == 1 else f"{old:,} refusals"
+                self._notes.append(f"{refusals} remembered from an earlier run; --refresh asks again")
             self.store.close()
 
 

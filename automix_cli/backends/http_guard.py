@@ -18,6 +18,9 @@ from automix_cli.backends.connections import connection_error
 from automix_cli.backends.endpoints import is_openai
 from automix_cli.backends.refusals import status_error
 
+_SITE = ("http-referer", "x-title")
+"""Headers in which LiteLLM tells OpenRouter what OR_SITE_URL and OR_APP_NAME hold, or its own name."""
+
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -38,6 +41,8 @@ class Guard(httpx.AsyncBaseTransport):
             BackendError: for anything but a 200 with a JSON object.
         """
         request.headers["accept-encoding"] = "identity"
+        for name in _SITE:
+            request.headers.pop(name, None)
         if not is_openai(str(request.url)):  # LiteLLM sends them to whoever speaks the protocol
             for name in ("openai-organization", "openai-project"):
                 request.headers.pop(name, None)
@@ -79,7 +84,7 @@ async def read_body(response: httpx.Response) -> bytes:
 
 
 def checked_body(body: bytes, path: str, where: str, request_body: bytes = b"") -> bytes:
-    """A body that LiteLLM can read; byte for byte the same unless something in it is malformed.
+    """A body that LiteLLM can read; the same unless something in it is missing or malformed.
 
     Raises:
         BackendError: see `answers.json_object`.
@@ -88,9 +93,11 @@ def checked_body(body: bytes, path: str, where: str, request_body: bytes = b"") 
     if not path.endswith("/chat/completions"):
         return body
     choices, usage = sound_choices(reply.get("choices")), reply.get("usage")
-    if choices == reply.get("choices") and (usage is None or sound_usage(usage)):
+    is_sound = choices == reply.get("choices") and (usage is None or sound_usage(usage))
+    if is_sound and "service_tier" in reply:
         return body
     reply["choices"] = choices
+    reply.setdefault("service_tier", None)  # LiteLLM reads it of every reply of Groq's
     if not sound_usage(usage):
         reply.pop("usage", None)
     return json.dumps(reply).encode()

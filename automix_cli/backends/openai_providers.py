@@ -173,6 +173,18 @@ RESERVED = frozenset(
 """What is no parameter of sampling, and is never taken from a profile."""
 
 
+def _plain(name: str) -> str:
+    """A field's name without the marks and capitals in which servers differ."""
+    return name.lower().replace("_", "").replace("-", "")
+
+
+_BOUNDS = (  # what a budget counts on: how many completions, and how long each may be
+    *("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens", "max_length"),
+    *("num_predict", "n_predict", "best_of", "num_return_sequences", "candidate_count", "extra_body"),
+)
+_NEVER_EXTRA = frozenset(map(_plain, (*RESERVED, *_BOUNDS)))
+
+
 def extra_body_problem(extra: Mapping[str, Any]) -> str | None:
     """What is wrong with fields that a profile adds to the body of a request.
 
@@ -181,11 +193,10 @@ def extra_body_problem(extra: Mapping[str, Any]) -> str | None:
         >>> extra_body_problem({"n": 8})
         'n cannot be set here'
     """
-    if "options" in extra:
+    if any(name.lower() == "options" for name in extra):
         return (
             "options would replace all options of Ollama, max_tokens and temperature too: "
             "write num_ctx, keep_alive and the others into params"
         )
-    bounds = {"max_tokens", "max_completion_tokens"}  # what a budget counts on
-    names = sorted((RESERVED | bounds) & extra.keys())
+    names = sorted(name for name in extra if _plain(name) in _NEVER_EXTRA)
     return f"{', '.join(names)} cannot be set here" if names else None

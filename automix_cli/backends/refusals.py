@@ -125,8 +125,16 @@ def error_in(
 ) -> BackendError | None:
     """The error that a reply with a good status holds instead of an answer; None where it holds none.
 
-    An answer is one, whatever its text says: only an error in the place of the choices counts.
+    An answer is one, whatever its text says: only an error in the place of the choices counts, or one
+    in each of them. What was counted until a provider failed may be on the bill.
     """
+    choices = reply.get("choices")
+    if isinstance(choices, list) and choices and all(map(is_failed_choice, choices)):
+        failure = choices[0].get("error") or {"message": "the provider failed in the middle of its answer"}
+        within = error_in({"error": failure}, json.dumps({"error": failure}).encode(), where)
+        if within is not None:
+            within.maybe_billed = bool(reply.get("usage"))
+        return within
     error = reply.get("error")
     if reply.get("choices") or reply.get("data") or not (error or reply.get("object") == "error"):
         return None
@@ -134,6 +142,16 @@ def error_in(
     codes = [str(fields.get(name, "")) for name in ("code", "status", "status_code")]
     status = next((int(code) for code in codes if re.fullmatch("[45][0-9][0-9]", code)), 500)
     return status_error(status, {}, body, where, request_body)
+
+
+def is_failed_choice(choice: Any) -> bool:
+    """Whether a choice says that its provider failed; its text, if any, is a part of an answer.
+
+    Example:
+        >>> is_failed_choice({"message": {"content": "The ans"}, "finish_reason": "error"})
+        True
+    """
+    return isinstance(choice, dict) and bool(choice.get("finish_reason") == "error" or choice.get("error"))
 
 
 def message_in(body: bytes) -> str:

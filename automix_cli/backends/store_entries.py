@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from automix_cli.errors import BackendError, ContentFiltered, NoText
+from automix_cli.errors import NO_ANSWER_ERRORS, BackendError
 from automix_cli.records import Completion, TokenLogprob, Usage
 
 ENTRY_SCHEMA = 1
@@ -92,24 +92,27 @@ def load_entry(key: str, text: str, since: int) -> Completion | None:
     )
 
 
-# ---------------------------------------------------------------- replies without text
+# ---------------------------------------------------------------- refusals and replies without text
 
-_FAILURES: Mapping[str, type[BackendError]] = {kind.kind: kind for kind in (NoText, ContentFiltered)}
+_FAILURES: Mapping[str, type[BackendError]] = {kind.kind: kind for kind in NO_ANSWER_ERRORS}
 
 
 def dump_failure(key: str, error: BackendError, run: int) -> str:
-    """The text of an entry for a reply without text: what it used, and the error that it was."""
-    words = {"kind": error.kind, "message": error.message, "hint": error.hint}
-    return _dump_entry(key, replace(error.reply, text=canonical(words)), run)
+    """The text of an entry for a refusal or a reply without text: what it used, and the error that it was."""
+    is_refusal = error.reply is None
+    words = {"kind": error.kind, "message": error.message, "hint": error.hint, "is_refusal": is_refusal}
+    return _dump_entry(key, replace(error.reply or Completion(text=""), text=canonical(words)), run)
 
 
 def load_failure(key: str, text: str, since: int) -> BackendError | None:
-    """The error of a reply without text, as nobody pays for it any more; None like `load_entry`."""
+    """The error of `dump_failure`, as nobody pays for it any more; None like `load_entry`."""
     reply = load_entry(key, text, since)
     if reply is None:
         return None
     words = json.loads(reply.text)
     hint = words["hint"] or "--refresh asks again"
     error = _FAILURES[words["kind"]](words["message"], hint=hint)
-    error.reply, error.attempts = replace(reply, text=""), 0
+    error.attempts = 0
+    if not words.get("is_refusal"):  # older entries are replies
+        error.reply = replace(reply, text="")
     return error

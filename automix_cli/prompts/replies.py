@@ -24,14 +24,14 @@ _CUT_OFF = ("length", "content_filter")
 
 # A statement that the answer is wrong, in a sentence or alone on a line, whatever stands before and after it.
 # Every repetition is bounded, so that a long reply takes no longer than its length.
-_WORD = r"[^\s:.!?;]{1,30}[\s:]{1,3}"
+_SHORT_WORD = r"[^\s:.!?;]{1,30}[\s:]{1,3}"
 _WRONG = r"(?:incorrect|wrong|not (?!only\b|just\b|merely\b|simply\b)(?:[a-z]{1,20} ){0,2}correct)\b"
 _SUBJECT = r"\b(?:answer|response|verdict|decision|conclusion|judge?ment|evaluation|assessment)\b[\s:,]{1,3}"
-_IS = r"(?:is|was|seems|appears|looks|remains|must be)\b[\s:]{1,3}"
-_SOFT = rf"(?:(?!(?:not|never|no|nothing|hardly|whether|if)\b){_WORD}){{0,3}}?"
+_COPULA = r"(?:is|was|seems|appears|looks|remains|must be)\b[\s:]{1,3}"
+_SOFT = rf"(?:(?!(?:not|never|no|nothing|hardly|whether|if)\b){_SHORT_WORD}){{0,3}}?"
 _DISSENT = re.compile(
-    rf"{_SUBJECT}(?:(?:{_WORD}){{0,3}}?{_IS}{_SOFT})?{_WRONG}"
-    rf"|(?:^|[.!?;]) ?(?:it|this|that) {_IS}{_SOFT}{_WRONG}"
+    rf"{_SUBJECT}(?:(?:{_SHORT_WORD}){{0,3}}?{_COPULA}{_SOFT})?{_WRONG}"
+    rf"|(?:^|[.!?;]) ?(?:it|this|that) {_COPULA}{_SOFT}{_WRONG}"
     r"|^[^\w\n]{0,9}(?:\d{1,3}\W{1,2})?(?:incorrect|not correct)\b ?(?:[^\w\s]|$|because\b|since\b|as\b)",
     re.IGNORECASE | re.MULTILINE,
 )

@@ -280,13 +280,42 @@ def test_a_reply_without_text_is_remembered_as_the_error_that_it_was(
     assert error.reply == replace(REPLY, cached=True)
 
 
-def test_a_refusal_and_a_reply_that_nobody_counted_are_not_remembered(store: Store) -> None:
-    for error in (mute(counted=False), ContentFiltered("no"), ContextTooLong("no"), RateLimited("no")):
-        backend = ScriptedBackend([error, "4"])
-        cached = Cached(backend, store, refresh=True)
-        with pytest.raises(type(error)):
-            asyncio.run(cached.complete(BASE))
-        assert texts(asyncio.run(cached.complete(BASE))) == ["4"]
+def test_a_failure_that_says_nothing_of_the_prompt_is_not_remembered(store: Store) -> None:
+    cached = Cached(ScriptedBackend([RateLimited("no"), "4"]), store)
+    with pytest.raises(RateLimited):
+        asyncio.run(cached.complete(BASE))
+    assert texts(asyncio.run(cached.complete(BASE))) == ["4"]
+
+
+@pytest.mark.parametrize(
+    "error", [ContentFiltered("no"), ContextTooLong("no"), mute(counted=False)], ids=repr
+)
+@pytest.mark.parametrize("offline", [False, True])
+def test_a_refusal_is_remembered_until_a_refresh_and_said_once(
+    error: BackendError, offline: bool, tmp_path: Path
+) -> None:
+    backend = ScriptedBackend([error, "4"])
+
+    def outcome(notes: list[str], **how: bool) -> list[str]:
+        async def main() -> list[str]:
+            cached = Cached(backend, Store(tmp_path), notes=notes, **how)
+            results: list[Any] = []
+            for _ in range(2):
+                results += await asyncio.gather(cached.complete(BASE), return_exceptions=True)
+            await cached.aclose()
+            return [r.kind if isinstance(r, BackendError) else texts(r)[0] for r in results]
+
+        return asyncio.run(main())
+
+    first: list[str] = []
+    later: list[str] = []
+    fresh: list[str] = []
+    assert outcome(first) == [error.kind] * 2
+    assert outcome(later, offline=offline) == [error.kind] * 2
+    assert len(backend.calls) == 1
+    assert outcome(fresh, refresh=True) == ["4", "4"]
+    said = [] if error.reply else ["1 refusal remembered from an earlier run; --refresh asks again"]
+    assert (first, later, fresh) == ([], said, [])
 
 
 def test_samples_before_a_reply_without_text_are_returned_and_those_after_it_can_be_bought(

@@ -129,6 +129,55 @@ def test_log_probabilities_are_read_with_their_alternatives(route: str) -> None:
         assert plain[0].logprobs == ()
 
 
+def failed_choice(text: str, **failure: Any) -> bytes:
+    body = one_choice(text)
+    body["choices"][0] |= failure
+    return json.dumps(body).encode()
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        {"finish_reason": "error", "error": {"code": 502, "message": "upstream"}},
+        {"finish_reason": "error"},
+        {"error": {"message": "upstream"}},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("text", ["The ans", ""])
+@both
+def test_a_provider_that_failed_inside_a_choice_is_asked_again(
+    route: str, text: str, failure: dict[str, Any]
+) -> None:
+    bodies = [failed_choice(text, **failure), failed_choice("The answer is 4.")]
+    with Loopback(lambda call: Reply(body=bodies.pop(0))) as server:
+        assert texts(complete(ask(server, route))[0]) == ["The answer is 4."]
+    with Loopback(lambda call: Reply(body=failed_choice(text, **failure))) as server:
+        error = error_of(complete(ask(server, route), attempts=2)[0])
+        assert type(error) is BadResponse
+        assert len(server.ledger) == 2
+
+
+def test_groq_may_leave_out_its_service_and_openrouter_hears_of_no_variable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OR_SITE_URL", f"https://{CANARY}.example")
+    monkeypatch.setenv("OR_APP_NAME", CANARY)
+    seen: list[Call] = []
+
+    def reply(call: Call) -> Reply:
+        seen.append(call)
+        return Reply(body=json.dumps(one_choice("4")).encode())
+
+    with Loopback(reply) as server:
+        for route in ("litellm groq/small", "litellm openrouter/x"):
+            (done,) = complete(ask(server, route))
+            assert (texts(done), done[0].service_tier) == (["4"], "standard")
+    assert len(seen) == 2
+    assert not any({"http-referer", "x-title"} & call.headers.keys() for call in seen)
+    assert not any(CANARY in str(call.headers) for call in seen)
+
+
 # ---------------------------------------------------------------- several completions
 
 

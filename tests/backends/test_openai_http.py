@@ -238,7 +238,22 @@ def test_parameters_stand_in_the_body_by_the_providers_names(
     assert seen == [sent]
 
 
-@pytest.mark.parametrize("name", ["n", "model", "messages", "stream", "max_tokens", "max_completion_tokens"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "n",
+            "model",
+            "messages",
+            "stream",
+            "max_tokens",
+            "max_completion_tokens",
+            "best_of",
+            "num_predict",
+        ),
+        *("extra_body", "Max_Tokens", "maxOutputTokens"),
+    ],
+)
 @pytest.mark.parametrize("route", [DIRECT, "litellm openai/m"])
 def test_extra_fields_of_a_body_change_nothing_that_the_request_itself_says(name: str, route: str) -> None:
     with Loopback() as server:
