@@ -146,7 +146,10 @@ def empty_reply_error(choices: tuple[Choice, ...], request: Request) -> BackendE
         error = NoText(f"{model} used up max_tokens before it said anything", hint=advice, maybe_billed=True)
         error.retries = 0
         return error
-    return NoText(f"{model} returned no text", maybe_billed=True)
+    error = NoText(f"{model} returned no text", maybe_billed=True)
+    if choices and all(c.finish_reason == "stop" and c.text is not None for c in choices):
+        error.retries = 0  # it ended of itself: blank is what the model says, and it is paid for
+    return error
 
 
 def unusable_reply(reply: Reply, request: Request, latency_s: float) -> Completion:

@@ -83,3 +83,16 @@ def test_a_request_beyond_the_budget_is_refused_before_it_is_sent() -> None:
     with pytest.raises(BudgetError, match="could exceed"):
         asyncio.run(budgeted.complete(request))
     assert inner.calls == []
+
+
+def test_the_message_at_the_cap_tells_what_calls_under_way_may_cost() -> None:
+    budget = Budget(1.0)
+    budget.reserve(0.5)
+    budget.settle(0.5, 0.125)
+    budget.reserve(0.75)
+    with pytest.raises(BudgetError) as caught:
+        budget.reserve(0.25)
+    assert caught.value.message == (
+        "could exceed --max-cost $1: $0.125000 is spent, calls under way may cost up to $0.750000, "
+        "and the next call may cost up to $0.250000"
+    )

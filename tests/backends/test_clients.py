@@ -284,8 +284,8 @@ def test_more_choices_than_asked_for_are_cut(route: str) -> None:
     [
         (Reply(texts=()), NoText, 2),
         (Reply(texts=(None,)), NoText, 2),
-        (Reply(texts=("",)), NoText, 2),
-        (Reply(texts=(" \n\t ",)), NoText, 2),
+        (Reply(texts=("",)), NoText, 1),
+        (Reply(texts=(" \n\t ",)), NoText, 1),
         (Reply(body=b'{"id": "x"}'), NoText, 2),
         (Reply(body=b'{"choices": null}'), NoText, 2),
         (Reply(body=b'{"choices": [{"index": 0, "message": null}]}'), NoText, 2),

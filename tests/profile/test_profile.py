@@ -191,6 +191,16 @@ MISTAKES = {
         "tiers:\n  - {name: small, model: openai/m, params: {extra_body: {max_tokens: 9999}}}\n",
         "2: tiers[0].params.extra_body: max_tokens cannot be set here",
     ),
+    "bounds under other names in the body": (
+        "tiers:\n  - {name: small, model: openai/m, params: {extra_body: {best_of: 20, num_predict: 9, "
+        "extra_body: {n: 50}}}}\n",
+        "2: tiers[0].params.extra_body: best_of, extra_body, num_predict cannot be set here",
+    ),
+    "capital options in the body": (
+        "tiers:\n  - {name: small, model: openai/m, params: {extra_body: {Options: {num_ctx: 1}}}}\n",
+        "2: tiers[0].params.extra_body: options would replace all options of Ollama, max_tokens and "
+        "temperature too: write num_ctx, keep_alive and the others into params",
+    ),
     "headers": (
         with_tier("headers: {x-api-key: secret}"),
         "4: tiers[0].headers: extra headers are not sent; name the key's variable in api_key_env",
