@@ -71,14 +71,15 @@ class Budget:
             self.has_refused = True
             self._wake()
             raise BudgetError(
-                f"could exceed --max-cost ${self.cap:g}: ${self.spent_usd:.6f} is spent, "
-                f"{self._under_way()}and the next call may cost up to ${worst:.6f}"
+                f"could exceed --max-cost ${self.cap:g}: the next call may cost up to ${worst:.6f}, "
+                f"and {self._left()}"
             )
         self.reserved_usd += worst
 
-    def _under_way(self) -> str:
-        """What the calls under way may add to what is spent, for a message."""
-        return f"calls under way may cost up to ${self.reserved_usd:.6f}, " if self.reserved_usd else ""
+    def _left(self) -> str:
+        """What is left at this moment, for a message; what is spent in the end is known to the run alone."""
+        left = max(0.0, self.cap - self.spent_usd - self.reserved_usd)
+        return f"${left:.6f} was left{' beside the calls under way' if self.reserved_usd else ''}"
 
     def settle(self, worst: float, bill: float, estimate: float = 0.0) -> None:
         """Give a reserve back and pay the bill in full, also one beyond the reserve.
@@ -105,8 +106,7 @@ class Budget:
             self.has_refused = True
             self._wake()
             error = BudgetError(
-                f"could exceed --max-cost ${self.cap:g}: ${self.spent_usd:.6f} is spent, "
-                "after bills above what was reserved for them"
+                f"could exceed --max-cost ${self.cap:g} after bills above what was reserved for them"
             )
             error.attempts = 0
             raise error

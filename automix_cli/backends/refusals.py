@@ -131,7 +131,7 @@ def error_in(
     choices = reply.get("choices")
     if isinstance(choices, list) and choices and all(map(is_failed_choice, choices)):
         failure = choices[0].get("error") or {"message": "the provider failed in the middle of its answer"}
-        within = error_in({"error": failure}, json.dumps({"error": failure}).encode(), where)
+        within = error_in({"error": failure}, json.dumps({"error": failure}).encode(), where, request_body)
         if within is not None:
             within.maybe_billed = bool(reply.get("usage"))
         return within

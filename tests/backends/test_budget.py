@@ -85,7 +85,7 @@ def test_a_request_beyond_the_budget_is_refused_before_it_is_sent() -> None:
     assert inner.calls == []
 
 
-def test_the_message_at_the_cap_tells_what_calls_under_way_may_cost() -> None:
+def test_the_message_at_the_cap_tells_what_was_left() -> None:
     budget = Budget(1.0)
     budget.reserve(0.5)
     budget.settle(0.5, 0.125)
@@ -93,6 +93,6 @@ def test_the_message_at_the_cap_tells_what_calls_under_way_may_cost() -> None:
     with pytest.raises(BudgetError) as caught:
         budget.reserve(0.25)
     assert caught.value.message == (
-        "could exceed --max-cost $1: $0.125000 is spent, calls under way may cost up to $0.750000, "
-        "and the next call may cost up to $0.250000"
+        "could exceed --max-cost $1: the next call may cost up to $0.250000, "
+        "and $0.125000 was left beside the calls under way"
     )
