@@ -16,6 +16,9 @@ _BEYOND = 8
 
 Less may be chance: a long document, and a server that finds it too long, can use one and the same word.
 """
+_EXCERPT = 12
+"""Characters of a text that is an echo as a whole; shorter ones are words that anybody uses."""
+
 _OCCURRENCES = 100
 _LEVELS = 8
 
@@ -69,6 +72,16 @@ def is_echo(match: re.Match[str], texts: Sequence[str]) -> bool:
     return any(_shares_more(match, text, at) for text in texts for at in _places(match[0], text))
 
 
+def is_excerpt(text: str, texts: Sequence[str]) -> bool:
+    """Whether the whole of a text is a part of one that was sent.
+
+    Example:
+        >>> is_excerpt("insufficient_quota", ["Why insufficient_quota?"]), is_excerpt("no", ["Why not?"])
+        (True, False)
+    """
+    return len(text) >= _EXCERPT and any(text in one for one in texts)
+
+
 def _places(words: str, text: str) -> Iterator[int]:
     at = text.find(words)
     for _ in range(_OCCURRENCES):
@@ -95,16 +108,18 @@ def _common(one: str, other: str) -> int:
 
 
 def texts_of(body: bytes) -> tuple[str, ...]:
-    """The texts of a JSON body that was sent; none where it is something else.
+    r"""The texts of a JSON body that was sent, and their escaped forms; none where it is something else.
 
     Example:
-        >>> texts_of(b'{"messages": [{"role": "user", "content": "Why?"}]}')
-        ('user', 'Why?')
+        >>> texts_of(rb'{"messages": [{"role": "user", "content": "Why?\nTell."}]}')
+        ('user', 'Why?\nTell.', 'Why?\\nTell.')
     """
     try:
-        return tuple(texts_in(json.loads(body)))
+        texts = list(texts_in(json.loads(body)))
     except (ValueError, RecursionError):
         return ()
+    escapes = (json.dumps(text, ensure_ascii=False)[1:-1] for text in texts)
+    return tuple(dict.fromkeys((*texts, *escapes)))
 
 
 def texts_in(value: Any, depth: int = _LEVELS) -> Iterator[str]:

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from automix_cli.backends.echoes import is_echo, is_echo_field, without_quotations
+from automix_cli.backends.echoes import is_echo, is_echo_field, is_excerpt, without_quotations
 from automix_cli.errors import (
     BackendError,
     BadRequest,
@@ -285,6 +285,8 @@ class _ErrorLines(NamedTuple):
 
     def _add_text(self, text: str, name: str, depth: int) -> None:
         label = f"{name}: " if name else ""
+        if name not in _CODES and is_excerpt(text.strip(), self.texts):
+            return
         if name in _CODES and _CODE.fullmatch(text):
             self.codes.append(label + text)
             return
@@ -302,7 +304,7 @@ class _ErrorLines(NamedTuple):
         if not (match and depth and match.start() < end):
             return text
         inner = text[match.start() : end]
-        if not any(inner in one for one in self.texts):
+        if not is_excerpt(inner, self.texts):
             # Its codes are no more than words: whoever made this text may have put the object there.
             lines = _ErrorLines(self.prose, self.prose, self.texts)
             lines.add(_literal(inner), "", depth - 1)

@@ -397,6 +397,12 @@ CASES = {
         BadResponse,
         prompt="I read: please try again in 5 hours",
     ),
+    "an echo that fills a field of any name": Case(
+        400, error("bad", got="insufficient_quota"), BadRequest, prompt="Explain insufficient_quota."
+    ),
+    "an echo with its lines escaped": Case(
+        400, "bad: is it\\ninvalid_api_key or", BadRequest, prompt="Why is it\ninvalid_api_key or not?"
+    ),
     "an echo of an error body": Case(
         400,
         """cannot read: {"error": {"code": "insufficient_quota"}}""",
