@@ -898,7 +898,8 @@ def test_a_field_that_names_n_is_understood_and_one_that_names_anything_else_is_
 def test_completions_are_frozen_values(route: str) -> None:
     with Loopback(lambda call: "391") as server:
         (done,) = complete(ask(server, route))
-    assert done[0] == Completion(text="391", usage=done[0].usage, latency_s=done[0].latency_s)
+    own = done[0]
+    assert own == Completion(text="391", usage=own.usage, prompt=own.prompt, latency_s=own.latency_s)
 
 
 # ---------------------------------------------------------------- counts that servers get wrong

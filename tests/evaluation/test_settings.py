@@ -16,6 +16,7 @@ from automix_cli.evaluation.settings import (
     SampleCount,
     Setting,
     Threshold,
+    TierPair,
     narrow,
     setting_text,
 )
@@ -41,6 +42,7 @@ WRITTEN: list[tuple[Setting, dict[str, Any], str]] = [
         {"share": 0.5, "of": "l", "else": "s"},
         "share 0.5, of l, else s",
     ),
+    (TierPair("s", "m"), {"agreement": ["s", "m"]}, "agreement s/m"),
     (LeastCost(0.1), {"cost_from": 0.1}, "cost_from 0.1"),
 ]
 
