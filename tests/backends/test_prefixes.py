@@ -232,7 +232,9 @@ def test_tokens_written_are_read_from_the_details_of_the_prompt(route: str) -> N
         "prompt_tokens_details": details,
     }
     with Loopback(lambda call: Reply(texts=("a",), usage=usage)) as server:
-        [done] = complete(ask(server, route, text="What is 2 + 2, and what is 2 + 3, if both are whole numbers?"))
+        [done] = complete(
+            ask(server, route, text="What is 2 + 2, and what is 2 + 3, if both are whole numbers?")
+        )
     assert (done[0].usage.cached_input_tokens, done[0].usage.cache_write_tokens) == (2, 5)
     assert "usage_suspect" not in done[0].flags
 
