@@ -165,7 +165,7 @@ class BackendError(AutomixError):
         row_usd: list price of what its row had bought before, where every tier was asked; None for unknown.
         reply: a `records.Completion` without text that holds the usage of an unusable reply, which is
             charged; None where no reply came.
-        is_reply_counted: whether the server itself counted that usage.
+        lasts: whether the same request is likely to meet it again; it is then remembered.
     """
 
     kind = "bad_response"
@@ -187,7 +187,7 @@ class BackendError(AutomixError):
         self.attempts = 1
         self.row_usd: float | None = 0.0
         self.reply: Any = None
-        self.is_reply_counted = False
+        self.lasts = True
 
 
 class RateLimited(BackendError):

@@ -233,8 +233,10 @@ class Cached:
             try:
                 completions = (await self._live.complete(request))[: request.n]
             except NO_ANSWER_ERRORS as exc:
-                await self._retry_write(functools.partial(self.store.put_failure, prompt, request.first, exc))
-                self._new_failures.add((prompt, request.first))
+                if exc.lasts:
+                    keep = functools.partial(self.store.put_failure, prompt, request.first, exc)
+                    await self._retry_write(keep)
+                    self._new_failures.add((prompt, request.first))
                 raise
             if not completions:
                 raise BadResponse(f"{request.model}: no completion came back")

@@ -54,6 +54,10 @@ class Reply(NamedTuple):
     service_tier: Any = None
 
 
+_LASTING_ENDS = ("length", "content_filter")
+"""Reasons to end that a model without text would have again."""
+
+
 def completions_of(
     reply: Reply, request: Request, latency_s: float, *, shares_prompt: bool = False
 ) -> tuple[Completion, ...]:
@@ -71,7 +75,11 @@ def completions_of(
     if not usable:
         error = empty_reply_error(choices, request)
         error.reply = unusable_reply(reply, request, latency_s)
-        error.is_reply_counted = bool(reply.counts.prompt) and reply.counts.output is not None
+        # A reply that is broken and not even charged says nothing of the next one.
+        is_counted = bool(reply.counts.prompt) and reply.counts.output is not None
+        error.lasts = is_counted or any(
+            c.text is not None or c.finish_reason in _LASTING_ENDS for c in choices
+        )
         raise error
     texts = [str(c.text) for c in usable]
     correction = count_all_choices(reply.counts, texts, [len(c.logprobs) for c in usable])

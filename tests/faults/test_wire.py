@@ -106,7 +106,7 @@ CASES = {
         on_row(ILL, Reply(body=b'{"choices": [{"message": null}]}')), 3, {"no_text": 1}, 10
     ),
     "R2-content null": Case(on_row(ILL, Reply(texts=(None,))), 3, {"no_text": 1}, 10, "no text"),
-    "R2-content blank": Case(on_row(ILL, Reply(texts=(" \n",))), 3, {"no_text": 1}, 10, "no text"),
+    "R2-content blank": Case(on_row(ILL, Reply(texts=(" \n",))), 3, {"no_text": 1}, 8, "no text"),
     "R3-cut before a word": Case(
         on_row(ILL, Reply(texts=("",), finish_reason="length")), 3, {"no_text": 1}, 8, "max_tokens"
     ),
