@@ -1,13 +1,12 @@
 """Servers as people run them, each started once for all tests that ask it."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from environment import mock_script, server_python
 from servers import Log, Server, User, free_port, server_process, wait_for
-from shell import Ran
 
 collect_ignore = ["llama_server.py", "proxy"]  # they run in another environment
 
@@ -15,8 +14,8 @@ HERE = Path(__file__).parent
 
 
 @pytest.fixture
-def user(tmp_path: Path, forked: Callable[..., Ran]) -> User:
-    return User(tmp_path, forked)
+def user(tmp_path: Path) -> User:
+    return User(tmp_path)
 
 
 @pytest.fixture(scope="session")

@@ -5,13 +5,13 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from environment import server_environment
-from shell import PATIENCE, Ran
+from shell import PATIENCE, Ran, automix
 
 
 class Log(NamedTuple):
@@ -35,13 +35,13 @@ class Server(NamedTuple):
 class User:
     """Somebody with a folder, a profile in it, and the `automix` command."""
 
-    def __init__(self, folder: Path, command: Callable[..., Ran]) -> None:
-        self.folder, self._command = folder, command
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.env = {"AUTOMIX_CACHE_DIR": str(folder / "cache")}
 
     def run(self, *args: str | Path, **env: str) -> Ran:
         """Run the command in the folder."""
-        return self._command(*args, cwd=self.folder, env={**self.env, **env})
+        return automix(*args, cwd=self.folder, env={**self.env, **env})
 
     def ask(self, *args: str | Path, **env: str) -> Ran:
         """Ask with the profile in the folder."""
