@@ -46,11 +46,12 @@ def classes_joined(
     for visit in visits:
         if not visit.failed:
             classes.setdefault(visit.joins, []).append(visit)  # type: ignore[arg-type]
-    alike = sum(state[first] == state[tier] for first in classes)
+    holds_right = {first: max(state[v.tier] for v in members) for first, members in classes.items()}
+    alike = sum(is_right == state[tier] for is_right in holds_right.values())
     odds = {tier: 1.0}
     for first, members in classes.items():
         pair = law.pairs[tier][first]
-        if state[first] != state[tier]:
+        if holds_right[first] != state[tier]:
             odds[first] = law.one_right / (1 - law.one_right) / (len(classes) - alike)
         elif state[tier]:
             odds[first] = pair.both_right / (1 - pair.both_right) / alike
@@ -73,8 +74,7 @@ def level_of(model: Model, visit: Visit) -> int:
     if not isinstance(signal, ConfidenceObservations):
         return 0
     if visit.signal is None:
-        is_due = signal.with_answer or visit.bought
-        return 2 if signal.missing and is_due else 0  # "missing" is the bin past the last
+        return 0
     above = sum(cut <= visit.signal for cut in signal.cuts)
     return 1 + (above >= (len(signal.cuts) + 1) / 2)
 

@@ -23,12 +23,13 @@ from numpy.typing import NDArray
 from automix_cli.data.folds import folds_of
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError
-from automix_cli.fitting.agreement import Answers, fit_agreement
+from automix_cli.fitting.agreement import fit_agreement, record_answers
 from automix_cli.fitting.confidence import LAST_MARGIN, fit_bins, quantile_cuts
 from automix_cli.fitting.fitted import Fitted, FittedTier, Scores, as_probabilities
 from automix_cli.fitting.prior import choose_alpha, choose_kappa, count_states
 from automix_cli.fitting.router_block import Settings
 from automix_cli.fitting.votes import fit_shapes, votes_log_likelihood
+from automix_cli.pomdp.agreement import AgreementModel
 from automix_cli.pomdp.arrays import Floats, Ints
 from automix_cli.pomdp.model import FREE, Cost
 from automix_cli.pomdp.observations import (
@@ -211,16 +212,25 @@ def fit(table: TraceTable, settings: Settings) -> Fitted:
     copies = max(len(table), 1) / max(table.n_groups, 1)
     alpha = copies * choose_alpha(counts.sum(axis=0) / copies)
     tokens, mean_tokens = _prompt_tokens(table)
-    answers = Answers(table.first_equal, right)
-    compares = settings.agreement and table.compares_answers and len(table) > 0
+    tiers = tuple(_fit_tier(table, j, right, tokens, settings) for j in range(len(table.tiers)))
     return Fitted(
-        tiers=tuple(_fit_tier(table, j, right, tokens, settings) for j in range(len(table.tiers))),
+        tiers=tiers,
         counts=tuple(tuple(map(float, row)) for row in counts),
         alpha=alpha,
         kappa=copies * choose_kappa(counts / copies, alpha / copies) if table.n_classes > 1 else 0.0,
         mean_tokens=mean_tokens,
-        agreement=fit_agreement(answers, folds_of(table, TEST_FOLDS, seed=0)) if compares else None,
+        agreement=_fit_agreement_of(table, right, tiers, settings),
     )
+
+
+def _fit_agreement_of(
+    table: TraceTable, right: Ints, tiers: tuple[FittedTier, ...], settings: Settings
+) -> AgreementModel | None:
+    """The chances that answers are equal, where they are compared and that is worth knowing."""
+    if not (settings.agreement and table.compares_answers and len(table)):
+        return None
+    answers = record_answers(table, right, [tier.observation for tier in tiers])
+    return fit_agreement(answers, folds_of(table, TEST_FOLDS, seed=0))
 
 
 def _prompt_tokens(table: TraceTable) -> tuple[Floats, float]:

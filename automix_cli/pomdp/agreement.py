@@ -15,7 +15,7 @@ import numpy as np
 
 from automix_cli.errors import DataError, reading_problem
 from automix_cli.pomdp.arrays import Floats, Ints
-from automix_cli.pomdp.observations import ConsistencyObservations, Counts, ObservationModel, VoteObservations
+from automix_cli.pomdp.observations import ConsistencyObservations, ObservationModel, VoteObservations
 
 AnswerClass = tuple[int, ...]
 """Tiers with equal answers, in the order in which they were asked; the first one names the class."""
@@ -42,7 +42,8 @@ class AgreementModel:
     Each number is the chance to join a class when there is no other one. With more classes their
     odds add up: the chance of class k is o_k/(1 + Σ o), that of a new answer 1/(1 + Σ o). Classes
     of the same kind (all right, or all on the other side) share the odds of one, so that a right
-    answer does not meet its equal more often because others were split.
+    answer does not meet its equal more often because others were split. A class with right and wrong
+    answers (equal in canonical form, unlike to the scorer) counts as right: it holds what is right.
 
     Attributes:
         pairs: `pairs[j][i]` for each tier j and each earlier tier i, which names the class.
@@ -89,7 +90,8 @@ class AgreementModel:
         leaders = [members[0] for members in classes]
         odds = np.zeros((0, 1, right.shape[1]))
         if classes:
-            of_class, own = right[leaders], right[tier]
+            of_class = np.stack([right[list(members)].any(axis=0) for members in classes])
+            own = right[tier]
             n_right = of_class.sum(axis=0)
             both_right = _odds([self.pairs[tier][i].both_right for i in leaders])[:, None]
             others = np.where(own, len(classes) - n_right, n_right)
@@ -149,13 +151,22 @@ def _columns(rows: list[Floats]) -> Floats:
     return np.stack(np.broadcast_arrays(*rows))
 
 
-def support(observation: ObservationModel, counts: Counts) -> int:
-    """Return how well an answer is supported: 0 without evidence, 1 by less than half of it, else 2.
+def support(observation: ObservationModel, values: Ints, parsed: Ints) -> Ints:
+    """Return how well answers are supported: 0 without evidence, 1 by less than half of it, else 2.
 
-    Of a confidence, the upper half of its bins counts as more.
+    Of a confidence, the upper half of its bins counts as more; one that did not come is no evidence.
+
+    Args:
+        observation: what the tier's signal shows.
+        values: `Counts.value` of each answer.
+        parsed: `Counts.parsed` of each answer.
+
+    Example:
+        >>> votes = VoteObservations(shapes=((1, 3), (3, 1)))
+        >>> support(votes, np.array([0, 1, 2]), np.array([0, 3, 3])).tolist()
+        [0, 1, 2]
     """
-    if not counts.parsed:
-        return 0
     if isinstance(observation, VoteObservations | ConsistencyObservations):
-        return 1 + (2 * counts.value >= counts.parsed)
-    return 1 + (2 * counts.value >= len(getattr(observation, "cuts", ())) + 1)
+        return np.where(parsed > 0, 1 + (2 * values >= parsed), 0)
+    bins = len(getattr(observation, "cuts", ())) + 1
+    return np.where((parsed > 0) & (values < bins), 1 + (2 * values >= bins), 0)

@@ -200,8 +200,10 @@ class Histories:
         for place, step in enumerate(path):
             if agreement and not step.failed and agreement.looks_at_support(tier, step.tier):
                 observation = self.model.observation(step.tier)
-                own = [support(observation, counts) for counts in self.table(step).counts]
-                along = np.array(own).reshape([-1 if k == place else 1 for k in range(len(shape))])
+                counts = np.array(self.table(step).counts)
+                along = support(observation, counts[:, 0], counts[:, 1]).reshape(
+                    [-1 if k == place else 1 for k in range(len(shape))]
+                )
                 levels[step.tier] = np.broadcast_to(along, shape).ravel()
         return levels
 

@@ -210,7 +210,8 @@ class Model:
     def support(self, visit: Visit) -> int:
         """How well the evidence supports the answer of a visited tier."""
         observation = self.observation(visit.tier)
-        return support(observation, observation.counts(visit))
+        counts = observation.counts(visit)
+        return int(support(observation, np.array(counts.value), np.array(counts.parsed)))
 
 
 def first_equal(visit: Visit) -> int:
