@@ -15,7 +15,7 @@ from automix_cli.data.groups import copies_note
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.calibrate import Calibration, Figures
 from automix_cli.evaluation.curves import Measure
-from automix_cli.evaluation.health import agreements_of, alarms, examine, mute_tiers
+from automix_cli.evaluation.health import PairAgreement, agreements_of, alarms, examine, mute_tiers
 from automix_cli.evaluation.payer import CostAndQuality, Offer, make_offer
 from automix_cli.evaluation.reliability import ReliabilityRow
 from automix_cli.pomdp.observations import ConfidenceObservations, Counts, NoObservations
@@ -210,10 +210,13 @@ class CalibrationView:
                 text += f", {h.auroc_next.value:.2f} for the next tier among wrong answers"
             lines.append(text)
             lines.append("  right by confidence: " + "  ".join(_reliability_cell(r) for r in h.table))
-        if self.calibration.fitted.agreement is not None:
-            pass_score = self.calibration.settings.pass_score
-            lines += [pair.text for pair in agreements_of(self.table, pass_score)]
-        return lines
+        return lines + [pair.text for pair in self._agreements()]
+
+    def _agreements(self) -> tuple[PairAgreement, ...]:
+        """How often neighbouring tiers agree, where the plan looks at it."""
+        if self.calibration.fitted.agreement is None:
+            return ()
+        return agreements_of(self.table, self.calibration.settings.pass_score)
 
     def notes(self) -> list[str]:
         """Notes of the fit, alarms of the plan, and warnings about the rows."""
@@ -305,6 +308,7 @@ class CalibrationView:
                 {"tier": h.tier, "signal": h.signal, "auroc": h.auroc.value, "unparsed": h.unparsed}
                 for h in examine(self.table, result.settings.pass_score)
             ],
+            "agreements": [pair._asdict() for pair in self._agreements()],
             "mute": {m.tier: {"failed": m.failed, "rows": m.rows} for m in mute_tiers(self.table)},
             "notes": self.notes(),
             "verdict": verdict_dict(result.verdict),

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from automix_cli.evaluation.bench import EscalatedRow, PolicyOutcome
-from automix_cli.evaluation.health import TierHealth, examine
+from automix_cli.evaluation.health import TierHealth, agreements_of, examine
 from automix_cli.evaluation.measures import DISPLAY_ORDER, MEASURES, MeasureSpec
 from automix_cli.evaluation.settings import setting_text
 from automix_cli.fitting.router_block import Settings
@@ -86,6 +86,7 @@ def _data(view: BenchView, settings: Settings) -> dict[str, Any]:
             "rows": [_row(o, columns, view.comparison.headline) for o in view.comparison.outcomes],
         },
         "health": [_health(tier) for tier in examine(view.table, settings.pass_score)],
+        "agreements": _agreements(view, settings),
         "money": _money(view),
         "escalation": _escalation(view),
         "plan": _plan(view),
@@ -118,6 +119,13 @@ def _health(tier: TierHealth) -> dict[str, Any]:
     ]
     auroc = "AUROC undefined" if tier.auroc.value is None else f"AUROC {tier.auroc.value:.2f}"
     return {"tier": tier.tier, "signal": tier.signal, "auroc": auroc, "table": bins}
+
+
+def _agreements(view: BenchView, settings: Settings) -> list[str]:
+    """How often neighbouring tiers agree, and what that says; nothing where answers are not compared."""
+    if not (settings.agreement and view.table.compares_answers):
+        return []
+    return [pair.text for pair in agreements_of(view.table, settings.pass_score)]
 
 
 def _money(view: BenchView) -> dict[str, Any]:

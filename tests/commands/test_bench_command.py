@@ -413,6 +413,7 @@ def test_the_page_holds_its_data_and_asks_for_nothing(written: tuple[Ran, Path])
     ]
     examples = [row["question"] for e in data["escalation"]["examples"] for row in e["rows"]]
     assert any(EVIL in question for question in examples)
+    assert data["agreements"] == [], "these rows record no answers"
 
 
 def test_the_chart_of_the_page_is_the_svg_of_the_folder(written: tuple[Ran, Path]) -> None:

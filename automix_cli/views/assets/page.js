@@ -124,6 +124,7 @@ function reliability() {
     }
     where.append(svg);
   }
+  for (const text of data.agreements) where.append(node("p", {}, text));
 }
 
 function bars(where, rows, keys) {
