@@ -10,8 +10,8 @@ in US dollars, and `None` means *unknown*, which is never the same as 0; time is
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from typing import Any, Literal, NamedTuple
 
@@ -81,7 +81,7 @@ class Usage:
             >>> Usage(input_tokens=3, calls=1).to_dict()["input_tokens"]
             3
         """
-        row = {field.name: getattr(self, field.name) for field in fields(self)}
+        row = {own.name: getattr(self, own.name) for own in fields(self)}
         return row if self.cache_write_tokens else {k: n for k, n in row.items() if k != "cache_write_tokens"}
 
 
@@ -215,7 +215,9 @@ class Question:
     """One input record; `expected` holds its gold answers, any of which is right.
 
     `history` holds the messages before the question in a chat row; `index` is the
-    0-based position in the input, and the id of a row that has none.
+    0-based position in the input, and the id of a row that has none. `columns` are the keys of the
+    row that say nothing of question and answer: one of them may name the question's class. They
+    are no part of the rows that are written.
     """
 
     text: str
@@ -228,6 +230,7 @@ class Question:
     metadata: Json = None
     dataset: str | None = None
     split: str | None = None
+    columns: Mapping[str, Json] = field(default_factory=dict, repr=False, compare=False)
 
     def material(self) -> dict[str, Json]:
         """Context and choices, where there are any; rows keep them, so that `verify` can read them."""
@@ -378,7 +381,8 @@ class Answer:
     """The row that `ask` writes: an answer, the route to it, its list price and the amount paid.
 
     `embedding` is the embedding call of a query-side router. It is not part of the route, but
-    usage, list price and amount paid include it.
+    usage, list price and amount paid include it. `question_class` is the class whose prior was used,
+    None for that of all questions; `tells_classes`, which is no part of the row, whether there are others.
     """
 
     question: Question
@@ -395,6 +399,8 @@ class Answer:
     error: RowError | None = None
     input_sha: str = ""
     profile_sha: str = ""
+    question_class: str | None = None
+    tells_classes: bool = False
 
     @property
     def escalated(self) -> bool:
@@ -437,6 +443,7 @@ class Answer:
             "model": self.model,
             "escalated": self.escalated,
             "confidence": self.confidence,
+            "class": self.question_class,
             "reason": self.reason,
             "route": [s.to_route() for s in self.route],
             "usage": self.usage.to_dict(),

@@ -29,7 +29,8 @@ def count_of(number: int, word: str) -> str:
     """A count with its noun.
 
     Example:
-        >>> count_of(1, "call"), count_of(1200, "row")
-        ('1 call', '1,200 rows')
+        >>> count_of(1, "call"), count_of(1200, "row"), count_of(2, "class")
+        ('1 call', '1,200 rows', '2 classes')
     """
-    return f"{number:,} {word}{'' if number == 1 else 's'}"
+    ending = "es" if word.endswith("s") else "s"
+    return f"{number:,} {word}{'' if number == 1 else ending}"

@@ -86,10 +86,13 @@ class QuestionRun:
         """The row of the question; a call that fails makes an error row."""
         start = time.perf_counter()
         self.bill = open_bill()
+        classes = self.cascade.classes
         base = Answer(
             question=self.question,
             input_sha=input_sha(self.question),
             profile_sha=self.profile.sha,
+            question_class=None if classes is None else classes.name_of(self.question),
+            tells_classes=classes is not None,
         )
         policy = self.cascade.active_policy()
         turn: Turn[Any] | None = None
@@ -159,7 +162,7 @@ class QuestionRun:
         return Facts(tokens, await self.question_class())
 
     async def question_class(self) -> int:
-        """The question's class, read by the profile's query-side router; 0 where it has none.
+        """The question's class: named by its row, or read by the query-side router; 0 where all are alike.
 
         Raises:
             BackendError: the embedding it reads could not be bought, and neither will the next one be; or
@@ -167,7 +170,9 @@ class QuestionRun:
                 question goes on without a class.
             DataError: the embedding is not like those that the router was fitted on.
         """
-        query, tier = self.cascade.query, self.cascade.embedder
+        query, tier, classes = self.cascade.query, self.cascade.embedder, self.cascade.classes
+        if classes is not None:
+            return classes.place(classes.name_of(self.question))
         if query is None:
             return 0
         if tier is None:

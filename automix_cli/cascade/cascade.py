@@ -18,10 +18,17 @@ from automix_cli.pomdp.problem import Policy
 from automix_cli.pomdp.rules import MajorityPolicy
 from automix_cli.pomdp.signals import signal_facts
 from automix_cli.profile.model import Profile, Tier
-from automix_cli.profile.router import embedder_of, query_router, router_policy, without_classes
+from automix_cli.profile.router import (
+    embedder_of,
+    named_classes,
+    query_router,
+    router_policy,
+    without_classes,
+)
 from automix_cli.records import Answer, Completion, Question, Trace
 
 if TYPE_CHECKING:
+    from automix_cli.data.question_classes import NamedClasses
     from automix_cli.fitting.query_router import QueryRouter
 
 
@@ -49,10 +56,12 @@ class Cascade:
     policy: Policy[Any] | None = None
     degrading: Degrading | None = None
     query: QueryRouter | None = field(init=False, repr=False, compare=False)
+    classes: NamedClasses | None = field(init=False, repr=False, compare=False)
     classless: Policy[Any] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "query", query_router(self.profile))
+        object.__setattr__(self, "classes", named_classes(self.profile))
         policy = None if self.embedder is None else router_policy(without_classes(self.profile))
         object.__setattr__(self, "classless", policy)
 

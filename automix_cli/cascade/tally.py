@@ -42,7 +42,8 @@ class Tally:
     """What a batch of answers came to.
 
     `first_votes` counts, per tier, the first vote on every answer that was verified; `mute` the rows
-    on which it gave no answer; `costs` compares the rows that were run to their end with the baseline.
+    on which it gave no answer; `without_class` those that name none of the classes that the router
+    tells apart; `costs` compares the rows that were run to their end with the baseline.
     """
 
     rows: int = 0
@@ -60,6 +61,7 @@ class Tally:
     tier_cost: dict[str, float | None] = field(default_factory=dict)
     first_votes: dict[str, VoteCount] = field(default_factory=dict)
     mute: dict[str, int] = field(default_factory=dict)
+    without_class: int = 0
     costs: CostTally = field(default_factory=CostTally)
 
     def add(self, row: Answer) -> None:
@@ -71,6 +73,7 @@ class Tally:
         self.degraded += any("degraded" in step.flags for step in row.route)
         self.errors += row.status == "error"
         self.escalated += row.escalated
+        self.without_class += row.tells_classes and row.question_class is None
         self.cost_usd = add_money(self.cost_usd, row.cost_usd)
         self.spent_usd = add_money(self.spent_usd, row.spent_usd)
         self.usage = self.usage + row.usage

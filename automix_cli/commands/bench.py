@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -21,6 +21,7 @@ from automix_cli.views.terminal import Reporter, name_status, print_json, print_
 
 if TYPE_CHECKING:
     from automix_cli.data.traces import TraceTable
+    from automix_cli.evaluation.baseline_policies import MajorityOfSamples
     from automix_cli.evaluation.objective import Objective
     from automix_cli.evaluation.partition import Partition
     from automix_cli.evaluation.play import Runs
@@ -116,6 +117,7 @@ def bench(
     vote_costs: o.VoteCosts = None,
     drop_incomplete: o.DropIncomplete = False,
     group: o.GroupColumn = None,
+    class_column: o.ColumnOfClasses = None,
     folds: Annotated[int, typer.Option("--folds", min=2, max=20, metavar="N", help="Folds in training.")] = 5,
     seed: o.Seed = 0,
     profile: o.ProfileName = None,
@@ -159,11 +161,13 @@ def bench(
         vote_costs=vote_costs,
         drop_incomplete=drop_incomplete,
         group=group,
+        class_column=class_column,
         judge_samples=any(name.strip().startswith(("all", "maj")) for name in policies.split(",")),
     )
     job = _Job(
         policies=policies,
         query_router=query_router,
+        class_column=class_column,
         split=split,
         repeat=repeat,
         seed=seed,
@@ -250,7 +254,7 @@ def _gate(job: _Job, view: BenchView) -> None:
 
 def _config(data: DataFile, options: TableOptions, profile: str) -> dict[str, Any]:
     """What was read, and how."""
-    keys = ("columns", "tiers", "costs", "vote_costs", "drop_incomplete", "group")
+    keys = ("columns", "tiers", "costs", "vote_costs", "drop_incomplete", "group", "class_column")
     read = {key: getattr(options, key) for key in keys}
     return {"data": data.name, "data_sha256": data.sha256, "profile": profile, **read}
 
@@ -264,6 +268,7 @@ class _Job:
 
     policies: str
     query_router: PriorChoice
+    class_column: str | None
     split: float | None
     repeat: int
     seed: int
@@ -279,7 +284,7 @@ class _Job:
     def check(self) -> None:
         """Refuse what cannot work before anything is spent."""
         from automix_cli.evaluation.gates import read_gates
-        from automix_cli.evaluation.policies import all_policies, pick_policies
+        from automix_cli.evaluation.policies import pick_policies
         from automix_cli.evaluation.policy_entry import reads_questions
         from automix_cli.fitting.fit_query_router import require_sklearn
 
@@ -287,7 +292,7 @@ class _Job:
             read_gates(self.gates)
         of_tiers = ("always", "maj")
         without_tiers = ",".join(n for n in self.policies.split(",") if not n.strip().startswith(of_tiers))
-        entries = pick_policies(without_tiers, all_policies((), self.query_router))
+        entries = pick_policies(without_tiers, self._policies(()))
         looking = any(reads_questions(c) for c in entries)
         if self.embed_model is not None:
             check_embed_model(self.embed_model, "" if looking else "--policies all, knn or pomdp+query do")
@@ -300,11 +305,11 @@ class _Job:
         from automix_cli.cascade.estimate import samples_of
         from automix_cli.evaluation.baseline_policies import MajorityOfSamples
         from automix_cli.evaluation.gates import check_policies, read_gates
-        from automix_cli.evaluation.policies import all_policies, majorities, pick_policies
+        from automix_cli.evaluation.policies import majorities, pick_policies
 
         tiers, samples = [tier.name for tier in profile.tiers], samples_of(profile)
         o.check_baseline(self.baseline, tiers)
-        candidates = all_policies(tiers, self.query_router, majorities(self.policies, tiers, samples))
+        candidates = self._policies(tiers, majorities(self.policies, tiers, samples))
         entries = pick_policies(self.policies, candidates)
         others = [c for c in entries if not isinstance(c, MajorityOfSamples) and c.group != "single tier"]
         for entry in entries if not others else ():
@@ -391,12 +396,12 @@ class _Job:
     def _pick(self, table: TraceTable) -> tuple[tuple[PolicyEntry, ...], tuple[str, ...]]:
         """Pick the policies that can run on these rows; the others are left out with a note."""
         from automix_cli.evaluation.bench import LeftOut
-        from automix_cli.evaluation.policies import all_policies, majorities, pick_policies
+        from automix_cli.evaluation.policies import majorities, pick_policies
         from automix_cli.evaluation.policy_entry import why_unable
         from automix_cli.views.bench_view import left_out_notes
 
         several = majorities(self.policies, table.tiers, table.fewest_samples)
-        candidates = all_policies(table.tiers, self.query_router, several, self.objective)
+        candidates = self._policies(table.tiers, several)
         entries = pick_policies(self.policies, candidates)
         left_out = [LeftOut(c.name, why) for c in entries if (why := why_unable(c, table))]
         names = {one.name for one in left_out}
@@ -414,6 +419,14 @@ class _Job:
                 f"per 1,000 questions and {table.embeddings.latency.mean():.2g} s each, in their figures",
             )
         return tuple(able), notes
+
+    def _policies(
+        self, tiers: Sequence[str], majorities: Sequence[MajorityOfSamples] = ()
+    ) -> tuple[PolicyEntry, ...]:
+        """Every policy that there is with these options."""
+        from automix_cli.evaluation.policies import all_policies
+
+        return all_policies(tiers, self.query_router, majorities, self.objective, self.class_column)
 
     def _names(self) -> list[str]:
         return [name.strip() for name in self.policies.split(",")]

@@ -102,6 +102,7 @@ def calibrate(
     vote_costs: o.VoteCosts = None,
     drop_incomplete: o.DropIncomplete = False,
     group: o.GroupColumn = None,
+    class_column: o.ColumnOfClasses = None,
     value_of_time: Annotated[
         float,
         typer.Option(
@@ -154,11 +155,13 @@ def calibrate(
         vote_costs=vote_costs,
         drop_incomplete=drop_incomplete,
         group=group,
+        class_column=class_column,
     )
     job = _CalibrationJob(
         objective=_objective(keep, sure, budget, cost_weight, objective, certify),
         certify=certify,
         query_router=query_router,
+        class_column=class_column,
         embed_model=embed_model,
         labels_from=labels_from,
         baseline=baseline,
@@ -198,6 +201,7 @@ class _CalibrationJob:
     objective: Objective
     certify: float | None
     query_router: ClassChoice
+    class_column: str | None
     embed_model: str | None
     labels_from: str | None
     baseline: str | None
@@ -211,6 +215,7 @@ class _CalibrationJob:
     def check(self) -> None:
         """Refuse options that cannot work, before anything is read."""
         _check_router(self.query_router, self.certify)
+        _check_class_column(self.class_column, self.certify)
         if self.embed_model is not None:
             readers = "--query-router auto does" if self.query_router == "none" else ""
             check_embed_model(self.embed_model, readers)
@@ -349,6 +354,19 @@ def _check_router(query_router: str, certify: float | None) -> None:
     require_sklearn()
 
 
+def _check_class_column(column: str | None, certify: float | None) -> None:
+    """Refuse a column of classes that cannot be used, before anything is read.
+
+    Raises:
+        UsageError: it holds answers, or a certificate is wanted, which tells no classes apart.
+    """
+    from automix_cli.data.question_classes import check_class_column
+
+    check_class_column(column)
+    if column is not None and certify is not None:
+        raise UsageError("--certify promises a router that tells no classes apart; leave out --class-column")
+
+
 # ---------------------------------------------------------------- the profile
 
 
@@ -381,12 +399,12 @@ def _why_not_written(profile: Profile, tiers: Sequence[str]) -> str:
 def _classes(
     choice: ClassChoice, table: TraceTable, target: Path | None, profile: Profile, seed: int
 ) -> Classes:
-    """The query-side routers to try, each small enough for the profile that is written."""
+    """The sources of classes to try, each small enough for the profile that is written."""
     from automix_cli.fitting.classes import NO_CLASSES, classes_for
     from automix_cli.profile.write import room_for_router
     from automix_cli.profile.yamltree import MAX_BYTES
 
-    if choice == "none":
+    if choice == "none" and table.class_column is None:
         return NO_CLASSES
     room = MAX_BYTES if target is None else room_for_router(target, profile)
     return classes_for(choice, table, room=room, pass_score=profile.task.pass_score, seed=seed)

@@ -134,7 +134,7 @@ class TraceSource:
         from automix_cli.cascade.lengths import cached_lengths
 
         questions = self.data.labelled_questions(self.labels_from)
-        self._group_values()  # before anything is paid for
+        self._column_values()  # before anything is paid for
         lengths = cached_lengths(profile, questions, cache_folder(os.environ))
         plan = plan_collection(profile, questions, lengths)
         embedder = self._embedder(profile)
@@ -253,7 +253,7 @@ class TraceSource:
         from automix_cli.cascade.collect import CollectedRow
         from automix_cli.data.destination import Destination
 
-        values = self._group_values()
+        values = self._column_values()
 
         async def buy(cascade: Cascade, question: Question) -> CollectedRow:
             return CollectedRow(await cascade.collect(question), values.get(question.id, {}))
@@ -261,12 +261,14 @@ class TraceSource:
         destination = Destination(path=self.traces, force=self.force, silent=self.traces is None)
         return await self._buy(cascade, questions, buy, destination)
 
-    def _group_values(self) -> dict[str | int, dict[str, Json]]:
-        """The value of `--group`'s column, under its name, by the ids of the rows that have one."""
-        column = self.options.group
-        if column is None:
-            return {}
-        return {ident: {column: value} for ident, value in self.data.column_values(column).items()}
+    def _column_values(self) -> dict[str | int, dict[str, Json]]:
+        """The values of the columns that options name, under the columns' names, by the rows' ids."""
+        columns = {"--group": self.options.group, "--class-column": self.options.class_column}
+        values: dict[str | int, dict[str, Json]] = {}
+        for option, column in columns.items():
+            for ident, value in self.data.column_values(option, column).items() if column else ():
+                values.setdefault(ident, {})[column or ""] = value
+        return values
 
     async def _embed(self, cascade: Cascade, questions: list[Question], tier: Tier) -> list[Embedded]:
         """The embedding of every question; equal ones are embedded once."""

@@ -162,6 +162,14 @@ GroupColumn = Annotated[
         "--group", metavar="COLUMN", help="Rows with one value stay together, as copies of a question do."
     ),
 ]
+ColumnOfClasses = Annotated[
+    str | None,
+    typer.Option(
+        "--class-column",
+        metavar="NAME",
+        help="Rows name a question's class there, or in metadata; used where it pays.",
+    ),
+]
 EmbedModel = Annotated[
     str | None,
     typer.Option("--embed-model", metavar="MODEL", help="Query-side routers read its embeddings."),

@@ -156,11 +156,12 @@ def _check_router(profile: Profile, file: Path) -> None:
         ProfileError: it cannot be read, or was fitted on other tiers.
     """
     from automix_cli.profile.bundled import shown_path
-    from automix_cli.profile.router import query_router, router_policy
+    from automix_cli.profile.router import named_classes, query_router, router_policy
 
     try:
         router_policy(profile)
         query_router(profile)
+        named_classes(profile)
     except DataError as exc:
         lines = file.read_text(encoding="utf-8").splitlines()
         at = next((f":{n}" for n, line in enumerate(lines, 1) if line.startswith("router:")), "")

@@ -131,11 +131,14 @@ def with_column_keys(keys: Keys, by_column: Mapping[int, int]) -> Keys:
     return own
 
 
-def no_group_column(column: str, row: Mapping[str, Json]) -> UsageError:
+def empty_column(option: str, column: str, row: Mapping[str, Json]) -> UsageError:
     """The error of a column in which no row has a value; `row` shows which columns there are."""
+    names, metadata = list(row), row.get("metadata")
+    if isinstance(metadata, dict):
+        names += [f"metadata.{name}" for name in metadata]
     return UsageError(
-        f"--group: no row has a value in column {column!r}{did_you_mean(column, row)}",
-        hint=f"the columns are {', '.join(row)}",
+        f"{option}: no row has a value in column {column!r}{did_you_mean(column, names)}",
+        hint=f"the columns are {', '.join(names)}",
     )
 
 
@@ -255,7 +258,7 @@ def group_questions(
         return Grouping.of(keys)
     by_column = column_keys(rows, column)
     if not by_column:
-        raise no_group_column(column, rows[0])
+        raise empty_column("--group", column, rows[0])
     return Grouping.of(with_column_keys(keys, by_column), keys)
 
 

@@ -43,6 +43,7 @@ class TableOptions:
     costs: str | None = None
     vote_costs: str | None = None
     group: str | None = None
+    class_column: str | None = None
     drop_incomplete: bool = False
     judge_samples: bool = False
 
@@ -154,19 +155,20 @@ class DataFile:
         questions, rows = zip(*self._question_rows(), strict=True)
         return group_questions(questions, rows, column)
 
-    def column_values(self, column: str) -> dict[str | int, Json]:
-        """The values of `--group`'s column by the ids of the rows that have one.
+    def column_values(self, option: str, column: str) -> dict[str | int, Json]:
+        """The values of the column that an option names, by the ids of the rows that have one.
 
         Raises:
             UsageError: none has.
         """
-        from automix_cli.data.groups import column_value, no_group_column
+        from automix_cli.data.groups import column_value, empty_column
+        from automix_cli.data.question_classes import class_value
 
-        rows = self._question_rows()
-        values = {question.id: column_value(row, column) for question, row in rows}
+        rows, value_of = self._question_rows(), class_value if option == "--class-column" else column_value
+        values = {question.id: value_of(row, column) for question, row in rows}
         present = {ident: value for ident, value in values.items() if value is not None}
         if not present:
-            raise no_group_column(column, rows[0][1])
+            raise empty_column(option, column, rows[0][1])
         return present
 
 
@@ -282,6 +284,7 @@ def table_of(
             scorer=scorer if options.judge_samples else None,
             compare=scorer,
             group_column=options.group,
+            class_column=options.class_column,
         )
         return _set_aside(table, unlabelled_places).require_scores(drop=options.drop_incomplete)
     except DataError as exc:

@@ -16,11 +16,12 @@ from automix_cli.data.groups import (
     Grouping,
     Keys,
     column_keys,
-    no_group_column,
+    empty_column,
     question_content,
     question_keys,
     with_column_keys,
 )
+from automix_cli.data.question_classes import ClassColumn, check_class_column, read_class
 from automix_cli.data.row_keys import HIGHEST, NOT_BESIDE_FAILED, SCORE_ALIAS, TABLE_COLUMNS
 from automix_cli.data.rows import question_from_dict, trace_from_dict, value_of
 from automix_cli.data.samples import Samples, judge
@@ -46,6 +47,7 @@ def read_table(
     scorer: str | None = None,
     compare: str | None = None,
     group_column: str | None = None,
+    class_column: str | None = None,
 ) -> TraceTable:
     """Read trace rows, each with its 1-based line number, into a table.
 
@@ -57,7 +59,8 @@ def read_table(
     compared under the scorer `compare`; by default they are not.
 
     Rows with one value of `group_column` are one group; rows without a value, and all rows where no
-    column is named, are grouped by what they ask (see `groups`).
+    column is named, are grouped by what they ask (see `groups`). The values of `class_column` are
+    classes of questions (see `question_classes`).
 
     Raises:
         DataError: for the first bad row, duplicate ids (`1` and `"1"` are the same id),
@@ -71,7 +74,14 @@ def read_table(
     """
     if compare not in COMPARABLE_SCORERS:
         compare = None
-    reader = _ColumnReader(only=frozenset(tiers), scorer=scorer, compare=compare, group_column=group_column)
+    check_class_column(class_column)
+    reader = _ColumnReader(
+        only=frozenset(tiers),
+        scorer=scorer,
+        compare=compare,
+        group_column=group_column,
+        class_column=class_column,
+    )
     source = iter(rows if columns is None else columns.trace_rows(rows))
     while chunk := list(islice(source, ROWS_AT_A_TIME)):
         reader.add([line for line, _ in chunk], [row for _, row in chunk])
@@ -101,15 +111,22 @@ class _ColumnReader:
     """
 
     def __init__(
-        self, only: frozenset[str], scorer: str | None, compare: str | None, group_column: str | None
+        self,
+        only: frozenset[str],
+        scorer: str | None,
+        compare: str | None,
+        group_column: str | None,
+        class_column: str | None,
     ) -> None:
-        self.only, self.scorer, self.compare, self.group_column = only, scorer, compare, group_column
+        self.only, self.scorer, self.compare = only, scorer, compare
+        self.group_column, self.class_column = group_column, class_column
         self.names: dict[str, None] = {}
         self.lines: list[int] = []
         self.ids: list[str | int] = []
         self.texts: list[str] = []
         self.datasets: list[str | None] = []
         self.splits: list[str | None] = []
+        self.classes: list[str | None] = []
         self.keys: list[Keys] = []
         self.question_keys: list[Keys] = []
         self.has_group_column = group_column is None
@@ -126,6 +143,11 @@ class _ColumnReader:
                 _read_row(line, row, index)
             raise DataError(f"lines {lines[0]} to {lines[-1]}: cannot be read as trace rows") from None
         self.lines += lines
+        self.first_row = self.first_row or rows[0]
+        if self.class_column is not None:
+            self.classes += [
+                _class_of(line, row, self.class_column) for line, row in zip(lines, rows, strict=True)
+            ]
 
     def _add(self, rows: list[Json], start: int) -> None:
         _expect({dict}, rows)
@@ -163,7 +185,6 @@ class _ColumnReader:
         if self.group_column is None:
             return keys
         self.question_keys.append(keys)
-        self.first_row = self.first_row or rows[0]
         by_column = column_keys(rows, self.group_column)
         self.has_group_column |= bool(by_column)
         return with_column_keys(keys, by_column)
@@ -176,7 +197,9 @@ class _ColumnReader:
         if not self.tiers:
             raise DataError("no row has a tier")
         if not self.has_group_column:
-            raise no_group_column(str(self.group_column), self.first_row)
+            raise empty_column("--group", str(self.group_column), self.first_row)
+        if self.class_column is not None and not any(self.classes):
+            raise empty_column("--class-column", self.class_column, self.first_row)
         parts = list(self.tiers.values())
         ids = _objects(self.ids)
         votes = np.stack([np.concatenate([c.votes for c in cells]) for cells in parts], axis=1)
@@ -205,7 +228,11 @@ class _ColumnReader:
             sample_counts=sample_counts,
             recorded_votes=tuple(RecordedVotes.of(votes[:, j]) for j in range(len(self.tiers))),
             signals=(),
+            class_column=None
+            if self.class_column is None
+            else ClassColumn(self.class_column, _objects(self.classes)),
             n_classes=1,
+            named_classes=None,
             embeddings=None,
             samples=_samples(parts),
             set_aside_usd=0.0,
@@ -397,6 +424,14 @@ def _words(rows: list[Json], key: str) -> list[str | None]:
     if values.count(None) == len(values):
         return values
     return [sys.intern(value) if isinstance(value, str) else None for value in values]
+
+
+def _class_of(line: int, row: Mapping[str, Json], column: str) -> str | None:
+    """The class that a row names; an error names its line."""
+    try:
+        return read_class(row, column)
+    except DataError as exc:
+        raise DataError(f"line {line}: {exc.message}") from None
 
 
 def _objects(values: Sequence[object]) -> Objects:

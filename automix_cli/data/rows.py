@@ -109,7 +109,13 @@ def question_from_dict(row: Json, index: int = 0, *, textless: bool = False) -> 
         metadata=row.get("metadata"),
         dataset=row["dataset"] if isinstance(row.get("dataset"), str) else None,
         split=row["split"] if isinstance(row.get("split"), str) else None,
+        columns={key: value for key, value in row.items() if key not in _CONTENT},
     )
+
+
+_CONTENT = {"context", "choices", "messages", "body", "tiers"}.union(
+    *(ROW_KEY_NAMES[name] for name in ("question", "expected"))
+)
 
 
 def _question_text(text: Json, textless: bool) -> str:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from automix_cli.data.collection_cost import row_costs
 from automix_cli.data.groups import Grouping, Keys
+from automix_cli.data.question_classes import ClassColumn, NamedClasses
 from automix_cli.data.samples import Samples
 from automix_cli.errors import DataError, UsageError, did_you_mean
 from automix_cli.pomdp.arrays import Floats, Ints
@@ -94,8 +95,12 @@ class TraceTable:
         most_votes: per tier, the most votes that may be planned for; None for as many as its rows hold.
         recorded_votes: per tier, its votes, rows of equal ones together.
         signals: per tier, the signal that a policy observes of an answer; see `with_signal`.
-        question_classes: n, the query-side class of each row; None where all are alike.
+        class_column: the class that each row names, where a column of classes was read.
+        question_classes: n, the class of each row, a query-side router's or a named one; None where
+            all are alike.
         n_classes: how many classes there are.
+        named_classes: the names of the classes, where they come from the class column; the last of
+            `n_classes` is then that of all rows without a prior of their own.
         embeddings: the questions' embeddings, where there are any; see `with_embedding_fee`.
         fee: n×2, USD and seconds that a row takes before the first tier is called; None for none.
     """
@@ -119,8 +124,10 @@ class TraceTable:
     sample_counts: NDArray[np.int16]
     recorded_votes: tuple[RecordedVotes, ...]
     signals: tuple[RecordedSignal, ...]
+    class_column: ClassColumn | None = None
     question_classes: Ints | None = None
     n_classes: int = 1
+    named_classes: NamedClasses | None = None
     embeddings: Embeddings | None = None
     fee: Floats | None = None
     samples: tuple[Samples | None, ...] = ()
@@ -207,6 +214,8 @@ class TraceTable:
             per_row["embeddings"] = self.embeddings.take(rows)
         if self.fee is not None:
             per_row["fee"] = self.fee[rows]
+        if self.class_column is not None:
+            per_row["class_column"] = self.class_column.take(rows)
         recorded_votes = tuple(v._replace(code=v.code[rows]) for v in self.recorded_votes)
         question_classes = None if self.question_classes is None else self.question_classes[rows]
         samples = tuple(s and s.subset(rows) for s in self.samples)
@@ -222,6 +231,20 @@ class TraceTable:
     def with_vote_limit(self) -> TraceTable:
         """The table of whose parts none is planned for more votes than every row of the whole holds."""
         return replace(self, most_votes=self.max_votes)
+
+    def with_named_classes(self, learn: Ints | NDArray[np.bool_]) -> TraceTable:
+        """The table with the classes of its class column, as far as the rows in the mask can tell them apart.
+
+        Without a column, or where no class has enough questions, all rows are alike.
+        """
+        column = self.class_column
+        if column is None:
+            return self
+        classes = NamedClasses.of(column.take(learn), self.groups[learn])
+        if not classes.names:
+            return self
+        places = classes.places(column.values.tolist())
+        return replace(self, question_classes=places, n_classes=len(classes), named_classes=classes)
 
     def with_embedding_fee(self) -> TraceTable:
         """The table with each row charged for its embedding."""

@@ -63,7 +63,7 @@ class _FamilyPlayer:
 
     def _place(self, setting: Setting) -> int:
         if isinstance(setting, CostWeight):  # the source of classes is no part of the plan
-            setting = replace(setting, query_router=None)
+            setting = CostWeight(setting.value)
         return self.fitted.settings.index(setting)
 
 
@@ -184,7 +184,7 @@ class PomdpQuery:
 
     def _rows_with_classes(self, split: Split, source: ClassSource) -> _ClassedRows:
         reader, table = None, split.train
-        if source != "none":
+        if source != "none" and source != "column":
             reader = split.reader(source)
             table = replace(
                 reader.train, question_classes=reader.fitted.classes, n_classes=reader.router.n_classes
@@ -196,6 +196,49 @@ class PomdpQuery:
     def _best(self, curves: Mapping[ClassSource, Curve], split: Split) -> ClassSource:
         choices = choose_each(curves, split.train.tiers, split.alone, self.objective, split.resamples)
         return best_source(choices, split.alone.points(), self.objective)
+
+
+@dataclass(frozen=True, slots=True)
+class PomdpClass:
+    """The computed plans with the classes that a column of the rows names.
+
+    The column, or none, is taken by which serves the `objective` better on the training rows; ties go to
+    none. The setting says which.
+    """
+
+    column: str
+    objective: Objective
+    name: str = "pomdp+class"
+    group: Group = "pomdp"
+    needs: tuple[Need, ...] = (several_tiers,)
+
+    def train(self, split: Split) -> TrainedPolicy:
+        """Priors of the classes are fitted inside each fold, as all else."""
+        if not split.can_crossfit:
+            return without_settings()
+        with_classes = split.train.with_named_classes(np.arange(len(split.train)))
+        tables: dict[ClassSource, TraceTable] = {"none": split.train, "column": with_classes}
+        family = _plan_family(split)
+        fits = {source: family.fit(table) for source, table in tables.items()}
+        curves = {s: _crossfit(split, family, fits[s], table) for s, table in tables.items()}
+        choices = choose_each(curves, split.train.tiers, split.alone, self.objective, split.resamples)
+        source = best_source(choices, split.alone.points(), self.objective)
+        player = _FamilyPlayer(fits[source], split, _with_classes_of(tables[source], split.test))
+        name, curve = self.column if source == "column" else "none", curves[source]
+        weights = (
+            CostWeight(s.value, class_column=name) for s in curve.settings if isinstance(s, CostWeight)
+        )
+        curve = curve._replace(settings=tuple(weights))
+        return TrainedPolicy(curve, player.play, play_all=player.play_all, seconds=player.seconds, path=True)
+
+
+def _with_classes_of(train: TraceTable, test: TraceTable) -> TraceTable:
+    """Return the held-out rows with the classes that the training rows have, none where they have none."""
+    classes, column = train.named_classes, test.class_column
+    if classes is None or column is None:
+        return test
+    places = classes.places(column.values.tolist())
+    return replace(test, question_classes=places, n_classes=len(classes), named_classes=classes)
 
 
 def _classed_test(split: Split, reader: QuestionReader | None) -> TraceTable:

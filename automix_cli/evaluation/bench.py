@@ -404,8 +404,13 @@ _UNROUTED = ("single tier", "majority", "mix", "bound")
 
 
 def _headline(parts: Iterable[_Part], table: TraceTable) -> str:
-    """The policy that the verdict is about: `pomdp`, where rows show a signal; else the best in training."""
+    """The policy that the verdict is about.
+
+    `pomdp+class` where it takes part, else `pomdp` where rows show a signal, else the best in training.
+    """
     by_name = {part.name: part.result for part in parts}
+    if "pomdp+class" in by_name:
+        return "pomdp+class"
     if "pomdp" in by_name and shows_signal(table):
         return "pomdp"
     routing = [result for result in by_name.values() if result.run.entry.group not in _UNROUTED]

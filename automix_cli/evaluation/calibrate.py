@@ -17,6 +17,7 @@ import numpy as np
 
 from automix_cli.data.groups import why_no_verdict
 from automix_cli.data.oracle import oracle
+from automix_cli.data.question_classes import NamedClasses
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError
 from automix_cli.evaluation.bootstrap import BootstrapFigure, Resamples, interval, quality_gains
@@ -126,6 +127,11 @@ class Calibration:
         return self.verdict is None or self.verdict.kind in ("not enough rows", "single tier")
 
     @property
+    def named_classes(self) -> NamedClasses | None:
+        """The classes of a column that the written router tells apart; None where it tells none."""
+        return None if self.router()["kind"] == "always" else self.fitted.classes
+
+    @property
     def is_certified(self) -> bool:
         """Whether a promise was proved for the router."""
         return self.certificate is not None and self.certificate.routes
@@ -178,8 +184,8 @@ def calibrate(
         objective: how to choose the cost_weight.
         options: folds, outer and inner, and how finely settings are searched.
         seed: of divisions and resamples.
-        classes: which query-side routers may tell the prior the class of a question. With few
-            rows there is none.
+        classes: what may tell the prior the class of a question: a column, query-side routers. With
+            few rows nothing does.
 
     Raises:
         DataError: no rows, or a cost that is not recorded.

@@ -103,7 +103,7 @@ def held_out(
         abstain_value: the score of an abstention.
         resamples: of the table's questions, by which settings are chosen.
         options: of cross-fitting; `repeats` counts divisions.
-        classes: which query-side routers may supply classes.
+        classes: what may supply classes.
         whole_tables: all rows with the classes of each source, learned from all rows: the settings of
             `paths` are those of a fit on them. Without them there are no paths.
 
@@ -118,7 +118,7 @@ def held_out(
     paths = {source: CurveSums(len(table)) for source in wholes}
     sums = [_RunSums(len(table)) for _ in objectives]
     repeats = options.repeats_for(table.n_groups)
-    for r in range(repeats if classes.sources == ("none",) else 1):
+    for r in range(1 if classes.reads_questions else repeats):
         division = _Division(table, family, folds_of(table, options.folds, seed + 1000 * r), options)
         for k in range(options.folds):
             outer = division.outer_fold(k, classes)

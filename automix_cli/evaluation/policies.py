@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from automix_cli.data.samples import FEWEST
 from automix_cli.errors import UsageError, did_you_mean
-from automix_cli.evaluation.answer_policies import Pomdp, PomdpQuery, RuleFamily
+from automix_cli.evaluation.answer_policies import Pomdp, PomdpClass, PomdpQuery, RuleFamily
 from automix_cli.evaluation.baseline_policies import (
     MajorityOfSamples,
     Oracle,
@@ -32,8 +32,13 @@ def all_policies(
     query_router: ClassChoice = "multilabel",
     majorities: Sequence[MajorityOfSamples] = (),
     objective: Objective = Objective(),  # noqa: B008
+    class_column: str | None = None,
 ) -> tuple[PolicyEntry, ...]:
-    """Return every policy there is, in the order in which results show them; the objective is for `auto`."""
+    """Return every policy there is, in the order in which results show them.
+
+    The objective is for policies that choose what supplies classes; one of them takes part where the
+    rows' classes are read from a column.
+    """
     return (
         *(SingleTier(tier) for tier in tiers),
         *majorities,
@@ -46,6 +51,7 @@ def all_policies(
         *(Query(kind, rule) for kind in QUERY_ROUTER_KINDS for rule in rules_of(kind)),
         Pomdp(at_once=True),
         Pomdp(),
+        *([] if class_column is None else [PomdpClass(class_column, objective)]),
         PomdpQuery(query_router, objective),
         Oracle(),
         *(QueryBound(kind) for kind in QUERY_ROUTER_KINDS),

@@ -30,15 +30,17 @@ class CostWeight:
     Attributes:
         value: the cost_weight.
         query_router: the source of question classes, where it was chosen in training; else None.
+        class_column: the column of classes, or `none`, where one of them was chosen in training; else None.
     """
 
     value: float
     query_router: ClassSource | None = None
+    class_column: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the setting as results carry it."""
-        source = {} if self.query_router is None else {"query_router": self.query_router}
-        return {**source, "cost_weight": self.value}
+        sources = {"query_router": self.query_router, "class_column": self.class_column}
+        return {**{key: own for key, own in sources.items() if own is not None}, "cost_weight": self.value}
 
 
 @dataclass(frozen=True, slots=True)

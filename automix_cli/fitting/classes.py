@@ -1,8 +1,9 @@
-"""Classes of questions for the POMDP's prior, from a query-side router.
+"""Classes of questions for the POMDP's prior, from a column of the rows or a query-side router.
 
     Classes.of(table, learn) ─▶ one ClassedTable per source ─▶ fit and replay use `table.question_classes`
 
-A router is fitted on the training rows alone. Their own classes come from models of other
+One source is taken: classes of two are not multiplied. A column's classes are those with enough
+training questions. A router is fitted on the training rows alone. Their own classes come from models of other
 folds, those of all other rows from reading the question.
 """
 
@@ -38,7 +39,7 @@ class ClassedTable(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Classes:
-    """Which query-side routers may supply classes, `none` first where it may be taken.
+    """What may supply classes: `none` first where it may be taken, a column of the rows, query-side routers.
 
     `room`: about how many characters of JSON a router may take; `pass_score` as in `Settings`.
     """
@@ -48,10 +49,20 @@ class Classes:
     pass_score: float = 0.5
     seed: int = 0
 
+    @property
+    def reads_questions(self) -> bool:
+        """Whether query-side routers are among the sources, which take long to fit."""
+        return any(source not in ("none", "column") for source in self.sources)
+
     def of(self, table: TraceTable, learn: NDArray[np.bool_]) -> Iterator[ClassedTable]:
         """The table with the classes of each source in turn, learned from the rows in the mask."""
         for source in self.sources:
-            yield ClassedTable("none", table) if source == "none" else self._classify(source, table, learn)
+            if source == "none":
+                yield ClassedTable(source, table)
+            elif source == "column":
+                yield ClassedTable(source, table.with_named_classes(learn))
+            else:
+                yield self._classify(source, table, learn)
 
     def _classify(self, kind: QueryRouterKind, table: TraceTable, learn: NDArray[np.bool_]) -> ClassedTable:
         from automix_cli.fitting.fit_query_router import fit_router
@@ -86,15 +97,23 @@ class Classes:
 NO_CLASSES = Classes()
 
 
-def sources_of(choice: ClassChoice) -> tuple[ClassSource, ...]:
-    """The sources of classes that `--query-router` asks for; `auto` has all of them compared."""
-    return CLASS_SOURCES if choice == "auto" else (choice,)
+def sources_of(choice: ClassChoice, *, has_column: bool = False) -> tuple[ClassSource, ...]:
+    """The sources of classes that `--query-router` and `--class-column` ask for.
+
+    `auto` has all routers compared. A column is always compared with no classes, and with the routers.
+
+    Example:
+        >>> sources_of("knn"), sources_of("knn", has_column=True), sources_of("none", has_column=True)
+        (('knn',), ('none', 'column', 'knn'), ('none', 'column'))
+    """
+    sources = CLASS_SOURCES if choice == "auto" else (choice,)
+    return ("none", "column", *(s for s in sources if s != "none")) if has_column else sources
 
 
 def classes_for(
     choice: ClassChoice, table: TraceTable, *, room: int, pass_score: float, seed: int
 ) -> Classes:
-    """The classes that `--query-router` asks for.
+    """The classes that `--query-router` asks for, and those of the table's class column.
 
     Args:
         choice: a kind of router, `none`, or `auto` for whichever does best.
@@ -112,6 +131,9 @@ def classes_for(
         >>> classes_for("auto", rows, room=60_000, pass_score=0.5, seed=0).sources
         ('none', 'multilabel', 'separate', 'kmeans', 'knn')
     """
+    has_column = table.class_column is not None
+    if choice == "none":
+        return Classes(sources=sources_of(choice, has_column=has_column), pass_score=pass_score, seed=seed)
     if not any(table.texts):
         raise UsageError("--query-router looks at questions, and these rows record none")
     router_room = room - _other_bytes(len(table.tiers))
@@ -121,7 +143,7 @@ def classes_for(
             hint="name a new file with -o",
         )
     return Classes(
-        sources=sources_of(choice),
+        sources=sources_of(choice, has_column=has_column),
         room=min(router_room, _MOST_ROOM),
         pass_score=pass_score,
         seed=seed,

@@ -26,7 +26,13 @@ from automix_cli.errors import DataError
 from automix_cli.fitting.agreement import fit_agreement, record_answers
 from automix_cli.fitting.confidence import LAST_MARGIN, fit_bins, quantile_cuts
 from automix_cli.fitting.fitted import Fitted, FittedTier, Scores, as_probabilities
-from automix_cli.fitting.prior import choose_alpha, choose_kappa, count_states
+from automix_cli.fitting.prior import (
+    GroupedCounts,
+    choose_alpha,
+    choose_kappa,
+    choose_kappa_by_group,
+    count_states,
+)
 from automix_cli.fitting.router_block import Settings
 from automix_cli.fitting.votes import fit_shapes, votes_log_likelihood
 from automix_cli.pomdp.agreement import AgreementModel
@@ -205,9 +211,7 @@ def fit(table: TraceTable, settings: Settings) -> Fitted:
         DataError: when a cost that a plan needs is not recorded on any row.
     """
     right = (table.score >= settings.pass_score).astype(np.intp)
-    one_class = np.zeros(len(table), dtype=np.intp)
-    classes = one_class if table.question_classes is None else table.question_classes
-    counts = count_states(right, table.failed, classes, table.n_classes).round(4)
+    counts = count_states(right, table.failed, _classes(table), table.n_classes).round(4)
     # Copies of a question count as one, or a row left out would be foretold by its copies.
     copies = max(len(table), 1) / max(table.n_groups, 1)
     alpha = copies * choose_alpha(counts.sum(axis=0) / copies)
@@ -217,8 +221,9 @@ def fit(table: TraceTable, settings: Settings) -> Fitted:
         tiers=tiers,
         counts=tuple(tuple(map(float, row)) for row in counts),
         alpha=alpha,
-        kappa=copies * choose_kappa(counts / copies, alpha / copies) if table.n_classes > 1 else 0.0,
+        kappa=_fit_kappa(table, right, counts, alpha) if table.n_classes > 1 else 0.0,
         mean_tokens=mean_tokens,
+        classes=table.named_classes,
         agreement=_fit_agreement_of(table, right, tiers, settings),
     )
 
@@ -231,6 +236,26 @@ def _fit_agreement_of(
         return None
     answers = record_answers(table, right, [tier.observation for tier in tiers])
     return fit_agreement(answers, folds_of(table, TEST_FOLDS, seed=0))
+
+
+def _classes(table: TraceTable) -> Ints:
+    """The class of each row."""
+    return np.zeros(len(table), dtype=np.intp) if table.question_classes is None else table.question_classes
+
+
+def _fit_kappa(table: TraceTable, right: Ints, counts: Floats, alpha: float) -> float:
+    """How much the priors of classes are drawn to that of all rows, copies of a question left out together.
+
+    The rows of no named class are in the prior of all rows, and in none that is drawn to it.
+    """
+    n_classes = table.n_classes - (table.named_classes is not None)
+    if table.n_groups == len(table):
+        return choose_kappa(counts[:n_classes], alpha, counts.sum(axis=0))
+    codes = table.groups * table.n_classes + _classes(table)
+    cells, cell_of = np.unique(codes, return_inverse=True)
+    own = count_states(right, table.failed, cell_of.reshape(-1), len(cells))
+    cell_counts = GroupedCounts(own, cells // table.n_classes, cells % table.n_classes)
+    return choose_kappa_by_group(cell_counts, n_classes, alpha)
 
 
 def _prompt_tokens(table: TraceTable) -> tuple[Floats, float]:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from automix_cli.data.question_classes import NamedClasses
 from automix_cli.errors import DataError, reading_problem
 from automix_cli.fitting.prior import independent, shrunk
 from automix_cli.fitting.router_block import HINT, Settings
@@ -124,12 +125,14 @@ class Fitted:
     Attributes:
         tiers: cheapest first.
         counts: per class of questions, how many rows were in each of the 2^N states
-            (bit i is set where tier i is right); one class unless a query-side router makes more.
-            A row on which a tier failed is a fraction in each state that it may have been in.
+            (bit i is set where tier i is right); one class unless a query-side router or a column makes
+            more. A row on which a tier failed is a fraction in each state that it may have been in.
         alpha: pseudo-counts that shrink the prior of all classes towards the product of the marginals.
         kappa: pseudo-counts that shrink a class's prior towards that of all classes.
         mean_tokens: mean prompt tokens of a question; 0 where they were not counted.
         agreement: how likely answers are to be equal; None where comparing them told nothing.
+        classes: the names of the classes, where a column of the rows makes them; the last of `counts`
+            is then of the rows in none of them, whose prior is that of all rows.
     """
 
     tiers: tuple[FittedTier, ...]
@@ -138,6 +141,7 @@ class Fitted:
     kappa: float = 0.0
     mean_tokens: float = 0.0
     agreement: AgreementModel | None = None
+    classes: NamedClasses | None = None
 
     @property
     def rows(self) -> int:
@@ -155,7 +159,9 @@ class Fitted:
         overall = shrunk(counts.sum(axis=0), independent(counts.sum(axis=0)), self.alpha)
         if len(counts) == 1:
             return (as_probabilities(overall),)
-        return tuple(as_probabilities(shrunk(own, overall, self.kappa)) for own in counts)
+        own_counts = counts if self.classes is None else counts[:-1]
+        priors = [shrunk(own, overall, self.kappa) for own in own_counts]
+        return tuple(map(as_probabilities, priors if self.classes is None else [*priors, overall]))
 
     def model(self, cost_weight: float, settings: Settings) -> Model:
         """The decision problem at a cost_weight."""
@@ -188,7 +194,8 @@ class Fitted:
             },
             "observations": {tier.name: tier.to_dict() for tier in self.tiers},
         }
-        return {**block, "agreement": self.agreement.to_dict()} if self.agreement else block
+        agreement = {"agreement": self.agreement.to_dict()} if self.agreement else {}
+        return {**block, **({"classes": self.classes.to_dict()} if self.classes else {}), **agreement}
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Fitted:
@@ -206,11 +213,31 @@ class Fitted:
                 kappa=float(prior["kappa"]),
                 mean_tokens=float(prior["mean_tokens"]),
                 agreement=read_agreement(row["agreement"]) if row.get("agreement") else None,
+                classes=named_classes_of(row),
             )
             model.model(0.0, Settings())  # also checks that the numbers make a model
         except (KeyError, TypeError, ValueError, AttributeError) as exc:
             raise DataError(f"the router block cannot be read: {reading_problem(exc)}", hint=HINT) from exc
         return model
+
+
+def named_classes_of(router: Mapping[str, Any]) -> NamedClasses | None:
+    """Read the names of the classes in a `router:` block; None where it names none.
+
+    Raises:
+        DataError: they cannot be read, or are not as many as the prior has.
+    """
+    row = router.get("classes")
+    if row is None:
+        return None
+    try:
+        classes, priors = NamedClasses.from_dict(row), len(router["prior"]["counts"])
+    except (KeyError, TypeError, ValueError, AttributeError) as exc:
+        raise DataError(f"the router block cannot be read: {reading_problem(exc)}", hint=HINT) from exc
+    if len(classes) != priors:
+        problem = f"the router block names {len(classes.names)} classes and has {priors} priors, not one more"
+        raise DataError(problem, hint=HINT)
+    return classes
 
 
 def as_probabilities(values: Floats) -> tuple[float, ...]:

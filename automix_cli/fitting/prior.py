@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -92,13 +94,52 @@ def choose_alpha(counts: Floats) -> float:
     return _best(weights, _log_likelihood(left_out(counts, weights), counts))
 
 
-def choose_kappa(counts: Floats, alpha: float) -> float:
-    """The same for classes (one row of `counts` each), drawn to the prior of all."""
+def choose_kappa(counts: Floats, alpha: float, total: Floats | None = None) -> float:
+    """The same for classes (one row of `counts` each), drawn to the prior of all rows.
+
+    Args:
+        counts: rows per class and state.
+        alpha: pseudo-counts of the prior of all rows.
+        total: all rows by state, where some are in no class; by default those of `counts`.
+    """
     weights = weight_grid(int(counts.sum()))
-    overall = left_out(counts.sum(axis=0), np.array([alpha]))[0]
+    overall = left_out(counts.sum(axis=0) if total is None else total, np.array([alpha]))[0]
     own, rows = np.maximum(counts - 1, 0.0), np.maximum(counts.sum(axis=1, keepdims=True) - 1, 0.0)
     chances = (own + weights[:, None, None] * overall) / (rows + weights[:, None, None])
     return _best(weights, _log_likelihood(chances, counts))
+
+
+class GroupedCounts(NamedTuple):
+    """Rows by state in P cells: those of one group that are in one class.
+
+    Attributes:
+        counts: P×states.
+        group_of: P, the group of each cell.
+        class_of: P, its class; one past the last for rows in no class.
+    """
+
+    counts: Floats
+    group_of: Ints
+    class_of: Ints
+
+
+def choose_kappa_by_group(cells: GroupedCounts, n_classes: int, alpha: float) -> float:
+    """The same with whole groups left out, because copies of a question foretell one another.
+
+    Where each group is one row, it is what `choose_kappa` chooses.
+    """
+    counts, group_of, class_of = cells
+    own, total = np.zeros((n_classes + 1, counts.shape[1])), counts.sum(axis=0)
+    np.add.at(own, class_of, counts)
+    groups = np.zeros((int(group_of.max()) + 1, counts.shape[1]))
+    np.add.at(groups, group_of, counts)
+    has_class = class_of < n_classes
+    rest = np.maximum(total - groups[group_of[has_class]], 0.0)
+    overall = shrunk(rest, independent(rest), alpha)
+    others = np.maximum(own[class_of[has_class]] - counts[has_class], 0.0)
+    weights = weight_grid(int(counts[has_class].sum()))
+    likelihood = [_log_likelihood(shrunk(others, overall, w)[None], counts[has_class])[0] for w in weights]
+    return _best(weights, np.array(likelihood))
 
 
 def _log_likelihood(chances: Floats, counts: Floats) -> Floats:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal, TypeAlias, get_args
 
 QueryRouterKind: TypeAlias = Literal["multilabel", "separate", "kmeans", "knn"]
-ClassSource: TypeAlias = Literal["none", QueryRouterKind]
-"""Where the classes of questions come from; `none` tells no classes apart."""
+ClassSource: TypeAlias = Literal["none", "column", QueryRouterKind]
+"""Where the classes of questions come from: `column` is one of the rows, `none` tells no classes apart."""
 ClassChoice: TypeAlias = Literal["none", QueryRouterKind, "auto"]
 """What `calibrate --query-router` takes; `auto` compares all sources."""
 PriorChoice: TypeAlias = Literal[QueryRouterKind, "auto"]

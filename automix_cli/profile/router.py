@@ -20,6 +20,7 @@ from automix_cli.pomdp.problem import Policy
 from automix_cli.profile.model import Profile, Tier
 
 if TYPE_CHECKING:
+    from automix_cli.data.question_classes import NamedClasses
     from automix_cli.fitting.query_router import QueryRouter
 
 
@@ -63,6 +64,19 @@ def query_router(profile: Profile) -> QueryRouter | None:
         DataError: it cannot be read, or knows other classes than the prior.
     """
     return query_router_of(profile.router or {})
+
+
+def named_classes(profile: Profile) -> NamedClasses | None:
+    """The classes of questions that the profile's router tells apart by a column; None where it does not.
+
+    Raises:
+        DataError: they cannot be read, or are not those of the prior.
+    """
+    if (profile.router or {}).get("classes") is None:
+        return None
+    from automix_cli.fitting.fitted import named_classes_of
+
+    return named_classes_of(profile.router or {})
 
 
 def without_classes(profile: Profile) -> Profile:

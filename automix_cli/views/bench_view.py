@@ -111,6 +111,9 @@ class BenchView:
         names = {s.query_router for s in settings if isinstance(s, CostWeight) and s.query_router}
         if names:
             yield f"pomdp+query takes the classes of {', '.join(sorted(names))}, chosen in training"
+        columns = {s.class_column for s in settings if isinstance(s, CostWeight) and s.class_column}
+        if columns:
+            yield f"pomdp+class takes the classes of {', '.join(sorted(columns))}, chosen in training"
 
     def _no_signal_note(self) -> Iterator[str]:
         """Say how policies that look at answers come to have something to look at."""

@@ -6,7 +6,7 @@ This is not part of `report` because it imports `evaluation`, which `ask` does n
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +69,7 @@ class CalibrationView:
         yield f"{self.source}: {count_of(len(self.table), 'row')}, {' → '.join(self.calibration.tiers)}"
         yield ""
         yield from self.plan_lines()
-        yield from [self.query_line()] if self.query_line() else []
+        yield from filter(None, (self.class_line(), self.query_line()))
         yield ""
         if self.calibration.figures:
             yield self.figures_table(width)
@@ -89,15 +89,25 @@ class CalibrationView:
         if not isinstance(policy, PomdpPolicy):
             return [f"plan: always {self.calibration.router()['tier']}, no votes"]
         sizes = [sum(counts) for counts in self.calibration.fitted.counts]
-        groups: dict[tuple[str, ...], float] = {}
-        for cell, size in enumerate(sizes):
+        groups: dict[tuple[str, ...], list[int]] = {}
+        for cell in range(len(sizes)):
             lines = tuple(self._plan_words(policy.plan(Facts(question_class=cell))))
-            groups[lines] = groups.get(lines, 0) + size
-        texts = []
-        for (start, *rest), size in sorted(groups.items(), key=lambda item: -item[1]):
-            share = "" if len(groups) == 1 else f" for {size / sum(sizes):.0%} of questions"
-            texts += [f"plan{share}: {start}", *rest]
+            groups.setdefault(lines, []).append(cell)
+        texts, share_of = [], {lines: sum(sizes[k] for k in own) for lines, own in groups.items()}
+        for lines in sorted(groups, key=lambda lines: -share_of[lines]):
+            share = f" for {share_of[lines] / sum(sizes):.0%} of questions" if len(groups) > 1 else ""
+            texts += [f"plan{share}{self._class_words(groups[lines]) if share else ''}: {lines[0]}"]
+            texts += lines[1:]
         return [*texts, *([f"  ({policy.limitation})"] if policy.limitation else [])]
+
+    def _class_words(self, cells: Sequence[int]) -> str:
+        """The names of classes in brackets; "" where they have none."""
+        classes = self.calibration.fitted.classes
+        if classes is None:
+            return ""
+        names = [classes.names[k] if k < len(classes.names) else "all others" for k in cells]
+        more = f", {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+        return f" ({', '.join(names[:_MOST_NAMES])}{more})"
 
     def _plan_words(self, plan: Plan) -> Iterator[str]:
         first = plan.action(plan.start)
@@ -108,16 +118,38 @@ class CalibrationView:
             if own:
                 yield f"  {name}: {'; '.join(self._clauses(own))}"
 
+    def class_line(self) -> str:
+        """The column whose classes set the prior, or that none does; the figures of all that were tried."""
+        result, column = self.calibration, self.table.class_column
+        if column is None or not result.choices:
+            return ""
+        classes, fitted = result.named_classes, result.fitted
+        if classes is None:
+            return f"classes by {column.name}: not used ({self._comparison()})"
+        rows = f"{fitted.rows - self._rows_without_class():,} of {count_of(fitted.rows, 'row')}"
+        shrinkage = f"drawn to the prior of all by {fitted.kappa:.3g} rows"
+        return (
+            f"classes by {column.name}: {count_of(len(classes.names), 'class')} with {rows}, "
+            f"{shrinkage} ({self._comparison()})"
+        )
+
+    def _rows_without_class(self) -> int:
+        return round(sum(self.calibration.fitted.counts[-1]))
+
+    def _comparison(self) -> str:
+        """What each source of classes comes to."""
+        each = [
+            f"{source} {choice.point.quality:.3f} at {_dollars(1000 * choice.point.cost)}"
+            for source, choice in self.calibration.choices
+        ]
+        return f"cross-fitted {self.measure} and USD per 1,000: {', '.join(each)}"
+
     def query_line(self) -> str:
         """The query-side router that sets the prior, and the figures of all that were tried."""
         result = self.calibration
-        if not any(source != "none" for source, _ in result.choices):
+        if all(source in ("none", "column") for source, _ in result.choices):
             return ""
-        each = [
-            f"{source} {choice.point.quality:.3f} at {_dollars(1000 * choice.point.cost)}"
-            for source, choice in result.choices
-        ]
-        comparison = f"cross-fitted {self.measure} and USD per 1,000: {', '.join(each)}"
+        comparison = self._comparison()
         if result.query is None:
             single = result.router()["kind"] == "always"
             sources = [source for source, _ in result.choices]
@@ -299,6 +331,7 @@ class CalibrationView:
             "plan": self.plan_lines(),
             "setting": result.choice.setting.to_dict(),
             "query_router": None if result.query is None else result.query.kind,
+            "classes": self._classes_dict(),
             "compared": {
                 source: {"quality": c.point.quality, "cost": c.point.cost, "met": c.is_met}
                 for source, c in result.choices
@@ -328,7 +361,17 @@ class CalibrationView:
             "sentence": self.sentence(),
         }
 
+    def _classes_dict(self) -> dict[str, Any] | None:
+        """The column of classes, how many rows are in each, and what draws their priors to that of all."""
+        classes, fitted = self.calibration.named_classes, self.calibration.fitted
+        if classes is None:
+            return None
+        rows = dict(zip(classes.names, (round(sum(own)) for own in fitted.counts), strict=False))
+        others = self._rows_without_class()
+        return {"column": classes.column, "rows": rows, "others": others, "kappa": fitted.kappa}
 
+
+_MOST_NAMES = 4  # of classes with one plan, in the plan in words
 _LEAST_CHANCE_IN_WORDS = 0.002  # histories rarer than this are left out of the plan in words
 _WEAK_AUROC = 0.55
 

@@ -78,6 +78,9 @@ def explain_tree(answer: Answer) -> Tree:
     if answer.embedding is not None:
         embedding = answer.embedding
         tree.add(Text.assemble(("look ", "dim"), f"{embedding.model}, {money(embedding.cost_usd)}"))
+    if answer.tells_classes:
+        name = printable(answer.question_class or "none that the router knows: the prior of all questions")
+        tree.add(Text.assemble(("class ", "dim"), name))
     for step in answer.route:
         branch = tree.add(Text.assemble((step.tier, "cyan"), f"  {step.model or ''}"))
         for line in _explain_step(step):
@@ -133,6 +136,9 @@ def batch_summary(tally: Tally, seconds: float) -> list[str]:
     parts.append(f"cost {money(tally.cost_usd)}, spent {money(tally.spent_usd)}")
     parts.append(f"{count_of(tally.usage.calls, 'call')} behind the rows, {seconds:.1f} s")
     mute = [f"  {tier} gave no answer to {count_of(count, 'row')}" for tier, count in tally.mute.items()]
+    if tally.without_class:
+        own = count_of(tally.without_class, "row")
+        mute.append(f"  {own} in no class that the router knows: the prior of all questions was used")
     return [" · ".join(parts), *mute, *_fault_lines(tally.faults)]
 
 

@@ -21,7 +21,7 @@ QUESTIONS = ROOT / "profiles" / "demo-questions.jsonl"
 ASK_KEYS = {
     *("schema", "id", "index", "status", "question", "answer", "tier", "model", "escalated", "confidence"),
     *("reason", "route", "usage", "cost_usd", "spent_usd", "latency_s", "error", "metadata"),
-    *("input_sha", "profile_sha"),
+    *("class", "input_sha", "profile_sha"),
 }
 
 

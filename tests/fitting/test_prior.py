@@ -70,3 +70,27 @@ def test_classes_alike_are_drawn_together_and_classes_apart_are_not() -> None:
     alike = np.array([[10.0, 10.0, 10.0, 70.0]] * 3)
     apart = np.array([[70.0, 10.0, 10.0, 10.0], [10.0, 10.0, 10.0, 70.0], [10.0, 70.0, 10.0, 10.0]])
     assert prior.choose_kappa(alike, 1.0) > 20 * prior.choose_kappa(apart, 1.0)
+
+
+def cells_of(states: np.ndarray, groups: np.ndarray, classes: np.ndarray) -> prior.GroupedCounts:
+    return prior.GroupedCounts(np.eye(4)[states], groups, classes)
+
+
+def test_where_each_group_is_a_row_leaving_groups_out_is_leaving_rows_out() -> None:
+    rng = np.random.default_rng(3)
+    classes = rng.integers(0, 4, 300)  # of which the last is no class
+    states = (rng.random(300) < 0.3 + 0.1 * classes) + 2 * (rng.random(300) < 0.7)
+    counts = np.zeros((4, 4))
+    np.add.at(counts, (classes, states), 1)
+    by_row = prior.choose_kappa(counts[:3], 5.0, counts.sum(axis=0))
+    assert prior.choose_kappa_by_group(cells_of(states, np.arange(300), classes), 3, 5.0) == by_row
+
+
+def test_copies_of_a_question_do_not_make_its_class_look_told_apart() -> None:
+    """Classes drawn at random: eight copies of each question foretell one another, and nothing else."""
+    rng = np.random.default_rng(4)
+    states, classes = rng.integers(0, 4, 60), rng.integers(0, 20, 60)
+    counts, cells = np.zeros((20, 4)), cells_of(states, np.arange(60), classes)
+    np.add.at(counts, (classes, states), 8)
+    own = prior.choose_kappa_by_group(cells._replace(counts=8 * cells.counts), 20, 5.0)
+    assert own > 20 * prior.choose_kappa(counts, 5.0)

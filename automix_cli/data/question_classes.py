@@ -1,0 +1,158 @@
+"""Classes of questions that a column of the rows names.
+
+    a row's value ─▶ read_class (a name, or None) ─▶ NamedClasses.place ─▶ the class whose prior is used
+
+A class must be known before any call, as a topic or a customer is. One with few questions is not
+told apart: such rows, those without a name, and live rows of a class that no training row had
+share the prior of all questions.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from automix_cli.data.groups import column_value
+from automix_cli.data.row_keys import ROW_KEY_NAMES
+from automix_cli.errors import DataError, UsageError
+from automix_cli.pomdp.arrays import Ints
+from automix_cli.records import Json, Question
+
+LEAST_QUESTIONS = 10  # of a class, for a prior of its own
+MOST_CLASSES = 50  # so that a profile has room for their counts, and plans take seconds
+LONGEST_NAME = 100  # characters
+
+
+class ClassColumn(NamedTuple):
+    """What the rows of a table hold in the class column: n names, None where a row has none."""
+
+    name: str
+    values: NDArray[np.object_]
+
+    def take(self, rows: Ints | NDArray[np.bool_]) -> ClassColumn:
+        """The names of some rows (indices or a mask)."""
+        return self._replace(values=self.values[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class NamedClasses:
+    """The classes of a column that have priors of their own; after them comes that of all others.
+
+    Attributes:
+        column: that names a question's class.
+        names: of the classes.
+    """
+
+    column: str
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, column: ClassColumn, groups: Ints) -> NamedClasses:
+        """The classes with enough questions, in the order of their names; of too many the largest.
+
+        Example:
+            >>> column = ClassColumn("topic", np.array(["law"] * 12 + ["art"] * 15 + [None, "zoo"]))
+            >>> NamedClasses.of(column, np.arange(29)).names
+            ('art', 'law')
+        """
+        questions: dict[str, set[int]] = {}
+        for name, group in zip(column.values.tolist(), groups.tolist(), strict=True):
+            if name is not None:
+                questions.setdefault(name, set()).add(group)
+        large = {name: len(own) for name, own in questions.items() if len(own) >= LEAST_QUESTIONS}
+        order = sorted(large, key=lambda name: (-large[name], name))
+        return cls(column.name, tuple(sorted(order[:MOST_CLASSES])))
+
+    def __len__(self) -> int:
+        """How many priors there are, that of all other questions included."""
+        return len(self.names) + 1
+
+    def place(self, name: str | None) -> int:
+        """The place of a class; the last one for all that have no prior of their own."""
+        return self.names.index(name) if name in self.names else len(self.names)
+
+    def places(self, values: Sequence[str | None]) -> Ints:
+        """The place of each of n names."""
+        place_of = {name: k for k, name in enumerate(self.names)}
+        return np.array([place_of.get(name, len(self.names)) for name in values], dtype=np.intp)  # type: ignore[arg-type]
+
+    def name_of(self, question: Question) -> str | None:
+        """The class of a question; None where it has none with a prior of its own."""
+        own = {"dataset": question.dataset, "split": question.split, "metadata": question.metadata}
+        value = class_value({**question.columns, **own}, self.column)
+        name = None if isinstance(value, dict | list) else _name(value)
+        return name if name in self.names else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {"column": self.column, "names": list(self.names)}
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> NamedClasses:
+        """Read what `to_dict` wrote.
+
+        Raises:
+            ValueError: the names are no texts, or one stands twice.
+        """
+        names = tuple(row["names"])
+        if not all(isinstance(name, str) for name in (row["column"], *names)) or len(set(names)) < len(names):
+            raise ValueError("classes need a column and different names")
+        return cls(row["column"], names)
+
+
+def check_class_column(column: str | None) -> None:
+    """Refuse a column that nobody can know before the answer.
+
+    Raises:
+        UsageError: it holds the right answers, or what tiers did.
+    """
+    if column in ROW_KEY_NAMES["expected"] or (column or "").partition(".")[0] == "tiers":
+        raise UsageError(
+            f"--class-column: {column!r} is not known before a question is answered",
+            hint="name a column that live rows have too, such as a topic or a customer",
+        )
+
+
+def class_value(row: Mapping[str, Json], column: str) -> Json:
+    """The value of a column, else the one of that name inside `metadata`.
+
+    Example:
+        >>> class_value({"topic": "law"}, "topic"), class_value({"metadata": {"topic": "art"}}, "topic")
+        ('law', 'art')
+    """
+    value, metadata = column_value(row, column), row.get("metadata")
+    return column_value(metadata, column) if value is None and isinstance(metadata, dict) else value
+
+
+def read_class(row: Mapping[str, Json], column: str) -> str | None:
+    """The class that a row names; None for no value and for blank text.
+
+    A number or a truth value is read as JSON writes it, so that 7 and "7" are one class.
+
+    Raises:
+        DataError: the value is a list or an object, or longer than a name may be.
+
+    Example:
+        >>> [read_class({"topic": value}, "topic") for value in ("law", 7, True, " ", None)]
+        ['law', '7', 'true', None, None]
+    """
+    value = class_value(row, column)
+    if isinstance(value, dict | list):
+        kind = "a list" if isinstance(value, list) else "an object"
+        raise DataError(f"{column}: a class is text, a number, true or false, got {kind}")
+    name = _name(value)
+    if name is not None and len(name) > LONGEST_NAME:
+        raise DataError(f"{column}: a class has a name of at most {LONGEST_NAME} characters, got {len(name)}")
+    return name
+
+
+def _name(value: Json) -> str | None:
+    """A plain value as the name of a class."""
+    if value is None:
+        return None
+    return (value if isinstance(value, str) else json.dumps(value)).strip() or None
