@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from automix_cli.backends.meter import MeteredBackend
     from automix_cli.backends.retry import Retrier
     from automix_cli.cascade.cascade import Cascade
+    from automix_cli.cascade.shadow import ShadowPlan
     from automix_cli.errors import BackendError
     from automix_cli.profile.model import Limits, Profile, Tier
     from automix_cli.records import Price, ServiceTier
@@ -53,6 +54,9 @@ class CallOptions:
     concurrency: int | None = None
     max_cost: float | None = None
     on_budget: Literal["stop", "degrade"] = "stop"
+    baseline: str | None = None
+    shadow: float = 0.0
+    seed: int = 0
 
 
 def choose_profile(options: CallOptions) -> Profile:
@@ -88,6 +92,27 @@ def _limits(limits: Limits, options: CallOptions) -> Limits:
     if options.on_budget == "degrade" and limits.max_cost is None:
         raise UsageError("--on-budget degrade needs a budget", hint="--max-cost USD")
     return limits
+
+
+def shadow_plan(profile: Profile, options: CallOptions) -> ShadowPlan | None:
+    """What `--baseline`, `--shadow` and `--seed` ask for; None without the first two.
+
+    Raises:
+        UsageError: the baseline is no tier of the profile, or the only one.
+    """
+    from automix_cli.cascade.shadow import ShadowPlan
+    from automix_cli.profile.router import baseline_of
+
+    if options.baseline is None and not options.shadow:
+        return None
+    names = [tier.name for tier in profile.tiers]
+    if options.shadow and len(names) == 1:
+        raise UsageError(
+            f"--shadow asks another tier, too, and {names[0]} is the only one",
+            hint="leave out --tier, or name two models: --tiers A,B",
+        )
+    baseline = baseline_of(profile) if options.baseline is None else profile.tier(options.baseline)
+    return ShadowPlan(baseline, options.shadow, options.seed)
 
 
 # ---------------------------------------------------------------- open and close
@@ -149,7 +174,7 @@ class Automix:
         backend = Cached(
             self.meter, store, refresh=options.refresh, offline=options.offline, notes=self._late_notes
         )
-        return Cascade(profile, backend, policy, degrading)
+        return Cascade(profile, backend, policy, degrading, shadow_plan(profile, options))
 
     async def __aenter__(self) -> Cascade:
         return self.cascade

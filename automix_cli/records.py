@@ -377,12 +377,51 @@ class RowError:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shadow:
+    """What the baseline says to a question that was drawn to be compared with it.
+
+    `equal` tells whether row and baseline answer alike; None where the baseline has no answer: `failed`
+    says why, or `error` that the call failed. `answer_usd` is the list price of its answer, `call` the
+    call made for the comparison alone, None where the route holds that answer, `failed_usd` as in `Answer`.
+    """
+
+    tier: str
+    share: float
+    seed: int
+    equal: bool | None = None
+    answer: str | None = None
+    answer_usd: float | None = None
+    failed: str | None = None
+    call: Step | None = None
+    failed_usd: float | None = 0.0
+    error: RowError | None = None
+
+    @property
+    def spent_usd(self) -> float | None:
+        """The amount that this run paid for the comparison."""
+        return add_money(self.failed_usd, 0.0 if self.call is None else self.call.spent_usd)
+
+    def to_dict(self) -> dict[str, Json]:
+        """The `shadow` object of a row."""
+        keys = ("tier", "share", "seed", "equal", "answer", "answer_usd")
+        row: dict[str, Json] = {key: getattr(self, key) for key in keys}
+        if self.failed:
+            row["failed"] = self.failed
+        if self.call is not None:
+            row |= {"calls": self.call.calls, "cost_usd": self.call.cost_usd, "spent_usd": self.spent_usd}
+        if self.error is not None:
+            row["error"] = self.error.to_dict()
+        return row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """The row that `ask` writes: an answer, the route to it, its list price and the amount paid.
 
     `embedding` is the embedding call of a query-side router. It is not part of the route, but
     usage, list price and amount paid include it. `question_class` is the class whose prior was used,
     None for that of all questions; `tells_classes`, which is no part of the row, whether there are others.
+    `shadow` compares the row with the baseline: the amount paid includes it, cost and usage do not.
     """
 
     question: Question
@@ -394,6 +433,7 @@ class Answer:
     reason: str = ""
     route: tuple[Step, ...] = ()
     embedding: Step | None = None
+    shadow: Shadow | None = None
     failed_usd: float | None = 0.0
     latency_s: float = 0.0
     error: RowError | None = None
@@ -420,7 +460,8 @@ class Answer:
     @property
     def spent_usd(self) -> float | None:
         """The amount that this run paid, including failed attempts that may have been billed."""
-        return add_money(self.failed_usd, *(s.spent_usd for s in self._charged_steps))
+        shadow = 0.0 if self.shadow is None else self.shadow.spent_usd
+        return add_money(self.failed_usd, shadow, *(s.spent_usd for s in self._charged_steps))
 
     @property
     def _charged_steps(self) -> tuple[Step, ...]:
@@ -454,5 +495,6 @@ class Answer:
             "metadata": {} if self.question.metadata is None else self.question.metadata,
             "input_sha": self.input_sha,
             "profile_sha": self.profile_sha,
+            **({} if self.shadow is None else {"shadow": self.shadow.to_dict()}),
             **self.question.material(),
         }

@@ -155,6 +155,17 @@ def classes_of(answers: Sequence[str | None], scorer: str, choices: Choices = ()
     return classes
 
 
+def has_equal_form(a: str, b: str, scorer: str, choices: Choices = ()) -> bool:
+    """Whether two answers have equal canonical forms; where a scorer has none, equal words.
+
+    Example:
+        >>> has_equal_form("It is $1,000", "1000.0", "numeric"), has_equal_form("in Rome", "Rome", "f1")
+        (True, False)
+    """
+    name = scorer if scorer in _CANONICAL else "exact"
+    return canonical(a, name, choices) == canonical(b, name, choices)
+
+
 # ---------------------------------------------------------------- exact and contains
 
 _PLAIN_MARKS = str.maketrans("‘’‚“”„«»‐‑‒–—−", '\'\'\'"""""------')

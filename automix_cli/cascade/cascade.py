@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from automix_cli.backends.base import Backend
 from automix_cli.cascade.answer import Degrading, QuestionRun, collect_trace
 from automix_cli.cascade.requests import embedding_request
+from automix_cli.cascade.shadow import ShadowPlan, with_shadow
 from automix_cli.cascade.verification import Verification
 from automix_cli.cascade.verify import AnswerCheck
 from automix_cli.pomdp.problem import Policy
@@ -19,6 +20,7 @@ from automix_cli.pomdp.rules import MajorityPolicy
 from automix_cli.pomdp.signals import signal_facts
 from automix_cli.profile.model import Profile, Tier
 from automix_cli.profile.router import (
+    baseline_of,
     embedder_of,
     named_classes,
     query_router,
@@ -37,7 +39,8 @@ class Cascade:
     """A profile, a policy and a backend: answers, verifies and collects.
 
     With `degrading`, a question that the budget stops is answered by the cheapest tier, unverified, if
-    that still fits; so is every question after it.
+    that still fits; so is every question after it. With `shadow`, questions that it draws are put to the
+    baseline, too, once they are answered.
 
     Example:
         >>> import asyncio
@@ -55,6 +58,7 @@ class Cascade:
     backend: Backend
     policy: Policy[Any] | None = None
     degrading: Degrading | None = None
+    shadow: ShadowPlan | None = None
     query: QueryRouter | None = field(init=False, repr=False, compare=False)
     classes: NamedClasses | None = field(init=False, repr=False, compare=False)
     classless: Policy[Any] | None = field(init=False, repr=False, compare=False)
@@ -71,7 +75,11 @@ class Cascade:
         A call that fails makes an error row with the route and the money so far; only an
         error of automix itself is raised.
         """
-        return await QuestionRun(self, question).answer()
+        run = QuestionRun(self, question)
+        row = await run.answer()
+        if self.shadow is None or not self.shadow.draws(question.id):
+            return row
+        return await with_shadow(run, row, self.shadow)
 
     async def collect(self, question: Question) -> Trace:
         """Ask every tier, buy all votes, score each answer that can be scored.
@@ -84,6 +92,11 @@ class Cascade:
     async def verify(self, question: Question, answer: str, tier: Tier, votes: int) -> Verification:
         """Have `tier` check an answer with `votes` votes (samples, for `consistency`)."""
         return await AnswerCheck(self, question, answer, tier, votes).run()
+
+    @property
+    def baseline(self) -> Tier:
+        """The tier that answers and costs are compared with."""
+        return baseline_of(self.profile) if self.shadow is None else self.shadow.baseline
 
     @property
     def embedder(self) -> Tier | None:

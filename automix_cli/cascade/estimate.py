@@ -15,6 +15,7 @@ from automix_cli.cascade.cascade import default_policy
 from automix_cli.cascade.failed_attempts import worst_list_cost
 from automix_cli.cascade.lengths import Lengths, TierLengths
 from automix_cli.cascade.requests import RequestBuilder, embedding_request, sample_counts
+from automix_cli.cascade.shadow import ShadowPlan
 from automix_cli.pomdp.problem import Facts, Observation, Policy
 from automix_cli.pomdp.rules import AlwaysPolicy, ThresholdPolicy
 from automix_cli.profile.model import Profile, Tier
@@ -64,14 +65,18 @@ class CallForecast(NamedTuple):
 
 
 def plan_calls(
-    profile: Profile, questions: Iterable[Question], lengths: Mapping[str, TierLengths] = MappingProxyType({})
+    profile: Profile,
+    questions: Iterable[Question],
+    lengths: Mapping[str, TierLengths] = MappingProxyType({}),
+    shadow: ShadowPlan | None = None,
 ) -> dict[str, Any]:
     """Calls and dollars to expect for `questions`, without sending anything.
 
     `low`: every answer of the tier that is asked first is reported after one round of votes.
     `worst`: every tier is asked and gets all the votes that the policy may buy, and every call costs
     as much as it can (`budget.worst_cost`). `expected` assumes what stands under `assumes`; `lengths`
-    says how long the completions of a tier have been. An unknown price makes the dollars None.
+    says how long the completions of a tier have been; `shadow` draws questions that the baseline is
+    asked, too. An unknown price makes the dollars None.
 
     Raises:
         DataError: the profile's router cannot be read, or is of a kind that does not run.
@@ -79,17 +84,22 @@ def plan_calls(
     way = _way(profile)
     embedder = embedder_of(profile)
     models = profile.tiers if embedder is None else (*profile.tiers, embedder)
-    count, total = 0, CallForecast()
+    count, total, draws, extra = 0, CallForecast(), 0, CallForecast()
     for question in questions:
         count += 1
         total = total.plus(_forecast(profile, question, way, lengths))
         if embedder is not None:
             total = total.plus(_embedding_forecast(embedder, question))
+        if shadow is not None and shadow.draws(question.id):
+            draws += 1
+            extra = extra.plus(_shadow_forecast(profile, question, shadow.baseline, way, lengths))
+    total, is_priced = total.plus(extra), all(tier.list_price() is not None for tier in models)
     return {
         "questions": count,
         "profile": profile.name,
         "policy": "uncalibrated" if profile.router is None else profile.router.get("kind", "calibrated"),
-        **total.rows(is_priced=all(tier.list_price() is not None for tier in models)),
+        **total.rows(is_priced=is_priced),
+        **(_shadow_row(shadow, draws, extra.expected, is_priced) if shadow and shadow.share else {}),
         "assumes": f"expected: {_EXPECTED_ESCALATED:.0%} of answers escalated, "
         f"{_length_assumption(lengths)}; each vote counted as a call of its own",
     }
@@ -205,6 +215,23 @@ def _forecast(
         )
         reach *= _EXPECTED_ESCALATED
     return total
+
+
+def _shadow_forecast(
+    profile: Profile, question: Question, baseline: Tier, way: _Way, lengths: Mapping[str, TierLengths]
+) -> CallForecast:
+    """What the shadow call of one question costs: nothing where the baseline is asked anyway, as at worst."""
+    index = profile.tiers.index(baseline)
+    price = _VisitRequests(profile, index, question, lengths)
+    rest = 1 - _EXPECTED_ESCALATED ** max(0, index - way.lowest)
+    return CallForecast(price.low_bill(float(index != way.first), 1, 0), price.expected_bill(rest, 1, 0))
+
+
+def _shadow_row(shadow: ShadowPlan, draws: int, bill: CallCost, is_priced: bool) -> dict[str, Any]:
+    """The part of a plan that tells what shadow calls are expected to cost."""
+    usd = bill.usd if is_priced else None
+    row = {"tier": shadow.baseline.name, "rows": draws, "calls": round(bill.calls), "usd": usd}
+    return {"shadow": row}
 
 
 def _visit_forecast(

@@ -137,14 +137,13 @@ class AnswerJob(RowJob["Answer | EarlierRow"]):
 
     def __init__(self, cascade: Cascade, earlier: EarlierRows | None = None) -> None:
         super().__init__(cascade, earlier)
-        self.tally = Tally(costs=CostTally(baseline=cascade.profile.tiers[-1].name))
+        self.tally = Tally(costs=CostTally(baseline=cascade.baseline.name))
 
     async def work(self, row: Row) -> Answer | EarlierRow:
         """The answer; an error of automix itself on one row must not lose the others."""
         if row.question is None:
             return fault_row(row)
-        earlier = self.earlier and self.earlier.take(row.question.id, input_sha(row.question))
-        if earlier:
+        if earlier := self._earlier_row(row.question):
             return earlier
         try:
             return await self.cascade.answer(row.question)
@@ -153,6 +152,15 @@ class AnswerJob(RowJob["Answer | EarlierRow"]):
         except Exception as exc:
             error = RowError(type="internal", message=redact(f"{type(exc).__name__}: {exc}"))
             return Answer(question=row.question).with_error(error)
+
+    def _earlier_row(self, question: Question) -> EarlierRow | None:
+        """The row of an earlier run, if it has all that this run would put into it."""
+        if self.earlier is None:
+            return None
+        shadow, sha = self.cascade.shadow, input_sha(question)
+        if shadow is None:
+            return self.earlier.take(question.id, sha)
+        return self.earlier.take(question.id, sha, shadow.misses)
 
     def to_dict(self, result: Answer | EarlierRow) -> Mapping[str, Json]:
         """The row, new or as it was."""

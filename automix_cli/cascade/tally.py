@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from automix_cli.cascade.baseline import CostTally
 from automix_cli.cascade.verification import Verification
-from automix_cli.records import Answer, RowError, Step, Usage, VoteCount, add_money
+from automix_cli.records import Answer, RowError, Shadow, Step, Usage, VoteCount, add_money
 
 
 @dataclass(slots=True)
@@ -38,6 +38,36 @@ class Faults:
 
 
 @dataclass(slots=True)
+class ShadowTally:
+    """What the comparisons of a batch with the baseline came to.
+
+    `without_answer` counts rows to which the baseline has no answer, `errors` calls that failed.
+    """
+
+    tier: str = ""
+    rows: int = 0
+    calls: int = 0
+    differing: int = 0
+    without_answer: int = 0
+    errors: int = 0
+    first_error: str = ""
+    spent_usd: float | None = 0.0
+
+    def add(self, shadow: Shadow) -> None:
+        """Count one comparison."""
+        self.tier = shadow.tier
+        self.rows += 1
+        self.calls += 0 if shadow.call is None else shadow.call.calls
+        self.differing += shadow.equal is False
+        self.spent_usd = add_money(self.spent_usd, shadow.spent_usd)
+        if shadow.error is not None:
+            self.errors += 1
+            self.first_error = self.first_error or shadow.error.message
+        elif shadow.equal is None:
+            self.without_answer += 1
+
+
+@dataclass(slots=True)
 class Tally:
     """What a batch of answers came to.
 
@@ -63,6 +93,7 @@ class Tally:
     mute: dict[str, int] = field(default_factory=dict)
     without_class: int = 0
     costs: CostTally = field(default_factory=CostTally)
+    shadow: ShadowTally = field(default_factory=ShadowTally)
 
     def add(self, row: Answer) -> None:
         """Count one row."""
@@ -78,6 +109,8 @@ class Tally:
         self.spent_usd = add_money(self.spent_usd, row.spent_usd)
         self.usage = self.usage + row.usage
         self.costs.add(row)
+        if row.shadow is not None:
+            self.shadow.add(row.shadow)
         if row.error is not None:
             self.faults.add(row.error)
         for step in row.route:

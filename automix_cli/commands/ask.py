@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from automix_cli.api import Automix, CallOptions, choose_profile, router_notes
+from automix_cli.api import Automix, CallOptions, choose_profile, router_notes, shadow_plan
 from automix_cli.commands import options as o
 from automix_cli.commands.rows import RowRun, destination_of, pick_rows
 from automix_cli.commands.stops import error_of_row
@@ -22,6 +22,7 @@ from automix_cli.views.terminal import Reporter, show_plan, stderr_console
 if TYPE_CHECKING:
     from automix_cli.cascade.cascade import Cascade
     from automix_cli.cascade.jobs import EarlierRow
+    from automix_cli.cascade.shadow import ShadowPlan
     from automix_cli.data.destination import Destination
     from automix_cli.data.sources import Rows, Single
     from automix_cli.profile.model import Profile
@@ -63,6 +64,21 @@ def ask(
     concurrency: o.Concurrency = None,
     max_cost: o.MaxCost = None,
     on_budget: o.OnBudget = "stop",
+    shadow: Annotated[
+        float,
+        typer.Option(
+            "--shadow",
+            min=0.0,
+            max=1.0,
+            metavar="SHARE",
+            help="Ask the baseline, too, on this share of rows, drawn at random: automix audit reads them.",
+            callback=o.finite,
+        ),
+    ] = 0.0,
+    baseline: Annotated[
+        str | None,
+        typer.Option("--baseline", metavar="TIER", help="Tier to compare with [the dearest]."),
+    ] = None,
     no_cache: o.NoCache = False,
     refresh: o.Refresh = False,
     offline: o.Offline = False,
@@ -81,6 +97,7 @@ def ask(
       cat notes.txt | automix ask "What was decided?"
       automix ask < questions.jsonl > answers.jsonl
       automix ask -i questions.jsonl -o answers.jsonl --dry-run
+      automix ask -i questions.jsonl -o answers.jsonl --shadow 0.02
     """  # noqa: D301
     from automix_cli.data.sources import Single, find_source
 
@@ -105,11 +122,17 @@ def ask(
         concurrency=concurrency,
         max_cost=max_cost,
         on_budget=on_budget,
+        baseline=baseline,
+        shadow=shadow,
+        seed=seed,
     )
+    if shadow and isinstance(source, Single):
+        raise UsageError("--shadow draws from rows; this is one question")
     source = _pick(source, limit, sample, seed, strict=strict, output=output)
     active_profile = choose_profile(calls)
+    o.check_baseline(baseline, [t.name for t in active_profile.tiers])
     if dry_run:
-        raise typer.Exit(_dry_run(active_profile, source, json))
+        raise typer.Exit(_dry_run(active_profile, source, shadow_plan(active_profile, calls), json))
     if resume and unordered:
         raise UsageError("--resume writes rows in the order of the input: it excludes --unordered")
     destination = destination_of(
@@ -151,7 +174,7 @@ def _pick(
     return source
 
 
-def _dry_run(profile: Profile, source: Single | Rows, as_json: bool) -> int:
+def _dry_run(profile: Profile, source: Single | Rows, shadow: ShadowPlan | None, as_json: bool) -> int:
     """Say what it would cost: stdout carries the estimate, nothing is sent."""
     from automix_cli.backends.store_folder import cache_folder
     from automix_cli.cascade.estimate import plan_calls
@@ -164,7 +187,7 @@ def _dry_run(profile: Profile, source: Single | Rows, as_json: bool) -> int:
         questions = (row.question for row in source.all() if row.question is not None)
     first = list(islice(questions, MOST_QUESTIONS))
     lengths = cached_lengths(profile, first, cache_folder(os.environ))
-    show_plan(plan_calls(profile, chain(first, questions), lengths), as_json)
+    show_plan(plan_calls(profile, chain(first, questions), lengths, shadow), as_json)
     return 0
 
 

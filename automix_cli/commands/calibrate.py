@@ -304,7 +304,8 @@ class _CalibrationJob:
         from automix_cli.profile.write import write_router
 
         extra = {"token_scale": labelled.token_scale, "value_of_time": self.value_of_time or None}
-        block = _with_origin(result.router(), data, labelled.profile, self.labels_from, extra)
+        options = {"labels_from": self.labels_from, "baseline": self.baseline}
+        block = _with_origin(result.router(), data, labelled.profile, options, extra)
         write_router(target, block, profile=labelled.profile)
         self.reporter.say(f"written: router of {target}")
         self.reporter.say(f'use it: automix ask{_use(target)} "…"')
@@ -456,7 +457,11 @@ def _no_certificate(proof: Certificate, grouping: Grouping) -> GateError:
 
 
 def _with_origin(
-    router: dict[str, Any], data: DataFile, profile: Profile, labels_from: str | None, extra: dict[str, Any]
+    router: dict[str, Any],
+    data: DataFile,
+    profile: Profile,
+    options: dict[str, str | None],
+    extra: dict[str, Any],
 ) -> dict[str, Any]:
     """The `router:` block: what was learned, and everything it was learned from."""
     from automix_cli import __version__
@@ -469,7 +474,7 @@ def _with_origin(
         "data_sha256": data.sha256,
         **fingerprint(profile),
         "prices": prices,
-        **({} if labels_from is None else {"labels_from": labels_from}),
+        **{key: value for key, value in options.items() if value is not None},
     }
     present = {key: value for key, value in extra.items() if value is not None}
     return {**router, **present, "fitted": {**router["fitted"], **origin}}

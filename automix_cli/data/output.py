@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import IO
 
@@ -103,6 +103,7 @@ class EarlierRows:
         self.path, self.part = path, path.with_name(f"{path.name}.part")
         self.profile_sha, self.schema = profile_sha, schema
         self.kept_rows = self.changed_rows = self.failed_rows = self.torn_rows = self.dropped_rows = 0
+        self.partial_rows = 0
         self._places: dict[str, int] = {}
         self._out = _open_locked(self.part, os.O_RDWR | os.O_CREAT)
         self._old = _open_locked(path, os.O_RDWR) if path.exists() else None
@@ -177,8 +178,16 @@ class EarlierRows:
         """The ids of the earlier rows."""
         return self._places.keys()
 
-    def take(self, ident: str | int, input_sha: str) -> dict[str, Json] | None:
-        """The finished row of an id whose input has not changed; else None, and the reason is counted."""
+    def take(
+        self,
+        ident: str | int,
+        input_sha: str,
+        misses: Callable[[dict[str, Json]], bool] = lambda row: False,
+    ) -> dict[str, Json] | None:
+        """The finished row of an id whose input has not changed; else None, and the reason is counted.
+
+        `misses` tells whether a finished row misses something that this run adds.
+        """
         if str(ident) not in self._places:
             return None
         row: dict[str, Json] = parse_json(self._line(str(ident)))
@@ -186,6 +195,8 @@ class EarlierRows:
             self.failed_rows += 1
         elif row.get("input_sha") != input_sha:
             self.changed_rows += 1
+        elif misses(row):
+            self.partial_rows += 1
         else:
             self.kept_rows += 1
             return row
@@ -206,7 +217,8 @@ class EarlierRows:
             self._out.flush()
             os.fsync(self._out.fileno())
             os.replace(self.part, self.path)
-        self.dropped_rows = len(self._places) - self.kept_rows - self.changed_rows - self.failed_rows
+        repeats = self.changed_rows + self.failed_rows + self.partial_rows
+        self.dropped_rows = len(self._places) - self.kept_rows - repeats
 
     def close(self) -> None:
         """Release the files and their locks."""

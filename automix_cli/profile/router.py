@@ -98,6 +98,12 @@ def embedder_of(profile: Profile) -> Tier | None:
     return profile.embedder(model)
 
 
+def baseline_of(profile: Profile) -> Tier:
+    """The tier to compare with: the one that calibration was told to compare with, else the dearest."""
+    name = ((profile.router or {}).get("fitted") or {}).get("baseline")
+    return next((tier for tier in profile.tiers if tier.name == name), profile.tiers[-1])
+
+
 def fingerprint(profile: Profile) -> dict[str, Any]:
     """What a router is fitted to, apart from the rows; `differences` compares it later."""
     v = profile.verification

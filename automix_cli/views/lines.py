@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from automix_cli.cascade.tally import CheckTally, Faults, Tally
+from automix_cli.cascade.tally import CheckTally, Faults, ShadowTally, Tally
 from automix_cli.cascade.verification import Verification
 from automix_cli.data.jsonl import printable
 from automix_cli.data.output import EarlierRows
@@ -90,6 +90,9 @@ def explain_tree(answer: Answer) -> Tree:
     tree.add(
         Text.assemble(("bill ", "dim"), f"cost {money(answer.cost_usd)}, spent {money(answer.spent_usd)}")
     )
+    if (shadow := answer.shadow) is not None:
+        words = {True: "the same", False: f"another: {one_line(shadow.answer)}", None: "no answer"}
+        tree.add(Text.assemble(("beside ", "dim"), f"{shadow.tier} gives {words[shadow.equal]}"))
     if answer.error is not None:
         tree.add(Text(f"error {answer.error.type}: {printable(answer.error.message)}", style="red"))
     return tree
@@ -135,11 +138,28 @@ def batch_summary(tally: Tally, seconds: float) -> list[str]:
         parts.append(f"{tally.votes.unparsed / tally.votes.bought:.1%} of votes unparsed")
     parts.append(f"cost {money(tally.cost_usd)}, spent {money(tally.spent_usd)}")
     parts.append(f"{count_of(tally.usage.calls, 'call')} behind the rows, {seconds:.1f} s")
+    shadow = _shadow_line(tally.shadow)
     mute = [f"  {tier} gave no answer to {count_of(count, 'row')}" for tier, count in tally.mute.items()]
     if tally.without_class:
         own = count_of(tally.without_class, "row")
         mute.append(f"  {own} in no class that the router knows: the prior of all questions was used")
-    return [" · ".join(parts), *mute, *_fault_lines(tally.faults)]
+    return [" · ".join(parts), *shadow, *mute, *_fault_lines(tally.faults)]
+
+
+def _shadow_line(shadow: ShadowTally) -> list[str]:
+    """How many rows were compared with the baseline, what came of it, and what it cost."""
+    if not shadow.rows:
+        return []
+    equal = shadow.rows - shadow.differing - shadow.without_answer - shadow.errors
+    parts = [f"{equal:,} equal, {shadow.differing:,} different"]
+    if shadow.without_answer:
+        parts.append(f"{shadow.tier} gave no answer to {shadow.without_answer:,}")
+    if shadow.errors:
+        parts.append(
+            f"{count_of(shadow.errors, 'call')} failed, the first: {one_line(shadow.first_error, 100)}"
+        )
+    head = f"  {count_of(shadow.rows, 'row')} compared with {shadow.tier}: {', '.join(parts)}"
+    return [f"{head} · {count_of(shadow.calls, 'shadow call')}, spent {money(shadow.spent_usd)}"]
 
 
 def _fault_lines(faults: Faults) -> list[str]:
@@ -156,6 +176,7 @@ def resume_line(earlier: EarlierRows) -> str:
     repeats = [
         (earlier.failed_rows, "failed or skipped before"),
         (earlier.changed_rows, "with changed input"),
+        (earlier.partial_rows, "drawn for a shadow call that they lack"),
         (earlier.torn_rows, "torn"),
     ]
     again = [f"{number:,} {word}" for number, word in repeats if number]
@@ -176,7 +197,19 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
     for name in ("low", "expected", "worst"):
         row = plan[name]
         lines.append(f"{name:10}{row['calls']:>12,}{money(row['usd']):>14}")
-    return [*lines, *_votes_lines(plan), *_check_lines(plan), plan["assumes"], "nothing was sent"]
+    parts = (*_shadow_lines(plan), *_votes_lines(plan), *_check_lines(plan))
+    return [*lines, *parts, plan["assumes"], "nothing was sent"]
+
+
+def _shadow_lines(plan: Mapping[str, Any]) -> list[str]:
+    """What it costs to ask the baseline, too, on the rows that are drawn for it."""
+    shadow = plan.get("shadow")
+    if not shadow:
+        return []
+    return [
+        f"of expected: shadow calls of {shadow['tier']} on {count_of(shadow['rows'], 'row')} drawn "
+        f"{money(shadow['usd'])}"
+    ]
 
 
 def _votes_lines(plan: Mapping[str, Any]) -> list[str]:
