@@ -65,9 +65,9 @@ def one_at_a_time(call: Call) -> Reply:
     if call.n > 1:
         error = {"message": f"Field 'n': Value must be between 1 <= value <= 1, but got {call.n}"}
         return Reply(status=400, body=json.dumps({"error": {"code": 400, **error}}).encode())
-    # Which of several replies without text counts is left to the order of arrival: they cost alike.
-    is_mute = sum(map(ord, call.prompt)) % 16 == 2
-    return demo_reply(call, first=0 if is_mute else call.attempt)
+    # Which of several replies that say nothing counts is left to the order of arrival: they cost alike.
+    says_nothing = sum(map(ord, call.prompt)) % 16 in (2, 3)
+    return demo_reply(call, first=0 if says_nothing else call.attempt)
 
 
 def ledger(row: dict[str, Any]) -> dict[str, Any]:
