@@ -118,6 +118,7 @@ def bench(
     drop_incomplete: o.DropIncomplete = False,
     group: o.GroupColumn = None,
     class_column: o.ColumnOfClasses = None,
+    signal: o.SignalName = None,
     folds: Annotated[int, typer.Option("--folds", min=2, max=20, metavar="N", help="Folds in training.")] = 5,
     seed: o.Seed = 0,
     profile: o.ProfileName = None,
@@ -162,12 +163,14 @@ def bench(
         drop_incomplete=drop_incomplete,
         group=group,
         class_column=class_column,
+        signal=signal,
         judge_samples=any(name.strip().startswith(("all", "maj")) for name in policies.split(",")),
     )
     job = _Job(
         policies=policies,
         query_router=query_router,
         class_column=class_column,
+        signal=signal,
         split=split,
         repeat=repeat,
         seed=seed,
@@ -254,7 +257,7 @@ def _gate(job: _Job, view: BenchView) -> None:
 
 def _config(data: DataFile, options: TableOptions, profile: str) -> dict[str, Any]:
     """What was read, and how."""
-    keys = ("columns", "tiers", "costs", "vote_costs", "drop_incomplete", "group", "class_column")
+    keys = ("columns", "tiers", "costs", "vote_costs", "drop_incomplete", "group", "class_column", "signal")
     read = {key: getattr(options, key) for key in keys}
     return {"data": data.name, "data_sha256": data.sha256, "profile": profile, **read}
 
@@ -269,6 +272,7 @@ class _Job:
     policies: str
     query_router: PriorChoice
     class_column: str | None
+    signal: str | None
     split: float | None
     repeat: int
     seed: int
@@ -326,9 +330,12 @@ class _Job:
         self, source: TraceSource, folder: ResultFolder | None, show: Callable[[BenchView], None]
     ) -> BenchView:
         """Read the rows, compare, write and show."""
+        from automix_cli.data.recorded_signals import with_recorded
         from automix_cli.profile.router import settings_of
 
         profile, table, _ = source.read()
+        if self.signal not in (None, "auto"):
+            table = with_recorded(table, str(self.signal))
         settings = settings_of(profile)
         if is_free(table) and not settings.value_of_time:
             self.reporter.say(FREE_NOTE)
@@ -371,6 +378,7 @@ class _Job:
                 runs=runs if folder is not None else "none",
                 on_run=on_run,
                 on_policy=on_policy,
+                compare_signals=self.signal == "auto",
             )
         for note in left_out_notes(comparison.left_out):
             self.reporter.say(note)

@@ -103,6 +103,7 @@ def calibrate(
     drop_incomplete: o.DropIncomplete = False,
     group: o.GroupColumn = None,
     class_column: o.ColumnOfClasses = None,
+    signal: o.SignalName = None,
     value_of_time: Annotated[
         float,
         typer.Option(
@@ -156,12 +157,14 @@ def calibrate(
         drop_incomplete=drop_incomplete,
         group=group,
         class_column=class_column,
+        signal=signal,
     )
     job = _CalibrationJob(
         objective=_objective(keep, sure, budget, cost_weight, objective, certify),
         certify=certify,
         query_router=query_router,
         class_column=class_column,
+        signal=signal,
         embed_model=embed_model,
         labels_from=labels_from,
         baseline=baseline,
@@ -202,6 +205,7 @@ class _CalibrationJob:
     certify: float | None
     query_router: ClassChoice
     class_column: str | None
+    signal: str | None
     embed_model: str | None
     labels_from: str | None
     baseline: str | None
@@ -216,6 +220,8 @@ class _CalibrationJob:
         """Refuse options that cannot work, before anything is read."""
         _check_router(self.query_router, self.certify)
         _check_class_column(self.class_column, self.certify)
+        if self.signal == "auto" and self.certify is not None:
+            raise UsageError("--certify promises a plan with one signal: name it with --signal")
         if self.embed_model is not None:
             readers = "--query-router auto does" if self.query_router == "none" else ""
             check_embed_model(self.embed_model, readers)
@@ -240,9 +246,13 @@ class _CalibrationJob:
             GateError: no router could be certified, or the objective was not met.
         """
         from automix_cli.data.near_copies import join_near_copies
+        from automix_cli.data.recorded_signals import with_recorded
+        from automix_cli.profile.router import check_signal
 
         labelled = source.read()
         profile, table, _ = labelled
+        if self.signal not in (None, "auto"):
+            table = with_recorded(table, str(self.signal))
         if is_free(table) and not self.value_of_time:
             self.reporter.say(FREE_NOTE)
         if self.query_router != "none":
@@ -250,10 +260,14 @@ class _CalibrationJob:
         o.check_baseline(self.baseline, table.tiers)
         target = _target(self.output, profile, table.tiers)
         result = self._calibrate(table, target, profile)
+        if result.signal is not None:
+            table = with_recorded(table, result.signal.name)
         self._show(result, table, source.data.name)
         if result.certificate is not None and not result.is_certified:
             raise _no_certificate(result.certificate, table.grouping)
         if target is not None:
+            if result.router()["kind"] != "always":
+                check_signal(profile, table.signal_name)
             self._write(result, target, source.data, labelled)
         elif not self.json:
             self.reporter.say(_why_not_written(profile, table.tiers))
@@ -283,6 +297,7 @@ class _CalibrationJob:
             options=options,
             seed=self.seed,
             classes=classes,
+            compare_signals=self.signal == "auto",
         )
         if self.certify is None:
             return result

@@ -162,6 +162,14 @@ GroupColumn = Annotated[
         "--group", metavar="COLUMN", help="Rows with one value stay together, as copies of a question do."
     ),
 ]
+SignalName = Annotated[
+    str | None,
+    typer.Option(
+        "--signal",
+        metavar="NAME|auto",
+        help="Signal of the rows to look at; auto: the one with which a plan gains most, or none.",
+    ),
+]
 ColumnOfClasses = Annotated[
     str | None,
     typer.Option(

@@ -44,6 +44,7 @@ class TableOptions:
     vote_costs: str | None = None
     group: str | None = None
     class_column: str | None = None
+    signal: str | None = None
     drop_incomplete: bool = False
     judge_samples: bool = False
 
@@ -285,6 +286,7 @@ def table_of(
             compare=scorer,
             group_column=options.group,
             class_column=options.class_column,
+            confidences=options.signal,
         )
         return _set_aside(table, unlabelled_places).require_scores(drop=options.drop_incomplete)
     except DataError as exc:

@@ -22,6 +22,7 @@ from automix_cli.data.groups import (
     with_column_keys,
 )
 from automix_cli.data.question_classes import ClassColumn, check_class_column, read_class
+from automix_cli.data.recorded_signals import CellNumbers, confidence_columns, read_confidences
 from automix_cli.data.row_keys import HIGHEST, NOT_BESIDE_FAILED, SCORE_ALIAS, TABLE_COLUMNS
 from automix_cli.data.rows import question_from_dict, trace_from_dict, value_of
 from automix_cli.data.samples import Samples, judge
@@ -48,6 +49,7 @@ def read_table(
     compare: str | None = None,
     group_column: str | None = None,
     class_column: str | None = None,
+    confidences: str | None = None,
 ) -> TraceTable:
     """Read trace rows, each with its 1-based line number, into a table.
 
@@ -60,7 +62,8 @@ def read_table(
 
     Rows with one value of `group_column` are one group; rows without a value, and all rows where no
     column is named, are grouped by what they ask (see `groups`). The values of `class_column` are
-    classes of questions (see `question_classes`).
+    classes of questions (see `question_classes`). `confidences` names a key of the tiers, or is `auto`
+    for all keys that may hold a confidence (see `recorded_signals`).
 
     Raises:
         DataError: for the first bad row, duplicate ids (`1` and `"1"` are the same id),
@@ -81,6 +84,7 @@ def read_table(
         compare=compare,
         group_column=group_column,
         class_column=class_column,
+        confidences=confidences,
     )
     source = iter(rows if columns is None else columns.trace_rows(rows))
     while chunk := list(islice(source, ROWS_AT_A_TIME)):
@@ -117,7 +121,9 @@ class _ColumnReader:
         compare: str | None,
         group_column: str | None,
         class_column: str | None,
+        confidences: str | None,
     ) -> None:
+        self.confidences, self.confidence_parts = confidences, list[CellNumbers]()
         self.only, self.scorer, self.compare = only, scorer, compare
         self.group_column, self.class_column = group_column, class_column
         self.names: dict[str, None] = {}
@@ -172,6 +178,9 @@ class _ColumnReader:
             if self.scorer and chunk.sample_counts.any():
                 chunk = chunk._replace(samples=_judge_samples(rows, name, start, self.scorer))
             cells.append(chunk)
+            if self.confidences:
+                own = [row.get(name) for row in tiers]
+                self.confidence_parts += read_confidences(name, own, self.confidences, start)
         texts, contents = _texts(rows, start)
         self.texts += texts
         self.keys.append(self._group_keys(rows, contents, ids))
@@ -228,11 +237,13 @@ class _ColumnReader:
             sample_counts=sample_counts,
             recorded_votes=tuple(RecordedVotes.of(votes[:, j]) for j in range(len(self.tiers))),
             signals=(),
+            signal_name="",
             class_column=None
             if self.class_column is None
             else ClassColumn(self.class_column, _objects(self.classes)),
             n_classes=1,
             named_classes=None,
+            confidences=confidence_columns(self.confidence_parts, tuple(self.tiers), len(ids)),
             embeddings=None,
             samples=_samples(parts),
             set_aside_usd=0.0,

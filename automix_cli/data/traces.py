@@ -11,7 +11,7 @@ every array and is refused in the input.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -95,12 +95,14 @@ class TraceTable:
         most_votes: per tier, the most votes that may be planned for; None for as many as its rows hold.
         recorded_votes: per tier, its votes, rows of equal ones together.
         signals: per tier, the signal that a policy observes of an answer; see `with_signal`.
+        signal_name: of the signal that was chosen among several; "" where none was chosen.
         class_column: the class that each row names, where a column of classes was read.
         question_classes: n, the class of each row, a query-side router's or a named one; None where
             all are alike.
         n_classes: how many classes there are.
         named_classes: the names of the classes, where they come from the class column; the last of
             `n_classes` is then that of all rows without a prior of their own.
+        confidences: n×N per key, other numbers that show how sure a tier is; see `recorded_signals`.
         embeddings: the questions' embeddings, where there are any; see `with_embedding_fee`.
         fee: n×2, USD and seconds that a row takes before the first tier is called; None for none.
     """
@@ -128,6 +130,8 @@ class TraceTable:
     question_classes: Ints | None = None
     n_classes: int = 1
     named_classes: NamedClasses | None = None
+    signal_name: str = ""
+    confidences: Mapping[str, Floats] = field(default_factory=dict)
     embeddings: Embeddings | None = None
     fee: Floats | None = None
     samples: tuple[Samples | None, ...] = ()
@@ -218,9 +222,13 @@ class TraceTable:
             per_row["class_column"] = self.class_column.take(rows)
         recorded_votes = tuple(v._replace(code=v.code[rows]) for v in self.recorded_votes)
         question_classes = None if self.question_classes is None else self.question_classes[rows]
-        samples = tuple(s and s.subset(rows) for s in self.samples)
         return replace(
-            self, recorded_votes=recorded_votes, question_classes=question_classes, samples=samples, **per_row
+            self,
+            recorded_votes=recorded_votes,
+            question_classes=question_classes,
+            samples=tuple(s and s.subset(rows) for s in self.samples),
+            confidences={key: column[rows] for key, column in self.confidences.items()},
+            **per_row,
         )
 
     def without_rows(self, others: NDArray[np.bool_]) -> TraceTable:
@@ -269,6 +277,7 @@ class TraceTable:
             signals=tuple(self.signals[j] for j in at),
             samples=tuple(self.samples[j] for j in at) if self.samples else (),
             most_votes=self.most_votes and tuple(self.most_votes[j] for j in at),
+            confidences={key: column[:, at] for key, column in self.confidences.items()},
             **per_tier,
         )
 

@@ -35,6 +35,7 @@ from automix_cli.evaluation.play import Run, Runs, SingleTiers, play_policy
 from automix_cli.evaluation.policy_entry import Group, PolicyEntry, shows_signal
 from automix_cli.evaluation.replay import Replayed
 from automix_cli.evaluation.settings import Always, Setting
+from automix_cli.evaluation.signal_choice import SignalComparison, Signals
 from automix_cli.evaluation.split import Split
 from automix_cli.evaluation.verdict import Alternative, RoutingVerdict
 from automix_cli.fitting.router_block import Settings
@@ -143,6 +144,7 @@ class Bench:
         escalated_rows: of the first split and the headline policy, those on which the score
             changed most first.
         plan: of the first split, where the headline policy has one.
+        signals: the signal that was chosen in training, per split; empty where none was chosen.
         plan_cuts: per tier, the edges between the bins of a continuous confidence in it.
     """
 
@@ -162,6 +164,7 @@ class Bench:
     escalated_rows: tuple[EscalatedRow, ...] = ()
     plan: tuple[PlanRow, ...] = ()
     plan_cuts: tuple[tuple[float, ...], ...] = ()
+    signals: tuple[SignalComparison, ...] = ()
 
     def outcome(self, name: str) -> PolicyOutcome:
         """Look up the results of a policy.
@@ -190,6 +193,7 @@ def bench(
     runs: Runs = "none",
     on_run: Callable[[Run], None] = lambda run: None,
     on_policy: Callable[[str], None] = lambda name: None,
+    compare_signals: bool = False,
 ) -> Bench:
     """Compare policies on held-out rows.
 
@@ -203,6 +207,7 @@ def bench(
         runs: of which settings each row is handed to `on_run`.
         on_run: takes the outcome of each setting as soon as there is one.
         on_policy: takes the name of each policy before it is trained.
+        compare_signals: whether each split chooses, on its training rows, the signal for all policies.
 
     Raises:
         DataError: no row is held out, or a cost is not recorded.
@@ -215,9 +220,20 @@ def bench(
     parts: list[dict[str, _Part]] = []
     left_out: dict[str, str] = {}
     resamples = split_resamples([partition.test for partition in partitions], table, partitions[0].seed)
+    signals = Signals.of(table, settings, options, partitions[0].seed) if compare_signals else None
+    comparisons = []
     for partition, own in zip(partitions, resamples, strict=True):
+        with_signal = table
+        if signals is not None:
+            comparisons.append(signals.compare(np.isin(np.arange(len(table)), partition.train)))
+            with_signal = signals.tables[comparisons[-1].name]
         split = Split.of(
-            table, partition.train, partition.test, seed=partition.seed, options=options, settings=settings
+            with_signal,
+            partition.train,
+            partition.test,
+            seed=partition.seed,
+            options=options,
+            settings=settings,
         )
         single = SingleTiers.of(split, own)
         session = _Session(single, objective, runs, on_run, on_policy)
@@ -230,6 +246,7 @@ def bench(
     return replace(
         result,
         left_out=tuple(LeftOut(*item) for item in left_out.items()),
+        signals=tuple(comparisons),
         no_verdict=next((why for part in parts if (why := why_not_judged(part[result.headline].result))), ""),
     )
 

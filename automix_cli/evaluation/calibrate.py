@@ -39,6 +39,7 @@ from automix_cli.evaluation.plan_family import PlanFamily
 from automix_cli.evaluation.replay import Replayed, replay
 from automix_cli.evaluation.rule_families import ThresholdFamily
 from automix_cli.evaluation.settings import Always, CostWeight, narrow
+from automix_cli.evaluation.signal_choice import SignalComparison, Signals
 from automix_cli.evaluation.verdict import (
     OTHER_SHARES,
     Alternative,
@@ -98,6 +99,7 @@ class Calibration:
         path: held-out points of every setting.
         query: the query-side router whose classes the prior knows; None for no classes.
         choices: the setting and point that each source of classes came to, cross-fitted.
+        signal: what the plan gains with each signal that the rows hold; None where they were not compared.
         rates: shares to compare later batches with, as (hits, cases): `escalated` of all questions, and
             per tier the first votes that say CORRECT, of the answers on which votes are bought.
     """
@@ -120,6 +122,7 @@ class Calibration:
     rates: tuple[tuple[str, int, int], ...] = ()
     query: QueryRouter | None = None
     choices: tuple[tuple[ClassSource, SettingChoice], ...] = ()
+    signal: SignalComparison | None = None
 
     @property
     def unproven(self) -> bool:
@@ -155,6 +158,8 @@ class Calibration:
 
     def _proof(self) -> dict[str, Any]:
         proof: dict[str, Any] = {"rows": self.fitted.rows, "objective": list(self.objective)}
+        if self.signal is not None:
+            proof["evidence"] = self.signal.name
         if self.unproven:
             proof["unproven"] = True
         if self.certificate is not None and self.is_certified:
@@ -175,6 +180,7 @@ def calibrate(
     options: Crossfit = CROSSFIT,
     seed: int = 0,
     classes: Classes = NO_CLASSES,
+    compare_signals: bool = False,
 ) -> Calibration:
     """Fit on all rows, choose a setting, and prove it on rows held out.
 
@@ -186,6 +192,8 @@ def calibrate(
         seed: of divisions and resamples.
         classes: what may tell the prior the class of a question: a column, query-side routers. With
             few rows nothing does.
+        compare_signals: whether the signal is chosen among those that the rows hold, by what a plan gains
+            with each; `Calibration.signal` says which.
 
     Raises:
         DataError: no rows, or a cost that is not recorded.
@@ -194,7 +202,12 @@ def calibrate(
     if not len(table):
         raise DataError("there are no rows to calibrate on")
     table.require_costs()
-    unproven, enough = _unproven(table, settings, objective), options.enough(table.n_groups)
+    signals = Signals.of(table, settings, options, seed) if compare_signals else None
+    comparison = None if signals is None else signals.compare(np.ones(len(table), dtype=bool))
+    if signals is not None and comparison is not None:
+        table = signals.tables[comparison.name]
+    unproven = replace(_unproven(table, settings, objective), signal=comparison)
+    enough = options.enough(table.n_groups)
     sources = _classes_of_all_rows(table, classes if enough else NO_CLASSES)
     resamples = Resamples.of_table(table, seed)
     if not enough:
@@ -212,9 +225,11 @@ def calibrate(
         options=options,
         classes=classes,
         whole_tables={source: whole.table for source, whole in sources.items()},
+        signals=signals,
     )
     fitted, best = _with_choice(unproven, table, sources, heldout.paths, resamples, with_path=True)
-    proven = _with_figures(fitted, table, heldout.runs, objectives, resamples, options, seed)
+    threshold_run = _threshold_run(fitted, table, resamples, options, seed, signals)
+    proven = _with_figures(fitted, table, heldout.runs, threshold_run, objectives, resamples)
     return _with_rates(proven, best)
 
 
@@ -354,14 +369,12 @@ def _with_figures(
     calibration: Calibration,
     table: TraceTable,
     runs: Sequence[HeldOutRun],
+    threshold_run: HeldOutRun,
     objectives: Sequence[Objective],
     resamples: Resamples,
-    options: Crossfit,
-    seed: int,
 ) -> Calibration:
     """Add the figures of the held-out rows, their intervals and the verdict."""
     router_run = runs[0]
-    threshold_run = _threshold_run(calibration, table, resamples, options, seed)
     matrix = _columns(table, router_run, threshold_run).matrix()
     # One matrix is resampled for everything: all policies meet the same draws of the questions, so that
     # what rows have in common cancels in their differences, and the interval of an edge is a paired one.
@@ -417,7 +430,12 @@ def _alternative(
 
 
 def _threshold_run(
-    calibration: Calibration, table: TraceTable, resamples: Resamples, options: Crossfit, seed: int
+    calibration: Calibration,
+    table: TraceTable,
+    resamples: Resamples,
+    options: Crossfit,
+    seed: int,
+    signals: Signals | None,
 ) -> HeldOutRun:
     """Run threshold rules on the held-out rows, chosen by the same objective."""
     settings = calibration.settings
@@ -430,6 +448,7 @@ def _threshold_run(
         abstain_value=settings.abstain_value or 0.0,
         resamples=resamples,
         options=replace(options, repeats=1),
+        signals=signals,
     ).runs[0]
 
 

@@ -37,6 +37,7 @@ from automix_cli.evaluation.objective import (
     choose_of_each,
 )
 from automix_cli.evaluation.settings import Always, Setting
+from automix_cli.evaluation.signal_choice import Signals
 from automix_cli.fitting.classes import NO_CLASSES, Classes
 from automix_cli.fitting.query_router_kinds import ClassSource
 from automix_cli.pomdp.arrays import Floats, Ints
@@ -92,6 +93,7 @@ def held_out(
     options: Crossfit = CROSSFIT,
     classes: Classes = NO_CLASSES,
     whole_tables: Mapping[ClassSource, TraceTable] | None = None,
+    signals: Signals | None = None,
 ) -> HeldOut:
     """Choose source of classes and setting inside each outer fold's training rows, and run it on the fold.
 
@@ -106,6 +108,8 @@ def held_out(
         classes: what may supply classes.
         whole_tables: all rows with the classes of each source, learned from all rows: the settings of
             `paths` are those of a fit on them. Without them there are no paths.
+        signals: among which each outer fold chooses on its training rows; `table` then has the one that
+            is chosen on all rows, to which the paths belong.
 
     Raises:
         ValueError: of two folds, none is left to fit on when one is held out and one measured.
@@ -118,11 +122,14 @@ def held_out(
     paths = {source: CurveSums(len(table)) for source in wholes}
     sums = [_RunSums(len(table)) for _ in objectives]
     repeats = options.repeats_for(table.n_groups)
-    for r in range(1 if classes.reads_questions else repeats):
-        division = _Division(table, family, folds_of(table, options.folds, seed + 1000 * r), options)
+    for r in range(1 if classes.reads_questions or signals is not None else repeats):
+        division = _Division(family, folds_of(table, options.folds, seed + 1000 * r), options)
         for k in range(options.folds):
-            outer = division.outer_fold(k, classes)
-            for source, own in outer.fits.items():
+            with_signal = table if signals is None else signals.table(division.fold != k).with_vote_limit()
+            outer = division.outer_fold(k, classes, with_signal)
+            same = with_signal.signal_name == table.signal_name
+            for_paths = outer if same else division.outer_fold(k, classes, table)
+            for source, own in for_paths.fits.items():
                 if source in wholes and k in measured_folds(table.n_groups, options):
                     rows = measured_rows(table, division.fold == k, options)
                     setting_rows = own.fitted.play(own.table, rows, own.fitted.places(levels[source]))
@@ -166,37 +173,37 @@ class _OuterFold(NamedTuple):
 class _Division:
     """One division of the questions into folds, with the fits that outer folds share."""
 
-    table: TraceTable
     family: Family
     fold: Ints
     options: Crossfit
-    _shared_fits: dict[frozenset[int], FittedFamily] = field(default_factory=dict)
+    _shared_fits: dict[tuple[str, frozenset[int]], FittedFamily] = field(default_factory=dict)
 
-    def outer_fold(self, k: int, classes: Classes) -> _OuterFold:
+    def outer_fold(self, k: int, classes: Classes, table: TraceTable) -> _OuterFold:
         """Fit every source of classes on all folds but one, and measure its settings there."""
         fits = {}
-        for source, own_table, _ in classes.of(self.table, self.fold != k):
+        for source, own_table, _ in classes.of(table, self.fold != k):
             fitted = self._fit(own_table, frozenset({k}), source)
             levels = fitted.levels()
-            sums = CurveSums(len(self.table))
-            for b in self._inner_folds(k):
+            sums = CurveSums(len(table))
+            for b in self._inner_folds(k, table):
                 inner = self._fit(own_table, frozenset({k, b}), source)
-                rows = measured_rows(self.table, self.fold == b, self.options)
+                rows = measured_rows(table, self.fold == b, self.options)
                 sums.add(rows, inner.play(own_table, rows, inner.places(levels)))
             settings = tuple(fitted.settings[place] for place in fitted.places(levels))
             fits[source] = _FoldFit(own_table, fitted, levels, sums.curve(settings))
         return _OuterFold(np.flatnonzero(self.fold == k), fits)
 
-    def _inner_folds(self, k: int) -> list[int]:
+    def _inner_folds(self, k: int, table: TraceTable) -> list[int]:
         others = [b for b in range(self.options.folds) if b != k]
-        return others if self.table.n_groups <= self.options.many_questions else others[:1]
+        return others if table.n_groups <= self.options.many_questions else others[:1]
 
     def _fit(self, table: TraceTable, without: frozenset[int], source: ClassSource) -> FittedFamily:
         if source != "none":  # its classes were learned for this outer fold
             return self._fit_anew(table, without)
-        if without not in self._shared_fits:
-            self._shared_fits[without] = self._fit_anew(table, without)
-        return self._shared_fits[without]
+        key = table.signal_name, without
+        if key not in self._shared_fits:
+            self._shared_fits[key] = self._fit_anew(table, without)
+        return self._shared_fits[key]
 
     def _fit_anew(self, table: TraceTable, without: frozenset[int]) -> FittedFamily:
         return self.family.fit(table.subset(~np.isin(self.fold, list(without))))

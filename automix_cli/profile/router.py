@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from automix_cli import prompts
 from automix_cli.backends.catalog import model_problem
-from automix_cli.errors import DataError, describe_value
+from automix_cli.errors import DataError, UsageError, describe_value
 from automix_cli.fitting.router_block import (
     HINT,
     Settings,
@@ -17,6 +17,7 @@ from automix_cli.fitting.router_block import (
 )
 from automix_cli.fitting.router_block import without_classes as block_without_classes
 from automix_cli.pomdp.problem import Policy
+from automix_cli.pomdp.signals import recorded_signal
 from automix_cli.profile.model import Profile, Tier
 
 if TYPE_CHECKING:
@@ -102,6 +103,29 @@ def baseline_of(profile: Profile) -> Tier:
     """The tier to compare with: the one that calibration was told to compare with, else the dearest."""
     name = ((profile.router or {}).get("fitted") or {}).get("baseline")
     return next((tier for tier in profile.tiers if tier.name == name), profile.tiers[-1])
+
+
+def check_signal(profile: Profile, name: str) -> None:
+    """Refuse a router that looks at a signal of this name where the profile does not ask for it.
+
+    Raises:
+        UsageError: naming the keys of the profile that ask for it, where there are any.
+    """
+    from automix_cli.data.recorded_signals import LIVE_SIGNALS, NONE, OWN
+
+    if name in ("", NONE, OWN):
+        return
+    live, own = LIVE_SIGNALS.get(name), profile.verification
+    if live is None:
+        raise UsageError(
+            f"no router written: it looks at {name}, which ask cannot record",
+            hint="--signal NAME takes a signal that a profile asks for, or none",
+        )
+    if recorded_signal(own.signal, own.logprob_of) != live.kind:
+        raise UsageError(
+            f"no router written: it looks at {live.words}, and profile {profile.name} does not ask for it",
+            hint=f"write verification: {live.keys} into the profile, or calibrate with --signal",
+        )
 
 
 def fingerprint(profile: Profile) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from automix_cli.evaluation.verdict import RoutingVerdict
 from automix_cli.texts import count_of
 from automix_cli.views.cells import interval_text
 from automix_cli.views.payer_lines import offer_lines
+from automix_cli.views.signal_words import signal_words
 from automix_cli.views.verdict_words import (
     edge_words,
     more_rows_words,
@@ -102,6 +103,8 @@ class BenchView:
         yield from _duplicates_note(self.comparison.duplicates)
         yield from left_out_notes(self.comparison.left_out)
         yield from self._query_router_note()
+        yield from map(signal_words, self.comparison.signals[:1])
+        yield from self._other_splits_note()
         yield from self._no_signal_note()
         yield from self._worse_tier_note()
         yield from self._winners_note()
@@ -114,6 +117,13 @@ class BenchView:
         columns = {s.class_column for s in settings if isinstance(s, CostWeight) and s.class_column}
         if columns:
             yield f"pomdp+class takes the classes of {', '.join(sorted(columns))}, chosen in training"
+
+    def _other_splits_note(self) -> Iterator[str]:
+        """Say which signals the splits chose, where they are not all the same."""
+        names = [comparison.name for comparison in self.comparison.signals]
+        if len(set(names)) > 1:
+            counts = ", ".join(f"{name} in {names.count(name)}" for name in dict.fromkeys(names))
+            yield f"of {len(names)} splits, each chooses its signal in training: {counts}"
 
     def _no_signal_note(self) -> Iterator[str]:
         """Say how policies that look at answers come to have something to look at."""

@@ -30,6 +30,7 @@ from automix_cli.views.calibration_words import (
 )
 from automix_cli.views.payer_lines import offer_lines
 from automix_cli.views.plan_words import comparison_words
+from automix_cli.views.signal_words import signal_dict, signal_words
 from automix_cli.views.verdict_words import alternative_dict, verdict_dict
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class CalibrationView:
         yield f"{self.source}: {count_of(len(self.table), 'row')}, {' → '.join(self.calibration.tiers)}"
         yield ""
         yield from self.plan_lines()
-        yield from filter(None, (self.class_line(), self.query_line()))
+        yield from filter(None, (self.signal_line(), self.class_line(), self.query_line()))
         yield ""
         if self.calibration.figures:
             yield self.figures_table(width)
@@ -117,6 +118,10 @@ class CalibrationView:
             own = [row for row in rows if row.tier == tier]
             if own:
                 yield f"  {name}: {'; '.join(self._clauses(own))}"
+
+    def signal_line(self) -> str:
+        """Which of the rows' signals the plan looks at, and by how much it gains more than with others."""
+        return "" if self.calibration.signal is None else signal_words(self.calibration.signal)
 
     def class_line(self) -> str:
         """The column whose classes set the prior, or that none does; the figures of all that were tried."""
@@ -332,6 +337,7 @@ class CalibrationView:
             "setting": result.choice.setting.to_dict(),
             "query_router": None if result.query is None else result.query.kind,
             "classes": self._classes_dict(),
+            "signal": None if result.signal is None else signal_dict(result.signal),
             "compared": {
                 source: {"quality": c.point.quality, "cost": c.point.cost, "met": c.is_met}
                 for source, c in result.choices
