@@ -391,13 +391,11 @@ def model_notes(models: Sequence[Tier], profile: Profile) -> Iterator[str]:
 
 def router_notes(profile: Profile) -> Iterator[str]:
     """Whether decisions are calibrated, and whether what they were calibrated on is still the case."""
-    from automix_cli.profile.router import differences
+    from automix_cli.cascade.uncalibrated import notes
+    from automix_cli.profile.router import differences, is_calibrated
 
-    if profile.router is None and len(profile.tiers) > 1:
-        yield (
-            f"profile {profile.name} is uncalibrated: it escalates when most votes say no; "
-            "automix calibrate learns from your rows"
-        )
+    if not is_calibrated(profile) and len(profile.tiers) > 1:
+        yield from notes(profile)
     changes = differences(profile)
     if changes:
         yield f"{' and '.join(changes)} changed since this profile was calibrated: calibrate again"

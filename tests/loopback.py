@@ -659,9 +659,9 @@ def nobody() -> Iterator[str]:
 
 
 def profile_for(server: Loopback, folder: Path, **extra: str) -> Path:
-    """A two-tier profile whose models stand on a loopback server."""
+    """A two-tier profile whose models stand on a loopback server; the rule of half decides."""
     path = folder / "loopback.yaml"
-    lines = [f"{key}: {value}" for key, value in extra.items()]
+    lines = [f"{key}: {value}" for key, value in {"router": "{kind: majority}", **extra}.items()]
     path.write_text(
         f"""
 version: 1

@@ -21,6 +21,7 @@ from automix_cli.cascade.visit import LiveVisit
 from automix_cli.errors import NO_ANSWER_ERRORS, BackendError, BudgetError, CacheMiss
 from automix_cli.pomdp.problem import Action, Facts, Observation, Policy, Turn, rollout
 from automix_cli.profile.model import Tier
+from automix_cli.profile.router import is_calibrated
 from automix_cli.records import (
     Answer,
     Completion,
@@ -156,8 +157,11 @@ class QuestionRun:
             return last
 
     async def _facts(self) -> Facts:
-        """Prompt tokens as the fit counted them; it says how far the estimate is off (`token_scale`)."""
-        scale = (self.profile.router or {}).get("token_scale")
+        """Prompt tokens as the fit counted them; it says how far the estimate is off (`token_scale`).
+
+        A profile that was not calibrated has planned costs that are made from the estimate itself.
+        """
+        scale = (self.profile.router or {}).get("token_scale") if is_calibrated(self.profile) else 1.0
         tokens = None if scale is None else scale * estimated_tokens(self.profile, self.question)
         return Facts(tokens, await self.question_class())
 

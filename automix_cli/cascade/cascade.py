@@ -13,11 +13,10 @@ from automix_cli.backends.base import Backend
 from automix_cli.cascade.answer import Degrading, QuestionRun, collect_trace
 from automix_cli.cascade.requests import embedding_request
 from automix_cli.cascade.shadow import ShadowPlan, with_shadow
+from automix_cli.cascade.uncalibrated import default_policy
 from automix_cli.cascade.verification import Verification
 from automix_cli.cascade.verify import AnswerCheck
 from automix_cli.pomdp.problem import Policy
-from automix_cli.pomdp.rules import MajorityPolicy
-from automix_cli.pomdp.signals import signal_facts
 from automix_cli.profile.model import Profile, Tier
 from automix_cli.profile.router import (
     baseline_of,
@@ -62,12 +61,15 @@ class Cascade:
     query: QueryRouter | None = field(init=False, repr=False, compare=False)
     classes: NamedClasses | None = field(init=False, repr=False, compare=False)
     classless: Policy[Any] | None = field(init=False, repr=False, compare=False)
+    default: Policy[Any] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "query", query_router(self.profile))
         object.__setattr__(self, "classes", named_classes(self.profile))
         policy = None if self.embedder is None else router_policy(without_classes(self.profile))
         object.__setattr__(self, "classless", policy)
+        default = default_policy(self.profile) if self.policy is None else None
+        object.__setattr__(self, "default", default)
 
     async def answer(self, question: Question) -> Answer:
         """Run one question through the cascade.
@@ -113,15 +115,7 @@ class Cascade:
         return (await self.backend.complete(request))[0]
 
     def active_policy(self) -> Policy[Any]:
-        """The policy given, or the uncalibrated default for this profile's signal."""
-        if self.policy is not None:
-            return self.policy
-        return default_policy(self.profile)
-
-
-def default_policy(profile: Profile) -> MajorityPolicy:
-    """Escalate when fewer than half of the parsed votes say CORRECT: the uncalibrated default."""
-    v = profile.verification
-    facts = signal_facts(v.signal, v.logprob_of)
-    batch = v.batch if facts.purchase == "rounds" else (1,)
-    return MajorityPolicy(tiers=len(profile.tiers), max_votes=facts.readings(v.max_votes), batch=batch)
+        """The policy given, or the one of a profile that was not calibrated."""
+        policy = self.policy or self.default
+        assert policy is not None
+        return policy

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from automix_cli.cascade.checks import Check, samples_per_check
-from automix_cli.cascade.estimate import EXPECTED_OUTPUT, CallCost, CallForecast, cost_of, plan_embeddings
+from automix_cli.cascade.estimate import CallCost, CallForecast, cost_of, plan_embeddings
 from automix_cli.cascade.failed_attempts import worst_list_cost
 from automix_cli.cascade.requests import RequestBuilder
+from automix_cli.cascade.uncalibrated import EXPECTED_OUTPUT
 from automix_cli.profile.model import Profile, Tier
 from automix_cli.profile.router import embedder_of
 from automix_cli.records import add_money

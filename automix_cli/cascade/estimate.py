@@ -11,20 +11,20 @@ from typing import Any, NamedTuple
 from automix_cli import prompts
 from automix_cli.backends.base import Request
 from automix_cli.backends.budget import worst_cost
-from automix_cli.cascade.cascade import default_policy
 from automix_cli.cascade.failed_attempts import worst_list_cost
 from automix_cli.cascade.lengths import Lengths, TierLengths
-from automix_cli.cascade.requests import RequestBuilder, embedding_request, sample_counts
+from automix_cli.cascade.requests import RequestBuilder, embedding_request, estimated_tokens, sample_counts
 from automix_cli.cascade.shadow import ShadowPlan
+from automix_cli.cascade.uncalibrated import EXPECTED_OUTPUT, default_policy
+from automix_cli.pomdp.prior_policy import PriorPolicy
 from automix_cli.pomdp.problem import Facts, Observation, Policy
 from automix_cli.pomdp.rules import AlwaysPolicy, ThresholdPolicy
 from automix_cli.profile.model import Profile, Tier
-from automix_cli.profile.router import embedder_of, router_policy, without_classes
+from automix_cli.profile.router import embedder_of, is_calibrated, router_policy, without_classes
 from automix_cli.records import Question, Usage, add_money
 from automix_cli.texts import count_of
 
 _EXPECTED_ESCALATED = 1 / 3
-EXPECTED_OUTPUT = 1 / 8  # of max_tokens
 _LEAST_OUTPUT = 8  # tokens
 
 NO_CALLS = {
@@ -81,12 +81,17 @@ def plan_calls(
     Raises:
         DataError: the profile's router cannot be read, or is of a kind that does not run.
     """
-    way = _way(profile)
+    policy = _policy_of(profile)
     embedder = embedder_of(profile)
     models = profile.tiers if embedder is None else (*profile.tiers, embedder)
-    count, total, draws, extra = 0, CallForecast(), 0, CallForecast()
+    count, escalated, total, draws, extra = 0, 0.0, CallForecast(), 0, CallForecast()
+    ways: dict[Facts, _Way] = {}
     for question in questions:
-        count += 1
+        facts = policy.relevant(_facts(profile, question))
+        if facts not in ways:
+            ways[facts] = _way(policy, profile, facts)
+        way = ways[facts]
+        count, escalated = count + 1, escalated + way.escalated
         total = total.plus(_forecast(profile, question, way, lengths))
         if embedder is not None:
             total = total.plus(_embedding_forecast(embedder, question))
@@ -97,12 +102,26 @@ def plan_calls(
     return {
         "questions": count,
         "profile": profile.name,
-        "policy": "uncalibrated" if profile.router is None else profile.router.get("kind", "calibrated"),
+        "policy": _policy_name(profile),
         **total.rows(is_priced=is_priced),
         **(_shadow_row(shadow, draws, extra.expected, is_priced) if shadow and shadow.share else {}),
-        "assumes": f"expected: {_EXPECTED_ESCALATED:.0%} of answers escalated, "
+        "assumes": f"expected: {escalated / max(1, count):.0%} of answers escalated, "
         f"{_length_assumption(lengths)}; each vote counted as a call of its own",
     }
+
+
+def _facts(profile: Profile, question: Question) -> Facts:
+    """The prompt tokens that the policy plans with; None where it plans with a mean."""
+    scale = (profile.router or {}).get("token_scale") if is_calibrated(profile) else 1.0
+    return Facts(None if scale is None else scale * estimated_tokens(profile, question))
+
+
+def _policy_name(profile: Profile) -> str:
+    """The kind of router, or that there is none."""
+    kind = (profile.router or {}).get("kind")
+    if is_calibrated(profile):
+        return str(kind or "calibrated")
+    return "uncalibrated" if kind is None else f"uncalibrated, {kind}"
 
 
 def plan_embeddings(plan: dict[str, Any], tier: Tier, questions: Iterable[Question]) -> dict[str, Any]:
@@ -125,7 +144,7 @@ def plan_collection(
     profile: Profile, questions: Sequence[Question], lengths: Mapping[str, TierLengths] = MappingProxyType({})
 ) -> dict[str, Any]:
     """The plan for asking every tier every question and buying all votes; `low` assumes short replies."""
-    plan = plan_calls(replace(profile, router=None), questions)
+    plan = plan_calls(replace(profile, router={"kind": "majority"}), questions)
     total, votes = CallForecast(), CallCost()
     for question in questions:
         for index in range(len(profile.tiers)):
@@ -166,25 +185,46 @@ class _Way(NamedTuple):
         lowest: the lowest tier that can be asked.
         fewest: the votes of the first round at the tier `first`.
         most: per tier, the most votes that one answer may get.
+        reach: per tier, how often it is expected to be asked.
+        votes: per tier, the votes that an answer of it is expected to get.
     """
 
     first: int
     lowest: int
     fewest: int
     most: tuple[int, ...]
+    reach: tuple[float, ...]
+    votes: tuple[float, ...]
+
+    @property
+    def escalated(self) -> float:
+        """How often more than the first tier is expected to be asked."""
+        return max(self.reach[self.first + 1 :], default=0.0)
 
 
-def _way(profile: Profile) -> _Way:
-    """The way of the policy that the profile runs."""
+def _policy_of(profile: Profile) -> Policy[Any]:
+    """The policy that the profile runs, for questions of all classes together."""
     is_classed = (profile.router or {}).get("query") is not None
-    policy = router_policy(without_classes(profile) if is_classed else profile) or default_policy(profile)
-    most = tuple(_most_votes(policy, profile, tier) for tier in range(len(profile.tiers)))
-    belief = policy.begin(Facts())
+    return router_policy(without_classes(profile) if is_classed else profile) or default_policy(profile)
+
+
+def _way(policy: Policy[Any], profile: Profile, facts: Facts) -> _Way:
+    """The way of a policy, for questions of these facts."""
+    tiers = range(len(profile.tiers))
+    most = tuple(_most_votes(policy, profile, tier) for tier in tiers)
+    belief = policy.begin(facts)
     start = policy.action(belief)
     fewest = 0
     if most[start.tier]:
         fewest = policy.action(policy.update(belief, start, Observation())).votes
-    return _Way(start.tier, start.tier if isinstance(policy, AlwaysPolicy) else 0, fewest, most)
+    lowest = start.tier if isinstance(policy, AlwaysPolicy | PriorPolicy) else 0
+    reach = tuple(_EXPECTED_ESCALATED ** (i - lowest) if i >= lowest else 0.0 for i in tiers)
+    votes = tuple((min(fewest, own) + own) / 2 for own in most)
+    if isinstance(policy, PriorPolicy) and lowest < tiers[-1]:
+        forecast = policy.forecast(facts)
+        reach = (1.0, *(0.0 for _ in tiers[1:-1]), forecast.escalated)
+        votes = (forecast.votes, *votes[1:])
+    return _Way(start.tier, lowest, fewest, most, reach, votes)
 
 
 def _most_votes(policy: Policy[Any], profile: Profile, tier: int) -> int:
@@ -201,7 +241,7 @@ def _forecast(
     profile: Profile, question: Question, way: _Way, lengths: Mapping[str, TierLengths]
 ) -> CallForecast:
     """What one question costs on its way through the tiers."""
-    total, reach = CallForecast(), 1.0
+    total = CallForecast()
     for index in range(way.lowest, len(profile.tiers)):
         answers, most = sample_counts(profile, index).answers, way.most[index]
         fewest = min(way.fewest, most)
@@ -209,11 +249,10 @@ def _forecast(
         total = total.plus(
             CallForecast(
                 price.low_bill(float(index == way.first), answers, fewest),
-                price.expected_bill(reach, answers, (fewest + most) / 2),
+                price.expected_bill(way.reach[index], answers, way.votes[index]),
                 price.worst_bill(answers, most),
             )
         )
-        reach *= _EXPECTED_ESCALATED
     return total
 
 
@@ -223,7 +262,7 @@ def _shadow_forecast(
     """What the shadow call of one question costs: nothing where the baseline is asked anyway, as at worst."""
     index = profile.tiers.index(baseline)
     price = _VisitRequests(profile, index, question, lengths)
-    rest = 1 - _EXPECTED_ESCALATED ** max(0, index - way.lowest)
+    rest = 1 - way.reach[index] if index >= way.lowest else 0.0
     return CallForecast(price.low_bill(float(index != way.first), 1, 0), price.expected_bill(rest, 1, 0))
 
 

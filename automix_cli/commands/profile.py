@@ -125,8 +125,10 @@ def check(
     quiet: o.Quiet = False,
 ) -> None:
     """Check a profile; every problem is told with its line. Exit 0 when there is none, else 2."""
+    from automix_cli.cascade.uncalibrated import notes
     from automix_cli.profile.bundled import shown_path
     from automix_cli.profile.read import read_profile
+    from automix_cli.profile.router import is_calibrated
     from automix_cli.profile.search import FILE_NAME
 
     try:
@@ -140,8 +142,12 @@ def check(
         _print_verdict(file, [])
     else:
         tiers = f"{len(profile.tiers)} tier{'s' if len(profile.tiers) > 1 else ''}"
-        router = f"router {profile.router['kind']}" if profile.router else "uncalibrated"
+        kind = f"router {profile.router['kind']}" if profile.router else ""
+        router = ", ".join(filter(None, (kind, "" if is_calibrated(profile) else "uncalibrated")))
         print(f"{shown_path(file)}: ok ({tiers}, {router})")
+    if len(profile.tiers) > 1 and not is_calibrated(profile):
+        for line in notes(profile):
+            _note(line, quiet)
     for tier in profile.tiers:
         if tier.list_price() is None:
             _note(f"{tier.name}: the price of {tier.model} is unknown, so costs will be null", quiet)

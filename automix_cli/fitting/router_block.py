@@ -105,7 +105,11 @@ def _pomdp(router: Mapping[str, Any], settings: Settings, tiers: tuple[str, ...]
     return model.policy(weight, settings)
 
 
+UNCALIBRATED_KINDS = ("prior", "majority")
+"""Kinds that are set by hand and learn nothing from rows; the costs of the tiers decide beside them."""
+
 ROUTER_KINDS: Mapping[str, RouterKind] = {
+    **{kind: RouterKind() for kind in UNCALIBRATED_KINDS},
     "pomdp": RouterKind(("cost_weight", "prior", "observations"), _pomdp),
     "pomdp+query": RouterKind(),
     "threshold": RouterKind(("cut",), _threshold),

@@ -38,7 +38,7 @@ class _RuleOfThumb:
 
 @dataclass(frozen=True, slots=True)
 class MajorityPolicy(_RuleOfThumb):
-    """The uncalibrated default: escalate one tier at a time while most parsed votes say no.
+    """The rule of half: escalate one tier at a time while most parsed votes say no.
 
     Buys at most `max_votes` votes on every answer but the last tier's, in rounds whose
     sizes stand in `batch`, and stops as soon as the decision can no longer change.

@@ -92,6 +92,8 @@ def read_router(node: Node, report: Report) -> Any:
     OneOf(tuple(ROUTER_KINDS)).read(kind, report)
     if "cost_weight" in node.value:
         Number(0, 1e12).read(node.value["cost_weight"], report)
+    if "give_up" in node.value:
+        Number(0, 1, above=True).read(node.value["give_up"], report)
     for leaf in node.value["prior"].leaves() if "prior" in node.value else ():
         if is_number(leaf.value) and leaf.value < 0:
             report.add(leaf, f"expected a count, got {describe_value(leaf.value)}")

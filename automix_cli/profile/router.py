@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from automix_cli import prompts
 from automix_cli.backends.catalog import model_problem
 from automix_cli.errors import DataError, UsageError, describe_value
+from automix_cli.fitting.public_prior import GIVE_UP
 from automix_cli.fitting.router_block import (
     HINT,
+    UNCALIBRATED_KINDS,
     Settings,
     embedding_model_of,
     policy_from_router,
@@ -53,9 +55,31 @@ def router_policy(profile: Profile) -> Policy[Any] | None:
     Raises:
         DataError: the block cannot be read, or was fitted on other tiers.
     """
-    if profile.router is None:
+    if profile.router is None or not is_calibrated(profile):
+        give_up_of(profile)
         return None
     return policy_from_router(profile.router, settings_of(profile), [t.name for t in profile.tiers])
+
+
+def is_calibrated(profile: Profile) -> bool:
+    """Whether the profile has a router that `calibrate` writes."""
+    return profile.router is not None and profile.router.get("kind") not in UNCALIBRATED_KINDS
+
+
+def give_up_of(profile: Profile) -> float:
+    """How much score an uncalibrated profile gives up for the price of an answer of its last tier.
+
+    Raises:
+        DataError: the block gives no such number.
+    """
+    router = profile.router or {}
+    if router.get("kind") != "prior":
+        return GIVE_UP
+    amount = router.get("give_up")
+    if isinstance(amount, bool) or not isinstance(amount, int | float) or not 0 < amount <= 1:
+        message = f"router.give_up: expected a number above 0 and up to 1, got {describe_value(amount)}"
+        raise DataError(message, hint="router: {kind: prior, give_up: 0.1}")
+    return float(amount)
 
 
 def query_router(profile: Profile) -> QueryRouter | None:

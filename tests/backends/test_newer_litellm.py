@@ -161,11 +161,13 @@ tiers:
     api_base: http://127.0.0.1:9/v1
     params: {temperature: 0.5}
 limits: {attempts: 1}
+router: {kind: majority}
 """
 
 
 OURS = re.compile(
-    r"profile planted is uncalibrated|\$[0-9.]+ per 1,000 questions at list price|[0-9]+ rows: "
+    r"profile planted is uncalibrated|automix calibrate replaces this"
+    r"|\$[0-9.]+ per 1,000 questions at list price|[0-9]+ rows: "
     r"|  [0-9]+ × |hosted_vllm/(small|large) refuses temperature"
     r"|automix: stopped: |  the rows written so far are complete$"
     r"|  correct hosted_vllm/small or its api_base: |  name the key's variable: api_key_env$"

@@ -11,10 +11,11 @@ from known import two_tiers
 
 from automix_cli import prompts
 from automix_cli.backends.base import Request, ScriptedBackend
-from automix_cli.cascade.cascade import Cascade, default_policy
+from automix_cli.cascade.cascade import Cascade
 from automix_cli.cascade.estimate import plan_calls
 from automix_cli.cascade.failed_attempts import note_maybe_billed
 from automix_cli.cascade.requests import RequestBuilder, input_sha
+from automix_cli.cascade.uncalibrated import default_policy
 from automix_cli.data.rows import trace_from_dict
 from automix_cli.errors import (
     NO_ANSWER_ERRORS,
@@ -51,8 +52,10 @@ LARGE_CALL = 0.002
 
 
 def profile(*tiers: Tier, **verification: object) -> Profile:
+    """A profile in which the rule of half decides."""
     return Profile(
         name="test",
+        router={"kind": "majority"},
         tiers=tiers or (SMALL, LARGE),
         task=Task(scorer="exact"),
         verification=VerificationSettings(**verification),

@@ -136,6 +136,7 @@ class Payer:
         path.write_text(
             f"version: 1\ntiers:\n- {{name: small, model: openai/gpt-5-mini, {more}}}\n"
             f"- {{name: large, model: openai/gpt-5, {more}}}\n"
+            "router: {kind: majority}\n"
             f"verification: {{max_votes: {votes}, batch: [1, 3], temperature: null}}\n"
         )
         options = CallOptions(profile=str(path))

@@ -532,7 +532,7 @@ def test_a_batch_ends_with_its_price_beside_the_dearest_tier_alone() -> None:
 
 
 def test_quality_is_spoken_of_where_the_profile_is_calibrated(tmp_path: Path) -> None:
-    demo = (ROOT / "profiles" / "demo.yaml").read_text()
+    demo = (ROOT / "profiles" / "demo.yaml").read_text().replace("router: {kind: majority}", "")
     held_out = {"always:small": [0.0001, 0.6], "always:large": [0.002, 0.9]}
     router = {"kind": "always", "tier": "small", "fitted": {"rows": 50, "held_out": held_out}}
     (tmp_path / "own.yaml").write_text(f"{demo}\nrouter: {json.dumps(router)}\n")

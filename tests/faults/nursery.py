@@ -94,7 +94,8 @@ class World:
             f"price: {{input: 1, output: 2}}, params: {{max_tokens: 64}}}}\n"
             f"  - {{name: large, model: openai/huge, {common}"
             f"price: {{input: 10, output: 20}}, params: {{max_tokens: 64}}}}\n"
-            f"verification: {{max_votes: 2, batch: [2]}}\nlimits: {json.dumps(limits)}\n"
+            "router: {kind: majority}\nverification: {max_votes: 2, batch: [2]}\n"
+            f"limits: {json.dumps(limits)}\n"
         )
         return path
 

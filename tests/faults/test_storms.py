@@ -105,7 +105,7 @@ def two_tiers(folder: Path) -> Profile:
         "version: 1\nname: two\ntiers:\n"
         "  - {name: small, model: demo/small, price: {input: 1, output: 2}, params: {max_tokens: 50}}\n"
         "  - {name: large, model: demo/large, price: {input: 10, output: 20}, params: {max_tokens: 50}}\n"
-        "verification: {max_votes: 2, batch: [2]}\n"
+        "router: {kind: majority}\nverification: {max_votes: 2, batch: [2]}\n"
     )
     return load_profile(str(path))
 

@@ -51,7 +51,7 @@ def profile_text(server: Loopback, model: str, backend: str, concurrency: int) -
     return (
         f"version: 1\ntiers:\n- {{name: small, model: {model}, {tier}, params: {{max_tokens: 100}}}}\n"
         f"- {{name: large, model: openai/huge, {tier}, params: {{max_tokens: 101}}}}\n"
-        "verification: {max_votes: 4, batch: [4]}\n"
+        "router: {kind: majority}\nverification: {max_votes: 4, batch: [4]}\n"
         f"limits: {{max_cost: {CAP}, concurrency: {concurrency}}}\n"
     )
 

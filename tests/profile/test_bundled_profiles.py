@@ -34,7 +34,8 @@ def test_these_and_no_others_are_bundled() -> None:
 def test_a_bundled_profile_is_complete_and_uncalibrated(name: str) -> None:
     p = load_profile(name)
     assert (p.name, p.origin, p.path) == (name, "bundled", bundled_path(name))
-    assert p.router is None, "a router is learned from the user's own questions"
+    rule = {"kind": "majority"} if name == "demo" else None  # something to see in a demonstration
+    assert p.router == rule, "a router is learned from the user's own questions"
     assert len(p.tiers) >= 2
     assert p.tiers[0].name == "small"
     assert p.tiers[-1].name == "large"

@@ -23,6 +23,7 @@ def model(request: pytest.FixtureRequest, user: User, mock: Server) -> str:
         "price: {input: 1, output: 2}}\n"
         f"  - {{name: large, model: openai/gpt-5, api_base: '{mock.url}/v1', "
         "price: {input: 10, output: 20}}\n"
+        "router: {kind: majority}\n"
         "verification: {max_votes: 2, batch: [2]}\nlimits: {attempts: 2}\n",
     )
     return model

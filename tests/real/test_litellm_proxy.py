@@ -29,7 +29,7 @@ def team(request: pytest.FixtureRequest, user: User, proxy: Server) -> Team:
         )
         user.write(
             "profile.yaml",
-            f"version: 1\nname: team\ntiers:\n{tiers}"
+            f"version: 1\nname: team\nrouter: {{kind: majority}}\ntiers:\n{tiers}"
             f"verification: {{max_votes: {votes}, batch: [{votes}]}}\n"
             "limits: {concurrency: 1, attempts: 2}\n",
         )

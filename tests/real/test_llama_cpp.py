@@ -37,7 +37,10 @@ def owner(request: pytest.FixtureRequest, user: User, llama: dict[str, Server]) 
             for name, dollars, server in zip(("small", "large"), (1, 10), servers, strict=True)
         )
         verification = f"verification: {{signal: {signal}, max_votes: {votes}, batch: [{votes}]}}\n"
-        user.write("profile.yaml", f"version: 1\nname: own\ntiers:\n{tiers}{verification}")
+        user.write(
+            "profile.yaml",
+            f"version: 1\nname: own\nrouter: {{kind: majority}}\ntiers:\n{tiers}{verification}",
+        )
         return user
 
     return profile
