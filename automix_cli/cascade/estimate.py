@@ -262,7 +262,7 @@ def _shadow_forecast(
     """What the shadow call of one question costs: nothing where the baseline is asked anyway, as at worst."""
     index = profile.tiers.index(baseline)
     price = _VisitRequests(profile, index, question, lengths)
-    rest = 1 - way.reach[index] if index >= way.lowest else 0.0
+    rest = 1 - way.reach[index]
     return CallForecast(price.low_bill(float(index != way.first), 1, 0), price.expected_bill(rest, 1, 0))
 
 

@@ -85,8 +85,9 @@ def notes(profile: Profile) -> Iterator[str]:
 def _result_words(result: PublicResult | None, last: str) -> str:
     if result is None:
         return "that was tried on no public set"
-    least = "" if result.quality >= 1 else "at least "
-    quality = f"kept {least}{result.quality:.0%} of {last}'s quality"
+    if result.quality >= 1:
+        return f"on public sets that kept {last}'s quality, and saved nothing"
+    quality = f"kept at least {result.quality:.0%} of {last}'s quality"
     return f"on public sets that {quality} at up to {result.cost:.0%} of its cost"
 
 

@@ -87,7 +87,7 @@ def test_who_gives_up_more_has_the_same_planner_with_votes(signal: Any, yes: boo
 @pytest.mark.parametrize(
     ("own", "words"),
     [
-        (profile(), "on public sets that kept 100% of large's quality at up to 100% of its cost"),
+        (profile(), "on public sets that kept large's quality, and saved nothing"),
         (profile(router=PRIOR), "kept at least 64% of large's quality"),
         (profile(router={"kind": "prior", "give_up": 0.9}), "that was tried on no public set"),
         (profile(router={"kind": "majority"}), "it escalates when most votes say no; on public sets that"),
