@@ -141,6 +141,8 @@ def serve(address: str, preload: Sequence[str]) -> None:
     for name in preload:
         with contextlib.suppress(ImportError):  # a module that is broken fails in the commands that need it
             importlib.import_module(name)
+    if "automix_cli.cli" in sys.modules:
+        _warm_up()
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(address)
         server.listen()
@@ -156,6 +158,17 @@ def serve(address: str, preload: Sequence[str]) -> None:
         else:
             sys.exit()
     _answer(client)
+
+
+def _warm_up() -> None:
+    """Do once what every command would do again: build all commands with their options, read the prices."""
+    import typer
+
+    from automix_cli import cli
+    from automix_cli.backends import catalog
+
+    cli.app = typer.main.get_command(cli.app)  # type: ignore[assignment]
+    catalog.list_price("nobody/knows")
 
 
 def _bury() -> None:

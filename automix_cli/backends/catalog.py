@@ -161,14 +161,20 @@ def _providers() -> frozenset[str]:
     return frozenset(providers)
 
 
+_VALUE = re.compile(r":\s*(?=\{)")
+
+
 @cache
 def _table_entry(model: str) -> dict[str, Any] | None:
     """LiteLLM's entry for a model; only this entry of the three megabytes is decoded."""
-    match = re.search(re.escape(json.dumps(model)) + r":\s*(?=\{)", _price_table())
-    if match is None or model == "sample_spec":
-        return None
-    entry: dict[str, Any] = json.JSONDecoder().raw_decode(_price_table(), match.end())[0]
-    return entry
+    table, key = _price_table(), json.dumps(model)
+    start = -1 if model == "sample_spec" else table.find(key)
+    while start >= 0:
+        if match := _VALUE.match(table, start + len(key)):
+            entry: dict[str, Any] = json.JSONDecoder().raw_decode(table, match.end())[0]
+            return entry
+        start = table.find(key, start + 1)
+    return None
 
 
 @cache
