@@ -1,9 +1,10 @@
 """Fixtures for all tests: no key, no user folder, no proxy and no terminal leaks in from the machine."""
 
+import gc
 import os
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -30,6 +31,17 @@ def pytest_configure() -> None:
     """Child processes obey signals even where whoever started the tests ignores them, like nohup."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Spare the garbage collector the tests and modules: all of them last to the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 OWN = "automix_cli|tests|faults|benchmarks|test_[a-z_]+|conftest|known|loopback|recorded|shell"
