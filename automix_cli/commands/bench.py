@@ -330,12 +330,9 @@ class _Job:
         self, source: TraceSource, folder: ResultFolder | None, show: Callable[[BenchView], None]
     ) -> BenchView:
         """Read the rows, compare, write and show."""
-        from automix_cli.data.recorded_signals import with_recorded
         from automix_cli.profile.router import settings_of
 
         profile, table, _ = source.read()
-        if self.signal not in (None, "auto"):
-            table = with_recorded(table, str(self.signal))
         settings = settings_of(profile)
         if is_free(table) and not settings.value_of_time:
             self.reporter.say(FREE_NOTE)

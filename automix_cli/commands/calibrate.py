@@ -251,8 +251,6 @@ class _CalibrationJob:
 
         labelled = source.read()
         profile, table, _ = labelled
-        if self.signal not in (None, "auto"):
-            table = with_recorded(table, str(self.signal))
         if is_free(table) and not self.value_of_time:
             self.reporter.say(FREE_NOTE)
         if self.query_router != "none":

@@ -99,7 +99,20 @@ class TraceSource:
         table, short = own.table.without_short_rows(own.profile.verification.max_votes)
         if short:
             self.reporter.say(f"note: {short:,} of {len(own.table):,} rows hold fewer votes; set aside")
-        return own._replace(table=table)
+        return own._replace(table=self._with_signal(own.profile, table))
+
+    def _with_signal(self, profile: Profile, table: TraceTable) -> TraceTable:
+        """The table with the signal that the options name, else with a confidence that the profile asks for.
+
+        A verdict's confidence has its vote beside it: fitted as a vote, it would not be read live.
+        """
+        from automix_cli.data.recorded_signals import signals_in, with_recorded
+
+        name, own = self.options.signal, profile.verification
+        if name is None and profile.tiers and own.signal == "logprob":
+            asked_for = "verdict" if own.logprob_of == "verdict" else "confidence"
+            return with_recorded(table, asked_for) if asked_for in signals_in(table) else table
+        return table if name in (None, "auto") else with_recorded(table, str(name))
 
     def profile(self) -> Profile:
         """The profile whose tiers would be asked.

@@ -85,8 +85,8 @@ def signals_in(table: TraceTable) -> tuple[str, ...]:
     """The names of the signals that rows hold, the cheapest first; `none` is always among them.
 
     What comes with the answer costs nothing, a verdict one call, votes several. The confidence beside
-    votes is left out, because it is often their share; beside a recorded cost of a vote alone, it is
-    that of a verdict.
+    votes is left out, because it is often their share; beside what one vote costs, and at most one vote of
+    which it is not the share, it is that of a verdict.
     """
     own = table.with_signal(None)
     kinds = {own.signals[j] for j in range(len(table.tiers)) if _shows(own, j)}
@@ -95,6 +95,8 @@ def signals_in(table: TraceTable) -> tuple[str, ...]:
     confidence = "verdict" if _bought(table) else "confidence"
     fields = {"logprob": confidence, "verdict": "verdict", "votes": "votes", "consistency": "consistency"}
     present = {fields[kind] for kind in kinds}
+    if confidence == "verdict":
+        present = present - {"votes"} | {"verdict"}
     more = (*table.confidences, *(name for name in ("verdict", "consistency", "votes") if name in present))
     several = (OWN,) if len(kinds) > 1 else ()
     return (NONE, *(["confidence"] if "confidence" in present else []), *more, *several)
@@ -108,8 +110,12 @@ def _shows(table: TraceTable, j: int) -> bool:
 
 
 def _bought(table: TraceTable) -> bool:
-    """Whether confidences were bought: a vote has a cost on some row, and no row has votes."""
-    return not table.votes.any() and bool((np.nan_to_num(table.vote_cost) > 0).any())
+    """Whether confidences are those of verdicts, which are bought one at a time."""
+    counts = table.votes.sum(axis=2)
+    is_share = table.confidence == table.votes[:, :, 0] / np.maximum(counts, 1)
+    has_both = (counts > 0) & ~np.isnan(table.confidence)
+    is_single = counts.max(initial=0) <= 1 and bool((has_both & ~is_share).any() or not counts.any())
+    return is_single and bool((np.nan_to_num(table.vote_cost) > 0).any())
 
 
 def with_recorded(table: TraceTable, name: str) -> TraceTable:

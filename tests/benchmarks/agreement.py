@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,36 +89,50 @@ WITH_VOTES = (
 
 
 class Line(NamedTuple):
-    """Gain areas of one cell by split, without and with agreement."""
+    """Gain areas of one cell by split, without and with a kind of evidence."""
 
-    cell: Cell
+    cell: object
     before: NDArray[np.float64]
     after: NDArray[np.float64]
+
+
+def gain_areas(
+    table: TraceTable, policy: str, settings: Settings, splits: int, **options: Any
+) -> NDArray[np.float64]:
+    """The gain area of a policy by split, half of the rows for training; NaN where there is none."""
+    objective = Objective("budget", float(table.mean_cost.mean()))
+    column = table.class_column and table.class_column.name
+    plans = pick_policies(policy, all_policies(table.tiers, "none", (), objective, column))
+    partitions = tuple(partitions_of(table, 0.5, repeat=splits))
+    compared = bench(table, plans, settings, objective, partitions=partitions, **options)
+    areas = compared.outcome(policy).by_split["gain_area"]
+    return np.array([np.nan if area is None else area for area in areas])
 
 
 def measure(cell: Cell, splits: int) -> Line:
     """Both plans on the same splits."""
     table = cell.table()
-    partitions = partitions_of(table, 0.5, repeat=splits)
-    plans = pick_policies("pomdp", all_policies(table.tiers, "none"))
     settings = Settings(max_votes=max(table.max_votes))
-    objective = Objective("budget", float(np.mean(cell.prices)))
-    areas = []
-    for agreement in (False, True):
-        own = replace(settings, agreement=agreement)
-        outcome = bench(table, plans, own, objective, partitions=partitions).outcome("pomdp")
-        areas.append(np.array([np.nan if x is None else x for x in outcome.by_split["gain_area"]]))
+    areas = [
+        gain_areas(table, "pomdp", replace(settings, agreement=agreement), splits)
+        for agreement in (False, True)
+    ]
     print(f"{cell}: done", file=sys.stderr, flush=True)
     return Line(cell, *areas)
 
 
-def report(lines: list[Line]) -> Iterator[str]:
+def table_of_lines(lines: list[Line], evidence: str) -> Iterator[str]:
     """A Markdown table."""
-    yield "| gain area | without | with agreement | difference |"
+    yield f"| gain area | without | with {evidence} | difference |"
     yield "|---|---|---|---|"
     for line in lines:
         cells = [_words(own) for own in (line.before, line.after, line.after - line.before)]
         yield f"| {line.cell} | {' | '.join(cells)} |"
+
+
+def report(lines: list[Line]) -> Iterator[str]:
+    """The table, and the mean differences of its parts."""
+    yield from table_of_lines(lines, "agreement")
     for words, own in (("without votes", WITHOUT_VOTES), ("mmlupro", MMLUPRO), ("with votes", WITH_VOTES)):
         gains = [float((line.after - line.before).mean()) for line in lines if line.cell in own]
         if gains:

@@ -50,7 +50,11 @@ ROOM = 60_000  # characters that a profile has for a router block
 
 
 class Cell(NamedTuple):
-    """A world, and the file that is drawn from it."""
+    """A world, and the file that is drawn from it.
+
+    `topics` are classes that a column names, dealt to the questions at random; `signal` tells whether
+    the signal is chosen, too.
+    """
 
     pays: bool
     tiers: int
@@ -58,6 +62,8 @@ class Cell(NamedTuple):
     copies: int = 1
     router: ClassChoice = "none"
     is_near: bool = False
+    topics: int = 0
+    signal: bool = False
 
     @property
     def name(self) -> str:
@@ -66,13 +72,18 @@ class Cell(NamedTuple):
         parts = ["pays" if self.pays else "null", f"{self.tiers} tiers", rows]
         parts += [f"×{self.copies}{' nearly' * self.is_near}"] * (self.copies > 1)
         parts += [f"router {self.router}"] * (self.router != "none")
+        parts += [f"{self.topics} classes"] * (self.topics > 0) + ["signal auto"] * self.signal
         return ", ".join(parts)
 
     def table(self, questions: int, seed: int, copies: int = 1) -> TraceTable:
         """Rows of the world."""
         model = paying_world(self.tiers) if self.pays else null_world(self.tiers)
         rows = draw_world(model, questions, seed, copies, is_near=self.is_near)
-        table = table_of(rows, tiers=NAMES[: self.tiers])
+        if self.topics:
+            rng, topics = np.random.default_rng(seed), dict[str, int]()
+            for row in rows:
+                row["topic"] = topics.setdefault(row["question"], int(rng.integers(self.topics)))
+        table = table_of(rows, tiers=NAMES[: self.tiers], class_column="topic" if self.topics else None)
         return table if self.router == "none" else join_near_copies(table)
 
 
@@ -85,6 +96,10 @@ CELLS = (
     Cell(False, 2, 100, 4, "knn"),
     Cell(False, 2, 40, 8, "knn"),
     Cell(False, 2, 100, 4, "knn", is_near=True),
+    Cell(False, 2, 300, topics=5),
+    Cell(False, 2, 100, 4, topics=5),
+    Cell(False, 2, 300, signal=True),
+    Cell(False, 3, 300, topics=5, signal=True),
     *(Cell(True, tiers, rows) for tiers in (2, 3) for rows in (100, 300, 1000)),
 )
 
@@ -95,7 +110,7 @@ class Statement(NamedTuple):
     Attributes:
         kind: of the verdict; "no verdict" for none.
         edge: d as it is stated; None without a verdict.
-        truth: the edge of the fitted policy on fresh rows; None where it reads questions.
+        truth: the edge of the fitted policy on fresh rows; None where it reads questions or classes.
         is_single: whether it chose a single tier.
     """
 
@@ -117,11 +132,13 @@ def measure(task: Task) -> Statement:
     """Calibrate on rows of the cell and compare with the truth."""
     cell, seed, objective = task
     table, classes = cell.table(cell.questions, seed, cell.copies), NO_CLASSES
-    if cell.router != "none":
+    if cell.router != "none" or cell.topics:
         classes = classes_for(cell.router, table, room=ROOM, pass_score=SETTINGS.pass_score, seed=seed)
-    calibration = calibrate(table, SETTINGS, objective, seed=seed, classes=classes)
+    calibration = calibrate(
+        table, SETTINGS, objective, seed=seed, classes=classes, compare_signals=cell.signal
+    )
     verdict, is_single = calibration.verdict, isinstance(calibration.choice.setting, Always)
-    truth = true_edge(cell, calibration) if cell.router == "none" else None
+    truth = true_edge(cell, calibration) if cell.router == "none" and not cell.topics else None
     if verdict is None:
         return Statement("no verdict", None, truth, is_single)
     return Statement(verdict.kind, verdict.edge, truth, is_single)
@@ -138,7 +155,9 @@ def true_edge(cell: Cell, calibration: Calibration) -> float:
 @cache
 def fresh_rows(cell: Cell) -> TraceTable:
     """Rows of the cell's world that no run has seen."""
-    return _fresh_rows(cell._replace(questions=0, copies=1, router="none", is_near=False))
+    return _fresh_rows(
+        cell._replace(questions=0, copies=1, router="none", is_near=False, topics=0, signal=False)
+    )
 
 
 @cache

@@ -37,6 +37,8 @@ HELD: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "votes with their share": ({"votes": [1, 0], "confidence": 0.5, "vote_cost": 1}, ("none", "votes")),
     "votes and another": ({"votes": [1, 0], "conf_b": 0.5}, ("none", "conf_b", "votes")),
     "a verdict": ({"confidence": 0.5, "vote_cost": 1}, ("none", "verdict")),
+    "a verdict beside its vote": ({"votes": [0], "confidence": 0.2, "vote_cost": 1}, ("none", "verdict")),
+    "one vote and its share": ({"votes": [0], "confidence": 0, "vote_cost": 1}, ("none", "votes")),
     "samples": ({"samples": ["a", "b"], "confidence": 0.5}, ("none", "consistency")),
     "a score of another judge": ({"f1": 0.5, "judge": 1.0}, ("none",)),
     "no number": ({"confident": True, "conf": "high", "conf_b": None, "conf_c": 7}, ("none",)),
