@@ -255,6 +255,17 @@ class Question:
         return row
 
 
+class QuestionReading(NamedTuple):
+    """What a query-side router read in a question before any call: P(right) by the name of each tier."""
+
+    router: str
+    right: tuple[tuple[str, float], ...]
+
+    def to_dict(self) -> dict[str, Json]:
+        """The `question` of a step."""
+        return {"router": self.router, "right": dict(self.right)}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One visited tier: its answer, the observations of that answer, and the cost.
@@ -292,6 +303,7 @@ class Step:
     latency_s: float | None = None
     flags: tuple[str, ...] = ()
     hints: tuple[tuple[str, str], ...] = ()
+    reading: QuestionReading | None = None
 
     @property
     def count(self) -> VoteCount:
@@ -301,6 +313,8 @@ class Step:
     def to_route(self) -> dict[str, Json]:
         """An element of an answer row's `route`."""
         row: dict[str, Json] = {"tier": self.tier, "answer": self.answer}
+        if self.reading is not None:
+            row["question"] = self.reading.to_dict()
         if self.agrees_with:
             row["agrees_with"] = self.agrees_with
         if self.failed:

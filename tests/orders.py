@@ -137,7 +137,10 @@ class Way(NamedTuple):
 
 def facts_of_row(table: TraceTable, i: int, question_class: int = 0) -> Facts:
     tokens = float(table.prompt_tokens[i])
-    return Facts(None if math.isnan(tokens) else tokens, question_class)
+    read = table.question_logits
+    return Facts(
+        None if math.isnan(tokens) else tokens, question_class, () if read is None else tuple(read[i])
+    )
 
 
 def ways(policy: Policy[Any], table: TraceTable, i: int, question_class: int = 0) -> Iterator[Way]:

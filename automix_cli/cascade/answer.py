@@ -26,8 +26,10 @@ from automix_cli.records import (
     Answer,
     Completion,
     Question,
+    QuestionReading,
     RowError,
     Status,
+    Step,
     Trace,
     VoteCount,
     add_money,
@@ -35,6 +37,9 @@ from automix_cli.records import (
 
 if TYPE_CHECKING:
     from automix_cli.cascade.cascade import Cascade
+    from automix_cli.fitting.query_router import QueryRouter
+    from automix_cli.pomdp.arrays import Floats
+    from automix_cli.pomdp.tilt import Logits
 
 
 @dataclass(slots=True)
@@ -79,7 +84,8 @@ class QuestionRun:
         self.failure: tuple[BackendError, str] | None = None
         self.fallback: LiveVisit | None = None
         self.embedding: LiveVisit | None = None
-        self.without_class = False
+        self.is_unread = False
+        self.reading: QuestionReading | None = None
 
     # ------------------------------------------------------------ the loop
 
@@ -99,7 +105,6 @@ class QuestionRun:
         turn: Turn[Any] | None = None
         try:
             facts = await self._facts()
-            policy = self.policy_for(policy)
             turn = await self._drive(policy, facts)
         except BudgetError as exc:
             await self._degrade(exc)
@@ -107,7 +112,7 @@ class QuestionRun:
             self.failure = (exc, self._tier_in_hand())
         row = replace(
             base,
-            route=tuple(v.step() for v in self.visits),
+            route=self._route(),
             embedding=None if self.embedding is None else self.embedding.step(),
             reason=self.reason,
             failed_usd=self.failed_usd(),
@@ -163,38 +168,46 @@ class QuestionRun:
         """
         scale = (self.profile.router or {}).get("token_scale") if is_calibrated(self.profile) else 1.0
         tokens = None if scale is None else scale * estimated_tokens(self.profile, self.question)
-        return Facts(tokens, await self.question_class())
+        return Facts(tokens, self.question_class(), await self.read_question())
 
-    async def question_class(self) -> int:
-        """The question's class: named by its row, or read by the query-side router; 0 where all are alike.
+    def question_class(self) -> int:
+        """The class that the question's row names; 0 where the profile tells none apart."""
+        classes = self.cascade.classes
+        return 0 if classes is None else classes.place(classes.name_of(self.question))
+
+    async def read_question(self) -> Logits:
+        """What the profile's query-side router reads in the question; () where there is none.
 
         Raises:
             BackendError: the embedding it reads could not be bought, and neither will the next one be; or
                 there is no money for it, or the cache does not have it. After any other failure the
-                question goes on without a class.
+                question goes on as any other.
             DataError: the embedding is not like those that the router was fitted on.
         """
-        query, tier, classes = self.cascade.query, self.cascade.embedder, self.cascade.classes
-        if classes is not None:
-            return classes.place(classes.name_of(self.question))
+        query, tier = self.cascade.query, self.cascade.embedder
         if query is None:
-            return 0
+            return ()
         if tier is None:
-            return int(query.read([self.question.text]).classes[0])
+            return self._note_reading(query, query.predict([self.question.text]))
         self.embedding = LiveVisit(tier)
         try:
             completion = await self.cascade.embed(self.question, tier)
         except BackendError as exc:
             if exc.fatal or isinstance(exc, BudgetError | CacheMiss):
                 raise
-            self.without_class = True
-            return 0
+            self.is_unread = True
+            return ()
         self.embedding.answers.append(completion)
-        return int(query.read([self.question.text], embeddings=[unpack_vector(completion.text)]).classes[0])
+        vector = unpack_vector(completion.text)
+        return self._note_reading(query, query.predict([self.question.text], embeddings=[vector]))
 
-    def policy_for(self, policy: Policy[Any]) -> Policy[Any]:
-        """The policy, or for a question without a class the one fitted on all classes together."""
-        return self.cascade.classless or policy if self.without_class else policy
+    def _note_reading(self, query: QueryRouter, probs: Floats) -> Logits:
+        """Keep what was read for the row; the policy takes it as logits."""
+        from automix_cli.pomdp.tilt import logit
+
+        chances = zip((tier.name for tier in self.profile.tiers), probs[0].tolist(), strict=True)
+        self.reading = QuestionReading(query.kind, tuple((name, round(p, 4)) for name, p in chances))
+        return tuple(logit(probs[0]).tolist())
 
     def _leave(self, policy: Policy[Any], turn: Turn[Any]) -> None:
         """Write down what was decided about the tier in hand, and why."""
@@ -252,6 +265,11 @@ class QuestionRun:
             if (v.tier.model, v.tier.api_base) == (request.model, request.api_base)
         )
 
+    def _route(self) -> tuple[Step, ...]:
+        """The steps; the first says what was read in the question before it."""
+        steps = [v.step() for v in self.visits]
+        return tuple([replace(steps[0], reading=self.reading), *steps[1:]] if steps else steps)
+
     def _tier_in_hand(self) -> str:
         return self.visits[-1].tier.name if self.visits else ""
 
@@ -286,7 +304,7 @@ class QuestionRun:
             call = self._vote(visit, action.votes)
         else:
             visit = LiveVisit(self.profile.tiers[action.tier])
-            if self.without_class and not self.visits:
+            if self.is_unread and not self.visits:
                 visit.flags["embedding_failed"] = None
             self.visits.append(visit)
             call = self._ask(visit, action.tier)

@@ -18,14 +18,7 @@ from automix_cli.cascade.verification import Verification
 from automix_cli.cascade.verify import AnswerCheck
 from automix_cli.pomdp.problem import Policy
 from automix_cli.profile.model import Profile, Tier
-from automix_cli.profile.router import (
-    baseline_of,
-    embedder_of,
-    named_classes,
-    query_router,
-    router_policy,
-    without_classes,
-)
+from automix_cli.profile.router import baseline_of, embedder_of, named_classes, query_router
 from automix_cli.records import Answer, Completion, Question, Trace
 
 if TYPE_CHECKING:
@@ -37,7 +30,8 @@ if TYPE_CHECKING:
 class Cascade:
     """A profile, a policy and a backend: answers, verifies and collects.
 
-    With `degrading`, a question that the budget stops is answered by the cheapest tier, unverified, if
+    `query` reads each question before any call, by the embeddings of `embedder` where it is no text that it
+    reads. With `degrading`, a question that the budget stops is answered by the cheapest tier, unverified, if
     that still fits; so is every question after it. With `shadow`, questions that it draws are put to the
     baseline, too, once they are answered.
 
@@ -59,15 +53,16 @@ class Cascade:
     degrading: Degrading | None = None
     shadow: ShadowPlan | None = None
     query: QueryRouter | None = field(init=False, repr=False, compare=False)
+    embedder: Tier | None = field(init=False, repr=False, compare=False)
     classes: NamedClasses | None = field(init=False, repr=False, compare=False)
-    classless: Policy[Any] | None = field(init=False, repr=False, compare=False)
     default: Policy[Any] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "query", query_router(self.profile))
+        query = query_router(self.profile)
+        reads_text = query is None or query.embed_model is None
+        object.__setattr__(self, "query", query)
+        object.__setattr__(self, "embedder", None if reads_text else embedder_of(self.profile))
         object.__setattr__(self, "classes", named_classes(self.profile))
-        policy = None if self.embedder is None else router_policy(without_classes(self.profile))
-        object.__setattr__(self, "classless", policy)
         default = default_policy(self.profile) if self.policy is None else None
         object.__setattr__(self, "default", default)
 
@@ -99,11 +94,6 @@ class Cascade:
     def baseline(self) -> Tier:
         """The tier that answers and costs are compared with."""
         return baseline_of(self.profile) if self.shadow is None else self.shadow.baseline
-
-    @property
-    def embedder(self) -> Tier | None:
-        """The model whose embeddings the query-side router reads; None where it reads none."""
-        return None if self.query is None or self.query.embed_model is None else embedder_of(self.profile)
 
     async def embed(self, question: Question, tier: Tier) -> Completion:
         """Buy the embedding of a question.

@@ -20,7 +20,7 @@ from automix_cli.pomdp.prior_policy import PriorPolicy
 from automix_cli.pomdp.problem import Facts, Observation, Policy
 from automix_cli.pomdp.rules import AlwaysPolicy, ThresholdPolicy
 from automix_cli.profile.model import Profile, Tier
-from automix_cli.profile.router import embedder_of, is_calibrated, router_policy, without_classes
+from automix_cli.profile.router import embedder_of, is_calibrated, router_policy
 from automix_cli.records import Question, Usage, add_money
 from automix_cli.texts import count_of
 
@@ -203,9 +203,8 @@ class _Way(NamedTuple):
 
 
 def _policy_of(profile: Profile) -> Policy[Any]:
-    """The policy that the profile runs, for questions of all classes together."""
-    is_classed = (profile.router or {}).get("query") is not None
-    return router_policy(without_classes(profile) if is_classed else profile) or default_policy(profile)
+    """The policy that the profile runs."""
+    return router_policy(profile) or default_policy(profile)
 
 
 def _way(policy: Policy[Any], profile: Profile, facts: Facts) -> _Way:

@@ -76,8 +76,8 @@ class AnswerCheck:
         if policy is None:
             share = observation.signal
             return (observation.correct / observation.parsed if share is None else share), False
-        facts = Facts(question_class=await self.question_run.question_class())
-        policy = self.question_run.policy_for(policy)
+        run = self.question_run
+        facts = Facts(None, run.question_class(), await run.read_question())
         belief = policy.begin(facts)
         belief = policy.update(belief, Action("start", self.index), Observation())
         belief = policy.update(belief, Action("vote", self.index, observation.bought), observation)
@@ -87,7 +87,7 @@ class AnswerCheck:
         """The row, with all that was paid for, and no verdict yet."""
         embedding = self.question_run.embedding
         steps = [visit.step() for visit in (self.visit, embedding) if visit is not None]
-        classless = ["embedding_failed"] if self.question_run.without_class else []
+        unread = ["embedding_failed"] if self.question_run.is_unread else []
         return Verification(
             question=self.question,
             answer=self.answer,
@@ -97,5 +97,5 @@ class AnswerCheck:
             usage=total_usage([s.usage for s in steps]),
             cost_usd=add_money(*(s.cost_usd for s in steps)),
             spent_usd=add_money(self.question_run.failed_usd(), *(s.spent_usd for s in steps)),
-            flags=(*steps[0].flags, *classless),
+            flags=(*steps[0].flags, *unread),
         )

@@ -15,9 +15,9 @@ from automix_cli.commands import options as o
 from automix_cli.commands.datasets import FREE_NOTE, Labelled, TraceSource, check_embed_model, is_free
 from automix_cli.data.labelled import DataFile, TableOptions, read_data
 from automix_cli.errors import GateError, UsageError
-from automix_cli.fitting.query_router_kinds import ClassChoice
+from automix_cli.fitting.query_router_kinds import ClassChoice, WrittenKind
 from automix_cli.texts import count_of
-from automix_cli.views.terminal import Reporter, print_json, stdout_console
+from automix_cli.views.terminal import Reporter, print_json, share_progress, stdout_console
 
 if TYPE_CHECKING:
     from automix_cli.data.groups import Grouping
@@ -87,6 +87,10 @@ def calibrate(
         ClassChoice,
         typer.Option("--query-router", help="Look at the question before asking; auto: if it pays."),
     ] = "none",
+    kind: Annotated[
+        WrittenKind,
+        typer.Option("--kind", help="pomdp looks at answers, the others at the question alone."),
+    ] = "pomdp",
     embed_model: o.EmbedModel = None,
     labels_from: Annotated[
         str | None,
@@ -162,7 +166,8 @@ def calibrate(
     job = _CalibrationJob(
         objective=_objective(keep, sure, budget, cost_weight, objective, certify),
         certify=certify,
-        query_router=query_router,
+        query_router=_source(query_router, kind),
+        kind=kind,
         class_column=class_column,
         signal=signal,
         embed_model=embed_model,
@@ -206,6 +211,7 @@ class _CalibrationJob:
     query_router: ClassChoice
     class_column: str | None
     signal: str | None
+    kind: WrittenKind
     embed_model: str | None
     labels_from: str | None
     baseline: str | None
@@ -288,15 +294,18 @@ class _CalibrationJob:
         measuring = ", and measuring on rows held out" if options.enough(table.n_groups) else ""
         self.reporter.say(f"fitting on {count_of(len(table), 'row')}{measuring} …")
         classes = _classes(self.query_router, table, target, profile, self.seed)
-        result = run_calibration(
-            table,
-            settings,
-            self.objective,
-            options=options,
-            seed=self.seed,
-            classes=classes,
-            compare_signals=self.signal == "auto",
-        )
+        with share_progress(self.reporter, "fitting") as advance:
+            result = run_calibration(
+                table,
+                settings,
+                self.objective,
+                options=options,
+                seed=self.seed,
+                classes=classes,
+                compare_signals=self.signal == "auto" and self.kind == "pomdp",
+                kind=self.kind,
+                advance=advance,
+            )
         if self.certify is None:
             return result
         proof = certify(table, settings, keep=self.objective.value, confidence=self.certify, seed=self.seed)
@@ -351,6 +360,17 @@ def _objective(
     if certify is not None and given_objectives and given_objectives[0].kind != "keep":
         raise UsageError("--certify promises a --keep; it goes with no other objective")
     return given_objectives[0] if given_objectives else Objective(sure=sure)
+
+
+def _source(query_router: ClassChoice, kind: WrittenKind) -> ClassChoice:
+    """The query-side router to fit: as asked, else the one that is written.
+
+    Raises:
+        UsageError: both are named, and differ.
+    """
+    if kind == "pomdp" or query_router in (kind, "none"):
+        return query_router if kind == "pomdp" else kind
+    raise UsageError(f"--kind {kind} writes that router alone; leave out --query-router {query_router}")
 
 
 def _check_router(query_router: str, certify: float | None) -> None:

@@ -103,6 +103,8 @@ class TraceTable:
         named_classes: the names of the classes, where they come from the class column; the last of
             `n_classes` is then that of all rows without a prior of their own.
         confidences: n×N per key, other numbers that show how sure a tier is; see `recorded_signals`.
+        question_logits: n×N, log p/(1 - p) of each tier's chance to be right, as a query-side router
+            reads it in the question; None without one.
         embeddings: the questions' embeddings, where there are any; see `with_embedding_fee`.
         fee: n×2, USD and seconds that a row takes before the first tier is called; None for none.
     """
@@ -132,6 +134,7 @@ class TraceTable:
     named_classes: NamedClasses | None = None
     signal_name: str = ""
     confidences: Mapping[str, Floats] = field(default_factory=dict)
+    question_logits: Floats | None = None
     embeddings: Embeddings | None = None
     fee: Floats | None = None
     samples: tuple[Samples | None, ...] = ()
@@ -220,6 +223,8 @@ class TraceTable:
             per_row["fee"] = self.fee[rows]
         if self.class_column is not None:
             per_row["class_column"] = self.class_column.take(rows)
+        if self.question_logits is not None:
+            per_row["question_logits"] = self.question_logits[rows]
         recorded_votes = tuple(v._replace(code=v.code[rows]) for v in self.recorded_votes)
         question_classes = None if self.question_classes is None else self.question_classes[rows]
         return replace(

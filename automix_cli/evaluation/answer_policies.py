@@ -32,6 +32,7 @@ from automix_cli.fitting.query_router_kinds import ClassChoice, ClassSource
 from automix_cli.pomdp.arrays import Ints
 from automix_cli.pomdp.policy import PomdpPolicy
 from automix_cli.pomdp.problem import Policy
+from automix_cli.pomdp.tilt import logit
 
 
 class _FamilyPlayer:
@@ -152,7 +153,7 @@ class _ClassedRows(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PomdpQuery:
-    """The union of both papers: the query-side router's class of a question supplies the prior.
+    """The union of both papers: what the query-side router says of a question sets its prior.
 
     `query_router` is a kind of router, or `auto`: the one, or none, that serves the `objective` best on
     the training rows; its name then stands in the setting.
@@ -165,7 +166,7 @@ class PomdpQuery:
     needs: tuple[Need, ...] = (several_tiers, question_texts)
 
     def train(self, split: Split) -> TrainedPolicy:
-        """Classes of training rows come from models that never saw their labels."""
+        """What the router says of training rows comes from models that never saw their labels."""
         if not split.can_crossfit:
             return without_settings()
         each = {source: self._rows_with_classes(split, source) for source in sources_of(self.query_router)}
@@ -186,9 +187,7 @@ class PomdpQuery:
         reader, table = None, split.train
         if source != "none" and source != "column":
             reader = split.reader(source)
-            table = replace(
-                reader.train, question_classes=reader.fitted.classes, n_classes=reader.router.n_classes
-            )
+            table = replace(reader.train, question_logits=logit(reader.fitted.probs))
         family = _plan_family(split)
         fitted = family.fit(table)
         return _ClassedRows(table, reader, fitted, _crossfit(split, family, fitted, table))
@@ -242,8 +241,7 @@ def _with_classes_of(train: TraceTable, test: TraceTable) -> TraceTable:
 
 
 def _classed_test(split: Split, reader: QuestionReader | None) -> TraceTable:
-    """Return the held-out rows with the class that the router reads in each question."""
+    """Return the held-out rows with what the router reads in each question."""
     if reader is None:
         return split.test
-    classes = reader.read(None)[1]
-    return replace(reader.test, question_classes=classes, n_classes=reader.router.n_classes)
+    return replace(reader.test, question_logits=logit(reader.read(None)))

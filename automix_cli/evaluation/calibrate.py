@@ -9,8 +9,9 @@ The choice of a setting costs rows too: therefore the nesting.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -26,7 +27,7 @@ from automix_cli.evaluation.crossfit import CROSSFIT, NO_CURVE, Crossfit, Curve,
 from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.families import SettingRows
 from automix_cli.evaluation.frontier import ROUNDING_ERROR, Point, mix_quality
-from automix_cli.evaluation.held_out import HeldOutRun, held_out
+from automix_cli.evaluation.held_out import HeldOutRun, divisions, held_out
 from automix_cli.evaluation.objective import (
     Objective,
     SettingChoice,
@@ -36,10 +37,12 @@ from automix_cli.evaluation.objective import (
     choose_each,
 )
 from automix_cli.evaluation.plan_family import PlanFamily
+from automix_cli.evaluation.question_family import QuestionFamily
 from automix_cli.evaluation.replay import Replayed, replay
 from automix_cli.evaluation.rule_families import ThresholdFamily
 from automix_cli.evaluation.settings import Always, CostWeight, narrow
 from automix_cli.evaluation.signal_choice import SignalComparison, Signals
+from automix_cli.evaluation.starts import Start, starts_of
 from automix_cli.evaluation.verdict import (
     OTHER_SHARES,
     Alternative,
@@ -53,7 +56,7 @@ from automix_cli.evaluation.verdict import (
 from automix_cli.fitting.classes import NO_CLASSES, ClassedTable, Classes
 from automix_cli.fitting.fit import fit
 from automix_cli.fitting.fitted import Fitted
-from automix_cli.fitting.query_router_kinds import ClassSource
+from automix_cli.fitting.query_router_kinds import ClassSource, WrittenKind
 from automix_cli.fitting.router_block import Settings, policy_from_router
 from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.problem import Policy
@@ -97,7 +100,9 @@ class Calibration:
             and `random-mix`, the best mix of single tiers at the router's cost.
         gains: quality points of each of them above each tier alone, by (policy, tier), paired.
         path: held-out points of every setting.
-        query: the query-side router whose classes the prior knows; None for no classes.
+        kind: of the router: plans, or a query-side router alone.
+        query: the query-side router that reads each question; None for none.
+        starts: the tiers at which questions are begun, where there are several or it is not the cheapest.
         choices: the setting and point that each source of classes came to, cross-fitted.
         signal: what the plan gains with each signal that the rows hold; None where they were not compared.
         rates: shares to compare later batches with, as (hits, cases): `escalated` of all questions, and
@@ -120,7 +125,9 @@ class Calibration:
     gains: Mapping[tuple[str, str], Measure] = field(default_factory=dict)
     path: Curve = NO_CURVE
     rates: tuple[tuple[str, int, int], ...] = ()
+    kind: WrittenKind = "pomdp"
     query: QueryRouter | None = None
+    starts: tuple[Start, ...] = ()
     choices: tuple[tuple[ClassSource, SettingChoice], ...] = ()
     signal: SignalComparison | None = None
 
@@ -151,10 +158,13 @@ class Calibration:
             single = self.single
         if single is not None:
             return {"kind": "always", "tier": single, "fitted": self._proof()}
-        weight = narrow(setting, CostWeight).value
-        query = {} if self.query is None else {"query": self.query.to_dict()}
-        parameters = {**self.fitted.to_dict(), **query}
-        return {"kind": "pomdp", "cost_weight": weight, **parameters, "fitted": self._proof()}
+        block = {"cost_weight": narrow(setting, CostWeight).value, "fitted": self._proof()}
+        if self.query is None:
+            return {"kind": "pomdp", **block, **self.fitted.to_dict()}
+        block["query"] = self.query.to_dict()
+        if self.kind != "pomdp":
+            return {"kind": self.kind, **block}
+        return {"kind": "pomdp+query", **block, **self.fitted.to_dict()}
 
     def _proof(self) -> dict[str, Any]:
         proof: dict[str, Any] = {"rows": self.fitted.rows, "objective": list(self.objective)}
@@ -181,6 +191,8 @@ def calibrate(
     seed: int = 0,
     classes: Classes = NO_CLASSES,
     compare_signals: bool = False,
+    kind: WrittenKind = "pomdp",
+    advance: Callable[[float], None] = lambda share: None,
 ) -> Calibration:
     """Fit on all rows, choose a setting, and prove it on rows held out.
 
@@ -190,10 +202,12 @@ def calibrate(
         objective: how to choose the cost_weight.
         options: folds, outer and inner, and how finely settings are searched.
         seed: of divisions and resamples.
-        classes: what may tell the prior the class of a question: a column, query-side routers. With
-            few rows nothing does.
+        classes: what may tell questions apart beforehand: a column, query-side routers. With few rows
+            nothing does.
         compare_signals: whether the signal is chosen among those that the rows hold, by what a plan gains
             with each; `Calibration.signal` says which.
+        kind: of the router that is wanted; a query-side router alone takes `classes` of this one source.
+        advance: is told each share of the work that is done.
 
     Raises:
         DataError: no rows, or a cost that is not recorded.
@@ -206,24 +220,28 @@ def calibrate(
     comparison = None if signals is None else signals.compare(np.ones(len(table), dtype=bool))
     if signals is not None and comparison is not None:
         table = signals.tables[comparison.name]
-    unproven = replace(_unproven(table, settings, objective), signal=comparison)
+    unproven = replace(_unproven(table, settings, objective, kind), signal=comparison)
     enough = options.enough(table.n_groups)
-    sources = _classes_of_all_rows(table, classes if enough else NO_CLASSES)
+    rounds = divisions(options, classes, table.n_groups, compares_signals=signals is not None)
+    step = 1 / (len(classes.sources) * (1 + options.folds * rounds))
+    sources = _classes_of_all_rows(table, classes if enough else NO_CLASSES, partial(advance, step))
     resamples = Resamples.of_table(table, seed)
     if not enough:
         curves: dict[ClassSource, Curve] = {"none": _unmeasured_curve(objective, table)}
         return _with_rates(*_with_choice(unproven, table, sources, curves, resamples, with_path=False))
     weights = (objective.value,) if objective.kind == "cost_weight" else ()
     objectives = [objective, *(objective._replace(value=q) for q in OTHER_SHARES if q < objective.value)]
+    family = PlanFamily if kind == "pomdp" else QuestionFamily
     heldout = held_out(
         table,
-        PlanFamily(settings=settings, weights=weights, grid=options.grid),
+        family(settings=settings, weights=weights, grid=options.grid),
         objectives if objective.kind == "keep" else [objective],
         seed=seed,
         abstain_value=settings.abstain_value or 0.0,
         resamples=resamples,
         options=options,
         classes=classes,
+        advance=partial(advance, step),
         whole_tables={source: whole.table for source, whole in sources.items()},
         signals=signals,
     )
@@ -233,7 +251,7 @@ def calibrate(
     return _with_rates(proven, best)
 
 
-def _unproven(table: TraceTable, settings: Settings, objective: Objective) -> Calibration:
+def _unproven(table: TraceTable, settings: Settings, objective: Objective, kind: WrittenKind) -> Calibration:
     """Return what there is before anything was chosen or measured."""
     return Calibration(
         tiers=table.tiers,
@@ -242,13 +260,19 @@ def _unproven(table: TraceTable, settings: Settings, objective: Objective) -> Ca
         objective=objective,
         choice=SettingChoice(Always(table.tiers[0]), Point(0.0, 0.0)),
         single=table.tiers[0],
+        kind=kind,
     )
 
 
-def _classes_of_all_rows(table: TraceTable, classes: Classes) -> dict[ClassSource, ClassedTable]:
-    """Learn the classes of each source from all rows; a router that tells none apart is left out."""
-    each = classes.of(table, np.ones(len(table), dtype=bool))
-    return {c.source: c if c.table.n_classes > 1 else ClassedTable(c.source, table) for c in each}
+def _classes_of_all_rows(
+    table: TraceTable, classes: Classes, advance: Callable[[], None]
+) -> dict[ClassSource, ClassedTable]:
+    """Learn from all rows what each source says of each question."""
+    each: dict[ClassSource, ClassedTable] = {}
+    for own_table in classes.of(table, np.ones(len(table), dtype=bool)):
+        each[own_table.source] = own_table
+        advance()
+    return each
 
 
 def _unmeasured_curve(objective: Objective, table: TraceTable) -> Curve:
@@ -275,13 +299,15 @@ def _with_choice(
     choices = choose_each(curves, table.tiers, alone, objective, resamples)
     source = best_source(choices, alone.points(), objective)
     best = sources[source]
+    fitted = fit(best.table, calibration.settings)
+    is_read = fitted.trust > 0 or calibration.kind != "pomdp"
     with_choice = replace(
         calibration,
-        fitted=fit(best.table, calibration.settings),
+        fitted=fitted,
         choice=choices[source],
         single=best_single(table.tiers, alone, calibration.objective, resamples),
         path=curves[source] if with_path else NO_CURVE,
-        query=best.router,
+        query=best.router if is_read else None,
         choices=tuple(choices.items()) if with_path else (),
     )
     return _with_tier_named(with_choice, best.table) if with_path else with_choice, best.table
@@ -299,9 +325,10 @@ def _with_tier_named(calibration: Calibration, table: TraceTable) -> Calibration
 
 def _with_rates(calibration: Calibration, table: TraceTable) -> Calibration:
     """Add the rates of the router as it is written: held-out runs mix the settings of several folds."""
-    if calibration.router()["kind"] != "pomdp":
+    if calibration.router()["kind"] == "always":
         calibration = replace(calibration, query=None)
-    return replace(calibration, rates=rates_of(table, replay(calibration.policy(), table)))
+    run = replay(calibration.policy(), table)
+    return replace(calibration, rates=rates_of(table, run), starts=starts_of(table, run))
 
 
 def rates_of(table: TraceTable, run: Replayed) -> tuple[tuple[str, int, int], ...]:

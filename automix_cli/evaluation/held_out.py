@@ -8,7 +8,7 @@ and averaged row by row, so that luck in one of them decides less.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -94,6 +94,7 @@ def held_out(
     classes: Classes = NO_CLASSES,
     whole_tables: Mapping[ClassSource, TraceTable] | None = None,
     signals: Signals | None = None,
+    advance: Callable[[], None] = lambda: None,
 ) -> HeldOut:
     """Choose source of classes and setting inside each outer fold's training rows, and run it on the fold.
 
@@ -105,11 +106,12 @@ def held_out(
         abstain_value: the score of an abstention.
         resamples: of the table's questions, by which settings are chosen.
         options: of cross-fitting; `repeats` counts divisions.
-        classes: what may supply classes.
-        whole_tables: all rows with the classes of each source, learned from all rows: the settings of
+        classes: what may tell questions apart beforehand.
+        whole_tables: all rows with what each source says of them, learned from all rows: the settings of
             `paths` are those of a fit on them. Without them there are no paths.
         signals: among which each outer fold chooses on its training rows; `table` then has the one that
             is chosen on all rows, to which the paths belong.
+        advance: is called after each source in each outer fold.
 
     Raises:
         ValueError: of two folds, none is left to fit on when one is held out and one measured.
@@ -121,12 +123,11 @@ def held_out(
     levels = {source: whole.levels() for source, whole in wholes.items()}
     paths = {source: CurveSums(len(table)) for source in wholes}
     sums = [_RunSums(len(table)) for _ in objectives]
-    repeats = options.repeats_for(table.n_groups)
-    for r in range(1 if classes.reads_questions or signals is not None else repeats):
+    for r in range(divisions(options, classes, table.n_groups, compares_signals=signals is not None)):
         division = _Division(family, folds_of(table, options.folds, seed + 1000 * r), options)
         for k in range(options.folds):
             with_signal = table if signals is None else signals.table(division.fold != k).with_vote_limit()
-            outer = division.outer_fold(k, classes, with_signal)
+            outer = division.outer_fold(k, classes, with_signal, advance)
             same = with_signal.signal_name == table.signal_name
             for_paths = outer if same else division.outer_fold(k, classes, table)
             for source, own in for_paths.fits.items():
@@ -143,6 +144,11 @@ def held_out(
                 total.add(outer.fits[source], setting, outer.rows, alone, best, abstain_value)
     settings = {s: tuple(wholes[s].settings[p] for p in wholes[s].places(levels[s])) for s in wholes}
     return HeldOut(tuple(total.run() for total in sums), {s: paths[s].curve(settings[s]) for s in wholes})
+
+
+def divisions(options: Crossfit, classes: Classes, questions: int, *, compares_signals: bool) -> int:
+    """Return how many divisions into folds are averaged; where much is fitted in each, one."""
+    return 1 if classes.reads_questions or compares_signals else options.repeats_for(questions)
 
 
 # ------------------------------------------------------------------ one division
@@ -178,7 +184,9 @@ class _Division:
     options: Crossfit
     _shared_fits: dict[tuple[str, frozenset[int]], FittedFamily] = field(default_factory=dict)
 
-    def outer_fold(self, k: int, classes: Classes, table: TraceTable) -> _OuterFold:
+    def outer_fold(
+        self, k: int, classes: Classes, table: TraceTable, advance: Callable[[], None] = lambda: None
+    ) -> _OuterFold:
         """Fit every source of classes on all folds but one, and measure its settings there."""
         fits = {}
         for source, own_table, _ in classes.of(table, self.fold != k):
@@ -191,6 +199,7 @@ class _Division:
                 sums.add(rows, inner.play(own_table, rows, inner.places(levels)))
             settings = tuple(fitted.settings[place] for place in fitted.places(levels))
             fits[source] = _FoldFit(own_table, fitted, levels, sums.curve(settings))
+            advance()
         return _OuterFold(np.flatnonzero(self.fold == k), fits)
 
     def _inner_folds(self, k: int, table: TraceTable) -> list[int]:
@@ -277,7 +286,10 @@ class _RunSums:
 
 
 def _decisions(policy: Policy[Any], setting: Setting) -> Hashable:
-    """What tells a policy from others: its plans for a prompt of mean length, per class, or its setting."""
+    """What tells a policy from others: its plans for a prompt of mean length, per class, or its setting.
+
+    With a query-side router, the plans are those for a question of which it says nothing.
+    """
     if not isinstance(policy, PomdpPolicy):
         return setting
     classes = range(len(policy.plan_model.priors))

@@ -50,7 +50,9 @@ class _RecordedRow:
         tokens = float(self._table.prompt_tokens[self._row][0])
         classes = self._table.question_classes
         question_class = 0 if classes is None else int(classes[self._row][0])
-        return Facts(None if np.isnan(tokens) else tokens, question_class)
+        read = self._table.question_logits
+        logits = () if read is None else tuple(read[self._row][0].tolist())
+        return Facts(None if np.isnan(tokens) else tokens, question_class, logits)
 
     def observe(self, action: Action) -> Observation:
         """Return what an action shows."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from automix_cli.evaluation.charges import (
 )
 from automix_cli.evaluation.families import COST_GRID, CostGrid, SettingRows, cost_weights
 from automix_cli.evaluation.path_replay import SignatureEvidence, order_chances, play_path
-from automix_cli.evaluation.plan_lengths import PlansByLength
+from automix_cli.evaluation.plan_lengths import Cell, PlansByLength, join_paths
 from automix_cli.evaluation.replay import replay
 from automix_cli.evaluation.settings import CostWeight, Setting, narrow
 from automix_cli.evaluation.signatures import Signatures, signatures_of
@@ -26,15 +26,16 @@ from automix_cli.fitting.fit import fit
 from automix_cli.fitting.fitted import Fitted
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
-from automix_cli.pomdp.histories import PlanStep
-from automix_cli.pomdp.induction import SolvedPath
+from automix_cli.pomdp.histories import PlanStep, Root
+from automix_cli.pomdp.induction import VALUE_TIE, PlanCase, SolvedPath
 from automix_cli.pomdp.model import Model, count_histories, simplify
 from automix_cli.pomdp.observations import ConfidenceObservations, NoObservations
 from automix_cli.pomdp.policy import PomdpPolicy
 from automix_cli.pomdp.problem import Facts, Policy
+from automix_cli.pomdp.tilt import Corners, grid_corners, shrink_logits, sigmoid, tilt
 
 _SAME_COST = 1e-9  # of the highest planned cost: plans that differ by less cost the same
-_MOST_CELLS = 20_000_000  # histories times cost_weights that are solved at a time
+_LARGEST_PASS = 20_000_000  # histories times cost_weights that are solved at a time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,14 +57,15 @@ class PlanFamily:
     def fit(self, table: TraceTable) -> FittedPlans:
         """Fit the model, and plan along the cost_weights."""
         parameters = fit(table, self.settings)
-        histories = count_histories(simplify(parameters.model(0.0, self._plan_settings()))[0])
-        classes = np.zeros(1, dtype=np.intp) if table.question_classes is None else table.question_classes
+        plan_model = simplify(parameters.model(0.0, self._plan_settings()))[0]
+        histories = count_histories(plan_model)
         return FittedPlans(
             parameters=parameters,
+            plan_model=plan_model,
             plan_settings=self._plan_settings(),
-            weights=self.weights or _thin(cost_weights(table, self.grid), _MOST_CELLS // histories),
+            weights=self.weights or _thin(cost_weights(table, self.grid), _LARGEST_PASS // histories),
             steps=None if self.weights else self.grid.steps_for(table.n_groups),
-            shares=np.bincount(classes, minlength=table.n_classes) / len(classes),
+            shares=_root_shares(plan_model, table),
         )
 
     def policy(self, table: TraceTable, setting: Setting) -> Policy[Any]:
@@ -103,17 +105,19 @@ class FittedPlans:
 
     Attributes:
         parameters: of the model.
+        plan_model: the model that is planned; its cost_weight plays no part.
         plan_settings: what the profile decides.
         weights: the cost_weights.
         steps: even steps of planned cost, of which settings are made; None for the weights as they are.
-        shares: of the question classes.
+        shares: of the questions, per root: their class, and the corners of the grid around their marginals.
     """
 
     parameters: Fitted
+    plan_model: Model
     plan_settings: Settings
     weights: tuple[float, ...]
     steps: int | None
-    shares: Floats
+    shares: Mapping[Root, float]
     _plans: list[PlansByLength] = field(default_factory=list, repr=False)
     _spending: list[Floats] = field(default_factory=list, repr=False)
 
@@ -124,16 +128,18 @@ class FittedPlans:
 
     @property
     def spending(self) -> Floats:
-        """Planned cost per cost_weight, of a prompt of mean length; classes count as often as they occur."""
+        """Planned cost per cost_weight, of a prompt of mean length; roots count as often as they occur."""
         if not self._spending:
             every = np.arange(len(self.weights))
-            whole = PlansByLength(self._model, np.array(self.weights), every)
-            paths = [whole.path(self._mean_length, c) for c in range(len(self.shares))]
+            whole = PlansByLength(self.plan_model, np.array(self.weights), every)
+            length = self._mean_length
+            cases = [PlanCase(length, root) for root in self.shares]
+            whole.solve(cases)
             if not whole.model.counts_tokens:
                 self._plans.append(whole)
-            costs = [own.path.spending(own.orders) for own in paths]
+            costs = [own.path.spending(own.orders) for own in map(whole.path, cases)]
             # A plan at a higher cost_weight never costs more; what rounding says else is levelled.
-            self._spending.append(np.minimum.accumulate(self.shares @ np.array(costs)))
+            self._spending.append(np.minimum.accumulate(np.array(list(self.shares.values())) @ costs))
         return self._spending[0]
 
     def levels(self) -> Floats:
@@ -168,11 +174,7 @@ class FittedPlans:
 
     @property
     def _mean_length(self) -> float:
-        return max(self.parameters.mean_tokens, 1.0) if self._model.counts_tokens else 0.0
-
-    @property
-    def _model(self) -> Model:
-        return simplify(self.parameters.model(0.0, self.plan_settings))[0]
+        return max(self.parameters.mean_tokens, 1.0) if self.plan_model.counts_tokens else 0.0
 
     def _plans_of(self, places: Ints) -> tuple[PlansByLength, Ints]:
         """Plans by length among which those at some places are, and where; kept, because they are slow."""
@@ -180,7 +182,7 @@ class FittedPlans:
             if np.isin(places, plans.places).all():
                 return plans, np.searchsorted(plans.places, places)
         own = np.union1d(places, self.places(self.levels())) if len(places) > 1 else places
-        self._plans.append(PlansByLength(self._model, np.array(self.weights)[own], own))
+        self._plans.append(PlansByLength(self.plan_model, np.array(self.weights)[own], own))
         return self._plans[-1], np.searchsorted(own, places)
 
     # -------------------------------------------------------------- replay
@@ -230,34 +232,34 @@ class FittedPlans:
         for part in parts:
             stop = start + len(part.foreseen)
             for total, own in zip(whole, part.outcomes, strict=True):
-                total[part.places, start:stop] = own
-            which = np.ix_(part.places, part.rows)
+                total[:, start:stop] = own
+            which = np.ix_(np.arange(count), part.rows)
             of_row[which] = np.where(part.is_followed, start + part.of_row, of_row[which])
             start = stop
         return _Played(whole, of_row, np.concatenate([part.foreseen for part in parts]))
 
     def _play_cells(self, table: TraceTable, rows: Ints, places: Ints) -> Iterator[_PlayedCell]:
-        model, tokens, classes = self._model, self._tokens(table, rows), self._classes(table, rows)
+        tokens, facts = self._tokens(table, rows), self._facts(table, rows)
         plans, own_places = self._plans_of(places)
-        for question_class in np.unique(classes):
-            own = np.flatnonzero(classes == question_class)
-            for cell in plans.cells(tokens[own], int(question_class), own_places):
-                which, settings = own[cell.rows], cell.settings
-                signatures = self._signatures(table, rows[which], model)
-                is_low = tokens[which] <= cell.crossing[:, None]
-                for path, is_followed in ((cell.low, is_low), (cell.high, ~is_low)):
-                    if is_followed.any():
-                        outcomes, foreseen = _play_path(path, signatures, own_places[settings])
-                        yield _PlayedCell(which, settings, signatures.of_row, is_followed, outcomes, foreseen)
+        cells = list(plans.cells(tokens, facts.rows_of, own_places))
+        is_best = _best_cells(plans, cells, own_places, tokens, facts.priors)
+        for part in _in_parts(cells, is_best, tokens, self._part_size(len(places))):
+            which = np.unique(np.concatenate([end.rows for end in part]))
+            signatures = self._signatures(table, rows[which], plans.model)
+            in_one = join_paths([plans.path(end.case) for end in part], own_places)
+            outcomes, foreseen = _play_path(in_one, signatures)
+            yield _PlayedCell.of(which, len(places), part, signatures.of_row, outcomes, foreseen)
+
+    def _part_size(self, settings: int) -> int:
+        """How many cases are played in one pass."""
+        return max(1, _LARGEST_PASS // (20 * settings * count_histories(self.plan_model)))
+
+    def _facts(self, table: TraceTable, rows: Ints) -> _QuestionFacts:
+        return _QuestionFacts.of(self.plan_model, table.subset(rows))
 
     def _tokens(self, table: TraceTable, rows: Ints) -> Floats:
         tokens = table.prompt_tokens[rows]
         return np.maximum(np.where(np.isnan(tokens), self.parameters.mean_tokens, tokens), 1.0)
-
-    def _classes(self, table: TraceTable, rows: Ints) -> Ints:
-        if table.question_classes is None or len(self.shares) == 1:
-            return np.zeros(len(rows), dtype=np.intp)
-        return table.question_classes[rows]
 
     def _signatures(self, table: TraceTable, rows: Ints, model: Model) -> Signatures:
         looked_at = {
@@ -270,32 +272,150 @@ class FittedPlans:
         return signatures_of(table, rows, facts, looked_at, cuts, compares=model.agreement is not None)
 
 
+class _QuestionFacts(NamedTuple):
+    """What decides on which plan each of n questions follows.
+
+    Attributes:
+        rows_of: the rows of each root that is planned for; a row between grid points is one of several.
+        shares: per root, how much of each of its rows belongs to it.
+        priors: n×2^N, each question's own; None where every row has one root.
+    """
+
+    rows_of: dict[Root, Ints]
+    shares: dict[Root, Floats]
+    priors: Floats | None
+
+    @classmethod
+    def of(cls, model: Model, table: TraceTable) -> _QuestionFacts:
+        """Find the roots of all rows of a table."""
+        classes = np.zeros(len(table), dtype=np.intp)
+        if table.question_classes is not None and len(model.priors) > 1:
+            classes = table.question_classes
+        if table.question_logits is None or not model.trust:
+            rows_of = {Root(int(c)): np.flatnonzero(classes == c) for c in np.unique(classes)}
+            return cls(rows_of, {root: np.ones(len(own)) for root, own in rows_of.items()}, None)
+        own_priors = np.array(model.priors)[classes]
+        targets = shrink_logits(own_priors, table.question_logits, model.trust)
+        return cls(*_roots(classes, grid_corners(targets)), tilt(own_priors, sigmoid(targets)))
+
+
+def _roots(classes: Ints, corners: Corners) -> tuple[dict[Root, Ints], dict[Root, Floats]]:
+    """The rows of each corner, and their shares in it."""
+    _, count, tiers = corners.logits.shape
+    lines = np.column_stack([np.repeat(classes, count), corners.logits.reshape(-1, tiers)])
+    shares = corners.shares.ravel()
+    corner_places = np.flatnonzero(shares > 0)
+    different, root_of = np.unique(lines[corner_places], axis=0, return_inverse=True)
+    rows_of, shares_of = {}, {}
+    order = np.argsort(root_of.ravel(), kind="stable")
+    bounds = np.cumsum(np.bincount(root_of.ravel(), minlength=len(different)))[:-1]
+    for line, own in zip(different.tolist(), np.split(corner_places[order], bounds), strict=True):
+        root = Root(int(line[0]), (), tuple(line[1:]))
+        rows_of[root], shares_of[root] = own // count, shares[own]
+    return rows_of, shares_of
+
+
+def _root_shares(model: Model, table: TraceTable) -> dict[Root, float]:
+    """Each root's share of the questions."""
+    facts = _QuestionFacts.of(model, table)
+    return {root: float(own.sum()) / max(len(table), 1) for root, own in facts.shares.items()}
+
+
+def _best_cells(
+    plans: PlansByLength, cells: Sequence[Cell], places: Ints, tokens: Floats, priors: Floats | None
+) -> list[Bools]:
+    """Where each cell's plans are the rows' own, W×m per cell: those worth most, of equals the first."""
+    if priors is None:
+        return [np.ones((len(cell.settings), len(cell.rows)), dtype=bool) for cell in cells]
+    best, winner = np.full((len(places), len(tokens)), -np.inf), np.zeros((len(places), len(tokens)), int)
+    for k, cell in enumerate(cells):
+        values = [plans.path(case).values for case in (cell.low, cell.high)]
+        ends = [own.take(places[cell.settings]) for own in values if own is not None]
+        low, high = (end.of(priors[cell.rows], tokens[cell.rows]) for end in ends)
+        worth = np.where(tokens[cell.rows] <= cell.crossing[:, None], low, high)
+        which = np.ix_(cell.settings, cell.rows)
+        is_better = worth > best[which] + VALUE_TIE
+        best[which] = np.where(is_better, worth, best[which])
+        winner[which] = np.where(is_better, k, winner[which])
+    return [winner[np.ix_(cell.settings, cell.rows)] == k for k, cell in enumerate(cells)]
+
+
+class _End(NamedTuple):
+    """The plans of one case, the rows that may follow them, and where they do: W×m, per setting."""
+
+    case: PlanCase
+    settings: Ints
+    rows: Ints
+    is_followed: Bools
+
+
+def _in_parts(
+    cells: Sequence[Cell], is_best: Sequence[Bools], tokens: Floats, size: int
+) -> Iterator[list[_End]]:
+    """Gather the ends that some row follows, so many at a time."""
+    part: list[_End] = []
+    for cell, best in zip(cells, is_best, strict=True):
+        is_low = tokens[cell.rows] <= cell.crossing[:, None]
+        for case, own in ((cell.low, best & is_low), (cell.high, best & ~is_low)):
+            if own.any():
+                part.append(_End(case, cell.settings, cell.rows, own))
+            if len(part) == size:
+                yield part
+                part = []
+    if part:
+        yield part
+
+
 class _PlayedCell(NamedTuple):
-    """What W plans of one length do on S signatures.
+    """What plans that are played together do on S signatures.
 
     Attributes:
         rows: m, places among the rows that are played.
-        places: W, among the settings that are played.
-        of_row: m, the signature of each row.
-        is_followed: W×m, whether these are the plans that the row's policy follows.
+        of_row: W×m, the signature of each row under the plan that it follows.
+        is_followed: W×m, whether one of these plans is the one that the row's policy follows.
         outcomes: W×S.
         foreseen: S.
     """
 
     rows: Ints
-    places: Ints
     of_row: Ints
     is_followed: Bools
     outcomes: Outcomes
     foreseen: Bools
+
+    @classmethod
+    def of(
+        cls,
+        rows: Ints,
+        settings: int,
+        part: Sequence[_End],
+        of_row: Ints,
+        outcomes: Outcomes,
+        foreseen: Bools,
+    ) -> _PlayedCell:
+        """Lay the plans of several cases side by side: each case has its own copy of the signatures."""
+        is_own, places = np.zeros((settings, len(rows)), dtype=bool), np.zeros((settings, len(rows)), int)
+        for k, end in enumerate(part):
+            own = np.searchsorted(rows, end.rows)
+            which = np.ix_(end.settings, own)
+            is_own[which] |= end.is_followed
+            places[which] = np.where(end.is_followed, k * len(foreseen) + of_row[own], places[which])
+        cases = Outcomes(*(_side_by_side(array, len(part), settings) for array in outcomes))
+        return cls(rows, places, is_own, cases, np.tile(foreseen, len(part)))
 
     def whole(self) -> _Played:
         """The only cell: it has all rows and all settings."""
         return _Played(self.outcomes, self.of_row, self.foreseen)
 
 
-def _play_path(solution: SolvedPath, signatures: Signatures, places: Ints) -> tuple[Outcomes, Bools]:
-    """Play the plans of one length; also which signatures they foresee."""
+def _side_by_side(outcomes: Floats, cases: int, settings: int) -> Floats:
+    """From (cases·settings)×S… to settings×(cases·S)…."""
+    apart = outcomes.reshape(cases, settings, *outcomes.shape[1:])
+    return np.asarray(np.moveaxis(apart, 0, 1).reshape(settings, -1, *outcomes.shape[2:]))
+
+
+def _play_path(solution: SolvedPath, signatures: Signatures) -> tuple[Outcomes, Bools]:
+    """Play plans; also which signatures they foresee."""
     histories, chances = solution.path.histories, {}
     for tier, evidence in signatures.evidence.items():
         observation, table = histories.model.observation(tier), histories.table(PlanStep(tier, tier))
@@ -303,7 +423,8 @@ def _play_path(solution: SolvedPath, signatures: Signatures, places: Ints) -> tu
         ordered = order_chances(observation, table, evidence, may_fail=may_fail)
         chances[tier] = ordered.take(signatures.evidence_code[tier])
     row_evidence = SignatureEvidence(len(signatures), chances, signatures.first_equal)
-    return play_path(solution.path, solution.orders, places, row_evidence), row_evidence.foreseen
+    every = np.arange(len(solution.path.weights))
+    return play_path(solution.path, solution.orders, every, row_evidence), row_evidence.foreseen
 
 
 def _thin(weights: tuple[float, ...], most: int) -> tuple[float, ...]:

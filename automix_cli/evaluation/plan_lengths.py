@@ -1,13 +1,13 @@
 """Which plan each question follows, for all cost_weights of a path at once.
 
-A policy plans for lengths on a grid of its own, and takes the better of two plans in between (see
+A policy plans for lengths and priors on grids of its own, and takes the best of the plans nearby (see
 `PomdpPolicy.plan`). Settings are compared by the very plans that their policies follow: else what is
 chosen and what is written would differ in cost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -15,9 +15,11 @@ import numpy as np
 
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
 from automix_cli.pomdp.histories import Root
-from automix_cli.pomdp.induction import SolvedPath, solve_lengths
+from automix_cli.pomdp.induction import ActionCodes, PlanCase, SolvedPath, solve_cases
 from automix_cli.pomdp.length_grid import LengthSpan, ValueLine, compare_plans, span_of
-from automix_cli.pomdp.model import Model
+from automix_cli.pomdp.model import Model, count_histories
+
+_LARGEST_SOLUTION = 10_000_000  # histories times plans that are solved in one pass
 
 
 class Cell(NamedTuple):
@@ -26,20 +28,20 @@ class Cell(NamedTuple):
     Attributes:
         rows: places of the rows.
         settings: W, which of the settings that are played.
-        low, high: the plans.
+        low, high: the plans, for one root.
         crossing: W, the most tokens for which the plan for `low` is followed.
     """
 
     rows: Ints
     settings: Ints
-    low: SolvedPath
-    high: SolvedPath
+    low: PlanCase
+    high: PlanCase
     crossing: Floats
 
 
 @dataclass(slots=True, eq=False)
 class PlansByLength:
-    """The plans of W cost_weights, for each length and class solved on first use.
+    """The plans of W cost_weights, for each length and root solved on first use.
 
     Attributes:
         model: the decision problem, small enough; its own cost_weight plays no part.
@@ -50,77 +52,113 @@ class PlansByLength:
     model: Model
     weights: Floats
     places: Ints
-    _paths: dict[tuple[float, int], SolvedPath] = field(default_factory=dict, repr=False)
-    _lines: dict[tuple[float, int], ValueLine] = field(default_factory=dict, repr=False)
+    _codes: ActionCodes = field(default_factory=lambda: ActionCodes([], {}), repr=False)
+    _paths: dict[PlanCase, SolvedPath] = field(default_factory=dict, repr=False)
+    _lines: dict[PlanCase, ValueLine] = field(default_factory=dict, repr=False)
 
-    def path(self, tokens: float, question_class: int) -> SolvedPath:
-        """The plans for a length and a class."""
-        self._solve([tokens], question_class)
-        return self._paths[tokens, question_class]
+    def path(self, case: PlanCase) -> SolvedPath:
+        """The plans for a length and a root."""
+        self.solve([case])
+        return self._paths[case]
 
-    def _solve(self, lengths: Iterable[float], question_class: int) -> None:
-        """Solve the plans of those lengths that were not met before, all at once."""
-        own = [t for t in dict.fromkeys(lengths) if (t, question_class) not in self._paths]
-        if own:
-            paths = solve_lengths(self.model, self.weights.tolist(), own, Root(question_class))
-            self._paths.update({(t, question_class): path for t, path in zip(own, paths, strict=True)})
+    def solve(self, cases: Iterable[PlanCase]) -> None:
+        """Solve the plans of those cases that were not met before, as many at once as memory allows."""
+        own = [case for case in dict.fromkeys(cases) if case not in self._paths]
+        if not own:
+            return
+        some = max(1, _LARGEST_SOLUTION // (count_histories(self.model) * len(self.weights)))
+        for start in range(0, len(own), some):
+            part = own[start : start + some]
+            paths = solve_cases(self.model, self.weights.tolist(), part, self._codes)
+            self._paths.update(zip(part, paths, strict=True))
 
-    def cells(self, tokens: Floats, question_class: int, plans: Ints) -> Iterator[Cell]:
-        """Divide rows of one class so that the plans of each cell are those that the policies follow.
+    def cells(self, tokens: Floats, rows_of: Mapping[Root, Ints], plans: Ints) -> Iterator[Cell]:
+        """Divide the rows of each root so that the plans of each cell are those that the policies follow.
 
         Args:
             tokens: n, prompt tokens of the rows, at least 1.
-            question_class: their class.
+            rows_of: the rows of each root; a row may be one of several.
             plans: of each setting that is played, its place in the paths.
         """
-        every, settings = np.arange(len(tokens)), np.arange(len(plans))
+        settings = np.arange(len(plans))
         if not self.model.counts_tokens:
-            only = self.path(0.0, question_class)
-            yield Cell(every, settings, only, only, np.full(len(plans), np.inf))
+            self.solve([PlanCase(0.0, root) for root in rows_of])
+            for root, own in rows_of.items():
+                only = PlanCase(0.0, root)
+                yield Cell(own, settings, only, only, np.full(len(plans), np.inf))
             return
-        sizes, size_of = np.unique(tokens, return_inverse=True)
-        spans = [span_of(size) for size in sizes.tolist()]
-        is_in = {span: np.array([other == span for other in spans]) for span in dict.fromkeys(spans)}
-        level = [_Stretch(span, every[own[size_of]], settings) for span, own in is_in.items()]
-        while level:  # spans of one width are paths at once
-            self._solve([length for part in level for length in part.span], question_class)
+        level = [part for root, own in rows_of.items() for part in _stretches(root, tokens, own, settings)]
+        while level:  # the cases of one level are solved at once
+            self.solve([case for part in level for case in part.cases])
             following: list[_Stretch] = []
             for part in level:
-                lines = [
-                    self._line(length, question_class).take(plans[part.settings]) for length in part.span
-                ]
+                low, high = part.cases
+                lines = [self._line(case).take(plans[part.settings]) for case in (low, high)]
                 crossing, suffices = compare_plans(part.span, *lines)
                 if suffices.any():
-                    low, high = (self.path(length, question_class) for length in part.span)
                     yield Cell(part.rows, part.settings[suffices], low, high, crossing[suffices])
                 following += part.halves(tokens, ~suffices)
             level = following
 
-    def _line(self, tokens: float, question_class: int) -> ValueLine:
-        key = tokens, question_class
-        if key not in self._lines:
-            self._lines[key] = _value_line(self.path(*key))
-        return self._lines[key]
+    def _line(self, case: PlanCase) -> ValueLine:
+        if case not in self._lines:
+            self._lines[case] = _value_line(self.path(case))
+        return self._lines[case]
 
 
 class _Stretch(NamedTuple):
-    """Rows in a span of lengths, and the settings for whose plans it is looked at."""
+    """Rows of one root in a span of lengths, and the settings for whose plans it is looked at."""
 
+    root: Root
     span: LengthSpan
     rows: Ints
     settings: Ints
+
+    @property
+    def cases(self) -> tuple[PlanCase, PlanCase]:
+        """Both ends of the span."""
+        return PlanCase(self.span.low, self.root), PlanCase(self.span.high, self.root)
 
     def halves(self, tokens: Floats, which: Bools) -> Iterator[_Stretch]:
         """Halve the span for some of the settings; a half without rows is left out."""
         is_low = tokens[self.rows] < self.span.middle
         for span, own in ((self.span.lower, self.rows[is_low]), (self.span.upper, self.rows[~is_low])):
             if len(own) and which.any():
-                yield _Stretch(span, own, self.settings[which])
+                yield _Stretch(self.root, span, own, self.settings[which])
+
+
+def _stretches(root: Root, tokens: Floats, rows: Ints, settings: Ints) -> Iterator[_Stretch]:
+    """The widest spans that rows of one root lie in."""
+    sizes, size_of = np.unique(tokens[rows], return_inverse=True)
+    spans = [span_of(size) for size in sizes.tolist()]
+    for span in dict.fromkeys(spans):
+        own = np.array([other == span for other in spans])
+        yield _Stretch(root, span, rows[own[size_of]], settings)
 
 
 def _value_line(solution: SolvedPath) -> ValueLine:
     """The value of each plan, and how it falls with each token."""
-    path, orders = solution
+    path, orders = solution.path, solution.orders
     falls = np.array([path.histories.model.charge(action).per_token for action in path.actions])
     per_token = path.action_chances(orders) @ falls
     return ValueLine(path.root_values(), path.weights * per_token)
+
+
+def join_paths(solutions: Sequence[SolvedPath], plans: Ints) -> SolvedPath:
+    """Some plans of each of several cases side by side, to be played in one pass; case by case."""
+    first = solutions[0].path
+    blocks = {
+        steps: block._replace(
+            value=block.value[:0],
+            choice=np.concatenate([own.path.blocks[steps].choice[plans] for own in solutions]),
+        )
+        for steps, block in first.blocks.items()
+    }
+    orders = {
+        steps: np.concatenate([own.orders[steps][plans] for own in solutions]) for steps in first.blocks
+    }
+    path = type(first)(
+        first.histories, first.tokens, np.tile(first.weights[plans], len(solutions)), blocks,
+        first.actions, first.codes,
+    )  # fmt: skip
+    return SolvedPath(path, orders)

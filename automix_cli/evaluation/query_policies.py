@@ -57,12 +57,12 @@ class Query:
         run = partial(replay_assigned, escalates=True, abstain_value=split.abstain_value)
 
         def play(setting: Setting, rows: Ints | None) -> Replayed:
-            chances = reader.router.chances(reader.read(rows)[0], self.rule, cost_weight=weight_of(setting))
+            chances = reader.router.chances(reader.read(rows), self.rule, cost_weight=weight_of(setting))
             return run(reader.test, rows, chances)
 
         def seconds(setting: Setting, row: int) -> float:
             own, weight = np.array([row]), weight_of(setting)
-            return clock(lambda: reader.router.chances(reader.read(own)[0], self.rule, cost_weight=weight))
+            return clock(lambda: reader.router.chances(reader.read(own), self.rule, cost_weight=weight))
 
         each = [
             reader.router.chances(reader.fitted.probs, self.rule, cost_weight=weight) for weight in weights
@@ -95,7 +95,7 @@ class QueryBound:
 
         def play(setting: Setting, rows: Ints | None) -> Replayed:
             scores = split.test.score[rows_or_all(split.test, rows)]
-            best = reader.router.bound(reader.read(rows)[0], scores, cost_weight=weight_of(setting))
+            best = reader.router.bound(reader.read(rows), scores, cost_weight=weight_of(setting))
             return run(reader.test, rows, one_tier(best.tier, tiers))
 
         choices = [reader.router.bound(probs, alone.score, cost_weight=w).tier for w in weights]

@@ -134,7 +134,8 @@ def replay(
 
 def _play(policy: Policy[B], table: TraceTable, rows: Ints, classes: Ints | None) -> _Player[B]:
     """Play a policy on the signatures of some rows; which tiers it looks at shows when it does."""
-    facts = facts_of(policy, table.prompt_tokens[rows], classes)
+    logits = None if table.question_logits is None else table.question_logits[rows]
+    facts = facts_of(policy, table.prompt_tokens[rows], classes, logits)
     cuts = {j: policy.cuts(j) for j in range(len(table.tiers))}
     looked_at: set[int] = set()
     while True:

@@ -117,7 +117,7 @@ def distinct(columns: Sequence[Ints]) -> tuple[Ints, Ints]:
 
 
 def facts_of(
-    policy: Policy[Any], tokens: Floats, question_classes: Ints | None
+    policy: Policy[Any], tokens: Floats, question_classes: Ints | None, logits: Floats | None = None
 ) -> tuple[tuple[Facts, ...], Ints]:
     """Find facts that the policy tells apart, and to which of them it takes those of each row.
 
@@ -126,13 +126,17 @@ def facts_of(
     none = np.isnan(tokens)
     sizes, size_of = np.unique(np.where(none, -1.0, tokens), return_inverse=True)
     classes = np.zeros(len(tokens), dtype=np.intp) if question_classes is None else question_classes
-    first, of_row = distinct([size_of.astype(np.intp), classes])
+    lines = np.zeros(len(tokens), dtype=np.intp)
+    if logits is not None:
+        lines = np.unique(logits, axis=0, return_inverse=True)[1].ravel().astype(np.intp)
+    first, of_row = distinct([size_of.astype(np.intp), classes, lines])
     places: dict[Facts, int] = {}
     examples: list[Facts] = []
     code = np.empty(len(first), dtype=np.intp)
     for k, row in enumerate(first):
         size = float(sizes[size_of[row]])
-        facts = Facts(None if size < 0 else size, int(classes[row]))
+        own = () if logits is None else tuple(logits[row].tolist())
+        facts = Facts(None if size < 0 else size, int(classes[row]), own)
         code[k] = places.setdefault(policy.relevant(facts), len(places))
         if code[k] == len(examples):
             examples.append(facts)

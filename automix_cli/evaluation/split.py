@@ -117,10 +117,10 @@ class QuestionReader:
 
     def __init__(self, fitted: FittedRouter, train: TraceTable, test: TraceTable) -> None:
         self.fitted, self.router, self.train, self.test = fitted, fitted.router, train, test
-        self._all_rows: tuple[Floats, Ints] | None = None
+        self._all_rows: Floats | None = None
 
-    def read(self, rows: Ints | None) -> tuple[Floats, Ints]:
-        """Return P(right) and the class of held-out rows.
+    def read(self, rows: Ints | None) -> Floats:
+        """Return P(right) of held-out rows, n×N.
 
         All rows are read once and remembered; some rows are read anew, as they would be live.
         """
@@ -130,6 +130,6 @@ class QuestionReader:
             self._all_rows = self._read(np.arange(len(self.test)))
         return self._all_rows
 
-    def _read(self, rows: Ints) -> tuple[Floats, Ints]:
+    def _read(self, rows: Ints) -> Floats:
         vectors = self.test.embeddings and self.test.embeddings.vectors[rows]
-        return self.router.read([str(text) for text in self.test.texts[rows]], embeddings=vectors)
+        return self.router.predict([str(text) for text in self.test.texts[rows]], embeddings=vectors)

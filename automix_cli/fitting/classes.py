@@ -1,10 +1,10 @@
-"""Classes of questions for the POMDP's prior, from a column of the rows or a query-side router.
+"""What tells questions apart before any call: a column of the rows, or what a query-side router reads.
 
-    Classes.of(table, learn) ─▶ one ClassedTable per source ─▶ fit and replay use `table.question_classes`
+    Classes.of(table, learn) ─▶ one ClassedTable per source ─▶ fit and replay use `table.question_logits`
 
-One source is taken: classes of two are not multiplied. A column's classes are those with enough
-training questions. A router is fitted on the training rows alone. Their own classes come from models of other
-folds, those of all other rows from reading the question.
+One source is taken: a column and a router are not multiplied. A column's classes are those with enough
+training questions; they stand in `table.question_classes`. A router is fitted on the training rows alone.
+What it says of these comes from models of other folds, and of all other rows from reading the question.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import UsageError
 from automix_cli.fitting.query_router_kinds import CLASS_SOURCES, ClassChoice, ClassSource
+from automix_cli.pomdp.tilt import logit
 
 if TYPE_CHECKING:
     from automix_cli.fitting.query_router import QueryRouter
@@ -81,17 +82,13 @@ class Classes:
             budget=self.room,
             grouping=train.grouping,
         )
-        question_classes = np.empty(len(table), dtype=np.intp)
-        question_classes[learn] = result.classes
+        probs = np.empty(table.score.shape)
+        probs[learn] = result.probs
         if not learn.all():
             others = [text for text, own in zip(texts, learn, strict=True) if not own]
             vectors = table.embeddings and table.embeddings.vectors[~learn]
-            question_classes[~learn] = result.router.read(others, embeddings=vectors).classes
-        return ClassedTable(
-            kind,
-            replace(table, question_classes=question_classes, n_classes=result.router.n_classes),
-            result.router,
-        )
+            probs[~learn] = result.router.predict(others, embeddings=vectors)
+        return ClassedTable(kind, replace(table, question_logits=logit(probs)), result.router)
 
 
 NO_CLASSES = Classes()

@@ -22,7 +22,8 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -35,6 +36,8 @@ from automix_cli.pomdp.arrays import Floats, Ints
 
 MAX_TEXT = 8_000  # characters that are read, so that a long context does not slow the decision down
 _TEXTS_AT_ONCE = 2_048
+_REMEMBERED_TEXTS = 8_192  # a few kilobytes each
+_REMEMBERED_WORDS = 65_536
 _PIECES = (3, 4, 5)  # lengths of the pieces of words, as in "char_wb" n-grams
 _BITS = 24
 _PIECE_FLAG = 1 << _BITS  # set in the keys of pieces; those of words and pairs lie below
@@ -216,33 +219,27 @@ def _key(text: str, kind: int) -> int:
     return crc32(text.encode("utf-8", "surrogatepass"), kind) & (_PIECE_FLAG - 1)
 
 
-def _pieces(word: str) -> tuple[int, ...]:
-    """Keys of the pieces of a word with a blank on either side."""
+@lru_cache(maxsize=_REMEMBERED_WORDS)
+def _word_keys(word: str) -> tuple[int, ...]:
+    """Keys of a word, and of its pieces with a blank on either side."""
     text = f" {word} "
-    return tuple(
-        _key(text[i : i + size], 2) | _PIECE_FLAG for size in _PIECES for i in range(len(text) - size + 1)
-    )
+    pieces = (text[i : i + size] for size in _PIECES for i in range(len(text) - size + 1))
+    return (_key(word, 1), *(_key(piece, 2) | _PIECE_FLAG for piece in pieces))
 
 
-def _keys(text: str, cache: dict[str, tuple[int, ...]], vocabulary: frozenset[int] | None) -> list[int]:
-    """Keys of a text's words, pairs of words and pieces; of a vocabulary alone, if one is given.
+@lru_cache(maxsize=_REMEMBERED_TEXTS)
+def _counted_keys(text: str) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Keys of a text's words, pairs of words and pieces, rising, and how often each occurs.
 
-    All digits count as zeros, so that numbers of one length are one word. `cache` keeps the
-    keys of words, because most words occur again.
+    All digits count as zeros, so that numbers of one length are one word. Texts are remembered, because
+    each of many fits on parts of the same rows reads them again.
     """
     words = _WORD.findall(_DIGIT.sub("0", text[:MAX_TEXT].casefold()))
     keys = [_key(f"{a} {b}", 1) for a, b in pairwise(words)]
-    if vocabulary is not None:
-        keys = [key for key in keys if key in vocabulary]
     for word in words:
-        word_keys = cache.get(word)
-        if word_keys is None:
-            own = (_key(word, 1), *_pieces(word))
-            if vocabulary is not None:
-                own = tuple(k for k in own if k in vocabulary)
-            word_keys = cache[word] = own
-        keys += word_keys
-    return keys
+        keys += _word_keys(word)
+    different, times = np.unique(np.array(keys, dtype=np.int32), return_counts=True)
+    return different, times.astype(np.int32)
 
 
 class _KeyCounts(NamedTuple):
@@ -253,17 +250,18 @@ class _KeyCounts(NamedTuple):
     times: Ints
 
 
-def _count_keys(texts: Sequence[str], vocabulary: frozenset[int] | None = None) -> Iterator[_KeyCounts]:
-    """Count the keys chunk by chunk."""
-    cache: dict[str, tuple[int, ...]] = {}
+def _count_keys(texts: Sequence[str], vocabulary: Ints | None = None) -> Iterator[_KeyCounts]:
+    """Count the keys chunk by chunk; those of a vocabulary alone, if one is given."""
     for start in range(0, len(texts), _TEXTS_AT_ONCE):
-        keys_of = [
-            np.array(_keys(text, cache, vocabulary), dtype=np.intp)
-            for text in texts[start : start + _TEXTS_AT_ONCE]
-        ]
-        row = np.repeat(np.arange(start, start + len(keys_of)), [len(keys) for keys in keys_of])
-        code, times = np.unique((row << (_BITS + 1)) | np.concatenate(keys_of), return_counts=True)
-        yield _KeyCounts(code >> (_BITS + 1), code & (2 * _PIECE_FLAG - 1), times)
+        text_keys = [_counted_keys(text) for text in texts[start : start + _TEXTS_AT_ONCE]]
+        row = np.repeat(np.arange(start, start + len(text_keys)), [len(keys) for keys, _ in text_keys])
+        key = np.concatenate([keys for keys, _ in text_keys]).astype(np.intp)
+        times = np.concatenate([own for _, own in text_keys]).astype(np.intp)
+        if vocabulary is None:
+            yield _KeyCounts(row, key, times)
+            continue
+        is_entry = np.append(vocabulary, -1)[np.searchsorted(vocabulary, key)] == key
+        yield _KeyCounts(row[is_entry], key[is_entry], times[is_entry])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -284,10 +282,6 @@ class TextFeatures:
     idf: Floats
     form_mean: Floats
     form_spread: Floats
-    _entries: frozenset[int] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_entries", frozenset(self.vocabulary.tolist()))
 
     @property
     def width(self) -> int:
@@ -296,7 +290,7 @@ class TextFeatures:
 
     def of(self, texts: Sequence[str]) -> Sparse:
         """The rows of some texts."""
-        chunks = list(_count_keys(texts, self._entries))
+        chunks = list(_count_keys(texts, self.vocabulary))
         if not chunks:
             return Sparse(0, self.width, np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0))
         row, key, times = (np.concatenate(part) for part in zip(*chunks, strict=True))
@@ -350,7 +344,12 @@ def _idf_steps(idf: Floats) -> NDArray[np.uint8]:
 
 
 def _forms(texts: Sequence[str]) -> Floats:
-    return np.array([form(text) for text in texts]).reshape(len(texts), FORM)
+    return np.array([_remembered_form(text) for text in texts]).reshape(len(texts), FORM)
+
+
+@lru_cache(maxsize=_REMEMBERED_TEXTS)
+def _remembered_form(text: str) -> tuple[float, ...]:
+    return tuple(form(text))
 
 
 def fit_text_features(texts: Sequence[str], limit: int) -> TextFeatures:

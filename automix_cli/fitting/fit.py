@@ -15,6 +15,7 @@ does, and what that costs; its scores and its signal are fitted on the others.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +32,7 @@ from automix_cli.fitting.prior import (
     choose_alpha,
     choose_kappa,
     choose_kappa_by_group,
+    choose_trust,
     count_states,
 )
 from automix_cli.fitting.router_block import Settings
@@ -217,7 +219,7 @@ def fit(table: TraceTable, settings: Settings) -> Fitted:
     alpha = copies * choose_alpha(counts.sum(axis=0) / copies)
     tokens, mean_tokens = _prompt_tokens(table)
     tiers = tuple(_fit_tier(table, j, right, tokens, settings) for j in range(len(table.tiers)))
-    return Fitted(
+    fitted = Fitted(
         tiers=tiers,
         counts=tuple(tuple(map(float, row)) for row in counts),
         alpha=alpha,
@@ -226,6 +228,14 @@ def fit(table: TraceTable, settings: Settings) -> Fitted:
         classes=table.named_classes,
         agreement=_fit_agreement_of(table, right, tiers, settings),
     )
+    return fitted if table.question_logits is None else replace(fitted, trust=_trust(fitted, table, right))
+
+
+def _trust(fitted: Fitted, table: TraceTable, right: Ints) -> float:
+    """How far the router's held-out logits make the rows likeliest."""
+    priors = np.array(fitted.priors())[_classes(table)]
+    assert table.question_logits is not None
+    return choose_trust(priors, table.question_logits, right, table.failed)
 
 
 def _fit_agreement_of(

@@ -27,17 +27,15 @@ from automix_cli.fitting.query_router import (
     Clusters,
     Linear,
     Neighbours,
-    logit,
     most_similar,
     nearest,
     place_rows,
     row_chunks,
-    sigmoid,
 )
 from automix_cli.fitting.query_router_kinds import QueryRouterKind
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
+from automix_cli.pomdp.tilt import sigmoid
 
-MAX_CLASSES = 8
 MAX_DIMENSIONS = 16  # of the space for clusters and neighbours
 LEAST_LABELS = 5  # right and wrong answers of a tier, for a classifier of its own
 CHARS_PER_BYTE = 4 / 3  # of base64
@@ -77,7 +75,7 @@ def _others(fold: Ints) -> Iterable[tuple[Ints, Ints]]:
     return ((np.flatnonzero(fold == f), np.flatnonzero(fold != f)) for f in np.unique(fold))
 
 
-def _by_fold(data: HeldOutProbs | TrainingRows, predict: Callable[[Ints, Ints], Floats]) -> Floats:
+def _by_fold(data: TrainingRows, predict: Callable[[Ints, Ints], Floats]) -> Floats:
     """The predictions `predict(other rows, rows)` for the rows of each fold, n×N."""
     out = np.empty(data.right.shape)
     for own, others in _others(data.fold):
@@ -262,7 +260,7 @@ def _centres(points: Floats, k: int, seed: int, tries: int) -> Floats:
     return round_digits(clusters.cluster_centers_, 4)
 
 
-def _held_out_rates(data: TrainingRows | HeldOutProbs, points: Floats, k: int) -> Floats:
+def _held_out_rates(data: TrainingRows, points: Floats, k: int) -> Floats:
     """Rates of the nearest of k clusters, each fold's clusters and rates from the others."""
 
     def predict(others: Ints, own: Ints) -> Floats:
@@ -323,14 +321,3 @@ def _held_out_neighbours(
             total = counts[:, k - 1, None] + GROUP_PSEUDO_ROWS
             rates[k].append((hits[:, k - 1] + GROUP_PSEUDO_ROWS * base) / total)
     return {k: np.concatenate(parts) for k, parts in rates.items()}
-
-
-def fit_class_centres(held_out: HeldOutProbs) -> Floats:
-    """Centres of the classes of held-out logit vectors, K×N, K ≤ min(8, rows/50).
-
-    K is chosen on folds, by how likely the classes' rates make the labels of held-out rows.
-    """
-    points = logit(held_out.probs)
-    sizes = range(1, max(1, min(MAX_CLASSES, len(points) // 50)) + 1)
-    best = min(sizes, key=lambda k: _log_loss(_held_out_rates(held_out, points, k), held_out.right))
-    return _centres(points, best, held_out.seed, tries=4)

@@ -1,6 +1,6 @@
 """Fit query-side routers on training rows; scikit-learn is needed for it.
 
-    fit_router(kind, texts, scores, costs) ─▶ FittedRouter(router, probs, classes)
+    fit_router(kind, texts, scores, costs) ─▶ FittedRouter(router, probs)
 
 Only training rows are used, and labels only through folds in which equal questions stay
 together: `FittedRouter.probs` of a row comes from models that were fitted without its label.
@@ -31,21 +31,18 @@ from automix_cli.fitting.fit_classifiers import (
     MAX_DIMENSIONS,
     HeldOutProbs,
     TrainingRows,
-    fit_class_centres,
     fit_classifier,
 )
 from automix_cli.fitting.query_router import (
     EXTREME,
     REGRESSIONS,
-    Clusters,
     Linear,
     QueryRouter,
     Selection,
-    logit,
-    nearest,
+    mean_rewards,
 )
 from automix_cli.fitting.query_router_kinds import QUERY_ROUTER_KINDS, QueryRouterKind
-from automix_cli.pomdp.arrays import Bools, Floats, Ints
+from automix_cli.pomdp.arrays import Floats, Ints
 
 MAX_ROUTER_CHARS = 48_000  # of JSON; a profile holds 64 KiB in all
 MAX_FITTING_ROWS = 20_000  # with more, the vocabulary is the limit
@@ -61,13 +58,10 @@ class FittedRouter(NamedTuple):
     Attributes:
         router: fitted on all training rows.
         probs: n×N, P(right) of each training row from models fitted on other folds.
-        classes: n, the class of each training row by that held-out logit vector; for `kmeans`
-            the cluster, which depends on no label.
     """
 
     router: QueryRouter
     probs: Floats
-    classes: Ints
 
 
 def require_sklearn() -> None:
@@ -132,8 +126,8 @@ def fit_router(
     with threadpool_limits(1):  # sums over threads depend on how many there are, and so would clusters
         features = _fit_features(kind, questions.at(fit_rows), embed_model, len(price), budget)
         rows = TrainingRows(*features, right[fit_rows], fold[fit_rows], seed)
-        router, held_out = _fit_classifier(kind, rows, _rewards(table, right), price)
-        return _complete(router, rows, held_out.probs, fit_rows, questions)
+        router, held_out = _fit_classifier(kind, rows, mean_rewards(table, right), price)
+        return _complete(router, held_out.probs, fit_rows, questions)
 
 
 def _rows_to_fit(texts: Sequence[str], grouping: Grouping, fold: Ints) -> Ints:
@@ -160,7 +154,6 @@ def _fit_classifier(
         rewards=rewards,
         costs=costs,
         targets=fit_regressions(held_out, costs) if isinstance(model, Linear) else {},
-        centres=np.empty((0, 0)) if isinstance(model, Clusters) else fit_class_centres(held_out),
     )
     return router, held_out
 
@@ -241,31 +234,16 @@ def _fit_vector_features(
     return _FittedFeatures(features, features.of(vectors), chars)
 
 
-def _complete(
-    router: QueryRouter, rows: TrainingRows, held_out: Floats, fit_rows: Ints, questions: _Questions
-) -> FittedRouter:
-    """The probabilities and classes of all rows; rows that were not fitted on are only read."""
-    n, model = len(questions.texts), router.model
-    probs, classes = np.empty((n, len(router.costs))), np.empty(n, dtype=np.intp)
+def _complete(router: QueryRouter, held_out: Floats, fit_rows: Ints, questions: _Questions) -> FittedRouter:
+    """The probabilities of all rows; rows that were not fitted on are only read."""
+    n = len(questions.texts)
+    probs = np.empty((n, len(router.costs)))
     probs[fit_rows] = held_out
-    if isinstance(model, Clusters):
-        classes[fit_rows] = model.classes(rows.rows)
-    else:
-        classes[fit_rows] = nearest(logit(held_out), router.centres)
     rest = np.setdiff1d(np.arange(n), fit_rows)
     if len(rest):
         others = questions.at(rest)
-        probs[rest], classes[rest] = router.read(others.texts, embeddings=others.vectors)
-    return FittedRouter(router, probs, classes)
-
-
-def _rewards(scores: Floats, right: Bools) -> Floats:
-    """N×2: mean score of wrong and of right answers, with two pseudo-answers of score 0 and of 1."""
-    means = [
-        ((scores * kind).sum(axis=0) + 2 * own) / (kind.sum(axis=0) + 2)
-        for own, kind in enumerate((~right, right))
-    ]
-    return np.stack(means, axis=1)
+        probs[rest] = router.predict(others.texts, embeddings=others.vectors)
+    return FittedRouter(router, probs)
 
 
 def fit_regressions(held_out: HeldOutProbs, costs: Floats) -> dict[Selection, Floats]:

@@ -133,6 +133,8 @@ class Fitted:
         agreement: how likely answers are to be equal; None where comparing them told nothing.
         classes: the names of the classes, where a column of the rows makes them; the last of `counts`
             is then of the rows in none of them, whose prior is that of all rows.
+        trust: how far a question's prior follows the query-side router; 0 where there is none, or where
+            it says nothing.
     """
 
     tiers: tuple[FittedTier, ...]
@@ -142,6 +144,7 @@ class Fitted:
     mean_tokens: float = 0.0
     agreement: AgreementModel | None = None
     classes: NamedClasses | None = None
+    trust: float = 0.0
 
     @property
     def rows(self) -> int:
@@ -175,6 +178,7 @@ class Fitted:
             value_of_time=settings.value_of_time,
             mean_tokens=self.mean_tokens,
             agreement=self.agreement,
+            trust=self.trust,
         )
 
     def policy(self, cost_weight: float, settings: Settings) -> PomdpPolicy:
@@ -195,7 +199,8 @@ class Fitted:
             "observations": {tier.name: tier.to_dict() for tier in self.tiers},
         }
         agreement = {"agreement": self.agreement.to_dict()} if self.agreement else {}
-        return {**block, **({"classes": self.classes.to_dict()} if self.classes else {}), **agreement}
+        classes = {"classes": self.classes.to_dict()} if self.classes else {}
+        return {**block, **classes, **agreement, **({"trust": self.trust} if self.trust else {})}
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Fitted:
@@ -214,6 +219,7 @@ class Fitted:
                 mean_tokens=float(prior["mean_tokens"]),
                 agreement=read_agreement(row["agreement"]) if row.get("agreement") else None,
                 classes=named_classes_of(row),
+                trust=float(row.get("trust", 0.0)),
             )
             model.model(0.0, Settings())  # also checks that the numbers make a model
         except (KeyError, TypeError, ValueError, AttributeError) as exc:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from automix_cli.pomdp.arrays import Floats, Ints
+from automix_cli.pomdp.tilt import MOST_TRUST, shrink_logits, sigmoid, state_bits, tilt
 
+TRUST_STEP = 0.05  # of the search for how far a router is followed
 SPREAD_STEPS = 100  # of `count_states`; a step costs microseconds
 
 
@@ -151,3 +154,29 @@ def _log_likelihood(chances: Floats, counts: Floats) -> Floats:
 def _best(weights: Floats, likelihood: Floats) -> float:
     """The weight with the highest likelihood; of equals the largest, which shrinks most."""
     return float(weights[::-1][likelihood[::-1].argmax()])
+
+
+def choose_trust(priors: Floats, logits: Floats, right: Ints, failed: NDArray[np.bool_]) -> float:
+    """How far priors should follow a router: under which trust the rows are likeliest; of equals the least.
+
+    Args:
+        priors: of each row without the router, shape (n, 2^N).
+        logits: that a router which never saw the row's label gives its tiers, shape (n, N).
+        right: 1 where a tier is right, shape (n, N).
+        failed: where it gave no answer, and nothing is known, shape (n, N).
+    """
+    if not len(logits):
+        return 0.0
+    bits = state_bits(logits.shape[1])
+    agrees = ((bits == right[:, None]) | failed[:, None]).all(axis=2)
+
+    @cache
+    def likelihood(steps: int) -> float:
+        targets = sigmoid(shrink_logits(priors, logits, steps * TRUST_STEP))
+        return float(np.log((tilt(priors, targets) * agrees).sum(axis=1)).sum())
+
+    most = round(MOST_TRUST / TRUST_STEP)
+    best = max(range(0, most + 1, 8), key=likelihood)
+    for step in (4, 2, 1):
+        best = max((k for k in (best - step, best, best + step) if 0 <= k <= most), key=likelihood)
+    return round(best * TRUST_STEP, 9)

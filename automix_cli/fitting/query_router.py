@@ -1,6 +1,7 @@
 """Query-side routers: which tier to ask, decided from the question alone.
 
-    router.read(texts) ─▶ Reading(probs, classes) ─▶ router.choose(probs, rule) ─▶ a tier per question
+    router.predict(texts) ─▶ P(right), n×N ─▶ router.choose(probs, rule) ─▶ a tier per question
+                                           └▶ the prior of each question (`pomdp+query`, see `tilt`)
 
 These are the routers of "Harnessing the Power of Multiple Minds: Lessons Learned from LLM
 Routing" (Srivatsa, Maurya and Kochmar 2024, arXiv 2405.00467). There a question's label is the
@@ -29,13 +30,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from automix_cli.data.oracle import TierChoice, oracle
-from automix_cli.errors import DataError, UsageError, reading_problem
+from automix_cli.errors import DataError, UsageError, describe_value, reading_problem
 from automix_cli.fitting.features import (
     FeatureRows,
     Quantised,
@@ -49,6 +50,7 @@ from automix_cli.fitting.features import (
 )
 from automix_cli.fitting.query_router_kinds import QueryRouterKind
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
+from automix_cli.pomdp.tilt import sigmoid
 
 Selection = Literal["argmax", "random", "prediction", "sorted"]
 
@@ -57,15 +59,9 @@ REGRESSIONS: tuple[Selection, ...] = ("prediction", "sorted")
 CAPABLE = 0.5  # from this probability on a tier is predicted to be right
 DOUBT = 0.6  # up to this highest probability the rule `random` draws a tier
 SHORTLIST = 3  # among so many
+VERSION = 2  # of the form in which a profile keeps a router
 EXTREME = 1e-3  # no probability is nearer to 0 or 1
 GROUP_PSEUDO_ROWS = 2.0  # with which the rates of small groups are shrunk to those of all rows
-
-
-class Reading(NamedTuple):
-    """A router's view of n questions: P(right), n×N, and the class of each, n."""
-
-    probs: Floats
-    classes: Ints
 
 
 # ---------------------------------------------------------------- the classifiers
@@ -193,19 +189,6 @@ _CLASSIFIERS: dict[str, type[Linear] | type[Clusters] | type[Neighbours]] = {
 }
 
 
-def sigmoid(logits: Floats) -> Floats:
-    """1/(1 + e^-x), without overflow."""
-    small = np.exp(-np.abs(logits))
-    values: Floats = np.where(logits >= 0, 1.0, small) / (1 + small)
-    return values
-
-
-def logit(probs: Floats) -> Floats:
-    """The inverse of `sigmoid`."""
-    values: Floats = np.log(probs) - np.log1p(-probs)
-    return values
-
-
 def nearest(points: Floats, centres: Floats) -> Ints:
     """The centre nearest to each point; of equally near ones the first."""
     distances = np.array([((points - centre) ** 2).sum(axis=1) for centre in centres])
@@ -244,6 +227,22 @@ def most_similar(
 # ---------------------------------------------------------------- the router
 
 
+def mean_rewards(scores: Floats, right: Bools) -> Floats:
+    """N×2: mean score of wrong and of right answers, with two pseudo-answers of score 0 and of 1."""
+    means = [
+        ((scores * kind).sum(axis=0) + 2 * own) / (kind.sum(axis=0) + 2)
+        for own, kind in enumerate((~right, right))
+    ]
+    return np.stack(means, axis=1)
+
+
+def expected_scores(rewards: Floats, probs: Floats) -> Floats:
+    """The expected score of each tier, n×N: graded scorers keep their meaning."""
+    wrong, right = rewards.T
+    scores: Floats = wrong + (right - wrong) * probs
+    return scores
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class QueryRouter:
     """A fitted router for N tiers, cheapest first.
@@ -257,7 +256,6 @@ class QueryRouter:
         costs: N, planned cost of an answer, USD.
         targets: an intercept and N coefficients for each of the rules `prediction` and `sorted`;
             empty where the kind has no rule but `argmax`.
-        centres: K×N, the classes of logit vectors; empty for `kmeans`, whose clusters are the classes.
     """
 
     kind: QueryRouterKind
@@ -267,12 +265,6 @@ class QueryRouter:
     rewards: Floats
     costs: Floats
     targets: Mapping[Selection, Floats]
-    centres: Floats
-
-    @property
-    def n_classes(self) -> int:
-        """How many classes of questions the router has."""
-        return len(self.model.centres) if isinstance(self.model, Clusters) else len(self.centres)
 
     @property
     def rules(self) -> tuple[Selection, ...]:
@@ -284,21 +276,14 @@ class QueryRouter:
         """The model whose embeddings it reads; None where it reads the texts themselves."""
         return self.features.model if isinstance(self.features, VectorFeatures) else None
 
-    def read(self, texts: Sequence[str], *, embeddings: ArrayLike | None = None) -> Reading:
-        """Read n questions: as texts, or as embeddings where the router was fitted on these.
+    def predict(self, texts: Sequence[str], *, embeddings: ArrayLike | None = None) -> Floats:
+        """P(tier is right | question), n×N: of texts, or of embeddings where the router was fitted on these.
 
         Raises:
             DataError: for no embeddings, or others than the router was fitted on.
         """
-        rows = self._rows(texts, embeddings)
-        probs = np.clip(self.model.probs(rows), EXTREME, 1 - EXTREME)
-        if isinstance(self.model, Clusters):
-            return Reading(probs, self.model.classes(rows))
-        return Reading(probs, nearest(logit(probs), self.centres))
-
-    def predict(self, texts: Sequence[str], *, embeddings: ArrayLike | None = None) -> Floats:
-        """P(tier is right | question), n×N."""
-        return self.read(texts, embeddings=embeddings).probs
+        probs: Floats = np.clip(self.model.probs(self._rows(texts, embeddings)), EXTREME, 1 - EXTREME)
+        return probs
 
     def _rows(self, texts: Sequence[str], embeddings: ArrayLike | None) -> FeatureRows:
         if isinstance(self.features, TextFeatures):
@@ -308,10 +293,8 @@ class QueryRouter:
         return self.features.of(embeddings)
 
     def expected_scores(self, probs: Floats) -> Floats:
-        """The expected score of each tier, n×N: graded scorers keep their meaning."""
-        wrong, right = self.rewards.T
-        scores: Floats = wrong + (right - wrong) * probs
-        return scores
+        """The expected score of each tier, n×N."""
+        return expected_scores(self.rewards, probs)
 
     def choose(
         self,
@@ -409,6 +392,7 @@ class QueryRouter:
     def to_dict(self) -> dict[str, Any]:
         """The JSON form: numbers, and arrays packed as base64."""
         return {
+            "version": VERSION,
             "kind": self.kind,
             "seed": self.seed,
             "features": self.features.to_dict(),
@@ -416,7 +400,6 @@ class QueryRouter:
             "rewards": self.rewards.tolist(),
             "costs": self.costs.tolist(),
             "targets": {rule: target.tolist() for rule, target in self.targets.items()},
-            "centres": self.centres.tolist(),
         }
 
     @classmethod
@@ -424,8 +407,11 @@ class QueryRouter:
         """Read the JSON form.
 
         Raises:
-            DataError: when it is not one; a profile is someone's text.
+            DataError: when it is not one, or of another version; a profile is someone's text.
         """
+        if isinstance(data, Mapping) and data.get("version") != VERSION:
+            version = describe_value(data.get("version")) if "version" in data else "an older one"
+            raise DataError(f"the query-side router has version {version}, and this automix reads {VERSION}")
         try:
             return cls._read(data)
         except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as exc:
@@ -433,7 +419,7 @@ class QueryRouter:
 
     @classmethod
     def _read(cls, data: Mapping[str, Any]) -> QueryRouter:
-        costs, centres, features_data = finite(data["costs"]), finite(data["centres"]), data["features"]
+        costs, features_data = finite(data["costs"]), data["features"]
         tiers = len(costs)
         kind = VectorFeatures if "embedding" in features_data else TextFeatures
         features = kind.from_dict(features_data)
@@ -447,7 +433,6 @@ class QueryRouter:
             rewards=finite(data["rewards"], tiers, 2),
             costs=costs,
             targets={rule: finite(targets[rule], tiers + 1) for rule in rules},
-            centres=centres if isinstance(model, Clusters) else finite(centres, max(1, len(centres)), tiers),
         )
 
 

@@ -12,5 +12,8 @@ ClassChoice: TypeAlias = Literal["none", QueryRouterKind, "auto"]
 PriorChoice: TypeAlias = Literal[QueryRouterKind, "auto"]
 """What `bench --query-router` takes."""
 
+WrittenKind: TypeAlias = Literal["pomdp", QueryRouterKind]
+"""What `calibrate --kind` takes: plans that look at answers, or a router that looks at the question alone."""
+
 QUERY_ROUTER_KINDS: tuple[QueryRouterKind, ...] = get_args(QueryRouterKind)
 CLASS_SOURCES: tuple[ClassSource, ...] = ("none", *QUERY_ROUTER_KINDS)

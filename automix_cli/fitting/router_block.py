@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from automix_cli.errors import DataError, describe_value, did_you_mean, reading_problem
 from automix_cli.fitting.query_router_kinds import QUERY_ROUTER_KINDS
 from automix_cli.pomdp.problem import Policy
-from automix_cli.pomdp.rules import AlwaysPolicy, ThresholdPolicy
+from automix_cli.pomdp.rules import AlwaysPolicy, QuestionPolicy, ThresholdPolicy
 
 if TYPE_CHECKING:
     from automix_cli.fitting.query_router import QueryRouter
@@ -47,8 +47,7 @@ class RouterKind(NamedTuple):
 
     Attributes:
         keys: what a block of this kind must hold, besides `kind`.
-        build: makes the policy of a block; None where `bench` compares the kind and `ask`
-            cannot run it.
+        build: makes the policy of a block; None where the costs of the tiers decide, and no block does.
     """
 
     keys: tuple[str, ...] = ()
@@ -105,18 +104,32 @@ def _pomdp(router: Mapping[str, Any], settings: Settings, tiers: tuple[str, ...]
     return model.policy(weight, settings)
 
 
+def _by_question(router: Mapping[str, Any], settings: Settings, tiers: tuple[str, ...]) -> Policy[Any]:
+    """The policy of a query-side router alone."""
+    query = query_router_of(router)
+    assert query is not None
+    if len(query.costs) != len(tiers):
+        raise DataError(f"the query-side router was fitted on {len(query.costs)} tiers", hint=HINT)
+    return QuestionPolicy(
+        rewards=tuple((wrong, right) for wrong, right in query.rewards.tolist()),
+        costs=tuple(query.costs.tolist()),
+        cost_weight=float(router["cost_weight"]),
+        names=tiers,
+    )
+
+
 UNCALIBRATED_KINDS = ("prior", "majority")
 """Kinds that are set by hand and learn nothing from rows; the costs of the tiers decide beside them."""
 
 ROUTER_KINDS: Mapping[str, RouterKind] = {
     **{kind: RouterKind() for kind in UNCALIBRATED_KINDS},
     "pomdp": RouterKind(("cost_weight", "prior", "observations"), _pomdp),
-    "pomdp+query": RouterKind(),
+    "pomdp+query": RouterKind(("cost_weight", "prior", "observations", "trust", "query"), _pomdp),
     "threshold": RouterKind(("cut",), _threshold),
     "double-threshold": RouterKind(("low", "cut"), _double_threshold),
     "self-consistency": RouterKind((), _self_consistency),
     "always": RouterKind(("tier",), _always),
-    **{kind: RouterKind() for kind in QUERY_ROUTER_KINDS},
+    **{kind: RouterKind(("cost_weight", "query"), _by_question) for kind in QUERY_ROUTER_KINDS},
 }
 """Every kind of router that a profile may name."""
 
@@ -130,14 +143,14 @@ def policy_from_router(router: Mapping[str, Any], settings: Settings, tiers: Seq
         tiers: the names of its tiers, cheapest first.
 
     Raises:
-        DataError: the block cannot be read, was fitted on other tiers, or is of a kind that does not run.
+        DataError: the block cannot be read, or was fitted on other tiers.
     """
     name = str(router.get("kind"))
     if name not in ROUTER_KINDS:
         raise DataError(f"unknown kind of router {name!r}{did_you_mean(name, ROUTER_KINDS)}", hint=HINT)
     kind = ROUTER_KINDS[name]
     if kind.build is None:
-        raise DataError(f"automix bench compares routers of kind {name}, but ask cannot run one", hint=HINT)
+        raise DataError(f"a router of kind {name} has learned nothing from rows", hint=HINT)
     if missing := [key for key in kind.keys if router.get(key) is None]:
         raise DataError(f"a router of kind {name} needs the key {' and the key '.join(missing)}", hint=HINT)
     try:
@@ -150,29 +163,27 @@ def query_router_of(router: Mapping[str, Any]) -> QueryRouter | None:
     """Read the query-side router of a `router:` block; None where it has none.
 
     Raises:
-        DataError: it cannot be read, or has another number of classes than the prior.
+        DataError: it cannot be read, or it belongs to no router of this kind.
     """
+    kind = str(router.get("kind"))
     if router.get("query") is None:
         return None
+    if kind not in ROUTER_KINDS or "query" not in ROUTER_KINDS[kind].keys:
+        problem = f"a router of kind {kind} reads no question, and this one has a query-side router"
+        raise DataError(f"{problem}: an earlier automix wrote it", hint=HINT)
     from automix_cli.fitting.query_router import QueryRouter
 
     try:
         query = QueryRouter.from_dict(router["query"])
     except DataError as exc:
         raise DataError(exc.message, hint=HINT) from exc
-    prior_classes = len(router.get("prior", {}).get("counts", ()))
-    if query.n_classes != prior_classes:
-        problem = f"the query-side router has {query.n_classes} classes, and the prior has {prior_classes}"
+    if kind in QUERY_ROUTER_KINDS and query.kind != kind:
+        raise DataError(f"the block is of kind {kind}, and its query-side router of {query.kind}", hint=HINT)
+    tiers = len(router["observations"]) if kind == "pomdp+query" else len(query.costs)
+    if len(query.costs) != tiers:
+        problem = f"the query-side router was fitted on {len(query.costs)} tiers, and the plan on {tiers}"
         raise DataError(problem, hint=HINT)
     return query
-
-
-def without_classes(router: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the block with one prior for all classes of questions and no query-side router."""
-    rest = {key: value for key, value in router.items() if key != "query"}
-    prior = rest["prior"]
-    total = [sum(column) for column in zip(*prior["counts"], strict=True)]
-    return {**rest, "prior": {**prior, "counts": [total]}}
 
 
 def embedding_model_of(router: Mapping[str, Any]) -> str | None:

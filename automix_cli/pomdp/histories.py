@@ -28,6 +28,7 @@ from automix_cli.pomdp.observations import (
     one_row,
 )
 from automix_cli.pomdp.problem import Action, Visit
+from automix_cli.pomdp.tilt import Logits
 
 NO_CLASS = -1
 """The place of a tier that gave no answer among the classes of equal answers."""
@@ -57,11 +58,13 @@ class Root(NamedTuple):
 
     A plan begins before any call (no visits), or at a history that an earlier plan does not
     hold: after a tier failed that was not expected to, or after a round brought fewer parsed
-    votes than planned.
+    votes than planned. `logits` are those of the marginals to which the prior is tilted; () for the
+    prior of the class as it is.
     """
 
     question_class: int = 0
     visits: tuple[Visit, ...] = ()
+    logits: Logits = ()
 
     @property
     def hand(self) -> Visit | None:
@@ -125,7 +128,7 @@ class Histories:
 
     def weight_before(self) -> Floats:
         """b₀·Πℓ of what was seen before the path begins, shape (2^N,)."""
-        return self.model.weigh(self.root.question_class, self.visits_before)
+        return self.model.weigh(self.root.question_class, self.visits_before, self.root.logits)
 
     def table(self, step: PlanStep) -> CountTable:
         """The counts that are told apart at a step."""
@@ -165,6 +168,14 @@ class Histories:
             return np.ones((1, 2 ** len(self.model.tiers)))
         step = path[-1]
         return self.model.spread(step.tier, self.table(step).likelihood)
+
+    def order_chances(self, path: TierPath) -> Floats:
+        """Chance of one order of what a plan from no call on has shown, per state; shape (histories, 2^N)."""
+        chances = np.ones((1, 2 ** len(self.model.tiers)))
+        for end in range(1, len(path) + 1):
+            before = chances * self.step_chance(path[:end])
+            chances = (before[:, None, :] * self.likelihood(path[:end])).reshape(-1, chances.shape[1])
+        return chances
 
     def step_chance(self, path: TierPath) -> Floats:
         """P(last step | s, what came before), shape (H, 2^N).

@@ -10,17 +10,18 @@ the cost_weight, so one pass over the histories solves the problem for many of t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from automix_cli.pomdp.arrays import Bools, Floats
+from automix_cli.pomdp.arrays import Bools, Floats, Ints
 from automix_cli.pomdp.histories import Histories, Root, TierPath
 from automix_cli.pomdp.model import Model
 from automix_cli.pomdp.observations import Level
 from automix_cli.pomdp.problem import Action, ActionKind
+from automix_cli.pomdp.tilt import sigmoid, tilt
 
 VALUE_TIE = 1e-12  # values nearer than this count as equal
 
@@ -29,12 +30,20 @@ class Block(NamedTuple):
     """All histories of one path, for W cost_weights.
 
     `weight` is w(h), shape (earlier counts, counts of the last tier); `value` the best value
-    times w(h), `choice` indexes the actions, both with an axis of cost_weights before.
+    times w(h), `choice` indexes the actions, both with an axis of plans before. Where the plans have
+    priors of their own, `weight` has this axis, too.
     """
 
     weight: Floats
     value: Floats
     choice: NDArray[np.int16]
+
+
+class ActionCodes(NamedTuple):
+    """Every action that some plan takes, with its number; plans that are played together share them."""
+
+    actions: list[Action]
+    codes: dict[Action, int]
 
 
 class _Option(NamedTuple):
@@ -71,30 +80,93 @@ def solve_path(
     return path
 
 
+class PlanCase(NamedTuple):
+    """What a path of plans is solved for: prompt tokens, and where it begins."""
+
+    tokens: float
+    root: Root = Root()
+
+
 class SolvedPath(NamedTuple):
-    """A path of plans, and in how many orders each of their histories is met."""
+    """A path of plans, in how many orders each history is met, and what they bring per state.
+
+    `values` is None where all plans have one prior, and each question its own plan.
+    """
 
     path: PlanPath
     orders: dict[TierPath, Floats]
+    values: StateValues | None = None
 
 
-def solve_lengths(
-    model: Model, weights: Sequence[float], lengths: Sequence[float], root: Root
+def solve_cases(
+    model: Model, weights: Sequence[float], cases: Sequence[PlanCase], numbers: ActionCodes
 ) -> list[SolvedPath]:
-    """Solve the paths of several prompt lengths in one pass over the histories, which is much quicker.
+    """Solve the paths of several cases in one pass over the histories, which is much quicker.
 
-    Actions that are equally good are ranked by their charges at the mean length.
+    Actions that are equally good are ranked by their charges at the mean length. All cases begin before
+    any call.
     """
-    histories, count = Histories(model, root), len(weights)
-    each, tokens = np.tile(np.asarray(weights, dtype=float), len(lengths)), float(np.mean(lengths))
-    whole = PlanPath(histories, tokens, each, lengths=np.repeat(np.asarray(lengths, dtype=float), count))
-    whole.extend(histories.start, histories.weight_before()[None])
+    count, tokens = len(weights), float(np.mean([case.tokens for case in cases]))
+    histories = Histories(model, cases[0].root)
+    whole = PlanPath(
+        histories,
+        tokens,
+        np.tile(np.asarray(weights, dtype=float), len(cases)),
+        actions=numbers.actions,
+        codes=numbers.codes,
+        lengths=np.repeat([case.tokens for case in cases], count),
+    )
+    priors = prior_table(model, [case.root for case in cases])
+    whole.extend((), priors[:1] if len(priors) == 1 else np.repeat(priors, count, axis=0)[:, None])
     orders = whole.orders()
-    parts = (slice(k * count, (k + 1) * count) for k in range(len(lengths)))
+    parts = [slice(k * count, (k + 1) * count) for k in range(len(cases))]
+    is_tilted = any(case.root.logits for case in cases)
+    values = whole.state_values(orders) if is_tilted else None
     return [
-        SolvedPath(whole.part(own, length), {path: ways[own] for path, ways in orders.items()})
-        for own, length in zip(parts, lengths, strict=True)
+        SolvedPath(
+            whole.part(own, case),
+            {path: ways[own] for path, ways in orders.items()},
+            None if values is None else values.take(own)._replace(tokens=case.tokens),
+        )
+        for own, case in zip(parts, cases, strict=True)
     ]
+
+
+def prior_table(model: Model, roots: Sequence[Root]) -> Floats:
+    """The priors of roots before any call, a line each; one line where all have the same."""
+    if len({(root.question_class, root.logits) for root in roots}) == 1:
+        return model.prior(roots[0].question_class, roots[0].logits)[None]
+    priors = np.array([model.class_prior(root.question_class) for root in roots])
+    has_logits = np.array([bool(root.logits) for root in roots])
+    if has_logits.any():
+        targets = sigmoid(np.array([root.logits for root in roots if root.logits]))
+        priors[has_logits] = tilt(priors[has_logits], targets)
+    return priors
+
+
+class StateValues(NamedTuple):
+    """What W plans bring per state of a question, W×2^N: linear in its prior and in its prompt tokens.
+
+    Attributes:
+        tokens: the prompt tokens that `value` is for.
+        value: expected score less weighted cost.
+        fall: how much each further token takes off it.
+    """
+
+    tokens: float
+    value: Floats
+    fall: Floats
+
+    def take(self, places: Ints | slice) -> StateValues:
+        """The same of some plans."""
+        return StateValues(self.tokens, self.value[places], self.fall[places])
+
+    def of(self, priors: Floats, tokens: Floats) -> Floats:
+        """The worth of each plan to n questions, W×n, by their priors (n×2^N) and prompt tokens (n)."""
+        worth: Floats = self.value @ priors.T
+        if self.fall.any():
+            worth = worth - (self.fall @ priors.T) * (tokens - self.tokens)
+        return worth
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -123,10 +195,14 @@ class PlanPath:
         """Histories kept, of each cost_weight."""
         return sum(block.weight.size for block in self.blocks.values())
 
-    def part(self, own: slice, tokens: float) -> PlanPath:
-        """Some of the plans, which are all for one length."""
-        blocks = {path: Block(b.weight, b.value[own], b.choice[own]) for path, b in self.blocks.items()}
-        return PlanPath(self.histories, tokens, self.weights[own], blocks, self.actions, self.codes)
+    def part(self, own: slice, case: PlanCase) -> PlanPath:
+        """Some of the plans, which are all for one case."""
+        blocks = {
+            path: Block(b.weight if b.weight.ndim == 2 else b.weight[own.start], b.value[own], b.choice[own])
+            for path, b in self.blocks.items()
+        }
+        histories = replace(self.histories, root=case.root)
+        return PlanPath(histories, case.tokens, self.weights[own], blocks, self.actions, self.codes)
 
     # -------------------------------------------------------------- backward induction
 
@@ -135,18 +211,19 @@ class PlanPath:
 
         Args:
             path: the steps since the root.
-            weight: b₀·Πℓ of all that came before its last step, shape (histories, 2^N).
+            weight: b₀·Πℓ of all that came before its last step, shape (histories, 2^N); with an axis
+                of plans before where these have priors of their own.
         """
         likelihood = self.histories.likelihood(path)
         weight = weight * self.histories.step_chance(path)
         if self.histories.next_tiers(path):
-            deeper = (weight[:, None, :] * likelihood).reshape(-1, weight.shape[1])
+            deeper = (weight[..., :, None, :] * likelihood).reshape(*weight.shape[:-2], -1, weight.shape[-1])
             for tier in self.histories.next_tiers(path):
                 for step in self.histories.next_steps(path, tier):
                     self.extend((*path, step), deeper)
         total = weight @ likelihood.T
         options = list(self._options_without_votes(path, weight, likelihood, total))
-        shape = (len(self.weights), *total.shape)
+        shape = (len(self.weights), *total.shape[-2:])
         block = Block(total, np.empty(shape), np.empty(shape, dtype=np.int16))
         for level in reversed(self.histories.levels(path)):
             self._choose(block, level, options, path)
@@ -160,18 +237,18 @@ class PlanPath:
         answers = histories.answers(path)
         for tier in answers:
             value = (weight * model.reward(tier)) @ likelihood.T
-            yield _Option(Action("report", tier), value[None], 0.0)
+            yield _Option(Action("report", tier), value, 0.0)
         if histories.is_later(path) and model.abstain_value is not None:
-            yield _Option(Action("abstain"), (model.abstain_value * total)[None], 0.0)
+            yield _Option(Action("abstain"), model.abstain_value * total, 0.0)
         elif not (histories.next_tiers(path) or answers):  # every tier has failed
-            yield _Option(Action("abstain"), np.zeros_like(total)[None], 0.0)
+            yield _Option(Action("abstain"), np.zeros_like(total), 0.0)
         for tier in histories.next_tiers(path):
             action = Action("escalate" if histories.is_later(path) else "start", tier)
             ahead = sum(
                 self.blocks[(*path, step)].value @ histories.table(step).entry
                 for step in histories.next_steps(path, tier)
             )
-            yield self._with_charge(action, np.reshape(ahead, (-1, *total.shape)), total)
+            yield self._with_charge(action, np.reshape(ahead, (-1, *total.shape[-2:])), total)
 
     def _with_charge(self, action: Action, ahead: Floats, weight: Floats) -> _Option:
         cost = self.histories.model.charge(action)
@@ -181,7 +258,7 @@ class PlanPath:
     def _choose(self, block: Block, level: Level, options: list[_Option], path: TierPath) -> None:
         """Find the best action at each history of one level; what follows it has been solved."""
         here = [o._replace(value=o.value[..., level.rows]) for o in options]
-        weight = block.weight[:, level.rows]
+        weight = block.weight[..., level.rows]
         for votes, to, orders in level.rounds:
             here.append(
                 self._with_charge(
@@ -192,7 +269,7 @@ class PlanPath:
         best = here[0].value
         for option in here[1:]:
             best = np.maximum(best, option.value)
-        shape = (len(self.weights), *weight.shape)
+        shape = (len(self.weights), *weight.shape[-2:])
         open_rows: Bools = np.ones(shape, dtype=bool)
         for option in here:
             takes = open_rows & (option.value >= best - VALUE_TIE * weight)
@@ -244,7 +321,7 @@ class PlanPath:
             orders: those of `orders()`.
         """
         chances = np.zeros((len(self.weights), len(self.actions)))
-        root = float(self.blocks[self.histories.start].weight[0, 0])
+        root = self.blocks[self.histories.start].weight[..., :1, :1]
         for path, ways in orders.items():
             block = self.blocks[path]
             chance = (ways * block.weight / root).reshape(len(self.weights), -1)
@@ -261,4 +338,23 @@ class PlanPath:
     def root_values(self) -> Floats:
         """Expected score less weighted cost of each plan; W."""
         block = self.blocks[self.histories.start]
-        return np.asarray(block.value[:, 0, 0] / block.weight[0, 0])
+        return np.asarray(block.value[:, 0, 0] / block.weight[..., 0, 0])
+
+    def state_values(self, orders: Mapping[TierPath, Floats]) -> StateValues:
+        """What each plan brings in each state, where the plans begin before any call.
+
+        Args:
+            orders: those of `orders()`.
+        """
+        model, shape = self.histories.model, (len(self.weights), 2 ** len(self.histories.model.tiers))
+        value, fall = np.zeros(shape), np.zeros(shape)
+        for path, ways in orders.items():
+            chance, choice = self.histories.order_chances(path), self.blocks[path].choice
+            for code in np.unique(choice[ways > 0]):
+                action, own = self.actions[code], np.where(choice == code, ways, 0.0)
+                times = own.reshape(len(own), -1) @ chance
+                cost = model.charge(action)
+                charge = self.weights * (cost.fixed + cost.per_token * self._lengths)
+                value += times * (model.payoff(action) - charge[:, None])
+                fall += times * (self.weights * cost.per_token)[:, None]
+        return StateValues(self.tokens, value, fall)

@@ -25,7 +25,8 @@ from automix_cli.pomdp.observations import (
     check_distribution,
     reachable_levels,
 )
-from automix_cli.pomdp.problem import Action, ActionKind, Visit
+from automix_cli.pomdp.problem import Action, ActionKind, Facts, Visit
+from automix_cli.pomdp.tilt import MOST_TRUST, Logits, shrink_logits, tilted_prior
 
 CHARGED_KINDS: tuple[ActionKind, ...] = ("start", "vote")
 """The kinds of action that cost something; `escalate` costs the same as `start`."""
@@ -71,6 +72,7 @@ class Model:
         value_of_time: USD per hour of waiting.
         mean_tokens: prompt tokens of a question whose tokens were not counted.
         agreement: how likely answers are to be equal; None where they are not compared.
+        trust: how far a question's prior follows the query-side router, from 0 (not at all) on.
     """
 
     tiers: tuple[TierModel, ...]
@@ -82,6 +84,7 @@ class Model:
     value_of_time: float = 0.0
     mean_tokens: float = 0.0
     agreement: AgreementModel | None = None
+    trust: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.tiers or not self.priors:
@@ -99,6 +102,8 @@ class Model:
                 raise ValueError(f"the chance of a failure must lie in 0..1, got {tier.failure}")
         if self.agreement and len(self.agreement.groups) != len(self.tiers):
             raise ValueError(f"agreement of {len(self.agreement.groups)} tiers, got {len(self.tiers)}")
+        if not 0 <= self.trust <= MOST_TRUST:
+            raise ValueError(f"trust must lie in 0..{MOST_TRUST}, got {self.trust}")
         charges = [self.charge(Action(k, i, 1)) for i in range(len(self.tiers)) for k in CHARGED_KINDS]
         if not all(math.isfinite(x) and x >= 0 for x in (self.cost_weight, *(y for c in charges for y in c))):
             raise ValueError(
@@ -130,9 +135,20 @@ class Model:
             for kind in CHARGED_KINDS
         )
 
-    def prior(self, question_class: int) -> Floats:
-        """Chances of the states for a class of questions, shape (2^N,)."""
-        return np.array(self.priors[question_class if len(self.priors) > 1 else 0])
+    def class_prior(self, question_class: int) -> tuple[float, ...]:
+        """Chances of the states for a class of questions."""
+        return self.priors[question_class if len(self.priors) > 1 else 0]
+
+    def prior(self, question_class: int, logits: Logits = ()) -> Floats:
+        """Chances of the states for a class of questions, tilted to these marginals; shape (2^N,)."""
+        return np.array(tilted_prior(self.class_prior(question_class), logits))
+
+    def target_logits(self, facts: Facts) -> Logits:
+        """The logits of the marginals that a question's prior has; () where no router says anything."""
+        if not facts.logits or not self.trust:
+            return ()
+        prior = np.array(self.class_prior(facts.question_class))
+        return tuple(shrink_logits(prior, np.array(facts.logits), self.trust).tolist())
 
     def right(self, tier: int) -> Floats:
         """1 in the states where the tier is right, shape (2^N,)."""
@@ -143,19 +159,26 @@ class Model:
         own = self.tiers[tier]
         return own.wrong + (own.right - own.wrong) * self.right(tier)
 
+    def payoff(self, action: Action) -> Floats:
+        """Expected score that an action closes a question with, per state; zeros where it goes on."""
+        if action.kind == "report":
+            return self.reward(action.tier)
+        score = (self.abstain_value or 0.0) if action.kind == "abstain" else 0.0
+        return np.full(2 ** len(self.tiers), score)
+
     def spread(self, tier: int, likelihood: Floats) -> Floats:
         """From cells to states: shape (…, cells) → (…, 2^N)."""
         own, last = self.right(tier).astype(int), self.right(len(self.tiers) - 1).astype(int)
         cells = own if likelihood.shape[-1] == 2 else 2 * own + last
         return np.asarray(likelihood[..., cells])
 
-    def weigh(self, question_class: int, visits: tuple[Visit, ...]) -> Floats:
+    def weigh(self, question_class: int, visits: tuple[Visit, ...], logits: Logits = ()) -> Floats:
         """b₀(s)·Π_i ℓ_i(counts at i | s), shape (2^N,): the posterior before normalisation.
 
         Raises:
             AutomixError: the evidence is impossible under the model.
         """
-        weight = self.prior(question_class)
+        weight = self.prior(question_class, logits)
         for k, visit in enumerate(visits):
             if not visit.failed:
                 observation = self.observation(visit.tier)
@@ -163,7 +186,8 @@ class Model:
                 weight = weight * self.spread(visit.tier, likelihood) * self.joins(visits[:k], visit)
         if not (np.isfinite(weight).all() and weight.sum() > 0):
             raise AutomixError(
-                f"no belief: prior {self.prior(question_class).tolist()} and {visits} give {weight.tolist()}"
+                f"no belief: prior {self.prior(question_class, logits).tolist()} and {visits} "
+                f"give {weight.tolist()}"
             )
         return weight
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.histories import Histories, PlanStep, Root, TierPath
-from automix_cli.pomdp.induction import Block, PlanPath, solve_path
+from automix_cli.pomdp.induction import Block, PlanPath, StateValues, solve_path
 from automix_cli.pomdp.model import FREE, Model
 from automix_cli.pomdp.observations import Counts, CountTable, lost_votes
 from automix_cli.pomdp.problem import Action, ActionKind, Visit
@@ -94,6 +94,7 @@ class Plan:
     path: PlanPath
     place: int
     _forecast: Forecast | None = None
+    _state_values: StateValues | None = None
 
     @property
     def histories(self) -> Histories:
@@ -127,7 +128,7 @@ class Plan:
 
     @property
     def blocks(self) -> dict[TierPath, Block]:
-        """The histories, without the axis of cost_weights."""
+        """The histories, without the axis of plans."""
         return {path: self.block(path) for path in self.path.blocks}
 
     @property
@@ -234,9 +235,23 @@ class Plan:
 
     # -------------------------------------------------------------- looking ahead
 
+    def worth_to(self, prior: Floats, tokens: float) -> float:
+        """What following the plan from before any call brings to a question of this prior and length."""
+        if self._state_values is None:
+            alone = self._alone_path()
+            self._state_values = alone.state_values(alone.orders())
+        return float(self._state_values.of(prior[None], np.array([tokens]))[0, 0])
+
     def reach(self) -> dict[TierPath, Floats]:
         """Chance of meeting each history when the plan is followed from its root; shapes as in `Block`."""
-        own = PlanPath(
+        return {
+            path: ways[0] * self.path.blocks[path].weight / self._weight(self.start)
+            for path, ways in self._alone_path().orders().items()
+        }
+
+    def _alone_path(self) -> PlanPath:
+        """The path of this cost_weight only."""
+        return PlanPath(
             self.histories,
             self.tokens,
             self.path.weights[[self.place]],
@@ -244,10 +259,6 @@ class Plan:
             self.path.actions,
             self.path.codes,
         )
-        return {
-            path: ways[0] * self.path.blocks[path].weight / self._weight(self.start)
-            for path, ways in own.orders().items()
-        }
 
     def _alone(self, block: Block) -> Block:
         """A block of this cost_weight only."""

@@ -11,21 +11,27 @@ import numpy as np
 
 from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.histories import Root
+from automix_cli.pomdp.induction import VALUE_TIE
 from automix_cli.pomdp.length_grid import LengthSpan, ValueLine, compare_plans, span_of
 from automix_cli.pomdp.model import MAX_HISTORIES, Model, first_equal, simplify
 from automix_cli.pomdp.observations import ConfidenceObservations
 from automix_cli.pomdp.plan import Forecast, Plan, PlanNode, solve
 from automix_cli.pomdp.problem import Action, Facts, Observation, Visit
+from automix_cli.pomdp.tilt import Logits, grid_corners
 
 CACHED_HISTORIES = 8_000_000  # of all plans that a policy keeps
 
 
 class Belief(NamedTuple):
-    """The visits so far, and their node in the plan in use."""
+    """The visits so far, and their node in the plan in use.
+
+    `logits` are those of the question's own marginals, near to which the plan was made.
+    """
 
     visits: tuple[Visit, ...]
     plan: Plan
     node: PlanNode
+    logits: Logits = ()
 
 
 class PlanCache:
@@ -83,7 +89,7 @@ class PomdpPolicy:
     plan_model: Model = field(init=False, repr=False, compare=False)
     plans: PlanCache = field(init=False, repr=False, compare=False)
     limitation: str = field(init=False, compare=False)
-    _crossings: dict[tuple[int, LengthSpan], float | None] = field(
+    _crossings: dict[tuple[Root, LengthSpan], float | None] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
 
@@ -94,14 +100,14 @@ class PomdpPolicy:
         object.__setattr__(self, "plans", PlanCache(plan_model, self.cached_histories))
 
     def relevant(self, facts: Facts) -> Facts:
-        """The prompt length that is planned for, and the class."""
+        """The prompt length that is planned for, the class, and the marginals."""
         plan = self.plan(facts)
-        return Facts(plan.tokens, plan.root.question_class)
+        return Facts(plan.tokens, plan.root.question_class, plan.root.logits)
 
     def begin(self, facts: Facts) -> Belief:
-        """The prior of the question's class, and the plan for its length."""
+        """The prior of the question, and the plan for one like it."""
         plan = self.plan(facts)
-        return Belief((), plan, plan.start)
+        return Belief((), plan, plan.start, self.plan_model.target_logits(facts))
 
     def update(self, belief: Belief, action: Action, observation: Observation) -> Belief:
         """Bayes' rule: the node of the new counts, in a new plan where the old one did not foresee them.
@@ -119,11 +125,11 @@ class PomdpPolicy:
             visits = (*belief.visits, Visit(action.tier).after(observation))
         node = belief.plan.child(belief.node, visits[-1])
         if node is not None and belief.plan.foresees(node):
-            return Belief(visits, belief.plan, node)
-        root = Root(belief.plan.root.question_class, visits)
+            return belief._replace(visits=visits, node=node)
+        root = belief.plan.root._replace(visits=visits)
         self.plan_model.weigh(*root)
         plan = self.plans.get(belief.plan.tokens, root)
-        return Belief(visits, plan, plan.start)
+        return belief._replace(visits=visits, plan=plan, node=plan.start)
 
     def action(self, belief: Belief) -> Action:
         """A look into the plan."""
@@ -137,17 +143,19 @@ class PomdpPolicy:
 
     def posterior(self, belief: Belief) -> Floats:
         """Chances of the states given all observations, shape (2^N,)."""
-        weight = self.plan_model.weigh(belief.plan.root.question_class, belief.visits)
+        question_class = belief.plan.root.question_class
+        weight = self.plan_model.weigh(question_class, belief.visits, belief.logits)
         return np.asarray(weight / weight.sum())
 
     def reason(self, belief: Belief) -> str:
         """The evidence, and what each kind of action is worth, the chosen one last.
 
-        Worth is expected score less weighted cost, from here on.
+        Worth is expected score less weighted cost, from here on, to the question that was planned for.
         """
         choice = self.action(belief)
         best: dict[str, float] = {}
-        for action, worth in belief.plan.options(belief.node, self.posterior(belief)):
+        of_plan = belief._replace(logits=belief.plan.root.logits)
+        for action, worth in belief.plan.options(belief.node, self.posterior(of_plan)):
             best[action.kind] = max(worth, best.get(action.kind, -math.inf))
         others = sorted((worth, kind) for kind, worth in best.items() if kind != choice.kind)
         terms = [f"{kind} {worth:.2f}" for worth, kind in others]
@@ -190,23 +198,36 @@ class PomdpPolicy:
         return belief.plan.value(belief.node)
 
     def plan(self, facts: Facts = Facts()) -> Plan:  # noqa: B008
-        """The plan for a question: one for its length, or for a length on the grid that is near enough."""
-        tokens, question_class = (
-            self._tokens(facts),
-            facts.question_class if len(self.plan_model.priors) > 1 else 0,
-        )
-        if not self.plan_model.counts_tokens:
-            return self.plans.get(0.0, Root(question_class))
-        span = span_of(tokens)
-        while (crossing := self._crossing(question_class, span)) is None:
-            span = span.lower if tokens < span.middle else span.upper
-        return self.plans.get(span.low if tokens <= crossing else span.high, Root(question_class))
+        """The plan for a question: one for its length and prior, or of those nearby the one worth most."""
+        tokens = self._tokens(facts)
+        root = Root(facts.question_class if len(self.plan_model.priors) > 1 else 0)
+        logits = self.plan_model.target_logits(facts)
+        if not logits:
+            return self._plan_from(tokens, root)
+        corners = grid_corners(np.array([logits]))
+        plans = [
+            self._plan_from(tokens, root._replace(logits=tuple(corner.tolist())))
+            for corner, share in zip(corners.logits[0], corners.shares[0], strict=True)
+            if share > 0
+        ]
+        prior = self.plan_model.prior(root.question_class, logits)
+        worth = [plan.worth_to(prior, tokens) for plan in plans]
+        return next(p for p, own in zip(plans, worth, strict=True) if own >= max(worth) - VALUE_TIE)
 
-    def _crossing(self, question_class: int, span: LengthSpan) -> float | None:
+    def _plan_from(self, tokens: float, root: Root) -> Plan:
+        """The plan of a root for a length, or for a length on the grid that is near enough."""
+        if not self.plan_model.counts_tokens:
+            return self.plans.get(0.0, root)
+        span = span_of(tokens)
+        while (crossing := self._crossing(root, span)) is None:
+            span = span.lower if tokens < span.middle else span.upper
+        return self.plans.get(span.low if tokens <= crossing else span.high, root)
+
+    def _crossing(self, root: Root, span: LengthSpan) -> float | None:
         """Up to which length the plan for `low` is the better of two; None where two are not enough."""
-        key = (question_class, span)
+        key = (root, span)
         if key not in self._crossings:
-            lines = [self._value_line(self.plans.get(t, Root(question_class)).forecast()) for t in span]
+            lines = [self._value_line(self.plans.get(t, root).forecast()) for t in span]
             crossing, suffices = compare_plans(span, *lines)
             self._crossings[key] = float(crossing[0]) if suffices[0] else None
         return self._crossings[key]

@@ -102,12 +102,14 @@ class History(NamedTuple):
 class Facts(NamedTuple):
     """What is known of a question before any call.
 
-    Planned costs depend on `prompt_tokens`, None where they were not counted. The prior
-    depends on `question_class`, the class that a query-side router gives the question.
+    Planned costs depend on `prompt_tokens`, None where they were not counted. The prior depends on
+    `question_class`, and on `logits`: log p/(1 - p) of each tier's chance to be right, as a query-side
+    router reads it in the question; () without one.
     """
 
     prompt_tokens: float | None = None
     question_class: int = 0
+    logits: tuple[float, ...] = ()
 
 
 B = TypeVar("B")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -311,51 +312,79 @@ class AgreementPolicy(_RuleOfThumb):
         return True
 
 
-class Assigned(NamedTuple):
-    """The belief of `AssignedPolicy`: the tier chosen, and the visits without their observations."""
+class Picked(NamedTuple):
+    """The belief of `QuestionPolicy`: the tier picked, P(right) of each, and the visits without evidence."""
 
     tier: int
+    right: tuple[float, ...]
     history: History = History()
 
 
-@dataclass(frozen=True, slots=True)
-class AssignedPolicy:
-    """Ask the tier that `Facts.question_class` names, and report its answer; escalate where it fails.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuestionPolicy:
+    """Ask the tier that a query-side router names for the question, and report its answer.
+
+    That is the tier of highest expected score less weighted cost, of equals the cheaper. A tier that
+    fails leaves the question to the next. Where the router says nothing, the last tier is asked.
+
+    Attributes:
+        rewards: per tier, the expected score of a wrong and of a right answer.
+        costs: per tier, planned cost of an answer.
+        cost_weight: quality given up per dollar.
+        names: of the tiers, for the reasons.
 
     Example:
-        >>> policy = AssignedPolicy(tiers=2)
-        >>> policy.action(policy.begin(Facts(question_class=1)))
-        Action(kind='start', tier=1, votes=0)
+        >>> policy = QuestionPolicy(rewards=((0, 1), (0, 1)), costs=(1, 20), cost_weight=0.01)
+        >>> [policy.begin(Facts(logits=own)).tier for own in [(0.0, 2.0), (2.0, 2.0), ()]]
+        [1, 0, 1]
     """
 
-    tiers: int
+    rewards: tuple[tuple[float, float], ...]
+    costs: tuple[float, ...]
+    cost_weight: float
+    names: tuple[str, ...] = ()
 
     def relevant(self, facts: Facts) -> Facts:
-        """The question class, which is the tier."""
-        return Facts(question_class=facts.question_class)
+        """The tier, which takes the place of the class."""
+        return Facts(question_class=self.begin(facts).tier)
 
-    def begin(self, facts: Facts) -> Assigned:
-        """The tier chosen for the question."""
-        return Assigned(facts.question_class)
+    def begin(self, facts: Facts) -> Picked:
+        """The tier of the question."""
+        tiers = range(len(self.costs))
+        if not facts.logits:
+            return Picked(tiers[-1], ())
+        right = tuple(_sigmoid(logit) for logit in facts.logits)
+        worth = [self._worth(tier, right[tier]) for tier in tiers]
+        equals = [tier for tier in tiers if worth[tier] >= max(worth) - 1e-12]
+        return Picked(min(equals, key=lambda tier: self.costs[tier]), right)
 
-    def update(self, belief: Assigned, action: Action, observation: Observation) -> Assigned:
+    def _worth(self, tier: int, right: float) -> float:
+        wrong_score, right_score = self.rewards[tier]
+        return wrong_score + (right_score - wrong_score) * right - self.cost_weight * self.costs[tier]
+
+    def update(self, belief: Picked, action: Action, observation: Observation) -> Picked:
         """Note that a tier was asked, and whether it failed; nothing else changes anything."""
         outcome = Observation(failed=observation.failed)
         return belief._replace(history=belief.history.after(action, outcome))
 
-    def action(self, belief: Assigned) -> Action:
+    def action(self, belief: Picked) -> Action:
         """As the single tier would: start, then report."""
-        return AlwaysPolicy(self.tiers, belief.tier).action(belief.history)
+        return AlwaysPolicy(len(self.costs), belief.tier).action(belief.history)
 
-    def confidence(self, belief: Assigned, tier: int) -> float | None:
-        """None: nothing is verified."""
-        return None
+    def confidence(self, belief: Picked, tier: int) -> float | None:
+        """What the router read in the question; nothing is verified."""
+        has_answer = any(v.tier == tier and not v.failed for v in belief.history.visits)
+        return belief.right[tier] if belief.right and has_answer else None
 
-    def reason(self, belief: Assigned) -> str:
-        """The rule in words."""
+    def reason(self, belief: Picked) -> str:
+        """What the router read in the question."""
         if belief.history.visits and belief.history.last.failed:
             return "no usable answer from this tier"
-        return "this tier was chosen before any call"
+        if not belief.right:
+            return "nothing was read in the question: the last tier"
+        names = self.names or tuple(f"tier {tier + 1}" for tier in range(len(self.costs)))
+        chances = ", ".join(f"{name} {p:.2f}" for name, p in zip(names, belief.right, strict=True))
+        return f"by the question alone, chance to be right: {chances}"
 
     def cuts(self, tier: int) -> tuple[float, ...]:
         """None: no confidence changes anything."""
@@ -365,3 +394,7 @@ class AssignedPolicy:
     def compares(self) -> bool:
         """No answers are compared."""
         return False
+
+
+def _sigmoid(logit: float) -> float:
+    return 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1 + math.exp(logit))

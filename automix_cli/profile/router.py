@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from automix_cli import prompts
@@ -17,7 +16,6 @@ from automix_cli.fitting.router_block import (
     policy_from_router,
     query_router_of,
 )
-from automix_cli.fitting.router_block import without_classes as block_without_classes
 from automix_cli.pomdp.problem import Policy
 from automix_cli.pomdp.signals import recorded_signal
 from automix_cli.profile.model import Profile, Tier
@@ -83,10 +81,10 @@ def give_up_of(profile: Profile) -> float:
 
 
 def query_router(profile: Profile) -> QueryRouter | None:
-    """The query-side router whose classes the profile's prior knows; None where it has none.
+    """The query-side router that reads each question before any call; None where there is none.
 
     Raises:
-        DataError: it cannot be read, or knows other classes than the prior.
+        DataError: it cannot be read, or an earlier automix wrote it.
     """
     return query_router_of(profile.router or {})
 
@@ -102,11 +100,6 @@ def named_classes(profile: Profile) -> NamedClasses | None:
     from automix_cli.fitting.fitted import named_classes_of
 
     return named_classes_of(profile.router or {})
-
-
-def without_classes(profile: Profile) -> Profile:
-    """The profile with a prior for all classes of questions together, and no query-side router."""
-    return replace(profile, router=block_without_classes(profile.router or {}))
 
 
 def embedder_of(profile: Profile) -> Tier | None:

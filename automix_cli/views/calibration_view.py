@@ -22,6 +22,7 @@ from automix_cli.pomdp.observations import ConfidenceObservations, Counts, NoObs
 from automix_cli.pomdp.plan import Plan, PlanRow
 from automix_cli.pomdp.policy import PomdpPolicy
 from automix_cli.pomdp.problem import Facts
+from automix_cli.pomdp.rules import QuestionPolicy
 from automix_cli.texts import count_of
 from automix_cli.views.calibration_words import (
     calibration_sentence,
@@ -70,7 +71,8 @@ class CalibrationView:
         yield f"{self.source}: {count_of(len(self.table), 'row')}, {' → '.join(self.calibration.tiers)}"
         yield ""
         yield from self.plan_lines()
-        yield from filter(None, (self.signal_line(), self.class_line(), self.query_line()))
+        lines = self.start_line(), self.signal_line(), self.class_line(), self.query_line()
+        yield from filter(None, lines)
         yield ""
         if self.calibration.figures:
             yield self.figures_table(width)
@@ -87,8 +89,12 @@ class CalibrationView:
     def plan_lines(self) -> list[str]:
         """The plan in words, tier by tier: the actions and the vote counts at which they are taken."""
         policy = self.calibration.policy()
+        if isinstance(policy, QuestionPolicy):
+            return ["plan: ask the tier that the query router names, no votes"]
         if not isinstance(policy, PomdpPolicy):
             return [f"plan: always {self.calibration.router()['tier']}, no votes"]
+        if self.calibration.query is not None:
+            return self._plans_by_start(policy)
         sizes = [sum(counts) for counts in self.calibration.fitted.counts]
         groups: dict[tuple[str, ...], list[int]] = {}
         for cell in range(len(sizes)):
@@ -109,6 +115,26 @@ class CalibrationView:
         names = [classes.names[k] if k < len(classes.names) else "all others" for k in cells]
         more = f", {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
         return f" ({', '.join(names[:_MOST_NAMES])}{more})"
+
+    def _plans_by_start(self, policy: PomdpPolicy) -> list[str]:
+        """Each question has a plan of its own: show those of typical ones, by where they start."""
+        lines: list[str] = []
+        starts = [(s.share, s.typical) for s in self.calibration.starts] or [(1.0, Facts())]
+        for share, typical in sorted(starts, key=lambda start: -start[0]):
+            first, *rest = self._plan_words(policy.plan(typical))
+            of = f" for {share:.0%} of questions, in their middle" if len(starts) > 1 else ", in the middle"
+            lines += [f"plan{of}: {first}", *rest]
+        return [*lines, *([f"  ({policy.limitation})"] if policy.limitation else [])]
+
+    def start_line(self) -> str:
+        """At which tiers questions start, and what that saves; "" where all start at the cheapest."""
+        small = self.calibration.tiers[0]
+        starts = self.calibration.starts
+        if not starts:
+            return ""
+        where = ", ".join(f"{s.tier} in {s.share:.0%} of questions" for s in starts)
+        saving = _dollars(1000 * sum(s.saving for s in starts))
+        return f"starts at {where}; the calls of {small} that are skipped save {saving} USD per 1,000"
 
     def _plan_words(self, plan: Plan) -> Iterator[str]:
         first = plan.action(plan.start)
@@ -150,7 +176,7 @@ class CalibrationView:
         return f"cross-fitted {self.measure} and USD per 1,000: {', '.join(each)}"
 
     def query_line(self) -> str:
-        """The query-side router that sets the prior, and the figures of all that were tried."""
+        """The query-side router that reads the questions, and the figures of all that were tried."""
         result = self.calibration
         if all(source in ("none", "column") for source, _ in result.choices):
             return ""
@@ -158,11 +184,11 @@ class CalibrationView:
         if result.query is None:
             single = result.router()["kind"] == "always"
             sources = [source for source, _ in result.choices]
-            why = "one tier takes every question" if single else "it tells no classes apart"
+            why = "one tier takes every question" if single else "it says nothing of these questions"
             return f"query router: none{'' if 'none' in sources else f', for {why}'} ({comparison})"
         embeddings = f" on embeddings of {result.query.embed_model}" if result.query.embed_model else ""
-        classes = f"{result.query.n_classes} classes of questions"
-        return f"query router: {result.query.kind}{embeddings}, {classes} ({comparison})"
+        trust = "" if result.kind != "pomdp" else f", followed by {result.fitted.trust:g}"
+        return f"query router: {result.query.kind}{embeddings}{trust} ({comparison})"
 
     def _clauses(self, rows: list[PlanRow]) -> list[str]:
         """One clause per action, with the counts at which it is taken: `buy 2 votes at 1/1`."""
@@ -338,6 +364,8 @@ class CalibrationView:
             "query_router": None if result.query is None else result.query.kind,
             "classes": self._classes_dict(),
             "signal": None if result.signal is None else signal_dict(result.signal),
+            "trust": result.fitted.trust if result.query is not None else None,
+            "starts": {s.tier: {"share": s.share, "saving_per_1000": 1000 * s.saving} for s in result.starts},
             "compared": {
                 source: {"quality": c.point.quality, "cost": c.point.cost, "met": c.is_met}
                 for source, c in result.choices

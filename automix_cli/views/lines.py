@@ -82,6 +82,9 @@ def explain_tree(answer: Answer) -> Tree:
         name = printable(answer.question_class or "none that the router knows: the prior of all questions")
         tree.add(Text.assemble(("class ", "dim"), name))
     for step in answer.route:
+        if step.reading is not None:
+            chances = ", ".join(f"{name} {p:.2f}" for name, p in step.reading.right)
+            tree.add(Text.assemble(("read ", "dim"), f"{step.reading.router}, chance to be right: {chances}"))
         branch = tree.add(Text.assemble((step.tier, "cyan"), f"  {step.model or ''}"))
         for line in _explain_step(step):
             branch.add(Text(line))

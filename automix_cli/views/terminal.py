@@ -120,6 +120,26 @@ def row_progress(
         yield lambda: bar.update(task, advance=1, note=note(time.monotonic() - start))
 
 
+@contextmanager
+def share_progress(reporter: Reporter, note: str) -> Iterator[Callable[[float], None]]:
+    """A bar that moves on by the share of the work that the function is given; silent off a terminal."""
+    if not reporter.shows_progress:
+        yield lambda share: None
+        return
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    console = stderr_console()
+    columns = BarColumn(bar_width=30), TaskProgressColumn(), TextColumn(note), TimeRemainingColumn()
+    with (
+        Progress(
+            *columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False
+        ) as bar,
+        _messages_above(console),
+    ):
+        task = bar.add_task("", total=1.0)
+        yield lambda share: bar.advance(task, share)
+
+
 def _row_bar(console: Console) -> Progress:
     """A progress bar for rows; each task carries a `note`."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

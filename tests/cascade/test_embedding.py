@@ -56,7 +56,6 @@ from automix_cli.profile.router import (
     embedder_of,
     query_router,
     router_policy,
-    without_classes,
 )
 from automix_cli.prompts.messages import decision
 from automix_cli.records import Answer, Completion, Message, Price, Question, Usage
@@ -363,7 +362,7 @@ def routed(tmp_path_factory: pytest.TempPathFactory) -> Profile:
     fitted = PlanFamily(settings=settings, weights=(30.0,)).fit(seen.table)
     played = fitted.play(seen.table, np.arange(200), np.array([0]))
     np.testing.assert_allclose(played.cost[0], replay(fitted.policy(0), seen.table).cost)
-    router = {"kind": "pomdp", "cost_weight": 30.0, **fit(seen.table, settings).to_dict()}
+    router = {"kind": "pomdp+query", "cost_weight": 30.0, **fit(seen.table, settings).to_dict()}
     block = f"embedding: {{model: openai/embed, price: {{input: {PRICE}}}}}\n"
     profile = profile_of(tmp_path_factory.mktemp("routed"), block)
     return replace(profile, router=json.loads(json.dumps({**router, "query": seen.router.to_dict()})))
@@ -382,7 +381,7 @@ def vector_of(text: str, **fields: Any) -> Completion:
 
 
 @pytest.mark.parametrize(("topic", "start"), [("maths", "large"), ("poetry", "small")])
-def test_ask_embeds_the_question_first_and_starts_where_its_class_says(
+def test_ask_embeds_the_question_first_and_starts_where_its_router_says(
     topic: str, start: str, routed: Profile
 ) -> None:
     text = f"{topic} river stone cloud"
@@ -406,23 +405,23 @@ def test_the_bill_of_a_row_has_the_embedding_in_it_and_its_shape_is_the_same(rou
     assert (again.cost_usd, again.spent_usd) == (PRICE / 1_000, 0.0)
 
 
-def test_a_question_whose_embedding_fails_goes_on_without_a_class_and_says_so(routed: Profile) -> None:
+def test_a_question_whose_embedding_fails_goes_on_as_any_other_and_says_so(routed: Profile) -> None:
     row, _ = answered(routed, "maths river", TimedOut("too slow"))
     assert row.status == "ok"
     assert row.to_dict()["route"][0]["flags"] == ["embedding_failed"]
-    pooled = without_classes(routed)
+    assert routed.router is not None
+    pooled = replace(
+        routed, router={k: v for k, v in routed.router.items() if k != "query"} | {"kind": "pomdp"}
+    )
     assert query_router(pooled) is None
     believed = {}
-    for name, profile in (("classless", pooled), ("unread", routed)):
+    for name, profile in (("router left out", pooled), ("unread", routed)):
         backend = ScriptedBackend(lambda r: TimedOut("too slow") if r.embeds else decision(True))
         cascade = Cascade(profile, backend, router_policy(profile))
         check = asyncio.run(cascade.verify(Question(text="maths"), "an answer", routed.tiers[0], 2))
         believed[name] = check.confidence
         assert check.flags == (("embedding_failed",) if name == "unread" else ())
-    assert believed["unread"] == believed["classless"]
-    classes: Any = router_policy(routed)
-    overall: Any = router_policy(pooled)
-    assert all(np.abs(np.subtract(own, overall.model.priors[0])).max() > 0.1 for own in classes.model.priors)
+    assert believed["unread"] == believed["router left out"]
 
 
 def test_a_failed_embedding_that_may_be_billed_is_on_the_bill_of_its_row(routed: Profile) -> None:

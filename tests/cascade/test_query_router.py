@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from known import table_of
+from rich.console import Console
 from shell import automix, environment, jsonl
 
 from automix_cli.backends.base import ScriptedBackend
@@ -32,12 +34,14 @@ from automix_cli.fitting.classes import Classes, classes_for
 from automix_cli.fitting.fit import fit
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.policy import PomdpPolicy
+from automix_cli.pomdp.tilt import sigmoid
 from automix_cli.profile.read import read_profile
 from automix_cli.profile.router import query_router, router_policy
 from automix_cli.profile.write import room_for_router, write_router
 from automix_cli.prompts.messages import decision
 from automix_cli.records import Question
 from automix_cli.views.calibration_view import CalibrationView
+from automix_cli.views.lines import explain_tree
 
 SETTINGS = Settings(max_votes=0)
 OBJECTIVE = Objective("budget", 0.007)
@@ -129,15 +133,15 @@ def test_a_router_that_was_named_and_not_kept_is_accounted_for() -> None:
     assert line.startswith("query router: none, for one tier takes every question (cross-fitted")
 
 
-def test_the_report_names_the_router_the_figures_and_a_plan_for_each_class(
+def test_the_report_names_the_router_the_figures_and_a_plan_for_each_start(
     table: TraceTable, found: Calibration
 ) -> None:
     view = CalibrationView(found, table, None, "rows")
     said = "\n".join(view.plan_lines())
-    assert "start at small" in said
-    assert "start at large" in said
-    assert "of questions" in said
-    assert view.query_line().startswith(f"query router: multilabel, {len(found.fitted.counts)} classes")
+    assert "of questions, in their middle: start at small" in said
+    assert "of questions, in their middle: start at large" in said
+    assert view.query_line().startswith(f"query router: multilabel, followed by {found.fitted.trust:g} (")
+    assert found.fitted.trust > 0.5
     assert {"none", "multilabel"} == set(view.to_dict()["compared"])
 
 
@@ -150,10 +154,11 @@ def test_labels_and_texts_of_held_out_rows_change_nothing_that_was_learned(table
     assert seen.router is not None
     assert again.router is not None
     assert seen.router.to_dict() == again.router.to_dict()
-    assert seen.table.question_classes is not None
-    assert again.table.question_classes is not None
-    assert (seen.table.question_classes[learn] == again.table.question_classes[learn]).all()
-    assert (again.table.question_classes[~learn] == again.router.read(list(mixed.texts[:100])).classes).all()
+    assert seen.table.question_logits is not None
+    assert again.table.question_logits is not None
+    assert (seen.table.question_logits[learn] == again.table.question_logits[learn]).all()
+    others = again.router.predict(list(mixed.texts[:100]))
+    assert sigmoid(again.table.question_logits[~learn]) == pytest.approx(others, abs=1e-12)
 
 
 def test_held_out_figures_are_those_of_a_router_fitted_without_the_fold(table: TraceTable) -> None:
@@ -177,7 +182,7 @@ def test_held_out_figures_are_those_of_a_router_fitted_without_the_fold(table: T
 
 
 @pytest.mark.parametrize("count", [1, 12, 20])
-def test_few_rows_are_legal_and_tell_no_classes(count: int) -> None:
+def test_few_rows_are_legal_and_read_no_question(count: int) -> None:
     few = drawn(count, telling=True)
     wanted = classes_for("auto", few, room=60_000, pass_score=0.5, seed=0)
     result = calibrate(few, SETTINGS, Objective("cost_weight", 30.0), classes=wanted)
@@ -204,19 +209,19 @@ def written(found: Calibration, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return path
 
 
-def test_a_profile_file_gives_back_the_same_policy_and_the_same_classes(
+def test_a_profile_file_gives_back_the_same_policy_and_the_same_router(
     table: TraceTable, found: Calibration, written: Path
 ) -> None:
     profile = read_profile(written, trusted=True, origin="named")
     router, policy = query_router(profile), router_policy(profile)
     assert profile.router is not None
-    assert profile.router["kind"] == "pomdp"
+    assert profile.router["kind"] == "pomdp+query"
     assert written.stat().st_size < 64 * 1024
     assert router is not None
     assert found.query is not None
     assert isinstance(policy, PomdpPolicy)
     texts = list(table.texts)
-    assert (router.read(texts).classes == found.query.read(texts).classes).all()
+    assert (router.predict(texts) == found.query.predict(texts)).all()
     assert policy == found.policy()
 
 
@@ -233,7 +238,14 @@ def test_every_kind_keeps_within_the_room_of_a_profile_that_says_much(kind: Any,
     assert seen.router is not None
     fitted = fit(seen.table, SETTINGS)
     write_router(
-        path, {"kind": "pomdp", "cost_weight": 1.0, **fitted.to_dict(), "query": seen.router.to_dict()}
+        path,
+        {
+            "kind": "pomdp+query",
+            "cost_weight": 1.0,
+            "trust": 1.0,
+            **fitted.to_dict(),
+            "query": seen.router.to_dict(),
+        },
     )
     assert query_router(read_profile(path, trusted=True, origin="named")) is not None
 
@@ -241,11 +253,15 @@ def test_every_kind_keeps_within_the_room_of_a_profile_that_says_much(kind: Any,
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"query": {"kind": "knn"}}, "cannot be read"),
-        ({"prior": {"counts": [[1, 2, 3, 4]], "alpha": 1, "kappa": 0, "mean_tokens": 0}}, "has 2 classes"),
+        ({"query": {"version": 2, "kind": "knn"}}, "cannot be read"),
+        ({"query": {"kind": "knn"}}, "has version an older one, and this automix reads 2"),
+        ({"query": {"version": 9}}, "has version 9, and this automix reads 2"),
+        ({"kind": "pomdp"}, "of kind pomdp reads no question, and this one has .*: an earlier automix"),
+        ({"kind": "separate"}, "the block is of kind separate, and its query-side router of multilabel"),
+        ({"observations": {"small": {}}}, "was fitted on 2 tiers, and the plan on 1"),
     ],
 )
-def test_a_router_that_does_not_fit_its_prior_says_how_to_write_it_anew(
+def test_a_router_that_cannot_be_used_says_how_to_write_it_anew(
     change: dict[str, Any], problem: str, found: Calibration, tmp_path: Path
 ) -> None:
     path = tmp_path / "automix.yaml"
@@ -254,6 +270,72 @@ def test_a_router_that_does_not_fit_its_prior_says_how_to_write_it_anew(
     with pytest.raises(DataError, match=problem) as caught:
         query_router(read_profile(path, trusted=True, origin="named"))
     assert caught.value.hint == "automix calibrate writes it anew"
+
+
+# ---------------------------------------------------------------- routers that look at the question alone
+
+
+@pytest.mark.parametrize("kind", ["multilabel", "separate", "kmeans", "knn"])
+def test_a_router_alone_is_written_run_and_replayed_alike(
+    kind: Any, table: TraceTable, tmp_path: Path
+) -> None:
+    objective = Objective("cost_weight", 20.0)
+    result = calibrate(table, SETTINGS, objective, options=CROSSFIT, classes=classes(kind), kind=kind)
+    (tmp_path / "automix.yaml").write_text(PROFILE)
+    write_router(tmp_path / "automix.yaml", result.router())
+    profile = read_profile(tmp_path / "automix.yaml", trusted=True, origin="named")
+    router, policy = query_router(profile), router_policy(profile)
+    assert profile.router is not None
+    assert router is not None
+    assert (profile.router["kind"], router.kind) == (kind, kind)
+    (seen,) = classes(kind).of(table, np.ones(len(table), dtype=bool))
+    probs = sigmoid(seen.table.question_logits)
+    chosen = replay(policy, seen.table).asks.argmax(axis=1)
+    assert (chosen == router.choose(probs, cost_weight=20.0)).all()
+    cascade = Cascade(profile, ScriptedBackend(lambda request: "an answer"), policy)
+    for topic, tier in (("maths", "large"), ("poetry", "small")):
+        text = f"{topic} river stone cloud"
+        row = asyncio.run(cascade.answer(Question(text=text)))
+        (step,) = row.to_dict()["route"]
+        chances = dict(zip(("small", "large"), router.predict([text])[0].round(4), strict=True))
+        assert (step["tier"], step["question"]) == (tier, {"router": kind, "right": chances})
+        assert row.confidence == pytest.approx(chances[tier], abs=1e-4)
+        assert "by the question alone" in row.reason
+
+
+def test_the_row_of_a_plan_says_what_was_read_in_the_question(written: Path) -> None:
+    profile = read_profile(written, trusted=True, origin="named")
+    cascade = Cascade(profile, ScriptedBackend(lambda request: "an answer"), router_policy(profile))
+    row = asyncio.run(cascade.answer(Question(text="maths river stone cloud")))
+    (step,) = row.to_dict()["route"]
+    assert step["question"]["router"] == "multilabel"
+    assert step["question"]["right"]["small"] < 0.3
+    explained = Console(width=200, file=io.StringIO())
+    explained.print(explain_tree(row))
+    assert "read multilabel, chance to be right: small 0." in explained.file.getvalue()
+
+
+def test_the_report_says_where_questions_start_and_what_that_saves(
+    table: TraceTable, found: Calibration
+) -> None:
+    shares = {start.tier: start.share for start in found.starts}
+    assert sum(shares.values()) == pytest.approx(1)
+    (large,) = (start for start in found.starts if start.tier == "large")
+    assert large.saving == pytest.approx(0.001 * shares["large"])  # an answer of small costs 0.001
+    line = CalibrationView(found, table, None, "rows").start_line()
+    assert f"large in {shares['large']:.0%} of questions" in line
+    assert "the calls of small that are skipped save" in line
+    without = calibrate(table, SETTINGS, OBJECTIVE, options=CROSSFIT)
+    small = replace(without, starts=())
+    assert CalibrationView(small, table, None, "rows").start_line() == ""
+
+
+def test_progress_comes_to_the_whole(table: TraceTable) -> None:
+    shares: list[float] = []
+    both = classes("none", "kmeans")
+    calibrate(table, SETTINGS, OBJECTIVE, options=CROSSFIT, classes=both, advance=shares.append)
+    assert len(shares) == 8
+    assert sum(shares) == pytest.approx(1)
 
 
 # ---------------------------------------------------------------- from a shell
@@ -276,14 +358,14 @@ print(sorted({"sklearn", "scipy"} & set(sys.modules)))
 """
 
 
-def test_ask_reads_the_class_with_numpy_alone_and_starts_where_its_plan_says(written: Path) -> None:
+def test_ask_reads_the_question_with_numpy_alone_and_starts_where_its_plan_says(written: Path) -> None:
     questions = ("maths river stone cloud", "poetry river stone cloud")
     args = [sys.executable, "-c", ASK, str(written), *questions]
     ran = subprocess.run(args, env=environment(), capture_output=True, text=True, check=True)
     assert ran.stdout.split("\n")[:3] == ["large", "small", "[]"]
 
 
-def test_verify_starts_from_the_prior_of_the_class(written: Path) -> None:
+def test_verify_starts_from_the_prior_of_the_question(written: Path) -> None:
     profile = read_profile(written, trusted=True, origin="named")
     cascade = Cascade(profile, ScriptedBackend(lambda request: decision(True)), router_policy(profile))
     found = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from automix_cli.evaluation.query_policies import Query
 from automix_cli.evaluation.replay import replay
 from automix_cli.evaluation.settings import Always
 from automix_cli.fitting.query_router_kinds import QUERY_ROUTER_KINDS, ClassSource
-from automix_cli.pomdp.rules import AssignedPolicy
+from automix_cli.pomdp.rules import QuestionPolicy
 
 
 def test_names_stand_for_their_rules_and_single_tiers_are_always_there() -> None:
@@ -97,8 +98,13 @@ def test_a_router_goes_on_to_the_next_tier_where_the_one_it_chose_fails() -> Non
     table = table_of(failing())
     chances = np.tile([0.75, 0.25], (len(table), 1))
     run = replay_assigned(table, None, chances, escalates=True, abstain_value=0.1)
+    by_question = QuestionPolicy(rewards=((0, 1), (0, 1)), costs=(1, 20), cost_weight=0.0)
+
+    def sure_of(rows: int, tier: int) -> np.ndarray:
+        return np.tile(np.where(np.arange(2) == tier, 3.0, -3.0), (rows, 1))
+
     live = [
-        replay(AssignedPolicy(2), table, question_classes=np.full(len(table), tier), abstain_value=0.1)
+        replay(by_question, replace(table, question_logits=sure_of(len(table), tier)), abstain_value=0.1)
         for tier in range(2)
     ]
     for name in ("score", "cost", "reports", "asks", "abstained", "escalated", "pairs"):

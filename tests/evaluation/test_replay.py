@@ -27,12 +27,13 @@ from automix_cli.errors import DataError
 from automix_cli.evaluation.plan_family import PlanFamily
 from automix_cli.evaluation.replay import Replayed, replay
 from automix_cli.evaluation.rule_families import ThresholdFamily
+from automix_cli.fitting.fit import fit
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.model import Cost, Model, TierModel
 from automix_cli.pomdp.observations import ConfidenceObservations, ConsistencyObservations, VoteObservations
 from automix_cli.pomdp.policy import PomdpPolicy
 from automix_cli.pomdp.problem import Action, Facts, History, Observation, rollout
-from automix_cli.pomdp.rules import AlwaysPolicy, AssignedPolicy, MajorityPolicy, ThresholdPolicy
+from automix_cli.pomdp.rules import AlwaysPolicy, MajorityPolicy, QuestionPolicy, ThresholdPolicy
 
 
 def pomdp(**changes: Any) -> PomdpPolicy:
@@ -200,15 +201,28 @@ def test_replay_is_the_expectation_of_a_plan_on_agreeing_samples() -> None:
     assert_equals_every_order(policy, table, result)
 
 
-def test_the_class_of_a_question_may_name_its_tier() -> None:
+def test_what_is_read_in_a_question_may_name_its_tier() -> None:
+    best = np.arange(30) % 3
     table = make_table(make_rows(30, failures=0.2))
-    classes = np.arange(30) % 3
-    policy = AssignedPolicy(tiers=3)
-    result = replay(policy, table, question_classes=classes)
-    assert_equals_every_order(policy, table, result, classes=classes)
-    answered = ~table.failed[np.arange(30), classes]
+    table = replace(table, question_logits=np.where(np.arange(3) == best[:, None], 2.0, -1.0))
+    policy = QuestionPolicy(rewards=((0, 1),) * 3, costs=(1, 2, 3), cost_weight=0.01)
+    result = replay(policy, table)
+    assert_equals_every_order(policy, table, result)
+    answered = ~table.failed[np.arange(30), best]
     assert 0 < answered.sum() < 30
-    assert np.array_equal(result.reports[answered].argmax(axis=1), classes[answered])
+    assert np.array_equal(result.reports[answered].argmax(axis=1), best[answered])
+
+
+@pytest.mark.parametrize("trust", [0.0, 0.7, 1.0])
+def test_plans_of_tilted_priors_are_replayed_as_they_run(trust: float) -> None:
+    settings = Settings(max_votes=2)
+    table = make_table(make_rows(30, failures=0.2))
+    logits = np.random.default_rng(0).normal(0, 1.5, (30, len(table.tiers))).round(1)
+    table = replace(table, question_logits=logits)
+    policy = replace(fit(table, settings), trust=trust).policy(0.05, settings)
+    beliefs = [policy.begin(Facts(logits=tuple(line))) for line in logits.tolist()]
+    assert (len({belief.plan.root.logits for belief in beliefs}) > 1) == (trust > 0)
+    assert_equals_every_order(policy, table, replay(policy, table))
 
 
 # ------------------------------------------------------------------ many votes

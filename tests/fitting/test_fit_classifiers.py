@@ -17,8 +17,9 @@ from automix_cli.fitting.fit_classifiers import (
     sparse_matrix,
 )
 from automix_cli.fitting.fit_query_router import fit_router
-from automix_cli.fitting.query_router import logit, place_rows, sigmoid
-from automix_cli.fitting.query_router_kinds import QUERY_ROUTER_KINDS, QueryRouterKind
+from automix_cli.fitting.query_router import place_rows
+from automix_cli.fitting.query_router_kinds import QueryRouterKind
+from automix_cli.pomdp.tilt import sigmoid
 
 needs_sklearn = pytest.mark.skipif(not find_spec("sklearn"), reason="needs scikit-learn: the extra `routers`")
 
@@ -139,27 +140,27 @@ def test_labels_of_a_fold_do_not_reach_its_own_logits(share: float) -> None:
 def test_a_clusters_rates_are_counted_on_its_own_training_questions() -> None:
     found = fit_router("kmeans", TEXTS, SCORES, COSTS)
     model = found.router.model
-    assert found.router.n_classes >= 3
+    cluster = model.classes(found.router.features.of(TEXTS))
+    assert len(model.centres) >= 3
     base = (SCORES.sum(axis=0) + 0.5) / 401
-    for k in range(found.router.n_classes):
-        own = SCORES[found.classes == k]
-        assert model.rates[k] == pytest.approx((own.sum(axis=0) + 2 * base) / (len(own) + 2), abs=1e-4)
-    assert (found.router.read(TEXTS).classes == found.classes).all()
+    for k, rates in enumerate(model.rates):
+        own = SCORES[cluster == k]
+        assert rates == pytest.approx((own.sum(axis=0) + 2 * base) / (len(own) + 2), abs=1e-4)
 
 
 @needs_sklearn
 def test_the_best_tier_of_a_cluster_follows_from_mean_score_and_cost() -> None:
     router = fit_router("kmeans", TEXTS, SCORES, COSTS).router
-    reading = router.read(HELD_OUT)
+    cluster = router.model.classes(router.features.of(HELD_OUT))
     best = (router.model.rates - 0.01 * COSTS).argmax(axis=1)
-    assert (router.choose(reading.probs, cost_weight=0.01) == best[reading.classes]).all()
+    assert (router.choose(router.predict(HELD_OUT), cost_weight=0.01) == best[cluster]).all()
     assert len(set(best)) > 1
 
 
 @needs_sklearn
-def test_noise_is_not_cut_into_clusters_or_classes() -> None:
+def test_noise_is_not_cut_into_clusters() -> None:
     scores = (np.random.default_rng(0).random((400, 2)) < 0.5).astype(float)
-    assert fit_router("kmeans", TEXTS, scores, [1, 2]).router.n_classes <= 2
+    assert len(fit_router("kmeans", TEXTS, scores, [1, 2]).router.model.centres) <= 2
 
 
 @needs_sklearn
@@ -175,25 +176,3 @@ def test_neighbours_are_those_of_highest_cosine() -> None:
     rates = (model.right[near[:, :-1]].sum(axis=1) + 2 * model.base) / (model.k + 2)
     assert clear.mean() > 0.8
     assert router.predict(HELD_OUT)[clear] == pytest.approx(rates[clear], abs=1e-12)
-
-
-@needs_sklearn
-@pytest.mark.parametrize("kind", ["multilabel", "knn"])
-def test_classes_are_few_and_tell_right_from_wrong(kind: QueryRouterKind) -> None:
-    found = fit_router(kind, TEXTS, SCORES, COSTS)
-    assert 2 <= found.router.n_classes <= 8
-    assert set(found.classes) <= set(range(found.router.n_classes))
-    counts = np.bincount(found.classes, minlength=found.router.n_classes)
-    rates = np.bincount(found.classes, SCORES[:, 0], minlength=len(counts)) / np.maximum(counts, 1)
-    assert np.ptp(rates[counts > 20]) > 0.4
-    centres = found.router.centres
-    gaps = ((logit(found.probs)[:, None] - centres) ** 2).sum(axis=2)
-    assert (gaps.argmin(axis=1) == found.classes).all()
-
-
-@needs_sklearn
-@pytest.mark.parametrize("kind", QUERY_ROUTER_KINDS)
-def test_under_a_hundred_rows_all_questions_are_of_one_class(kind: QueryRouterKind) -> None:
-    found = fit_router(kind, TEXTS[:99], SCORES[:99], COSTS)
-    assert found.router.n_classes == 1
-    assert not found.classes.any()

@@ -34,7 +34,6 @@ def by_hand(
             k: np.array(v)
             for k, v in (targets or {"prediction": [0, 0, 0, 0], "sorted": [0, 0, 0, 0]}).items()
         },
-        centres=np.zeros((1, 3)),
     )
 
 
@@ -156,7 +155,6 @@ def test_a_router_survives_json_and_decides_the_same(fitted: FittedRouter) -> No
     read = QueryRouter.from_dict(json.loads(told))
     assert len(told) < MAX_ROUTER_CHARS
     assert (read.predict(HELD_OUT) == router.predict(HELD_OUT)).all()
-    assert (read.read(HELD_OUT).classes == router.read(HELD_OUT).classes).all()
     ids = range(len(HELD_OUT))
     for rule in router.rules:
         one, other = (r.choose(router.predict(HELD_OUT), rule, ids=ids) for r in (router, read))
@@ -203,7 +201,7 @@ def test_a_router_that_is_none_is_refused(fitted: FittedRouter, wrong: dict[str,
 def test_a_router_with_a_part_missing_or_cut_is_refused(fitted: FittedRouter) -> None:
     good = fitted.router.to_dict()
     for key in good:
-        with pytest.raises(DataError, match="cannot be read"):
+        with pytest.raises(DataError, match="cannot be read" if key != "version" else "version an older one"):
             QueryRouter.from_dict({k: v for k, v in good.items() if k != key})
     for key, value in good["model"].items():
         cut = {**value, "steps": value["steps"][:-8]} if isinstance(value, dict) else None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from automix_cli.pomdp.problem import Action, Facts, Observation, Policy, rollout
-from automix_cli.pomdp.rules import AlwaysPolicy, AssignedPolicy, MajorityPolicy, Rule, ThresholdPolicy
+from automix_cli.pomdp.rules import AlwaysPolicy, MajorityPolicy, QuestionPolicy, Rule, ThresholdPolicy
 
 GONE = Observation(failed=True)
 ASKED = Observation()
@@ -33,6 +34,7 @@ def votes(correct: int, parsed: int, bought: int | None = None) -> Observation:
 
 SINGLE = ThresholdPolicy.single(tiers=2, votes=4, cut=0.5)
 DOUBLE = ThresholdPolicy.double(tiers=2, votes=4, low=0.25, high=0.75)
+BY_QUESTION = QuestionPolicy(rewards=((0, 1), (0, 1)), costs=(1, 20), cost_weight=0.01)
 NO_VOTES = ThresholdPolicy.single(tiers=2, votes=0, cut=0.5)
 START, BUY, UP = ("start", 0, 0), ("vote", 0, 4), ("escalate", 1, 0)
 FIRST, LAST, NOTHING = ("report", 0, 0), ("report", 1, 0), ("abstain", -1, 0)
@@ -45,9 +47,8 @@ FIRST, LAST, NOTHING = ("report", 0, 0), ("report", 1, 0), ("abstain", -1, 0)
         pytest.param(AlwaysPolicy(2, 1), [ASKED], [("start", 1, 0), LAST], id="always the last"),
         pytest.param(AlwaysPolicy(2, 0), [GONE, ASKED], [START, UP, LAST], id="always climbs on failure"),
         pytest.param(AlwaysPolicy(2, 0), [GONE, GONE], [START, UP, NOTHING], id="always with nothing left"),
-        pytest.param(AssignedPolicy(2), [ASKED], [START, FIRST], id="a tier that was assigned"),
-        pytest.param(AssignedPolicy(2), [GONE, ASKED], [START, UP, LAST], id="an assigned tier that fails"),
-        pytest.param(AssignedPolicy(2), [GONE, GONE], [START, UP, NOTHING], id="assigned, nothing left"),
+        pytest.param(BY_QUESTION, [ASKED], [("start", 1, 0), LAST], id="nothing read in the question"),
+        pytest.param(BY_QUESTION, [GONE], [("start", 1, 0), NOTHING], id="nothing read, nothing left"),
         pytest.param(SINGLE, [ASKED, votes(2, 4)], [START, BUY, FIRST], id="a share on the cut reports"),
         pytest.param(SINGLE, [ASKED, votes(1, 4), ASKED], [START, BUY, UP, LAST], id="under it escalates"),
         pytest.param(SINGLE, [ASKED, votes(1, 2, 4)], [START, BUY, FIRST], id="the share is of parsed votes"),
@@ -129,3 +130,23 @@ def test_reasons_of_a_threshold_are_in_words() -> None:
 def test_a_rule_needs_rising_edges_and_a_decision_per_bin(rule: Rule) -> None:
     with pytest.raises(ValueError, match="rising edges"):
         ThresholdPolicy((rule,))
+
+
+def test_the_tier_that_the_router_names_is_asked_and_reported_and_its_failure_leaves_it_to_the_next() -> None:
+    policy = QuestionPolicy(
+        rewards=((0, 1), (0, 1)), costs=(1, 20), cost_weight=0.01, names=("small", "large")
+    )
+    easy, hard = Facts(logits=(2.0, 2.2)), Facts(logits=(-2.0, 2.2))
+    assert [policy.begin(facts).tier for facts in (easy, hard)] == [0, 1]
+    run = rollout(policy, easy)
+    assert next(run).action == START
+    with pytest.raises(StopIteration) as end:
+        run.send(ASKED)
+    turn = end.value.value
+    assert turn.action == FIRST
+    assert policy.confidence(turn.belief, 0) == pytest.approx(1 / (1 + math.exp(-2)))
+    assert policy.confidence(turn.belief, 1) is None
+    assert policy.reason(turn.belief) == ("by the question alone, chance to be right: small 0.88, large 0.90")
+    failing = rollout(policy, easy)
+    next(failing)
+    assert failing.send(GONE).action == UP
