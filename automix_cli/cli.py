@@ -16,7 +16,7 @@ ignore_foreign_warnings()  # before the first library is imported
 import typer  # noqa: E402
 from typer.core import TyperGroup  # noqa: E402
 
-from automix_cli.commands import ask, bench, cache, calibrate, profile, verify  # noqa: E402
+from automix_cli.commands import ask, audit, bench, cache, calibrate, profile, verify  # noqa: E402
 from automix_cli.commands.command import ModelCommand  # noqa: E402
 from automix_cli.commands.options import Version  # noqa: E402
 from automix_cli.errors import AutomixError  # noqa: E402
@@ -73,6 +73,7 @@ app.command("ask", cls=ModelCommand, no_args_is_help=False)(ask.ask)
 app.command("verify", cls=ModelCommand)(verify.verify)
 app.command("calibrate", cls=ModelCommand, no_args_is_help=True)(calibrate.calibrate)
 app.command("bench", cls=ModelCommand, no_args_is_help=True)(bench.bench)
+app.command("audit", no_args_is_help=True)(audit.audit)
 app.add_typer(profile.app, name="profile")
 app.add_typer(cache.app, name="cache")
 

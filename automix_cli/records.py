@@ -232,10 +232,10 @@ class Question:
     split: str | None = None
     columns: Mapping[str, Json] = field(default_factory=dict, repr=False, compare=False)
 
-    def material(self) -> dict[str, Json]:
-        """Context and choices, where there are any; rows keep them, so that `verify` can read them."""
+    def material(self, *others: str) -> dict[str, Json]:
+        """Context, choices and `others`, where there are any: rows keep them for those who read them."""
         row = self.to_dict()
-        return {key: row[key] for key in ("context", "choices") if key in row}
+        return {key: row[key] for key in ("context", "choices", *others) if key in row}
 
     def to_dict(self) -> dict[str, Json]:
         """The JSONL form, without keys that are empty."""
@@ -320,7 +320,7 @@ class Step:
         if self.failed:
             row["failed"] = self.failed
         if self.votes:
-            row["votes"] = self.count._asdict()
+            row |= {"votes": self.count._asdict(), "first_vote": self.votes[0].value}
         if self.samples:
             row["samples"] = len(self.samples)
         if self.confidence is not None:
@@ -510,5 +510,5 @@ class Answer:
             "input_sha": self.input_sha,
             "profile_sha": self.profile_sha,
             **({} if self.shadow is None else {"shadow": self.shadow.to_dict()}),
-            **self.question.material(),
+            **self.question.material(*([] if self.shadow is None else ["expected"])),
         }

@@ -38,7 +38,8 @@ from automix_cli.evaluation.objective import (
 )
 from automix_cli.evaluation.plan_family import PlanFamily
 from automix_cli.evaluation.question_family import QuestionFamily
-from automix_cli.evaluation.replay import Replayed, replay
+from automix_cli.evaluation.rates import DifferingShare, differing_shares, rates_of
+from automix_cli.evaluation.replay import replay
 from automix_cli.evaluation.rule_families import ThresholdFamily
 from automix_cli.evaluation.settings import Always, CostWeight, narrow
 from automix_cli.evaluation.signal_choice import SignalComparison, Signals
@@ -107,6 +108,7 @@ class Calibration:
         signal: what the plan gains with each signal that the rows hold; None where they were not compared.
         rates: shares to compare later batches with, as (hits, cases): `escalated` of all questions, and
             per tier the first votes that say CORRECT, of the answers on which votes are bought.
+        differing: per tier, on how many questions another answer is reported than that tier's.
     """
 
     tiers: tuple[str, ...]
@@ -125,6 +127,7 @@ class Calibration:
     gains: Mapping[tuple[str, str], Measure] = field(default_factory=dict)
     path: Curve = NO_CURVE
     rates: tuple[tuple[str, int, int], ...] = ()
+    differing: tuple[DifferingShare, ...] = ()
     kind: WrittenKind = "pomdp"
     query: QueryRouter | None = None
     starts: tuple[Start, ...] = ()
@@ -179,6 +182,8 @@ class Calibration:
             proof["verdict"] = {"kind": self.verdict.kind, "edge": points}
         held_out = {f.name: [f.cost.value, f.quality.value] for f in self.figures}
         rates = {name: [hits, cases] for name, hits, cases in self.rates}
+        if self.differing:
+            proof["differing"] = {name: [hits, cases] for name, hits, cases in self.differing}
         return {**proof, "held_out": held_out, "rates": rates}
 
 
@@ -328,24 +333,12 @@ def _with_rates(calibration: Calibration, table: TraceTable) -> Calibration:
     if calibration.router()["kind"] == "always":
         calibration = replace(calibration, query=None)
     run = replay(calibration.policy(), table)
-    return replace(calibration, rates=rates_of(table, run), starts=starts_of(table, run))
-
-
-def rates_of(table: TraceTable, run: Replayed) -> tuple[tuple[str, int, int], ...]:
-    """Return shares that later batches are compared with, as (hits, cases), in expectation, rounded.
-
-    Cases are counted in questions, because copies of one tell no more than one: of all questions, and
-    for a tier's first votes of those on which it is asked, votes are bought and the first can be read.
-    """
-    weight = table.n_groups / len(table)
-    rates = [("escalated", round(weight * float(run.escalated.sum())), table.n_groups)]
-    for j, name in enumerate(table.tiers):
-        checks = weight * run.checks[:, j]
-        if table.signals[j] == "votes" and checks.any():
-            correct, incorrect, _ = table.votes[:, j].T / np.maximum(table.votes[:, j].sum(axis=1), 1)[None]
-            hits, cases = float(checks @ correct), float(checks @ (correct + incorrect))
-            rates.append((name, round(hits), round(cases)))
-    return tuple(rates)
+    return replace(
+        calibration,
+        rates=rates_of(table, run),
+        starts=starts_of(table, run),
+        differing=differing_shares(table, run),
+    )
 
 
 # ------------------------------------------------------------------ figures

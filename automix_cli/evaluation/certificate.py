@@ -7,10 +7,10 @@ ends it; because the order was fixed beforehand, no correction for the number of
 owed. What is certified is the policy as fitted on the fit half: it is not fitted again.
 All rows of a question are in one half and make one bet, with their mean: copies prove nothing.
 
-Each test bets against "the promise is broken" (Waudby-Smith and Ramdas, JRSS B 86, 2024,
-1-27). While that is true no bettor's capital can be expected to grow, so by Ville's
-inequality it reaches 1/(1 - p) with probability at most 1 - p. That holds for any bounded
-differences and any number of rows; where most rows do not differ it needs few of them.
+Each test bets against "the promise is broken" (`sequences.capital`). While that is true no
+bettor's capital can be expected to grow, so it reaches 1/(1 - p) with probability at most 1 - p.
+That holds for any bounded differences and any number of rows; where most rows do not differ it
+needs few of them.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.crossfit import singles
 from automix_cli.evaluation.families import cost_weights
 from automix_cli.evaluation.replay import replay
+from automix_cli.evaluation.sequences import STAKES, capital, log_capitals
 from automix_cli.evaluation.settings import Always, CostWeight
 from automix_cli.fitting.fit import fit
 from automix_cli.fitting.fitted import Fitted
@@ -35,7 +36,6 @@ from automix_cli.pomdp.histories import TierPath
 from automix_cli.pomdp.problem import Action
 
 _LEAST_SPREAD_QUESTIONS = 10  # with fewer no spread can be estimated
-_STAKES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75)  # of the most that may be staked
 
 
 class Trial(NamedTuple):
@@ -187,40 +187,6 @@ def _reports_only(decisions: Iterable[tuple[TierPath, int, Action]], tier: int) 
     return all(action.tier == tier for *_, action in decisions if action.final)
 
 
-def capital(gain: Floats, keep: float) -> float:
-    """Return the highest capital that bets against "E[gain] ≤ 0" reached, from a capital of 1.
-
-    Args:
-        gain: independent differences in [-keep, 1], in an order that says nothing of them.
-        keep: their lower bound is -keep.
-
-    Example:
-        >>> capital(np.full(200, 0.1), keep=0.9) > 10, capital(np.zeros(200), keep=0.9)
-        (True, 1.0)
-    """
-    highest = float(_log_capitals(gain, keep).max(initial=0.0))
-    return math.exp(min(highest, 700.0))
-
-
-def _log_capitals(gain: Floats, keep: float) -> Floats:
-    """The logarithm of the capital after each bet."""
-    most = _most_staked(keep)
-    before = np.arange(len(gain))
-    mean = (np.cumsum(gain) - gain) / (before + 1)
-    square = (0.25 + np.cumsum(gain**2) - gain**2) / (before + 1)
-    adaptive = np.clip(mean / np.maximum(square, 1e-12), 0.0, 0.75 * most)
-    stakes = np.vstack([adaptive, *(np.full(len(gain), s * most) for s in _STAKES)])
-    logs = np.cumsum(np.log1p(stakes * gain), axis=1)
-    peak = logs.max(axis=0)
-    mixture: Floats = np.log(np.exp(logs - peak).mean(axis=0)) + peak  # the mean of fair bets is a fair bet
-    return mixture
-
-
-def _most_staked(keep: float) -> float:
-    """A stake beyond this could lose more than there is."""
-    return 1 / max(keep, 1e-12)
-
-
 def questions_needed(keep: float, confidence: float) -> int:
     """Return the fewest questions with which anything could be certified, both halves together.
 
@@ -237,9 +203,9 @@ def questions_needed(keep: float, confidence: float) -> int:
         [85, 177, 451]
     """
     goal, gain = -math.log(1 - confidence), 1 - keep
-    growth = math.log1p(max(_STAKES) * _most_staked(keep) * gain)  # of the bettor that stakes most
-    surely = math.ceil((goal + math.log(len(_STAKES) + 1)) / growth)
-    bets = int((_log_capitals(np.full(surely, gain), keep) < goal).sum()) + 1
+    growth = math.log1p(max(STAKES) * gain / max(keep, 1e-12))  # of the bettor that stakes most
+    surely = math.ceil((goal + math.log(len(STAKES) + 1)) / growth)
+    bets = int((log_capitals(np.full(surely, gain), keep) < goal).sum()) + 1
     return 2 * bets - 1
 
 

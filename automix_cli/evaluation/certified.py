@@ -15,12 +15,13 @@ from automix_cli.data.groups import why_no_verdict
 from automix_cli.data.oracle import oracle
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.bootstrap import BootstrapFigure, Resamples, quality_gains
-from automix_cli.evaluation.calibrate import Calibration, Figures, rates_of, with_interval
+from automix_cli.evaluation.calibrate import Calibration, Figures, with_interval
 from automix_cli.evaluation.certificate import Certificate, halves
 from automix_cli.evaluation.crossfit import NO_CURVE, Singles, singles
 from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.frontier import Point, mix_quality
 from automix_cli.evaluation.objective import SettingChoice
+from automix_cli.evaluation.rates import differing_shares, rates_of
 from automix_cli.evaluation.replay import Replayed, replay
 from automix_cli.evaluation.verdict import edge_of, verdict
 
@@ -72,6 +73,7 @@ def _with_figures(
         figures=figures,
         gains=gains,
         rates=rates_of(rest, run),
+        differing=differing_shares(rest, run),
     )
 
 

@@ -13,11 +13,12 @@ from known import draw_rows, draw_table, table_of, two_tiers
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError
 from automix_cli.evaluation.bootstrap import Resamples
-from automix_cli.evaluation.calibrate import Calibration, PairedColumns, calibrate, rates_of
+from automix_cli.evaluation.calibrate import Calibration, PairedColumns, calibrate
 from automix_cli.evaluation.crossfit import Crossfit, singles
 from automix_cli.evaluation.held_out import held_out
 from automix_cli.evaluation.objective import Objective
 from automix_cli.evaluation.plan_family import PlanFamily
+from automix_cli.evaluation.rates import rates_of
 from automix_cli.evaluation.replay import replay
 from automix_cli.evaluation.settings import Always, CostWeight
 from automix_cli.evaluation.verdict import edge_of

@@ -14,11 +14,12 @@ from known import draw_rows, draw_table, table_of, two_tiers
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.bootstrap import Resamples
 from automix_cli.evaluation.calibrate import calibrate
-from automix_cli.evaluation.certificate import Certificate, capital, certify, halves, questions_needed
+from automix_cli.evaluation.certificate import Certificate, certify, halves, questions_needed
 from automix_cli.evaluation.certified import with_certificate
 from automix_cli.evaluation.crossfit import Crossfit, singles
 from automix_cli.evaluation.objective import Objective
 from automix_cli.evaluation.replay import replay
+from automix_cli.evaluation.sequences import capital
 from automix_cli.evaluation.settings import Always
 from automix_cli.evaluation.verdict import edge_of
 from automix_cli.fitting.router_block import Settings, policy_from_router
@@ -40,7 +41,7 @@ def test_bets_against_a_promise_just_broken_reach_ten_in_at_most_a_tenth_of_tria
 
 def test_bets_on_a_promise_kept_win_with_few_rows_when_few_rows_differ() -> None:
     rng = np.random.default_rng(0)
-    won = [capital(np.where(rng.random(1000) < 0.02, -0.95, 0.05), keep=0.95) >= 10 for _ in range(100)]
+    won = [capital(np.where(rng.random(1000) < 0.02, -0.95, 0.05), 0.95) >= 10 for _ in range(100)]
     assert np.mean(won) > 0.9
 
 

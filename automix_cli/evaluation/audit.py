@@ -1,0 +1,395 @@
+"""What rows that were drawn for a comparison with the baseline tell of all rows.
+
+Where the answer of a row equals the baseline's, both are right or both are wrong, whatever the truth. So
+the share of rows whose answer differs bounds what is lost against the baseline, with no label at all;
+scores of differing rows, where there are any, say how much of it is lost. All bounds hold at every look
+(`sequences`). After `WINDOW` comparisons a new window starts, so that a change shows however long the
+past was.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from automix_cli import scoring
+from automix_cli.data.answer_rows import AnswerRow, ShadowComparison
+from automix_cli.errors import DataError, UsageError
+from automix_cli.evaluation.sequences import ShareBounds, mean_bound, share_bounds, share_rise
+from automix_cli.fitting.drift import Drift, drifts_from_fit
+from automix_cli.records import add_money
+
+WINDOW = 1_000
+"""Comparisons after which a new window starts."""
+
+ALPHA = 0.05
+"""The chance that a bound is ever wrong in a window, and that a warning is ever false in all of them."""
+
+_FEWEST_DIFFERING = 3  # rows before a warning: one can refute a tiny share, and convinces nobody
+
+
+# ---------------------------------------------------------------- what an audit says
+
+
+class Loss(NamedTuple):
+    """Points of score lost against the baseline, as a mean over the rows compared.
+
+    Differing rows without a score count as lost for `high` and as won for `low`.
+
+    Attributes:
+        low, high: of the mean, each wrong with a chance of at most `ALPHA` over all looks.
+        differing, with_scores: rows whose answers differ, and those of them with scores.
+    """
+
+    low: float
+    high: float
+    differing: int
+    with_scores: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuditWindow:
+    """Up to `WINDOW` comparisons in a row.
+
+    Attributes:
+        bounds: of the share of rows whose answer differs from the baseline's.
+        without_answer: rows to which the baseline has no answer; nothing is lost there.
+        loss: None where no differing row has a score.
+        warning_at: the comparison at which more rows differed than when fitted; None for none.
+    """
+
+    bounds: ShareBounds
+    without_answer: int
+    loss: Loss | None
+    warning_at: int | None
+
+
+class AuditSavings(NamedTuple):
+    """List prices in dollars of all finished rows; None where one is unknown.
+
+    Attributes:
+        cost: of the rows, votes included, without shadow calls.
+        shadow: of the shadow calls.
+        baseline: of the baseline on all rows, had it alone been asked.
+        error: 1.96 standard errors of that; None where too few rows were drawn to tell.
+        estimated_rows: rows on which it was not asked.
+    """
+
+    cost: float | None
+    shadow: float | None
+    baseline: float | None
+    error: float | None
+    estimated_rows: int
+
+    @property
+    def saving(self) -> float | None:
+        """Dollars below the baseline, net of votes and shadow calls."""
+        if self.baseline is None or self.cost is None or self.shadow is None:
+            return None
+        return self.baseline - self.cost - self.shadow
+
+
+class FitFacts(NamedTuple):
+    """What calibration said of the router, as far as an audit compares it.
+
+    Attributes:
+        router: the profile's `router:` block.
+        baseline: the tier compared with.
+    """
+
+    router: Mapping[str, Any]
+    baseline: str
+
+    @property
+    def differing(self) -> tuple[float, float] | None:
+        """On how many of how many questions the answer differed from the baseline's; None where unknown."""
+        shares = (self.router.get("fitted") or {}).get("differing") or {}
+        if self.baseline not in shares:
+            return None
+        hits, cases = shares[self.baseline]
+        return float(hits), float(cases)
+
+    @property
+    def saving(self) -> float | None:
+        """The share of the baseline's cost that was saved on held-out rows; None where unknown."""
+        held_out = (self.router.get("fitted") or {}).get("held_out") or {}
+        single = f"always:{self.router.get('tier')}"
+        own = held_out.get(single if self.router.get("kind") == "always" else "pomdp")
+        alone = held_out.get(f"always:{self.baseline}")
+        return 1 - own[0] / alone[0] if own and alone and alone[0] else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """What rows drawn for a comparison tell.
+
+    Attributes:
+        baseline: the tier compared with.
+        rows, incomplete: rows that came to their end, and the others, which are left out.
+        repeats: rows with the id and the question of an earlier one, left out, too.
+        missing: drawn rows whose shadow call failed, left out of the bounds.
+        windows: at least one, the last one open.
+        fit: None where the profile that wrote the rows is not at hand.
+        drifts: shares that are no longer as when fitted; None where they cannot be compared.
+        to_label: differing rows without a score.
+        profiles: short hashes of the profiles that wrote the rows.
+    """
+
+    baseline: str
+    rows: int
+    incomplete: int
+    repeats: int
+    missing: int
+    windows: tuple[AuditWindow, ...]
+    savings: AuditSavings
+    fit: FitFacts | None
+    drifts: tuple[Drift, ...] | None
+    to_label: tuple[AnswerRow, ...]
+    profiles: tuple[str, ...]
+
+    @property
+    def comparisons(self) -> int:
+        """Rows compared, over all windows."""
+        return sum(window.bounds.n for window in self.windows)
+
+    @property
+    def has_warning(self) -> bool:
+        """Whether anything is no longer as it was when fitted."""
+        return bool(self.drifts) or any(window.warning_at is not None for window in self.windows)
+
+
+# ---------------------------------------------------------------- how it comes about
+
+
+def audit(
+    rows: Iterable[AnswerRow],
+    *,
+    baseline: str | None = None,
+    router: Mapping[str, Any] | None = None,
+    scorer: str | None = None,
+) -> Audit:
+    """Read rows in the order in which they were answered.
+
+    Args:
+        rows: as `ask` wrote them.
+        baseline: the tier to compare with; None takes the one that the rows were compared with.
+        router: the `router:` block of the profile that wrote them; None where it is not at hand.
+        scorer: scores rows that say what is expected; None leaves them without a score.
+
+    Raises:
+        DataError: no row was compared.
+        UsageError: rows were compared with several baselines.
+    """
+    stream = iter(rows)
+    start: list[AnswerRow] = []
+    while baseline is None:
+        row = next(stream, None)
+        if row is None:
+            raise _no_comparison(len(start), None)
+        start.append(row)
+        baseline = row.comparison and row.comparison.tier
+    auditor = _Auditor(baseline, None if router is None else FitFacts(router, baseline), scorer)
+    for row in chain(start, stream):
+        auditor.add(row)
+    if not (auditor.windows or auditor.current.n or auditor.missing):
+        raise _no_comparison(auditor.rows, baseline)
+    return auditor.result()
+
+
+def _no_comparison(rows: int, baseline: str | None) -> DataError:
+    what = "a baseline" if baseline is None else baseline
+    return DataError(
+        f"none of {rows:,} rows was compared with {what}",
+        hint="automix ask -i questions.jsonl -o answers.jsonl --shadow 0.02 compares 2 % of them",
+    )
+
+
+@dataclass(slots=True)
+class _OpenWindow:
+    """A window while it fills; losses are bounds of each row's."""
+
+    differing: int = 0
+    n: int = 0
+    without_answer: int = 0
+    with_scores: int = 0
+    least: list[float] = field(default_factory=list)
+    most: list[float] = field(default_factory=list)
+    warning_at: int | None = None
+
+    def close(self) -> AuditWindow:
+        """The bounds so far."""
+        loss = None
+        if self.with_scores:
+            high, low = mean_bound(np.array(self.most), ALPHA), -mean_bound(-np.array(self.least), ALPHA)
+            loss = Loss(low, high, self.differing, self.with_scores)
+        bounds = share_bounds(self.differing, self.n, ALPHA)
+        return AuditWindow(bounds, self.without_answer, loss, self.warning_at)
+
+
+@dataclass(slots=True)
+class _Prices:
+    """What the baseline cost on some rows: all that is known, and of a random part of them."""
+
+    rows: int = 0
+    known_rows: int = 0
+    known_usd: float = 0.0
+    random: list[float] = field(default_factory=list)
+    is_priced: bool = True
+
+    def total(self) -> tuple[float, float | None] | None:
+        """Dollars on all rows, and the variance of that; None where nothing is known."""
+        others = self.rows - self.known_rows
+        if not others:
+            return self.known_usd, 0.0
+        if not self.random or not self.is_priced:
+            return None
+        mean, count = math.fsum(self.random) / len(self.random), len(self.random)
+        usd = self.known_usd + others * mean
+        if count < 2:
+            return usd, None
+        spread = math.fsum((x - mean) ** 2 for x in self.random) / (count - 1)
+        return usd, others**2 * spread / count * (1 + count / others)
+
+
+class _Auditor:
+    """Counts row after row."""
+
+    def __init__(self, baseline: str, fit: FitFacts | None, scorer: str | None) -> None:
+        self.baseline, self.fit, self.scorer = baseline, fit, scorer
+        self.rows = self.incomplete = self.repeats = self.missing = self.escalated = 0
+        self._keys: set[int] = set()
+        self.windows: list[AuditWindow] = []
+        self.current = _OpenWindow()
+        self.cost: float | None = 0.0
+        self.shadow: float | None = 0.0
+        self.prices = {True: _Prices(), False: _Prices()}  # of rows that called the baseline, and of others
+        self.first_votes: dict[str, list[int]] = {}
+        self.to_label: list[AnswerRow] = []
+        self.profiles: dict[str, None] = {}
+
+    def add(self, row: AnswerRow) -> None:
+        """Count one row; a row that comes again tells nothing new."""
+        if not row.is_finished:
+            self.incomplete += 1
+            return
+        key = hash((str(row.question.id), row.question.text, row.question.context))
+        if key in self._keys:
+            self.repeats += 1
+            return
+        self._keys.add(key)
+        self.rows += 1
+        self.profiles[row.profile_sha] = None
+        self.cost = add_money(self.cost, row.cost_usd)
+        self.escalated += len(row.route) > 1
+        for step in row.route:
+            if step.first_vote is not None:
+                counts = self.first_votes.setdefault(step.tier, [0, 0])
+                counts[0] += step.first_vote
+                counts[1] += 1
+        comparison = row.comparison
+        self._add_price(row, comparison)
+        if comparison is not None:
+            self._compare(row, comparison)
+
+    def _add_price(self, row: AnswerRow, comparison: ShadowComparison | None) -> None:
+        step = next((step for step in row.route if step.tier == self.baseline), None)
+        prices = self.prices[step is not None]
+        prices.rows += 1
+        usd = step.cost_usd if step is not None and step.is_plain else None
+        if comparison is not None and comparison.tier == self.baseline and not comparison.is_failed:
+            usd = comparison.answer_usd
+            prices.is_priced &= usd is not None
+            prices.random += [] if usd is None else [usd]
+        if usd is not None:
+            prices.known_rows += 1
+            prices.known_usd += usd
+
+    def _compare(self, row: AnswerRow, comparison: ShadowComparison) -> None:
+        if comparison.tier != self.baseline:
+            raise UsageError(
+                f"{row.place}: was compared with {comparison.tier}, and rows before it with {self.baseline}",
+                hint="audit the rows of each baseline apart",
+            )
+        self.shadow = add_money(self.shadow, comparison.cost_usd)
+        if comparison.is_failed:
+            self.missing += 1
+            return
+        window, scores = self.current, self._scores(row, comparison)
+        window.n += 1
+        window.without_answer += comparison.equal is None
+        least, most = {True: (0.0, 0.0), None: (-1.0, 0.0), False: (-1.0, 1.0)}[comparison.equal]
+        if scores is not None:
+            least = most = scores[1] - scores[0]
+        window.least.append(least)
+        window.most.append(most)
+        if comparison.equal is False:
+            window.differing += 1
+            window.with_scores += scores is not None
+            if scores is None:
+                self.to_label.append(row)
+            self._warn()
+        if window.n == WINDOW:
+            self.windows.append(window.close())
+            self.current = _OpenWindow()
+
+    def _scores(self, row: AnswerRow, comparison: ShadowComparison) -> tuple[float, float] | None:
+        """The scores of the row and of the baseline, where both are known."""
+        if row.tier in row.scores and self.baseline in row.scores:
+            return row.scores[row.tier or ""], row.scores[self.baseline]
+        expected, choices = row.question.expected, row.question.choices
+        if self.scorer is None or not expected:
+            return None
+        own, other = (
+            0.0 if text is None else scoring.score(text, expected, self.scorer, choices)
+            for text in (row.answer, comparison.answer)
+        )
+        return own, other
+
+    def _warn(self) -> None:
+        """Note where more rows differ than when fitted; the chance of a false warning is `ALPHA` in all."""
+        window, number = self.current, len(self.windows) + 1
+        shares = None if self.fit is None else self.fit.differing
+        if shares is None or window.warning_at is not None:
+            return
+        alpha = ALPHA / (number * (number + 1))  # adds up to ALPHA over all windows
+        capital = share_rise(window.differing, window.n, *shares)
+        if window.differing >= _FEWEST_DIFFERING and capital >= 1 / alpha:
+            window.warning_at = window.n
+
+    # ------------------------------------------------------------ the end
+
+    def result(self) -> Audit:
+        """What the rows so far tell."""
+        is_open = self.current.n or not self.windows
+        return Audit(
+            baseline=self.baseline,
+            rows=self.rows,
+            incomplete=self.incomplete,
+            repeats=self.repeats,
+            missing=self.missing,
+            windows=(*self.windows, *([self.current.close()] if is_open else [])),
+            savings=self._savings(),
+            fit=self.fit,
+            drifts=None if self.fit is None else drifts_from_fit(self.fit.router, self._rates()),
+            to_label=tuple(self.to_label),
+            profiles=tuple(self.profiles),
+        )
+
+    def _rates(self) -> dict[str, tuple[int, int]]:
+        first = {tier: (hits, cases) for tier, (hits, cases) in self.first_votes.items()}
+        return {"escalated": (self.escalated, self.rows), **first}
+
+    def _savings(self) -> AuditSavings:
+        totals = [prices.total() for prices in self.prices.values()]
+        estimated_rows = sum(prices.rows - prices.known_rows for prices in self.prices.values())
+        if any(total is None for total in totals):
+            return AuditSavings(self.cost, self.shadow, None, None, estimated_rows)
+        sums = [total for total in totals if total is not None]
+        variances = [variance for _, variance in sums if variance is not None]
+        error = 1.96 * math.sqrt(math.fsum(variances)) if len(variances) == len(sums) else None
+        return AuditSavings(self.cost, self.shadow, math.fsum(usd for usd, _ in sums), error, estimated_rows)
