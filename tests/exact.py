@@ -56,27 +56,9 @@ def classes_joined(
         elif state[tier]:
             odds[first] = pair.both_right / (1 - pair.both_right) / alike
         else:
-            level = 0
-            if len(pair.both_wrong) > 1 and len(members) == 1:
-                level = level_of(model, members[0])
-            q = law.groups[tier] if len(members) > 1 else pair.both_wrong[level]
+            q = law.groups[tier] if len(members) > 1 else pair.both_wrong
             odds[first] = q / (1 - q)
     return [(o / sum(odds.values()), first) for first, o in odds.items() if o]
-
-
-def level_of(model: Model, visit: Visit) -> int:
-    """0 without evidence, 1 where less than half of it supports the answer, else 2."""
-    signal = model.observation(visit.tier)
-    if isinstance(signal, VoteObservations):
-        return 0 if not visit.parsed else 1 + (visit.correct >= visit.parsed / 2)
-    if isinstance(signal, ConsistencyObservations):
-        return 1 + (visit.correct >= visit.parsed / 2)
-    if not isinstance(signal, ConfidenceObservations):
-        return 0
-    if visit.signal is None:
-        return 0
-    above = sum(cut <= visit.signal for cut in signal.cuts)
-    return 1 + (above >= (len(signal.cuts) + 1) / 2)
 
 
 def shown_of_an_answer(

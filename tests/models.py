@@ -79,12 +79,11 @@ def with_failures(model: Model, seed: int) -> Model:
 
 
 def with_agreement(model: Model, seed: int) -> Model:
-    """The model with answers that are compared; half of the laws look at the evidence on an answer."""
+    """The model with answers that are compared."""
     rng = np.random.default_rng(seed + 7)
-    levels = 3 if rng.random() < 0.5 else 1
 
     def pair() -> Pair:
-        return Pair(float(0.5 + 0.49 * rng.random()), tuple(map(float, 0.6 * rng.random(levels))))
+        return Pair(float(0.5 + 0.49 * rng.random()), float(0.6 * rng.random()))
 
     pairs = tuple(tuple(pair() for _ in range(j)) for j in range(len(model.tiers)))
     groups = tuple(map(float, 0.8 * rng.random(len(model.tiers))))

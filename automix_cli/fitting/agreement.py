@@ -7,22 +7,14 @@ there are many ways to be wrong, so the chances are those of the task, learned f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from automix_cli.data.traces import TraceTable
 from automix_cli.fitting.confidence import LAST_MARGIN
-from automix_cli.pomdp.agreement import SUPPORT_LEVELS, AgreementModel, AnswerClass, Pair, support
+from automix_cli.pomdp.agreement import AgreementModel, AnswerClass, Pair
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
 from automix_cli.pomdp.model import answer_classes
-from automix_cli.pomdp.observations import (
-    ConfidenceObservations,
-    ConsistencyObservations,
-    ObservationModel,
-    VoteObservations,
-)
 
 PAIR_PSEUDO_ROWS = 2.0
 
@@ -33,66 +25,29 @@ class Answers(NamedTuple):
     Attributes:
         first_equal: n×N, the first tier with an equal answer; -1 where a tier failed.
         right: n×N, 1 where the answer is right.
-        support: n×N, how well all recorded evidence supports each answer, see `agreement.support`.
     """
 
     first_equal: Ints
     right: Ints
-    support: Ints
 
     def take(self, rows: Bools) -> Answers:
         """The answers of some rows."""
-        return Answers(*(column[rows] for column in self))
-
-
-def record_answers(table: TraceTable, right: Ints, observations: Sequence[ObservationModel]) -> Answers:
-    """Collect what is recorded of answers, with the evidence that each tier's observation model tells apart.
-
-    Args:
-        table: the rows.
-        right: n×N, 1 where the answer is right.
-        observations: one for each tier.
-    """
-    levels = [_row_support(table, j, observation) for j, observation in enumerate(observations)]
-    return Answers(table.first_equal, right, np.stack(levels, axis=1))
-
-
-def _row_support(table: TraceTable, j: int, observation: ObservationModel) -> Ints:
-    """The level of support of each row's answer of a tier."""
-    confidence = table.confidence[:, j]
-    values, parsed = np.zeros((2, len(table)), dtype=np.intp)
-    if isinstance(observation, VoteObservations):
-        values, parsed = (
-            table.votes[:, j, 0].astype(np.intp),
-            table.votes[:, j, :2].sum(axis=1).astype(np.intp),
-        )
-    elif isinstance(observation, ConsistencyObservations):
-        values = np.nan_to_num(np.rint(confidence * observation.k)).astype(np.intp)
-        parsed = np.where(np.isnan(confidence), 0, observation.k)
-    elif isinstance(observation, ConfidenceObservations):
-        values = np.searchsorted(observation.cuts, confidence, side="right")
-        parsed = (~np.isnan(confidence)).astype(np.intp)
-    return support(observation, values, parsed)
+        return Answers(self.first_equal[rows], self.right[rows])
 
 
 def fit_agreement(answers: Answers, fold: Ints) -> AgreementModel | None:
     """Return the model of equal answers, None where it does not foretell left-out rows better.
 
     Whether answers are equal must depend on whether they are right: the likelihood of rows left out is
-    compared with that of chances which do not know it, by the margin that other observations need. Whether
-    two wrong answers are equal may depend on the evidence on the earlier one as well: by one margin more.
+    compared with that of chances which do not know it, by the margin that other observations need.
 
     Args:
         answers: with an answer or a failure of every tier.
         fold: n, of the cross-fit; rows of one question in one fold.
     """
-    without_support = answers._replace(support=np.zeros_like(answers.support))
-    blind = without_support._replace(right=np.zeros_like(answers.right))
-    likelihoods = [_left_out_likelihood(own, fold) for own in (blind, without_support, answers)]
-    steps = np.diff(likelihoods)
-    if steps[1] > LAST_MARGIN and steps.sum() > LAST_MARGIN:
-        return _estimate(answers)
-    return _estimate(without_support) if steps[0] > LAST_MARGIN else None
+    blind = answers._replace(right=np.zeros_like(answers.right))
+    gain = _left_out_likelihood(answers, fold) - _left_out_likelihood(blind, fold)
+    return _estimate(answers) if gain > LAST_MARGIN else None
 
 
 def _left_out_likelihood(answers: Answers, fold: Ints) -> float:
@@ -109,11 +64,7 @@ def _estimate(answers: Answers) -> AgreementModel:
     counts = {pair: _count_pair(answers, *pair) for pair in pairs}
     rows, equal = np.sum(list(counts.values()), axis=0).T if pairs else np.zeros((2, 3))
     wrong, one_right, right = (equal + 0.5) / (rows + 1)
-    chances = {}
-    for pair, own in counts.items():
-        both_wrong = _shrink(own[0], wrong)
-        levels = [_shrink(count, both_wrong) for count in _count_levels(answers, *pair)]
-        chances[pair] = Pair(_shrink(own[2], right), (both_wrong, *levels))
+    chances = {pair: Pair(_shrink(own[2], right), _shrink(own[0], wrong)) for pair, own in counts.items()}
     return AgreementModel(
         pairs=tuple(tuple(chances[i, j] for i in range(j)) for j in range(tiers)),
         groups=tuple(_shrink(_count_group(answers, j), wrong) for j in range(tiers)),
@@ -134,19 +85,6 @@ def _count_pair(answers: Answers, i: int, j: int) -> Floats:
     equal = answers.first_equal[both, i] == answers.first_equal[both, j]
     counts = [(right == k).sum() for k in range(3)], [(equal & (right == k)).sum() for k in range(3)]
     return np.array(counts, dtype=float).T
-
-
-def _count_levels(answers: Answers, i: int, j: int) -> list[Floats]:
-    """Rows where both are wrong, and those with equal answers, at each level of evidence on the earlier one.
-
-    Empty where no row has evidence.
-    """
-    wrong = ((answers.first_equal[:, [i, j]] >= 0) & (answers.right[:, [i, j]] == 0)).all(axis=1)
-    equal = answers.first_equal[:, i] == answers.first_equal[:, j]
-    at_level = [wrong & (answers.support[:, i] == level) for level in range(1, SUPPORT_LEVELS)]
-    if not answers.support[:, i].any():
-        return []
-    return [np.array([own.sum(), (own & equal).sum()], dtype=float) for own in at_level]
 
 
 def _count_group(answers: Answers, j: int) -> Floats:
@@ -172,13 +110,12 @@ def log_likelihood(model: AgreementModel, answers: Answers) -> float:
     patterns, rows = np.unique(np.hstack(answers), axis=0, return_counts=True)
     total = 0.0
     for pattern, count in zip(patterns, rows, strict=True):
-        total += count * _pattern_log_chance(model, *np.split(pattern, 3))
+        total += count * _pattern_log_chance(model, *np.split(pattern, 2))
     return float(total)
 
 
-def _pattern_log_chance(model: AgreementModel, first: Ints, right: Ints, levels: Ints) -> float:
+def _pattern_log_chance(model: AgreementModel, first: Ints, right: Ints) -> float:
     """The logarithm of the chance of one partition: the tiers answer in order."""
-    at_level = {i: levels[i : i + 1] for i in range(len(levels))}
     state = int(right @ (1 << np.arange(len(right))))
     total = 0.0
     for j in range(1, len(first)):
@@ -188,5 +125,5 @@ def _pattern_log_chance(model: AgreementModel, first: Ints, right: Ints, levels:
             continue
         leaders = [members[0] for members in classes]
         place = leaders.index(first[j]) if first[j] in leaders else len(leaders)
-        total += float(np.log(model.chances(j, classes, at_level)[place, 0, state]))
+        total += float(np.log(model.chances(j, classes)[place, state]))
     return total

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from automix_cli.data.folds import folds_of
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError
-from automix_cli.fitting.agreement import fit_agreement, record_answers
+from automix_cli.fitting.agreement import Answers, fit_agreement
 from automix_cli.fitting.confidence import LAST_MARGIN, fit_bins, quantile_cuts
 from automix_cli.fitting.fitted import Fitted, FittedTier, Scores, as_probabilities
 from automix_cli.fitting.prior import (
@@ -218,15 +218,14 @@ def fit(table: TraceTable, settings: Settings) -> Fitted:
     copies = max(len(table), 1) / max(table.n_groups, 1)
     alpha = copies * choose_alpha(counts.sum(axis=0) / copies)
     tokens, mean_tokens = _prompt_tokens(table)
-    tiers = tuple(_fit_tier(table, j, right, tokens, settings) for j in range(len(table.tiers)))
     fitted = Fitted(
-        tiers=tiers,
+        tiers=tuple(_fit_tier(table, j, right, tokens, settings) for j in range(len(table.tiers))),
         counts=tuple(tuple(map(float, row)) for row in counts),
         alpha=alpha,
         kappa=_fit_kappa(table, right, counts, alpha) if table.n_classes > 1 else 0.0,
         mean_tokens=mean_tokens,
         classes=table.named_classes,
-        agreement=_fit_agreement_of(table, right, tiers, settings),
+        agreement=_fit_agreement_of(table, right, settings),
     )
     return fitted if table.question_logits is None else replace(fitted, trust=_trust(fitted, table, right))
 
@@ -238,14 +237,11 @@ def _trust(fitted: Fitted, table: TraceTable, right: Ints) -> float:
     return choose_trust(priors, table.question_logits, right, table.failed)
 
 
-def _fit_agreement_of(
-    table: TraceTable, right: Ints, tiers: tuple[FittedTier, ...], settings: Settings
-) -> AgreementModel | None:
+def _fit_agreement_of(table: TraceTable, right: Ints, settings: Settings) -> AgreementModel | None:
     """The chances that answers are equal, where they are compared and that is worth knowing."""
     if not (settings.agreement and table.compares_answers and len(table)):
         return None
-    answers = record_answers(table, right, [tier.observation for tier in tiers])
-    return fit_agreement(answers, folds_of(table, TEST_FOLDS, seed=0))
+    return fit_agreement(Answers(table.first_equal, right), folds_of(table, TEST_FOLDS, seed=0))
 
 
 def _classes(table: TraceTable) -> Ints:

@@ -9,15 +9,14 @@ counts running fastest.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from automix_cli.pomdp.agreement import AnswerClass, support
-from automix_cli.pomdp.arrays import Floats, Ints
+from automix_cli.pomdp.agreement import AnswerClass
+from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.model import Model, answer_classes, first_equal
 from automix_cli.pomdp.observations import (
     Counts,
@@ -178,10 +177,7 @@ class Histories:
         return chances
 
     def step_chance(self, path: TierPath) -> Floats:
-        """P(last step | s, what came before), shape (H, 2^N).
-
-        H is 1, or the number of earlier histories where the evidence on their answers matters.
-        """
+        """P(last step | s, what came before), shape (1, 2^N)."""
         model, states = self.model, 2 ** len(self.model.tiers)
         if not path or path == self.start:
             return self._start_chance(path)
@@ -194,29 +190,13 @@ class Histories:
             return np.full((1, states), 1 - failure)
         leaders = [members[0] for members in classes]
         place = leaders.index(step.joins) if step.joins in leaders else len(leaders)
-        chances = model.agreement.chances(step.tier, classes, self._support(tuple(earlier), step.tier))
-        return np.asarray((1 - failure) * chances[place])
+        return np.asarray((1 - failure) * model.agreement.chances(step.tier, classes)[[place]])
 
     def _start_chance(self, path: TierPath) -> Floats:
         """The chance of the class of the answer in hand; that it came is certain."""
         if not path or self.root.hand is None:
             return np.ones((1, 2 ** len(self.model.tiers)))
         return self.model.joins(self.visits_before, self.root.hand)[None]
-
-    def _support(self, path: TierPath, tier: int) -> Mapping[int, Ints]:
-        """For each earlier tier whose evidence matters to a later one: its level at each history."""
-        agreement = self.model.agreement
-        levels = {v.tier: np.array([self.model.support(v)]) for v in self.visits_before if not v.failed}
-        shape = self.shape(path)
-        for place, step in enumerate(path):
-            if agreement and not step.failed and agreement.looks_at_support(tier, step.tier):
-                observation = self.model.observation(step.tier)
-                counts = np.array(self.table(step).counts)
-                along = support(observation, counts[:, 0], counts[:, 1]).reshape(
-                    [-1 if k == place else 1 for k in range(len(shape))]
-                )
-                levels[step.tier] = np.broadcast_to(along, shape).ravel()
-        return levels
 
     def shape(self, path: TierPath) -> tuple[int, ...]:
         """How many counts each step of a path has."""

@@ -13,7 +13,7 @@ from itertools import combinations
 import numpy as np
 
 from automix_cli.errors import AutomixError
-from automix_cli.pomdp.agreement import AgreementModel, AnswerClass, support
+from automix_cli.pomdp.agreement import AgreementModel, AnswerClass
 from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.cost import FREE as FREE
 from automix_cli.pomdp.cost import Cost as Cost
@@ -196,17 +196,10 @@ class Model:
         classes = answer_classes((v.tier, first_equal(v)) for v in earlier if not v.failed)
         if self.agreement is None or not classes:
             return np.ones(2 ** len(self.tiers))
-        levels = {v.tier: np.array([self.support(v)]) for v in earlier}
         leaders = [members[0] for members in classes]
         joins = first_equal(visit)
         place = leaders.index(joins) if joins in leaders else len(leaders)
-        return np.asarray(self.agreement.chances(visit.tier, classes, levels)[place, 0])
-
-    def support(self, visit: Visit) -> int:
-        """How well the evidence supports the answer of a visited tier."""
-        observation = self.observation(visit.tier)
-        counts = observation.counts(visit)
-        return int(support(observation, np.array(counts.value), np.array(counts.parsed)))
+        return np.asarray(self.agreement.chances(visit.tier, classes)[place])
 
 
 def first_equal(visit: Visit) -> int:

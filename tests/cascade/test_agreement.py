@@ -32,7 +32,7 @@ def fitted() -> Fitted:
     for state in range(8):
         for tier, share in enumerate(right):
             counts[state] *= share if state >> tier & 1 else 1 - share
-    pair = Pair(0.97, (0.08,))
+    pair = Pair(0.97, 0.08)
     return Fitted(
         tiers=tuple(
             FittedTier(name=name, observation=NO_OBSERVATIONS, answer=Cost(price * 0.001))
