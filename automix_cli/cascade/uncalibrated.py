@@ -8,7 +8,7 @@ from typing import Any
 from automix_cli import prompts
 from automix_cli.backends.catalog import provider_of
 from automix_cli.cascade.requests import RequestBuilder, sample_counts
-from automix_cli.fitting.public_prior import HALF_RULE, PublicResult, default_prior, result_of
+from automix_cli.fitting.public_prior import HALF_RULE, PublicResult, public_evidence, result_of
 from automix_cli.pomdp.cost import FREE, Cost
 from automix_cli.pomdp.prior_policy import PriorPolicy, TierCosts
 from automix_cli.pomdp.problem import Policy
@@ -41,7 +41,7 @@ def default_policy(profile: Profile) -> Policy[Any]:
     if why_no_prior(profile) or costs is None:
         return AlwaysPolicy(tiers, tiers - 1)
     return PriorPolicy(
-        default_prior(),
+        public_evidence(),
         costs,
         give_up,
         max_votes=facts.max_votes(v.max_votes),

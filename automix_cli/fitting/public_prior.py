@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
-from automix_cli.pomdp.pair_plan import Prior, SetKind, mixture
+from automix_cli.pomdp.pair_plan import Prior, SetKind, VoteEvidence, mixture
 
 AIM = 0.98
 """The share of the last tier's quality that is to be kept on every set."""
@@ -90,9 +90,9 @@ def public_prior(kinds: Sequence[SetKind] = KINDS) -> Prior:
 
 
 @cache
-def default_prior() -> Prior:
-    """The prior of all public sets."""
-    return public_prior()
+def public_evidence() -> VoteEvidence:
+    """What votes make of the prior of all public sets."""
+    return VoteEvidence(public_prior())
 
 
 def result_of(give_up: float) -> PublicResult | None:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import mul
 from typing import NamedTuple, TypeAlias
 
 from automix_cli.pomdp.problem import Action
@@ -93,6 +94,41 @@ def _hypotheses(kind: SetKind, weight: float) -> Iterator[Hypothesis]:
         yield Hypothesis(weight * chance / total, shape, kind.small[small], kind.large[large])
 
 
+class Sums(NamedTuple):
+    """Over all hypotheses after some votes: the chances, and both tiers' scores weighted by them."""
+
+    weight: float
+    small: float
+    large: float
+
+
+class VoteEvidence:
+    """What votes make of a prior. Costs have no part in it, so that plans for many costs share it.
+
+    Example:
+        >>> kind = SetKind("a", (0.0, 0.0, 0.5, 0.5), ((1, 3), (3, 1)))
+        >>> [round(x, 3) for x in VoteEvidence(mixture([kind], 0.0)).after(1, 1)]
+        [0.5, 0.375, 0.5]
+    """
+
+    def __init__(self, prior: Prior) -> None:
+        self._by_shape: dict[tuple[float, float], Sums] = {}
+        for h in prior:  # votes tell hypotheses of one shape not apart
+            sums = self._by_shape.get(h.shape, Sums(0.0, 0.0, 0.0))
+            own = Sums(h.chance, h.chance * h.small, h.chance * h.large)
+            self._by_shape[h.shape] = Sums(*map(sum, zip(sums, own, strict=True)))
+        self._sums: dict[tuple[int, int], Sums] = {}
+
+    def after(self, correct: int, parsed: int) -> Sums:
+        """The sums after one order of these votes."""
+        at = (correct, parsed)
+        if at not in self._sums:
+            chances = [_order_chance(shape, correct, parsed) for shape in self._by_shape]
+            columns = zip(*self._by_shape.values(), strict=True)
+            self._sums[at] = Sums(*(sum(map(mul, chances, column)) for column in columns))
+        return self._sums[at]
+
+
 class PairCharges(NamedTuple):
     """What the small tier's answer, one vote on it and the prompt of a round cost.
 
@@ -128,7 +164,7 @@ class PairPlan:
     """Best action at every history of votes on the small tier's answer; solved where it is asked for.
 
     Attributes:
-        prior: see `mixture`.
+        evidence: what votes make of the prior.
         charges: what calls cost.
         give_up: how much score the price of one answer of the large tier is worth.
         max_votes: the most votes on one answer.
@@ -137,23 +173,23 @@ class PairPlan:
 
     Example:
         >>> kind = SetKind("a", (0.05, 0.05, 0.35, 0.55), ((1, 9), (9, 1)))
-        >>> plan = PairPlan(mixture([kind], 0.0), PairCharges(0.05, 0.005), give_up=0.2, max_votes=4)
+        >>> evidence = VoteEvidence(mixture([kind], 0.0))
+        >>> plan = PairPlan(evidence, PairCharges(0.05, 0.005), give_up=0.2, max_votes=4)
         >>> plan.first(), plan.action(4, 4, 4), plan.action(0, 4, 4)[:2]
         (Action(kind='start', tier=0, votes=0), Action(kind='report', tier=0, votes=0), ('escalate', 1))
     """
 
-    prior: Prior
+    evidence: VoteEvidence
     charges: PairCharges
     give_up: float
     max_votes: int
     batch: tuple[int, ...] = (1, 2, 4)
     samples: int = 0
     _nodes: dict[_Votes, _BestAction] = field(init=False, repr=False, default_factory=dict)
-    _weights: dict[tuple[int, int], list[float]] = field(init=False, repr=False, default_factory=dict)
 
     def first(self) -> Action:
         """The tier that is asked first; of equal values the large one."""
-        large = sum(h.chance * h.large for h in self.prior) - self.give_up
+        large = self.evidence.after(0, 0).large - self.give_up
         return Action("start", SMALL if self._value_of_small() > large + EQUAL_WITHIN else LARGE)
 
     def action(self, correct: int, parsed: int, bought: int) -> Action:
@@ -162,25 +198,24 @@ class PairPlan:
 
     def gain(self, correct: int, parsed: int) -> float:
         """By how much the large tier's score is expected to be higher after these votes."""
-        weights = self._weigh(correct, parsed)
-        terms = (w * (h.large - h.small) for w, h in zip(weights, self.prior, strict=True))
-        return sum(terms) / sum(weights)
+        sums = self.evidence.after(correct, parsed)
+        return (sums.large - sums.small) / sums.weight
 
     def value(self) -> float:
         """Expected score less what the expected cost is worth."""
-        large = sum(h.chance * h.large for h in self.prior) - self.give_up
+        large = self.evidence.after(0, 0).large - self.give_up
         return max(self._value_of_small(), large)
 
     def forecast(self) -> PairForecast:
         """Follow the plan from its start, under the prior."""
         if self.first().tier == LARGE:
-            return PairForecast(sum(h.chance * h.large for h in self.prior), 1.0, 0.0, 0.0)
+            return PairForecast(self.evidence.after(0, 0).large, 1.0, 0.0, 0.0)
         cost, escalated, votes = self.charges.small, 0.0, 0.0
         level: dict[_Votes, float] = dict(self._begin())
         while level:
             following: dict[_Votes, float] = {}
             for at, orders in level.items():
-                action, chance = self.action(*at), orders * sum(self._weigh(*at[:2]))
+                action, chance = self.action(*at), orders * self.evidence.after(*at[:2]).weight
                 escalated += chance * (action.kind == "escalate")
                 cost += chance * self._price(action)
                 votes += chance * action.votes
@@ -215,17 +250,15 @@ class PairPlan:
 
     def _best(self, at: _Votes) -> _BestAction:
         """The best of reporting, escalating and each legal round."""
-        weights = self._weigh(*at[:2])
-        report = sum(w * h.small for w, h in zip(weights, self.prior, strict=True))
-        large = sum(w * h.large for w, h in zip(weights, self.prior, strict=True))
-        best = _BestAction(report, Action("report", SMALL))
+        sums = self.evidence.after(*at[:2])
+        best = _BestAction(sums.small, Action("report", SMALL))
         rest = 0 if self.samples else self.max_votes - at[2]
         rounds = (Action("vote", SMALL, m) for m in sorted({*self.batch, rest}) if 0 < m <= rest)
         for action in (Action("escalate", LARGE), *rounds):
             ahead = sum(ways * self._node(*key).value for key, ways in self._after(at, action.votes))
-            gross = large if action.kind == "escalate" else ahead
-            value = gross - self.give_up * self._price(action) * sum(weights)
-            if value > best.value + EQUAL_WITHIN * sum(weights):
+            gross = sums.large if action.kind == "escalate" else ahead
+            value = gross - self.give_up * self._price(action) * sums.weight
+            if value > best.value + EQUAL_WITHIN * sums.weight:
                 best = _BestAction(value, action)
         return best
 
@@ -234,13 +267,6 @@ class PairPlan:
         if action.kind == "vote":
             return self.charges.round + self.charges.vote * action.votes
         return 1.0 if action.kind == "escalate" else 0.0
-
-    def _weigh(self, correct: int, parsed: int) -> list[float]:
-        """Chance of each hypothesis times that of one order of these votes."""
-        at = (correct, parsed)
-        if at not in self._weights:
-            self._weights[at] = [h.chance * _order_chance(h.shape, *at) for h in self.prior]
-        return self._weights[at]
 
 
 def _order_chance(shape: tuple[float, float], correct: int, parsed: int) -> float:

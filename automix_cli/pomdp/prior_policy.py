@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from automix_cli.pomdp.cost import FREE, Cost
-from automix_cli.pomdp.pair_plan import LARGE, PairCharges, PairForecast, PairPlan, Prior
+from automix_cli.pomdp.pair_plan import LARGE, PairCharges, PairForecast, PairPlan, VoteEvidence
 from automix_cli.pomdp.problem import Action, Facts, History, Observation, Visit
 from automix_cli.pomdp.rules import after_failure, share_of
 
@@ -41,21 +41,21 @@ class PriorPolicy:
     before gave no answer, and each then takes the first one's place.
 
     Attributes:
-        prior: see `automix_cli.pomdp.pair_plan.mixture`.
+        evidence: what votes make of the prior.
         costs: of the tiers, cheapest first.
         give_up, max_votes, batch, samples: as in `PairPlan`.
         names: of the tiers, for the reasons.
 
     Example:
         >>> from automix_cli.pomdp.pair_plan import SetKind, mixture
-        >>> prior = mixture([SetKind("a", (0.05, 0.05, 0.35, 0.55), ((1, 9), (9, 1)))], 0.0)
+        >>> kind = SetKind("a", (0.05, 0.05, 0.35, 0.55), ((1, 9), (9, 1)))
         >>> costs = (TierCosts(Cost(1), Cost(0.1)), TierCosts(Cost(20)))
-        >>> policy = PriorPolicy(prior, costs, give_up=0.2, max_votes=4)
+        >>> policy = PriorPolicy(VoteEvidence(mixture([kind], 0.0)), costs, give_up=0.2, max_votes=4)
         >>> policy.action(policy.begin(Facts()))
         Action(kind='start', tier=0, votes=0)
     """
 
-    prior: Prior = field(repr=False)
+    evidence: VoteEvidence = field(repr=False)
     costs: tuple[TierCosts, ...]
     give_up: float
     max_votes: int
@@ -97,7 +97,7 @@ class PriorPolicy:
         key = (tier, tokens)
         if key not in self._plans:
             self._plans[key] = PairPlan(
-                self.prior,
+                self.evidence,
                 self._charges(tokens, tier),
                 self.give_up,
                 self.max_votes,

@@ -34,7 +34,7 @@ from automix_cli.fitting.public_prior import AIM, GIVE_UPS, MOST_COST, public_pr
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.cost import Cost
 from automix_cli.pomdp.observations import VoteObservations
-from automix_cli.pomdp.pair_plan import LARGE, SetKind
+from automix_cli.pomdp.pair_plan import LARGE, SetKind, VoteEvidence
 from automix_cli.pomdp.prior_policy import PriorPolicy, TierCosts
 from automix_cli.pomdp.problem import Facts, Policy
 from automix_cli.pomdp.rules import MajorityPolicy
@@ -101,9 +101,9 @@ def kind_of(family: str, table: TraceTable) -> SetKind:
 
 def policy_of(sets: Sequence[Recorded], price: Price, give_up: float, votes: int) -> PriorPolicy:
     """The policy under the prior of some sets."""
-    prior = public_prior([kind for recorded in sets for kind in kinds(recorded)])
+    evidence = VoteEvidence(public_prior([kind for recorded in sets for kind in kinds(recorded)]))
     costs = (TierCosts(Cost(1.0), Cost(price.vote)), TierCosts(Cost(price.large)))
-    return PriorPolicy(prior, costs, give_up, votes)
+    return PriorPolicy(evidence, costs, give_up, votes)
 
 
 @cache

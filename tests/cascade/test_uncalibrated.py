@@ -15,7 +15,7 @@ from automix_cli.cascade.cascade import Cascade
 from automix_cli.cascade.estimate import plan_calls
 from automix_cli.cascade.uncalibrated import default_policy, notes, planned_costs
 from automix_cli.errors import DataError
-from automix_cli.fitting.public_prior import GIVE_UP, KINDS, RESULTS, default_prior
+from automix_cli.fitting.public_prior import GIVE_UP, KINDS, RESULTS, public_prior
 from automix_cli.pomdp.prior_policy import PriorPolicy
 from automix_cli.pomdp.problem import Facts
 from automix_cli.pomdp.rules import AlwaysPolicy
@@ -148,7 +148,7 @@ def test_a_dry_run_follows_the_plan_of_the_prior() -> None:
 
 
 def test_the_numbers_that_ship_make_a_prior() -> None:
-    assert sum(h.chance for h in default_prior()) == pytest.approx(1.0, abs=1e-12)
+    assert sum(h.chance for h in public_prior()) == pytest.approx(1.0, abs=1e-12)
     assert RESULTS[GIVE_UP].quality >= 0.98
     assert all(len(kind.states) == 4 for kind in KINDS)
 

@@ -7,7 +7,7 @@ import pytest
 
 from automix_cli.pomdp.model import Cost, Model, TierModel
 from automix_cli.pomdp.observations import VoteObservations
-from automix_cli.pomdp.pair_plan import LARGE, SMALL, PairCharges, PairPlan, SetKind, mixture
+from automix_cli.pomdp.pair_plan import LARGE, SMALL, PairCharges, PairPlan, SetKind, VoteEvidence, mixture
 from automix_cli.pomdp.plan import solve
 from automix_cli.pomdp.prior_policy import PriorPolicy, TierCosts
 from automix_cli.pomdp.problem import Action, Facts, Observation, rollout
@@ -31,7 +31,7 @@ def a_plan(seed: int, kinds: int = 3, *, harm: bool = True, **changes: object) -
     prior = mixture([a_kind(draw, str(i), harm=harm) for i in range(kinds)], 0.2)
     charges = PairCharges(draw.uniform(0.01, 0.3), draw.uniform(0.0, 0.05), draw.uniform(0.0, 0.05))
     settings = {"charges": charges, "give_up": draw.uniform(0.05, 0.6), "max_votes": draw.choice((0, 3, 8))}
-    return PairPlan(prior, **{**settings, **changes})  # type: ignore[arg-type]
+    return PairPlan(VoteEvidence(prior), **{**settings, **changes})  # type: ignore[arg-type]
 
 
 def histories(plan: PairPlan) -> list[tuple[int, int, int]]:
@@ -52,7 +52,7 @@ def histories(plan: PairPlan) -> list[tuple[int, int, int]]:
 def test_under_one_kind_it_is_the_plan_of_the_exact_planner(seed: int) -> None:
     draw = random.Random(seed)
     kind, charges, give_up = a_kind(draw), PairCharges(0.1, 0.01, 0.02), draw.uniform(0.05, 0.6)
-    plan = PairPlan(mixture([kind], 0.0), charges, give_up, max_votes=6)
+    plan = PairPlan(VoteEvidence(mixture([kind], 0.0)), charges, give_up, max_votes=6)
     small = TierModel(
         right=kind.small[1],
         wrong=kind.small[0],
@@ -76,8 +76,8 @@ def test_a_mixture_promises_what_each_kind_gets_from_its_plan_on_average(seed: i
     draw = random.Random(seed)
     kinds = [a_kind(draw, name) for name in "ab"]
     charges = PairCharges(0.05, 0.01)
-    mixed = PairPlan(mixture(kinds, 0.0), charges, 0.3, max_votes=4)
-    alone = [PairPlan(mixture([kind], 0.0), charges, 0.3, max_votes=4) for kind in kinds]
+    mixed = PairPlan(VoteEvidence(mixture(kinds, 0.0)), charges, 0.3, max_votes=4)
+    alone = [PairPlan(VoteEvidence(mixture([kind], 0.0)), charges, 0.3, max_votes=4) for kind in kinds]
     assert mixed.value() <= sum(plan.value() for plan in alone) / 2 + 1e-12, "to know the kind cannot hurt"
 
 
@@ -85,7 +85,7 @@ def test_a_mixture_promises_what_each_kind_gets_from_its_plan_on_average(seed: i
 def test_it_promises_the_quality_of_the_large_tier_less_what_may_be_given_up(seed: int) -> None:
     plan = a_plan(seed)
     forecast = plan.forecast()
-    large = sum(h.chance * h.large for h in plan.prior)
+    large = plan.evidence.after(0, 0).large
     assert forecast.quality >= large - plan.give_up * (1 - forecast.cost) - 1e-9
     assert forecast.cost <= 1 + max(0.0, forecast.quality - large) / plan.give_up + 1e-9
 
@@ -131,7 +131,9 @@ def test_no_history_costs_more_than_all_votes_and_both_answers(seed: int) -> Non
 
 def test_samples_come_with_the_answer_and_no_vote_follows() -> None:
     kind = SetKind("a", (0.1, 0.0, 0.3, 0.6), ((1, 9), (9, 1)))
-    plan = PairPlan(mixture([kind], 0.0), PairCharges(0.05), give_up=0.2, max_votes=0, samples=5)
+    plan = PairPlan(
+        VoteEvidence(mixture([kind], 0.0)), PairCharges(0.05), give_up=0.2, max_votes=0, samples=5
+    )
     assert plan.action(5, 5, 5) == Action("report", SMALL)
     assert plan.action(1, 5, 5) == Action("escalate", LARGE)
     assert plan.forecast().votes == 0
@@ -144,7 +146,7 @@ def a_policy(tiers: int = 2, **changes: object) -> PriorPolicy:
     kind = SetKind("a", (0.05, 0.02, 0.33, 0.6), ((1, 9), (9, 1)))
     costs = (*[TierCosts(Cost(0.01, 1e-5), Cost(0.001))] * (tiers - 1), TierCosts(Cost(1.0, 1e-3)))
     settings = {"costs": costs, "give_up": 0.2, "max_votes": 4, **changes}
-    return PriorPolicy(mixture([kind], 0.0), **settings)  # type: ignore[arg-type]
+    return PriorPolicy(VoteEvidence(mixture([kind], 0.0)), **settings)  # type: ignore[arg-type]
 
 
 def outcome(policy: PriorPolicy, *observations: Observation) -> list[Action]:
