@@ -22,6 +22,7 @@ from automix_cli.data.answer_rows import AnswerRow, ShadowComparison
 from automix_cli.errors import DataError, UsageError
 from automix_cli.evaluation.sequences import ShareBounds, mean_bound, share_bounds, share_rise
 from automix_cli.fitting.drift import Drift, drifts_from_fit
+from automix_cli.fitting.router_block import differing_share, held_out_cost
 from automix_cli.records import add_money
 
 WINDOW = 1_000
@@ -108,20 +109,15 @@ class FitFacts(NamedTuple):
     @property
     def differing(self) -> tuple[float, float] | None:
         """On how many of how many questions the answer differed from the baseline's; None where unknown."""
-        shares = (self.router.get("fitted") or {}).get("differing") or {}
-        if self.baseline not in shares:
-            return None
-        hits, cases = shares[self.baseline]
-        return float(hits), float(cases)
+        return differing_share(self.router, self.baseline)
 
     @property
     def saving(self) -> float | None:
         """The share of the baseline's cost that was saved on held-out rows; None where unknown."""
-        held_out = (self.router.get("fitted") or {}).get("held_out") or {}
-        single = f"always:{self.router.get('tier')}"
-        own = held_out.get(single if self.router.get("kind") == "always" else "pomdp")
-        alone = held_out.get(f"always:{self.baseline}")
-        return 1 - own[0] / alone[0] if own and alone and alone[0] else None
+        is_single = self.router.get("kind") == "always"
+        name = f"always:{self.router.get('tier')}" if is_single else "pomdp"
+        own, alone = (held_out_cost(self.router, policy) for policy in (name, f"always:{self.baseline}"))
+        return None if own is None or not alone else 1 - own / alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -220,3 +221,20 @@ def held_out_quality(router: Mapping[str, Any], policy: str) -> float | None:
         return float(router["fitted"]["held_out"][policy][1])
     except (KeyError, TypeError, ValueError, IndexError):
         return None
+
+
+def held_out_cost(router: Mapping[str, Any], policy: str) -> float | None:
+    """Return a policy's mean USD on the rows held out in calibration; None where the block has none."""
+    try:
+        return float(router["fitted"]["held_out"][policy][0])
+    except (KeyError, TypeError, ValueError, IndexError):
+        return None
+
+
+def differing_share(router: Mapping[str, Any], tier: str) -> tuple[float, float] | None:
+    """Return on how many of how many questions the router's answer was not the tier's; None for unknown."""
+    try:
+        hits, cases = map(float, router["fitted"]["differing"][tier])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return (hits, cases) if 0 <= hits <= cases and 0 < cases < math.inf else None

@@ -5,6 +5,7 @@
 Rows of recorded sets play as live traffic: a router is calibrated on a random half of them, the other half
 is the stream, and every row of it is compared with the large tier and looked at.
 
+- bounds: the exact chance that a share is outside at any look of a window, for a few shares;
 - false warnings: over splits, at any look at the half, by the rule of `audit` and by the plain one (the
   lower bound exceeds the share of the fit, taken for exact);
 - swapped tier: a 2B model answers in place of the small tier. Its votes are those of the tier that it
@@ -29,13 +30,14 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from live_play import play, profile_for
+from looks import chance_to_be_caught
 from recorded import DATA
 
 from automix_cli import scoring
 from automix_cli.data.answer_rows import AnswerRow, read_answers
 from automix_cli.data.read_traces import read_table
 from automix_cli.data.traces import TraceTable
-from automix_cli.evaluation.audit import audit
+from automix_cli.evaluation.audit import WINDOW, audit
 from automix_cli.evaluation.calibrate import Calibration, calibrate
 from automix_cli.evaluation.objective import Objective
 from automix_cli.evaluation.partition import partitions_of
@@ -124,6 +126,23 @@ def halves(live: LiveSet, rows: Sequence[Mapping[str, Any]], seed: int) -> Half:
     [cut] = partitions_of(table, 0.5, seed=seed)
     calibration = calibrate(table.subset(cut.train), SETTINGS, OBJECTIVE, seed=seed)
     return Half(calibration, table.subset(cut.test), cut.test)
+
+
+# ---------------------------------------------------------------- bounds
+
+
+def bounds_line() -> str:
+    """How often the bounds of a share are ever wrong in a window."""
+    chances = []
+    for p in (0.005, 0.02, 0.05, 0.1):
+        chance = chance_to_be_caught(p, lambda k, n, p=p: not _is_within(p, k, n), WINDOW)
+        chances.append(f"{chance:.1%} at {p:.1%}")
+    return f"bounds ever wrong in {WINDOW:,} looks: {', '.join(chances)}"
+
+
+def _is_within(p: float, k: int, n: int) -> bool:
+    bounds = share_bounds(k, n)
+    return bounds.low <= p <= bounds.high
 
 
 # ---------------------------------------------------------------- false warnings
@@ -243,6 +262,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=40)
     parser.add_argument("--only", nargs="*", default=[live.name for live in SETS])
     options = parser.parse_args()
+    print(bounds_line(), flush=True)
     for live in SETS:
         if live.name not in options.only:
             continue

@@ -15,7 +15,7 @@ from live_play import play, profile_for
 from automix_cli.data.answer_rows import AnswerRow, read_answers
 from automix_cli.data.draws import uniform
 from automix_cli.errors import DataError, UsageError
-from automix_cli.evaluation.audit import Audit, audit
+from automix_cli.evaluation.audit import Audit, FitFacts, audit
 from automix_cli.evaluation.rates import differing_shares
 from automix_cli.evaluation.replay import replay
 from automix_cli.evaluation.sequences import mean_bound, share_bounds
@@ -143,6 +143,25 @@ def test_first_votes_are_compared_with_the_fit(read: Any) -> None:
     router = {"fitted": {"rates": {"small": [900, 1000]}}}
     [drift] = audit(read(rows), router=router).drifts or ()
     assert (drift.name, drift.observed) == ("small", 0.75)
+
+
+@pytest.mark.parametrize(
+    ("fit", "differing", "saving"),
+    [
+        ({}, None, None),
+        (
+            {"differing": {"large": [3, 400]}, "held_out": {"pomdp": [2.0, 0.9], "always:large": [8.0, 1.0]}},
+            (3.0, 400.0),
+            0.75,
+        ),
+        ({"differing": {"large": "x"}, "held_out": {"pomdp": 3}}, None, None),
+        ({"differing": {"large": [5, 4]}, "held_out": {"pomdp": [2.0], "always:large": [0.0]}}, None, None),
+        ({"differing": [1], "held_out": None}, None, None),
+    ],
+)
+def test_what_a_profile_tells_of_its_fit_is_read_or_left_alone(fit: Any, differing: Any, saving: Any) -> None:
+    facts = FitFacts({"kind": "pomdp", "fitted": fit}, "large")
+    assert (facts.differing, facts.saving) == (differing, saving)
 
 
 # ---------------------------------------------------------------- money

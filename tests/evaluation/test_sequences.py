@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from fractions import Fraction
 from math import log
 
 import numpy as np
 import pytest
+from looks import chance_to_be_caught
 
 from automix_cli.evaluation.sequences import capital, mean_bound, share_bounds, share_rise
 
 LOOKS = 300
-
-
-def chance_to_be_caught(p: float, misses: Callable[[int, int], bool], looks: int = LOOKS) -> float:
-    """The chance that k of n is ever a miss for n up to `looks`, where misses end a stream.
-
-    `misses` need only be looked at where the chance to come there is above 1e-12.
-    """
-    alive, lost = np.array([1.0]), 0.0
-    for n in range(1, looks + 1):
-        alive = np.append(alive * (1 - p), 0.0) + np.append(0.0, alive * p)
-        bad = np.array([mass > 1e-12 and misses(k, n) for k, mass in enumerate(alive)])
-        lost += float(alive[bad].sum())
-        alive[bad] = 0.0
-    return lost
 
 
 def ratio(k: int, n: int) -> Fraction:
@@ -69,7 +55,7 @@ def test_an_interval_for_a_fixed_number_of_rows_is_wrong_far_more_often() -> Non
     def misses(k: int, n: int) -> bool:
         return abs(k - 0.5 * n) > 1.96 * 0.5 * n**0.5
 
-    assert chance_to_be_caught(0.5, misses) > 0.25
+    assert chance_to_be_caught(0.5, misses, LOOKS) > 0.25
 
 
 @pytest.mark.parametrize(("p", "cases"), [(0.03, 100), (0.1, 60)])
