@@ -106,12 +106,16 @@ def test_verify_gives_the_posterior_and_says_so(here: Callable[..., Ran]) -> Non
 
 def test_traces_need_no_calls_and_give_the_same_router(demo: Path, here: Callable[..., Ran]) -> None:
     first = yaml.safe_load((demo / "automix.yaml").read_text())["router"]
-    ran = here(*CALIBRATE, "traces.jsonl", "--profile", "demo", "-o", "again.yaml", "--offline")
+    options = ("--profile", "demo", "-o", "again.yaml", "--offline", "--baseline", "small")
+    ran = here(*CALIBRATE, "traces.jsonl", *options)
     assert ran.code == 0
     again = yaml.safe_load((demo / "again.yaml").read_text())["router"]
     assert again["prior"] == first["prior"]
     assert again["cost_weight"] == pytest.approx(first["cost_weight"])
     assert again["fitted"]["data_sha256"] != first["fitted"]["data_sha256"]
+    assert (first["fitted"].get("baseline"), again["fitted"]["baseline"]) == (None, "small")
+    shares = {name: hits / cases for name, (hits, cases) in first["fitted"]["differing"].items()}
+    assert 0 < shares["large"] < shares["small"] < 1  # what differs from small was escalated
 
 
 def test_a_second_run_pays_nothing_and_comes_to_the_same(demo: Path, here: Callable[..., Ran]) -> None:
