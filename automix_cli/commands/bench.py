@@ -100,7 +100,7 @@ def bench(
     ] = None,
     query_router: Annotated[
         PriorChoice,
-        typer.Option("--query-router", help="Whose classes pomdp+query uses; auto: chosen in training."),
+        typer.Option("--query-router", help="The router that pomdp+query follows; auto: chosen in training."),
     ] = "multilabel",
     labels_from: Annotated[
         str | None,

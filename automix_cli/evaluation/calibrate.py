@@ -333,10 +333,11 @@ def _with_rates(calibration: Calibration, table: TraceTable) -> Calibration:
     if calibration.router()["kind"] == "always":
         calibration = replace(calibration, query=None)
     run = replay(calibration.policy(), table)
+    starts = () if calibration.router()["kind"] == "always" else starts_of(table, run)
     return replace(
         calibration,
         rates=rates_of(table, run),
-        starts=starts_of(table, run),
+        starts=starts,
         differing=differing_shares(table, run),
     )
 

@@ -113,7 +113,7 @@ class BenchView:
         settings = [c.setting for o in self.comparison.outcomes for c in o.choices]
         names = {s.query_router for s in settings if isinstance(s, CostWeight) and s.query_router}
         if names:
-            yield f"pomdp+query takes the classes of {', '.join(sorted(names))}, chosen in training"
+            yield f"pomdp+query follows {', '.join(sorted(names))}, chosen in training"
         columns = {s.class_column for s in settings if isinstance(s, CostWeight) and s.class_column}
         if columns:
             yield f"pomdp+class takes the classes of {', '.join(sorted(columns))}, chosen in training"

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +30,7 @@ from automix_cli.evaluation.bench import bench
 from automix_cli.evaluation.objective import Objective
 from automix_cli.evaluation.partition import partitions_of
 from automix_cli.evaluation.policies import all_policies, pick_policies
+from automix_cli.fitting.query_router_kinds import ClassChoice
 from automix_cli.fitting.router_block import Settings
 
 VOTE = 1 / 8
@@ -100,13 +101,28 @@ def gain_areas(
     table: TraceTable, policy: str, settings: Settings, splits: int, **options: Any
 ) -> NDArray[np.float64]:
     """The gain area of a policy by split, half of the rows for training; NaN where there is none."""
+    return areas_of_each(table, (policy,), settings, splits, **options)[policy]
+
+
+def areas_of_each(
+    table: TraceTable,
+    policies: Sequence[str],
+    settings: Settings,
+    splits: int,
+    *,
+    query_router: ClassChoice = "none",
+    **options: Any,
+) -> dict[str, NDArray[np.float64]]:
+    """The same of several policies on the same splits; `query_router` is that of `pomdp+query`."""
     objective = Objective("budget", float(table.mean_cost.mean()))
     column = table.class_column and table.class_column.name
-    plans = pick_policies(policy, all_policies(table.tiers, "none", (), objective, column))
+    plans = pick_policies(",".join(policies), all_policies(table.tiers, query_router, (), objective, column))
     partitions = tuple(partitions_of(table, 0.5, repeat=splits))
     compared = bench(table, plans, settings, objective, partitions=partitions, **options)
-    areas = compared.outcome(policy).by_split["gain_area"]
-    return np.array([np.nan if area is None else area for area in areas])
+    areas = {policy: compared.outcome(policy).by_split["gain_area"] for policy in policies}
+    return {
+        policy: np.array([np.nan if area is None else area for area in own]) for policy, own in areas.items()
+    }
 
 
 def measure(cell: Cell, splits: int) -> Line:
