@@ -137,7 +137,7 @@ class FittedPlans:
             whole.solve(cases)
             if not whole.model.counts_tokens:
                 self._plans.append(whole)
-            costs = [own.path.spending(own.orders) for own in map(whole.path, cases)]
+            costs = [whole.path(case).spending for case in cases]
             # A plan at a higher cost_weight never costs more; what rounding says else is levelled.
             self._spending.append(np.minimum.accumulate(np.array(list(self.shares.values())) @ costs))
         return self._spending[0]

@@ -161,4 +161,4 @@ def join_paths(solutions: Sequence[SolvedPath], plans: Ints) -> SolvedPath:
         first.histories, first.tokens, np.tile(first.weights[plans], len(solutions)), blocks,
         first.actions, first.codes,
     )  # fmt: skip
-    return SolvedPath(path, orders)
+    return SolvedPath(path, orders, np.concatenate([own.spending[plans] for own in solutions]))

@@ -88,13 +88,18 @@ class PlanCase(NamedTuple):
 
 
 class SolvedPath(NamedTuple):
-    """A path of plans, in how many orders each history is met, and what they bring per state.
+    """A path of W plans, and what was found out about them.
 
-    `values` is None where all plans have one prior, and each question its own plan.
+    Attributes:
+        path: the plans.
+        orders: in how many orders each history is met.
+        spending: W, dollars that each plan is expected to cost on a question.
+        values: what they bring per state; None where questions of one length have one plan.
     """
 
     path: PlanPath
     orders: dict[TierPath, Floats]
+    spending: Floats
     values: StateValues | None = None
 
 
@@ -121,11 +126,12 @@ def solve_cases(
     orders = whole.orders()
     parts = [slice(k * count, (k + 1) * count) for k in range(len(cases))]
     is_tilted = any(case.root.logits for case in cases)
-    values = whole.state_values(orders) if is_tilted else None
+    values, spending = whole.state_values(orders) if is_tilted else None, whole.spending(orders)
     return [
         SolvedPath(
             whole.part(own, case),
             {path: ways[own] for path, ways in orders.items()},
+            spending[own],
             None if values is None else values.take(own)._replace(tokens=case.tokens),
         )
         for own, case in zip(parts, cases, strict=True)
@@ -332,8 +338,9 @@ class PlanPath:
 
     def spending(self, orders: Mapping[TierPath, Floats]) -> Floats:
         """Dollars that each plan is expected to cost on a question, under the model; W."""
-        charges = np.array([self.histories.charge(action, self.tokens) for action in self.actions])
-        return np.asarray(self.action_chances(orders) @ charges)
+        costs = np.array([self.histories.model.charge(action) for action in self.actions]).reshape(-1, 2)
+        fixed, per_token = (self.action_chances(orders) @ costs).T
+        return np.asarray(fixed + per_token * self._lengths)
 
     def root_values(self) -> Floats:
         """Expected score less weighted cost of each plan; W."""

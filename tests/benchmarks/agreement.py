@@ -49,8 +49,9 @@ class Cell(NamedTuple):
         """The rows that score every tier, at the given prices."""
         with (DATA / f"{self.name}.jsonl").open(encoding="utf-8") as lines:
             rows = [json.loads(line) for line in lines]
-        for row in rows if not self.votes else ():
-            for tier in row["tiers"].values():
+        for row in rows:
+            row["tiers"] = {name: row["tiers"][name] for name in self.tiers if name in row["tiers"]}
+            for tier in row["tiers"].values() if not self.votes else ():
                 for key in ("votes", "confidence"):
                     tier.pop(key, None)
         table = read_table(enumerate(rows, 1), tiers=self.tiers, compare=self.scorer).require_scores(

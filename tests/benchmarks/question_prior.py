@@ -23,9 +23,11 @@ from agreement import FOUR_O, MINI, SONNET, Cell, Line, areas_of_each, table_of_
 from recorded import DATA
 
 from automix_cli.data.traces import TraceTable
+from automix_cli.evaluation.crossfit import Crossfit
 from automix_cli.fitting.query_router_kinds import QueryRouterKind
 from automix_cli.fitting.router_block import Settings
 
+ONE_DIVISION = Crossfit(repeats=1)  # in training, where settings are measured
 ROUTERS: dict[str, QueryRouterKind] = {"separate:argmax": "separate", "knn": "knn"}
 CELLS = (
     Cell("routellm_gsm8k", ("mixtral-8x7b-instruct", "gpt-4-1106-preview"), (1, 20)),
@@ -35,7 +37,7 @@ CELLS = (
     Cell("cruxeval_output", ("Qwen2.5-7B-Instruct", FOUR_O), (1, 20)),
     Cell("zeroeval_math_l5", ("Qwen2.5-7B-Instruct", "o1-mini-2024-09-12"), (1, 20)),
     Cell("zeroeval_gsm8k", ("Meta-Llama-3-8B-Instruct", SONNET), (1, 20), "numeric"),
-    Cell("openai_gsm8k_gpt3", ("gpt3-6b-ft", "gpt3-175b-ft+verifier(best-of-100)"), (1, 20)),
+    Cell("openai_gsm8k_gpt3", ("gpt3-6b-ft", "gpt3-175b-ft"), (1, 20)),
     Cell("evouna_nq", ("chatgpt-3.5", "gpt-4"), (1, 20)),
     Cell("routerarena_haiku_flash", ("claude-3-haiku-20240307", "gemini-2.0-flash-001"), (1, 20)),
     Cell("zeroeval_math_l5", ("Qwen2.5-7B-Instruct", MINI, "o1-mini-2024-09-12"), (1, 2, 20)),
@@ -56,11 +58,12 @@ def measure(cell: Cell, splits: int, rows: int) -> dict[str, Line]:
     settings = Settings(max_votes=max(table.max_votes))
     for rule, kind in ROUTERS.items():
         start = time.process_time()
-        areas = areas_of_each(table, (rule, "pomdp+query"), settings, splits, query_router=kind)
+        areas = areas_of_each(
+            table, (rule, "pomdp+query"), settings, splits, query_router=kind, options=ONE_DIVISION
+        )
         lines[rule] = Line(f"{cell}, {len(table):,} rows", areas[rule], areas["pomdp+query"])
-        gain = lines[rule].after - lines[rule].before
-        seconds = time.process_time() - start
-        print(f"{cell}, {rule}: {gain.mean():+.2f}, {seconds:.0f} s", file=sys.stderr, flush=True)
+        print(f"{rule}, {time.process_time() - start:.0f} s:", file=sys.stderr)
+        print(*list(table_of_lines([lines[rule]], rule))[2:], file=sys.stderr, flush=True)
     return lines
 
 

@@ -110,10 +110,10 @@ def test_a_path_too_long_for_its_plans_keeps_both_ends_and_steps_evenly(
 ) -> None:
     whole = PlanFamily(settings=SETTINGS).fit(table)
     plan = whole.policy(0).plan()
-    monkeypatch.setattr("automix_cli.evaluation.plan_family._MOST_CELLS", 9 * (plan.size - 1))
+    monkeypatch.setattr("automix_cli.evaluation.plan_family._LARGEST_PASS", 9 * (plan.size - 1))
     few = PlanFamily(settings=SETTINGS).fit(table)
     assert list(few.weights) == [whole.weights[k] for k in range(0, 81, 10)]
-    monkeypatch.setattr("automix_cli.evaluation.plan_family._MOST_CELLS", 1)
+    monkeypatch.setattr("automix_cli.evaluation.plan_family._LARGEST_PASS", 1)
     assert PlanFamily(settings=SETTINGS).fit(table).weights == (whole.weights[0], whole.weights[-1])
 
 

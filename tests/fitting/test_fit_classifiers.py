@@ -128,7 +128,7 @@ def test_labels_of_a_fold_do_not_reach_its_own_logits(share: float) -> None:
     features = VectorFeatures(6)
     rows = TrainingRows(features, x, 1e4, right, fold, 0)
     turned = rows._replace(right=np.where((fold == 3)[:, None], ~right, right))
-    one, other = (held_out_logits(t, x, 1.0, share) for t in (rows, turned))
+    one, other = (held_out_logits(t, x, (1.0,), share)[0] for t in (rows, turned))
     assert (one[fold == 3] == other[fold == 3]).all()
     assert (one[fold != 3] != other[fold != 3]).all()
 
