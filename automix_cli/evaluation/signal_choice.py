@@ -4,8 +4,9 @@
 
 The gain area is the mean height of a plan's curve above the random mixes of single tiers, in quality
 points, on rows that the plan was not fitted on. The signals are taken up from the cheapest on; one
-takes the place of a cheaper one where it gains more by over a standard error of the difference. A fold
-that reports figures has its signal chosen on the other folds.
+takes the place of a cheaper one where it gains more by over half a standard error of the difference.
+Less is a tie; to ask for a whole one would give up much where rows are few. A fold that reports figures
+has its signal chosen on the other folds.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.arrays import Bools, Floats
 
 _DRAWS = 200  # of the questions, for standard errors
+_TIE = 0.5  # standard errors of a difference
 
 
 class SignalComparison(NamedTuple):
@@ -100,7 +102,7 @@ class Signals:
             gains[name], draws[name] = _gain(curve, alone, resamples)
         best = NONE
         for name in parts:
-            if gains[name] - gains[best] > _error(draws[name] - draws[best]):
+            if gains[name] - gains[best] > _TIE * _error(draws[name] - draws[best]):
                 best = name
         above = {
             name: (gains[best] - gains[name], _error(draws[best] - draws[name]))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -138,8 +138,8 @@ def measure(cell: Cell, splits: int) -> Line:
     return Line(cell, *areas)
 
 
-def table_of_lines(lines: list[Line], evidence: str) -> Iterator[str]:
-    """A Markdown table."""
+def table_of_lines(lines: Iterable[Line], evidence: str) -> Iterator[str]:
+    """A Markdown table, line by line as they come."""
     yield f"| gain area | without | with {evidence} | difference |"
     yield "|---|---|---|---|"
     for line in lines:
