@@ -116,9 +116,9 @@ def test_a_vote_as_dear_as_the_large_answer_is_never_bought(seed: int, vote: flo
 def test_dearer_votes_are_bought_less_and_a_dearer_small_tier_is_asked_less(seed: int) -> None:
     votes = [a_plan(seed, charges=PairCharges(0.0, v)).forecast().votes for v in (0.0, 0.01, 0.05, 0.2)]
     assert all(a >= b - 1e-9 for a, b in itertools.pairwise(votes))
-    starts = [a_plan(seed, charges=PairCharges(c, 0.01)).first().tier for c in (0.0, 0.1, 0.3, 0.9, 1.1)]
+    starts = [a_plan(seed, charges=PairCharges(c, 0.01)).first().tier for c in (0.0, 0.1, 0.3, 0.9, 50.0)]
     assert starts == sorted(starts)
-    assert starts[-1] == LARGE or a_plan(seed).forecast().quality > 0
+    assert starts[-1] == LARGE
 
 
 @pytest.mark.parametrize("seed", SEEDS)
