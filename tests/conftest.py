@@ -2,6 +2,7 @@
 
 import gc
 import os
+import shutil
 import signal
 import warnings
 from collections.abc import Generator, Iterator
@@ -17,7 +18,8 @@ TERMINAL = (
     *("NO_COLOR", "FORCE_COLOR", "PY_COLORS", "CLICOLOR", "COLUMNS", "LINES", "TERMINAL_WIDTH"),
     *("TTY_COMPATIBLE", "TTY_INTERACTIVE", "GITHUB_ACTIONS", "CI", "PYTHONIOENCODING", "PYTHONUTF8"),
 )
-
+MEMORY = Path("/dev/shm")
+"""Linux keeps these files in memory; a disk takes its time for each of thousands of databases."""
 
 collect_ignore = ["preload.py"]  # to be looked through for doctests it would be imported, and LiteLLM with it
 
@@ -31,6 +33,12 @@ def pytest_configure() -> None:
     """Child processes obey signals even where whoever started the tests ignores them, like nohup."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if "TMPDIR" not in os.environ and _has_room(MEMORY):
+        os.environ |= {"TMPDIR": str(MEMORY), "PYTEST_DEBUG_TEMPROOT": str(MEMORY)}
+
+
+def _has_room(folder: Path) -> bool:
+    return os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > 2 << 30
 
 
 @pytest.hookimpl(wrapper=True)

@@ -24,6 +24,8 @@ from shell import PATIENCE, Ran, warm_server
 CANARY = "canary-4f1d9c6b7a5e4830-key"
 CLIENT = "direct"
 """The `backend` of all tiers; `--client litellm` runs the same tests through LiteLLM."""
+WAITS = 0.02
+"""Seconds of the first wait between attempts, at most; people wait up to half a second."""
 
 
 # ---------------------------------------------------------------- children
@@ -62,9 +64,7 @@ def _start(
     flags = (os.O_RDONLY, _WRITE, _WRITE)
     opened = [os.open(path, flag, 0o600) for path, flag in zip(streams, flags, strict=True)]
     try:
-        return server.start(
-            argv, cwd, env, opened, prepare=(TROUBLE, "prepare", settings) if settings else None
-        )
+        return server.start(argv, cwd, env, opened, prepare=(TROUBLE, "prepare", settings))
     finally:
         for number in opened:
             os.close(number)
@@ -121,6 +121,7 @@ class World:
         given = {"HOME": os.environ["HOME"], "PATH": os.environ["PATH"], "CANARY_KEY": CANARY}
         given |= {"AUTOMIX_CACHE_DIR": str(self.cache), "AUTOMIX_PROFILE": str(self.profile), **(env or {})}
         streams = [str(stdin), settings.pop("stdout", str(out)), str(err)]
+        settings = {"waits": WAITS, **settings}
         process = _start(self.client, [*map(str, args)], given, self.folder, streams, settings)
         self._children.append(Child(process, Path(streams[1]), err))
         return self._children[-1]

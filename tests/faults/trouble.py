@@ -1,6 +1,7 @@
 """What a forked child can be made to meet: a crash, a limit, a leap of its clock, a signal that it ignores.
 
-Crash points are armed from outside, by wrapping functions in the child; the program knows none of them.
+Its waits between attempts can be made short. Crash points are armed from outside, by wrapping functions in
+the child; the program knows none of them.
 """
 
 import os
@@ -73,6 +74,10 @@ def _arm(point: str, times: int, number: int = signal.SIGKILL) -> None:
 
 def prepare(settings: dict[str, Any]) -> None:
     """Make a child what a test wants; called in it before its command."""
+    if waits := settings.get("waits"):
+        from automix_cli.backends.retry import Retrier
+
+        Retrier.__init__.__kwdefaults__["backoff"] = waits
     if number := settings.get("ignored"):
         signal.signal(number, signal.SIG_IGN)
     for kind, most in settings.get("limits", ()):
