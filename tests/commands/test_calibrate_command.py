@@ -135,7 +135,9 @@ def test_comments_and_everything_else_of_a_profile_survive(demo: Path, here: Cal
     assert after.startswith(text)
     assert "\nrouter:\n" in after[len(text) - 1 :]
     assert here(*CALIBRATE, "few.jsonl", "--profile", "mine.yaml", "--keep", "0.9").code == 0
-    assert (demo / "mine.yaml").read_text().count("router:") == 1
+    again = (demo / "mine.yaml").read_text()
+    assert again.count("router:") == 1
+    assert yaml.safe_load(again)["router"]["kind"] in ("pomdp", "always")
 
 
 def test_other_prompts_or_models_than_fitted_are_said_once(demo: Path, here: Callable[..., Ran]) -> None:
@@ -176,9 +178,7 @@ def test_json_holds_what_is_said(here: Callable[..., Ran]) -> None:
 # ---------------------------------------------------------------- objectives
 
 
-@pytest.mark.parametrize(
-    "args", [("--keep", "0.9"), ("--budget", "1"), ("--cost-weight", "50"), ("--objective", "ibc")]
-)
+@pytest.mark.parametrize("args", [("--budget", "1"), ("--objective", "ibc")])
 def test_each_objective_writes_a_router(args: tuple[str, ...], demo: Path, here: Callable[..., Ran]) -> None:
     path = demo / f"{args[0]}.yaml"
     path.unlink(missing_ok=True)
@@ -186,10 +186,13 @@ def test_each_objective_writes_a_router(args: tuple[str, ...], demo: Path, here:
     assert yaml.safe_load(path.read_text())["router"]["kind"] in ("pomdp", "always")
 
 
-def test_a_larger_cost_weight_is_cheaper(here: Callable[..., Ran]) -> None:
+def test_a_larger_cost_weight_is_cheaper(demo: Path, here: Callable[..., Ran]) -> None:
     def cost(weight: str) -> float:
-        args = (*CALIBRATE, "few.jsonl", "--profile", "demo", "-o", f"w{weight}.yaml", "--json")
-        return here(*args, "--cost-weight", weight).rows[0]["figures"]["pomdp"]["cost"]["value"]
+        path = demo / f"w{weight}.yaml"
+        args = (*CALIBRATE, "few.jsonl", "--profile", "demo", "-o", path, "--json")
+        [found] = here(*args, "--cost-weight", weight).rows
+        assert yaml.safe_load(path.read_text())["router"]["kind"] in ("pomdp", "always")
+        return found["figures"]["pomdp"]["cost"]["value"]
 
     assert cost("1") > cost("200") > cost("2000")
 
