@@ -227,7 +227,7 @@ def calibrate(
         table = signals.tables[comparison.name]
     unproven = replace(_unproven(table, settings, objective, kind), signal=comparison)
     enough = options.enough(table.n_groups)
-    rounds = divisions(options, classes, table.n_groups, compares_signals=signals is not None)
+    rounds = divisions(options, classes, table.n_groups)
     step = 1 / (len(classes.sources) * (1 + options.folds * rounds))
     sources = _classes_of_all_rows(table, classes if enough else NO_CLASSES, partial(advance, step))
     resamples = Resamples.of_table(table, seed)

@@ -123,7 +123,7 @@ def held_out(
     levels = {source: whole.levels() for source, whole in wholes.items()}
     paths = {source: CurveSums(len(table)) for source in wholes}
     sums = [_RunSums(len(table)) for _ in objectives]
-    for r in range(divisions(options, classes, table.n_groups, compares_signals=signals is not None)):
+    for r in range(divisions(options, classes, table.n_groups)):
         division = _Division(family, folds_of(table, options.folds, seed + 1000 * r), options)
         for k in range(options.folds):
             with_signal = table if signals is None else signals.table(division.fold != k).with_vote_limit()
@@ -146,9 +146,9 @@ def held_out(
     return HeldOut(tuple(total.run() for total in sums), {s: paths[s].curve(settings[s]) for s in wholes})
 
 
-def divisions(options: Crossfit, classes: Classes, questions: int, *, compares_signals: bool) -> int:
-    """Return how many divisions into folds are averaged; where much is fitted in each, one."""
-    return 1 if classes.reads_questions or compares_signals else options.repeats_for(questions)
+def divisions(options: Crossfit, classes: Classes, questions: int) -> int:
+    """Return how many divisions into folds are averaged: one where routers are fitted in each."""
+    return 1 if classes.reads_questions else options.repeats_for(questions)
 
 
 # ------------------------------------------------------------------ one division
