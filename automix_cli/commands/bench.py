@@ -192,6 +192,7 @@ def bench(
         reporter=job.reporter,
         traces=traces,
         labels_from=labels_from,
+        baseline=baseline,
         force=force,
         embed_model=embed_model,
     )
@@ -385,8 +386,7 @@ class _Job:
             source=data.name,
             sha256=data.sha256,
             notes=(*notes, *split_notes),
-            labels_from=self.labels_from,
-            baseline=self.baseline,
+            baseline=self.baseline or table.beside,
         )
 
     def _partitions(self, table: TraceTable) -> tuple[tuple[Partition, ...], tuple[str, ...]]:

@@ -12,6 +12,7 @@ import typer
 
 from automix_cli.api import CallOptions
 from automix_cli.commands import options as o
+from automix_cli.commands.certificate_errors import check_certificate, no_certificate
 from automix_cli.commands.datasets import FREE_NOTE, Labelled, TraceSource, check_embed_model, is_free
 from automix_cli.data.labelled import DataFile, TableOptions, read_data
 from automix_cli.errors import GateError, UsageError
@@ -20,10 +21,8 @@ from automix_cli.texts import count_of
 from automix_cli.views.terminal import Reporter, print_json, share_progress, stdout_console
 
 if TYPE_CHECKING:
-    from automix_cli.data.groups import Grouping
     from automix_cli.data.traces import TraceTable
     from automix_cli.evaluation.calibrate import Calibration
-    from automix_cli.evaluation.certificate import Certificate
     from automix_cli.evaluation.objective import Objective
     from automix_cli.fitting.classes import Classes
     from automix_cli.profile.model import Profile
@@ -171,7 +170,6 @@ def calibrate(
         class_column=class_column,
         signal=signal,
         embed_model=embed_model,
-        labels_from=labels_from,
         baseline=baseline,
         value_of_time=value_of_time,
         folds=folds,
@@ -188,6 +186,7 @@ def calibrate(
         reporter=job.reporter,
         traces=traces,
         labels_from=labels_from,
+        baseline=baseline,
         force=force,
         embed_model=embed_model,
     )
@@ -213,7 +212,6 @@ class _CalibrationJob:
     signal: str | None
     kind: WrittenKind
     embed_model: str | None
-    labels_from: str | None
     baseline: str | None
     value_of_time: float
     folds: int
@@ -236,7 +234,7 @@ class _CalibrationJob:
         """Refuse a promise that the questions cannot prove, before any is asked."""
         if self.certify is not None and not source.is_recorded:
             grouping = source.data.grouping(source.options.group)
-            _check_certificate(grouping, self.objective.value, self.certify)
+            check_certificate(grouping, self.objective.value, self.certify)
 
     def check_live(self, source: TraceSource) -> None:
         """Refuse tiers and files that cannot work, before anything is paid for."""
@@ -268,7 +266,7 @@ class _CalibrationJob:
             table = with_recorded(table, result.signal.name)
         self._show(result, table, source.data.name)
         if result.certificate is not None and not result.is_certified:
-            raise _no_certificate(result.certificate, table.grouping)
+            raise no_certificate(result.certificate, table.grouping)
         if target is not None:
             if result.router()["kind"] != "always":
                 check_signal(profile, table.signal_name)
@@ -314,7 +312,7 @@ class _CalibrationJob:
     def _show(self, result: Calibration, table: TraceTable, name: str) -> None:
         from automix_cli.views.calibration_view import CalibrationView
 
-        view = CalibrationView(result, table, self.labels_from, name, self.baseline)
+        view = CalibrationView(result, table, name, self.baseline or table.beside)
         if self.json:
             print_json(view.to_dict())
             return
@@ -326,7 +324,7 @@ class _CalibrationJob:
         from automix_cli.profile.write import write_router
 
         extra = {"token_scale": labelled.token_scale, "value_of_time": self.value_of_time or None}
-        options = {"labels_from": self.labels_from, "baseline": self.baseline}
+        options = {"labels_from": labelled.table.beside, "baseline": self.baseline}
         block = _with_origin(result.router(), data, labelled.profile, options, extra)
         write_router(target, block, profile=labelled.profile)
         self.reporter.say(f"written: router of {target}")
@@ -447,46 +445,6 @@ def _classes(
 def _use(target: Path) -> str:
     """The option with which `ask` finds the file; none where it finds it by itself."""
     return "" if target == Path("automix.yaml") else f" --profile {target}"
-
-
-_USUAL_KEEPS = (0.99, 0.98, 0.97, 0.95, 0.9, 0.8)
-
-
-def _check_certificate(grouping: Grouping, keep: float, confidence: float) -> None:
-    """Refuse a promise that so many questions cannot prove, before anything is spent on it.
-
-    What is refused cannot be proved without luck: only a policy that is better than the best tier
-    could. To keep all of its quality or more takes such a policy, and no number of questions.
-
-    Raises:
-        GateError: naming how many questions it takes, and a share of quality that these may prove.
-    """
-    from automix_cli.evaluation.certificate import questions_needed
-
-    if keep >= 1:
-        return
-    fewest, questions = questions_needed(keep, confidence), len(grouping)
-    if questions >= fewest:
-        return
-    least = {share: questions_needed(share, confidence) for share in _USUAL_KEEPS if share < keep}
-    smaller = next((f"; --keep {share:g} takes {n:,}" for share, n in least.items() if n <= questions), "")
-    raise GateError(
-        f"{count_of(questions, grouping.noun)} cannot certify --keep {keep:g} with probability "
-        f"{100 * confidence:g} %, even if routing always answered as well as the best tier: "
-        f"at least {fewest:,} are needed",
-        hint=f"nothing was sent; label more questions{smaller}",
-    )
-
-
-def _no_certificate(proof: Certificate, grouping: Grouping) -> GateError:
-    """The error of a calibration in which no policy but the best single tier could be promised."""
-    labels = f"about {proof.labels:,} labelled {grouping.noun}s would likely do"
-    promise = f"{100 * proof.keep:g} % of the quality of {proof.best}"
-    return GateError(
-        f"no routed policy can be promised to keep {promise} with probability "
-        f"{100 * proof.confidence:g} % on {count_of(len(grouping), f'labelled {grouping.noun}')}",
-        hint=f"{labels}; nothing was written",
-    )
 
 
 def _with_origin(

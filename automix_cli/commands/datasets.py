@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 import typer
 
 from automix_cli.api import Automix, CallOptions, choose_profile, embedding_price_line
-from automix_cli.data.labelled import DataFile, TableOptions, recorded_questions, scored_rows, table_of
+from automix_cli.data.labelled import DataFile, TableOptions, recorded_questions
 from automix_cli.errors import ProfileError, UsageError
 from automix_cli.records import add_money
 from automix_cli.views.terminal import Reporter, print_text, row_progress, show_plan
@@ -85,6 +85,7 @@ class TraceSource:
     reporter: Reporter
     traces: Path | None
     labels_from: str | None
+    baseline: str | None
     force: bool
     embed_model: str | None = None
     is_recorded: bool = field(init=False)
@@ -129,6 +130,10 @@ class TraceSource:
             profile.tier(self.labels_from)
         return profile
 
+    def _questions(self) -> list[Question]:
+        """The rows as questions, with labels as far as they are looked at."""
+        return self.data.labelled_questions(self.baseline, ignores_labels=self.labels_from is not None)
+
     # ------------------------------------------------------------ what it would cost
 
     def dry_run(self, as_json: bool) -> int:
@@ -146,7 +151,7 @@ class TraceSource:
         from automix_cli.cascade.estimate import plan_collection, plan_embeddings
         from automix_cli.cascade.lengths import cached_lengths
 
-        questions = self.data.labelled_questions(self.labels_from)
+        questions = self._questions()
         self._column_values()  # before anything is paid for
         lengths = cached_lengths(profile, questions, cache_folder(os.environ))
         plan = plan_collection(profile, questions, lengths)
@@ -158,7 +163,7 @@ class TraceSource:
         from automix_cli.cascade.estimate import NO_CALLS, plan_embeddings
 
         profile = _profile_for_traces(self.calls)
-        table = self._table(profile, self.data.numbered_rows(), self.options)
+        table = self._table(profile, self.data.numbered_rows, self.options)
         questions = recorded_questions(table, self.data.name)
         plan = {"questions": len(questions), "profile": profile.name, "policy": "none", **NO_CALLS}
         embedder = self._embedder(profile)
@@ -173,7 +178,7 @@ class TraceSource:
         if self.traces is not None:
             raise UsageError("--traces keeps what is collected, and this file holds traces already")
         profile = _profile_for_traces(self.calls)
-        table = self._table(profile, self.data.numbered_rows(), self.options)
+        table = self._table(profile, self.data.numbered_rows, self.options)
         scale = token_scale(profile, table)
         embedder = self._embedder(profile)
         if embedder is None:
@@ -188,7 +193,7 @@ class TraceSource:
         from automix_cli.cascade.collect import token_scale, with_embeddings
         from automix_cli.views import lines
 
-        profile, questions = self.profile(), self.data.labelled_questions(self.labels_from)
+        profile, questions = self.profile(), self._questions()
         embedder = self._embedder(profile)
         for line in lines.plan_lines(self._plan(profile))[:-1]:
             self.reporter.say(line)
@@ -199,9 +204,8 @@ class TraceSource:
             return purchases, [] if embedder is None else await self._embed(cascade, questions, embedder)
 
         (rows, lost_usd), embeddings = automix.run(job)
-        numbered_rows = enumerate((row.to_dict() for row in rows), 1)
         options = replace(self.options, tiers=",".join(t.name for t in profile.tiers))
-        table = self._table(profile, numbered_rows, options)
+        table = self._table(profile, lambda: enumerate((row.to_dict() for row in rows), 1), options)
         table = replace(table, set_aside_usd=table.set_aside_usd + _number(lost_usd))
         labelled, questions_asked = set(table.ids), [row.trace.question for row in rows]
         scale = token_scale(
@@ -211,18 +215,14 @@ class TraceSource:
             table = with_embeddings(table, embedder, embeddings)
         return Labelled(profile, table, scale)
 
-    def _table(self, profile: Profile, rows: Iterator[tuple[int, Any]], options: TableOptions) -> TraceTable:
-        """Numbered trace rows, judged as the profile's task says, as a table."""
-        scorer, without_label = profile.task.scorer, list[int]()
-        judged_rows = scored_rows(rows, scorer, self.labels_from, without_label.append)
-        table = table_of(judged_rows, options, self.data.name, scorer, without_label)
-        if without_label:
-            total = len(table) + len(without_label)
-            self.reporter.say(
-                f"{len(without_label):,} of {total:,} rows are left out: {self.labels_from}, "
-                "whose answers are the labels, gave none"
-            )
-        return table
+    def _table(
+        self, profile: Profile, rows: Callable[[], Iterator[tuple[int, Any]]], options: TableOptions
+    ) -> TraceTable:
+        """Numbered trace rows, judged as the profile's task says, as a table; `rows` may be called again."""
+        from automix_cli.data.relative import TableReader
+
+        reader = TableReader(rows, options, self.data.name, profile.task.scorer)
+        return reader.table(labels_from=self.labels_from, baseline=self.baseline, say=self.reporter.say)
 
     # ------------------------------------------------------------ calls
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import chain
@@ -104,20 +104,23 @@ class DataFile:
             raise DataError(f"{self.name}: there are no rows")
         return "tiers" in first[1]
 
-    def labelled_questions(self, labels_from: str | None) -> list[Question]:
-        """The rows as questions with gold answers; with `labels_from` a tier's answers take their place.
+    def labelled_questions(self, baseline: str | None, *, ignores_labels: bool = False) -> list[Question]:
+        """The rows as questions with gold answers, as far as they have some.
+
+        Args:
+            baseline: the tier whose answers take the place of gold answers; None where none was named.
+            ignores_labels: whether gold answers are not looked at.
 
         Raises:
-            DataError: naming file and line, or how many rows lack a gold answer.
+            DataError: naming file and line, or that no row has a gold answer, and no baseline was named.
         """
         questions = self.questions()
-        if labels_from is not None:
+        if ignores_labels:
             return [replace(q, expected=()) for q in questions]
-        missing = sum(not q.expected for q in questions)
-        if missing:
+        if baseline is None and not any(q.expected for q in questions):
             raise DataError(
-                f'{self.name}: {missing} of {len(questions)} rows have no "expected"',
-                hint="--labels-from TIER measures agreement with that tier instead",
+                f'{self.name}: {len(questions)} of {len(questions)} rows have no "expected"',
+                hint="--baseline TIER bounds what can be lost against that tier, without any label",
             )
         return questions
 
@@ -183,87 +186,43 @@ def read_data(path: Path) -> DataFile:
         return DataFile(str(path), b"".join(read_chunks(file.fileno())))
 
 
-def scored_rows(
-    rows: Iterator[tuple[int, Json]],
-    scorer: str,
-    labels_from: str | None,
-    on_unlabelled: Callable[[int], None] = lambda place: None,
-) -> Iterator[tuple[int, Json]]:
-    """Trace rows with a score for every answer that has none and can be judged.
-
-    With `labels_from`, the answer of that tier counts as right: every score is the agreement
-    with it, and recorded scores and gold answers are ignored. A row on which that tier failed has
-    no label: it comes without scores, and its place is given to `on_unlabelled`.
-    """
-    for place, (line, row) in enumerate(rows):
+def scored_rows(rows: Iterator[tuple[int, Json]], scorer: str) -> Iterator[tuple[int, Json]]:
+    """Trace rows with a score for every answer that has none and can be judged."""
+    for line, row in rows:
         tiers = row.get("tiers")
-        if labels_from is not None and _has_failed(row, labels_from):
-            on_unlabelled(place)
-            yield line, {**row, "tiers": {name: _without_score(step) for name, step in tiers.items()}}
-        elif isinstance(tiers, dict) and (labels_from is not None or any(map(_lacks_score, tiers.values()))):
-            yield line, _score_answers(line, row, scorer, labels_from)
+        if isinstance(tiers, dict) and any(map(_lacks_score, tiers.values())):
+            yield line, _score_answers(row, scorer)
         else:
             yield line, row
-
-
-def _has_failed(row: Json, tier: str) -> bool:
-    """Whether a row says that a tier gave no answer."""
-    tiers = row.get("tiers")
-    cell = tiers.get(tier) if isinstance(tiers, dict) else None
-    return isinstance(cell, dict) and bool(cell.get("failed"))
 
 
 def _lacks_score(step: Json) -> bool:
     return isinstance(step, dict) and "answer" in step and not {"score", "correct"} & step.keys()
 
 
-def _score_answers(line: int, row: Json, scorer: str, labels_from: str | None) -> Json:
+def _score_answers(row: Json, scorer: str) -> Json:
     """A trace row with a score for every answer that can be judged."""
-    gold, choices = _labels_of_tier(line, row, labels_from), tuple(row.get("choices") or ())
-    if labels_from is None:
-        gold = question_from_dict({"question": "?", **row}).expected
+    gold, choices = question_from_dict({"question": "?", **row}).expected, tuple(row.get("choices") or ())
     steps = {
-        name: {**_without_score(step), "score": score(str(step["answer"]), gold, scorer, choices)}
-        if gold and isinstance(step.get("answer"), str) and (labels_from or "score" not in step)
+        name: {**step, "score": score(str(step["answer"]), gold, scorer, choices)}
+        if gold and _lacks_score(step) and isinstance(step["answer"], str)
         else step
         for name, step in row["tiers"].items()
     }
-    return {**row, "tiers": steps, **({"expected": list(gold)} if labels_from else {})}
-
-
-def _labels_of_tier(line: int, row: Json, labels_from: str | None) -> tuple[str, ...]:
-    """The answer of the tier named by `--labels-from`, as the gold answer; () without that option."""
-    if labels_from is None:
-        return ()
-    step = row["tiers"].get(labels_from)
-    if not isinstance(step, dict) or not isinstance(step.get("answer"), str):
-        raise DataError(f"line {line}: no answer of {labels_from} to take as the label")
-    return (step["answer"],)
-
-
-def _without_score(step: Json) -> Json:
-    return (
-        step
-        if not isinstance(step, dict)
-        else {key: value for key, value in step.items() if key not in ("score", "correct")}
-    )
+    return {**row, "tiers": steps}
 
 
 def table_of(
-    rows: Iterator[tuple[int, Any]],
-    options: TableOptions,
-    name: str,
-    scorer: str,
-    unlabelled_places: Sequence[int] = (),
+    rows: Iterator[tuple[int, Any]], options: TableOptions, name: str, scorer: str, compare: str
 ) -> TraceTable:
-    """Numbered rows as a table, with the options applied.
+    """Numbered rows as a table, with the options applied; rows may lack scores.
 
     Args:
         rows: as `scored_rows` yields them.
         options: of the command line.
         name: of the file.
         scorer: that judges samples.
-        unlabelled_places: of rows without a label, complete once the rows are read; they are set aside.
+        compare: the scorer in whose canonical form answers are compared.
     """
     from automix_cli.data.columns import read_amounts, read_columns
     from automix_cli.data.read_traces import read_table
@@ -276,31 +235,20 @@ def table_of(
             f"{name}: the rows hold no tiers", hint="--columns small.score=COLUMN,large.score=COLUMN"
         )
     try:
-        table = read_table(
+        return read_table(
             chain((first,), rows),
             columns=None if options.columns is None else read_columns(options.columns),
             tiers=[] if options.tiers is None else [t.strip() for t in options.tiers.split(",")],
             costs=read_amounts(options.costs, "--costs") if options.costs else {},
             vote_costs=read_amounts(options.vote_costs, "--vote-costs") if options.vote_costs else {},
             scorer=scorer if options.judge_samples else None,
-            compare=scorer,
+            compare=compare,
             group_column=options.group,
             class_column=options.class_column,
             confidences=options.signal,
         )
-        return _set_aside(table, unlabelled_places).require_scores(drop=options.drop_incomplete)
     except DataError as exc:
         raise DataError(locate(exc.message, name), hint=exc.hint) from None
-
-
-def _set_aside(table: TraceTable, places: Sequence[int]) -> TraceTable:
-    if not places:
-        return table
-    if len(places) == len(table):
-        raise DataError("there are no rows with a label")
-    import numpy as np
-
-    return table.without_rows(np.isin(np.arange(len(table)), places))
 
 
 def locate(message: str, name: str) -> str:

@@ -132,6 +132,7 @@ class _ColumnReader:
         self.texts: list[str] = []
         self.datasets: list[str | None] = []
         self.splits: list[str | None] = []
+        self.inclusion: list[Floats] = []
         self.classes: list[str | None] = []
         self.keys: list[Keys] = []
         self.question_keys: list[Keys] = []
@@ -186,6 +187,10 @@ class _ColumnReader:
         self.keys.append(self._group_keys(rows, contents, ids))
         self.datasets += _words(rows, "dataset")
         self.splits += _words(rows, "split")
+        inclusion = _finite_column(_plain([row.get("inclusion") for row in rows]), 1.0)
+        if (inclusion == 0).any():
+            raise _OddRowError
+        self.inclusion.append(inclusion)
         self.ids += ids
 
     def _group_keys(self, rows: list[Json], contents: list[str], ids: list[Json]) -> Keys:
@@ -210,7 +215,7 @@ class _ColumnReader:
         if self.class_column is not None and not any(self.classes):
             raise empty_column("--class-column", self.class_column, self.first_row)
         parts = list(self.tiers.values())
-        ids = _objects(self.ids)
+        ids, inclusion = _objects(self.ids), np.concatenate(self.inclusion)
         votes = np.stack([np.concatenate([c.votes for c in cells]) for cells in parts], axis=1)
         failed = np.stack([np.concatenate([c.failed for c in cells]) for cells in parts], axis=1)
         sample_counts = np.stack(
@@ -245,6 +250,8 @@ class _ColumnReader:
             named_classes=None,
             confidences=confidence_columns(self.confidence_parts, tuple(self.tiers), len(ids)),
             embeddings=None,
+            inclusion=None if np.isnan(inclusion).all() else inclusion,
+            relative=None,
             samples=_samples(parts),
             set_aside_usd=0.0,
             most_votes=None,
@@ -453,6 +460,10 @@ def _objects(values: Sequence[object]) -> Objects:
 
 def _read_row(line: int, row: Json, index: int) -> Trace:
     """Read one row; an error names its line."""
+    inclusion = row.get("inclusion")
+    is_number = isinstance(inclusion, int | float) and not isinstance(inclusion, bool)
+    if inclusion is not None and not (is_number and 0 < inclusion <= 1):
+        raise DataError(f"line {line}: inclusion: expected a number above 0 and at most 1, got {inclusion!r}")
     try:
         return trace_from_dict(row, index)
     except DataError as exc:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,9 @@ from automix_cli.data.samples import Samples
 from automix_cli.errors import DataError, UsageError, did_you_mean
 from automix_cli.pomdp.arrays import Floats, Ints
 from automix_cli.pomdp.signals import RecordedSignal
+
+if TYPE_CHECKING:
+    from automix_cli.data.relative import RelativeScores
 
 Objects = NDArray[np.object_]
 
@@ -106,6 +109,9 @@ class TraceTable:
         question_logits: n×N, log p/(1 - p) of each tier's chance to be right, as a query-side router
             reads it in the question; None without one.
         embeddings: the questions' embeddings, where there are any; see `with_embedding_fee`.
+        inclusion: n, the chance with which a row was drawn to be labelled, NaN for unknown; None for all.
+        relative: what answers are worth beside a baseline's, where not every row has a label; `score` then
+            says which answers are equal to it.
         fee: n×2, USD and seconds that a row takes before the first tier is called; None for none.
     """
 
@@ -136,6 +142,8 @@ class TraceTable:
     confidences: Mapping[str, Floats] = field(default_factory=dict)
     question_logits: Floats | None = None
     embeddings: Embeddings | None = None
+    inclusion: Floats | None = None
+    relative: RelativeScores | None = None
     fee: Floats | None = None
     samples: tuple[Samples | None, ...] = ()
     set_aside_usd: float = 0.0
@@ -175,6 +183,16 @@ class TraceTable:
             0 if samples is None else _fewest(samples.counts[~self.failed[:, j]])
             for j, samples in enumerate(self.samples)
         )
+
+    @property
+    def worth(self) -> Floats:
+        """n×N, what reporting an answer is worth: its score, or what is known of that beside a baseline."""
+        return self.score if self.relative is None else self.relative.worth
+
+    @property
+    def beside(self) -> str | None:
+        """The tier that answers are compared with, where not every row has a label; else None."""
+        return None if self.relative is None else self.relative.baseline
 
     @property
     def mean_cost(self) -> Floats:
@@ -221,6 +239,10 @@ class TraceTable:
             per_row["embeddings"] = self.embeddings.take(rows)
         if self.fee is not None:
             per_row["fee"] = self.fee[rows]
+        if self.inclusion is not None:
+            per_row["inclusion"] = self.inclusion[rows]
+        if self.relative is not None:
+            per_row["relative"] = self.relative.take(rows)
         if self.class_column is not None:
             per_row["class_column"] = self.class_column.take(rows)
         if self.question_logits is not None:

@@ -193,20 +193,14 @@ class BootstrapFigure(NamedTuple):
 
 
 def mean_figure(figures: Sequence[BootstrapFigure]) -> BootstrapFigure:
-    """The mean over splits, draw by draw; undefined where it is undefined in any split.
-
-    There is no interval where the rows of some split are too few for one.
-    """
+    """The mean over splits, draw by draw; undefined where it is undefined in any split."""
     no_value = [f for f in figures if f.value is None]
     if no_value:
         where = f" (in {len(no_value)} of {len(figures)} splits)" if len(figures) > 1 else ""
         return BootstrapFigure.without_value(no_value[0].reason + where)
     value = float(np.mean([f.value for f in figures]))
-    draws = [f.draws for f in figures]
-    fewest = min(draws, key=len)
-    return BootstrapFigure(
-        value, "", np.mean(draws, axis=0) if len(fewest) else fewest, figures[0].is_corrected
-    )
+    draws = np.mean([f.draws for f in figures], axis=0)
+    return BootstrapFigure(value, "", draws, figures[0].is_corrected)
 
 
 def quality_gains(

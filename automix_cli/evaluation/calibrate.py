@@ -9,7 +9,7 @@ The choice of a setting costs rows too: therefore the nesting.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,8 +26,9 @@ from automix_cli.evaluation.charges import single_tier
 from automix_cli.evaluation.crossfit import CROSSFIT, NO_CURVE, Crossfit, Curve, singles
 from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.families import SettingRows
-from automix_cli.evaluation.frontier import ROUNDING_ERROR, Point, mix_quality
+from automix_cli.evaluation.frontier import ROUNDING_ERROR, Point
 from automix_cli.evaluation.held_out import HeldOutRun, divisions, held_out
+from automix_cli.evaluation.loss import LossAgainst, loss_of
 from automix_cli.evaluation.objective import (
     Objective,
     SettingChoice,
@@ -36,6 +37,7 @@ from automix_cli.evaluation.objective import (
     best_tier,
     choose_each,
 )
+from automix_cli.evaluation.paired_columns import PairedColumns
 from automix_cli.evaluation.plan_family import PlanFamily
 from automix_cli.evaluation.question_family import QuestionFamily
 from automix_cli.evaluation.rates import DifferingShare, differing_shares, rates_of
@@ -96,6 +98,7 @@ class Calibration:
         n_plans: how many different plans the settings of the outer folds came to.
         alternative: where a single tier was chosen, the strictest lower share to keep at which
             routing pays; None where none was found.
+        loss: against the baseline, where rows without a label are compared with its answers; else None.
         certificate: of the router, or that none could be certified; None where none was asked for.
         figures: held-out, by name: the router, each tier (`always:NAME`), `threshold`, `oracle`,
             and `random-mix`, the best mix of single tiers at the router's cost.
@@ -122,6 +125,7 @@ class Calibration:
     single_folds: tuple[int, int] = (0, 0)
     n_plans: int = 1
     alternative: Alternative | None = None
+    loss: LossAgainst | None = None
     certificate: Certificate | None = None
     figures: tuple[Figures, ...] = ()
     gains: Mapping[tuple[str, str], Measure] = field(default_factory=dict)
@@ -227,7 +231,7 @@ def calibrate(
         table = signals.tables[comparison.name]
     unproven = replace(_unproven(table, settings, objective, kind), signal=comparison)
     enough = options.enough(table.n_groups)
-    rounds = divisions(options, classes, table.n_groups)
+    rounds = divisions(options, classes, table.n_groups, compares_signals=signals is not None)
     step = 1 / (len(classes.sources) * (1 + options.folds * rounds))
     sources = _classes_of_all_rows(table, classes if enough else NO_CLASSES, partial(advance, step))
     resamples = Resamples.of_table(table, seed)
@@ -345,47 +349,6 @@ def _with_rates(calibration: Calibration, table: TraceTable) -> Calibration:
 # ------------------------------------------------------------------ figures
 
 
-class PairedColumns(NamedTuple):
-    """Scores and costs of everything that is compared, tier by tier last.
-
-    An array has a value per row, or per resample; `tier_scores` and `tier_costs` have N of them.
-    """
-
-    router_score: Floats
-    router_cost: Floats
-    best_score: Floats
-    threshold_score: Floats
-    threshold_cost: Floats
-    oracle_score: Floats
-    oracle_cost: Floats
-    tier_scores: Floats
-    tier_costs: Floats
-
-    @classmethod
-    def of_matrix(cls, matrix: Floats) -> PairedColumns:
-        """Name the columns of a matrix made by `matrix`, or of what was computed from one."""
-        alone = len(cls._fields) - 2
-        n = (matrix.shape[-1] - alone) // 2
-        single = [matrix[..., k] for k in range(alone)]
-        return cls._make([*single, matrix[..., alone : alone + n], matrix[..., alone + n :]])
-
-    def matrix(self) -> Floats:
-        """Return the columns side by side."""
-        return np.column_stack(self)
-
-    def mix(self) -> Floats:
-        """Return the quality of the best random mix of single tiers at the router's cost."""
-        return mix_quality(self.tier_costs, self.tier_scores, self.router_cost)
-
-    def policies(self, tiers: Sequence[str]) -> Iterator[tuple[str, Floats, Floats]]:
-        """Yield the name, cost and score of each policy, in the order in which they are shown."""
-        yield "pomdp", self.router_cost, self.router_score
-        yield "threshold", self.threshold_cost, self.threshold_score
-        yield "oracle", self.oracle_cost, self.oracle_score
-        for j, name in enumerate(tiers):
-            yield f"always:{name}", self.tier_costs[..., j], self.tier_scores[..., j]
-
-
 def _with_figures(
     calibration: Calibration,
     table: TraceTable,
@@ -417,6 +380,7 @@ def _with_figures(
         single_folds=(router_run.single_folds, router_run.folds),
         n_plans=router_run.n_plans,
         alternative=_alternative(table, runs[1:], objectives[1:], resamples),
+        loss=loss_of(table, router_run, resamples),
         figures=tuple(figures),
         gains=quality_gains(qualities, table.tiers),
     )

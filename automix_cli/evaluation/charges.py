@@ -127,7 +127,7 @@ def expected_score(
     for j in range(len(table.tiers)):
         chance = outcomes.reports[..., j][..., signature]
         if chance.any():
-            total = total + np.where(chance > 0, chance * table.score[rows, j], 0.0)
+            total = total + np.where(chance > 0, chance * table.worth[rows, j], 0.0)
     return np.asarray(total)
 
 

@@ -78,7 +78,7 @@ class PairAgreement(NamedTuple):
     """How often two tiers that both answered gave equal answers, and how often the first was right then.
 
     `right` and `right_apart` are its shares right where the answers are equal and where they differ;
-    None where there are no such rows.
+    None where there are no such rows, or not every row has a label.
     """
 
     first: str
@@ -112,6 +112,8 @@ def agreements_of(table: TraceTable, pass_score: float = 0.5) -> tuple[PairAgree
         right = table.score[both, j - 1] >= pass_score
         equal = first_equal[both, j - 1] == first_equal[both, j]
         shares = [float(right[own].mean()) if own.any() else None for own in (equal, ~equal)]
+        if table.relative is not None:
+            shares = [None, None]
         names = table.tiers[j - 1], table.tiers[j]
         pairs.append(PairAgreement(*names, len(equal), int(equal.sum()), shares[0], shares[1]))
     return tuple(pairs)

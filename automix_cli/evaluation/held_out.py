@@ -52,6 +52,7 @@ class HeldOutRun(NamedTuple):
         score, cost: n, expected.
         abstained, escalated: n, chances.
         votes: n, expected number of votes.
+        differing: n, chances to report another answer than the baseline's, where scores are beside one.
         best_score: n, of the single tier that was the best one where the setting was chosen.
         single_folds: in how many outer folds a single tier was chosen, by name or as the plan of a
             cost_weight that asks no other.
@@ -64,6 +65,7 @@ class HeldOutRun(NamedTuple):
     abstained: Floats
     escalated: Floats
     votes: Floats
+    differing: Floats
     best_score: Floats
     single_folds: int
     folds: int
@@ -123,7 +125,7 @@ def held_out(
     levels = {source: whole.levels() for source, whole in wholes.items()}
     paths = {source: CurveSums(len(table)) for source in wholes}
     sums = [_RunSums(len(table)) for _ in objectives]
-    for r in range(divisions(options, classes, table.n_groups)):
+    for r in range(divisions(options, classes, table.n_groups, compares_signals=signals is not None)):
         division = _Division(family, folds_of(table, options.folds, seed + 1000 * r), options)
         for k in range(options.folds):
             with_signal = table if signals is None else signals.table(division.fold != k).with_vote_limit()
@@ -146,9 +148,9 @@ def held_out(
     return HeldOut(tuple(total.run() for total in sums), {s: paths[s].curve(settings[s]) for s in wholes})
 
 
-def divisions(options: Crossfit, classes: Classes, questions: int) -> int:
-    """Return how many divisions into folds are averaged: one where routers are fitted in each."""
-    return 1 if classes.reads_questions else options.repeats_for(questions)
+def divisions(options: Crossfit, classes: Classes, questions: int, *, compares_signals: bool) -> int:
+    """Return how many divisions into folds are averaged; where much is fitted in each, one."""
+    return 1 if classes.reads_questions or compares_signals else options.repeats_for(questions)
 
 
 # ------------------------------------------------------------------ one division
@@ -252,7 +254,7 @@ class _RunSums:
     """Sums over divisions of what came of each row."""
 
     def __init__(self, rows: int) -> None:
-        self._sums = np.zeros((6, rows))
+        self._sums = np.zeros((7, rows))
         self._times = np.zeros(rows)
         self._folds = self._single_folds = 0
         self._plans: set[Hashable] = set()
@@ -263,12 +265,13 @@ class _RunSums:
         """Run a setting on the rows of an outer fold."""
         self._folds += 1
         self._times[rows] += 1
-        self._sums[5, rows] += alone.score[rows, best]
+        self._sums[6, rows] += alone.score[rows, best]
         if isinstance(setting, Always):
             tier = own.table.tiers.index(setting.tier)
             self._single_folds += 1
             self._plans.add(tier)
             self._sums[:2, rows] += alone.score[rows, tier], alone.cost[rows, tier]
+            self._sums[5, rows] += 1 - own.table.score[rows, tier]
             return
         place = own.place(setting)
         policy, run = own.fitted.policy(place), next(own.fitted.runs(own.table, rows, np.array([place])))
@@ -276,13 +279,14 @@ class _RunSums:
         self._single_folds += only is not None
         self._plans.add(_decisions(policy, setting) if only is None else only)
         self._sums[:5, rows] += run.score, run.cost, run.abstained, run.escalated, run.votes.sum(axis=1)
+        self._sums[5, rows] += 1 - (run.reports * own.table.score[rows]).sum(axis=1)
 
     def run(self) -> HeldOutRun:
         """Return the means."""
         means = self._sums / np.maximum(self._times, 1)
-        score, cost, abstained, escalated, votes, best = means
+        score, cost, abstained, escalated, votes, differing, best = means
         counts = self._single_folds, self._folds, len(self._plans)
-        return HeldOutRun(score, cost, abstained, escalated, votes, best, *counts)
+        return HeldOutRun(score, cost, abstained, escalated, votes, differing, best, *counts)
 
 
 def _decisions(policy: Policy[Any], setting: Setting) -> Hashable:

@@ -94,7 +94,7 @@ class QueryBound:
         run = partial(replay_assigned, escalates=True, abstain_value=split.abstain_value)
 
         def play(setting: Setting, rows: Ints | None) -> Replayed:
-            scores = split.test.score[rows_or_all(split.test, rows)]
+            scores = split.test.worth[rows_or_all(split.test, rows)]
             best = reader.router.bound(reader.read(rows), scores, cost_weight=weight_of(setting))
             return run(reader.test, rows, one_tier(best.tier, tiers))
 

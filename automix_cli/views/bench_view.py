@@ -25,6 +25,7 @@ from automix_cli.views.payer_lines import offer_lines
 from automix_cli.views.signal_words import signal_words
 from automix_cli.views.verdict_words import (
     edge_words,
+    measure_of,
     more_rows_words,
     promises_nothing,
     single_tier_words,
@@ -51,7 +52,6 @@ class BenchView:
         table: the rows.
         source: the file's name; `sha256` its digest.
         notes: which policies were skipped, and why.
-        labels_from: the tier whose answers served as labels: then nothing here is accuracy.
         baseline: the tier that costs are compared with; None chooses one.
     """
 
@@ -60,13 +60,12 @@ class BenchView:
     source: str
     sha256: str
     notes: tuple[str, ...] = ()
-    labels_from: str | None = None
     baseline: str | None = None
 
     @property
     def measure(self) -> str:
         """What a score is called."""
-        return "quality" if self.labels_from is None else f"agreement with {self.labels_from}"
+        return measure_of(self.table)
 
     def by_kind(self) -> OutcomesByKind:
         """Group the outcomes into baselines, policies and bounds."""

@@ -28,11 +28,12 @@ from automix_cli.views.calibration_words import (
     calibration_sentence,
     certificate_dict,
     fold_plans_sentence,
+    loss_dict,
 )
 from automix_cli.views.payer_lines import offer_lines
 from automix_cli.views.plan_words import comparison_words
 from automix_cli.views.signal_words import signal_dict, signal_words
-from automix_cli.views.verdict_words import alternative_dict, verdict_dict
+from automix_cli.views.verdict_words import alternative_dict, measure_of, verdict_dict
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -51,20 +52,18 @@ _CALIBRATION_COLUMNS = (
 class CalibrationView:
     """The result of `calibrate`, for people and as JSON.
 
-    `labels_from` is the tier whose answers served as labels: then nothing here is accuracy.
     `baseline` is the tier that costs are compared with; None chooses one.
     """
 
     calibration: Calibration
     table: TraceTable
-    labels_from: str | None
     source: str
     baseline: str | None = None
 
     @property
     def measure(self) -> str:
         """What a score is called."""
-        return "quality" if self.labels_from is None else f"agreement with {self.labels_from}"
+        return measure_of(self.table)
 
     def parts(self, width: int = CALIBRATION_WIDE) -> Iterator[str | Table]:
         """Head, plan, figures, health, notes, verdict: lines and tables, narrower for narrow terminals."""
@@ -235,7 +234,7 @@ class CalibrationView:
         """Held-out quality and cost of the router and of everything it is compared with."""
         from rich.table import Table
 
-        heads = (self.measure, "", "USD per 1,000", "", "escalated", "votes", "abstained")
+        heads = (self.measure.split()[0], "", "USD per 1,000", "", "escalated", "votes", "abstained")
         columns = next(places for least, places in _CALIBRATION_COLUMNS if width >= least)
         bounds = ", 95 % intervals" if 1 in columns else ""
         where = "held out" if not self.calibration.is_certified else "questions of the certificate"
@@ -298,7 +297,7 @@ class CalibrationView:
         warnings = [note] if (note := copies_note(self.table.grouping)) else []
         for j, name in enumerate(self.calibration.tiers):
             answers = right[~self.table.failed[:, j], j]
-            if len(answers) and float(answers.mean()) in (0.0, 1.0):
+            if len(answers) and float(answers.mean()) in (0.0, 1.0) and name != self.table.beside:
                 warnings.append(
                     f"every answer of {name} is {'right' if answers[0] else 'wrong'}: nothing to tell apart"
                 )
@@ -379,6 +378,7 @@ class CalibrationView:
             "mute": {m.tier: {"failed": m.failed, "rows": m.rows} for m in mute_tiers(self.table)},
             "notes": self.notes(),
             "verdict": verdict_dict(result.verdict),
+            "loss": loss_dict(result.loss),
             "objective": {
                 "kind": result.objective.kind,
                 "value": result.objective.value,

@@ -8,10 +8,12 @@ from automix_cli.data.groups import Grouping, why_no_verdict
 from automix_cli.evaluation.calibrate import Calibration
 from automix_cli.evaluation.certificate import Certificate
 from automix_cli.evaluation.crossfit import CROSSFIT
+from automix_cli.evaluation.loss import LossAgainst
 from automix_cli.evaluation.settings import Always
 from automix_cli.evaluation.verdict import RoutingVerdict
 from automix_cli.texts import count_of
 from automix_cli.views.lines import money
+from automix_cli.views.payer_lines import compare_costs
 from automix_cli.views.verdict_words import (
     chance_words,
     edge_words,
@@ -42,6 +44,8 @@ def _verdict_sentence(result: Calibration, grouping: Grouping) -> str:
             f"{count_of(len(grouping), grouping.noun)}, and at least {CROSSFIT.least_questions} are needed"
         )
         return f"Not enough to tell: {why_no_verdict(grouping) or least}."
+    if result.loss is not None:
+        return loss_sentence(result, result.loss, grouping)
     if v.kind == "single tier":
         return _single_tier_sentence(result, grouping)
     objective = "" if result.certificate is not None else _objective_sentence(result, grouping)
@@ -109,6 +113,70 @@ def _held_out_words(result: Calibration, chance: float) -> str:
     if chance < result.objective.sure - _FAR_BELOW:
         return f"the settings that the folds chose keep it with a chance of {chance_words(chance)} only"
     return f"held-out rows give that a chance of {chance_words(chance)}"
+
+
+# ---------------------------------------------------------------- the loss against a baseline
+
+
+def loss_sentence(result: Calibration, loss: LossAgainst, grouping: Grouping) -> str:
+    """Write what can be lost against the baseline, and what is saved."""
+    noun, own = grouping.noun, result.router()
+    alone, folds = result.single_folds
+    if own["kind"] == "always":
+        times = f"a single tier was chosen in {alone} of {folds} folds"
+        if result.objective.kind != "keep":
+            return f"Use {own['tier']}: no policy serves the objective better ({times})."
+        return f"Use {own['tier']}: nothing cheaper loses {_aim_words(result, loss)} ({times})."
+    cost = {f.name: f.cost.value or 0.0 for f in result.figures}
+    saving = compare_costs(cost["pomdp"], cost[f"always:{loss.baseline}"])
+    words = "" if saving is None else f"; {saving.words} {saving.joint} {loss.baseline} alone"
+    share = f"95 %; {100 * loss.differing:.1f} % of the {noun}s are reported and differ"
+    head = f"At most {100 * loss.most:.1f} points below {loss.baseline} on new {noun}s ({share}){words}."
+    return f"{head}{_label_words(loss)}{_loss_objective_sentence(result, loss, grouping)}"
+
+
+def _loss_objective_sentence(result: Calibration, loss: LossAgainst, grouping: Grouping) -> str:
+    """Write how likely no more is lost than was asked for."""
+    chance, few = result.chance_met, promises_nothing(grouping)
+    if result.objective.kind != "keep" or chance is None:
+        return ""
+    words = few or _held_out_words(result, chance)
+    return f" It is set to lose {_aim_words(result, loss)}; {words}."
+
+
+def _aim_words(result: Calibration, loss: LossAgainst) -> str:
+    """Write what was asked for, in points lost."""
+    points = f"{100 * (1 - result.objective.value):.4g} points"
+    return f"at most {points} against {loss.baseline} with probability {share_words(result.objective.sure)}"
+
+
+def _label_words(loss: LossAgainst) -> str:
+    """Write what labels tell of the loss."""
+    every, differing = loss.labels
+    if not every:
+        return ""
+    counts = f"{count_of(every, 'label')}, {differing:,} where answers differ"
+    if loss.by_labels is None:
+        why = f"{loss.n_skipped:,} skipped: no estimate" if loss.n_skipped else "too few for an estimate"
+        return f" By labels ({counts}): {why}."
+    value, low, high = (100 * share for share in loss.by_labels)
+    return f" By labels ({counts}) the loss is {value:.1f} points (95 %: {low:+.1f} to {high:+.1f})."
+
+
+def loss_dict(loss: LossAgainst | None) -> dict[str, Any] | None:
+    """The loss as plain values, in points."""
+    if loss is None:
+        return None
+    by_labels = None if loss.by_labels is None else [100 * share for share in loss.by_labels]
+    return {
+        "baseline": loss.baseline,
+        "differing": loss.differing,
+        "most_points": 100 * loss.most,
+        "labels": loss.labels[0],
+        "labels_where_answers_differ": loss.labels[1],
+        "points_by_labels": by_labels,
+        "skipped": loss.n_skipped,
+    }
 
 
 # ---------------------------------------------------------------- the folds, and what is written

@@ -48,7 +48,7 @@ def _offer_sentence(offer: Offer) -> str:
 
 
 def _payback_sentence(offer: Offer) -> str:
-    rows = count_of(offer.rows, "labelled row")
+    rows = count_of(offer.rows, "labelled row" if offer.measure == "quality" else "row")
     if offer.payback is None:
         return f"What the {rows} cost is unknown."
     questions = count_of(offer.payback, "question")

@@ -6,8 +6,17 @@ import math
 from typing import Any
 
 from automix_cli.data.groups import Grouping
+from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.objective import Objective
 from automix_cli.evaluation.verdict import OTHER_SHARES, Alternative, Edge, RoutingVerdict
+
+
+def measure_of(table: TraceTable) -> str:
+    """What a score is called: beside a baseline it is no accuracy."""
+    relative = table.relative
+    if relative is None:
+        return "quality"
+    return f"{'quality beside' if relative.has_label.any() else 'agreement with'} {relative.baseline}"
 
 
 def edge_words(edge: Edge | RoutingVerdict) -> str:

@@ -112,13 +112,13 @@ def test_the_column_is_taken_where_it_pays_and_none_where_it_does_not(result: Ca
     other = calibrate(blank, SETTINGS, OBJECTIVE, options=CROSSFIT, classes=BY_COLUMN)
     assert other.named_classes is None
     assert "classes" not in other.router()
-    assert CalibrationView(other, blank, None, "rows").class_line().startswith("classes by topic: not used (")
+    assert CalibrationView(other, blank, "rows").class_line().startswith("classes by topic: not used (")
 
 
 def test_the_report_says_the_classes_their_plans_and_what_they_bring(
     table: TraceTable, result: Calibration
 ) -> None:
-    view = CalibrationView(result, table, None, "rows")
+    view = CalibrationView(result, table, "rows")
     line = view.class_line()
     assert line.startswith("classes by topic: 2 classes with 300 of 300 rows, drawn to the prior of all by ")
     assert "none 0." in line

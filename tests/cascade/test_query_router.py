@@ -119,7 +119,7 @@ def test_where_questions_tell_nothing_auto_takes_none() -> None:
     result = calibrate(blank, SETTINGS, OBJECTIVE, options=CROSSFIT, classes=wanted)
     assert result.query is None
     assert {source for source, _ in result.choices} == set(wanted.sources)
-    view = CalibrationView(result, blank, None, "rows")
+    view = CalibrationView(result, blank, "rows")
     assert view.query_line().startswith("query router: none (cross-fitted quality and USD per 1,000: none 0.")
     assert "query" not in result.router()
 
@@ -129,14 +129,14 @@ def test_a_router_that_was_named_and_not_kept_is_accounted_for() -> None:
     wanted = classes_for("knn", blank, room=60_000, pass_score=0.5, seed=0)
     result = calibrate(blank, SETTINGS, OBJECTIVE, options=CROSSFIT, classes=wanted)
     single = replace(result, query=None, choice=result.choice._replace(setting=Always("small")))
-    line = CalibrationView(single, blank, None, "rows").query_line()
+    line = CalibrationView(single, blank, "rows").query_line()
     assert line.startswith("query router: none, for one tier takes every question (cross-fitted")
 
 
 def test_the_report_names_the_router_the_figures_and_a_plan_for_each_start(
     table: TraceTable, found: Calibration
 ) -> None:
-    view = CalibrationView(found, table, None, "rows")
+    view = CalibrationView(found, table, "rows")
     said = "\n".join(view.plan_lines())
     assert "of questions, in their middle: start at small" in said
     assert "of questions, in their middle: start at large" in said
@@ -187,7 +187,7 @@ def test_few_rows_are_legal_and_read_no_question(count: int) -> None:
     wanted = classes_for("auto", few, room=60_000, pass_score=0.5, seed=0)
     result = calibrate(few, SETTINGS, Objective("cost_weight", 30.0), classes=wanted)
     assert result.query is None
-    json.dumps(CalibrationView(result, few, None, "rows").to_dict(), allow_nan=False)
+    json.dumps(CalibrationView(result, few, "rows").to_dict(), allow_nan=False)
 
 
 def test_rows_without_questions_and_profiles_without_room_are_refused() -> None:
@@ -322,12 +322,12 @@ def test_the_report_says_where_questions_start_and_what_that_saves(
     assert sum(shares.values()) == pytest.approx(1)
     (large,) = (start for start in found.starts if start.tier == "large")
     assert large.saving == pytest.approx(0.001 * shares["large"])  # an answer of small costs 0.001
-    line = CalibrationView(found, table, None, "rows").start_line()
+    line = CalibrationView(found, table, "rows").start_line()
     assert f"large in {shares['large']:.0%} of questions" in line
     assert "the calls of small that are skipped save" in line
     without = calibrate(table, SETTINGS, OBJECTIVE, options=CROSSFIT)
     small = replace(without, starts=())
-    assert CalibrationView(small, table, None, "rows").start_line() == ""
+    assert CalibrationView(small, table, "rows").start_line() == ""
 
 
 def test_progress_comes_to_the_whole(table: TraceTable) -> None:

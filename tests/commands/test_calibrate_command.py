@@ -338,7 +338,7 @@ def test_rows_without_labels_are_refused_or_measured_as_agreement(tmp_path: Path
     args = (*CALIBRATE, "q.jsonl", "--profile", "demo", "-o", "out.yaml")
     refused = automix(*args, cwd=tmp_path)
     assert refused.code == 2
-    assert "--labels-from" in refused.err
+    assert "--baseline" in refused.err
     ran = automix(*args, "--labels-from", "large", cwd=tmp_path)
     assert ran.code == 0, ran.err
     assert "agreement with large" in ran.out

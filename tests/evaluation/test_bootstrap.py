@@ -135,9 +135,3 @@ def test_a_corrected_figure_is_as_far_from_its_value_as_that_from_its_draws() ->
     apart = mean_figure([figure, BootstrapFigure.bias_corrected(0.5, np.array([0.5, 0.3]))])
     assert apart.measure() == pytest.approx((0.6, "", 0.6, 0.6)), "draws are averaged before they are spread"
     assert BootstrapFigure.bias_corrected(0.5, np.empty(0)).measure().value == 0.5
-
-
-def test_a_mean_has_no_interval_where_the_rows_of_one_split_were_too_few_for_one() -> None:
-    several, none = BootstrapFigure(0.5, "", np.array([0.4, 0.6])), BootstrapFigure(0.7, "", np.array([]))
-    mean = mean_figure([several, none]).measure()
-    assert (mean.value, mean.reason) == (pytest.approx(0.6), "too few rows for an interval")

@@ -97,7 +97,7 @@ def test_what_is_said_of_a_certified_router_is_said_of_the_one_that_is_written()
     assert single.quality.value == pytest.approx(rest.score[:, 1].mean())
     edge = edge_of(run.score, run.cost, *singles(rest), Resamples.of_table(rest, 0))
     assert (result.verdict.edge, result.verdict.low) == pytest.approx((edge.value, edge.low))
-    view = CalibrationView(result, table, None, "rows.jsonl")
+    view = CalibrationView(result, table, "rows.jsonl")
     [sentence] = [view.sentence()]
     assert sentence.startswith(
         "Certified: keeps at least 90 % of the quality of medium on new questions with"

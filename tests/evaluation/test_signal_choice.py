@@ -102,7 +102,7 @@ def test_calibrate_chooses_the_signal_writes_it_and_says_by_how_much(own: TraceT
     assert result.fitted == fixed.fitted
     assert result.choice == fixed.choice
     assert result.router()["fitted"]["evidence"] == "conf_b"
-    view = CalibrationView(result, with_recorded(own, "conf_b"), None, "rows")
+    view = CalibrationView(result, with_recorded(own, "conf_b"), "rows")
     assert view.signal_line().startswith("signal: conf_b, +")
     assert " points above confidence (cross-fitted gain area: none " in view.signal_line()
     assert view.to_dict()["signal"]["name"] == "conf_b"

@@ -37,7 +37,7 @@ def routed(table: TraceTable) -> Calibration:
 
 
 def view(result: Calibration, table: TraceTable, baseline: str | None = None) -> CalibrationView:
-    return CalibrationView(result, table, None, "rows.jsonl", baseline)
+    return CalibrationView(result, table, "rows.jsonl", baseline)
 
 
 def test_calibrate_compares_its_held_out_cost_with_that_of_the_baseline(

@@ -1,0 +1,200 @@
+"""Scores beside a baseline's, for rows of which only some have a label, or none.
+
+Where a tier's answer is equal to the baseline's, both score the same, whatever is right. Labels matter only
+where answers differ. There a row counts with its expected difference f, and a labelled one corrects that by
+what it shows, (D - f)/π, with π the chance that it was to be labelled: the mean over rows is then right on
+average, however good f is (the difference estimator; Cassel, Särndal and Wretman, Biometrika 63, 1976).
+Without any label each difference counts as lost: what is said of the loss is then the most that it can be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from automix_cli.data.folds import folds_of
+from automix_cli.data.labelled import TableOptions, locate, scored_rows, table_of
+from automix_cli.data.traces import TraceTable, tier_index
+from automix_cli.errors import DataError
+from automix_cli.pomdp.arrays import Bools, Floats, Ints
+from automix_cli.scoring import COMPARABLE_SCORERS
+
+_FOLDS = 5  # in which expected differences are fitted
+_PSEUDO_ROWS = 2.0  # on which every difference is a loss
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RelativeScores:
+    """What answers are worth beside a baseline's.
+
+    Attributes:
+        baseline: its name.
+        worth: n×N, 1 where the answer is equal to the baseline's, else 1 and the difference expected or seen.
+        has_label: n, whether a row has a label.
+        unlike: how many labelled answers are equal to the baseline's and scored otherwise.
+        n_skipped: how many rows were to be labelled, and could not be.
+    """
+
+    baseline: str
+    worth: Floats
+    has_label: Bools
+    unlike: int = 0
+    n_skipped: int = 0
+
+    def take(self, rows: Ints | Bools) -> RelativeScores:
+        """Those of some rows (indices or a mask)."""
+        return replace(self, worth=self.worth[rows], has_label=self.has_label[rows])
+
+
+def score_beside(
+    table: TraceTable, baseline: str, *, say: Callable[[str], None] = lambda text: None
+) -> TraceTable:
+    """Score every answer by whether it is equal to the baseline's; labels tell what other answers are worth.
+
+    Args:
+        table: with the answers of every tier, and scores on rows with a label.
+        baseline: a tier.
+        say: takes a note on rows that are left out, because the baseline gave no answer.
+
+    Raises:
+        DataError: some tier's answers are not recorded, or the baseline never gave one.
+    """
+    at = tier_index(baseline, table.tiers, "--baseline")
+    mute = table.failed[:, at]
+    if mute.all() and len(table):
+        raise DataError(f"{baseline} gave no answer on any row")
+    if mute.any():
+        say(f"{int(mute.sum()):,} of {len(table):,} rows are left out: {baseline} gave no answer there")
+        table = table.without_rows(mute)
+    if not table.compares_answers:
+        raise DataError(
+            "rows without a label need the answers of every tier, and some are not recorded",
+            hint="--drop-incomplete keeps the rows that score every tier",
+        )
+    is_equal = _equal_to(table, at)
+    is_known = has_label(table)
+    has_chance = ~np.isnan(_inclusion(table))
+    difference = np.where(is_known[:, None], table.score - table.score[:, [at]], 0.0)
+    relative = RelativeScores(
+        baseline=baseline,
+        worth=1 + _differences(table, is_equal, is_known, difference),
+        has_label=is_known,
+        unlike=int((is_equal & (np.abs(difference) > 0)).sum()),
+        n_skipped=int((has_chance & ~is_known).sum()),
+    )
+    return replace(table, score=is_equal.astype(float), relative=relative)
+
+
+def _equal_to(table: TraceTable, at: int) -> Bools:
+    """n×N, whether an answer is equal to that of the tier at a place."""
+    classes = table.answer_classes
+    is_equal = (classes == classes[:, [at]]) & (classes >= 0) & ~table.failed
+    is_equal[:, at] = True
+    return np.asarray(is_equal)
+
+
+def has_label(table: TraceTable) -> Bools:
+    """n, whether a row scores every tier."""
+    return np.asarray(~np.isnan(table.score).any(axis=1))
+
+
+def _differences(table: TraceTable, is_equal: Bools, is_known: Bools, difference: Floats) -> Floats:
+    """ψ, n×N: 0 on equal answers, else the expected difference, corrected on labelled rows.
+
+    The expected difference is fitted on other folds. A labelled row without an inclusion probability counts
+    as drawn at random from all rows with answers that differ.
+    """
+    differs, chance = ~is_equal, _inclusion(table)
+    rows, at_random = differs.any(axis=1), np.isnan(chance)
+    if not (is_known & rows).any():
+        return np.where(differs, -1.0, 0.0)
+    share = float((rows & at_random & is_known).sum()) / max(int((rows & at_random).sum()), 1)
+    chance = np.where(at_random, share, chance)
+    fold, psi = folds_of(table, _FOLDS, seed=0), np.zeros(differs.shape)
+    weight = np.where(is_known & rows, 1 / np.where(is_known & rows, chance, 1.0), 0.0)
+    for k in range(_FOLDS):
+        learn, here = fold != k, fold == k
+        counts = (weight[:, None] * differs)[learn]
+        sums = (counts * difference[learn]).sum(axis=0) - _PSEUDO_ROWS
+        expected = sums / (counts.sum(axis=0) + _PSEUDO_ROWS)
+        psi[here] = expected + weight[here, None] * (difference[here] - expected)
+    return np.where(differs, psi, 0.0)
+
+
+def _inclusion(table: TraceTable) -> Floats:
+    """n, the chance with which a row was drawn to be labelled; NaN where that is not recorded."""
+    return np.full(len(table), np.nan) if table.inclusion is None else table.inclusion
+
+
+# ------------------------------------------------------------------ a file, labelled or not
+
+
+class TableReader(NamedTuple):
+    """Numbered trace rows, to be read as a table whatever share of them has a label.
+
+    `rows` gives them anew at each call, since answers may have to be compared in another form.
+    """
+
+    rows: Callable[[], Iterator[tuple[int, Any]]]
+    options: TableOptions
+    name: str
+    scorer: str
+
+    def table(
+        self, *, labels_from: str | None, baseline: str | None, say: Callable[[str], None]
+    ) -> TraceTable:
+        """Read the table; where some row with all answers has no label, scores are beside a baseline's.
+
+        Args:
+            labels_from: the tier whose answers count as right, whatever labels there are.
+            baseline: the tier that costs and scores are compared with; None takes the last one.
+            say: takes notes on what is left out, and on labels.
+
+        Raises:
+            DataError: rows that can be used with no option given.
+        """
+        table = self._read(self.scorer)
+        if labels_from is not None:
+            blank = replace(table, score=np.full_like(table.score, np.nan), inclusion=None)
+            return self._beside(blank, labels_from, say)
+        absent = np.isnan(table.score)
+        complete = has_label(table)
+        has_answers = ~(absent & (self._with_comparison(table).answer_classes < 0) & ~table.failed).any(
+            axis=1
+        )
+        if self.options.drop_incomplete or complete.all() or not has_answers.all():
+            return self._required(table)
+        if baseline is None and not complete.any():
+            raise DataError(
+                f"{self.name}: none of {len(table):,} rows has a label",
+                hint=f"--baseline {table.tiers[-1]} bounds what can be lost against it, without any label",
+            )
+        say(
+            f"{int(complete.sum()):,} of {len(table):,} rows have a label: answers are compared with "
+            f"those of {baseline or table.tiers[-1]}; --drop-incomplete uses the rows with a label alone"
+        )
+        return self._beside(table, baseline or table.tiers[-1], say)
+
+    def _read(self, compare: str) -> TraceTable:
+        rows = scored_rows(self.rows(), self.scorer)
+        return table_of(rows, self.options, self.name, self.scorer, compare)
+
+    def _with_comparison(self, table: TraceTable) -> TraceTable:
+        """The table with its answers compared: of free text only equal forms are equal."""
+        return table if self.scorer in COMPARABLE_SCORERS else self._read("exact")
+
+    def _beside(self, table: TraceTable, baseline: str, say: Callable[[str], None]) -> TraceTable:
+        own = replace(table, answer_classes=self._with_comparison(table).answer_classes)
+        try:
+            return score_beside(own, baseline, say=say)
+        except DataError as exc:
+            raise DataError(locate(exc.message, self.name), hint=exc.hint) from None
+
+    def _required(self, table: TraceTable) -> TraceTable:
+        try:
+            return table.require_scores(drop=self.options.drop_incomplete)
+        except DataError as exc:
+            raise DataError(locate(exc.message, self.name), hint=exc.hint) from None

@@ -1,0 +1,97 @@
+"""What a policy can lose against a baseline: the most of it without a label, and an estimate by labels.
+
+A policy that reports the baseline's answer loses nothing, whatever is right. So the share of questions that
+are reported with another answer bounds the loss. Labels of such questions tell what it is.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from automix_cli.data.traces import TraceTable
+from automix_cli.evaluation.bootstrap import Resamples
+from automix_cli.evaluation.held_out import HeldOutRun
+from automix_cli.evaluation.sequences import mean_bound
+
+CONFIDENCE = 0.95
+_Z = 1.96
+_PSEUDO_LABELS = 4  # half of them losses (Agresti and Coull, American Statistician 52, 1998)
+_MOST_SKIPPED = 0.05  # of the rows drawn to be labelled: with more, those left may be the hard ones
+
+
+class LossByLabels(NamedTuple):
+    """The mean loss in points of 1 and its 95 % interval, by labels of rows with answers that differ."""
+
+    value: float
+    low: float
+    high: float
+
+
+class LossAgainst(NamedTuple):
+    """What is known of the loss against a baseline; points are shares of 1.
+
+    Attributes:
+        baseline: the tier.
+        differing: share of the questions that are reported with another answer than its.
+        most: the upper 95 % bound of the loss on new questions, by that share and, where labels show equal
+            answers that score otherwise, theirs.
+        labels: rows with a label, and those of them on which some tier's answer differs.
+        by_labels: the estimate; None where too few labels were given.
+        n_skipped: rows that were drawn to be labelled, and were not.
+    """
+
+    baseline: str
+    differing: float
+    most: float
+    labels: tuple[int, int]
+    by_labels: LossByLabels | None
+    n_skipped: int = 0
+
+
+def loss_of(table: TraceTable, run: HeldOutRun, resamples: Resamples, seed: int = 0) -> LossAgainst | None:
+    """Measure the loss of a run on rows that were held out; None where every row has a label.
+
+    Args:
+        table: the rows.
+        run: of a policy.
+        resamples: of the table's questions.
+        seed: of the order in which questions are bet on.
+    """
+    relative = table.relative
+    if relative is None:
+        return None
+    order = table.grouping.shuffle(seed, "loss")
+    differing = table.grouping.means(run.differing)
+    differs = (table.score < 1).any(axis=1)
+    labels = int(relative.has_label.sum()), int((relative.has_label & differs).sum())
+    most = mean_bound(differing[order], 1 - CONFIDENCE)
+    if relative.unlike:
+        most += relative.unlike / labels[0] + _Z * math.sqrt(relative.unlike) / labels[0]
+    return LossAgainst(
+        baseline=relative.baseline,
+        differing=float(differing.mean()),
+        most=min(most, 1.0),
+        labels=labels,
+        by_labels=_by_labels(run, resamples, float(differing.mean()), labels[1], relative.n_skipped),
+        n_skipped=relative.n_skipped,
+    )
+
+
+def _by_labels(
+    run: HeldOutRun, resamples: Resamples, differing: float, labels: int, n_skipped: int
+) -> LossByLabels | None:
+    """Estimate the loss, where labels of differing rows are not too few, and not too many were skipped.
+
+    Labels that are all alike have no spread, and prove little: their share is given that of a few more.
+    """
+    if labels < 10 or n_skipped > _MOST_SKIPPED * (labels + n_skipped):
+        return None
+    value = 1 - float(run.score.mean())
+    share = (max(value, 0.0) / max(differing, 1e-12) * labels + _PSEUDO_LABELS / 2) / (
+        labels + _PSEUDO_LABELS
+    )
+    share = min(share, 1.0)
+    least = differing * math.sqrt(share * (1 - share) / (labels + _PSEUDO_LABELS))
+    error = max(float(resamples.means(run.score[:, None]).std()), least)
+    return LossByLabels(value, value - _Z * error, value + _Z * error)

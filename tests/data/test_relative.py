@@ -1,0 +1,104 @@
+"""Scores beside a baseline's: what rows without a label tell, and what labels add."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from automix_cli.data.labelled import TableOptions
+from automix_cli.data.read_traces import read_table
+from automix_cli.data.relative import TableReader, score_beside
+from automix_cli.data.traces import TraceTable
+from automix_cli.errors import DataError
+from automix_cli.records import Json
+
+SMALL = ["a", "a", "b", "c", "A"]
+LARGE = ["a", "b", "b", "b", "a"]
+EXPECTED = ["a", "a", "b", "b", "z"]
+
+
+def rows(labels: set[int], **extra: Json) -> list[Json]:
+    """Five questions; small's answer is equal to large's on the first, third and last one."""
+    pairs = zip(SMALL, LARGE, EXPECTED, strict=True)
+    return [
+        {
+            "id": n,
+            "tiers": {"small": {"answer": small, "cost": 1}, "large": {"answer": large, "cost": 9}},
+            **({"expected": expected} if n in labels else {}),
+            **extra,
+        }
+        for n, (small, large, expected) in enumerate(pairs)
+    ]
+
+
+def read(
+    labels: set[int], baseline: str | None = None, labels_from: str | None = None, **extra: Json
+) -> TraceTable:
+    notes: list[str] = []
+    reader = TableReader(lambda: enumerate(rows(labels, **extra), 1), TableOptions(), "rows.jsonl", "exact")
+    return reader.table(labels_from=labels_from, baseline=baseline, say=notes.append)
+
+
+def test_where_every_row_has_a_label_scores_are_the_labels_own() -> None:
+    table = read(set(range(5)), "large")
+    assert table.relative is None
+    assert table.worth is table.score
+    assert table.score[:, 0].tolist() == [1, 1, 1, 0, 0]
+
+
+def test_without_a_label_every_difference_counts_as_lost() -> None:
+    table = read(set(), "large")
+    assert table.beside == "large"
+    assert table.worth.tolist() == table.score.tolist() == [[1, 1], [0, 1], [1, 1], [0, 1], [1, 1]]
+
+
+def test_without_a_label_a_baseline_must_be_named() -> None:
+    with pytest.raises(DataError, match="none of 5 rows has a label") as error:
+        read(set())
+    assert "--baseline large" in str(error.value.hint)
+
+
+def test_labels_are_not_looked_at_where_a_tiers_answers_take_their_place() -> None:
+    table = read(set(range(5)), labels_from="small")
+    assert table.score.tolist() == [[1, 1], [1, 0], [1, 1], [1, 0], [1, 1]]
+
+
+def test_a_row_on_which_the_baseline_gave_no_answer_is_left_out_and_said() -> None:
+    notes: list[str] = []
+    table = read(set(), "large")
+    failed = table.failed.copy()
+    failed[0, 1] = True
+    unlabelled = replace(table, score=np.full((5, 2), np.nan), failed=failed, relative=None)
+    assert len(score_beside(unlabelled, "large", say=notes.append)) == 4
+    assert notes == ["1 of 5 rows are left out: large gave no answer there"]
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7])
+def test_the_mean_worth_is_right_on_average_over_draws_of_labels(share: float) -> None:
+    """Whatever is expected of rows without a label: the estimator has no bias."""
+    rng, n = np.random.default_rng(0), 400
+    equal = rng.random(n) < 0.6
+    score = np.where(equal, 1.0, rng.random(n) < 0.4)
+    table = read_table(
+        ((i, {"tiers": {"s": {"answer": "a" if equal[i] else "b"}, "l": {"answer": "a"}}}) for i in range(n)),
+        compare="exact",
+    )
+    scores = np.stack([score, np.ones(n)], axis=1)
+    means = []
+    for _ in range(300):
+        labelled = rng.random(n) < share
+        own = replace(table, score=np.where(labelled[:, None], scores, np.nan), inclusion=np.full(n, share))
+        means.append(score_beside(own, "l").worth[:, 0].mean())
+    error = np.std(means) / np.sqrt(len(means))
+    assert np.mean(means) == pytest.approx(score.mean(), abs=3 * error)
+
+
+def test_a_label_with_a_chance_of_none_is_refused() -> None:
+    with pytest.raises(DataError, match="inclusion"):
+        read({0}, "large", inclusion=0)
+
+
+def test_rows_offered_and_not_labelled_are_counted() -> None:
+    table = read({0, 1}, "large", inclusion=0.5)
+    assert table.relative is not None
+    assert table.relative.n_skipped == 3
