@@ -187,7 +187,7 @@ BaselineTier = Annotated[
     typer.Option(
         "--baseline",
         metavar="TIER",
-        help="Tier to compare costs with [the dearest, or a better one].",
+        help="Tier to compare with [the dearest, or a better one]; needs no labels.",
     ),
 ]
 Traces = Annotated[

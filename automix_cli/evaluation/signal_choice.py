@@ -4,7 +4,7 @@
 
 The gain area is the mean height of a plan's curve above the random mixes of single tiers, in quality
 points, on rows that the plan was not fitted on. The signals are taken up from the cheapest on; one
-takes the place of a cheaper one where it gains more by over half a standard error of the difference.
+takes the place of a cheaper one where it gains more by over one standard error of the difference.
 Less is a tie; to ask for a whole one would give up much where rows are few. A fold that reports figures
 has its signal chosen on the other folds.
 """
@@ -28,7 +28,7 @@ from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.arrays import Bools, Floats
 
 _DRAWS = 200  # of the questions, for standard errors
-_TIE = 0.5  # standard errors of a difference
+_TIE = 1.0  # standard errors of a difference: the usual rule (Breiman et al., CART, 1984, section 3.4.3)
 
 
 class SignalComparison(NamedTuple):
