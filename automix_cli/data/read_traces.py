@@ -460,7 +460,7 @@ def _objects(values: Sequence[object]) -> Objects:
 
 def _read_row(line: int, row: Json, index: int) -> Trace:
     """Read one row; an error names its line."""
-    inclusion = row.get("inclusion")
+    inclusion = row.get("inclusion") if isinstance(row, dict) else None
     is_number = isinstance(inclusion, int | float) and not isinstance(inclusion, bool)
     if inclusion is not None and not (is_number and 0 < inclusion <= 1):
         raise DataError(f"line {line}: inclusion: expected a number above 0 and at most 1, got {inclusion!r}")
