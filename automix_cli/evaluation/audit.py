@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
+from statistics import fmean, variance
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +32,7 @@ WINDOW = 1_000
 ALPHA = 0.05
 """The chance that a bound is ever wrong in a window, and that a warning is ever false in all of them."""
 
+_FEWEST_PRICES = 5  # answers drawn before anything is said of their spread
 _FEWEST_DIFFERING = 3  # rows before a warning: one can refute a tiny share, and convinces nobody
 
 
@@ -77,7 +79,7 @@ class AuditSavings(NamedTuple):
         cost: of the rows, votes included, without shadow calls.
         shadow: of the shadow calls.
         baseline: of the baseline on all rows, had it alone been asked.
-        error: 1.96 standard errors of that; None where too few rows were drawn to tell.
+        error: half the width of its 95 % interval; None where too few rows were drawn to tell.
         estimated_rows: rows on which it was not asked.
     """
 
@@ -229,27 +231,38 @@ class _OpenWindow:
 
 @dataclass(slots=True)
 class _Prices:
-    """What the baseline cost on some rows: all that is known, and of a random part of them."""
+    """What the baseline cost on some rows: all amounts that are known, and those of a random part."""
 
     rows: int = 0
-    known_rows: int = 0
-    known_usd: float = 0.0
+    amounts: list[float] = field(default_factory=list)
     random: list[float] = field(default_factory=list)
     is_priced: bool = True
 
-    def total(self) -> tuple[float, float | None] | None:
-        """Dollars on all rows, and the variance of that; None where nothing is known."""
-        others = self.rows - self.known_rows
-        if not others:
-            return self.known_usd, 0.0
-        if not self.random or not self.is_priced:
+    @property
+    def others(self) -> int:
+        """Rows on which its cost is not known."""
+        return self.rows - len(self.amounts)
+
+    def total(self) -> float | None:
+        """Dollars on all rows; None where nothing is known of some."""
+        if self.others and not (self.random and self.is_priced):
             return None
-        mean, count = math.fsum(self.random) / len(self.random), len(self.random)
-        usd = self.known_usd + others * mean
-        if count < 2:
-            return usd, None
-        spread = math.fsum((x - mean) ** 2 for x in self.random) / (count - 1)
-        return usd, others**2 * spread / count * (1 + count / others)
+        return math.fsum(self.amounts) + (self.others * fmean(self.random) if self.others else 0.0)
+
+    def error(self, least_variance: float) -> float | None:
+        """Half the width of a 95 % interval of the total; None where too few rows were drawn.
+
+        Costs have long tails, which few rows do not show: so the spread is at least that of all answers
+        known, and Student's t takes the place of the normal distribution.
+        """
+        count = len(self.random)
+        if not self.others:
+            return 0.0
+        if count < _FEWEST_PRICES:
+            return None
+        spread = max(variance(self.random), least_variance)
+        quantile = 1.96 + 2.37 / (count - 1)  # of Student's t, to the first order
+        return quantile * self.others * math.sqrt(spread / count * (1 + count / self.others))
 
 
 class _Auditor:
@@ -302,8 +315,7 @@ class _Auditor:
             prices.is_priced &= usd is not None
             prices.random += [] if usd is None else [usd]
         if usd is not None:
-            prices.known_rows += 1
-            prices.known_usd += usd
+            prices.amounts.append(usd)
 
     def _compare(self, row: AnswerRow, comparison: ShadowComparison) -> None:
         if comparison.tier != self.baseline:
@@ -381,11 +393,17 @@ class _Auditor:
         return {"escalated": (self.escalated, self.rows), **first}
 
     def _savings(self) -> AuditSavings:
-        totals = [prices.total() for prices in self.prices.values()]
-        estimated_rows = sum(prices.rows - prices.known_rows for prices in self.prices.values())
-        if any(total is None for total in totals):
-            return AuditSavings(self.cost, self.shadow, None, None, estimated_rows)
+        parts = list(self.prices.values())
+        amounts = [usd for prices in parts for usd in prices.amounts]
+        totals, least = [prices.total() for prices in parts], variance(amounts) if len(amounts) > 1 else 0.0
+        errors = [prices.error(least) for prices in parts]
         sums = [total for total in totals if total is not None]
-        variances = [variance for _, variance in sums if variance is not None]
-        error = 1.96 * math.sqrt(math.fsum(variances)) if len(variances) == len(sums) else None
-        return AuditSavings(self.cost, self.shadow, math.fsum(usd for usd, _ in sums), error, estimated_rows)
+        widths = [error for error in errors if error is not None]
+        is_known = len(sums) == len(totals)
+        return AuditSavings(
+            cost=self.cost,
+            shadow=self.shadow,
+            baseline=math.fsum(sums) if is_known else None,
+            error=math.hypot(*widths) if is_known and len(widths) == len(errors) else None,
+            estimated_rows=sum(prices.others for prices in parts),
+        )

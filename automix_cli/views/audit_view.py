@@ -115,7 +115,7 @@ def _savings_line(result: Audit) -> str:
         return f"what is saved against {result.baseline} is unknown: a price is"
     verb, amount = ("saved", saving) if saving >= 0 else ("NOT saved, but added,", -saving)
     share = f", {percent(abs(saving) / s.baseline)}" if s.baseline > 0 else ""
-    margin = "" if not s.error else f" ± {money(s.error)}"
+    margin = f" ± {money(s.error)}" if s.error else "" if s.error == 0 else " (± unknown: too few drawn)"
     then = result.fit.saving if result.fit is not None else None
     fitted = "" if then is None else f"; {percent(then)} without shadow calls when fitted"
     return (
