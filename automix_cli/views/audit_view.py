@@ -225,5 +225,5 @@ def label_row(row: AnswerRow, baseline: str) -> dict[str, Json]:
     return {
         **row.question.to_dict(),
         "tiers": {name: {"answer": answer} for name, answer in answers.items() if name is not None},
-        "inclusion_probability": comparison and comparison.share,
+        "inclusion": comparison and comparison.share,
     }

@@ -235,7 +235,7 @@ def test_a_row_to_label_holds_both_answers_and_its_chance_to_be_drawn(read: Any)
         "id": 0,
         "question": "q0",
         "tiers": {"small": {"answer": "a"}, "large": {"answer": "b"}},
-        "inclusion_probability": 0.5,
+        "inclusion": 0.5,
     }
 
 
