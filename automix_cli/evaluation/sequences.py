@@ -54,7 +54,7 @@ def share_bounds(k: int, n: int, alpha: float = 0.05) -> ShareBounds:
 
     Example:
         >>> [round(bound, 4) for bound in share_bounds(2, 1000)[2:]]
-        [0.0001, 0.0105]
+        [0.0, 0.0123]
         >>> share_bounds(0, 0)
         ShareBounds(k=0, n=0, low=0.0, high=1.0)
     """
