@@ -48,6 +48,7 @@ def read(folder: Path, signal: str, of: str, option: str | None = None, **small:
         reporter=Reporter(quiet=True),
         traces=None,
         labels_from=None,
+        baseline=None,
         force=False,
     )
     return source.read().table
