@@ -16,6 +16,7 @@ from automix_cli.evaluation.sequences import mean_bound
 
 CONFIDENCE = 0.95
 _Z = 1.96
+_FEWEST_LABELS = 30  # of rows on which answers differ: with fewer the interval was not measured
 _PSEUDO_LABELS = 4  # half of them losses (Agresti and Coull, American Statistician 52, 1998)
 _MOST_SKIPPED = 0.05  # of the rows drawn to be labelled: with more, those left may be the hard ones
 
@@ -85,7 +86,7 @@ def _by_labels(
 
     Labels that are all alike have no spread, and prove little: their share is given that of a few more.
     """
-    if labels < 10 or n_skipped > _MOST_SKIPPED * (labels + n_skipped):
+    if labels < _FEWEST_LABELS or n_skipped > _MOST_SKIPPED * (labels + n_skipped):
         return None
     value = 1 - float(run.score.mean())
     share = (max(value, 0.0) / max(differing, 1e-12) * labels + _PSEUDO_LABELS / 2) / (
