@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from automix_cli.backends.replies import Choice, Reply, count
+from automix_cli.backends.replies import Choice, Reply, count, read_one_choice
 from automix_cli.backends.usage import TokenCounts
 from automix_cli.records import TokenLogprob
 
@@ -12,7 +12,9 @@ from automix_cli.records import TokenLogprob
 def read_completions(response: Any) -> Reply:
     """What LiteLLM returned for a completion; an attribute that it always has may not be missing."""
     choices = tuple(read_choice(choice) for choice in response.choices)
-    return Reply(choices, read_counts(response), service_tier=getattr(response, "service_tier", None))
+    one_choice = read_one_choice(getattr(response, "timings", None))
+    counts = read_counts(response)._replace(one_choice=one_choice)
+    return Reply(choices, counts, service_tier=getattr(response, "service_tier", None))
 
 
 def read_embedding(response: Any) -> Reply:

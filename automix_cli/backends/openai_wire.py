@@ -9,7 +9,7 @@ from typing import Any
 
 from automix_cli.backends.answers import sound_choices
 from automix_cli.backends.base import Request
-from automix_cli.backends.replies import Choice, Reply, count, sendable
+from automix_cli.backends.replies import Choice, Reply, count, read_one_choice, sendable
 from automix_cli.backends.usage import TokenCounts
 from automix_cli.records import TokenLogprob
 
@@ -54,7 +54,8 @@ def _encode(body: Mapping[str, Any]) -> bytes:
 def read_chat(body: Mapping[str, Any]) -> Reply:
     """The reply to a request for completions; what is malformed in it counts as missing."""
     choices = tuple(read_choice(choice) for choice in sound_choices(body.get("choices")))
-    return Reply(choices, read_counts(body.get("usage")), service_tier=body.get("service_tier"))
+    counts = read_counts(body.get("usage"))._replace(one_choice=read_one_choice(body.get("timings")))
+    return Reply(choices, counts, service_tier=body.get("service_tier"))
 
 
 def read_choice(choice: Mapping[str, Any]) -> Choice:

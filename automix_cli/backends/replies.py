@@ -193,6 +193,16 @@ def count(value: Any) -> int | None:
     return value if sound else None
 
 
+def read_one_choice(timings: Any) -> int | None:
+    """How many tokens llama.cpp generated for one choice, from the `timings` of its reply; None of others.
+
+    Example:
+        >>> read_one_choice({"prompt_n": 14, "predicted_n": 12, "predicted_ms": 4.4}), read_one_choice(None)
+        (12, None)
+    """
+    return count(timings.get("predicted_n")) if isinstance(timings, dict) else None
+
+
 def sendable(text: str) -> str:
     """Text that can be encoded: halves of surrogate pairs, which JSON lets in, become U+FFFD."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

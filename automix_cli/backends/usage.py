@@ -18,7 +18,10 @@ _READ_AT_LEAST = 0.6  # of the estimated tokens; the text of no usual language h
 
 
 class TokenCounts(NamedTuple):
-    """The token counts of a reply; None for one that is missing or impossible."""
+    """The token counts of a reply; None for one that is missing or impossible.
+
+    `one_choice` is what llama.cpp says, in the `timings` of its reply, that it generated for one choice.
+    """
 
     prompt: int | None = None
     output: int | None = None
@@ -26,6 +29,7 @@ class TokenCounts(NamedTuple):
     cached_tokens: int | None = None
     reasoning: int | None = None
     written_tokens: int | None = None
+    one_choice: int | None = None
 
 
 def usage_of(counts: TokenCounts, request: Request, texts: Sequence[str]) -> tuple[Usage, bool]:
@@ -77,12 +81,13 @@ def count_all_choices(
     """The counts of a server that counted one of several completions, for all of them; None if it did not.
 
     llama.cpp does so. `lengths` are the numbers of tokens of the completions, 0 where the server gave
-    no log-probabilities. Without them the output counts as that of one completion when it is nearer,
-    as a ratio, to an equal part of what plain English would have than to the whole.
+    no log-probabilities. Without them the output counts as that of one completion when the server says
+    that it generated so many for one choice, or when it is nearer, as a ratio, to an equal part of what
+    plain English would have than to the whole.
 
     Example:
-        >>> count_all_choices(TokenCounts(9, 5, 14), ["five tokens of a text"] * 4, [5] * 4)
-        TokenCounts(prompt=9, output=20, total=29, cached_tokens=None, reasoning=None, written_tokens=None)
+        >>> count_all_choices(TokenCounts(9, 5, 14), ["five tokens of a text"] * 4, [5] * 4)[:3]
+        (9, 20, 29)
         >>> count_all_choices(TokenCounts(9, 20, 29), ["five tokens of a text"] * 4, [])
     """
     is_consistent = counts.total in (None, 0, (counts.prompt or 0) + (counts.output or 0))
@@ -92,11 +97,18 @@ def count_all_choices(
         output = sum(lengths)
         if counts.output not in lengths or counts.output >= output:
             return None
-    elif counts.output * math.sqrt(len(texts)) < sum(map(_length, texts)) / _LONG_TOKEN_BYTES:
+    elif _is_of_one(counts, texts):
         output = counts.output * len(texts)
     else:
         return None
     return counts._replace(output=output, total=(counts.prompt or 0) + output)
+
+
+def _is_of_one(counts: TokenCounts, texts: Sequence[str]) -> bool:
+    """Whether the output is that of one completion: by the server's word, or by the length of the texts."""
+    output = counts.output or 0
+    is_short = output * math.sqrt(len(texts)) < sum(map(_length, texts)) / _LONG_TOKEN_BYTES
+    return output == counts.one_choice or is_short
 
 
 def _length(text: str) -> int:

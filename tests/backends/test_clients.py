@@ -945,6 +945,25 @@ def test_closing_lines_alone_have_long_tokens_and_their_right_count_stands(
 
 
 @both
+@pytest.mark.parametrize(("generated", "expected"), [(30, 60), (60, 30)])
+def test_the_server_s_own_word_tells_that_it_counted_one_of_several_choices(
+    route: str, generated: int, expected: int
+) -> None:
+    """llama.cpp tells it in `timings`: short texts of many tokens could not."""
+    choice = {"finish_reason": "stop", "message": {"role": "assistant", "content": "yes, " * 6}}
+    body = {
+        "object": "chat.completion",
+        "model": "m",
+        "choices": [choice | {"index": index} for index in range(2)],
+        "usage": {"prompt_tokens": 9, "completion_tokens": 30, "total_tokens": 39},
+        "timings": {"prompt_n": 9, "predicted_n": generated, "predicted_ms": 4.5},
+    }
+    with Loopback(lambda call: Reply(body=json.dumps(body).encode())) as server:
+        (done,) = complete(ask(server, route, n=2))
+    assert sum(c.usage.output_tokens for c in done) == expected
+
+
+@both
 @pytest.mark.parametrize(("read", "is_cut"), [(8000, False), (6000, False), (4096, True), (2048, True)])
 def test_a_context_that_the_server_cut_is_flagged_and_said_once(route: str, read: int, is_cut: bool) -> None:
     text = "word and " * 3556  # about 8,000 tokens of four bytes
