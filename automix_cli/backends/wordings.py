@@ -89,6 +89,8 @@ WORDINGS: tuple[Wording, ...] = (
         r"max_(completion_|output_|new_)?tokens\b[^.\n]{0,40}\bexceeds? the "
         r"((maximum|model|model's|allowed|number of) )*(completion|output|generat)"
         r"|max_(completion_|output_)?tokens['`]? is too large(?!(?s:.)*context)"
+        r"|max_(completion_|output_)?tokens\W{0,3} (must|should) be (at most|less than or equal|no more than)"
+        r"|valid range of max_tokens"  # DeepSeek
         r"|maximum allowed number of output tokens",
         certain=False,
         advice="lower params: {max_tokens: …} of this tier",

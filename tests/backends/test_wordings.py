@@ -329,6 +329,15 @@ CASES = {
         BadRequest,
         hint="max_tokens",
     ),
+    "DeepSeek, more output than there is": Case(
+        400,
+        "Invalid max_tokens value, the valid range of max_tokens is [1, 8192]",
+        BadRequest,
+        hint="max_tokens",
+    ),
+    "at most so much output": Case(
+        400, "max_tokens must be at most 4096, got 9000", BadRequest, hint="max_tokens"
+    ),
     "a parameter of a filter": Case(400, "Unknown parameter: 'moderation'.", BadRequest),
     "a parameter of a filter, bare": Case(400, "Unknown parameter: content_filter", BadRequest),
     "a guardrail that is not there": Case(
