@@ -1,5 +1,6 @@
 """Fixtures for all tests: no key, no user folder, no proxy and no terminal leaks in from the machine."""
 
+import compileall
 import gc
 import os
 import shutil
@@ -21,6 +22,8 @@ TERMINAL = (
 MEMORY = Path("/dev/shm")
 """Linux keeps these files in memory; a disk takes its time for each of thousands of databases."""
 
+PACKAGE = Path(__file__).parents[1] / "automix_cli"
+
 collect_ignore = ["preload.py"]  # to be looked through for doctests it would be imported, and LiteLLM with it
 
 
@@ -29,8 +32,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--client", choices=("direct", "litellm"), default="direct")
 
 
-def pytest_configure() -> None:
-    """Child processes obey signals even where whoever started the tests ignores them, like nohup."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Child processes obey signals even where whoever started the tests ignores them, like nohup.
+
+    They do not compile the package anew, either, where PYTHONDONTWRITEBYTECODE has nothing kept.
+    """
+    if not hasattr(config, "workerinput"):
+        compileall.compile_dir(PACKAGE, quiet=2)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if "TMPDIR" not in os.environ and _has_room(MEMORY):
