@@ -32,6 +32,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--client", choices=("direct", "litellm"), default="direct")
 
 
+ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+"""Read when NumPy is imported. On small matrices a second thread does nothing but wait, at full load."""
+os.environ |= {name: "1" for name in ONE_THREAD if name not in os.environ}
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Child processes obey signals even where whoever started the tests ignores them, like nohup.
 
