@@ -6,6 +6,8 @@ import errno
 import os
 import signal
 import sys
+from functools import cache
+from importlib import import_module
 from io import TextIOWrapper
 from typing import Annotated, Any
 
@@ -14,10 +16,8 @@ from automix_cli.backends.foreign_warnings import ignore_foreign_warnings
 ignore_foreign_warnings()  # before the first library is imported
 
 import typer  # noqa: E402
-from typer.core import TyperGroup  # noqa: E402
+from typer.core import TyperCommand, TyperGroup  # noqa: E402
 
-from automix_cli.commands import ask, audit, bench, cache, calibrate, profile, verify  # noqa: E402
-from automix_cli.commands.command import ModelCommand  # noqa: E402
 from automix_cli.commands.options import Version  # noqa: E402
 from automix_cli.errors import AutomixError  # noqa: E402
 from automix_cli.streams import leave_to_others  # noqa: E402
@@ -25,8 +25,38 @@ from automix_cli.streams import leave_to_others  # noqa: E402
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # a disk that takes no more
 
 
+COMMANDS = {
+    "ask": "Answer a question with the cheapest tier that can be trusted.",
+    "verify": "Check an answer: how likely is it right, and why.",
+    "calibrate": "Learn from your own labelled rows when to escalate.",
+    "bench": "Compare routing policies on your own rows, held out from all.",
+    "audit": "Tell from shadow calls what routing saves and loses.",
+    "profile": "List, show and check profiles; start one of your own.",
+    "cache": "Show, empty or find the cache of completions.",
+}
+"""Each command and what it is for: help and completion load none of them."""
+
+
+@cache
+def load_command(name: str) -> Any:
+    """Import the module of a command."""
+    return typer.main.get_command(import_module(f"automix_cli.commands.{name}").app)
+
+
 class Boundary(TyperGroup):
-    """Turns errors into messages and exit codes; a traceback is only for `--debug`."""
+    """Loads the command that is run; turns errors into messages and exit codes.
+
+    A traceback is only for `--debug`.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        commands = {name: TyperCommand(name, help=purpose) for name, purpose in COMMANDS.items()}
+        super().__init__(**settings | {"commands": commands})
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
+        """The command that the arguments name, loaded."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command and load_command(command.name), rest
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command; see the table of exit codes in the README."""
@@ -69,13 +99,6 @@ app = typer.Typer(
     help="Ask the cheapest model first, let it check itself, escalate when that pays.",
     epilog='Start here: automix ask --profile demo "What is 17 * 23?"',
 )
-app.command("ask", cls=ModelCommand, no_args_is_help=False)(ask.ask)
-app.command("verify", cls=ModelCommand)(verify.verify)
-app.command("calibrate", cls=ModelCommand, no_args_is_help=True)(calibrate.calibrate)
-app.command("bench", cls=ModelCommand, no_args_is_help=True)(bench.bench)
-app.command("audit", no_args_is_help=True)(audit.audit)
-app.add_typer(profile.app, name="profile")
-app.add_typer(cache.app, name="cache")
 
 
 @app.callback()

@@ -161,13 +161,15 @@ def serve(address: str, preload: Sequence[str]) -> None:
 
 
 def _warm_up() -> None:
-    """Do once what every command would do again: build all commands with their options, read the prices."""
+    """Do once what every command would do again: load all commands with their options, read the prices."""
     import typer
 
     from automix_cli import cli
     from automix_cli.backends import catalog
 
     cli.app = typer.main.get_command(cli.app)  # type: ignore[assignment]
+    for name in cli.COMMANDS:
+        cli.load_command(name)
     catalog.list_price("nobody/knows")
 
 

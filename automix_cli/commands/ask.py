@@ -13,6 +13,7 @@ import typer
 
 from automix_cli.api import Automix, CallOptions, choose_profile, router_notes, shadow_plan
 from automix_cli.commands import options as o
+from automix_cli.commands.command import ModelCommand, command_app
 from automix_cli.commands.rows import RowRun, destination_of, pick_rows
 from automix_cli.commands.stops import error_of_row
 from automix_cli.errors import UsageError
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from automix_cli.records import Answer
 
 
+app = command_app()
+
+
+@app.command("ask", cls=ModelCommand)
 def ask(
     ctx: typer.Context,
     question: Annotated[str | None, typer.Argument(metavar="[QUESTION]", help="One question.")] = None,

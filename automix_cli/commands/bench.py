@@ -12,6 +12,7 @@ import typer
 from automix_cli.api import CallOptions
 from automix_cli.commands import options as o
 from automix_cli.commands.bench_folder import ResultFolder, take_runs
+from automix_cli.commands.command import ModelCommand, command_app
 from automix_cli.commands.datasets import FREE_NOTE, TraceSource, check_embed_model, is_free
 from automix_cli.data.destination import Destination
 from automix_cli.data.labelled import DataFile, TableOptions, read_data
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
 ALL_RUNS_ROWS = 20_000  # above, runs.jsonl holds the chosen settings only
 
 
+app = command_app()
+
+
+@app.command("bench", cls=ModelCommand, no_args_is_help=True)
 def bench(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Traces, or questions with answers.")],
     policies: Annotated[

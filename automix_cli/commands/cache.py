@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from automix_cli.commands import options as o
+from automix_cli.commands.command import command_app
 from automix_cli.errors import UsageError
 
-app = typer.Typer(no_args_is_help=True, help="Show, empty or find the cache of completions.")
+app = command_app("Show, empty or find the cache of completions.")
 
 LARGE = 2**30
 """Bytes from which `info` reminds of `clear`."""

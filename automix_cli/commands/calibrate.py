@@ -13,6 +13,7 @@ import typer
 from automix_cli.api import CallOptions
 from automix_cli.commands import options as o
 from automix_cli.commands.certificate_errors import check_certificate, no_certificate
+from automix_cli.commands.command import ModelCommand, command_app
 from automix_cli.commands.datasets import FREE_NOTE, Labelled, TraceSource, check_embed_model, is_free
 from automix_cli.data.labelled import DataFile, TableOptions, read_data
 from automix_cli.errors import GateError, UsageError
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from automix_cli.profile.model import Profile
 
 
+app = command_app()
+
+
+@app.command("calibrate", cls=ModelCommand, no_args_is_help=True)
 def calibrate(
     labelled: Annotated[Path, typer.Argument(metavar="LABELLED", help="Questions with answers, or traces.")],
     output: Annotated[

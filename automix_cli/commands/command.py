@@ -1,4 +1,4 @@
-"""A command that calls models: libraries work for it, and are heard under `--debug` only."""
+"""What a command is made with: its own small app, and libraries that are heard under `--debug` only."""
 
 from __future__ import annotations
 
@@ -7,13 +7,24 @@ import os
 from functools import cache
 from typing import Any, TextIO
 
+import typer
 from typer.core import TyperCommand
 
 from automix_cli.streams import own_streams, stderr
 
 
+def command_app(purpose: str | None = None) -> typer.Typer:
+    """An app of one command, or of several under a name of their own, whose help begins with `purpose`."""
+    return typer.Typer(
+        no_args_is_help=purpose is not None, rich_markup_mode=None, add_completion=False, help=purpose
+    )
+
+
 class ModelCommand(TyperCommand):
-    """Runs with streams of its own; its help and its usage errors are still Typer's to print."""
+    """A command that calls models, with streams of its own.
+
+    Its help and its usage errors are still Typer's to print.
+    """
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from automix_cli.commands import options as o
+from automix_cli.commands.command import command_app
 from automix_cli.errors import DataError, ProfileError, StorageError, UsageError
 
 if TYPE_CHECKING:
     from automix_cli.profile.model import Profile
 
-app = typer.Typer(no_args_is_help=True, help="List, show and check profiles; start one of your own.")
+app = command_app("List, show and check profiles; start one of your own.")
 
 
 @app.command("list", epilog="Example: automix profile list")

@@ -10,6 +10,7 @@ import typer
 
 from automix_cli.api import Automix, CallOptions, choose_profile
 from automix_cli.commands import options as o
+from automix_cli.commands.command import ModelCommand, command_app
 from automix_cli.commands.rows import RowRun, destination_of, pick_rows
 from automix_cli.commands.stops import error_of_row
 from automix_cli.errors import GateError, UsageError
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from automix_cli.profile.model import Profile, Tier
 
 
+app = command_app()
+
+
+@app.command("verify", cls=ModelCommand)
 def verify(
     ctx: typer.Context,
     question: Annotated[str | None, typer.Option("--question", metavar="TEXT", help="The question.")] = None,
