@@ -14,7 +14,7 @@ from automix_cli.evaluation.crossfit import Curve, crossfit
 from automix_cli.evaluation.families import Family, FittedFamily
 from automix_cli.evaluation.objective import Objective, best_source, choose_each
 from automix_cli.evaluation.own_time import clock, decision_seconds
-from automix_cli.evaluation.plan_family import FittedPlans, PlanFamily
+from automix_cli.evaluation.plan_family import PlanFamily
 from automix_cli.evaluation.policy_entry import (
     Group,
     Need,
@@ -24,8 +24,9 @@ from automix_cli.evaluation.policy_entry import (
     some_signal,
     without_settings,
 )
+from automix_cli.evaluation.query_plan_family import QueryPlanFamily
 from automix_cli.evaluation.replay import Replayed, replay
-from automix_cli.evaluation.settings import CostWeight, Setting
+from automix_cli.evaluation.settings import CostWeight, Setting, narrow
 from automix_cli.evaluation.split import QuestionReader, Split
 from automix_cli.fitting.classes import sources_of
 from automix_cli.fitting.query_router_kinds import ClassChoice, ClassSource
@@ -64,7 +65,7 @@ class _FamilyPlayer:
 
     def _place(self, setting: Setting) -> int:
         if isinstance(setting, CostWeight):  # the source of classes is no part of the plan
-            setting = CostWeight(setting.value)
+            setting = CostWeight(setting.value, rule=setting.rule)
         return self.fitted.settings.index(setting)
 
 
@@ -147,7 +148,7 @@ class _ClassedRows(NamedTuple):
 
     table: TraceTable
     reader: QuestionReader | None
-    fitted: FittedPlans
+    fitted: FittedFamily
     curve: Curve
 
 
@@ -179,7 +180,7 @@ class PomdpQuery:
             return reading + player.seconds(setting, row)
 
         if self.query_router == "auto":
-            weights = (CostWeight(s.value, source) for s in curve.settings if isinstance(s, CostWeight))
+            weights = (replace(narrow(s, CostWeight), query_router=source) for s in curve.settings)
             curve = curve._replace(settings=tuple(weights))
         return TrainedPolicy(curve, player.play, play_all=player.play_all, seconds=seconds, path=True)
 
@@ -188,7 +189,7 @@ class PomdpQuery:
         if source != "none" and source != "column":
             reader = split.reader(source)
             table = replace(reader.train, question_logits=logit(reader.fitted.probs))
-        family = _plan_family(split)
+        family = QueryPlanFamily(settings=split.settings, grid=split.options.grid)
         fitted = family.fit(table)
         return _ClassedRows(table, reader, fitted, _crossfit(split, family, fitted, table))
 

@@ -38,12 +38,12 @@ from automix_cli.evaluation.objective import (
     choose_each,
 )
 from automix_cli.evaluation.paired_columns import PairedColumns
-from automix_cli.evaluation.plan_family import PlanFamily
+from automix_cli.evaluation.query_plan_family import QueryPlanFamily
 from automix_cli.evaluation.question_family import QuestionFamily
 from automix_cli.evaluation.rates import DifferingShare, differing_shares, rates_of
 from automix_cli.evaluation.replay import replay
 from automix_cli.evaluation.rule_families import ThresholdFamily
-from automix_cli.evaluation.settings import Always, CostWeight, narrow
+from automix_cli.evaluation.settings import Always, CostWeight, Setting, narrow
 from automix_cli.evaluation.signal_choice import SignalComparison, Signals
 from automix_cli.evaluation.starts import Start, starts_of
 from automix_cli.evaluation.verdict import (
@@ -104,7 +104,7 @@ class Calibration:
             and `random-mix`, the best mix of single tiers at the router's cost.
         gains: quality points of each of them above each tier alone, by (policy, tier), paired.
         path: held-out points of every setting.
-        kind: of the router: plans, or a query-side router alone.
+        kind: of the router: plans, or a query-side router alone, where that was asked for or does better.
         query: the query-side router that reads each question; None for none.
         starts: the tiers at which questions are begun, where there are several or it is not the cheapest.
         choices: the setting and point that each source of classes came to, cross-fitted.
@@ -240,7 +240,7 @@ def calibrate(
         return _with_rates(*_with_choice(unproven, table, sources, curves, resamples, with_path=False))
     weights = (objective.value,) if objective.kind == "cost_weight" else ()
     objectives = [objective, *(objective._replace(value=q) for q in OTHER_SHARES if q < objective.value)]
-    family = PlanFamily if kind == "pomdp" else QuestionFamily
+    family = QueryPlanFamily if kind == "pomdp" else QuestionFamily
     heldout = held_out(
         table,
         family(settings=settings, weights=weights, grid=options.grid),
@@ -309,9 +309,11 @@ def _with_choice(
     source = best_source(choices, alone.points(), objective)
     best = sources[source]
     fitted = fit(best.table, calibration.settings)
-    is_read = fitted.trust > 0 or calibration.kind != "pomdp"
+    kind = _kind_of(choices[source].setting, best.router, calibration.kind)
+    is_read = fitted.trust > 0 or kind != "pomdp"
     with_choice = replace(
         calibration,
+        kind=kind,
         fitted=fitted,
         choice=choices[source],
         single=best_single(table.tiers, alone, calibration.objective, resamples),
@@ -320,6 +322,12 @@ def _with_choice(
         choices=tuple(choices.items()) if with_path else (),
     )
     return _with_tier_named(with_choice, best.table) if with_path else with_choice, best.table
+
+
+def _kind_of(setting: Setting, router: QueryRouter | None, kind: WrittenKind) -> WrittenKind:
+    """Return the kind of router that a setting stands for: where its own rule is chosen, that of `router`."""
+    by_rule = router is not None and isinstance(setting, CostWeight) and setting.rule is not None
+    return router.kind if router is not None and by_rule else kind
 
 
 def _with_tier_named(calibration: Calibration, table: TraceTable) -> Calibration:

@@ -7,7 +7,7 @@ of them for people. A new kind of setting is one class here and one name in `Set
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from automix_cli.fitting.query_router_kinds import ClassSource
 
@@ -31,15 +31,17 @@ class CostWeight:
         value: the cost_weight.
         query_router: the source of question classes, where it was chosen in training; else None.
         class_column: the column of classes, or `none`, where one of them was chosen in training; else None.
+        rule: the rule by which the query-side router alone names the tier; None for a plan.
     """
 
     value: float
     query_router: ClassSource | None = None
     class_column: str | None = None
+    rule: Literal["argmax"] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the setting as results carry it."""
-        sources = {"query_router": self.query_router, "class_column": self.class_column}
+        sources = {"query_router": self.query_router, "class_column": self.class_column, "rule": self.rule}
         return {**{key: own for key, own in sources.items() if own is not None}, "cost_weight": self.value}
 
 

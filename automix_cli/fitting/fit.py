@@ -34,6 +34,7 @@ from automix_cli.fitting.prior import (
     choose_kappa_by_group,
     choose_trust,
     count_states,
+    trust_likelihood,
 )
 from automix_cli.fitting.router_block import Settings
 from automix_cli.fitting.votes import fit_shapes, votes_log_likelihood
@@ -52,6 +53,7 @@ from automix_cli.texts import count_of
 
 LEAST_SIGNAL_ANSWERS = 5  # to different questions, right ones and wrong ones, for a signal to be used
 CELL_PSEUDO_ROWS = 20.0  # with which a cell (s_i, s_N) is shrunk towards the fit of its s_i
+TRUST_MARGIN = 1.35  # of log-likelihood: chance alone gives one parameter more in one of twenty cases
 TEST_FOLDS = 5  # of the test whether the last tier's rightness shows in a signal
 
 
@@ -232,9 +234,28 @@ def fit(table: TraceTable, settings: Settings) -> Fitted:
 
 def _trust(fitted: Fitted, table: TraceTable, right: Ints) -> float:
     """How far the router's held-out logits make the rows likeliest."""
-    priors = np.array(fitted.priors())[_classes(table)]
     assert table.question_logits is not None
-    return choose_trust(priors, table.question_logits, right, table.failed)
+    return choose_trust(_row_priors(fitted, table), table.question_logits, right, table.failed)
+
+
+def tells_questions_apart(fitted: Fitted, table: TraceTable, settings: Settings) -> bool:
+    """Whether the rows are clearly likelier with what a query-side router that never saw their labels says.
+
+    Args:
+        fitted: to these rows.
+        table: rows with `question_logits`.
+        settings: as in the fit.
+    """
+    if table.question_logits is None or not fitted.trust:
+        return False
+    right = (table.score >= settings.pass_score).astype(np.intp)
+    own = _row_priors(fitted, table), table.question_logits, right, table.failed
+    return trust_likelihood(*own, fitted.trust) - trust_likelihood(*own, 0.0) > TRUST_MARGIN
+
+
+def _row_priors(fitted: Fitted, table: TraceTable) -> Floats:
+    """The prior of each row without a query-side router, n×2^N."""
+    return np.array(fitted.priors())[_classes(table)]
 
 
 def _fit_agreement_of(table: TraceTable, right: Ints, settings: Settings) -> AgreementModel | None:

@@ -167,16 +167,23 @@ def choose_trust(priors: Floats, logits: Floats, right: Ints, failed: NDArray[np
     """
     if not len(logits):
         return 0.0
-    bits = state_bits(logits.shape[1])
-    agrees = ((bits == right[:, None]) | failed[:, None]).all(axis=2)
 
     @cache
     def likelihood(steps: int) -> float:
-        targets = sigmoid(shrink_logits(priors, logits, steps * TRUST_STEP))
-        return float(np.log((tilt(priors, targets) * agrees).sum(axis=1)).sum())
+        return trust_likelihood(priors, logits, right, failed, steps * TRUST_STEP)
 
     most = round(MOST_TRUST / TRUST_STEP)
     best = max(range(0, most + 1, 8), key=likelihood)
     for step in (4, 2, 1):
         best = max((k for k in (best - step, best, best + step) if 0 <= k <= most), key=likelihood)
     return round(best * TRUST_STEP, 9)
+
+
+def trust_likelihood(
+    priors: Floats, logits: Floats, right: Ints, failed: NDArray[np.bool_], trust: float
+) -> float:
+    """The log-likelihood of the rows under priors that follow a router so far; see `choose_trust`."""
+    bits = state_bits(logits.shape[1])
+    agrees = ((bits == right[:, None]) | failed[:, None]).all(axis=2)
+    chances = tilt(priors, sigmoid(shrink_logits(priors, logits, trust)))
+    return float(np.log((chances * agrees).sum(axis=1)).sum())

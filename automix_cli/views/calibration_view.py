@@ -363,7 +363,7 @@ class CalibrationView:
             "query_router": None if result.query is None else result.query.kind,
             "classes": self._classes_dict(),
             "signal": None if result.signal is None else signal_dict(result.signal),
-            "trust": result.fitted.trust if result.query is not None else None,
+            "trust": None if result.query is None or result.kind != "pomdp" else result.fitted.trust,
             "starts": {s.tier: {"share": s.share, "saving_per_1000": 1000 * s.saving} for s in result.starts},
             "compared": {
                 source: {"quality": c.point.quality, "cost": c.point.cost, "met": c.is_met}

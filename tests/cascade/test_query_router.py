@@ -29,12 +29,12 @@ from automix_cli.evaluation.held_out import held_out
 from automix_cli.evaluation.objective import Objective
 from automix_cli.evaluation.plan_family import PlanFamily
 from automix_cli.evaluation.replay import replay
-from automix_cli.evaluation.settings import Always, CostWeight
+from automix_cli.evaluation.settings import Always, CostWeight, narrow
 from automix_cli.fitting.classes import Classes, classes_for
 from automix_cli.fitting.fit import fit
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.policy import PomdpPolicy
-from automix_cli.pomdp.tilt import sigmoid
+from automix_cli.pomdp.tilt import logit, sigmoid
 from automix_cli.profile.read import read_profile
 from automix_cli.profile.router import query_router, router_policy
 from automix_cli.profile.write import room_for_router, write_router
@@ -86,7 +86,9 @@ def classes(*sources: Any) -> Classes:
 
 @pytest.fixture(scope="module")
 def found(table: TraceTable) -> Calibration:
-    return calibrate(table, SETTINGS, OBJECTIVE, options=CROSSFIT, classes=classes("none", "multilabel"))
+    """A plan, because a cost_weight is that of a plan."""
+    objective = Objective("cost_weight", 40.0)
+    return calibrate(table, SETTINGS, objective, options=CROSSFIT, classes=classes("none", "multilabel"))
 
 
 def figure(result: Calibration, name: str) -> tuple[float, float]:
@@ -301,6 +303,31 @@ def test_a_router_alone_is_written_run_and_replayed_alike(
         assert (step["tier"], step["question"]) == (tier, {"router": kind, "right": chances})
         assert row.confidence == pytest.approx(chances[tier], abs=1e-4)
         assert "by the question alone" in row.reason
+
+
+def test_where_the_router_s_own_rule_does_better_than_any_plan_it_is_written_and_runs(
+    table: TraceTable, tmp_path: Path
+) -> None:
+    result = calibrate(table, SETTINGS, OBJECTIVE, options=CROSSFIT, classes=classes("multilabel"))
+    setting = narrow(result.choice.setting, CostWeight)
+    plans = [p for s, p in zip(result.path.settings, result.path.points, strict=True) if not s.rule]  # type: ignore[union-attr]
+    assert setting.rule == "argmax"
+    assert result.choice.point.quality > max(p.quality for p in plans if p.cost <= OBJECTIVE.value)
+    assert result.router()["kind"] == "multilabel"
+    (tmp_path / "automix.yaml").write_text(PROFILE)
+    write_router(tmp_path / "automix.yaml", result.router())
+    profile = read_profile(tmp_path / "automix.yaml", trusted=True, origin="named")
+    router, policy = query_router(profile), router_policy(profile)
+    assert router is not None
+    asks = replay(policy, replace(table, question_logits=logit(router.predict(list(table.texts))))).asks
+    cascade = Cascade(profile, ScriptedBackend(lambda request: "an answer"), policy)
+    for row in range(0, 300, 30):
+        answer = asyncio.run(cascade.answer(Question(text=table.texts[row])))
+        (step,) = answer.to_dict()["route"]
+        assert asks[row].tolist() == [step["tier"] == "small", step["tier"] == "large"]
+    view = CalibrationView(result, table, "rows")
+    assert view.plan_lines() == ["plan: ask the tier that the query router names, no votes"]
+    assert view.to_dict()["trust"] is None
 
 
 def test_the_row_of_a_plan_says_what_was_read_in_the_question(written: Path) -> None:

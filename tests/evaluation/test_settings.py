@@ -29,6 +29,11 @@ WRITTEN: list[tuple[Setting, dict[str, Any], str]] = [
         {"query_router": "knn", "cost_weight": 0.5},
         "query_router knn, cost_weight 0.5",
     ),
+    (
+        CostWeight(0.5, "knn", rule="argmax"),
+        {"query_router": "knn", "rule": "argmax", "cost_weight": 0.5},
+        "query_router knn, rule argmax, cost_weight 0.5",
+    ),
     (Threshold((4,), (0.75,)), {"votes": 4, "cut": 0.75}, "votes 4, cut 0.75"),
     (
         Threshold((4, 2), (0.75, 0.5)),
