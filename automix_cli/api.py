@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
-from automix_cli.errors import UsageError
+from automix_cli.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     from automix_cli.backends.base import Backend, Request
     from automix_cli.backends.meter import MeteredBackend
     from automix_cli.backends.retry import Retrier
+    from automix_cli.backends.store import Store
     from automix_cli.cascade.cascade import Cascade
     from automix_cli.cascade.shadow import ShadowPlan
     from automix_cli.errors import BackendError
+    from automix_cli.pomdp.problem import Policy
     from automix_cli.profile.model import Limits, Profile, Tier
     from automix_cli.records import Price, ServiceTier
 
@@ -123,7 +125,8 @@ class Automix:
 
     `note` takes what a person should know, `detail` what only helps to find the cause of trouble.
     `embedder` is the embedding model that will be called besides the tiers; by default the one that
-    the profile's router reads.
+    the profile's router reads. `is_single` says that one question will be asked: what the router decides
+    is then kept beside the completions, so that asking again needs no plan.
 
     Raises:
         UsageError: a key is missing, or a tier cannot give what the profile's signal needs; nothing
@@ -145,10 +148,12 @@ class Automix:
         note: TakeNote = lambda line: None,
         detail: TakeNote = lambda line: None,
         embedder: Tier | None = None,
+        is_single: bool = False,
     ) -> None:
         from automix_cli.profile.router import embedder_of
 
         self.note, self.detail = note, detail
+        self._keep_memo: Callable[[], None] = lambda: None
         self._late_notes: list[str] = []
         embedder = embedder or embedder_of(profile)
         models = profile.tiers if embedder is None else (*profile.tiers, embedder)
@@ -157,18 +162,19 @@ class Automix:
             _check_signal(profile)
         for line in model_notes(models, profile):
             note(line)
-        self.cascade = self._open(profile, models, options)
+        self.cascade = self._open(profile, models, options, is_single and not options.no_cache)
 
-    def _open(self, profile: Profile, models: Sequence[Tier], options: CallOptions) -> Cascade:
+    def _open(
+        self, profile: Profile, models: Sequence[Tier], options: CallOptions, remembers: bool
+    ) -> Cascade:
         from automix_cli.backends.cache import Cached
         from automix_cli.backends.store import Store
         from automix_cli.backends.store_folder import cache_folder
         from automix_cli.cascade.answer import Degrading
         from automix_cli.cascade.cascade import Cascade
-        from automix_cli.profile.router import router_policy
 
-        policy = router_policy(profile)
         store = Store.temporary() if options.no_cache else Store(cache_folder(os.environ))
+        policy = self._policy(profile, store if remembers else None)
         degrading = Degrading() if options.on_budget == "degrade" else None
         self.meter = open_wire(models, profile, self._late_notes, final=degrading is None)
         backend = Cached(
@@ -176,17 +182,40 @@ class Automix:
         )
         return Cascade(profile, backend, policy, degrading, shadow_plan(profile, options))
 
+    def _policy(self, profile: Profile, store: Store | None) -> Policy[Any] | None:
+        """The policy of a calibrated profile; with a store, one that remembers there what it decided."""
+        from automix_cli.profile.router import router_policy, settings_of
+
+        if store is None or (profile.router or {}).get("kind") != "pomdp":
+            return router_policy(profile)
+        from automix_cli.cascade.plan_memo import keep_memo, memo_key, open_memo
+
+        def make() -> Policy[Any]:
+            policy = router_policy(profile)
+            assert policy is not None
+            return policy
+
+        names = tuple(tier.name for tier in profile.tiers)
+        key = memo_key(profile.router or {}, settings_of(profile), names)
+        memo = open_memo(store, key, make, len(names))
+        self._keep_memo = lambda: keep_memo(store, key, memo)
+        return memo
+
     async def __aenter__(self) -> Cascade:
         return self.cascade
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        from automix_cli.backends.litellm_errors import message_of
-
+        try:
+            self._keep_memo()
+        except StorageError as exc:
+            self.detail(f"the decisions were not kept: {exc.message}")
         try:
             await self.cascade.backend.aclose()
         except Exception as exc:  # what was asked for is there, and every completion is stored
+            from automix_cli.backends.litellm_errors import message_of
+
             self.detail(f"closing the connections failed: {type(exc).__name__}: {message_of(exc)}")
         for line in self._late_notes:
             self.note(line)

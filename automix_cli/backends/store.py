@@ -354,6 +354,15 @@ class Store:
                 self._cache.set(key, text)
         self.stats.writes += len(entries)
 
+    def get_memo(self, name: str) -> str:
+        """A text that is no completion, kept until the cache is cleared; "" where there is none."""
+        entry = self._load(f"{name}/memo", load_entry, 0)
+        return "" if entry is None else entry.text
+
+    def put_memo(self, name: str, text: str) -> None:
+        """Store a text that is no completion; see `put`."""
+        self._write(dump_entries({f"{name}/memo": Completion(text=text)}, self._run))
+
     def begin_refresh(self) -> int:
         """Number a new refresh: `get` with this number accepts only what is stored from now on.
 
@@ -428,7 +437,9 @@ class Store:
         with self._storage_errors(), self._raw() as db:
             db.execute("BEGIN IMMEDIATE")
             ((entries,),) = db.execute(_COUNT)
-            db.execute(f"DELETE FROM Cache WHERE {_IS_COMPLETION} OR expire_time < ?", (time.time(),))
+            db.execute(
+                f"DELETE FROM Cache WHERE {_IS_COMPLETION} OR {_IS_MEMO} OR expire_time < ?", (time.time(),)
+            )
             db.execute("COMMIT")
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             for path in _databases_set_aside(self.folder):
@@ -448,7 +459,8 @@ class Store:
 
 
 _REFRESHES = "refreshes"
-_IS_COMPLETION = f"(substr(key, -6) <> '/lease' AND key <> '{_REFRESHES}')"
+_IS_MEMO = "substr(key, -5) = '/memo'"
+_IS_COMPLETION = f"(substr(key, -6) <> '/lease' AND NOT {_IS_MEMO} AND key <> '{_REFRESHES}')"
 _COUNT = f"SELECT count(*) FROM Cache WHERE {_IS_COMPLETION}"
 
 

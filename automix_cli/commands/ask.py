@@ -148,7 +148,13 @@ def ask(
         force=force,
         resume=resume,
     )
-    automix = Automix(active_profile, calls, note=reporter.once, detail=reporter.detail)
+    automix = Automix(
+        active_profile,
+        calls,
+        note=reporter.once,
+        detail=reporter.detail,
+        is_single=isinstance(source, Single),
+    )
     for line in router_notes(active_profile):
         reporter.once(line)
     command = _Ask(destination, reporter, json=json, explain=explain, ordered=not unordered)
