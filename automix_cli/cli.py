@@ -30,6 +30,7 @@ COMMANDS = {
     "verify": "Check an answer: how likely is it right, and why.",
     "calibrate": "Learn from your own labelled rows when to escalate.",
     "bench": "Compare routing policies on your own rows, held out from all.",
+    "label": "Label the rows that tell most of what routing loses.",
     "audit": "Tell from shadow calls what routing saves and loses.",
     "profile": "List, show and check profiles; start one of your own.",
     "cache": "Show, empty or find the cache of completions.",

@@ -88,11 +88,14 @@ class TraceSource:
     baseline: str | None
     force: bool
     embed_model: str | None = None
+    labels: Path | None = None
     is_recorded: bool = field(init=False)
     _meters: list[MeteredBackend] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.is_recorded = self.options.columns is not None or self.data.holds_traces()
+        if self.labels is not None and not self.is_recorded:
+            raise UsageError("--labels goes with recorded answers, and this file holds questions")
 
     def read(self) -> Labelled:
         """The table, after asking the tiers where nothing is recorded; rows short of votes set aside."""
@@ -161,9 +164,10 @@ class TraceSource:
     def _plan_of_traces(self) -> dict[str, Any]:
         """What the embeddings of recorded questions would cost."""
         from automix_cli.cascade.estimate import NO_CALLS, plan_embeddings
+        from automix_cli.data.label_file import trace_rows
 
-        profile = _profile_for_traces(self.calls)
-        table = self._table(profile, self.data.numbered_rows, self.options)
+        profile = profile_for_traces(self.calls)
+        table = self._table(profile, *trace_rows(self.data, self.options, self.labels))
         questions = recorded_questions(table, self.data.name)
         plan = {"questions": len(questions), "profile": profile.name, "policy": "none", **NO_CALLS}
         embedder = self._embedder(profile)
@@ -174,11 +178,12 @@ class TraceSource:
     def read_recorded(self) -> Labelled:
         """The table of the file."""
         from automix_cli.cascade.collect import token_scale, with_embeddings
+        from automix_cli.data.label_file import trace_rows
 
         if self.traces is not None:
             raise UsageError("--traces keeps what is collected, and this file holds traces already")
-        profile = _profile_for_traces(self.calls)
-        table = self._table(profile, self.data.numbered_rows, self.options)
+        profile = profile_for_traces(self.calls)
+        table = self._table(profile, *trace_rows(self.data, self.options, self.labels))
         scale = token_scale(profile, table)
         embedder = self._embedder(profile)
         if embedder is None:
@@ -326,7 +331,7 @@ def _number(usd: float | None) -> float:
     return math.nan if usd is None else usd
 
 
-def _profile_for_traces(calls: CallOptions) -> Profile:
+def profile_for_traces(calls: CallOptions) -> Profile:
     """The profile the router is for; traces can be looked at without any."""
     from automix_cli.profile.model import Profile
 

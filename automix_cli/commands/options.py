@@ -190,6 +190,10 @@ BaselineTier = Annotated[
         help="Tier to compare with [the dearest, or a better one]; needs no labels.",
     ),
 ]
+LabelFileOption = Annotated[
+    Path | None,
+    typer.Option("--labels", metavar="FILE", help="Labels of some of the rows, as automix label wrote them."),
+]
 Traces = Annotated[
     Path | None,
     typer.Option(

@@ -178,6 +178,19 @@ class TableReader(NamedTuple):
         )
         return self._beside(table, baseline or table.tiers[-1], say)
 
+    def table_beside(self, baseline: str | None, *, say: Callable[[str], None]) -> TraceTable:
+        """Read the table with scores beside a baseline's, whatever labels there are.
+
+        Args:
+            baseline: a tier; None takes the last one.
+            say: takes notes on what is left out.
+
+        Raises:
+            DataError: answers are not recorded, or the baseline never gave one.
+        """
+        table = self._read(self.scorer)
+        return self._beside(table, baseline or table.tiers[-1], say)
+
     def _read(self, compare: str) -> TraceTable:
         rows = scored_rows(self.rows(), self.scorer)
         return table_of(rows, self.options, self.name, self.scorer, compare)

@@ -53,6 +53,7 @@ class HeldOutRun(NamedTuple):
         abstained, escalated: n, chances.
         votes: n, expected number of votes.
         differing: n, chances to report another answer than the baseline's, where scores are beside one.
+        reports: n×N, the chance to report each tier's answer.
         best_score: n, of the single tier that was the best one where the setting was chosen.
         single_folds: in how many outer folds a single tier was chosen, by name or as the plan of a
             cost_weight that asks no other.
@@ -66,6 +67,7 @@ class HeldOutRun(NamedTuple):
     escalated: Floats
     votes: Floats
     differing: Floats
+    reports: Floats
     best_score: Floats
     single_folds: int
     folds: int
@@ -124,7 +126,7 @@ def held_out(
     wholes = {source: family.fit(whole) for source, whole in (whole_tables or {}).items()}
     levels = {source: whole.levels() for source, whole in wholes.items()}
     paths = {source: CurveSums(len(table)) for source in wholes}
-    sums = [_RunSums(len(table)) for _ in objectives]
+    sums = [_RunSums(*table.score.shape) for _ in objectives]
     for r in range(divisions(options, classes, table.n_groups, compares_signals=signals is not None)):
         division = _Division(family, folds_of(table, options.folds, seed + 1000 * r), options)
         for k in range(options.folds):
@@ -253,8 +255,9 @@ class _Chooser:
 class _RunSums:
     """Sums over divisions of what came of each row."""
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows: int, tiers: int) -> None:
         self._sums = np.zeros((7, rows))
+        self._reports = np.zeros((rows, tiers))
         self._times = np.zeros(rows)
         self._folds = self._single_folds = 0
         self._plans: set[Hashable] = set()
@@ -272,6 +275,7 @@ class _RunSums:
             self._plans.add(tier)
             self._sums[:2, rows] += alone.score[rows, tier], alone.cost[rows, tier]
             self._sums[5, rows] += 1 - own.table.score[rows, tier]
+            self._reports[rows, tier] += 1
             return
         place = own.place(setting)
         policy, run = own.fitted.policy(place), next(own.fitted.runs(own.table, rows, np.array([place])))
@@ -280,13 +284,15 @@ class _RunSums:
         self._plans.add(_decisions(policy, setting) if only is None else only)
         self._sums[:5, rows] += run.score, run.cost, run.abstained, run.escalated, run.votes.sum(axis=1)
         self._sums[5, rows] += 1 - (run.reports * own.table.score[rows]).sum(axis=1)
+        self._reports[rows] += run.reports
 
     def run(self) -> HeldOutRun:
         """Return the means."""
         means = self._sums / np.maximum(self._times, 1)
         score, cost, abstained, escalated, votes, differing, best = means
+        reports = self._reports / np.maximum(self._times, 1)[:, None]
         counts = self._single_folds, self._folds, len(self._plans)
-        return HeldOutRun(score, cost, abstained, escalated, votes, differing, best, *counts)
+        return HeldOutRun(score, cost, abstained, escalated, votes, differing, reports, best, *counts)
 
 
 def _decisions(policy: Policy[Any], setting: Setting) -> Hashable:

@@ -30,7 +30,19 @@ def table_with(labels: int, **extra: Any) -> TraceTable:
 def loss_of_small(table: TraceTable) -> LossAgainst:
     """The loss of reporting the small tier's answer on every row."""
     none = np.zeros(len(table))
-    run = HeldOutRun(table.worth[:, 0], none, none, none, none, 1 - table.score[:, 0], none, 0, 1, 1)
+    run = HeldOutRun(
+        table.worth[:, 0],
+        none,
+        none,
+        none,
+        none,
+        1 - table.score[:, 0],
+        np.eye(2)[[0] * len(table)],
+        none,
+        0,
+        1,
+        1,
+    )
     loss = loss_of(table, run, Resamples.of_table(table, 0))
     assert loss is not None
     return loss

@@ -1,0 +1,306 @@
+"""`automix label`: draw the rows whose labels tell most, and ask a person what is right there."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from automix_cli.commands import options as o
+from automix_cli.data.labelled import DataFile, TableOptions, read_data
+from automix_cli.errors import DataError, UsageError
+from automix_cli.streams import stderr, stdout
+from automix_cli.views.terminal import Reporter, print_json, print_text, share_progress
+
+if TYPE_CHECKING:
+    from automix_cli.data.label_draw import LabelDraw
+    from automix_cli.data.relative import TableReader
+    from automix_cli.evaluation.label_plan import LabelPlan, LossSoFar
+    from automix_cli.profile.model import Profile
+    from automix_cli.records import Json
+    from automix_cli.views.label_view import LabelOutcome
+
+
+def label(
+    rows: Annotated[Path, typer.Argument(metavar="ROWS", help="Traces: the answers of every tier.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write the rows to FILE, to be filled in; where it exists, read it back.",
+            callback=o.not_stdout,
+        ),
+    ] = None,
+    most: Annotated[
+        int | None,
+        typer.Option(
+            "--max", "-n", min=2, metavar="N", help="Rows to label [as many as ± 1 point should take]."
+        ),
+    ] = None,
+    baseline: o.BaselineTier = None,
+    keep: Annotated[
+        float,
+        typer.Option("--keep", min=0.0, max=2.0, metavar="Q", help="As in calibrate.", callback=o.finite),
+    ] = 0.98,
+    by: Annotated[str, typer.Option("--by", metavar="NAME", help="Who labels.")] = "person",
+    columns: o.ColumnMap = None,
+    tiers: o.PickTiers = None,
+    costs: o.Costs = None,
+    vote_costs: o.VoteCosts = None,
+    group: o.GroupColumn = None,
+    profile: o.ProfileName = None,
+    seed: o.Seed = 0,
+    force: o.Force = False,
+    json: o.AsJson = False,
+    quiet: o.Quiet = False,
+    version: o.Version = False,
+) -> None:
+    """Draw the rows whose labels tell most of the loss against a baseline, and label them.
+
+    Where a tier's answer is equal to the baseline's nothing is lost, so only rows on which
+    answers differ are chosen, and most of all those that the policy would report. Each is
+    drawn with a chance that is written beside it: no top rows, which prove nothing. Some more
+    are drawn from all rows alike. In a terminal, each is shown with its answers in random
+    order, without names, and one key labels it; every label is on disk at once, and the same
+    command goes on where it was left. Nothing is sent.
+
+    \b
+    Examples:
+      automix label rows.jsonl -n 28
+      automix calibrate rows.jsonl --labels rows.labels.jsonl --baseline large
+      automix label rows.jsonl -o to-label.jsonl        fill in "expected", then the same again
+      automix label rows.jsonl -n 28 > to-label.jsonl
+    """  # noqa: D301
+    job = _LabelJob(
+        data=read_data(rows),
+        options=TableOptions(columns=columns, tiers=tiers, costs=costs, vote_costs=vote_costs, group=group),
+        output=output,
+        most=most,
+        baseline=baseline,
+        keep=keep,
+        by=by,
+        profile_name=profile,
+        seed=seed,
+        force=force,
+        json=json,
+        reporter=Reporter(quiet=quiet),
+    )
+    job.run()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _LabelJob:
+    """What is to be labelled, and where labels go."""
+
+    data: DataFile
+    options: TableOptions
+    output: Path | None
+    most: int | None
+    baseline: str | None
+    keep: float
+    by: str
+    profile_name: str | None
+    seed: int
+    force: bool
+    json: bool
+    reporter: Reporter
+
+    def run(self) -> None:
+        """Draw; then show the rows, or write them."""
+        profile = self._profile()
+        plan = self._plan(profile)
+        in_terminal = self.output is None and not self.json and _is_terminal()
+        path = self.output or Path(f"{Path(self.data.name).stem}.labels.jsonl")
+        if self.output is None and not in_terminal:
+            self._print_rows(plan, profile)
+            return
+        self._label(plan, profile, path, in_terminal=in_terminal)
+
+    def _profile(self) -> Profile:
+        from automix_cli.api import CallOptions
+        from automix_cli.commands.datasets import profile_for_traces
+
+        return profile_for_traces(CallOptions(profile=self.profile_name))
+
+    def _reader(self, profile: Profile, labels: Path | None = None) -> TableReader:
+        from automix_cli.data.label_file import trace_rows
+        from automix_cli.data.relative import TableReader
+
+        rows, options = trace_rows(self.data, self.options, labels)
+        return TableReader(rows, options, self.data.name, profile.task.scorer)
+
+    def _plan(self, profile: Profile) -> LabelPlan:
+        """The policy on rows held out.
+
+        Raises:
+            DataError: no row is left to label.
+        """
+        from automix_cli.evaluation.label_plan import LabelPlan
+        from automix_cli.evaluation.objective import Objective
+        from automix_cli.profile.router import settings_of
+
+        table = self._reader(profile).table_beside(self.baseline, say=self.reporter.say)
+        own = table.without_short_rows(profile.verification.max_votes)[0]
+        o.check_baseline(self.baseline, own.tiers)
+        if own.relative is None or own.relative.has_label.all():
+            raise DataError(f"{self.data.name}: every row has a label")
+        self.reporter.say(f"fitting on {len(own):,} rows, and measuring on rows held out …")
+        with share_progress(self.reporter, "fitting") as advance:
+            return LabelPlan.of(own, settings_of(profile), Objective("keep", self.keep), self.seed, advance)
+
+    def _rows(self, plan: LabelPlan, draw: LabelDraw) -> list[Json]:
+        """The rows of a draw."""
+        from automix_cli.data.columns import read_columns
+        from automix_cli.data.label_file import rows_to_label
+        from automix_cli.data.rows import value_of
+
+        numbered = self.data.numbered_rows()
+        if self.options.columns is not None:
+            numbered = read_columns(self.options.columns).trace_rows(numbered)
+        own: dict[str, Any] = {}
+        for index, (_, row) in enumerate(numbered):
+            ident = value_of(row, "id")
+            own[str(index if ident is None else ident)] = row
+        return rows_to_label(own, plan.table.ids.tolist(), draw)
+
+    def _print_rows(self, plan: LabelPlan, profile: Profile) -> None:
+        """Write the rows of a new draw to stdout."""
+        from automix_cli.views.label_view import plan_lines
+
+        draw = plan.draw(self.most or plan.proposal(self.seed), self.seed)
+        for line in plan_lines(plan, draw, profile.task.scorer, ""):
+            self.reporter.say(line)
+        for row in self._rows(plan, draw):
+            print_json(row)
+
+    def _label(self, plan: LabelPlan, profile: Profile, path: Path, *, in_terminal: bool) -> None:
+        """Write the rows to a file or go on with one that is there; in a terminal, label them."""
+        from automix_cli.commands.label_terminal import LabelTerminal
+        from automix_cli.data.label_cards import LabelSession
+        from automix_cli.data.label_file import LabelFile, lock_labels
+        from automix_cli.views.label_view import plan_lines, progress_line
+
+        with lock_labels(path):
+            draw, rows, is_new = self._open(plan, path)
+            for line in plan_lines(plan, draw, profile.task.scorer, str(path)):
+                self.reporter.say(line)
+            file = LabelFile(path, rows)
+            if is_new:
+                file.write()
+            progress = _Progress(plan, draw, file, profile.task.scorer)
+            if in_terminal:
+                session = LabelSession(file, profile.task.scorer, self.seed, self.by)
+                baseline = str(plan.table.beside)
+
+                def line_of() -> str:
+                    return progress_line(session.n_done, len(rows), baseline, progress.so_far())
+
+                LabelTerminal(session, line_of).run()
+            self._show(self._outcome(plan, profile, progress, path))
+
+    def _open(self, plan: LabelPlan, path: Path) -> tuple[LabelDraw, list[Json], bool]:
+        """The draw and its rows; those of a file that is there, with its labels.
+
+        Raises:
+            DataError: the file's rows are not those of this draw.
+            UsageError: fewer rows are wanted than it holds.
+        """
+        from automix_cli.data.label_file import read_labels
+
+        if self.force or not path.exists():
+            draw = plan.draw(self.most or plan.proposal(self.seed), self.seed)
+            return draw, self._rows(plan, draw), True
+        earlier = read_labels(path)
+        parts = [row.get("drawn") for row in earlier]
+        n_chosen = sum(part in ("chosen", "both") for part in parts)
+        n_random = sum(part in ("random", "both") for part in parts)
+        draw = plan.draw_parts(n_chosen, n_random, self.seed)
+        rows = self._rows(plan, draw)
+        same = [(str(row["id"]), round(row["inclusion"], 6)) for row in rows]
+        if same != [(str(row["id"]), round(row["inclusion"], 6)) for row in earlier]:
+            raise DataError(
+                f"{path}: its rows were drawn from other rows, or with other options",
+                hint="the options of the first time go on with it, -o names another file, --force draws anew",
+            )
+        if self.most is not None and self.most != n_chosen + n_random:
+            raise UsageError(
+                f"{path}: holds {n_chosen + n_random} rows to label; their number was fixed before",
+                hint="leave out -n",
+            )
+        return draw, earlier, False
+
+    def _outcome(self, plan: LabelPlan, profile: Profile, progress: _Progress, path: Path) -> LabelOutcome:
+        """What the labels settle, as calibrate will read them."""
+        from automix_cli.evaluation.bootstrap import Resamples
+        from automix_cli.evaluation.loss import loss_of
+        from automix_cli.views.label_view import LabelOutcome
+
+        table = self._reader(profile, path).table_beside(self.baseline, say=lambda text: None)
+        table = table.without_short_rows(profile.verification.max_votes)[0]
+        loss = None
+        if plan.run is not None:
+            score = (plan.reports * table.worth).sum(axis=1)
+            loss = loss_of(
+                table, plan.run._replace(score=score), Resamples.of_table(table, self.seed), self.seed
+            )
+        rows = progress.file.rows
+        baseline = f" --baseline {self.baseline}" if self.baseline else f" --baseline {plan.table.beside}"
+        return LabelOutcome(
+            baseline=str(plan.table.beside),
+            n_rows=len(plan.table),
+            n=len(rows),
+            labelled=len(progress.scores()),
+            skipped=sum(bool(row.get("skipped")) for row in rows),
+            so_far=progress.so_far(),
+            loss=loss,
+            right=progress.right(),
+            command=f"automix calibrate {self.data.name} --labels {path}{baseline}",
+        )
+
+    def _show(self, outcome: LabelOutcome) -> None:
+        from automix_cli.views.label_view import outcome_dict, outcome_lines
+
+        if self.json:
+            print_json(outcome_dict(outcome))
+        else:
+            print_text("\n".join(outcome_lines(outcome)))
+
+
+class _Progress:
+    """What the labels of a file settle at any moment."""
+
+    def __init__(self, plan: LabelPlan, draw: LabelDraw, file: Any, scorer: str) -> None:
+        self.plan, self.draw, self.file, self.scorer = plan, draw, file, scorer
+        self._places = {str(ident): place for place, ident in enumerate(plan.table.ids)}
+
+    def scores(self) -> dict[int, Any]:
+        """The scores of each labelled row, by its place in the table."""
+        from automix_cli.data.label_file import scores_of
+
+        found = {
+            self._places[str(row["id"])]: scores_of(row, self.plan.table.tiers, self.scorer)
+            for row in self.file.rows
+        }
+        return {place: scores for place, scores in found.items() if scores is not None}
+
+    def so_far(self) -> LossSoFar:
+        """What they settle of the loss on the rows of the file."""
+        return self.plan.so_far(self.draw, self.scores())
+
+    def right(self) -> dict[str, tuple[int, int]]:
+        """On how many rows of the random part each tier is right, and of how many."""
+        random = set(self.draw.random.tolist())
+        own = [scores for place, scores in self.scores().items() if place in random]
+        tiers = self.plan.table.tiers
+        return {tier: (sum(bool(s[k] >= 0.5) for s in own), len(own)) for k, tier in enumerate(tiers)}
+
+
+def _is_terminal() -> bool:
+    """Whether a person can see rows and press keys."""
+    out, err = stdout(), stderr()
+    return bool(out and out.isatty() and err and err.isatty() and sys.stdin and sys.stdin.isatty())

@@ -1,0 +1,129 @@
+"""The loop of `automix label` in a terminal: one row after the other, one key each."""
+
+from __future__ import annotations
+
+import os
+import sys
+import termios
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.text import Text
+
+from automix_cli.data.jsonl import printable
+from automix_cli.data.label_cards import AnswerCard, LabelSession
+from automix_cli.streams import stderr
+from automix_cli.views.label_view import MARKS, card_text, keys_line
+from automix_cli.views.terminal import stderr_console
+
+_ENTER = ("\r", "\n")
+_END = ("", "\x04", "q")  # a terminal that went away, Ctrl-D, and the key that says so
+
+
+@contextmanager
+def single_keys() -> Iterator[Callable[[], str]]:
+    """Read keys one by one, unseen; the terminal is as it was afterwards, however that comes.
+
+    Ctrl-C still interrupts. A terminal that goes away reads as "".
+    """
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+    own = termios.tcgetattr(descriptor)
+    own[3] &= ~(termios.ICANON | termios.ECHO)
+    try:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, own)
+        yield lambda: os.read(descriptor, 1).decode("latin-1")
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+
+
+class LabelTerminal:
+    """Shows rows and reads judgements until all have one, or somebody leaves."""
+
+    def __init__(self, session: LabelSession, progress: Callable[[], str]) -> None:
+        self.session, self.progress = session, progress
+        self.console: Console = stderr_console()
+
+    def run(self) -> None:
+        """Label row after row."""
+        with single_keys() as read_key:
+            while (place := self.session.place) is not None:
+                card = self.session.card(place)
+                self._show(place, card, whole=False)
+                if not self._act(place, card, read_key):
+                    return
+                self._print(self.progress(), "dim")
+
+    def _act(self, place: int, card: AnswerCard, read_key: Callable[[], str]) -> bool:
+        """Read keys until one decides; False where that is to leave."""
+        marks: set[int] = set()
+        while True:
+            key = read_key()
+            if key in _END:
+                self._print("quit")
+                return False
+            if key == "v":
+                self._show(place, card, whole=True)
+            elif key == "s":
+                self._print("skip")
+                self.session.skip(place)
+                return True
+            elif key == "u":
+                self._print("undo" if self.session.undo() else "nothing to undo")
+                return True
+            elif (right := self._judgement(key, card, marks)) is not None:
+                self._print(" ".join(MARKS[k] for k in sorted(right)) or "none")
+                self.session.label(place, right)
+                return True
+
+    def _judgement(self, key: str, card: AnswerCard, marks: set[int]) -> set[int] | None:
+        """The answers that are right; None where the key does not settle that."""
+        n = min(len(card.answers), len(MARKS))
+        if key == "n":
+            return set()
+        if key == "b" and n > 1:
+            return set(range(n))
+        if key in _ENTER and marks:
+            return marks
+        place = MARKS.find(key.upper() if key.isupper() or key.isdigit() else " ")
+        if not 0 <= place < n:
+            return None
+        if n < 3:
+            return {place}
+        marks ^= {place}
+        self._write(f"\rright: {' '.join(MARKS[k] for k in sorted(marks)) or '-'}, Enter when done   ")
+        return None
+
+    # ------------------------------------------------------------ the screen
+
+    def _show(self, place: int, card: AnswerCard, *, whole: bool) -> None:
+        text = card_text(card, whole=whole)
+        rows = self.session.file.rows
+        self.console.rule(f"row {place + 1} of {len(rows)}", style="dim", align="left")
+        self._print(text.question, "bold")
+        if text.context:
+            self._print(f"\n{text.context}", "dim")
+        for mark, answer in text.answers:
+            self.console.print()
+            self._answer(mark, answer)
+        self.console.print()
+        self._print(keys_line(len(card.answers), whole=text.is_whole), "dim")
+
+    def _answer(self, mark: str, answer: str) -> None:
+        from rich.padding import Padding
+
+        width = self.console.width
+        self.console.print(Text(f"{mark}", "bold"), end="")
+        lines = Text(printable(answer)).wrap(self.console, max(width - 4, 8))
+        for k, line in enumerate(lines):
+            self.console.print(Padding(line, (0, 0, 0, 2 if k == 0 else 3)))
+
+    def _print(self, text: str, style: str = "") -> None:
+        self.console.print(Text(printable(text), style))
+
+    def _write(self, text: str) -> None:
+        out = stderr()
+        if out is not None:
+            out.write(text)
+            out.flush()

@@ -1,0 +1,223 @@
+"""Where labels tell most of what a policy loses against a baseline, and what those given so far settle."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from automix_cli.data.label_draw import LabelDraw, chance_by, draw_labels, label_weights, random_part
+from automix_cli.data.traces import TraceTable
+from automix_cli.errors import AutomixError
+from automix_cli.evaluation.bootstrap import Resamples
+from automix_cli.evaluation.crossfit import Crossfit
+from automix_cli.evaluation.held_out import HeldOutRun, divisions, held_out
+from automix_cli.evaluation.label_sequence import LossBounds, SequentialDraw
+from automix_cli.evaluation.objective import Objective
+from automix_cli.evaluation.plan_family import PlanFamily
+from automix_cli.fitting.classes import NO_CLASSES
+from automix_cli.fitting.router_block import Settings
+from automix_cli.pomdp.arrays import Floats, Ints
+
+_SQUARE = 0.5  # of a difference in scores where answers differ, before any label
+_PSEUDO_SQUARES = 4.0  # labels that this counts for
+_AIM = 0.01  # points of 1: so narrow an interval is enough to decide by
+_N_BOUNDS = (20, 200)  # labels that are proposed
+_Z = 1.96
+_WIDTHS = (0.05, 0.03, 0.02, 0.01, 0.005, 0.0025, 0.001)  # that are worth more labels
+
+
+class NextStep(NamedTuple):
+    """So many labels more make the interval about so wide (half of it, in points of 1)."""
+
+    labels: int
+    width: float
+
+
+class LossSoFar(NamedTuple):
+    """What labels settle of the loss on the rows of the file, in points of 1.
+
+    Attributes:
+        value: the estimate; None without a label of a chosen row.
+        bounds: hold with 95 % at every look.
+        at_end: half the width expected of the interval at the fixed number of labels.
+        next_step: how many labels beyond that number narrow it to which width; None where none would.
+    """
+
+    value: float | None
+    bounds: LossBounds
+    at_end: float
+    next_step: NextStep | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelPlan:
+    """Rows, what a policy reports on them, and what a label of each can change.
+
+    Attributes:
+        table: scores beside the baseline's.
+        run: of the policy on rows that were held out; None where none could be fitted.
+        reports: n×N, the chance to report each answer; without a policy every one but the baseline's alike.
+        worth: n, the most that the loss of a row can be; NaN where its label changes nothing.
+    """
+
+    table: TraceTable
+    run: HeldOutRun | None
+    reports: Floats
+    worth: Floats
+
+    @classmethod
+    def of(
+        cls,
+        table: TraceTable,
+        settings: Settings,
+        objective: Objective,
+        seed: int,
+        advance: Callable[[float], None] = lambda share: None,
+    ) -> LabelPlan:
+        """Fit a policy to agreement with the baseline, and run it on rows held out.
+
+        Args:
+            table: scores beside the baseline's.
+            settings: of the policy.
+            objective: how its cost_weight is chosen.
+            seed: of folds and resamples.
+            advance: is told each share of the work that is done.
+        """
+        run = _held_out_run(table, settings, objective, seed, advance)
+        reports = _every_other_report(table) if run is None else run.reports
+        relative = table.relative
+        assert relative is not None
+        differs = (table.score < 1).any(axis=1) & ~relative.has_label
+        worth = (reports * (1 - table.score)).sum(axis=1)
+        return cls(table=table, run=run, reports=reports, worth=np.where(differs, worth, np.nan))
+
+    @property
+    def baseline(self) -> int:
+        """The place of the baseline among the tiers."""
+        return self.table.tiers.index(str(self.table.beside))
+
+    @property
+    def differing(self) -> tuple[float, float]:
+        """Shares of rows on which answers differ from the baseline's, and that are reported and differ."""
+        loses = (self.reports * (1 - self.table.score)).sum(axis=1)
+        return float((self.table.score < 1).any(axis=1).mean()), float(loses.mean())
+
+    def draw(self, n: int, seed: int) -> LabelDraw:
+        """Draw n rows to label, a part of them from all rows alike."""
+        n_random = random_part(n)
+        return self.draw_parts(n - n_random, n_random, seed)
+
+    def draw_parts(self, n_chosen: int, n_random: int, seed: int) -> LabelDraw:
+        """Draw rows to label: so many by what they tell, and so many from all rows alike."""
+        return draw_labels(self.table.ids.tolist(), label_weights(self.worth), n_chosen, n_random, seed)
+
+    def proposal(self, seed: int) -> int:
+        """How many labels an interval of ± 1 point is expected to take."""
+        low, high = _N_BOUNDS
+        every = self.draw_parts(len(self.worth), 0, seed)
+        sizes = np.unique(np.geomspace(low, high, 60).round().astype(int))
+        for n in sizes:
+            if self._width(every, n - random_part(n), _SQUARE) <= _AIM:
+                return int(n)
+        return high
+
+    def _width(self, draw: LabelDraw, n_chosen: int, square: float) -> float:
+        """Half the width expected of an interval after so many chosen rows, of the loss on these rows."""
+        ranks = np.sort(draw.rank[np.isfinite(draw.rank)])
+        if n_chosen >= len(ranks):
+            return 0.0
+        chance = chance_by(draw.weight, float(ranks[n_chosen]))
+        tells = chance > 0
+        variance = (np.nan_to_num(self.worth)[tells] ** 2 * square * (1 / chance[tells] - 1)).sum()
+        return _Z * math.sqrt(variance) / len(self.worth)
+
+    # ------------------------------------------------------------ what labels settle
+
+    def so_far(self, draw: LabelDraw, scores: Mapping[int, Floats]) -> LossSoFar:
+        """What labels settle of the loss on these rows.
+
+        Args:
+            draw: the rows to label.
+            scores: N per labelled row, by its place.
+        """
+        loss = np.full(len(self.worth), np.nan)
+        for row, own in scores.items():
+            loss[row] = float(self.reports[row] @ (own[self.baseline] - own))
+        known = self._known_losses(draw, loss)
+        sequence = SequentialDraw(draw, np.nan_to_num(self.worth), loss, known)
+        square = self._mean_square(loss)
+        n_chosen = len(draw.chosen)
+        return LossSoFar(
+            value=sequence.estimate(),
+            bounds=sequence.bounds(),
+            at_end=self._width(draw, n_chosen, square),
+            next_step=self._next_step(draw, n_chosen, square),
+        )
+
+    def _known_losses(self, draw: LabelDraw, loss: Floats) -> Floats:
+        """n, losses that are known beside the draw by weight: of rows with a label before it."""
+        relative = self.table.relative
+        assert relative is not None
+        earlier = (self.reports * (1 - self.table.worth)).sum(axis=1)
+        return np.where(relative.has_label, earlier, 0.0)
+
+    def _mean_square(self, loss: Floats) -> float:
+        """The mean square of a difference in scores, where the policy reports an answer that differs."""
+        seen = ~np.isnan(loss) & (np.nan_to_num(self.worth) > 0)
+        squares, most = loss[seen] ** 2, self.worth[seen] ** 2
+        weight = most.mean() * _PSEUDO_SQUARES if len(most) else 1.0
+        return float((squares.sum() + _SQUARE * weight) / (most.sum() + weight))
+
+    def _next_step(self, draw: LabelDraw, n_chosen: int, square: float) -> NextStep | None:
+        now, most = self._width(draw, n_chosen, square), int(np.isfinite(draw.rank).sum())
+        aims = [width for width in _WIDTHS if width < 0.8 * now]
+        if not aims:
+            return None
+        sizes: Ints = np.arange(n_chosen + 1, most + 1)
+        low, high = 0, len(sizes) - 1
+        while low < high:  # widths fall with the number of labels
+            middle = (low + high) // 2
+            fits = self._width(draw, int(sizes[middle]), square) <= aims[0]
+            low, high = (low, middle) if fits else (middle + 1, high)
+        return NextStep(int(sizes[low]) - n_chosen, aims[0]) if len(sizes) else None
+
+
+def _held_out_run(
+    table: TraceTable,
+    settings: Settings,
+    objective: Objective,
+    seed: int,
+    advance: Callable[[float], None],
+) -> HeldOutRun | None:
+    """The policy on rows held out; None where costs are missing, or too few questions to fit on."""
+    options = Crossfit()
+    try:
+        table.require_costs()
+        if not options.enough(table.n_groups):
+            return None
+        family = PlanFamily(settings=settings, weights=(), grid=options.grid)
+        resamples = Resamples.of_table(table, seed)
+        step = 1 / (options.folds * divisions(options, NO_CLASSES, table.n_groups, compares_signals=False))
+        runs = held_out(
+            table,
+            family,
+            [objective],
+            seed=seed,
+            abstain_value=settings.abstain_value or 0.0,
+            resamples=resamples,
+            options=options,
+            advance=lambda: advance(step),
+        ).runs
+    except AutomixError:
+        return None
+    return runs[0]
+
+
+def _every_other_report(table: TraceTable) -> Floats:
+    """n×N, each answer but the baseline's reported alike."""
+    others = np.array([float(tier != table.beside) for tier in table.tiers])
+    return np.tile(others / max(others.sum(), 1.0), (len(table), 1))

@@ -1,0 +1,111 @@
+"""Bounds of a loss that hold after every label, while rows are labelled in the order of their draw.
+
+Rows leave an urn in the order of their rank, u/w. Given the rank r of the row that comes next, it is each of
+those left with a chance q in proportion to w/(1 - w·r). So the losses seen before it, and its own over q, are
+on average the loss of all rows: bets against that cannot be expected to win (Shekhar, Xu, Lipton, Liang and
+Ramdas, "Risk-limiting financial audits via weighted sampling without replacement", UAI 2023).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from automix_cli.data.label_draw import LabelDraw, chance_by
+from automix_cli.evaluation.sequences import capital
+from automix_cli.pomdp.arrays import Floats, Ints
+
+ALPHA = 0.05
+_STEPS = 200  # between the sure bounds
+
+
+class LossBounds(NamedTuple):
+    """Where a loss lies, in points of 1."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class SequentialDraw:
+    """Rows labelled in the order of a draw, as far as labels go.
+
+    Attributes:
+        draw: of the rows; those of its random part count as soon as they have a label.
+        most: n, the most that the loss of a row can be; its loss is not below minus this.
+        loss: n, of labelled rows, else NaN.
+        known: n, losses known before.
+    """
+
+    draw: LabelDraw
+    most: Floats
+    loss: Floats
+    known: Floats
+
+    @property
+    def _urn(self) -> Ints:
+        """Rows that may be chosen, in the order of u/w; the random part is no chance of this draw."""
+        rank = self.draw.rank
+        order = np.argsort(rank, kind="stable")[: int(np.isfinite(rank).sum())]
+        return order[~np.isin(order, self.draw.random)]
+
+    def _length(self) -> int:
+        """How many of the chosen rows were looked at: up to the last one that has a label."""
+        urn = self._urn
+        offered = np.isin(urn, self.draw.chosen)
+        labelled = np.flatnonzero(offered & ~np.isnan(self.loss[urn]))
+        return int(labelled[-1]) + 1 if len(labelled) else 0
+
+    def estimate(self) -> float | None:
+        """The mean loss, each label with one over the chance of its row; None where there is none."""
+        length, urn = self._length(), self._urn
+        beside = self.known.sum() + np.nansum(self.loss[self._random_rows])
+        if not length:
+            return None if len(urn) else float(beside / len(self.loss))
+        seen = urn[:length][~np.isnan(self.loss[urn[:length]])]
+        threshold = float(self.draw.rank[urn[length]]) if length < len(urn) else np.inf
+        chance = chance_by(self.draw.weight, threshold)
+        return float((beside + (self.loss[seen] / chance[seen]).sum()) / len(self.loss))
+
+    @property
+    def _random_rows(self) -> Ints:
+        return self.draw.random[self.draw.weight[self.draw.random] > 0]
+
+    def bounds(self) -> LossBounds:
+        """Bounds of the mean loss on these rows, with 95 % at every look; skipped rows are at their worst."""
+        high = self._upper(self.loss, self.known)
+        low = -self._upper(-self.loss, -self.known)
+        return LossBounds(low, high)
+
+    def _upper(self, loss: Floats, known: Floats) -> float:
+        """The upper bound, with half of alpha: losses are refuted from the highest possible one down."""
+        worst = np.where(np.isnan(loss), self.most, loss)
+        urn, length = self._urn, self._length()
+        beside = float(known.sum() + worst[self._random_rows].sum())
+        before, value, most = self._bets(worst, urn, length)
+        left = self.most[urn[length:]].sum()
+        seen = float(worst[urn[:length]].sum())
+        highest, lowest = beside + seen + left, beside + seen - left
+        bound = highest
+        for total in np.linspace(highest, lowest, _STEPS + 1):
+            least = np.maximum(before + most - (total - beside), 1e-12)  # the most that a bet can lose
+            gain = np.maximum((total - beside - value) / least, -1.0)
+            if total < highest and capital(np.minimum(gain, 1e6), 1.0) < 2 / ALPHA:
+                break
+            bound = float(total)
+        return float(bound / len(loss))
+
+    def _bets(self, loss: Floats, urn: Ints, length: int) -> tuple[Floats, Floats, Floats]:
+        """Per label: losses seen before it, these and its own over q, and how far that can be above them."""
+        weight, rank = self.draw.weight, self.draw.rank
+        before = np.concatenate([[0.0], np.cumsum(loss[urn])])[:length]
+        value, most = np.zeros(length), np.zeros(length)
+        for t in range(length):
+            rest = urn[t:]
+            hazard = weight[rest] / np.maximum(1 - weight[rest] * rank[urn[t]], 1e-12)
+            total = hazard.sum()
+            value[t] = before[t] + loss[urn[t]] * total / hazard[0]
+            most[t] = total * float((self.most[rest] / hazard).max())
+        return before, value, most

@@ -1,0 +1,206 @@
+"""What `automix label` says: before the rows, of each row, and of what the labels settle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from automix_cli.data.label_cards import AnswerCard
+from automix_cli.data.label_draw import LabelDraw
+from automix_cli.evaluation.label_plan import LabelPlan, LossSoFar
+from automix_cli.evaluation.loss import LossAgainst
+from automix_cli.evaluation.sequences import share_bounds
+from automix_cli.texts import count_of
+
+MARKS = "123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+"""The keys of answers."""
+
+_MOST_DIFFERING = 0.5  # of the rows, above which hardly any label is spared
+_LONGEST = 12  # lines of a context or answer that are shown at first
+
+
+def plan_lines(plan: LabelPlan, draw: LabelDraw, scorer: str, name: str) -> Iterator[str]:
+    """Say on how many rows a label can change the loss, and which rows are drawn."""
+    differing, both = plan.differing
+    n, baseline = len(plan.table), plan.table.beside
+    count = round(differing * n)
+    reports = (
+        f"{100 * both:.1f} % are reported and differ from {baseline}"
+        if plan.run is not None
+        else f"no policy can be fitted to these rows: every answer beside {baseline}'s counts as reported"
+    )
+    yield f"answers differ on {count:,} of {n:,} rows ({100 * differing:.1f} %); {reports}"
+    if differing > _MOST_DIFFERING:
+        yield (
+            f"note: only answers with equal canonical forms ({scorer}) are equal, and most differ here: "
+            "labels of chosen rows cannot save much"
+        )
+    parts = f"{len(draw.chosen):,} chosen by what they tell, {len(draw.random):,} drawn from all rows"
+    yield f"{count_of(len(draw.order), 'row')} to label{name and f' in {name}'}: {parts}"
+
+
+# ---------------------------------------------------------------- one row
+
+
+class CardText(NamedTuple):
+    """A row as it is shown: its question, its context, and its answers with their keys."""
+
+    question: str
+    context: str
+    answers: tuple[tuple[str, str], ...]
+    is_whole: bool
+
+
+def card_text(card: AnswerCard, *, whole: bool) -> CardText:
+    """The texts of a card; long ones are cut unless `whole`."""
+    history = "".join(f"{m.role}: {m.content}\n" for m in card.question.history)
+    question = f"{history}{card.question.text or f'(no question recorded; id {card.question.id})'}"
+    choices = "".join(f"\n  {choice}" for choice in card.question.choices)
+    context = card.question.context or ""
+    texts = [context, *(answer.text for answer in card.answers)]
+    shown = texts if whole else [_cut(text) for text in texts]
+    answers = tuple(zip(MARKS, shown[1:], strict=False))
+    return CardText(f"{question}{choices}", shown[0], answers, shown == texts)
+
+
+def _cut(text: str) -> str:
+    """The first lines of a text."""
+    lines = text.split("\n")
+    head = "\n".join(lines[:_LONGEST])[: 80 * _LONGEST]
+    return text if head == text else f"{head} …"
+
+
+def keys_line(n_answers: int, *, whole: bool) -> str:
+    """Say what the keys mean.
+
+    Example:
+        >>> keys_line(2, whole=True)
+        '1 first right · 2 second right · b both · n none · s skip · u undo · q quit'
+    """
+    own = {
+        0: "n none right",
+        1: "1 right · n wrong",
+        2: "1 first right · 2 second right · b both · n none",
+    }.get(n_answers, f"1-{MARKS[min(n_answers, len(MARKS)) - 1]} mark right ones, Enter · b all · n none")
+    return f"{own} · s skip · u undo{'' if whole else ' · v view all'} · q quit"
+
+
+# ---------------------------------------------------------------- what labels settle
+
+
+def points(share: float) -> str:
+    """Write a difference in points.
+
+    Example:
+        >>> points(-0.0123), points(0.00001)
+        ('-1.2', '0.0')
+    """
+    text = f"{100 * share:.1f}"
+    return "0.0" if text == "-0.0" else text
+
+
+def progress_line(done: int, n: int, baseline: str, loss: LossSoFar) -> str:
+    """Say how far the labels are, and what they settle."""
+    value = "" if loss.value is None else f" {points(loss.value)} points,"
+    bounds = f"{points(loss.bounds.low)} to {points(loss.bounds.high)}"
+    head = f"{done} of {n} · loss against {baseline} so far{value} {bounds} (95 %, at every look)"
+    after = "" if loss.next_step is None else _next_words(loss)
+    return f"{head}; all {n}: ± {points(loss.at_end)}{after}"
+
+
+def _next_words(loss: LossSoFar) -> str:
+    step = loss.next_step
+    assert step is not None
+    return f"; {count_of(step.labels, 'label')} more than that: ± {100 * step.width:g}"
+
+
+class LabelOutcome(NamedTuple):
+    """Where a file of rows to label stands.
+
+    Attributes:
+        baseline: the tier that answers are compared with.
+        n_rows: of the file that they were drawn from.
+        n: rows to label.
+        labelled: those with a label.
+        skipped: those that somebody could not tell.
+        so_far: what labels settle of the loss on the rows of the file.
+        loss: on new questions; None where no policy could be fitted.
+        right: per tier, on how many rows of the random part it is right, and of how many.
+        command: what uses the labels.
+    """
+
+    baseline: str
+    n_rows: int
+    n: int
+    labelled: int
+    skipped: int
+    so_far: LossSoFar
+    loss: LossAgainst | None
+    right: dict[str, tuple[int, int]]
+    command: str
+
+
+def outcome_lines(outcome: LabelOutcome) -> Iterator[str]:
+    """Say what the labels of a file settle."""
+    skips = f", {outcome.skipped:,} skipped" if outcome.skipped else ""
+    yield f"{outcome.labelled:,} of {count_of(outcome.n, 'row')} labelled{skips}"
+    if outcome.so_far.value is not None:
+        low, high = outcome.so_far.bounds
+        yield (
+            f"loss against {outcome.baseline} on these {outcome.n_rows:,} rows: "
+            f"{points(outcome.so_far.value)} points (95 %: {points(low)} to {points(high)}, at every look)"
+        )
+    if outcome.loss is not None:
+        yield f"on new questions: {_new_questions(outcome)}"
+    if outcome.labelled:
+        yield from _right_lines(outcome)
+        yield f"use the labels: {outcome.command}"
+
+
+def _new_questions(outcome: LabelOutcome) -> str:
+    loss = outcome.loss
+    assert loss is not None
+    most = f"at most {points(loss.most)} points (95 %), by the share that differs"
+    if loss.by_labels is None:
+        return f"{most}; {loss_reason(loss)}"
+    value, low, high = loss.by_labels
+    bounds = f"{points(low)} to {points(high)}"
+    return f"{points(value)} points (95 %: {bounds}, at the number of labels fixed before)"
+
+
+def loss_reason(loss: LossAgainst) -> str:
+    """Say why labels give no estimate of a loss."""
+    if loss.n_skipped:
+        return f"no estimate, since {count_of(loss.n_skipped, 'row')} to label have no label"
+    return "too few labels for an estimate"
+
+
+def _right_lines(outcome: LabelOutcome) -> Iterator[str]:
+    parts = []
+    for tier, (k, n) in outcome.right.items():
+        if n:
+            bounds = share_bounds(k, n)
+            parts.append(f"{tier} on {k} of {n} (95 %: {100 * bounds.low:.0f} to {100 * bounds.high:.0f} %)")
+    if parts:
+        yield f"right on rows drawn from all: {', '.join(parts)}"
+
+
+def outcome_dict(outcome: LabelOutcome) -> dict[str, Any]:
+    """The same as plain values, losses in points."""
+    so_far, loss = outcome.so_far, outcome.loss
+    by_labels = None if loss is None or loss.by_labels is None else [100 * x for x in loss.by_labels]
+    step = so_far.next_step
+    return {
+        "schema": "automix.label/1",
+        "baseline": outcome.baseline,
+        "rows": outcome.n_rows,
+        "to_label": outcome.n,
+        "labelled": outcome.labelled,
+        "skipped": outcome.skipped,
+        "loss_points": None if so_far.value is None else 100 * so_far.value,
+        "loss_at_every_look": [100 * x for x in so_far.bounds],
+        "most_points_on_new": None if loss is None else 100 * loss.most,
+        "loss_on_new": by_labels,
+        "next": None if step is None else {"labels": step.labels, "points": 100 * step.width},
+        "right_at_random": {tier: list(counts) for tier, counts in outcome.right.items()},
+    }
