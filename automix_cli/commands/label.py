@@ -13,9 +13,12 @@ from automix_cli.commands import options as o
 from automix_cli.data.labelled import DataFile, TableOptions, read_data
 from automix_cli.errors import DataError, UsageError
 from automix_cli.streams import stderr, stdout
+from automix_cli.texts import count_of
 from automix_cli.views.terminal import Reporter, print_json, print_text, share_progress
 
 if TYPE_CHECKING:
+    from automix_cli.commands.label_terminal import LabelTerminal
+    from automix_cli.data.label_cards import LabelSession
     from automix_cli.data.label_draw import LabelDraw
     from automix_cli.data.relative import TableReader
     from automix_cli.evaluation.label_plan import LabelPlan, LossSoFar
@@ -159,11 +162,11 @@ class _LabelJob:
         from automix_cli.data.label_file import rows_to_label
         from automix_cli.data.rows import value_of
 
-        numbered = self.data.numbered_rows()
+        source = self.data.numbered_rows()
         if self.options.columns is not None:
-            numbered = read_columns(self.options.columns).trace_rows(numbered)
+            source = read_columns(self.options.columns).trace_rows(source)
         own: dict[str, Any] = {}
-        for index, (_, row) in enumerate(numbered):
+        for index, (_, row) in enumerate(source):
             ident = value_of(row, "id")
             own[str(index if ident is None else ident)] = row
         return rows_to_label(own, plan.table.ids.tolist(), draw)
@@ -200,8 +203,17 @@ class _LabelJob:
                 def line_of() -> str:
                     return progress_line(session.n_done, len(rows), baseline, progress.so_far())
 
-                LabelTerminal(session, line_of).run()
+                self._loop(LabelTerminal(session, line_of), session, path)
             self._show(self._outcome(plan, profile, progress, path))
+
+    def _loop(self, terminal: LabelTerminal, session: LabelSession, path: Path) -> None:
+        """Label in the terminal; an interruption says where to go on."""
+        try:
+            terminal.run()
+        except KeyboardInterrupt:
+            state = f"{session.n_done} of {count_of(len(session.file.rows), 'row')} done in {path}"
+            self.reporter.say(f"\ninterrupted: {state}; the same command goes on")
+            raise
 
     def _open(self, plan: LabelPlan, path: Path) -> tuple[LabelDraw, list[Json], bool]:
         """The draw and its rows; those of a file that is there, with its labels.
@@ -254,8 +266,8 @@ class _LabelJob:
             baseline=str(plan.table.beside),
             n_rows=len(plan.table),
             n=len(rows),
-            labelled=len(progress.scores()),
-            skipped=sum(bool(row.get("skipped")) for row in rows),
+            n_labelled=len(progress.scores()),
+            n_skipped=sum(bool(row.get("skipped")) for row in rows),
             so_far=progress.so_far(),
             loss=loss,
             right=progress.right(),
@@ -282,11 +294,11 @@ class _Progress:
         """The scores of each labelled row, by its place in the table."""
         from automix_cli.data.label_file import scores_of
 
-        found = {
+        scores = {
             self._places[str(row["id"])]: scores_of(row, self.plan.table.tiers, self.scorer)
             for row in self.file.rows
         }
-        return {place: scores for place, scores in found.items() if scores is not None}
+        return {place: own for place, own in scores.items() if own is not None}
 
     def so_far(self) -> LossSoFar:
         """What they settle of the loss on the rows of the file."""

@@ -7,6 +7,7 @@ import sys
 import termios
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain, repeat
 
 from rich.console import Console
 from rich.text import Text
@@ -14,7 +15,7 @@ from rich.text import Text
 from automix_cli.data.jsonl import printable
 from automix_cli.data.label_cards import AnswerCard, LabelSession
 from automix_cli.streams import stderr
-from automix_cli.views.label_view import MARKS, card_text, keys_line
+from automix_cli.views.label_view import ANSWER_KEYS, card_text, keys_line
 from automix_cli.views.terminal import stderr_console
 
 _ENTER = ("\r", "\n")
@@ -73,26 +74,26 @@ class LabelTerminal:
                 self._print("undo" if self.session.undo() else "nothing to undo")
                 return True
             elif (right := self._judgement(key, card, marks)) is not None:
-                self._print(" ".join(MARKS[k] for k in sorted(right)) or "none")
+                self._print(" ".join(ANSWER_KEYS[k] for k in sorted(right)) or "none")
                 self.session.label(place, right)
                 return True
 
     def _judgement(self, key: str, card: AnswerCard, marks: set[int]) -> set[int] | None:
         """The answers that are right; None where the key does not settle that."""
-        n = min(len(card.answers), len(MARKS))
+        n = min(len(card.answers), len(ANSWER_KEYS))
         if key == "n":
             return set()
         if key == "b" and n > 1:
             return set(range(n))
         if key in _ENTER and marks:
             return marks
-        place = MARKS.find(key.upper() if key.isupper() or key.isdigit() else " ")
+        place = ANSWER_KEYS.find(key.upper() if key.isupper() or key.isdigit() else " ")
         if not 0 <= place < n:
             return None
         if n < 3:
             return {place}
         marks ^= {place}
-        self._write(f"\rright: {' '.join(MARKS[k] for k in sorted(marks)) or '-'}, Enter when done   ")
+        self._write(f"\rright: {' '.join(ANSWER_KEYS[k] for k in sorted(marks)) or '-'}, Enter when done   ")
         return None
 
     # ------------------------------------------------------------ the screen
@@ -111,13 +112,10 @@ class LabelTerminal:
         self._print(keys_line(len(card.answers), whole=text.is_whole), "dim")
 
     def _answer(self, mark: str, answer: str) -> None:
-        from rich.padding import Padding
-
-        width = self.console.width
-        self.console.print(Text(f"{mark}", "bold"), end="")
-        lines = Text(printable(answer)).wrap(self.console, max(width - 4, 8))
-        for k, line in enumerate(lines):
-            self.console.print(Padding(line, (0, 0, 0, 2 if k == 0 else 3)))
+        lines = Text(printable(answer)).wrap(self.console, max(self.console.width - 4, 8))
+        for line, lead in zip(lines, chain([mark], repeat(" ")), strict=False):
+            line.rstrip()
+            self.console.print(Text.assemble((lead, "bold"), "  ", line))
 
     def _print(self, text: str, style: str = "") -> None:
         self.console.print(Text(printable(text), style))

@@ -39,14 +39,14 @@ class AnswerCard(NamedTuple):
         form = scorer if scorer in COMPARABLE_SCORERS else "exact"
         classes = classes_of(list(answers.values()), form, question.choices)
         names = list(answers)
-        shown = [
+        own = [
             CardAnswer(
                 str(answers[names[k]]), tuple(n for n, c in zip(names, classes, strict=True) if c == k)
             )
             for k in sorted(set(classes) - {-1})
         ]
-        shown.sort(key=lambda answer: uniform("order of answers", seed, f"{question.id}:{answer.tiers[0]}"))
-        return cls(question, tuple(shown))
+        own.sort(key=lambda answer: uniform("order of answers", seed, f"{question.id}:{answer.tiers[0]}"))
+        return cls(question, tuple(own))
 
     def judge(self, row: Json, right: Set[int], by: str) -> Json:
         """The row with a label.

@@ -28,14 +28,14 @@ class LabelDraw(NamedTuple):
     """n rows, and which of them are to be labelled.
 
     Attributes:
-        chosen: places of the rows chosen by weight, in the order of u/w.
+        by_weight: places of the rows chosen by weight, in the order of u/w.
         random: places of the rows drawn of all rows, in the order of their numbers; some may be chosen, too.
         inclusion: n, the chance to be in either.
         rank: n, u/w; infinite where a row cannot be chosen.
         weight: n, w.
     """
 
-    chosen: Ints
+    by_weight: Ints
     random: Ints
     inclusion: Floats
     rank: Floats
@@ -46,14 +46,14 @@ class LabelDraw(NamedTuple):
         """The places of all rows to label, once each: those drawn at random spread among the chosen ones."""
         places = [
             (order, row)
-            for part in (self.chosen, self.random)
+            for part in (self.by_weight, self.random)
             for order, row in zip((np.arange(len(part)) + 0.5) / max(len(part), 1), part, strict=True)
         ]
         return list(dict.fromkeys(int(row) for _, row in sorted(places)))
 
     def part_of(self, row: int) -> str:
         """How a row came to be drawn: chosen, random, or both."""
-        parts = (row in self.chosen, row in self.random)
+        parts = (row in self.by_weight, row in self.random)
         return "both" if all(parts) else "chosen" if parts[0] else "random"
 
 
@@ -99,7 +99,7 @@ def draw_labels(
 
     Example:
         >>> draw = draw_labels(range(100), np.ones(100), 30, 10, seed=0)
-        >>> len(draw.chosen), len(draw.random), round(float(draw.inclusion[0]), 2)
+        >>> len(draw.by_weight), len(draw.random), round(float(draw.inclusion[0]), 2)
         (30, 10, 0.38)
     """
     number = np.array([uniform("label", seed, ident) for ident in ids])
@@ -108,11 +108,11 @@ def draw_labels(
     everywhere = np.array([uniform("label at random", seed, ident) for ident in ids])
     random = np.argsort(everywhere, kind="stable")[:n_random]
     order = np.argsort(rank, kind="stable")[: int((weight > 0).sum())]
-    chosen = order[:n_chosen]
-    threshold = rank[order[len(chosen)]] if len(chosen) < len(order) else np.inf
-    by_weight = chance_by(weight, threshold)
+    first = order[:n_chosen]
+    threshold = rank[order[len(first)]] if len(first) < len(order) else np.inf
+    chance = chance_by(weight, threshold)
     share = len(random) / max(len(ids), 1)
-    return LabelDraw(chosen, random, share + (1 - share) * by_weight, rank, weight)
+    return LabelDraw(first, random, share + (1 - share) * chance, rank, weight)
 
 
 def chance_by(weight: Floats, threshold: float) -> Floats:

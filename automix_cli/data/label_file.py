@@ -150,14 +150,14 @@ def lock_labels(path: Path) -> Iterator[None]:
 # ---------------------------------------------------------------- labels beside the rows
 
 
-class Labels(NamedTuple):
+class LabelsOfRows(NamedTuple):
     """Rows of a file to label by their ids as text, to be read in place of the rows they were drawn from."""
 
     name: str
     rows: Mapping[str, Json]
 
     @classmethod
-    def read(cls, path: Path) -> Labels:
+    def read(cls, path: Path) -> LabelsOfRows:
         """Read a file that `automix label` wrote, whoever filled it in."""
         return cls(str(path), {str(row["id"]): row for row in read_labels(path)})
 
@@ -214,11 +214,11 @@ def trace_rows(
         return data.numbered_rows, options
     from automix_cli.data.columns import read_columns
 
-    own = Labels.read(labels)
+    own = LabelsOfRows.read(labels)
     columns = None if options.columns is None else read_columns(options.columns)
 
     def rows() -> Iterator[tuple[int, Any]]:
-        numbered = data.numbered_rows()
-        return own.merge(numbered if columns is None else columns.trace_rows(numbered))
+        source = data.numbered_rows()
+        return own.merge(source if columns is None else columns.trace_rows(source))
 
     return rows, replace(options, columns=None)

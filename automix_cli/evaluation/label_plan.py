@@ -24,7 +24,7 @@ from automix_cli.pomdp.arrays import Floats, Ints
 
 _SQUARE = 0.5  # of a difference in scores where answers differ, before any label
 _PSEUDO_SQUARES = 4.0  # labels that this counts for
-_AIM = 0.01  # points of 1: so narrow an interval is enough to decide by
+_AIMED_WIDTH = 0.01  # points of 1: so narrow an interval is enough to decide by
 _N_BOUNDS = (20, 200)  # labels that are proposed
 _Z = 1.96
 _WIDTHS = (0.05, 0.03, 0.02, 0.01, 0.005, 0.0025, 0.001)  # that are worth more labels
@@ -121,7 +121,7 @@ class LabelPlan:
         every = self.draw_parts(len(self.worth), 0, seed)
         sizes = np.unique(np.geomspace(low, high, 60).round().astype(int))
         for n in sizes:
-            if self._width(every, n - random_part(n), _SQUARE) <= _AIM:
+            if self._width(every, n - random_part(n), _SQUARE) <= _AIMED_WIDTH:
                 return int(n)
         return high
 
@@ -147,10 +147,10 @@ class LabelPlan:
         loss = np.full(len(self.worth), np.nan)
         for row, own in scores.items():
             loss[row] = float(self.reports[row] @ (own[self.baseline] - own))
-        known = self._known_losses(draw, loss)
-        sequence = SequentialDraw(draw, np.nan_to_num(self.worth), loss, known)
+        earlier = self._earlier_losses()
+        sequence = SequentialDraw(draw, np.nan_to_num(self.worth), loss, earlier)
         square = self._mean_square(loss)
-        n_chosen = len(draw.chosen)
+        n_chosen = len(draw.by_weight)
         return LossSoFar(
             value=sequence.estimate(),
             bounds=sequence.bounds(),
@@ -158,8 +158,8 @@ class LabelPlan:
             next_step=self._next_step(draw, n_chosen, square),
         )
 
-    def _known_losses(self, draw: LabelDraw, loss: Floats) -> Floats:
-        """n, losses that are known beside the draw by weight: of rows with a label before it."""
+    def _earlier_losses(self) -> Floats:
+        """n, losses of rows that had a label before the draw; 0 on others."""
         relative = self.table.relative
         assert relative is not None
         earlier = (self.reports * (1 - self.table.worth)).sum(axis=1)
@@ -167,8 +167,8 @@ class LabelPlan:
 
     def _mean_square(self, loss: Floats) -> float:
         """The mean square of a difference in scores, where the policy reports an answer that differs."""
-        seen = ~np.isnan(loss) & (np.nan_to_num(self.worth) > 0)
-        squares, most = loss[seen] ** 2, self.worth[seen] ** 2
+        has_loss = ~np.isnan(loss) & (np.nan_to_num(self.worth) > 0)
+        squares, most = loss[has_loss] ** 2, self.worth[has_loss] ** 2
         weight = most.mean() * _PSEUDO_SQUARES if len(most) else 1.0
         return float((squares.sum() + _SQUARE * weight) / (most.sum() + weight))
 

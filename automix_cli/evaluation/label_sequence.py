@@ -17,8 +17,8 @@ from automix_cli.data.label_draw import LabelDraw, chance_by
 from automix_cli.evaluation.sequences import capital
 from automix_cli.pomdp.arrays import Floats, Ints
 
-ALPHA = 0.05
-_STEPS = 200  # between the sure bounds
+_LOSS_ALPHA = 0.05
+_BOUND_STEPS = 200  # between the sure bounds
 
 
 class LossBounds(NamedTuple):
@@ -36,13 +36,13 @@ class SequentialDraw:
         draw: of the rows; those of its random part count as soon as they have a label.
         most: n, the most that the loss of a row can be; its loss is not below minus this.
         loss: n, of labelled rows, else NaN.
-        known: n, losses known before.
+        earlier: n, losses known before the draw.
     """
 
     draw: LabelDraw
     most: Floats
     loss: Floats
-    known: Floats
+    earlier: Floats
 
     @property
     def _urn(self) -> Ints:
@@ -54,20 +54,19 @@ class SequentialDraw:
     def _length(self) -> int:
         """How many of the chosen rows were looked at: up to the last one that has a label."""
         urn = self._urn
-        offered = np.isin(urn, self.draw.chosen)
-        labelled = np.flatnonzero(offered & ~np.isnan(self.loss[urn]))
-        return int(labelled[-1]) + 1 if len(labelled) else 0
+        with_label = np.flatnonzero(np.isin(urn, self.draw.by_weight) & ~np.isnan(self.loss[urn]))
+        return int(with_label[-1]) + 1 if len(with_label) else 0
 
     def estimate(self) -> float | None:
         """The mean loss, each label with one over the chance of its row; None where there is none."""
         length, urn = self._length(), self._urn
-        beside = self.known.sum() + np.nansum(self.loss[self._random_rows])
+        beside = self.earlier.sum() + np.nansum(self.loss[self._random_rows])
         if not length:
             return None if len(urn) else float(beside / len(self.loss))
-        seen = urn[:length][~np.isnan(self.loss[urn[:length]])]
+        own = urn[:length][~np.isnan(self.loss[urn[:length]])]
         threshold = float(self.draw.rank[urn[length]]) if length < len(urn) else np.inf
         chance = chance_by(self.draw.weight, threshold)
-        return float((beside + (self.loss[seen] / chance[seen]).sum()) / len(self.loss))
+        return float((beside + (self.loss[own] / chance[own]).sum()) / len(self.loss))
 
     @property
     def _random_rows(self) -> Ints:
@@ -75,24 +74,24 @@ class SequentialDraw:
 
     def bounds(self) -> LossBounds:
         """Bounds of the mean loss on these rows, with 95 % at every look; skipped rows are at their worst."""
-        high = self._upper(self.loss, self.known)
-        low = -self._upper(-self.loss, -self.known)
+        high = self._upper(self.loss, self.earlier)
+        low = -self._upper(-self.loss, -self.earlier)
         return LossBounds(low, high)
 
-    def _upper(self, loss: Floats, known: Floats) -> float:
+    def _upper(self, loss: Floats, earlier: Floats) -> float:
         """The upper bound, with half of alpha: losses are refuted from the highest possible one down."""
         worst = np.where(np.isnan(loss), self.most, loss)
         urn, length = self._urn, self._length()
-        beside = float(known.sum() + worst[self._random_rows].sum())
+        beside = float(earlier.sum() + worst[self._random_rows].sum())
         before, value, most = self._bets(worst, urn, length)
         left = self.most[urn[length:]].sum()
-        seen = float(worst[urn[:length]].sum())
-        highest, lowest = beside + seen + left, beside + seen - left
+        middle = beside + float(worst[urn[:length]].sum())
+        highest, lowest = middle + left, middle - left
         bound = highest
-        for total in np.linspace(highest, lowest, _STEPS + 1):
+        for total in np.linspace(highest, lowest, _BOUND_STEPS + 1):
             least = np.maximum(before + most - (total - beside), 1e-12)  # the most that a bet can lose
             gain = np.maximum((total - beside - value) / least, -1.0)
-            if total < highest and capital(np.minimum(gain, 1e6), 1.0) < 2 / ALPHA:
+            if total < highest and capital(np.minimum(gain, 1e6), 1.0) < 2 / _LOSS_ALPHA:
                 break
             bound = float(total)
         return float(bound / len(loss))

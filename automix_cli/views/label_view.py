@@ -12,7 +12,7 @@ from automix_cli.evaluation.loss import LossAgainst
 from automix_cli.evaluation.sequences import share_bounds
 from automix_cli.texts import count_of
 
-MARKS = "123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+ANSWER_KEYS = "123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 """The keys of answers."""
 
 _MOST_DIFFERING = 0.5  # of the rows, above which hardly any label is spared
@@ -35,7 +35,7 @@ def plan_lines(plan: LabelPlan, draw: LabelDraw, scorer: str, name: str) -> Iter
             f"note: only answers with equal canonical forms ({scorer}) are equal, and most differ here: "
             "labels of chosen rows cannot save much"
         )
-    parts = f"{len(draw.chosen):,} chosen by what they tell, {len(draw.random):,} drawn from all rows"
+    parts = f"{len(draw.by_weight):,} chosen by what they tell, {len(draw.random):,} drawn from all rows"
     yield f"{count_of(len(draw.order), 'row')} to label{name and f' in {name}'}: {parts}"
 
 
@@ -58,9 +58,9 @@ def card_text(card: AnswerCard, *, whole: bool) -> CardText:
     choices = "".join(f"\n  {choice}" for choice in card.question.choices)
     context = card.question.context or ""
     texts = [context, *(answer.text for answer in card.answers)]
-    shown = texts if whole else [_cut(text) for text in texts]
-    answers = tuple(zip(MARKS, shown[1:], strict=False))
-    return CardText(f"{question}{choices}", shown[0], answers, shown == texts)
+    parts = texts if whole else [_cut(text) for text in texts]
+    answers = tuple(zip(ANSWER_KEYS, parts[1:], strict=False))
+    return CardText(f"{question}{choices}", parts[0], answers, parts == texts)
 
 
 def _cut(text: str) -> str:
@@ -81,7 +81,10 @@ def keys_line(n_answers: int, *, whole: bool) -> str:
         0: "n none right",
         1: "1 right · n wrong",
         2: "1 first right · 2 second right · b both · n none",
-    }.get(n_answers, f"1-{MARKS[min(n_answers, len(MARKS)) - 1]} mark right ones, Enter · b all · n none")
+    }.get(
+        n_answers,
+        f"1-{ANSWER_KEYS[min(n_answers, len(ANSWER_KEYS)) - 1]} mark right ones, Enter · b all · n none",
+    )
     return f"{own} · s skip · u undo{'' if whole else ' · v view all'} · q quit"
 
 
@@ -99,11 +102,11 @@ def points(share: float) -> str:
     return "0.0" if text == "-0.0" else text
 
 
-def progress_line(done: int, n: int, baseline: str, loss: LossSoFar) -> str:
+def progress_line(n_done: int, n: int, baseline: str, loss: LossSoFar) -> str:
     """Say how far the labels are, and what they settle."""
     value = "" if loss.value is None else f" {points(loss.value)} points,"
     bounds = f"{points(loss.bounds.low)} to {points(loss.bounds.high)}"
-    head = f"{done} of {n} · loss against {baseline} so far{value} {bounds} (95 %, at every look)"
+    head = f"{n_done} of {n} · loss against {baseline} so far{value} {bounds} (95 %, at every look)"
     after = "" if loss.next_step is None else _next_words(loss)
     return f"{head}; all {n}: ± {points(loss.at_end)}{after}"
 
@@ -121,8 +124,8 @@ class LabelOutcome(NamedTuple):
         baseline: the tier that answers are compared with.
         n_rows: of the file that they were drawn from.
         n: rows to label.
-        labelled: those with a label.
-        skipped: those that somebody could not tell.
+        n_labelled: those with a label.
+        n_skipped: those that somebody could not tell.
         so_far: what labels settle of the loss on the rows of the file.
         loss: on new questions; None where no policy could be fitted.
         right: per tier, on how many rows of the random part it is right, and of how many.
@@ -132,8 +135,8 @@ class LabelOutcome(NamedTuple):
     baseline: str
     n_rows: int
     n: int
-    labelled: int
-    skipped: int
+    n_labelled: int
+    n_skipped: int
     so_far: LossSoFar
     loss: LossAgainst | None
     right: dict[str, tuple[int, int]]
@@ -142,17 +145,17 @@ class LabelOutcome(NamedTuple):
 
 def outcome_lines(outcome: LabelOutcome) -> Iterator[str]:
     """Say what the labels of a file settle."""
-    skips = f", {outcome.skipped:,} skipped" if outcome.skipped else ""
-    yield f"{outcome.labelled:,} of {count_of(outcome.n, 'row')} labelled{skips}"
+    skips = f", {outcome.n_skipped:,} skipped" if outcome.n_skipped else ""
+    yield f"{outcome.n_labelled:,} of {count_of(outcome.n, 'row')} labelled{skips}"
     if outcome.so_far.value is not None:
         low, high = outcome.so_far.bounds
         yield (
             f"loss against {outcome.baseline} on these {outcome.n_rows:,} rows: "
             f"{points(outcome.so_far.value)} points (95 %: {points(low)} to {points(high)}, at every look)"
         )
-    if outcome.loss is not None:
+    if outcome.loss is not None and outcome.n_labelled:
         yield f"on new questions: {_new_questions(outcome)}"
-    if outcome.labelled:
+    if outcome.n_labelled:
         yield from _right_lines(outcome)
         yield f"use the labels: {outcome.command}"
 
@@ -195,8 +198,8 @@ def outcome_dict(outcome: LabelOutcome) -> dict[str, Any]:
         "baseline": outcome.baseline,
         "rows": outcome.n_rows,
         "to_label": outcome.n,
-        "labelled": outcome.labelled,
-        "skipped": outcome.skipped,
+        "labelled": outcome.n_labelled,
+        "skipped": outcome.n_skipped,
         "loss_points": None if so_far.value is None else 100 * so_far.value,
         "loss_at_every_look": [100 * x for x in so_far.bounds],
         "most_points_on_new": None if loss is None else 100 * loss.most,

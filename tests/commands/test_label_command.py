@@ -1,0 +1,183 @@
+"""`automix label` from a shell and in a terminal: what it draws, shows, writes and settles."""
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from shell import PATIENCE, automix, environment, jsonl, read_terminal, warm_command
+
+N = 60
+COSTS = ("--costs", "small=1,large=20")
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    """Sixty questions; on every fifth one the small tier's answer is not the large one's."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text(
+        jsonl(
+            *(
+                {
+                    "id": n,
+                    "question": f"What is {n} + 1?",
+                    "tiers": {
+                        "small": {"answer": str(n + 1 + (n % 5 == 0))},
+                        "large": {"answer": str(n + 1)},
+                    },
+                }
+                for n in range(N)
+            )
+        ),
+        "utf-8",
+    )
+    return path
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def fill_in(path: Path) -> None:
+    """What a tool or an editor does."""
+    path.write_text(jsonl(*({**row, "expected": str(row["id"] + 1)} for row in rows_of(path))), "utf-8")
+
+
+def test_without_a_terminal_the_rows_go_to_stdout(rows: Path) -> None:
+    ran = automix("label", rows, "-n", "12", cwd=rows.parent)
+    assert ran.code == 0
+    assert "answers differ on 12 of 60 rows (20.0 %)" in ran.err
+    assert {row["drawn"] for row in ran.rows} <= {"chosen", "random", "both"}
+    assert all(0 < row["inclusion"] <= 1 and "expected" not in row for row in ran.rows)
+    assert sum(row["id"] % 5 == 0 for row in ran.rows) >= 6
+    assert list(rows.parent.iterdir()) == [rows]
+    again, other = (automix("label", rows, "-n", "12", "--seed", seed, cwd=rows.parent) for seed in "01")
+    assert ran.out == again.out != other.out
+
+
+def test_a_file_is_filled_in_read_back_and_used_by_calibrate(rows: Path) -> None:
+    path, folder = rows.parent / "to-label.jsonl", rows.parent
+    ran = automix("label", rows, "-n", "40", "-o", path, cwd=folder)
+    n = len(rows_of(path))
+    assert ran.out == f"0 of {n} rows labelled\n"
+    fill_in(path)
+    ran = automix("label", rows, "-o", path, cwd=folder)
+    assert f"{n} of {n} rows labelled" in ran.out
+    assert "large on 10 of 10" in ran.out
+    assert f"automix calibrate {rows} --labels {path} --baseline large" in ran.out
+    [result] = automix("label", rows, "-o", path, "--json", cwd=folder).rows
+    assert (result["labelled"], result["right_at_random"]["large"]) == (n, [10, 10])
+    low, high = result["loss_at_every_look"]
+    assert low <= result["loss_points"] <= high
+    ran = automix("calibrate", rows, "--labels", path, "--baseline", "large", *COSTS, "--json", cwd=folder)
+    assert ran.code == 0
+    assert ran.rows[0]["loss"]["labels"] == n
+    assert ran.rows[0]["loss"]["labels_where_answers_differ"] == 12
+
+
+@pytest.mark.parametrize(
+    ("change", "args", "message"),
+    [
+        ({}, ("--seed", "3"), "its rows were drawn from other rows, or with other options"),
+        ({}, ("-n", "30"), "holds 12 rows to label; their number was fixed before"),
+        ({"inclusion": None}, (), "is no row that automix label drew"),
+    ],
+    ids=["another seed", "another number", "another file"],
+)
+def test_a_file_of_another_draw_is_refused(
+    rows: Path, change: dict[str, Any], args: tuple[str, ...], message: str
+) -> None:
+    path = rows.parent / "to-label.jsonl"
+    assert automix("label", rows, "-n", "12", "-o", path).code == 0
+    if change:
+        path.write_text(jsonl({"id": 1, "question": "?"}), "utf-8")
+    ran = automix("label", rows, "-o", path, *args)
+    assert ran.code == 2
+    assert message in ran.err
+
+
+def test_free_text_says_first_how_much_differs(rows: Path) -> None:
+    own = [
+        {
+            **row,
+            "tiers": {
+                name: {**step, "answer": f"{name} says {row['id']}"} for name, step in row["tiers"].items()
+            },
+        }
+        for row in rows_of(rows)
+    ]
+    rows.write_text(jsonl(*own), "utf-8")
+    ran = automix("label", rows, "-n", "12")
+    lines = ran.err.splitlines()
+    assert "answers differ on 60 of 60 rows (100.0 %)" in lines[-3]
+    assert "labels of chosen rows cannot save much" in lines[-2]
+
+
+# ---------------------------------------------------------------- in a terminal
+
+
+class Screen:
+    """`automix label` on a terminal of 80 columns, as somebody sits before it."""
+
+    def __init__(self, rows: Path, *args: str) -> None:
+        self.ours, theirs = pty.openpty()
+        self.child = subprocess.Popen(
+            [*warm_command(), "label", str(rows), *args],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            cwd=rows.parent,
+            env=environment(NO_COLOR="1", TERM="xterm", COLUMNS="80"),
+            start_new_session=True,
+        )
+        os.close(theirs)
+        self.text, self.place = "", 0
+
+    def wait_for(self, words: str) -> None:
+        """Read until words appear behind those that were waited for before."""
+        while (place := self.text.find(words, self.place)) < 0:
+            assert select.select([self.ours], [], [], PATIENCE)[0], self.text
+            self.text += os.read(self.ours, 4096).decode()
+        self.place = place + len(words)
+
+    def press(self, key: str) -> None:
+        os.write(self.ours, key.encode())
+
+    def end(self) -> int:
+        self.text += read_terminal(self.ours)
+        return self.child.wait()
+
+
+def test_in_a_terminal_one_key_labels_a_row(rows: Path) -> None:
+    screen, path = Screen(rows, "-n", "12", "--by", "ann"), rows.parent / "rows.labels.jsonl"
+    for k, key in enumerate(["1", "n", "u", "s"], 1):
+        screen.wait_for("q quit")
+        screen.press(key)
+        n_done = [1, 2, 1, 2][k - 1]
+        screen.wait_for(f"{n_done} of")
+    screen.wait_for("q quit")
+    screen.press("q")
+    assert screen.end() == 0
+    first, second, *others = rows_of(path)
+    assert (first["labelled_by"], second["skipped"]) == ("ann", True)
+    assert not any("labelled_by" in row for row in others)
+    assert "small" not in screen.text.partition("row 1 of")[2].partition("right on rows")[0]
+    assert not re.search(r"\x1b\[(3|4|9|10)\d", screen.text)  # NO_COLOR
+
+
+def test_ctrl_c_leaves_a_valid_file_and_says_where_to_go_on(rows: Path) -> None:
+    screen = Screen(rows, "-n", "12")
+    screen.wait_for("q quit")
+    screen.press("1")
+    screen.wait_for("q quit")
+    os.killpg(screen.child.pid, signal.SIGINT)
+    assert screen.end() == 130
+    assert "interrupted: 1 of" in screen.text
+    assert sum("labelled_by" in row for row in rows_of(rows.parent / "rows.labels.jsonl")) == 1
+    assert sorted(path.name for path in rows.parent.iterdir()) == ["rows.jsonl", "rows.labels.jsonl"]
