@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from automix_cli.commands import options as o
+from automix_cli.commands.command import command_app
 from automix_cli.data.labelled import DataFile, TableOptions, read_data
 from automix_cli.errors import DataError, UsageError
 from automix_cli.streams import stderr, stdout
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
     from automix_cli.records import Json
     from automix_cli.views.label_view import LabelOutcome
 
+app = command_app()
 
+
+@app.command("label", no_args_is_help=True)
 def label(
     rows: Annotated[Path, typer.Argument(metavar="ROWS", help="Traces: the answers of every tier.")],
     output: Annotated[
@@ -63,7 +67,7 @@ def label(
     quiet: o.Quiet = False,
     version: o.Version = False,
 ) -> None:
-    """Draw the rows whose labels tell most of the loss against a baseline, and label them.
+    """Label the rows that tell most of what routing loses.
 
     Where a tier's answer is equal to the baseline's nothing is lost, so only rows on which
     answers differ are chosen, and most of all those that the policy would report. Each is
