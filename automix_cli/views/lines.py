@@ -8,15 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from automix_cli.cascade.tally import CheckTally, Faults, ShadowTally, Tally
-from automix_cli.cascade.verification import Verification
 from automix_cli.data.jsonl import printable
-from automix_cli.data.output import EarlierRows
 from automix_cli.records import Answer, Step, VoteCount
 from automix_cli.texts import count_of
 
 if TYPE_CHECKING:
     from rich.tree import Tree
+
+    from automix_cli.cascade.tally import CheckTally, Faults, ShadowTally, Tally
+    from automix_cli.cascade.verification import Verification
+    from automix_cli.data.output import EarlierRows
 
 
 def money(dollars: float | None) -> str:
