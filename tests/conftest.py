@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Generator, Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,6 +53,29 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _has_room(folder: Path) -> bool:
     return os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > 2 << 30
+
+
+WITH_LITELLM = {
+    *("test_clients", "test_litellm_backend", "test_openai_http", "test_prefixes", "test_wordings"),
+    *("test_embedding", "test_ledger", "test_bundled_profiles"),
+    *("test_attacks", "test_both_clients", "test_true_bills", "test_wire"),
+}
+"""The files that import LiteLLM, or fork from a process that has: one worker runs them all."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give whole files to the workers, and all those with LiteLLM to one: its import takes seconds."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "LiteLLM" if Path(file).stem in WITH_LITELLM else file
+
+    return Scheduling(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -7,6 +7,8 @@ import asyncio
 import contextlib
 import os
 
+from loopback import Loopback
+
 import automix_cli.backends.cache
 import automix_cli.cascade.batch
 import automix_cli.cascade.cascade
@@ -21,11 +23,9 @@ from automix_cli.records import Message
 from automix_cli.streams import own_streams
 
 
-async def warm_up() -> None:
-    """One call of each client to a port where nobody listens."""
-    hello = Request(
-        model="openai/none", messages=(Message("user", "hello"),), api_base="http://127.0.0.1:9/v1"
-    )
+async def warm_up(url: str) -> None:
+    """One call of each client."""
+    hello = Request(model="openai/none", messages=(Message("user", "hello"),), api_base=url)
     for client in (DirectBackend, LiteLLMBackend):
         backend = client(Retrier(attempts=1, patience=0))
         with contextlib.suppress(BackendError):
@@ -34,4 +34,6 @@ async def warm_up() -> None:
 
 
 with own_streams(open(os.devnull, "w")):  # as long as the process
-    asyncio.run(warm_up())
+    asyncio.run(warm_up("http://127.0.0.1:9/v1"))  # nobody listens: errors take modules of their own
+    with Loopback() as server:
+        asyncio.run(warm_up(server.url))

@@ -216,8 +216,8 @@ def test_what_is_read_in_a_question_may_name_its_tier() -> None:
 @pytest.mark.parametrize("trust", [0.0, 0.7, 1.0])
 def test_plans_of_tilted_priors_are_replayed_as_they_run(trust: float) -> None:
     settings = Settings(max_votes=2)
-    table = make_table(make_rows(30, failures=0.2))
-    logits = np.random.default_rng(0).normal(0, 1.5, (30, len(table.tiers))).round(1)
+    table = make_table(make_rows(12, failures=0.2))
+    logits = np.random.default_rng(0).normal(0, 1.5, (12, len(table.tiers))).round(1)
     table = replace(table, question_logits=logits)
     policy = replace(fit(table, settings), trust=trust).policy(0.05, settings)
     beliefs = [policy.begin(Facts(logits=tuple(line))) for line in logits.tolist()]
