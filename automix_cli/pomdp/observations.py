@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -123,37 +124,12 @@ class VoteObservations:
 
     def table(self, max_votes: int, batch: tuple[int, ...], start: Counts = NO_COUNTS) -> CountTable:
         """All counts reachable from `start` by legal rounds up to `max_votes`."""
-        levels = reachable_levels(start.bought, max_votes, batch)
-        blocks = [self._level(start, level) for level in levels]
-        counts = np.concatenate(blocks)
-        ends = np.cumsum([len(block) for block in blocks])
-        rows = {
-            level: slice(int(end) - len(block), int(end))
-            for level, block, end in zip(levels, blocks, ends, strict=True)
-        }
-        entry = np.zeros(len(counts))
-        entry[0] = 1.0
-        grid = [
-            Level(
-                rows[b],
-                tuple(Round(m, rows[b + m], _orders(counts[rows[b]], counts[rows[b + m]])) for m in votes),
-            )
-            for b, votes in levels.items()
-        ]
-        return _table([Counts(*map(int, c)) for c in counts], self._order_likelihoods(counts), entry, grid)
+        grid = _vote_grid(start, max_votes, batch, bool(self.unparsed))
+        return _table(grid.counts, self._order_likelihoods(np.array(grid.counts)), grid.entry, grid.levels)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
         return {"signal": "votes", "shapes": [list(pair) for pair in self.shapes], "unparsed": self.unparsed}
-
-    def _level(self, start: Counts, bought: int) -> NDArray[np.int64]:
-        """Rows (correct, parsed, bought) that `bought` votes can have led to."""
-        new = bought - start.bought
-        fewest = 0 if self.unparsed else new
-        rows = [
-            (start.value + c, start.parsed + p, bought) for p in range(fewest, new + 1) for c in range(p + 1)
-        ]
-        return np.array(rows, dtype=np.int64)
 
     def _order_likelihoods(self, counts: NDArray[np.int64]) -> Floats:
         """ℓ of many rows: B(a + c, b + t - c)/B(a, b), times the chance to be parsed; (rows, cells)."""
@@ -163,6 +139,45 @@ class VoteObservations:
         ]
         parse_chance = (1 - self.unparsed) ** t * self.unparsed ** (bought - t) if self.unparsed else 1.0
         return np.asarray(np.stack(columns, axis=1) * np.reshape(parse_chance, (-1, 1)))
+
+
+class _VoteGrid(NamedTuple):
+    """The counts of votes that a plan tells apart, whatever they say of an answer; see `CountTable`."""
+
+    counts: list[Counts]
+    entry: Floats
+    levels: list[Level]
+
+
+@lru_cache(maxsize=256)
+def _vote_grid(start: Counts, max_votes: int, batch: tuple[int, ...], with_unparsed: bool) -> _VoteGrid:
+    """All counts reachable from `start` by legal rounds up to `max_votes`."""
+    levels = reachable_levels(start.bought, max_votes, batch)
+    blocks = [_counts_of_level(start, level, with_unparsed) for level in levels]
+    counts = np.concatenate(blocks)
+    ends = np.cumsum([len(block) for block in blocks])
+    rows = {
+        level: slice(int(end) - len(block), int(end))
+        for level, block, end in zip(levels, blocks, ends, strict=True)
+    }
+    entry = np.zeros(len(counts))
+    entry[0] = 1.0
+    grid = [
+        Level(
+            rows[b],
+            tuple(Round(m, rows[b + m], _orders(counts[rows[b]], counts[rows[b + m]])) for m in votes),
+        )
+        for b, votes in levels.items()
+    ]
+    return _VoteGrid([Counts(*map(int, c)) for c in counts], entry, grid)
+
+
+def _counts_of_level(start: Counts, bought: int, with_unparsed: bool) -> NDArray[np.int64]:
+    """Rows (correct, parsed, bought) that `bought` votes can have led to."""
+    new = bought - start.bought
+    fewest = 0 if with_unparsed else new
+    rows = [(start.value + c, start.parsed + p, bought) for p in range(fewest, new + 1) for c in range(p + 1)]
+    return np.array(rows, dtype=np.int64)
 
 
 def _log_rise(x: float, n: NDArray[np.int64]) -> Floats:
@@ -184,13 +199,15 @@ def reachable_levels(start: int, limit: int, batch: tuple[int, ...]) -> dict[int
     return legal
 
 
+_FACTORIALS = np.array([math.factorial(n) for n in range(MAX_PLANNED_VOTES + 1)], dtype=float)
+
+
 def _orders(here: NDArray[np.int64], there: NDArray[np.int64]) -> Floats:
     """Multinomial coefficients between two levels of (correct, parsed, bought); 0 where impossible."""
-    factorial = np.array([math.factorial(n) for n in range(MAX_PLANNED_VOTES + 1)], dtype=float)
     correct, parsed, bought = (there[None, :, :] - here[:, None, :]).transpose(2, 0, 1)
     parts = np.stack([correct, parsed - correct, bought - parsed])
     possible = (parts >= 0).all(axis=0)
-    orders = factorial[bought] / factorial[np.where(possible, parts, 0)].prod(axis=0)
+    orders = _FACTORIALS[bought] / _FACTORIALS[np.where(possible, parts, 0)].prod(axis=0)
     return np.where(possible, np.rint(orders), 0.0)
 
 

@@ -635,12 +635,12 @@ STATUSES: list[tuple[Reply, type[BackendError], int]] = [
     (says(403, "your input was flagged by moderation"), ContentFiltered, 1),
     (says(404, "no such model"), UnknownModel, 1),
     (says(405, "method not allowed"), BadRequest, 1),
-    (says(408, "timeout"), TimedOut, 6),
-    (says(409, "conflict"), BadResponse, 6),
+    (says(408, "timeout"), TimedOut, 2),
+    (says(409, "conflict"), BadResponse, 2),
     (says(413, "too large"), ContextTooLong, 1),
     (says(422, "unprocessable"), BadRequest, 1),
-    (says(425, "too early"), BadResponse, 6),
-    (says(429, "slow down"), RateLimited, 6),
+    (says(425, "too early"), BadResponse, 2),
+    (says(429, "slow down"), RateLimited, 2),
     (says(429, "You exceeded your current quota", "insufficient_quota"), QuotaExhausted, 1),
     (says(400, "Your credit balance is too low to access the API"), QuotaExhausted, 1),
     (says(400, "maximum context length is 10 tokens", "context_length_exceeded"), ContextTooLong, 1),
@@ -648,12 +648,12 @@ STATUSES: list[tuple[Reply, type[BackendError], int]] = [
     (says(413, "the input exceeds the maximum tokens"), ContextTooLong, 1),
     (says(400, "rejected as a result of our safety system", "content_policy_violation"), ContentFiltered, 1),
     (says(400, "triggering Azure OpenAI's content management policy", "content_filter"), ContentFiltered, 1),
-    (says(500, "broken"), BadResponse, 6),
-    (says(500, "content_filter crashed"), BadResponse, 6),
-    (Reply(status=502, body=b"<html>Bad Gateway</html>"), BadResponse, 6),
-    (says(503, "later"), BadResponse, 6),
-    (Reply(status=504, body=b""), BadResponse, 6),
-    (says(529, "overloaded"), BadResponse, 6),
+    (says(500, "broken"), BadResponse, 2),
+    (says(500, "content_filter crashed"), BadResponse, 2),
+    (Reply(status=502, body=b"<html>Bad Gateway</html>"), BadResponse, 2),
+    (says(503, "later"), BadResponse, 2),
+    (Reply(status=504, body=b""), BadResponse, 2),
+    (says(529, "overloaded"), BadResponse, 2),
 ]
 
 
@@ -664,7 +664,7 @@ def test_every_status_becomes_its_error_for_every_provider(route: str) -> None:
         for number, (reply, kind, requests) in enumerate(STATUSES):
             server.reply = lambda call, reply=reply: reply  # type: ignore[misc]
             server.forget()
-            error = error_of(complete(ask(server, route, text=f"case {number}"))[0])
+            error = error_of(complete(ask(server, route, text=f"case {number}"), attempts=2)[0])
             case = (reply.status, error.message)
             assert type(error) is kind, case
             assert (len(server.calls), error.attempts) == (requests, requests), case

@@ -380,7 +380,7 @@ def test_single_tiers_alone_get_no_verdict(traces: Path) -> None:
 # ------------------------------------------------------------------ what it cannot do without
 
 
-def test_a_missing_library_is_said_before_anything_is_asked(traces: Path, tmp_path: Path) -> None:
+def test_a_missing_library_is_said_before_anything_is_asked(tmp_path: Path) -> None:
     """An importer hides scikit-learn; the refusal comes before the data file is opened."""
     (tmp_path / "sitecustomize.py").write_text(
         "import importlib.util as u\nfound = u.find_spec\n"
@@ -390,7 +390,9 @@ def test_a_missing_library_is_said_before_anything_is_asked(traces: Path, tmp_pa
     ran = automix("bench", "nowhere.jsonl", "--policies", "knn", env={"PYTHONPATH": path})
     assert ran.code == 2
     assert "automix-cli[routers]" in ran.err
-    ran = automix("bench", traces, "--policies", "all", "--json", env={"PYTHONPATH": path})
+    few = tmp_path / "few.jsonl"
+    few.write_text(jsonl(*trace_rows(40)), encoding="utf-8")
+    ran = automix("bench", few, "--policies", "all", "--json", env={"PYTHONPATH": path})
     assert ran.code == 0, ran.err
     assert any("scikit-learn is not installed" in note for note in ran.rows[0]["notes"])
     assert "knn" not in ran.rows[0]["policies"]

@@ -110,7 +110,8 @@ def test_what_was_paid_for_rows_set_aside_is_part_of_what_the_labels_cost(
     env = {"AUTOMIX_CACHE_DIR": str(folder / "cache"), "OPENAI_API_KEY": "sk-loopback"}
     with Loopback(reply) as server:
         profile = profile_for(server, folder, task="{scorer: exact}", limits="{attempts: 1}")
-        ran = automix("calibrate", "q.jsonl", "--profile", profile, "--json", cwd=folder, env=env)
+        args = ("q.jsonl", "--profile", profile, "--folds", "3", "--json")
+        ran = automix("calibrate", *args, cwd=folder, env=env)
     labels = ran.rows[0]["labels"]
     kept = sum(cost_of(cell) for tiers in cells(folder) for cell in tiers.values())
     assert 0 < labels["set_aside_usd"] < kept / 20

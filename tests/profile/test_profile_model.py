@@ -165,6 +165,7 @@ def test_a_found_price_of_zero_is_unknown_to_a_budget_where_the_table_knows_noth
         assert p.budget_price(p.tiers[0]) == counted
 
 
+@pytest.mark.usefixtures("folder")
 def test_the_client_of_a_tier_is_its_own_choice_and_changes_no_answer() -> None:
     tier = "tiers: [{{name: a, model: ollama_chat/m, price: {{input: 0, output: 0}}{more}}}]"
     profiles = [
