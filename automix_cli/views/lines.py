@@ -244,6 +244,7 @@ def progress_note(tally: Tally, seconds: float) -> str:
     """Rate, escalations, errors and dollars so far.
 
     Example:
+        >>> from automix_cli.cascade.tally import Tally
         >>> progress_note(Tally(rows=30, ok=30, escalated=3), 2.0)
         '15.0 rows/s · 10% escalated · 0 errors · $0'
     """
@@ -259,6 +260,7 @@ def verification_line(row: Verification) -> str:
     """One verification for people.
 
     Example:
+        >>> from automix_cli.cascade.verification import Verification
         >>> from automix_cli.records import Question, Verdict, Vote
         >>> votes = (Vote(verdict=Verdict.CORRECT),) * 6 + (Vote(verdict=Verdict.INCORRECT),) * 2
         >>> verification_line(
