@@ -43,7 +43,7 @@ from automix_cli.evaluation.question_family import QuestionFamily
 from automix_cli.evaluation.rates import DifferingShare, differing_shares, rates_of
 from automix_cli.evaluation.replay import replay
 from automix_cli.evaluation.rule_families import ThresholdFamily
-from automix_cli.evaluation.settings import Always, CostWeight, Setting, narrow
+from automix_cli.evaluation.settings import Always, CostWeight, Setting, is_rule, narrow
 from automix_cli.evaluation.signal_choice import SignalComparison, Signals
 from automix_cli.evaluation.starts import Start, starts_of
 from automix_cli.evaluation.verdict import (
@@ -326,8 +326,7 @@ def _with_choice(
 
 def _kind_of(setting: Setting, router: QueryRouter | None, kind: WrittenKind) -> WrittenKind:
     """Return the kind of router that a setting stands for: where its own rule is chosen, that of `router`."""
-    by_rule = router is not None and isinstance(setting, CostWeight) and setting.rule is not None
-    return router.kind if router is not None and by_rule else kind
+    return router.kind if router is not None and is_rule(setting) else kind
 
 
 def _with_tier_named(calibration: Calibration, table: TraceTable) -> Calibration:

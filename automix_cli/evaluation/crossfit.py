@@ -11,7 +11,14 @@ import numpy as np
 from automix_cli.data.folds import folds_of
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.charges import Outcomes, expected_cost, expected_score
-from automix_cli.evaluation.families import COST_GRID, CostGrid, Family, FittedFamily, SettingRows
+from automix_cli.evaluation.families import (
+    COST_GRID,
+    CostGrid,
+    Family,
+    FittedFamily,
+    SettingRows,
+    settings_at,
+)
 from automix_cli.evaluation.frontier import Point
 from automix_cli.evaluation.settings import Setting
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
@@ -103,7 +110,7 @@ def crossfit(
         for k in measured_folds(table.n_groups, options):
             fitted, rows = family.fit(table.subset(fold != k)), measured_rows(table, fold == k, options)
             sums.add(rows, fitted.play(table, rows, fitted.places(levels)))
-    return sums.curve(tuple(whole.settings[place] for place in whole.places(levels)))
+    return sums.curve(settings_at(whole, levels))
 
 
 def measured_folds(questions: int, options: Crossfit) -> range:

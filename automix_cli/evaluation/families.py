@@ -108,3 +108,9 @@ def cost_weights(table: TraceTable, grid: CostGrid = COST_GRID) -> tuple[float, 
     if span <= 0:
         return (0.0,)
     return (0.0, *(float(w) / span for w in np.geomspace(_LOWEST, _HIGHEST, grid.weights)))
+
+
+def settings_at(fitted: FittedFamily, levels: Floats) -> tuple[Setting, ...]:
+    """Return the settings that levels mean in a fit."""
+    settings = fitted.settings
+    return tuple(settings[place] for place in fitted.places(levels))

@@ -28,7 +28,7 @@ from automix_cli.evaluation.crossfit import (
     measured_rows,
     singles,
 )
-from automix_cli.evaluation.families import Family, FittedFamily
+from automix_cli.evaluation.families import Family, FittedFamily, settings_at
 from automix_cli.evaluation.objective import (
     Candidates,
     Objective,
@@ -146,8 +146,8 @@ def held_out(
             for total, objective in zip(sums, objectives, strict=True):
                 source, setting, best = chooser.choose(objective)
                 total.add(outer.fits[source], setting, outer.rows, alone, best, abstain_value)
-    settings = {s: tuple(wholes[s].settings[p] for p in wholes[s].places(levels[s])) for s in wholes}
-    return HeldOut(tuple(total.run() for total in sums), {s: paths[s].curve(settings[s]) for s in wholes})
+    curves = {s: paths[s].curve(settings_at(whole, levels[s])) for s, whole in wholes.items()}
+    return HeldOut(tuple(total.run() for total in sums), curves)
 
 
 def divisions(options: Crossfit, classes: Classes, questions: int, *, compares_signals: bool) -> int:
@@ -201,8 +201,8 @@ class _Division:
                 inner = self._fit(own_table, frozenset({k, b}), source)
                 rows = measured_rows(table, self.fold == b, self.options)
                 sums.add(rows, inner.play(own_table, rows, inner.places(levels)))
-            settings = tuple(fitted.settings[place] for place in fitted.places(levels))
-            fits[source] = _FoldFit(own_table, fitted, levels, sums.curve(settings))
+            curve = sums.curve(settings_at(fitted, levels))
+            fits[source] = _FoldFit(own_table, fitted, levels, curve)
             advance()
         return _OuterFold(np.flatnonzero(self.fold == k), fits)
 

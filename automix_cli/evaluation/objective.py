@@ -11,9 +11,9 @@ import numpy as np
 from automix_cli.errors import GateError
 from automix_cli.evaluation.bootstrap import Resamples
 from automix_cli.evaluation.crossfit import NO_CURVE, Curve, Singles
-from automix_cli.evaluation.curves import Ends, ibc_lift
+from automix_cli.evaluation.curves import Ends, gain_above_mix, gain_area, ibc_lift
 from automix_cli.evaluation.frontier import ROUNDING_ERROR, Point, edge
-from automix_cli.evaluation.settings import Always, CostWeight, Setting, narrow
+from automix_cli.evaluation.settings import Always, CostWeight, Setting, is_rule, narrow
 from automix_cli.fitting.query_router_kinds import ClassSource
 from automix_cli.pomdp.arrays import Floats
 
@@ -105,21 +105,35 @@ class Candidates:
         """What no cheaper one equals, cheapest first.
 
         Settings on or below the best random mix of single tiers are left out, so that no policy is
-        ever set below it.
+        ever set below it. Where a query-side router's own rule stands beside plans, all settings are of
+        the one that gains more: of points of both, the lucky ones would be taken.
         """
+        rules = [k for k, setting in enumerate(self.curve.settings) if is_rule(setting)]
+        plans = [k for k, setting in enumerate(self.curve.settings) if not is_rule(setting)]
+        if not rules:
+            return self._worth_having(plans)
+        return max((self._worth_having(own) for own in (plans, rules)), key=self._gain)
+
+    def _worth_having(self, own: Sequence[int]) -> list[int]:
+        """The places, of some settings and the single tiers, that no cheaper one equals."""
         single_points, tiers = self.alone.points(), len(self.tiers)
+        points = self.curve.points
         candidates = list(zip(single_points, range(tiers), strict=True))
-        candidates += [
-            (point, tiers + k)
-            for k, point in enumerate(self.curve.points)
-            if edge(point, single_points) > ROUNDING_ERROR
-        ]
+        candidates += [(points[k], tiers + k) for k in own if edge(points[k], single_points) > ROUNDING_ERROR]
         best, places = -np.inf, []
         for point, place in sorted(candidates, key=lambda item: (item[0].cost, -item[0].quality, item[1])):
             if point.quality > best + ROUNDING_ERROR:
                 best = point.quality
                 places.append(place)
         return places
+
+    def _gain(self, places: Sequence[int]) -> float:
+        """The gain area of what stands at some places, above the mixes of single tiers."""
+        single_points = self.alone.points()
+        costs, qualities = np.array(single_points).T[:, None]
+        measure = gain_area if len(self.tiers) == 2 else gain_above_mix(costs, qualities)
+        points = [self.choice(place).point for place in places]
+        return measure(points, ends_of(single_points)).value or 0.0
 
     def chances_to_keep(self, keep: float) -> Floats:
         """The bootstrap chance of each place to keep a share of the best tier's quality.

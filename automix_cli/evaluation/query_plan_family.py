@@ -10,7 +10,7 @@ poor the better one. Both are measured on the same rows, so that the choice of a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,7 @@ class QueryPlanFamily:
         if table.question_logits is None:
             return plans
         is_tried = tells_questions_apart(plans.parameters, table, self.settings)
-        return FittedQueryPlans(plans, self._rule.fit(table), is_tried)
+        return FittedQueryPlans.of(plans, self._rule.fit(table), tries_rule=is_tried)
 
     def policy(self, table: TraceTable, setting: Setting) -> Policy[Any]:
         """Fit, and plan for one cost_weight, or return the rule of it."""
@@ -75,17 +75,19 @@ class FittedQueryPlans:
         plans: fitted.
         rule: fitted.
         tries_rule: whether settings of the rule are compared with those of the plans.
+        settings: those of the plans, then those of the rule.
     """
 
     plans: FittedPlans
     rule: FittedQuestionRule
     tries_rule: bool
+    settings: tuple[Setting, ...]
 
-    @property
-    def settings(self) -> tuple[Setting, ...]:
-        """Those of the plans, then those of the rule."""
-        rules = (replace(narrow(own, CostWeight), rule="argmax") for own in self.rule.settings)
-        return (*self.plans.settings, *rules)
+    @classmethod
+    def of(cls, plans: FittedPlans, rule: FittedQuestionRule, *, tries_rule: bool) -> FittedQueryPlans:
+        """Put both side by side."""
+        rules = (CostWeight(weight, rule="argmax") for weight in rule.weights)
+        return cls(plans, rule, tries_rule, (*plans.settings, *rules))
 
     def levels(self) -> Floats:
         """Those of the plans, then those of the rule where it is tried."""

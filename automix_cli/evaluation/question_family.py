@@ -79,14 +79,19 @@ class FittedQuestionRule:
         return levels.astype(np.intp)
 
     def play(self, table: TraceTable, rows: Ints, places: Ints) -> SettingRows:
-        """Replay the settings at some places on some rows."""
-        each = [self._replay(table, rows, place) for place in places]
-        return SettingRows(np.stack([run.score for run in each]), np.stack([run.cost for run in each]))
+        """Replay the settings at some places on some rows.
+
+        A row takes what its tier comes to, so that each tier is replayed once, not each setting.
+        """
+        alone = [self._replay_one(table, rows, tier) for tier in range(len(self.costs))]
+        score, cost = np.stack([run.score for run in alone]), np.stack([run.cost for run in alone])
+        best, own = self._choices(table, rows, places), np.arange(len(rows))
+        return SettingRows(score[best, own], cost[best, own])
 
     def runs(self, table: TraceTable, rows: Ints, places: Ints) -> Iterator[RowOutcomes]:
         """What each of these settings does on each row."""
-        for place in places:
-            run = self._replay(table, rows, place)
+        for best in self._choices(table, rows, places):
+            run = self._replay(table, rows, one_tier(best, len(self.costs)))
             yield RowOutcomes(**{name: getattr(run, name) for name in RowOutcomes._fields})
 
     def policy(self, place: int) -> QuestionPolicy:
@@ -98,9 +103,17 @@ class FittedQuestionRule:
         rewards = tuple((wrong, right) for wrong, right in self.rewards.tolist())
         return QuestionPolicy(rewards=rewards, costs=tuple(self.costs.tolist()), cost_weight=weight)
 
-    def _replay(self, table: TraceTable, rows: Ints, place: int) -> Replayed:
+    def _choices(self, table: TraceTable, rows: Ints, places: Ints) -> Ints:
+        """The tier that each setting names for each row, K×n."""
         assert table.question_logits is not None
         scores = expected_scores(self.rewards, sigmoid(table.question_logits[rows]))
-        best = oracle(scores, np.broadcast_to(self.costs, scores.shape), self.weights[place]).tier
-        chances = one_tier(best, len(self.costs))
+        costs = np.broadcast_to(self.costs, scores.shape)
+        each = [oracle(scores, costs, self.weights[place]).tier for place in places]
+        return np.array(each, dtype=np.intp).reshape(len(places), len(rows))
+
+    def _replay_one(self, table: TraceTable, rows: Ints, tier: int) -> Replayed:
+        """Replay the rows as if that tier were named for all of them."""
+        return self._replay(table, rows, one_tier(np.array([tier]), len(self.costs)))
+
+    def _replay(self, table: TraceTable, rows: Ints, chances: Floats) -> Replayed:
         return replay_assigned(table, rows, chances, escalates=True, abstain_value=self.abstain_value)

@@ -137,6 +137,11 @@ def narrow(setting: Setting, kind: type[S]) -> S:
     return setting
 
 
+def is_rule(setting: Setting) -> bool:
+    """Whether a setting is of a query-side router's own rule, which stands beside plans."""
+    return isinstance(setting, CostWeight) and setting.rule is not None
+
+
 def setting_text(setting: Setting) -> str:
     """Write a setting for people.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from automix_cli.evaluation.objective import (
     choose_each,
     settings_worth_having,
 )
-from automix_cli.evaluation.settings import Always, CostWeight, Setting
+from automix_cli.evaluation.settings import Always, CostWeight, Setting, narrow
 
 TIERS = ("small", "large")
 
@@ -278,3 +279,32 @@ def test_a_cost_weight_is_judged_by_what_it_weighs() -> None:
     choices = choose_each(curves, TIERS, SINGLES, objective)  # type: ignore[arg-type]
     worths = {s: c.point.quality - 0.1 * c.point.cost for s, c in choices.items()}
     assert best_source(choices, SINGLES.points(), objective) == max(worths, key=worths.__getitem__)
+
+
+def with_rule(curve: Curve, rule: Curve) -> Curve:
+    """Plans, and a router's own rule beside them."""
+    settings = (*curve.settings, *(replace(narrow(s, CostWeight), rule="argmax") for s in rule.settings))
+    score, cost = (np.vstack(pair) for pair in zip(curve.columns, rule.columns, strict=True))
+    return Curve(settings, SettingRows(score, cost), curve.rows)
+
+
+@pytest.mark.parametrize(
+    ("points", "kind"),
+    [
+        (((12.0, 0.92), (6.0, 0.88), (5.0, 0.70), (3.0, 0.75)), None),  # as good as the plans: these stay
+        (((12.0, 0.92), (6.0, 0.89), (5.0, 0.70), (3.0, 0.76)), "argmax"),
+        (
+            ((12.0, 0.99), (6.0, 0.60), (5.0, 0.70), (2.9, 0.75)),
+            None,
+        ),  # one point is better, the others worse
+    ],
+)
+def test_settings_are_of_the_plans_or_of_the_rule_whichever_gains_more(
+    points: Sequence[tuple[float, float]], kind: str | None
+) -> None:
+    curve = with_rule(CURVE, curve_at((0.0, 0.1, 0.2, 0.3), *points))
+    choices = settings_worth_having(curve, TIERS, SINGLES)
+    settings = [c.setting for c in choices if isinstance(c.setting, CostWeight)]
+    assert {s.rule for s in settings} == {kind}
+    own = CURVE if kind is None else curve_at((0.0, 0.1, 0.2, 0.3), *points)
+    assert [c.point for c in choices] == [c.point for c in settings_worth_having(own, TIERS, SINGLES)]
