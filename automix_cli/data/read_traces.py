@@ -34,6 +34,7 @@ from automix_cli.records import Json, Step, Trace
 from automix_cli.scoring import COMPARABLE_SCORERS, classes_of
 from automix_cli.texts import TIER_NAME
 
+_MOST_LOOKS = 99.0
 ROWS_AT_A_TIME = 256  # rows parsed at a time: few enough to stay in the processor's cache
 
 
@@ -133,6 +134,7 @@ class _ColumnReader:
         self.datasets: list[str | None] = []
         self.splits: list[str | None] = []
         self.inclusion: list[Floats] = []
+        self.look = 1
         self.classes: list[str | None] = []
         self.keys: list[Keys] = []
         self.question_keys: list[Keys] = []
@@ -191,6 +193,8 @@ class _ColumnReader:
         if (inclusion == 0).any():
             raise _OddRowError
         self.inclusion.append(inclusion)
+        looks = _finite_column(_plain([row.get("look") for row in rows]), _MOST_LOOKS)
+        self.look = int(np.nan_to_num(looks).max(initial=self.look))
         self.ids += ids
 
     def _group_keys(self, rows: list[Json], contents: list[str], ids: list[Json]) -> Keys:
@@ -251,6 +255,7 @@ class _ColumnReader:
             confidences=confidence_columns(self.confidence_parts, tuple(self.tiers), len(ids)),
             embeddings=None,
             inclusion=None if np.isnan(inclusion).all() else inclusion,
+            look=self.look,
             relative=None,
             samples=_samples(parts),
             set_aside_usd=0.0,

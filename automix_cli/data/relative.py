@@ -34,6 +34,8 @@ class RelativeScores:
         baseline: its name.
         worth: n×N, 1 where the answer is equal to the baseline's, else 1 and the difference expected or seen.
         has_label: n, whether a row has a label.
+        chance: n, with which a row with a label came to have it; 1 where that does not matter.
+        look: how many times the number of labels was fixed: after the first, they had been looked at before.
         unlike: how many labelled answers are equal to the baseline's and scored otherwise.
         n_skipped: how many rows were to be labelled, and could not be.
     """
@@ -41,12 +43,14 @@ class RelativeScores:
     baseline: str
     worth: Floats
     has_label: Bools
+    chance: Floats
+    look: int = 1
     unlike: int = 0
     n_skipped: int = 0
 
     def take(self, rows: Ints | Bools) -> RelativeScores:
         """Those of some rows (indices or a mask)."""
-        return replace(self, worth=self.worth[rows], has_label=self.has_label[rows])
+        return replace(self, worth=self.worth[rows], has_label=self.has_label[rows], chance=self.chance[rows])
 
 
 def score_beside(
@@ -77,11 +81,14 @@ def score_beside(
     is_equal = _equal_to(table, at)
     is_known = has_label(table)
     has_chance = ~np.isnan(_inclusion(table))
+    chance = _chance_of_label(table, is_equal, is_known)
     difference = np.where(is_known[:, None], table.score - table.score[:, [at]], 0.0)
     relative = RelativeScores(
         baseline=baseline,
-        worth=1 + _differences(table, is_equal, is_known, difference),
+        worth=1 + _differences(table, is_equal, is_known, difference, chance),
         has_label=is_known,
+        chance=chance,
+        look=table.look,
         unlike=int((is_equal & (np.abs(difference) > 0)).sum()),
         n_skipped=int((has_chance & ~is_known).sum()),
     )
@@ -101,20 +108,30 @@ def has_label(table: TraceTable) -> Bools:
     return np.asarray(~np.isnan(table.score).any(axis=1))
 
 
-def _differences(table: TraceTable, is_equal: Bools, is_known: Bools, difference: Floats) -> Floats:
+def _chance_of_label(table: TraceTable, is_equal: Bools, is_known: Bools) -> Floats:
+    """n, the chance that a labelled row with answers that differ came to have its label; 1 on others.
+
+    Without an inclusion probability it counts as drawn at random from all rows with answers that differ.
+    """
+    chance, rows = _inclusion(table), ~is_equal.all(axis=1)
+    at_random = np.isnan(chance)
+    share = float((rows & at_random & is_known).sum()) / max(int((rows & at_random).sum()), 1)
+    return np.where(is_known & rows, np.where(at_random, share, chance), 1.0)
+
+
+def _differences(
+    table: TraceTable, is_equal: Bools, is_known: Bools, difference: Floats, chance: Floats
+) -> Floats:
     """ψ, n×N: 0 on equal answers, else the expected difference, corrected on labelled rows.
 
-    The expected difference is fitted on other folds. A labelled row without an inclusion probability counts
-    as drawn at random from all rows with answers that differ.
+    The expected difference is fitted on other folds.
     """
-    differs, chance = ~is_equal, _inclusion(table)
-    rows, at_random = differs.any(axis=1), np.isnan(chance)
+    differs = ~is_equal
+    rows = differs.any(axis=1)
     if not (is_known & rows).any():
         return np.where(differs, -1.0, 0.0)
-    share = float((rows & at_random & is_known).sum()) / max(int((rows & at_random).sum()), 1)
-    chance = np.where(at_random, share, chance)
     fold, psi = folds_of(table, _FOLDS, seed=0), np.zeros(differs.shape)
-    weight = np.where(is_known & rows, 1 / np.where(is_known & rows, chance, 1.0), 0.0)
+    weight = np.where(is_known & rows, 1 / chance, 0.0)
     for k in range(_FOLDS):
         learn, here = fold != k, fold == k
         counts = (weight[:, None] * differs)[learn]

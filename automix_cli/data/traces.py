@@ -109,6 +109,7 @@ class TraceTable:
         question_logits: n×N, log p/(1 - p) of each tier's chance to be right, as a query-side router
             reads it in the question; None without one.
         embeddings: the questions' embeddings, where there are any; see `with_embedding_fee`.
+        look: how often the number of rows to label was fixed anew, after labels had been looked at.
         inclusion: n, the chance with which a row was drawn to be labelled, NaN for unknown; None for all.
         relative: what answers are worth beside a baseline's, where not every row has a label; `score` then
             says which answers are equal to it.
@@ -142,6 +143,7 @@ class TraceTable:
     confidences: Mapping[str, Floats] = field(default_factory=dict)
     question_logits: Floats | None = None
     embeddings: Embeddings | None = None
+    look: int = 1
     inclusion: Floats | None = None
     relative: RelativeScores | None = None
     fee: Floats | None = None

@@ -7,16 +7,19 @@ are reported with another answer bounds the loss. Labels of such questions tell 
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 from typing import NamedTuple
 
+from automix_cli.data.relative import RelativeScores
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.bootstrap import Resamples
 from automix_cli.evaluation.held_out import HeldOutRun
 from automix_cli.evaluation.sequences import mean_bound
+from automix_cli.pomdp.arrays import Floats
 
 CONFIDENCE = 0.95
 _Z = 1.96
-_FEWEST_LABELS = 30  # of rows on which answers differ: with fewer the interval was not measured
+_FEWEST_LABELS = 5  # of rows that are reported and differ, with equal weights: with fewer the bound says more
 _PSEUDO_LABELS = 4  # half of them losses (Agresti and Coull, American Statistician 52, 1998)
 _MOST_SKIPPED = 0.05  # of the rows drawn to be labelled: with more, those left may be the hard ones
 
@@ -74,25 +77,52 @@ def loss_of(table: TraceTable, run: HeldOutRun, resamples: Resamples, seed: int 
         differing=float(differing.mean()),
         most=min(most, 1.0),
         labels=labels,
-        by_labels=_by_labels(run, resamples, float(differing.mean()), labels[1], relative.n_skipped),
+        by_labels=_by_labels(run, resamples, float(differing.mean()), relative),
         n_skipped=relative.n_skipped,
     )
 
 
 def _by_labels(
-    run: HeldOutRun, resamples: Resamples, differing: float, labels: int, n_skipped: int
+    run: HeldOutRun, resamples: Resamples, differing: float, relative: RelativeScores
 ) -> LossByLabels | None:
-    """Estimate the loss, where labels of differing rows are not too few, and not too many were skipped.
+    """Estimate the loss, where labels of rows that are reported and differ suffice, and few were skipped.
 
     Labels that are all alike have no spread, and prove little: their share is given that of a few more.
     """
-    if labels < _FEWEST_LABELS or n_skipped > _MOST_SKIPPED * (labels + n_skipped):
+    labels, n_drawn = effective_labels(run.differing, relative), int(relative.has_label.sum())
+    if labels < _FEWEST_LABELS or relative.n_skipped > _MOST_SKIPPED * (n_drawn + relative.n_skipped):
         return None
     value = 1 - float(run.score.mean())
-    share = (max(value, 0.0) / max(differing, 1e-12) * labels + _PSEUDO_LABELS / 2) / (
-        labels + _PSEUDO_LABELS
-    )
+    share = (abs(value) / max(differing, 1e-12) * labels + _PSEUDO_LABELS / 2) / (labels + _PSEUDO_LABELS)
     share = min(share, 1.0)
     least = differing * math.sqrt(share * (1 - share) / (labels + _PSEUDO_LABELS))
     error = max(float(resamples.means(run.score[:, None]).std()), least)
-    return LossByLabels(value, value - _Z * error, value + _Z * error)
+    alpha = (1 - CONFIDENCE) / (1 if relative.look == 1 else 2**relative.look)
+    width = student_quantile(1 - alpha / 2, labels - 1) * error
+    return LossByLabels(value, value - width, value + width)
+
+
+def effective_labels(differing: Floats, relative: RelativeScores) -> float:
+    """How many labels of equal weight tell as much of a policy's loss as those that were given (Kish).
+
+    A label tells as much as its row is likely to be reported with another answer; where it is not at all,
+    however many labels there are, it tells nothing.
+
+    Args:
+        differing: n, chances to report another answer than the baseline's.
+        relative: of the same rows.
+    """
+    weight = (differing / relative.chance)[relative.has_label]
+    return float(weight.sum() ** 2 / max((weight**2).sum(), 1e-300))
+
+
+def student_quantile(share: float, freedom: float) -> float:
+    """A quantile of Student's t, to the second order in one over its degrees of freedom.
+
+    Example:
+        >>> round(student_quantile(0.975, 10), 2), round(student_quantile(0.975, 1e9), 2)
+        (2.23, 1.96)
+    """
+    z = NormalDist().inv_cdf(share)
+    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    return z + first / freedom + second / freedom**2

@@ -10,7 +10,7 @@ from automix_cli.data.relative import TableReader
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.bootstrap import Resamples
 from automix_cli.evaluation.held_out import HeldOutRun
-from automix_cli.evaluation.loss import LossAgainst, loss_of
+from automix_cli.evaluation.loss import LossAgainst, effective_labels, loss_of
 
 ROWS = 200  # on a quarter of which the small tier's answer differs
 
@@ -65,9 +65,28 @@ def test_labels_of_all_rows_that_differ_tell_the_loss() -> None:
 
 
 def test_few_labels_give_no_estimate() -> None:
-    loss = loss_of_small(table_with(29))
-    assert loss.labels == (29, 29)
-    assert loss.by_labels is None
+    few, enough = (loss_of_small(table_with(n)) for n in (4, 5))
+    assert few.labels == (4, 4)
+    assert few.by_labels is None
+    assert enough.by_labels is not None
+    assert enough.by_labels.high > enough.most  # so few tell less than the share that differs
+
+
+def test_labels_of_rows_that_are_not_reported_tell_nothing() -> None:
+    table = table_with(50)
+    relative = table.relative
+    assert relative is not None
+    is_reported = np.arange(ROWS) < ROWS // 2
+    assert effective_labels(np.where(is_reported, 0.25, 0.0), relative) == pytest.approx(25)
+    assert effective_labels(np.zeros(ROWS), relative) == 0
+
+
+def test_labels_that_were_looked_at_before_their_number_was_fixed_anew_prove_less() -> None:
+    first, second = (loss_of_small(table_with(50, look=look)).by_labels for look in (1, 2))
+    assert first is not None
+    assert second is not None
+    assert first.value == second.value
+    assert second.high - second.low > 1.2 * (first.high - first.low)
 
 
 def test_too_many_rows_without_the_label_they_were_drawn_for_give_no_estimate() -> None:
