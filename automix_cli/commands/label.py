@@ -220,35 +220,32 @@ class _LabelJob:
             raise
 
     def _open(self, plan: LabelPlan, path: Path) -> tuple[LabelDraw, list[Json], bool]:
-        """The draw and its rows; those of a file that is there, with its labels.
+        """The draw, its rows, and whether they are to be written: those of a file that is there, or more.
 
         Raises:
-            DataError: the file's rows are not those of this draw.
+            DataError: the file's rows are not those of such a draw.
             UsageError: fewer rows are wanted than it holds.
         """
-        from automix_cli.data.label_file import read_labels
+        from automix_cli.data.label_file import add_rows, is_drawn_alike, read_labels
 
         if self.force or not path.exists():
             draw = plan.draw(self.most or plan.proposal(self.seed), self.seed)
             return draw, self._rows(plan, draw), True
         earlier = read_labels(path)
         parts = [row.get("drawn") for row in earlier]
-        n_chosen = sum(part in ("chosen", "both") for part in parts)
-        n_random = sum(part in ("random", "both") for part in parts)
+        n_chosen, n_random = (sum(part in (name, "both") for part in parts) for name in ("chosen", "random"))
         draw = plan.draw_parts(n_chosen, n_random, self.seed)
-        rows = self._rows(plan, draw)
-        same = [(str(row["id"]), round(row["inclusion"], 6)) for row in rows]
-        if same != [(str(row["id"]), round(row["inclusion"], 6)) for row in earlier]:
+        if not is_drawn_alike(earlier, self._rows(plan, draw)):
             raise DataError(
                 f"{path}: its rows were drawn from other rows, or with other options",
                 hint="the options of the first time go on with it, -o names another file, --force draws anew",
             )
-        if self.most is not None and self.most != n_chosen + n_random:
-            raise UsageError(
-                f"{path}: holds {n_chosen + n_random} rows to label; their number was fixed before",
-                hint="leave out -n",
-            )
-        return draw, earlier, False
+        more = draw if self.most is None else plan.draw(self.most, self.seed)
+        if len(more.by_weight) < n_chosen or len(more.random) < n_random:
+            raise UsageError(f"{path}: holds more rows to label than {self.most}", hint="leave out -n")
+        if len(more.order) == len(draw.order):
+            return draw, earlier, False
+        return more, add_rows(earlier, self._rows(plan, more)), True
 
     def _outcome(self, plan: LabelPlan, profile: Profile, progress: _Progress, path: Path) -> LabelOutcome:
         """What the labels settle, as calibrate will read them."""

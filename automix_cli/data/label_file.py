@@ -3,8 +3,9 @@
     {"id": …, "question": …, "tiers": {…}, "drawn": "chosen", "inclusion": 0.31}
     {…, "expected": "26", "tiers": {"small": {…, "score": 0.0}, …}, "labelled_by": "person"}
 
-A person's keys, an editor or another tool fills them in: `expected`, or a `score` of every tier. `skipped` is
-true where somebody looked at the row and could not tell.
+A person's keys, an editor or another tool fills them in: `expected`, or a `score` of every tier. `skipped`
+is true where somebody looked at the row and could not tell. `drawn` is chosen, random or both, and `look` how
+many times the number of rows was fixed; it is left out where that was once, before the first label.
 """
 
 from __future__ import annotations
@@ -50,6 +51,28 @@ def rows_to_label(rows: Mapping[str, Json], ids: Sequence[str | int], draw: Labe
         }
         for row in draw.order
     ]
+
+
+def is_drawn_alike(rows: Sequence[Json], others: Sequence[Json]) -> bool:
+    """Whether two lists hold the same rows to label, in whatever order, each with the same chance."""
+    chances, other_chances = (
+        sorted((str(row["id"]), round(row["inclusion"], 6)) for row in part) for part in (rows, others)
+    )
+    return chances == other_chances
+
+
+def add_rows(earlier: Sequence[Json], rows: Sequence[Json]) -> list[Json]:
+    """The rows of a larger draw, after those of a smaller one, whose labels stay.
+
+    `look` says in each row how many times their number was fixed after labels had been given.
+    """
+    own = {str(row["id"]): row for row in rows}
+    has_labels = any(has_judgement(row) or row.get("skipped") for row in earlier)
+    look = max(row.get("look", 1) for row in earlier) + has_labels
+    extra = {"look": look} if look > 1 else {}
+    before = {str(row["id"]): row for row in earlier}
+    first = [{**row, **{key: own[ident][key] for key in DRAW_KEYS}} for ident, row in before.items()]
+    return [{**row, **extra} for row in (*first, *(r for i, r in own.items() if i not in before))]
 
 
 def has_judgement(row: Mapping[str, Json]) -> bool:

@@ -19,7 +19,7 @@ from automix_cli.pomdp.arrays import Floats, Ints
 
 _LOSS_ALPHA = 0.05
 _BOUND_STEPS = 200  # between the sure bounds
-_ROUNDING = 1e-9
+_ROUNDED = 1e-9
 
 
 class LossBounds(NamedTuple):
@@ -77,7 +77,7 @@ class SequentialDraw:
         """Bounds of the mean loss on these rows, with 95 % at every look; skipped rows are at their worst."""
         high = self._upper(self.loss, self.earlier)
         low = -self._upper(-self.loss, -self.earlier)
-        return LossBounds(low - _ROUNDING, high + _ROUNDING)
+        return LossBounds(low - _ROUNDED, high + _ROUNDED)
 
     def _upper(self, loss: Floats, earlier: Floats) -> float:
         """The upper bound, with half of alpha: losses are refuted from the highest possible one down."""

@@ -43,6 +43,7 @@ class LossAgainst(NamedTuple):
         labels: rows with a label, and those of them on which some tier's answer differs.
         by_labels: the estimate; None where too few labels were given.
         n_skipped: rows that were drawn to be labelled, and were not.
+        look: how many times the number of labels was fixed; the interval of a later look is wider.
     """
 
     baseline: str
@@ -51,6 +52,7 @@ class LossAgainst(NamedTuple):
     labels: tuple[int, int]
     by_labels: LossByLabels | None
     n_skipped: int = 0
+    look: int = 1
 
 
 def loss_of(table: TraceTable, run: HeldOutRun, resamples: Resamples, seed: int = 0) -> LossAgainst | None:
@@ -77,17 +79,24 @@ def loss_of(table: TraceTable, run: HeldOutRun, resamples: Resamples, seed: int 
         differing=float(differing.mean()),
         most=min(most, 1.0),
         labels=labels,
-        by_labels=_by_labels(run, resamples, float(differing.mean()), relative),
+        by_labels=estimate_loss(run, resamples, float(differing.mean()), relative),
         n_skipped=relative.n_skipped,
+        look=relative.look,
     )
 
 
-def _by_labels(
+def estimate_loss(
     run: HeldOutRun, resamples: Resamples, differing: float, relative: RelativeScores
 ) -> LossByLabels | None:
     """Estimate the loss, where labels of rows that are reported and differ suffice, and few were skipped.
 
     Labels that are all alike have no spread, and prove little: their share is given that of a few more.
+
+    Args:
+        run: of a policy.
+        resamples: of the table's questions.
+        differing: the share of the questions that are reported with another answer than the baseline's.
+        relative: what labels tell.
     """
     labels, n_drawn = effective_labels(run.differing, relative), int(relative.has_label.sum())
     if labels < _FEWEST_LABELS or relative.n_skipped > _MOST_SKIPPED * (n_drawn + relative.n_skipped):

@@ -168,7 +168,8 @@ def _new_questions(outcome: LabelOutcome) -> str:
         return f"{most}; {loss_reason(loss)}"
     value, low, high = loss.by_labels
     bounds = f"{points(low)} to {points(high)}"
-    return f"{points(value)} points (95 %: {bounds}, at the number of labels fixed before)"
+    when = "fixed before" if loss.look == 1 else f"fixed anew, look {loss.look}"
+    return f"{points(value)} points (95 %: {bounds}, at the number of labels {when})"
 
 
 def loss_reason(loss: LossAgainst) -> str:

@@ -3,15 +3,15 @@
     python tests/benchmarks/labels.py [--runs 500] [--rows 400] [--labels 18 30 100]
     python tests/benchmarks/labels.py --needed
 
-One half of a set is used without labels, to fit a plan to agreement with the large tier. The other half is
-the world: files are drawn from it with replacement, rows of each are labelled, and what is said of the loss is
-compared with the loss in the world, which all labels together tell. "Bound" is the most that can be lost,
-without a label; "estimate" the interval at a number of labels that was fixed before. Labels are drawn as
-`automix label` does, or at random from the rows on which answers differ. "Sequence" are the bounds of the loss on
-the file that `label` shows after each label: a file counts where they held after every one.
+One half of a set is used without labels, to fit a plan to agreement with the large tier. The other half
+is the world: files are drawn from it with replacement, rows of each are labelled, and what is said of the
+loss is compared with the loss in the world, which all labels together tell. "Bound" is the most that can be
+lost, without a label; "estimate" the interval at a number of labels that was fixed before. Labels are drawn
+as `automix label` does, or at random from the rows on which answers differ. "Sequence" are the bounds of the
+loss on the file that `label` shows after each label: a file counts where they held after every one.
 
-`--needed` says with how many labels the interval of the loss on the rows of a set is as narrow as ± 1 point: drawn
-as `label` does, random part included, and drawn from all rows, which needs no answer of another tier.
+`--needed` says with how many labels the interval of the loss on the rows of a set is as narrow as ± 1 point:
+drawn as `label` does, random part included, and drawn from all rows.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,7 +40,7 @@ from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.bootstrap import Resamples
 from automix_cli.evaluation.held_out import HeldOutRun
 from automix_cli.evaluation.label_sequence import SequentialDraw
-from automix_cli.evaluation.loss import loss_of
+from automix_cli.evaluation.loss import estimate_loss, loss_of
 from automix_cli.evaluation.replay import replay
 from automix_cli.fitting.fit import fit
 from automix_cli.fitting.router_block import Settings
@@ -91,9 +92,8 @@ class Count(NamedTuple):
 
 
 class FileCounts(NamedTuple):
-    """What was said of one file; None where nothing was."""
+    """What was said of one file by labels; None where nothing was."""
 
-    bound: Count
     estimate: Count | None
     sequence: Count | None
 
@@ -161,11 +161,34 @@ def as_label_does(file: World, labels: int, number: int) -> LabelsOfFile:
 DRAWS: dict[str, Callable[[World, int, int], LabelsOfFile]] = {"random": at_random, "label": as_label_does}
 
 
+def bound_of(file: World, truth: float) -> Count:
+    """What is said of a file without a label."""
+    table = without_labels(file.table, np.zeros(len(file.loss), dtype=bool))
+    loss = loss_of(table, run_of(file, table), resamples_of(len(table)))
+    assert loss is not None
+    return Count(truth <= loss.most, loss.most)
+
+
 def measure(file: World, truth: float, own: LabelsOfFile) -> FileCounts:
-    """What is said of a file, beside the truth."""
+    """What is said of a file by labels, beside the truth."""
     table = without_labels(file.table, own.has_label, own.inclusion)
+    assert table.relative is not None
+    run, differing = run_of(file, table), float(file.differing.mean())
+    loss = estimate_loss(run, resamples_of(len(table)), differing, table.relative)
+    estimate = loss and Count(loss.low <= truth <= loss.high, (loss.high - loss.low) / 2)
+    return FileCounts(estimate, _sequence(file, own))
+
+
+@cache
+def resamples_of(size: int) -> Resamples:
+    """Resamples of so many questions of one row each."""
+    return Resamples.of(np.arange(size), 0)
+
+
+def run_of(file: World, table: TraceTable) -> HeldOutRun:
+    """The policy's run on a file, as far as its loss goes."""
     none = np.zeros(len(table))
-    run = HeldOutRun(
+    return HeldOutRun(
         score=(file.reports * table.worth).sum(axis=1),
         cost=none,
         abstained=none,
@@ -178,12 +201,6 @@ def measure(file: World, truth: float, own: LabelsOfFile) -> FileCounts:
         folds=1,
         n_plans=1,
     )
-    loss = loss_of(table, run, Resamples.of_table(table, 0))
-    assert loss is not None
-    estimate = loss.by_labels and Count(
-        loss.by_labels.low <= truth <= loss.by_labels.high, (loss.by_labels.high - loss.by_labels.low) / 2
-    )
-    return FileCounts(Count(truth <= loss.most, loss.most), estimate, _sequence(file, own))
 
 
 def _sequence(file: World, own: LabelsOfFile) -> Count | None:
@@ -206,13 +223,13 @@ def files_of(world: World, runs: int, size: int) -> Iterator[World]:
 def print_coverage(runs: int, size: int, labels: list[int]) -> None:
     """A table: how often what is said held, and how wide it is."""
     print(f"{runs} files of {size} rows a set\n")
-    print(
-        "| set | drawn | labels | bound held | ≤ | estimate held | ± | files with one | sequence held | ± |"
-    )
-    print("|---|---|--:|--:|--:|--:|--:|--:|--:|--:|")
+    print("| set | drawn | labels | held | ± or at most | files with one | sequence held | ± |")
+    print("|---|---|--:|--:|--:|--:|--:|--:|")
     for recorded, scorer, weight in SETS:
         world = world_of(table_of(recorded, scorer), weight, np.random.default_rng(0))
         truth = float(world.loss.mean())
+        bounds = [bound_of(file, truth) for file in files_of(world, runs, size)]
+        print(f"| {recorded.name} | | 0 | {_held(bounds)} | {runs} | – | – |", flush=True)
         for name, draw in DRAWS.items():
             for n in labels:
                 counts = [
@@ -227,7 +244,6 @@ def _cells(counts: list[FileCounts]) -> str:
     sequences = [c.sequence for c in counts if c.sequence is not None]
     return " | ".join(
         (
-            _held([c.bound for c in counts]),
             _held(estimates),
             str(len(estimates)),
             _held(sequences),
@@ -269,22 +285,20 @@ def labels_from_all(world: World) -> int:
     """The same where labels are drawn from all rows."""
     n, spread = len(world.loss), float(world.loss.std())
     for labels in range(2, n):
-        if 1.96 * spread * math.sqrt((1 / labels - 1 / n)) <= AIM:
+        if 1.96 * spread * math.sqrt(1 / labels - 1 / n) <= AIM:
             return labels
     return n
 
 
 def print_needed() -> None:
     """A table: labels to an interval of ± 1 point."""
-    print(
-        "| set | rows | reported and differ | loss in points | drawn from all rows | drawn as label does | share |"
-    )
+    print("| set | rows | reported and differ | loss in points | from all rows | as label does | share |")
     print("|---|--:|--:|--:|--:|--:|--:|")
     for recorded, scorer, weight in SETS:
         world = world_of(table_of(recorded, scorer), weight, np.random.default_rng(0))
         every, own = labels_from_all(world), labels_by_weight(world)
-        cells = f"{len(world.loss):,} | {world.differing.mean():.1%} | {100 * world.loss.mean():.2f} | {every} | {own}"
-        print(f"| {recorded.name} | {cells} | {own / every:.0%} |", flush=True)
+        facts = f"{len(world.loss):,} | {world.differing.mean():.1%} | {100 * world.loss.mean():.2f}"
+        print(f"| {recorded.name} | {facts} | {every} | {own} | {own / every:.0%} |", flush=True)
 
 
 def main() -> None:

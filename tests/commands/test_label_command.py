@@ -85,10 +85,10 @@ def test_a_file_is_filled_in_read_back_and_used_by_calibrate(rows: Path) -> None
     ("change", "args", "message"),
     [
         ({}, ("--seed", "3"), "its rows were drawn from other rows, or with other options"),
-        ({}, ("-n", "30"), "holds 12 rows to label; their number was fixed before"),
+        ({}, ("-n", "9"), "holds more rows to label than 9"),
         ({"inclusion": None}, (), "is no row that automix label drew"),
     ],
-    ids=["another seed", "another number", "another file"],
+    ids=["another seed", "fewer rows", "another file"],
 )
 def test_a_file_of_another_draw_is_refused(
     rows: Path, change: dict[str, Any], args: tuple[str, ...], message: str
@@ -100,6 +100,20 @@ def test_a_file_of_another_draw_is_refused(
     ran = automix("label", rows, "-o", path, *args)
     assert ran.code == 2
     assert message in ran.err
+
+
+def test_more_rows_are_drawn_beside_those_that_have_a_label(rows: Path) -> None:
+    path = rows.parent / "to-label.jsonl"
+    assert automix("label", rows, "-n", "12", "-o", path).code == 0
+    first = rows_of(path)
+    fill_in(path)
+    for n in ("20", "20"):  # the second time nothing changes
+        assert automix("label", rows, "-n", n, "-o", path).code == 0
+        more = rows_of(path)
+        assert [row["id"] for row in more[: len(first)]] == [row["id"] for row in first]
+        assert [("expected" in row) for row in more] == [k < len(first) for k in range(len(more))]
+        assert {row["look"] for row in more} == {2}  # their number was fixed after labels were given
+        assert all(row["inclusion"] >= old["inclusion"] for row, old in zip(more, first, strict=False))
 
 
 def test_free_text_says_first_how_much_differs(rows: Path) -> None:
