@@ -135,10 +135,11 @@ class _LabelJob:
         return profile_for_traces(CallOptions(profile=self.profile_name))
 
     def _reader(self, profile: Profile, labels: Path | None = None) -> TableReader:
-        from automix_cli.data.label_file import trace_rows
+        from automix_cli.data.label_file import LabelsOfRows, labelled_rows
         from automix_cli.data.relative import TableReader
 
-        rows, options = trace_rows(self.data, self.options, labels)
+        own = LabelsOfRows("", {}) if labels is None else LabelsOfRows.read(labels)
+        rows, options = labelled_rows(self.data, self.options, own)
         return TableReader(rows, options, self.data.name, profile.task.scorer)
 
     def _plan(self, profile: Profile) -> LabelPlan:

@@ -28,6 +28,8 @@ from automix_cli.errors import DataError, StorageError, UsageError
 from automix_cli.pomdp.arrays import Floats
 from automix_cli.records import Json
 
+NumberedRows = Callable[[], Iterator[tuple[int, Any]]]
+"""Gives numbered rows anew at each call."""
 DRAW_KEYS = ("drawn", "inclusion")
 """What says how a row to label was drawn."""
 LABEL_KEYS = ("expected", "labelled_by", "skipped")
@@ -187,7 +189,7 @@ class LabelsOfRows(NamedTuple):
     def merge(self, rows: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
         """Numbered trace rows, with the labels of those that were drawn.
 
-        A row that had a label before stands for itself alone: its inclusion is 1.
+        A row that had a label before the draw stands for itself alone: its inclusion is 1.
 
         Raises:
             DataError: a row to label belongs to no row, or has other answers.
@@ -199,10 +201,10 @@ class LabelsOfRows(NamedTuple):
             if own is not None:
                 self._check(line, row, own)
                 yield line, {**row, **own}
-            elif isinstance(row, dict) and "inclusion" not in row and has_judgement(row):
+            elif isinstance(row, dict) and has_judgement(row):
                 yield line, {**row, "inclusion": 1.0}
             else:
-                yield line, row
+                yield line, {**row, "inclusion": None} if isinstance(row, dict) else row
         if left:
             raise DataError(
                 f"{self.name}: {len(left):,} rows are not among these rows, such as {next(iter(left))}",
@@ -225,7 +227,7 @@ def answers_of(row: Json) -> dict[str, str | None]:
 
 def trace_rows(
     data: DataFile, options: TableOptions, labels: Path | None
-) -> tuple[Callable[[], Iterator[tuple[int, Any]]], TableOptions]:
+) -> tuple[NumberedRows, TableOptions]:
     """The numbered trace rows of a file, with labels of another, and the options that are left to apply.
 
     Args:
@@ -235,13 +237,19 @@ def trace_rows(
     """
     if labels is None:
         return data.numbered_rows, options
+    return labelled_rows(data, options, LabelsOfRows.read(labels))
+
+
+def labelled_rows(
+    data: DataFile, options: TableOptions, labels: LabelsOfRows
+) -> tuple[NumberedRows, TableOptions]:
+    """The same with labels at hand; without any, rows that have a label stand for themselves alone."""
     from automix_cli.data.columns import read_columns
 
-    own = LabelsOfRows.read(labels)
     columns = None if options.columns is None else read_columns(options.columns)
 
     def rows() -> Iterator[tuple[int, Any]]:
         source = data.numbered_rows()
-        return own.merge(source if columns is None else columns.trace_rows(source))
+        return labels.merge(source if columns is None else columns.trace_rows(source))
 
     return rows, replace(options, columns=None)

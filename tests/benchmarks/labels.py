@@ -169,6 +169,12 @@ def bound_of(file: World, truth: float) -> Count:
     return Count(truth <= loss.most, loss.most)
 
 
+def sure_bound_of(file: World) -> Count:
+    """Whether the loss on the rows of a file is at most the share of them that is reported and differs."""
+    share = float(file.differing.mean())
+    return Count(float(file.loss.mean()) <= share + 1e-12, share)
+
+
 def measure(file: World, truth: float, own: LabelsOfFile) -> FileCounts:
     """What is said of a file by labels, beside the truth."""
     table = without_labels(file.table, own.has_label, own.inclusion)
@@ -230,6 +236,8 @@ def print_coverage(runs: int, size: int, labels: list[int]) -> None:
         truth = float(world.loss.mean())
         bounds = [bound_of(file, truth) for file in files_of(world, runs, size)]
         print(f"| {recorded.name} | | 0 | {_held(bounds)} | {runs} | – | – |", flush=True)
+        sure = [sure_bound_of(file) for file in files_of(world, runs, size)]
+        print(f"| {recorded.name} | | 0, loss on the file | {_held(sure)} | {runs} | – | – |", flush=True)
         for name, draw in DRAWS.items():
             for n in labels:
                 counts = [

@@ -120,7 +120,7 @@ def test_scores_are_those_of_the_row_or_of_its_gold_answer() -> None:
 
 def test_labels_are_read_in_place_of_their_rows() -> None:
     plain = [{"id": k, "tiers": row(k)["tiers"]} for k in range(3)]
-    earlier = {**plain[2], "expected": "7"}
+    earlier = {**plain[2], "expected": "7", "inclusion": 0.2}
     labels = LabelsOfRows("labels.jsonl", {"0": row(0, expected="42")})
     rows = [own for _, own in labels.merge(iter(enumerate([plain[0], plain[1], earlier], 1)))]
     assert [own.get("expected") for own in rows] == ["42", None, "7"]
