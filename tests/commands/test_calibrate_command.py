@@ -120,13 +120,13 @@ def test_traces_need_no_calls_and_give_the_same_router(demo: Path, here: Callabl
     assert 0 < shares["large"] < shares["small"] < 1  # what differs from small was escalated
 
 
-def test_further_runs_pay_nothing_and_come_to_the_same(demo: Path, here: Callable[..., Ran]) -> None:
+def test_a_second_run_pays_nothing_and_comes_to_the_same(demo: Path, here: Callable[..., Ran]) -> None:
     rows = (demo / "labelled.jsonl").read_text().splitlines(keepends=True)
     (demo / "again.jsonl").write_text("".join(rows[:30]))
     (demo / "three.yaml").write_text("version: 1\nextends: demo\nverification: {max_votes: 3}\n")
     runs = []
-    for seed in ("1", "2"):
-        args = (*CALIBRATE, "again.jsonl", "--profile", "three.yaml", "-o", f"seed{seed}.yaml", "--offline")
+    for seed, source in (("1", "--refresh"), ("2", "--offline")):
+        args = (*CALIBRATE, "again.jsonl", "--profile", "three.yaml", "-o", f"seed{seed}.yaml", source)
         assert here(*args, env={"PYTHONHASHSEED": seed}).code == 0
         runs.append(yaml.safe_load((demo / f"seed{seed}.yaml").read_text()))
         runs[-1]["router"]["fitted"].pop("date")  # midnight may lie between them
