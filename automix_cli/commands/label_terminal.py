@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import select
+import signal
 import sys
 import termios
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain, repeat
+from types import FrameType
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -26,17 +31,74 @@ _END = ("", "\x04", "q")  # a terminal that went away, Ctrl-D, and the key that 
 def single_keys() -> Iterator[Callable[[], str]]:
     """Read keys one by one, unseen; the terminal is as it was afterwards, however that comes.
 
-    Ctrl-C still interrupts. A terminal that goes away reads as "".
+    Ctrl-C still interrupts, and Ctrl-Z stops. A terminal that goes away reads as "".
     """
     descriptor = sys.stdin.fileno()
-    before = termios.tcgetattr(descriptor)
-    own = termios.tcgetattr(descriptor)
+    before, own = termios.tcgetattr(descriptor), termios.tcgetattr(descriptor)
     own[3] &= ~(termios.ICANON | termios.ECHO)
+
+    def put(modes: list[Any]) -> None:
+        with suppress(termios.error):  # the terminal went away
+            termios.tcsetattr(descriptor, termios.TCSADRAIN, modes)
+
+    with _signals_handled(restore=lambda: put(before), again=lambda: put(own)) as wake_up:
+        try:
+            put(own)
+            yield lambda: _read_key(descriptor, wake_up)
+        finally:
+            put(before)
+
+
+def _read_key(descriptor: int, wake_up: int) -> str:
+    """The next key; "" where the terminal went away.
+
+    A signal may reach another thread, and leaves a read of this one waiting then: so `wake_up` is read, too.
+    """
+    while True:
+        ready, _, _ = select.select([descriptor, wake_up], [], [])
+        if wake_up in ready:
+            os.read(wake_up, 4096)
+        if descriptor not in ready:
+            continue
+        try:
+            return os.read(descriptor, 1).decode("latin-1")
+        except OSError as exc:
+            if exc.errno != errno.EIO:
+                raise
+            return ""
+
+
+@contextmanager
+def _signals_handled(*, restore: Callable[[], None], again: Callable[[], None]) -> Iterator[int]:
+    """Restore the terminal before a signal ends us, and set it again after a stop: a shell had it then.
+
+    Gives a descriptor that can be read after every signal.
+    """
+    earlier = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+
+    def end(number: int, frame: FrameType | None) -> None:
+        restore()
+        handler = earlier[signal.Signals(number)]
+        if callable(handler):
+            handler(number, frame)
+        else:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    for number, handler in earlier.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(number, end)
+    resume = signal.signal(signal.SIGCONT, lambda number, frame: again())
+    wake_up, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    before = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
     try:
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, own)
-        yield lambda: os.read(descriptor, 1).decode("latin-1")
+        yield wake_up
     finally:
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+        signal.set_wakeup_fd(before)
+        os.close(wake_up)
+        os.close(write_end)
+        for number, handler in ((signal.SIGCONT, resume), *earlier.items()):
+            signal.signal(number, handler)
 
 
 class LabelTerminal:

@@ -157,7 +157,11 @@ def _label_words(loss: LossAgainst) -> str:
         return ""
     counts = f"{count_of(every, 'label')}, {differing:,} where answers differ"
     if loss.by_labels is None:
-        why = f"{loss.n_skipped:,} skipped: no estimate" if loss.n_skipped else "too few for an estimate"
+        why = (
+            f"{loss.n_skipped:,} rows to label have none: no estimate"
+            if loss.n_skipped
+            else "too few for an estimate"
+        )
         return f" By labels ({counts}): {why}."
     value, low, high = (100 * share for share in loss.by_labels)
     return f" By labels ({counts}) the loss is {value:.1f} points (95 %: {low:+.1f} to {high:+.1f})."
