@@ -60,12 +60,14 @@ class LabelPlan:
     Attributes:
         table: scores beside the baseline's.
         run: of the policy on rows that were held out; None where none could be fitted.
+        why_no_run: why none could, and the option that mends it; "" where one could.
         reports: n×N, the chance to report each answer; without a policy every one but the baseline's alike.
         worth: n, the most that the loss of a row can be; NaN where its label changes nothing.
     """
 
     table: TraceTable
     run: HeldOutRun | None
+    why_no_run: str
     reports: Floats
     worth: Floats
 
@@ -87,13 +89,19 @@ class LabelPlan:
             seed: of folds and resamples.
             advance: is told each share of the work that is done.
         """
-        run = _held_out_run(table, settings, objective, seed, advance)
+        run, why_no_run = _held_out_run(table, settings, objective, seed, advance)
         reports = _every_other_report(table) if run is None else run.reports
         relative = table.relative
         assert relative is not None
         differs = (table.score < 1).any(axis=1) & ~relative.has_label
         worth = (reports * (1 - table.score)).sum(axis=1)
-        return cls(table=table, run=run, reports=reports, worth=np.where(differs, worth, np.nan))
+        return cls(
+            table=table,
+            run=run,
+            why_no_run=why_no_run,
+            reports=reports,
+            worth=np.where(differs, worth, np.nan),
+        )
 
     @property
     def baseline(self) -> int:
@@ -192,13 +200,13 @@ def _held_out_run(
     objective: Objective,
     seed: int,
     advance: Callable[[float], None],
-) -> HeldOutRun | None:
-    """The policy on rows held out; None where costs are missing, or too few questions to fit on."""
+) -> tuple[HeldOutRun | None, str]:
+    """The policy on rows held out; where costs are missing, or too few questions to fit on, None and why."""
     options = Crossfit()
+    if not options.enough(table.n_groups):
+        return None, f"{table.n_groups} questions are too few"
     try:
         table.require_costs()
-        if not options.enough(table.n_groups):
-            return None
         family = PlanFamily(settings=settings, weights=(), grid=options.grid)
         resamples = Resamples.of_table(table, seed)
         step = 1 / (options.folds * divisions(options, NO_CLASSES, table.n_groups, compares_signals=False))
@@ -212,9 +220,9 @@ def _held_out_run(
             options=options,
             advance=lambda: advance(step),
         ).runs
-    except AutomixError:
-        return None
-    return runs[0]
+    except AutomixError as exc:
+        return None, f"{exc.message}; {exc.hint}" if exc.hint else exc.message
+    return runs[0], ""
 
 
 def _every_other_report(table: TraceTable) -> Floats:

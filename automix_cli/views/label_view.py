@@ -27,7 +27,8 @@ def plan_lines(plan: LabelPlan, draw: LabelDraw, scorer: str, name: str) -> Iter
     reports = (
         f"{100 * both:.1f} % are reported and differ from {baseline}"
         if plan.run is not None
-        else f"no policy can be fitted to these rows: every answer beside {baseline}'s counts as reported"
+        else f"every answer beside {baseline}'s counts as reported, since no policy can be fitted "
+        f"({plan.why_no_run})"
     )
     yield f"answers differ on {count:,} of {n:,} rows ({100 * differing:.1f} %); {reports}"
     if differing > _MOST_DIFFERING:

@@ -98,6 +98,7 @@ def plan(**labels: str) -> LabelPlan:
 def test_without_costs_every_other_answer_counts_as_reported() -> None:
     own = plan()
     assert own.run is None
+    assert own.why_no_run.startswith("no cost is recorded for small, mid, large; --costs")
     assert own.reports[0].tolist() == [0.5, 0.5, 0.0]
     assert [None if np.isnan(worth) else worth for worth in own.worth[:6]] == [None, 1.0, 0.5, 0.5, 0.5, 1.0]
     assert own.differing == pytest.approx((50 / 60, 70 / 120))
