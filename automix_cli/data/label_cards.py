@@ -6,7 +6,8 @@ from collections.abc import Set
 from typing import NamedTuple
 
 from automix_cli.data.draws import uniform
-from automix_cli.data.label_file import LABEL_KEYS, LabelFile, answers_of, has_judgement
+from automix_cli.data.label_file import LabelFile, answers_of, has_judgement
+from automix_cli.data.row_keys import LABEL_KEYS
 from automix_cli.data.rows import question_from_dict
 from automix_cli.records import Json, Question
 from automix_cli.scoring import COMPARABLE_SCORERS, classes_of

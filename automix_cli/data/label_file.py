@@ -22,7 +22,7 @@ import numpy as np
 from automix_cli.data.jsonl import dumps
 from automix_cli.data.label_draw import LabelDraw
 from automix_cli.data.labelled import DataFile, TableOptions, read_data, scored_rows
-from automix_cli.data.row_keys import SCORE_ALIAS
+from automix_cli.data.row_keys import DRAW_KEYS, SCORE_ALIAS
 from automix_cli.data.rows import value_of
 from automix_cli.errors import DataError, StorageError, UsageError
 from automix_cli.pomdp.arrays import Floats
@@ -30,10 +30,6 @@ from automix_cli.records import Json
 
 NumberedRows = Callable[[], Iterator[tuple[int, Any]]]
 """Gives numbered rows anew at each call."""
-DRAW_KEYS = ("drawn", "inclusion")
-"""What says how a row to label was drawn."""
-LABEL_KEYS = ("expected", "labelled_by", "skipped")
-"""What a label adds to a row, beside the scores of the tiers."""
 
 
 def rows_to_label(rows: Mapping[str, Json], ids: Sequence[str | int], draw: LabelDraw) -> list[Json]:
@@ -73,7 +69,10 @@ def add_rows(earlier: Sequence[Json], rows: Sequence[Json]) -> list[Json]:
     look = max(row.get("look", 1) for row in earlier) + has_labels
     extra = {"look": look} if look > 1 else {}
     before = {str(row["id"]): row for row in earlier}
-    first = [{**row, **{key: own[ident][key] for key in DRAW_KEYS}} for ident, row in before.items()]
+    first = [
+        {**row, **{key: own[ident][key] for key in DRAW_KEYS if key in own[ident]}}
+        for ident, row in before.items()
+    ]
     return [{**row, **extra} for row in (*first, *(r for i, r in own.items() if i not in before))]
 
 

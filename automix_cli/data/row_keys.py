@@ -35,6 +35,13 @@ ROW_KEYS = (
     RowKey("split"),
 )
 
+DRAW_KEYS = ("drawn", "inclusion", "look")
+"""How a row to label was drawn: chosen, random or both; with which chance, above 0 and at most 1; and how
+many times the number of rows was fixed, where that was more than once."""
+
+LABEL_KEYS = ("expected", "labelled_by", "skipped")
+"""What a label adds to a row, beside a score per tier: what is right, who said so, that nobody could tell."""
+
 
 class TierKey(NamedTuple):
     """A key of what one tier did on a row.
