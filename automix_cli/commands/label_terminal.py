@@ -44,6 +44,7 @@ def single_keys() -> Iterator[Callable[[], str]]:
     with _signals_handled(restore=lambda: put(before), again=lambda: put(own)) as wake_up:
         try:
             put(own)
+            termios.tcflush(descriptor, termios.TCIFLUSH)  # keys from before the first row label none
             yield lambda: _read_key(descriptor, wake_up)
         finally:
             put(before)
