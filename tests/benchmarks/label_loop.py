@@ -4,7 +4,7 @@
 
 The rows of a recorded set are written without a label, and `automix` is run on them in tmux as by a person:
 `calibrate --baseline`, then `label`, whose keys are pressed by what the hidden labels say, then `calibrate`
-with the labels. It prints what each command said, seconds and keystrokes.
+with the labels. It prints what each command said, seconds, keystrokes, and what all labels say of the loss.
 """
 
 from __future__ import annotations
@@ -23,9 +23,16 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import numpy as np
 from recorded import DATA, Recorded
 
 from automix_cli.data.label_cards import AnswerCard
+from automix_cli.data.label_file import LabelsOfRows, labelled_rows
+from automix_cli.data.labelled import TableOptions, read_data
+from automix_cli.data.relative import TableReader
+from automix_cli.evaluation.label_plan import LabelPlan
+from automix_cli.evaluation.objective import Objective
+from automix_cli.fitting.router_block import Settings
 
 SET = Recorded("zeroeval_gsm8k", "ensemble5-small", "claude-3-5-sonnet-20241022")
 PROFILE = """\
@@ -155,6 +162,15 @@ def _key(row: dict[str, Any], scores: tuple[float, float]) -> str:
     return "n" if not places else "b" if len(places) == 2 else str(places[0] + 1)
 
 
+def true_loss(folder: Path, truth: dict[str, tuple[float, float]], labels: LabelsOfRows) -> float:
+    """Points lost on the rows by the policy that is fitted with some labels, out of fold."""
+    rows, options = labelled_rows(read_data(folder / "rows.jsonl"), TableOptions(), labels)
+    table = TableReader(rows, options, "rows.jsonl", "numeric").table_beside("large", say=lambda text: None)
+    plan = LabelPlan.of(table, Settings(), Objective(), 0)
+    scores = np.array([truth[ident] for ident in table.ids])
+    return 100 * float((plan.reports * (scores[:, [1]] - scores)).sum(axis=1).mean())
+
+
 def main() -> None:
     """Run the loop and print it."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
@@ -178,8 +194,11 @@ def main() -> None:
             ]
         finally:
             terminal.close()
+        own = LabelsOfRows.read(folder / "rows.labels.jsonl")
+        losses = [true_loss(folder, truth, labels) for labels in (LabelsOfRows("", {}), own)]
         for part in parts:
             print(f"$ {part.command}\n{part.screen}\n[{part.seconds:.0f} s, {part.keys} keys]\n")
+        print("by all labels {:.2f} points are lost by the first plan, {:.2f} by the second".format(*losses))
         seconds, keys = sum(part.seconds for part in parts), sum(part.keys for part in parts)
         print(
             f"in all: {seconds / 60:.1f} minutes without reading, {keys} keys, {args.labels} of them labels"
