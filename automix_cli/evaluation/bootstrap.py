@@ -193,13 +193,17 @@ class BootstrapFigure(NamedTuple):
 
 
 def mean_figure(figures: Sequence[BootstrapFigure]) -> BootstrapFigure:
-    """The mean over splits, draw by draw; undefined where it is undefined in any split."""
+    """The mean over splits, draw by draw; undefined where it is undefined in any split.
+
+    Without draws in some split (too few rows there) the mean has none, and so no interval.
+    """
     no_value = [f for f in figures if f.value is None]
     if no_value:
         where = f" (in {len(no_value)} of {len(figures)} splits)" if len(figures) > 1 else ""
         return BootstrapFigure.without_value(no_value[0].reason + where)
     value = float(np.mean([f.value for f in figures]))
-    draws = np.mean([f.draws for f in figures], axis=0)
+    has_draws = all(len(f.draws) for f in figures)
+    draws = np.mean([f.draws for f in figures], axis=0) if has_draws else np.empty(0)
     return BootstrapFigure(value, "", draws, figures[0].is_corrected)
 
 

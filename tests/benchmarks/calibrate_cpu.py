@@ -57,11 +57,13 @@ def with_one_length(source: Path, target: Path) -> None:
     target.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def commands(path: Path, profile: Path, folder: Path, policies: str) -> dict[str, list[str]]:
+def commands(path: Path, profile: Path, folder: Path, policies: str, router: str) -> dict[str, list[str]]:
     """What is measured, in words and as arguments."""
     common = [str(path), "--profile", str(profile), "--force"]
+    named = "" if router == "none" else f" --query-router {router}"
+    written = ["-o", str(folder / "written.yaml"), *named.split()]
     return {
-        "calibrate": ["calibrate", *common, "-o", str(folder / "written.yaml")],
+        f"calibrate{named}": ["calibrate", *common, *written],
         f"bench --policies {policies}": ["bench", *common, "--policies", policies, "--json"],
     }
 
@@ -75,6 +77,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3, metavar="N")
     parser.add_argument("--lengths", nargs="+", choices=("many", "one"), default=["many", "one"])
     parser.add_argument("--policies", default="all", metavar="A,B", help="of bench [all]")
+    parser.add_argument("--query-router", default="none", metavar="KIND", help="of calibrate [none]")
     parser.add_argument("--only", choices=("calibrate", "bench"), help="one of the two commands")
     args = parser.parse_args()
     trees = [tree.resolve() for tree in args.tree]
@@ -87,7 +90,9 @@ def main() -> None:
             with_one_length(files["many"], files["one"])
             profile = write_profile(folder / "speed.yaml", tiers)
             for lengths in args.lengths:
-                for words, command in commands(files[lengths], profile, folder, args.policies).items():
+                for words, command in commands(
+                    files[lengths], profile, folder, args.policies, args.query_router
+                ).items():
                     if args.only and not words.startswith(args.only):
                         continue
                     # Trees take turns, so that a busy hour of the machine counts for all of them.

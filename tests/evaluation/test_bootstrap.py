@@ -135,3 +135,10 @@ def test_a_corrected_figure_is_as_far_from_its_value_as_that_from_its_draws() ->
     apart = mean_figure([figure, BootstrapFigure.bias_corrected(0.5, np.array([0.5, 0.3]))])
     assert apart.measure() == pytest.approx((0.6, "", 0.6, 0.6)), "draws are averaged before they are spread"
     assert BootstrapFigure.bias_corrected(0.5, np.empty(0)).measure().value == 0.5
+
+
+def test_a_mean_over_splits_has_no_interval_where_one_split_has_too_few_rows_for_it() -> None:
+    """As of a data set that has two held-out rows in one split, and many in another."""
+    whole = BootstrapFigure(0.5, "", np.array([0.4, 0.6]))
+    few = BootstrapFigure(0.7, "", np.empty(0))
+    assert mean_figure([whole, few]).measure() == Measure(0.6, "too few rows for an interval")
