@@ -20,15 +20,14 @@ import asyncio
 import contextlib
 import functools
 import hashlib
-import time
 from collections.abc import Callable, Iterable
 from copy import copy
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import TypeVar
 
 from automix_cli.backends.base import Backend, Request
-from automix_cli.backends.store import Busy, Store
+from automix_cli.backends.group_commit import GroupCommit
+from automix_cli.backends.store import Store
 from automix_cli.backends.store_entries import ENTRY_SCHEMA, canonical
 from automix_cli.errors import (
     NO_ANSWER_ERRORS,
@@ -39,8 +38,6 @@ from automix_cli.errors import (
     UsageError,
 )
 from automix_cli.records import Completion
-
-T = TypeVar("T")
 
 
 def fingerprint(request: Request, schema: int = ENTRY_SCHEMA) -> str:
@@ -75,6 +72,7 @@ class _Flight:
     waiting: int = 0
     is_cancelled: bool = False
     is_reported: bool = False
+    has_lease: bool = False
     task: asyncio.Task[None] = field(init=False)
 
     def error(self) -> BaseException | None:
@@ -128,6 +126,7 @@ class Cached:
         self._inner = inner
         self._live: Backend | None = None
         self.store = Store.temporary() if store is None else store
+        self._commits = GroupCommit(self.store)
         self._since = self.store.begin_refresh() if refresh else 0
         self._offline = offline
         self._notes = [] if notes is None else notes
@@ -208,25 +207,36 @@ class Cached:
 
     async def _fly(self, flight: _Flight, prompt: str, request: Request) -> None:
         """Take the lease, look up what others have stored meanwhile, request the rest."""
-        await self._take_lease(prompt, request)
         try:
-            for first, n in _runs(self._look_up(prompt, flight.samples, flight.completions)):
-                await self._ask(flight, prompt, request.part(first, n))
+            await self._take_lease(flight, prompt, request)
+            runs = _runs(i for i in flight.samples if i not in flight.completions)
+            for first, n in runs:
+                is_last = (first, n) == runs[-1]
+                await self._ask(flight, prompt, request.part(first, n), is_last=is_last)
         finally:
-            with contextlib.suppress(StorageError):  # it lapses with this process at the latest
-                self.store.release(prompt)
+            if flight.has_lease:
+                with contextlib.suppress(StorageError):  # it lapses with this process at the latest
+                    self.store.release(prompt)
 
-    async def _take_lease(self, prompt: str, request: Request) -> None:
+    async def _take_lease(self, flight: _Flight, prompt: str, request: Request) -> None:
+        """Wait for the lease, and take up what is stored by then."""
         # Outlives the slowest request (attempts, and the waits between them); the owner's death
         # is noticed without it, so it matters only for an owner on another machine.
         seconds = 15 * max(request.timeout, 4.0)
         pause = 0.02
-        while not await self._retry_write(functools.partial(self.store.take, prompt, seconds)):
-            await asyncio.sleep(pause)
-            pause = min(1.5 * pause, 0.5)
+        while not await self._commits.do(functools.partial(self._try_lease, flight, prompt, seconds)):
+            while self.store.is_taken(prompt):
+                await asyncio.sleep(pause)
+                pause = min(1.5 * pause, 0.5)
 
-    async def _ask(self, flight: _Flight, prompt: str, request: Request) -> None:
-        """Buy a run of samples, and store each before it is returned."""
+    def _try_lease(self, flight: _Flight, prompt: str, seconds: float) -> bool:
+        flight.has_lease = self.store.take(prompt, seconds)
+        if flight.has_lease:
+            self._look_up(prompt, flight.samples, flight.completions)
+        return flight.has_lease
+
+    async def _ask(self, flight: _Flight, prompt: str, request: Request, *, is_last: bool) -> None:
+        """Buy a run of samples, and store each before it is returned; the lease goes with the last."""
         if self._live is None:
             self._live = self._inner() if callable(self._inner) else self._inner
         while True:
@@ -235,28 +245,25 @@ class Cached:
             except NO_ANSWER_ERRORS as exc:
                 if exc.lasts:
                     keep = functools.partial(self.store.put_failure, prompt, request.first, exc)
-                    await self._retry_write(keep)
+                    await self._commits.do(keep, is_owed=True)
                     self._new_failures.add((prompt, request.first))
                 raise
             if not completions:
                 raise BadResponse(f"{request.model}: no completion came back")
             new = dict(enumerate(completions, request.first))
-            await self._retry_write(functools.partial(self.store.put, prompt, new))
+            is_whole = len(new) == request.n
+            keep = functools.partial(self._keep, prompt, new, is_end=is_last and is_whole)
+            await self._commits.do(keep, is_owed=True)
+            flight.has_lease = not (is_last and is_whole)
             flight.completions |= new
-            if len(new) == request.n:
+            if is_whole:
                 return
             request = request.part(request.first + len(new), request.n - len(new))
 
-    async def _retry_write(self, write: Callable[[], T]) -> T:
-        """Retry a write for the store's patience while the database is locked, without blocking the loop."""
-        until = time.monotonic() + self.store.patience
-        while True:
-            try:
-                return write()
-            except Busy:
-                if time.monotonic() > until:
-                    raise
-            await asyncio.sleep(0.1)
+    def _keep(self, prompt: str, completions: dict[int, Completion], *, is_end: bool) -> None:
+        self.store.put(prompt, completions)
+        if is_end:
+            self.store.release(prompt)
 
     async def aclose(self) -> None:
         """Close the inner backend, if it was ever made, and the store."""

@@ -97,7 +97,7 @@ class QuestionRun:
         base = Answer(
             question=self.question,
             input_sha=input_sha(self.question),
-            profile_sha=self.profile.sha,
+            profile_sha=self.cascade.profile_sha,
             question_class=None if classes is None else classes.name_of(self.question),
             tells_classes=classes is not None,
         )

@@ -56,6 +56,7 @@ class Cascade:
     embedder: Tier | None = field(init=False, repr=False, compare=False)
     classes: NamedClasses | None = field(init=False, repr=False, compare=False)
     default: Policy[Any] | None = field(init=False, repr=False, compare=False)
+    profile_sha: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         query = query_router(self.profile)
@@ -65,6 +66,7 @@ class Cascade:
         object.__setattr__(self, "classes", named_classes(self.profile))
         default = default_policy(self.profile) if self.policy is None else None
         object.__setattr__(self, "default", default)
+        object.__setattr__(self, "profile_sha", self.profile.sha)  # every row has it, and it takes a while
 
     async def answer(self, question: Question) -> Answer:
         """Run one question through the cascade.

@@ -217,7 +217,7 @@ class VerifyJob(RowJob["Verification | EarlierRow"]):
         result = replace(
             await self.cascade.verify(check.question, check.answer, check.tier, self.votes),
             input_sha=self._sha(check),
-            profile_sha=self.cascade.profile.sha,
+            profile_sha=self.cascade.profile_sha,
         )
         if result.confidence is None:
             return result

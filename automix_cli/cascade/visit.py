@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 from automix_cli.errors import BackendError
 from automix_cli.profile.model import Tier
@@ -163,7 +163,7 @@ def cost_of(tier: Tier, parts: Sequence[ServedUsage]) -> float | None:
         (0.0, None)
     """
     total: float | None = 0.0
-    for service in get_args(ServiceTier):
+    for service in dict.fromkeys(part.service_tier for part in parts):
         usage = total_of(part for part in parts if part.service_tier == service)
         if usage != Usage():
             price = tier.price_of(service)

@@ -246,7 +246,7 @@ def test_a_damaged_entry_is_paid_again_and_replaced(store: Store) -> None:
     backend = ScriptedBackend(numbered)
     cached = Cached(backend, store)
     asyncio.run(cached.complete(BASE))
-    store._cache.set(f"{fingerprint(BASE)}/0", "junk")
+    store.database.cache.set(f"{fingerprint(BASE)}/0", "junk")
     asyncio.run(cached.complete(BASE))
     (healed,) = asyncio.run(cached.complete(BASE))
     assert healed.cached
@@ -342,10 +342,10 @@ def test_refresh_asks_again_for_what_had_no_text(store: Store) -> None:
 def test_a_damaged_memory_of_a_reply_without_text_is_a_counted_miss(store: Store) -> None:
     with pytest.raises(NoText):
         asyncio.run(Cached(ScriptedBackend([mute()]), store).complete(BASE))
-    (key,) = [key for key in store._cache.iterkeys() if key.endswith("/mute")]
-    text = store._cache.get(key)
+    (key,) = [key for key in store.database.cache.iterkeys() if key.endswith("/mute")]
+    text = store.database.cache.get(key)
     for damaged in (text.replace("no_text", "no_texT"), "junk", "{}"):
-        store._cache.set(key, damaged)
+        store.database.cache.set(key, damaged)
         assert store.get_failure(fingerprint(BASE), 0) is None
     assert store.stats.corrupt == 1
     assert texts(asyncio.run(Cached(ScriptedBackend(["4"]), store).complete(BASE))) == ["4"]
@@ -554,7 +554,7 @@ def test_a_locked_store_is_waited_for_without_holding_up_the_event_loop(store: S
 
     async def run() -> int:
         cached = Cached(ScriptedBackend(numbered), store)
-        with store._raw() as other:
+        with store.database.raw() as other:
             other.execute("BEGIN IMMEDIATE")
             task = asyncio.create_task(cached.complete(BASE))
             ticks = 0
@@ -571,7 +571,7 @@ def test_a_locked_store_is_waited_for_without_holding_up_the_event_loop(store: S
 def test_a_store_locked_for_good_is_a_storage_error_and_nothing_is_asked(store: Store) -> None:
     store.patience = 0.1
     backend = ScriptedBackend(numbered)
-    with store._raw() as other:
+    with store.database.raw() as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StorageError, match="locked"):
             asyncio.run(Cached(backend, store).complete(BASE))

@@ -306,7 +306,7 @@ def test_a_miss_heals_when_it_is_stored_again(folder: Path) -> None:
 
 
 def test_nothing_is_evicted_beyond_the_size_at_which_diskcache_would(store: Store) -> None:
-    store._cache.reset("size_limit", 1000)
+    store.database.cache.reset("size_limit", 1000)
     for i in range(50):
         store.put(PROMPT, {i: Completion(text=f"{i}" * 5000)})
     assert all(store.get(PROMPT, i) for i in range(50))
@@ -370,7 +370,7 @@ def test_a_pickled_key_is_not_loaded(folder: Path, bomb: tuple[bytes, Path]) -> 
     fill(folder)
     plant(folder, bomb[0], raw=0, value="x")
     with contextlib.closing(Store(folder)) as store, pytest.raises(ValueError, match="key"):
-        list(store._cache)
+        list(store.database.cache)
     use_everything(folder)
 
 
@@ -501,8 +501,8 @@ def test_flipped_bytes_never_give_a_wrong_completion(folder: Path, tmp_path: Pat
 
 def test_a_full_disk_is_said_with_place_and_room_and_reads_go_on(store: Store, folder: Path) -> None:
     store.put(PROMPT, {0: HELLO})
-    ((pages,),) = store._cache._con.execute("PRAGMA page_count")
-    store._cache._con.execute(f"PRAGMA max_page_count = {pages}")
+    ((pages,),) = store.database.cache._con.execute("PRAGMA page_count")
+    store.database.cache._con.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(StorageError, match="bytes free") as caught:
         store.put(PROMPT, {1: Completion(text="x" * 100_000)})
     assert str(folder) in caught.value.message
@@ -511,7 +511,7 @@ def test_a_full_disk_is_said_with_place_and_room_and_reads_go_on(store: Store, f
 
 
 def test_a_database_that_turned_read_only_fails_at_once(store: Store) -> None:
-    store._cache._con.execute("PRAGMA query_only = 1")
+    store.database.cache._con.execute("PRAGMA query_only = 1")
     with pytest.raises(StorageError, match="readonly") as caught:
         store.put(PROMPT, {0: HELLO})
     assert not isinstance(caught.value, Busy)
@@ -612,13 +612,13 @@ def lease_row(store: Store, **changes: object) -> str:
 def test_a_lease_counts_as_long_as_its_owner_may_live(
     store: Store, changes: dict[str, object], free: bool
 ) -> None:
-    store._cache.set(f"{PROMPT}/lease", lease_row(store, **changes), expire=60)
+    store.database.cache.set(f"{PROMPT}/lease", lease_row(store, **changes), expire=60)
     assert store.take(PROMPT, 60) is free
 
 
 @pytest.mark.parametrize("junk", ["", "null", "[]", "{}", "\x00", "[" * 5000])
 def test_a_lease_that_names_no_owner_counts_for_nothing(store: Store, junk: str) -> None:
-    store._cache.set(f"{PROMPT}/lease", junk, expire=60)
+    store.database.cache.set(f"{PROMPT}/lease", junk, expire=60)
     assert store.take(PROMPT, 60)
 
 
