@@ -139,9 +139,9 @@ class Store:
         completions = {
             keys[key]: self._load(key, load_entry, since, text) for key, text in self._texts(list(keys))
         }
-        stored = {sample: c for sample, c in completions.items() if c is not None}
-        self.stats.hits += len(stored)
-        return stored
+        hits = {sample: c for sample, c in completions.items() if c is not None}
+        self.stats.hits += len(hits)
+        return hits
 
     def _texts(self, keys: Sequence[str]) -> Iterable[tuple[str, str | None]]:
         """The texts of those keys that are there; None where one has to be read alone."""

@@ -3,7 +3,7 @@
     world = World(server, folder)                             # its tiers call through CLIENT
     ran = world.run("ask", "-i", path)                        # to its end
     child = world.start("ask", "-i", path); child.kill(9)     # or not
-    world.run("ask", …, crash=("after the cache commit", 3))  # SIGKILL at the third time
+    world.run("ask", …, crash=("after a commit", 3))  # SIGKILL at the third time
 
     child = world.start("ask", …, leap=60); child.leap()      # its event loop finds itself a minute later
 

@@ -17,9 +17,10 @@ def _half_a_row(writer: Any, line: bytes) -> None:
 POINTS: dict[str, tuple[str, str, str]] = {
     "before the request is sent": ("automix_cli.backends.retry:Retrier", "_send", "before"),
     "after the response": ("automix_cli.backends.client:Client", "_attempt", "after"),
-    "after the lease": ("automix_cli.backends.store:Store", "take", "after"),
-    "in the cache transaction": ("diskcache:Cache", "set", "after"),
-    "after the cache commit": ("automix_cli.backends.store:Store", "put", "after"),
+    "before the lease is committed": ("automix_cli.backends.store:Store", "take", "after"),
+    "in the cache transaction": ("automix_cli.backends.store_database:Database", "write", "after"),
+    "before the cache commit": ("automix_cli.backends.store:Store", "put", "after"),
+    "after a commit": ("automix_cli.backends.store:Store", "together", "after"),
     "in the settling of the budget": ("automix_cli.backends.budget:Budget", "settle", "before"),
     "in the middle of a row": ("automix_cli.data.output:RowWriter", "write_line", "half"),
     "after the row": ("automix_cli.data.output:RowWriter", "write_line", "after"),
