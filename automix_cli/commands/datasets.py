@@ -226,7 +226,8 @@ class TraceSource:
         """Numbered trace rows, judged as the profile's task says, as a table; `rows` may be called again."""
         from automix_cli.data.relative import TableReader
 
-        reader = TableReader(rows, options, self.data.name, profile.task.scorer)
+        all_rows = self.labels is not None
+        reader = TableReader(rows, options, self.data.name, profile.task.scorer, has_all_rows=all_rows)
         return reader.table(labels_from=self.labels_from, baseline=self.baseline, say=self.reporter.say)
 
     # ------------------------------------------------------------ calls

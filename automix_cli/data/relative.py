@@ -17,6 +17,7 @@ import numpy as np
 
 from automix_cli.data.folds import folds_of
 from automix_cli.data.labelled import TableOptions, locate, scored_rows, table_of
+from automix_cli.data.random_labels import random_part
 from automix_cli.data.traces import TraceTable, tier_index
 from automix_cli.errors import DataError
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
@@ -152,13 +153,15 @@ def _inclusion(table: TraceTable) -> Floats:
 class TableReader(NamedTuple):
     """Numbered trace rows, to be read as a table whatever share of them has a label.
 
-    `rows` gives them anew at each call, since answers may have to be compared in another form.
+    `rows` gives them anew at each call, since answers may have to be compared in another form. `has_all_rows`
+    says that labels were read beside the rows they were drawn from, so that no row is absent.
     """
 
     rows: Callable[[], Iterator[tuple[int, Any]]]
     options: TableOptions
     name: str
     scorer: str
+    has_all_rows: bool = False
 
     def table(
         self, *, labels_from: str | None, baseline: str | None, say: Callable[[str], None]
@@ -183,15 +186,16 @@ class TableReader(NamedTuple):
             axis=1
         )
         if self.options.drop_incomplete or complete.all() or not has_answers.all():
-            return self._required(table)
+            return self._labelled_alone(table, say)
         if baseline is None and not complete.any():
             raise DataError(
                 f"{self.name}: none of {len(table):,} rows has a label",
                 hint=f"--baseline {table.tiers[-1]} bounds what can be lost against it, without any label",
             )
+        alone = "" if table.inclusion is not None else "; --drop-incomplete uses the rows with a label alone"
         say(
             f"{int(complete.sum()):,} of {len(table):,} rows have a label: answers are compared with "
-            f"those of {baseline or table.tiers[-1]}; --drop-incomplete uses the rows with a label alone"
+            f"those of {baseline or table.tiers[-1]}{alone}"
         )
         return self._beside(table, baseline or table.tiers[-1], say)
 
@@ -223,8 +227,17 @@ class TableReader(NamedTuple):
         except DataError as exc:
             raise DataError(locate(exc.message, self.name), hint=exc.hint) from None
 
-    def _required(self, table: TraceTable) -> TraceTable:
+    def _labelled_alone(self, table: TraceTable, say: Callable[[str], None]) -> TraceTable:
+        """The rows with a label; where some were chosen to be labelled, those drawn at random alone."""
+        is_known = has_label(table)
         try:
-            return table.require_scores(drop=self.options.drop_incomplete)
+            own = table.require_scores(drop=self.options.drop_incomplete)
+            if own.inclusion is None or (self.has_all_rows and is_known.all()):
+                return own
+            draws = np.array([row.get("drawn") for _, row in self.rows()], dtype=object)
+            part, note = random_part(own, draws[is_known].tolist())
         except DataError as exc:
             raise DataError(locate(exc.message, self.name), hint=exc.hint) from None
+        if note:
+            say(note)
+        return part

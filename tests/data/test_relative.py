@@ -102,3 +102,49 @@ def test_rows_offered_and_not_labelled_are_counted() -> None:
     table = read({0, 1}, "large", inclusion=0.5)
     assert table.relative is not None
     assert table.relative.n_skipped == 3
+
+
+# ---------------------------------------------------------------- rows chosen to be labelled
+
+
+def read_drawn(parts: list[str], *, n: int, drop: bool = True, has_all_rows: bool = False) -> TraceTable:
+    """n rows, of which the first have a label and say how they were drawn; notes go to `NOTES`."""
+    own = [
+        {
+            "id": k,
+            "tiers": {"small": {"answer": "a", "cost": 1}, "large": {"answer": "b", "cost": 9}},
+            **({"expected": "b", "drawn": parts[k], "inclusion": 0.5} if k < len(parts) else {}),
+        }
+        for k in range(n)
+    ]
+    options = TableOptions(drop_incomplete=drop)
+    reader = TableReader(lambda: enumerate(own, 1), options, "r.jsonl", "exact", has_all_rows=has_all_rows)
+    NOTES.clear()
+    return reader.table(labels_from=None, baseline="large", say=NOTES.append)
+
+
+NOTES: list[str] = []
+
+
+@pytest.mark.parametrize("n", [60, 90], ids=["the drawn rows alone", "rows without a label left out"])
+def test_without_all_rows_only_labels_drawn_at_random_are_used(n: int) -> None:
+    table = read_drawn(["chosen"] * 20 + ["random", "both"] * 20, n=n)
+    assert table.ids.tolist() == list(range(20, 60))
+    assert table.relative is None
+    assert NOTES == ["labels of 40 rows drawn at random are used alone: the other 20 were chosen"]
+
+
+@pytest.mark.parametrize("parts", [["chosen"] * 40, ["chosen"] * 40 + ["random"] * 29, [""] * 40])
+def test_labels_of_chosen_rows_are_refused_where_too_few_were_drawn_at_random(parts: list[str]) -> None:
+    with pytest.raises(DataError, match="were chosen to be labelled say nothing of all rows") as error:
+        read_drawn(parts, n=80)
+    assert "--labels LABELS --baseline TIER" in str(error.value.hint)
+
+
+def test_chosen_rows_are_used_where_every_row_has_a_label() -> None:
+    assert len(read_drawn(["chosen"] * 40, n=40, has_all_rows=True)) == 40
+
+
+def test_the_note_on_labels_names_no_option_that_takes_chosen_rows_alone() -> None:
+    assert read_drawn(["chosen"] * 40, n=80, drop=False).beside == "large"
+    assert NOTES == ["40 of 80 rows have a label: answers are compared with those of large"]
