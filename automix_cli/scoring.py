@@ -119,7 +119,8 @@ def canonical(answer: str, scorer: str, choices: Choices = ()) -> Hashable | Non
     """The form in which answers are equal or not: a transitive equality, unlike `equivalent`.
 
     Numbers are compared without tolerance; an answer without a number, option or JSON value by its
-    words. `f1` and `contains` grade by overlap, which is not transitive: None.
+    words. `f1` and `contains` grade by overlap, which is not transitive: None. `FREE_TEXT` in place of a
+    scorer compares all that these read in an answer.
 
     Raises:
         UsageError: for an unknown scorer.
@@ -130,6 +131,8 @@ def canonical(answer: str, scorer: str, choices: Choices = ()) -> Hashable | Non
         >>> canonical("Paris, France", "f1") is None
         True
     """
+    if scorer == FREE_TEXT:
+        return (scorer, *_words(answer), "", *_tokens(answer))
     _judge(scorer)
     read = _CANONICAL.get(scorer)
     if read is None:
@@ -155,14 +158,21 @@ def classes_of(answers: Sequence[str | None], scorer: str, choices: Choices = ()
     return classes
 
 
+def comparison_of(scorer: str) -> str:
+    """What `canonical` is to compare answers by: the scorer where it has forms, else `FREE_TEXT`."""
+    return scorer if scorer in COMPARABLE_SCORERS else FREE_TEXT
+
+
 def has_equal_form(a: str, b: str, scorer: str, choices: Choices = ()) -> bool:
     """Whether two answers have equal canonical forms; where a scorer has none, equal words.
+
+    Answers of equal form score alike, whatever is expected.
 
     Example:
         >>> has_equal_form("It is $1,000", "1000.0", "numeric"), has_equal_form("in Rome", "Rome", "f1")
         (True, False)
     """
-    name = scorer if scorer in _CANONICAL else "exact"
+    name = comparison_of(scorer)
     return canonical(a, name, choices) == canonical(b, name, choices)
 
 
@@ -476,6 +486,9 @@ SCORERS = tuple(_JUDGES)
 
 COMPARABLE_SCORERS = tuple(_CANONICAL)
 """Those under which answers fall into classes of equal ones, see `canonical`."""
+
+FREE_TEXT = "free text"
+"""In place of a scorer: answers are equal where every scorer that reads words finds them so."""
 """The names that a profile's `task.scorer` may have."""
 
 

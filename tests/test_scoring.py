@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from automix_cli.errors import UsageError
-from automix_cli.scoring import SCORERS, Plurality, equivalent, plurality, score
+from automix_cli.scoring import SCORERS, Plurality, equivalent, has_equal_form, plurality, score
 
 EXACT = [
     ("Paris", "paris", 1),
@@ -393,3 +393,14 @@ def test_numeric_agrees_with_the_judgements_recorded_with_real_answers(name: str
                 same.append(score(tier["answer"], [str(row["gold"])], "numeric") == tier["correct"])
     assert len(same) > 1000
     assert sum(same) / len(same) >= least
+
+
+@pytest.mark.parametrize("scorer", ["f1", "contains", "exact"])
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [("\u2212 40 degrees", "- 40 degrees"), ("Straße", "Strasse"), ("The Rome", "rome!"), ("a.b", "ab")],
+)
+def test_answers_of_equal_form_score_alike_whatever_is_expected(a: str, b: str, scorer: str) -> None:
+    golds = (a, b, "Rome", "40 degrees", "Strasse")
+    alike = all(score(a, [gold], scorer) == score(b, [gold], scorer) for gold in golds)
+    assert alike or not has_equal_form(a, b, scorer)

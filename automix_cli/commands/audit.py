@@ -81,7 +81,7 @@ def _audit(
     from automix_cli.data.answer_rows import read_answers
     from automix_cli.evaluation.audit import audit as audit_rows
 
-    profile = _find_profile(profile_name)
+    profile, paths = _find_profile(profile_name), _compared_files(paths, reporter)
     result = audit_rows(
         read_answers(paths),
         baseline=baseline,
@@ -95,6 +95,21 @@ def _audit(
     return audit_rows(
         read_answers(paths), baseline=baseline, scorer=None if profile_name is None else profile.task.scorer
     )
+
+
+def _compared_files(paths: Sequence[Path], reporter: Reporter) -> Sequence[Path]:
+    """The files with a row that was compared, if any has one: of the others those rows say nothing."""
+    from automix_cli.data.answer_rows import read_answers
+
+    if len(paths) == 1:
+        return paths
+    useful = [path for path in paths if any(row.comparison for row in read_answers([path]))]
+    if not useful:
+        return paths
+    for path in paths:
+        if path not in useful:
+            reporter.say(f"{path}: none of its rows was compared; it is left out")
+    return useful
 
 
 def _find_profile(name: str | None) -> Profile | None:

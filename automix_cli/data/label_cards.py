@@ -10,7 +10,7 @@ from automix_cli.data.label_file import LabelFile, answers_of, has_judgement
 from automix_cli.data.row_keys import LABEL_KEYS
 from automix_cli.data.rows import question_from_dict
 from automix_cli.records import Json, Question
-from automix_cli.scoring import COMPARABLE_SCORERS, classes_of
+from automix_cli.scoring import classes_of, comparison_of
 
 
 class CardAnswer(NamedTuple):
@@ -37,8 +37,7 @@ class AnswerCard(NamedTuple):
         """  # noqa: E501
         question = question_from_dict(row, textless=True)
         answers = answers_of(row)
-        form = scorer if scorer in COMPARABLE_SCORERS else "exact"
-        classes = classes_of(list(answers.values()), form, question.choices)
+        classes = classes_of(list(answers.values()), comparison_of(scorer), question.choices)
         names = list(answers)
         own = [
             CardAnswer(

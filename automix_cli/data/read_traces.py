@@ -31,7 +31,7 @@ from automix_cli.errors import DataError
 from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.signals import RecordedSignal
 from automix_cli.records import Json, Step, Trace
-from automix_cli.scoring import COMPARABLE_SCORERS, classes_of
+from automix_cli.scoring import COMPARABLE_SCORERS, FREE_TEXT, classes_of
 from automix_cli.texts import TIER_NAME
 
 _MOST_LOOKS = 99.0
@@ -76,7 +76,7 @@ def read_table(
         >>> table.tiers, table.max_votes, table.score.tolist()
         (('s',), (3,), [[1.0]])
     """
-    if compare not in COMPARABLE_SCORERS:
+    if compare not in (*COMPARABLE_SCORERS, FREE_TEXT):
         compare = None
     check_class_column(class_column)
     reader = _ColumnReader(

@@ -21,7 +21,7 @@ from automix_cli.data.random_labels import random_part
 from automix_cli.data.traces import TraceTable, tier_index
 from automix_cli.errors import DataError
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
-from automix_cli.scoring import COMPARABLE_SCORERS
+from automix_cli.scoring import comparison_of
 
 _FOLDS = 5  # in which expected differences are fitted
 _PSEUDO_ROWS = 2.0  # on which every difference is a loss
@@ -218,7 +218,8 @@ class TableReader(NamedTuple):
 
     def _with_comparison(self, table: TraceTable) -> TraceTable:
         """The table with its answers compared: of free text only equal forms are equal."""
-        return table if self.scorer in COMPARABLE_SCORERS else self._read("exact")
+        compare = comparison_of(self.scorer)
+        return table if compare == self.scorer else self._read(compare)
 
     def _beside(self, table: TraceTable, baseline: str, say: Callable[[str], None]) -> TraceTable:
         own = replace(table, answer_classes=self._with_comparison(table).answer_classes)

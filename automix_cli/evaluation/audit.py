@@ -181,7 +181,7 @@ def audit(
 
     Raises:
         DataError: no row was compared.
-        UsageError: rows were compared with several baselines.
+        UsageError: rows were compared with several baselines, or drawn with several shares.
     """
     stream = iter(rows)
     start: list[AnswerRow] = []
@@ -271,6 +271,7 @@ class _Auditor:
     def __init__(self, baseline: str, fit: FitFacts | None, scorer: str | None) -> None:
         self.baseline, self.fit, self.scorer = baseline, fit, scorer
         self.rows = self.incomplete = self.repeats = self.missing = self.escalated = 0
+        self.share: float | None = None
         self._keys: set[int] = set()
         self.windows: list[AuditWindow] = []
         self.current = _OpenWindow()
@@ -322,6 +323,13 @@ class _Auditor:
             raise UsageError(
                 f"{row.place}: was compared with {comparison.tier}, and rows before it with {self.baseline}",
                 hint="audit the rows of each baseline apart",
+            )
+        self.share = comparison.share if self.share is None else self.share
+        if comparison.share != self.share:
+            raise UsageError(
+                f"{row.place}: was drawn with a share of {comparison.share:g}, and rows before it of "
+                f"{self.share:g}: together they say nothing of all rows",
+                hint="audit the rows of each --shadow apart",
             )
         self.shadow = add_money(self.shadow, comparison.cost_usd)
         if comparison.is_failed:

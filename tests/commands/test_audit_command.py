@@ -112,3 +112,18 @@ def test_what_cannot_be_audited_is_refused(tmp_path: Path, content: str | None, 
     assert (ran.code, ran.out) == (2, "")
     assert message in ran.err
     assert "--shadow 0.02" in ran.err or content is None
+
+
+def test_files_are_pooled_where_they_tell_of_all_rows(answers: Path) -> None:
+    undrawn, other = answers.with_name("undrawn.jsonl"), answers.with_name("other-share.jsonl")
+    rows = rows_of(answers)
+    undrawn.write_text("\n".join(json.dumps(row | {"shadow": None}) for row in rows), "utf-8")
+    alone, beside = automix("audit", answers, "--json"), automix("audit", undrawn, answers, "--json")
+    assert beside.out == alone.out
+    assert f"{undrawn}: none of its rows was compared; it is left out" in beside.err
+    drawn = [row for row in rows if row.get("shadow")]
+    sparse = [row | {"id": f"x{row['id']}", "shadow": row["shadow"] | {"share": 0.02}} for row in drawn]
+    other.write_text("\n".join(map(json.dumps, sparse)), "utf-8")
+    mixed = automix("audit", answers, other)
+    assert (mixed.code, mixed.out) == (2, "")
+    assert "was drawn with a share of 0.02, and rows before it of 0.5" in mixed.err
