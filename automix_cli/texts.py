@@ -11,6 +11,9 @@ TIER_NAME_RULE = "a name of letters, digits and . _ - (100 at most)"
 # Letters by their category that show nothing: fillers of Hangul, and the empty Braille pattern.
 _BLANK_LETTERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 
+TOO_FEW_LABELS = "too few labels to say"
+"""Why an estimate is withheld."""
+
 
 def is_blank(text: str) -> bool:
     r"""Whether a text shows nothing: blanks, controls, and characters without a glyph of their own.

@@ -132,7 +132,8 @@ class CalibratedQuality(NamedTuple):
     Attributes:
         share: of the baseline's quality on held-out rows, or the one that is promised.
         chance: the probability with which a certificate promises it; None without one.
-        measure: what was compared: quality, or agreement with a tier.
+        measure: what was compared: quality, agreement with a tier, or quality points that may be lost
+            (`points`), of which 1 - share are promised.
         unproven: whether it was not shown that the router pays.
     """
 
@@ -151,7 +152,8 @@ def calibrated_quality(profile: Profile, baseline: str) -> CalibratedQuality | N
     certificate = fitted.get("certificate")
     if certificate:  # says more than the held-out figures do
         best, keep, chance = (certificate.get(key) for key in ("best", "keep", "confidence"))
-        return CalibratedQuality(keep, chance) if best == baseline else None
+        measure = "points" if "most_points" in certificate else "quality"
+        return CalibratedQuality(keep, chance, measure) if best == baseline else None
     name = f"always:{router.get('tier')}" if router.get("kind") == "always" else "pomdp"
     own, alone = (held_out_quality(router, policy) for policy in (name, f"always:{baseline}"))
     if own is None or not alone:

@@ -42,10 +42,12 @@ def check_certificate(grouping: Grouping, keep: float, confidence: float) -> Non
 
 def no_certificate(proof: Certificate, grouping: Grouping) -> GateError:
     """The error of a calibration in which no policy but the best single tier could be promised."""
-    labels = f"about {proof.labels:,} labelled {grouping.noun}s would likely do"
-    promise = f"{100 * proof.keep:g} % of the quality of {proof.best}"
+    noun = grouping.noun if proof.beside else f"labelled {grouping.noun}"
+    promise = f"keep {100 * proof.keep:g} % of the quality of {proof.best}"
+    if proof.beside:
+        promise = f"lose at most {proof.most_points:g} points against {proof.best}"
     return GateError(
-        f"no routed policy can be promised to keep {promise} with probability "
-        f"{100 * proof.confidence:g} % on {count_of(len(grouping), f'labelled {grouping.noun}')}",
-        hint=f"{labels}; nothing was written",
+        f"no routed policy can be promised to {promise} with probability "
+        f"{100 * proof.confidence:g} % on {count_of(len(grouping), noun)}",
+        hint=f"about {proof.labels:,} {noun}s would likely do; nothing was written",
     )

@@ -34,6 +34,7 @@ class RelativeScores:
     Attributes:
         baseline: its name.
         worth: n×N, 1 where the answer is equal to the baseline's, else 1 and the difference expected or seen.
+        least: n×N, the same with every difference that no label shows taken for a loss: it needs no weights.
         has_label: n, whether a row has a label.
         chance: n, with which a row with a label came to have it; 1 where that does not matter.
         look: how many times the number of labels was fixed: after the first, they had been looked at before.
@@ -43,6 +44,7 @@ class RelativeScores:
 
     baseline: str
     worth: Floats
+    least: Floats
     has_label: Bools
     chance: Floats
     look: int = 1
@@ -51,7 +53,13 @@ class RelativeScores:
 
     def take(self, rows: Ints | Bools) -> RelativeScores:
         """Those of some rows (indices or a mask)."""
-        return replace(self, worth=self.worth[rows], has_label=self.has_label[rows], chance=self.chance[rows])
+        return replace(
+            self,
+            worth=self.worth[rows],
+            least=self.least[rows],
+            has_label=self.has_label[rows],
+            chance=self.chance[rows],
+        )
 
 
 def score_beside(
@@ -87,6 +95,7 @@ def score_beside(
     relative = RelativeScores(
         baseline=baseline,
         worth=1 + _differences(table, is_equal, is_known, difference, chance),
+        least=np.where(is_equal, 1.0, 1 + np.where(is_known[:, None], difference, -1.0)),
         has_label=is_known,
         chance=chance,
         look=table.look,

@@ -21,6 +21,7 @@ from automix_cli.data.oracle import oracle
 from automix_cli.data.question_classes import NamedClasses
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError
+from automix_cli.evaluation.beside import loss_of_router, with_label_intervals
 from automix_cli.evaluation.bootstrap import BootstrapFigure, Resamples, interval, quality_gains
 from automix_cli.evaluation.charges import single_tier
 from automix_cli.evaluation.crossfit import CROSSFIT, NO_CURVE, Crossfit, Curve, singles
@@ -28,7 +29,7 @@ from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.families import SettingRows
 from automix_cli.evaluation.frontier import ROUNDING_ERROR, Point
 from automix_cli.evaluation.held_out import HeldOutRun, divisions, held_out
-from automix_cli.evaluation.loss import LossAgainst, loss_of
+from automix_cli.evaluation.loss import LossAgainst
 from automix_cli.evaluation.objective import (
     Objective,
     SettingChoice,
@@ -380,17 +381,20 @@ def _with_figures(
         quality = with_interval(score, scores)
         figures.append(Figures(name, with_interval(cost, costs), quality, *shares.get(name, ())))
     figures.append(Figures("random-mix", figures[0].cost, with_interval(float(means.mix()), draws.mix())))
-    return replace(
+    gains: Mapping[tuple[str, str], Measure] = quality_gains(qualities, table.tiers)
+    reporting = {"pomdp": router_run, "threshold": threshold_run}
+    measured = with_label_intervals(tuple(figures), gains, table, reporting, resamples)
+    judged = replace(
         calibration,
         verdict=_verdict(table, router_run, calibration, resamples),
         chance_met=_chance_met(calibration.objective, draws),
         single_folds=(router_run.single_folds, router_run.folds),
         n_plans=router_run.n_plans,
         alternative=_alternative(table, runs[1:], objectives[1:], resamples),
-        loss=loss_of(table, router_run, resamples),
-        figures=tuple(figures),
-        gains=quality_gains(qualities, table.tiers),
+        figures=measured[0],
+        gains=measured[1],
     )
+    return replace(judged, loss=loss_of_router(table, judged.router(), router_run, resamples))
 
 
 def _edge(table: TraceTable, run: HeldOutRun, resamples: Resamples) -> Edge:

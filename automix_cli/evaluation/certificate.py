@@ -11,13 +11,16 @@ Each test bets against "the promise is broken" (`sequences.capital`). While that
 bettor's capital can be expected to grow, so it reaches 1/(1 - p) with probability at most 1 - p.
 That holds for any bounded differences and any number of rows; where most rows do not differ it
 needs few of them.
+
+Where not every row has a label, answers are compared with a baseline's, and the promise is another one: at
+most 100·(1 - q) points are lost against it. Each difference that no label shows counts as lost.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +28,7 @@ import numpy as np
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.crossfit import singles
 from automix_cli.evaluation.families import cost_weights
+from automix_cli.evaluation.loss import unlike_share
 from automix_cli.evaluation.replay import replay
 from automix_cli.evaluation.sequences import STAKES, capital, log_capitals
 from automix_cli.evaluation.settings import Always, CostWeight
@@ -57,15 +61,16 @@ class Certificate:
     """The promise that could be proved.
 
     Attributes:
-        keep: q, the share of the best tier's quality.
+        keep: q, the share of the best tier's quality; beside a baseline 1 - q points of 1 may be lost.
         confidence: p, with which it is kept.
-        best: the tier that was best on the fit half.
+        best: the tier that was best on the fit half, or the baseline.
         fitted: learned on the fit half; to be used as it is.
         setting: the last one certified that costs less than the best tier; that tier itself without one.
         trials: all tests, in order, the failed one last.
         questions: in the certify half.
         fit_rows, test_rows: of the two halves.
         labels: how many labelled questions in all would likely do, when there is no such setting.
+        beside: whether `best` is a baseline, against which so many points at most are lost.
     """
 
     keep: float
@@ -78,6 +83,12 @@ class Certificate:
     fit_rows: int = 0
     test_rows: int = 0
     labels: int | None = None
+    beside: bool = False
+
+    @property
+    def most_points(self) -> float:
+        """The quality points that may be lost, where that is what is promised."""
+        return round(100 * (1 - self.keep), 6)
 
     @property
     def routes(self) -> bool:
@@ -91,6 +102,7 @@ class Certificate:
             "confidence": self.confidence,
             "best": self.best,
             "questions": self.questions,
+            **({"most_points": self.most_points} if self.beside else {}),
         }
 
 
@@ -113,13 +125,14 @@ def certify(
         confidence: p, in 0..1.
         seed: of the halves, and of the order in which questions are bet on.
     """
-    half, rest = halves(table.with_vote_limit(), seed)
+    goal = keep + unlike_share(table.relative)
+    half, rest = halves(_with_least(table).with_vote_limit(), seed)
     parameters = fit(half, settings)
-    best = int(_by_question(half, singles(half).score).mean(axis=0).argmax()) if len(half) else 0
+    best = _reference(half)
     setting: Always | CostWeight = Always(table.tiers[best])
     best_cost = _by_question(rest, singles(rest).cost).mean(axis=0)[best] if len(rest) else 0.0
     trials: list[Trial] = []
-    for result in _tests(rest, half, parameters, settings, best, keep, seed):
+    for result in _tests(rest, half, parameters, settings, best, goal, seed):
         trials.append(result)
         if result.capital < 1 / (1 - confidence):
             break
@@ -136,7 +149,21 @@ def certify(
         fit_rows=len(half),
         test_rows=len(rest),
         labels=labels_needed(rest, best, keep, confidence) if isinstance(setting, Always) else None,
+        beside=table.relative is not None,
     )
+
+
+def _with_least(table: TraceTable) -> TraceTable:
+    """The table with scores beside a baseline's at their least: 0 to 2, and a bet cannot lose more than 1."""
+    relative = table.relative
+    return table if relative is None else replace(table, relative=replace(relative, worth=relative.least))
+
+
+def _reference(half: TraceTable) -> int:
+    """The place of the tier that policies are compared with: the baseline, else the best one by question."""
+    if half.beside is not None:
+        return half.tiers.index(half.beside)
+    return int(_by_question(half, singles(half).score).mean(axis=0).argmax()) if len(half) else 0
 
 
 def halves(table: TraceTable, seed: int) -> Halves:

@@ -14,12 +14,14 @@ import numpy as np
 from automix_cli.data.groups import why_no_verdict
 from automix_cli.data.oracle import oracle
 from automix_cli.data.traces import TraceTable
+from automix_cli.evaluation.beside import reports_of, with_label_intervals
 from automix_cli.evaluation.bootstrap import BootstrapFigure, Resamples, quality_gains
 from automix_cli.evaluation.calibrate import Calibration, Figures, with_interval
 from automix_cli.evaluation.certificate import Certificate, halves
 from automix_cli.evaluation.crossfit import NO_CURVE, Singles, singles
 from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.frontier import Point, mix_quality
+from automix_cli.evaluation.loss import loss_of
 from automix_cli.evaluation.objective import SettingChoice
 from automix_cli.evaluation.rates import differing_shares, rates_of
 from automix_cli.evaluation.replay import Replayed, replay
@@ -62,7 +64,9 @@ def _with_figures(
     calibration: Calibration, rest: TraceTable, run: Replayed, resamples: Resamples
 ) -> Calibration:
     alone = singles(rest)
-    figures, gains = _figures(rest, run, alone, resamples)
+    reports = reports_of(rest, run.score, run.reports)
+    measured = _figures(rest, run, alone, resamples)
+    figures, gains = with_label_intervals(*measured, rest, {"pomdp": reports}, resamples)
     can_judge = not why_no_verdict(rest.grouping)
     edge = edge_of(run.score, run.cost, *alone, resamples)
     point = Point(float(run.cost.mean()), float(run.score.mean()))
@@ -74,6 +78,7 @@ def _with_figures(
         gains=gains,
         rates=rates_of(rest, run),
         differing=differing_shares(rest, run),
+        loss=loss_of(rest, reports, resamples),
     )
 
 

@@ -24,6 +24,13 @@ _PSEUDO_LABELS = 4  # half of them losses (Agresti and Coull, American Statistic
 _MOST_SKIPPED = 0.05  # of the rows drawn to be labelled: with more, those left may be the hard ones
 
 
+class Reports(NamedTuple):
+    """What a policy reports on each of n rows: what it is worth, and the chance that it differs."""
+
+    score: Floats
+    differing: Floats
+
+
 class LossByLabels(NamedTuple):
     """The mean loss in points of 1 and its 95 % interval, by labels of rows with answers that differ."""
 
@@ -56,7 +63,9 @@ class LossAgainst(NamedTuple):
     look: int = 1
 
 
-def loss_of(table: TraceTable, run: HeldOutRun, resamples: Resamples, seed: int = 0) -> LossAgainst | None:
+def loss_of(
+    table: TraceTable, run: Reports | HeldOutRun, resamples: Resamples, seed: int = 0
+) -> LossAgainst | None:
     """Measure the loss of a run on rows that were held out; None where every row has a label.
 
     Args:
@@ -73,12 +82,10 @@ def loss_of(table: TraceTable, run: HeldOutRun, resamples: Resamples, seed: int 
     differs = (table.score < 1).any(axis=1)
     labels = int(relative.has_label.sum()), int((relative.has_label & differs).sum())
     most = mean_bound(differing[order], 1 - CONFIDENCE)
-    if relative.unlike:
-        most += relative.unlike / labels[0] + _Z * math.sqrt(relative.unlike) / labels[0]
     return LossAgainst(
         baseline=relative.baseline,
         differing=float(differing.mean()),
-        most=min(most, 1.0),
+        most=min(most + unlike_share(relative), 1.0),
         labels=labels,
         by_labels=estimate_loss(run, resamples, float(differing.mean()), relative),
         n_skipped=relative.n_skipped,
@@ -86,8 +93,15 @@ def loss_of(table: TraceTable, run: HeldOutRun, resamples: Resamples, seed: int 
     )
 
 
+def unlike_share(relative: RelativeScores | None) -> float:
+    """The upper bound of how often answers are equal and score otherwise, by labels that show it; 0 else."""
+    if relative is None or not relative.unlike:
+        return 0.0
+    return (relative.unlike + _Z * math.sqrt(relative.unlike)) / int(relative.has_label.sum())
+
+
 def estimate_loss(
-    run: HeldOutRun, resamples: Resamples, differing: float, relative: RelativeScores
+    run: Reports | HeldOutRun, resamples: Resamples, differing: float, relative: RelativeScores
 ) -> LossByLabels | None:
     """Estimate the loss, where labels of rows that are reported and differ suffice, and few were skipped.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from automix_cli.data.groups import Grouping, why_no_verdict
@@ -11,7 +12,7 @@ from automix_cli.evaluation.crossfit import CROSSFIT
 from automix_cli.evaluation.loss import LossAgainst
 from automix_cli.evaluation.settings import Always
 from automix_cli.evaluation.verdict import RoutingVerdict
-from automix_cli.texts import count_of
+from automix_cli.texts import TOO_FEW_LABELS, count_of
 from automix_cli.views.lines import money
 from automix_cli.views.payer_lines import compare_costs
 from automix_cli.views.verdict_words import (
@@ -121,18 +122,28 @@ def _held_out_words(result: Calibration, chance: float) -> str:
 def loss_sentence(result: Calibration, loss: LossAgainst, grouping: Grouping) -> str:
     """Write what can be lost against the baseline, and what is saved."""
     noun, own = grouping.noun, result.router()
-    alone, folds = result.single_folds
-    if own["kind"] == "always":
-        times = f"a single tier was chosen in {alone} of {folds} folds"
-        if result.objective.kind != "keep":
-            return f"Use {own['tier']}: no policy serves the objective better ({times})."
-        return f"Use {own['tier']}: nothing cheaper loses {_aim_words(result, loss)} ({times})."
     cost = {f.name: f.cost.value or 0.0 for f in result.figures}
-    saving = compare_costs(cost["pomdp"], cost[f"always:{loss.baseline}"])
+    tier = own.get("tier")
+    first = "" if tier is None else _single_words(result, loss, str(tier), cost)
+    if tier == loss.baseline:
+        return first
+    saving = compare_costs(cost[f"always:{tier}" if tier else "pomdp"], cost[f"always:{loss.baseline}"])
     words = "" if saving is None else f"; {saving.words} {saving.joint} {loss.baseline} alone"
     share = f"95 %; {100 * loss.differing:.1f} % of the {noun}s are reported and differ"
     head = f"At most {100 * loss.most:.1f} points below {loss.baseline} on new {noun}s ({share}){words}."
-    return f"{head}{_label_words(loss)}{_loss_objective_sentence(result, loss, grouping)}"
+    aim = "" if tier else _loss_objective_sentence(result, loss, grouping)
+    return f"{first}{' ' if first else ''}{head}{_label_words(loss)}{aim}"
+
+
+def _single_words(result: Calibration, loss: LossAgainst, tier: str, cost: Mapping[str, float]) -> str:
+    """Write why a tier takes every question."""
+    alone, folds = result.single_folds
+    times = f"a single tier was chosen in {alone} of {folds} folds"
+    if result.objective.kind != "keep":
+        return f"Use {tier}: no policy serves the objective better ({times})."
+    if cost[f"always:{tier}"] <= min(cost[f"always:{name}"] for name in result.tiers):
+        return f"Use {tier}: nothing is cheaper ({times})."
+    return f"Use {tier}: nothing cheaper loses {_aim_words(result, loss)} ({times})."
 
 
 def _loss_objective_sentence(result: Calibration, loss: LossAgainst, grouping: Grouping) -> str:
@@ -140,7 +151,8 @@ def _loss_objective_sentence(result: Calibration, loss: LossAgainst, grouping: G
     chance, few = result.chance_met, promises_nothing(grouping)
     if result.objective.kind != "keep" or chance is None:
         return ""
-    words = few or _held_out_words(result, chance)
+    is_withheld = loss.by_labels is None and loss.labels[0] > 0
+    words = few or (TOO_FEW_LABELS if is_withheld else _held_out_words(result, chance))
     return f" It is set to lose {_aim_words(result, loss)}; {words}."
 
 
@@ -222,9 +234,11 @@ def _written_words(result: Calibration, measure: str, payback: int | None) -> st
 
 def _certified_sentence(result: Calibration, proof: Certificate, grouping: Grouping) -> str:
     """Write what is promised, and what the figures above are of."""
-    promise = f"at least {share_words(proof.keep)} of the quality of {proof.best}"
+    promise = f"keeps at least {share_words(proof.keep)} of the quality of {proof.best}"
+    if proof.beside:
+        promise = f"at most {proof.most_points:.4g} points are lost against {proof.best}"
     chance = f"with probability {share_words(proof.confidence)}"
-    head = f"Certified: keeps {promise} on new {grouping.noun}s {chance}."
+    head = f"Certified: {promise} on new {grouping.noun}s {chance}."
     own = f"Quality and cost above are of the {count_of(proof.questions, grouping.noun)} that prove it"
     edge = "" if result.verdict is None else f"; there routing gives {edge_words(result.verdict)}"
     return f"{head} {own}, on none of which the router was fitted{edge}."
@@ -237,6 +251,7 @@ def certificate_dict(proof: Certificate) -> dict[str, Any]:
         "keep": proof.keep,
         "confidence": proof.confidence,
         "best": proof.best,
+        "most_points": proof.most_points if proof.beside else None,
         "setting": proof.setting.to_dict() if proof.routes else None,
         "questions": proof.questions,
         "rows": {"fit": proof.fit_rows, "test": proof.test_rows},

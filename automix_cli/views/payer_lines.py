@@ -12,7 +12,7 @@ from automix_cli.cascade.baseline import (
     calibrated_quality,
 )
 from automix_cli.profile.model import Profile
-from automix_cli.texts import count_of
+from automix_cli.texts import TOO_FEW_LABELS, count_of
 from automix_cli.views.lines import money
 
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ def _payback_sentence(offer: Offer) -> str:
 def _gain_words(offer: Offer) -> str:
     gain = offer.gain
     if gain is None or gain.value is None:
-        return ""
+        is_withheld = gain is not None and gain.reason == TOO_FEW_LABELS
+        return f"; {TOO_FEW_LABELS} at what {offer.measure}" if is_withheld else ""
     if gain.value == gain.low == gain.high == 0:
         return f" at the same {offer.measure} on every row"
     bounds = "" if gain.low is None or gain.high is None else f" (95 %: {gain.low:+.1f} to {gain.high:+.1f})"
@@ -151,9 +152,10 @@ def _quality_words(quality: CalibratedQuality, tier: str) -> str:
     """
     share = f"{100 * quality.share:.1f}".removesuffix(".0")
     if quality.chance is not None:
-        return (
-            f"certified to keep {share} % of {tier}'s quality with probability {100 * quality.chance:.4g} %"
-        )
+        promise = f"keep {share} % of {tier}'s quality"
+        if quality.measure == "points":
+            promise = f"lose at most {100 * (1 - quality.share):.4g} points against {tier}"
+        return f"certified to {promise} with probability {100 * quality.chance:.4g} %"
     unproven = ", unproven" if quality.unproven else ""
     if quality.measure != "quality":
         return f"calibrated at {share} % {quality.measure}{unproven}"

@@ -1,5 +1,6 @@
 """What is said of a loss: the most of it without a label, and by labels where there are enough."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,15 @@ import pytest
 from automix_cli.data.labelled import TableOptions
 from automix_cli.data.relative import TableReader
 from automix_cli.data.traces import TraceTable
+from automix_cli.evaluation.beside import loss_of_router, with_label_intervals
 from automix_cli.evaluation.bootstrap import Resamples
+from automix_cli.evaluation.calibrate import Figures
+from automix_cli.evaluation.certificate import certify
+from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.held_out import HeldOutRun
-from automix_cli.evaluation.loss import LossAgainst, effective_labels, loss_of
+from automix_cli.evaluation.loss import LossAgainst, Reports, effective_labels, loss_of, unlike_share
+from automix_cli.fitting.router_block import Settings
+from automix_cli.texts import TOO_FEW_LABELS
 
 ROWS = 200  # on a quarter of which the small tier's answer differs
 
@@ -93,3 +100,72 @@ def test_too_many_rows_without_the_label_they_were_drawn_for_give_no_estimate() 
     loss = loss_of_small(table_with(40, inclusion=0.8))
     assert loss.n_skipped > 0
     assert loss.by_labels is None
+
+
+# ---------------------------------------------------------------- figures beside the baseline
+
+
+def measured(table: TraceTable) -> tuple[Figures, Measure]:
+    """The small tier's figure and its points above the large one, as the bootstrap of rows left them."""
+    name, rough = "always:small", Measure(0.9, "", 0.85, 0.95)
+    figures = (Figures(name, Measure(1.0), rough),)
+    gains = {(name, "large"): Measure(-10.0, "", -15.0, -5.0)}
+    own, points = with_label_intervals(figures, gains, table, {}, Resamples.of_table(table, 0))
+    return own[0], points[name, "large"]
+
+
+def test_a_loss_has_one_interval_wherever_it_is_named() -> None:
+    table = table_with(30)
+    figure, points = measured(table)
+    by_labels = loss_of_small(table).by_labels
+    assert by_labels is not None
+    assert points == Measure(-100 * by_labels.value, "", -100 * by_labels.high, -100 * by_labels.low)
+    assert (figure.quality.low, figure.quality.high) == (1 - by_labels.high, 1 - by_labels.low)
+
+
+@pytest.mark.parametrize(
+    "table", [table_with(2), table_with(40, inclusion=0.8)], ids=["few labels", "many rows skipped"]
+)
+def test_an_interval_that_is_withheld_is_withheld_everywhere(table: TraceTable) -> None:
+    figure, points = measured(table)
+    assert points == Measure(None, TOO_FEW_LABELS)
+    assert figure.quality == Measure(0.9, TOO_FEW_LABELS)
+
+
+def test_without_a_label_the_agreement_keeps_its_interval() -> None:
+    assert measured(table_with(0))[1] == Measure(-10.0, "", -15.0, -5.0)
+
+
+def test_a_router_that_is_one_tier_has_the_loss_of_that_tier() -> None:
+    table = table_with(0)
+    resamples, run = Resamples.of_table(table, 0), Reports(np.ones(ROWS), np.zeros(ROWS))
+    routers = {"pomdp": {}, "large": {"tier": "large"}, "small": {"tier": "small"}}
+    losses = {name: loss_of_router(table, own, run, resamples) for name, own in routers.items()}
+    assert {name: loss and loss.differing for name, loss in losses.items()} == {
+        "pomdp": 0,
+        "large": 0,
+        "small": 0.25,
+    }
+
+
+# ---------------------------------------------------------------- a certificate
+
+
+@pytest.mark.parametrize(("labels", "least"), [(0, 0.75), (50, 1.0)], ids=["no label", "all that differ"])
+def test_a_certificate_beside_a_baseline_is_tested_on_points_lost(labels: int, least: float) -> None:
+    """A quarter of the answers differs: without a label all of these are lost, by labels none in the mean."""
+    table = table_with(labels)
+    assert table.relative is not None
+    assert table.relative.least[:, 0].mean() == pytest.approx(least)
+    for points, routes in ((0.5, True), (0.1, labels > 0)):
+        proof = certify(table, Settings(), keep=1 - points, confidence=0.8)
+        assert proof.routes == routes
+        assert (proof.best, proof.beside, proof.most_points) == ("large", True, 100 * points)
+        assert proof.promise()["most_points"] == 100 * points
+
+
+def test_equal_answers_that_score_otherwise_count_against_a_certificate() -> None:
+    relative = table_with(50).relative
+    assert relative is not None
+    assert unlike_share(relative) == unlike_share(None) == 0
+    assert unlike_share(replace(relative, unlike=1)) == pytest.approx((1 + 1.96) / 50)

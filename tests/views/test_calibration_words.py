@@ -13,6 +13,7 @@ from automix_cli.evaluation.calibrate import Calibration, Figures
 from automix_cli.evaluation.certificate import Certificate
 from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.frontier import Point
+from automix_cli.evaluation.loss import LossAgainst
 from automix_cli.evaluation.objective import Objective, SettingChoice
 from automix_cli.evaluation.settings import Always, CostWeight
 from automix_cli.evaluation.verdict import RoutingVerdict
@@ -130,6 +131,47 @@ def test_a_single_tier_comes_without_a_probability_below_a_hundred_questions(que
     words = single_tier_words("medium", Objective("keep", 0.95), "in 3 of 3 folds", None, few)
     assert ("with probability" in words) == (questions == 100)
     assert ("below 100 questions nothing is promised" in words) == (questions == 99)
+
+
+# ---------------------------------------------------------------- beside a baseline
+
+LOSS = LossAgainst(baseline="medium", differing=0.3, most=0.4, labels=(0, 0), by_labels=None)
+TIERS = (figures("always:small", 0.001, 0.7), figures("always:medium", 0.02, 1.0))
+SHARE = "95 %; 30.0 % of the questions are reported and differ"
+MOST = f"At most 40.0 points below medium on new questions ({SHARE})"
+TIMES = "(a single tier was chosen in 15 of 15 folds)"
+
+
+@pytest.mark.parametrize(
+    ("tier", "sentence"),
+    [
+        ("small", f"Use small: nothing is cheaper {TIMES}. {MOST}; 95 % cheaper than medium alone."),
+        (
+            "medium",
+            "Use medium: nothing cheaper loses at most 5 points against medium with probability 80 % "
+            f"{TIMES}.",
+        ),
+    ],
+)
+def test_a_single_tier_that_is_not_the_baseline_comes_with_what_it_can_lose(tier: str, sentence: str) -> None:
+    choice = SettingChoice(Always(tier), Point(0.001, 0.7))
+    result = replace(ROUTED, choice=choice, loss=LOSS, figures=TIERS, single_folds=(15, 15))
+    assert calibration_sentence(result, grouping(100)) == sentence
+
+
+def test_a_certificate_beside_a_baseline_promises_points() -> None:
+    proof = Certificate(
+        keep=0.9,
+        confidence=0.8,
+        best="medium",
+        fitted=FITTED,
+        setting=CostWeight(0.01),
+        trials=(),
+        questions=50,
+        beside=True,
+    )
+    head = "Certified: at most 10 points are lost against medium on new questions with probability 80 %."
+    assert calibration_sentence(replace(ROUTED, certificate=proof), grouping(100)).startswith(head)
 
 
 # ---------------------------------------------------------------- certificates
