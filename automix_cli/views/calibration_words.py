@@ -251,7 +251,7 @@ def certificate_dict(proof: Certificate) -> dict[str, Any]:
         "keep": proof.keep,
         "confidence": proof.confidence,
         "best": proof.best,
-        "most_points": proof.most_points if proof.beside else None,
+        **({"most_points": proof.most_points} if proof.beside else {}),
         "setting": proof.setting.to_dict() if proof.routes else None,
         "questions": proof.questions,
         "rows": {"fit": proof.fit_rows, "test": proof.test_rows},
