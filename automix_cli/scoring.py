@@ -455,7 +455,11 @@ _JUDGES: dict[str, Judge] = {
 
 def _canonical_number(answer: str, choices: Choices) -> Hashable | None:
     number = _read_number(answer)
-    return None if number is None else (number.value, number.percent)
+    if number is None:
+        return None
+    # 8.2 million is 8199999.999999999 in binary: beyond fifteen digits a float says nothing.
+    value = number.value if isinstance(number.value, int) else float(f"{number.value:.15g}")
+    return value, number.percent
 
 
 def _canonical_json(answer: str, choices: Choices) -> Hashable | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from automix_cli.errors import UsageError
-from automix_cli.scoring import SCORERS, Plurality, equivalent, has_equal_form, plurality, score
+from automix_cli.scoring import SCORERS, Plurality, canonical, equivalent, has_equal_form, plurality, score
 
 EXACT = [
     ("Paris", "paris", 1),
@@ -404,3 +404,11 @@ def test_answers_of_equal_form_score_alike_whatever_is_expected(a: str, b: str, 
     golds = (a, b, "Rome", "40 degrees", "Strasse")
     alike = all(score(a, [gold], scorer) == score(b, [gold], scorer) for gold in golds)
     assert alike or not has_equal_form(a, b, scorer)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [("8.2 million", "8200000"), ("1.1e2", "110"), ("1.005e3", "1,005"), ("0.1 + 0.2 = 0.3", "0.3")],
+)
+def test_numbers_that_are_equal_on_paper_have_one_form(a: str, b: str) -> None:
+    assert canonical(a, "numeric") == canonical(b, "numeric")

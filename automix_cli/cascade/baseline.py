@@ -7,7 +7,7 @@ Costs that were fitted on labelled rows, of which every tier answered all, come 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from automix_cli.fitting.router_block import fitted_answer_cost, held_out_quality
@@ -102,7 +102,7 @@ def _fitted_cost(tally: CostTally, profile: Profile) -> float | None:
     over dearer and cheaper ones.
     """
     router, first = profile.router, profile.tiers[0].name
-    if router is None or differences(profile) or not _prices_stand(profile):
+    if router is None or differences(profile) or "prices" not in (router.get("fitted") or {}):
         return None
     tokens = tally.prompt_tokens / tally.rows
     cost, expected = (fitted_answer_cost(router, name, tokens) for name in (tally.baseline, first))
@@ -112,15 +112,6 @@ def _fitted_cost(tally: CostTally, profile: Profile) -> float | None:
         if not 1 / _FACTOR <= ratio <= _FACTOR:
             return None
     return cost * tally.rows if cost else None
-
-
-def _prices_stand(profile: Profile) -> bool:
-    """Whether all list prices are those that the router was fitted with."""
-    prices_then = ((profile.router or {}).get("fitted") or {}).get("prices")
-    if not isinstance(prices_then, dict):
-        return False
-    prices = {tier.name: tier.list_price() for tier in profile.tiers}
-    return prices_then == {name: None if price is None else asdict(price) for name, price in prices.items()}
 
 
 # ---------------------------------------------------------------- quality

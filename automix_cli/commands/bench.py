@@ -302,7 +302,7 @@ class _Job:
 
         if self.gates is not None:
             read_gates(self.gates)
-        of_tiers = ("always", "maj")
+        of_tiers = ("always", "maj", "agreement")
         without_tiers = ",".join(n for n in self.policies.split(",") if not n.strip().startswith(of_tiers))
         entries = pick_policies(without_tiers, self._policies(()))
         looking = any(reads_questions(c) for c in entries)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -463,15 +463,14 @@ def _with_origin(
 ) -> dict[str, Any]:
     """The `router:` block: what was learned, and everything it was learned from."""
     from automix_cli import __version__
-    from automix_cli.profile.router import fingerprint
+    from automix_cli.profile.router import fingerprint, prices_of
 
-    prices = {t.name: asdict(p) if (p := t.list_price()) else None for t in profile.tiers}
     origin = {
         "automix": __version__,
         "date": time.strftime("%Y-%m-%d"),
         "data_sha256": data.sha256,
         **fingerprint(profile),
-        "prices": prices,
+        "prices": prices_of(profile),
         **{key: value for key, value in options.items() if value is not None},
     }
     present = {key: value for key, value in extra.items() if value is not None}

@@ -7,6 +7,7 @@ answer. `alarms` looks at the plan: does it turn the signal upside down?
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -159,11 +160,20 @@ def _unparsed_share(table: TraceTable, j: int) -> float:
     return votes.unparsed / votes.bought if votes.bought else 0.0
 
 
-def alarms(rows: list[PlanRow], tiers: tuple[str, ...]) -> tuple[str, ...]:
-    """Return a sentence for each tier whose most confident answers escalate while others are reported."""
+def alarms(
+    rows: list[PlanRow], tiers: tuple[str, ...], cuts: Callable[[int], tuple[float, ...]] = lambda tier: ()
+) -> tuple[str, ...]:
+    """Return a sentence for each tier whose most confident answers escalate while others are reported.
+
+    Args:
+        rows: of the plan.
+        tiers: their names.
+        cuts: the edges between the bins of a tier's confidence; the bin past the last is a missing one.
+    """
     sentences = []
     for j, name in enumerate(tiers):
-        likely = [r for r in rows if r.tier == j and r.counts.parsed and r.probability >= _RARE_HISTORY]
+        own = [r for r in rows if r.tier == j and r.counts.parsed and r.probability >= _RARE_HISTORY]
+        likely = [r for r in own if not cuts(j) or r.counts.value <= len(cuts(j))]
         escalating = [_share(r.counts) for r in likely if r.action.kind == "escalate"]
         reporting = [_share(r.counts) for r in likely if r.action.kind == "report" and r.action.tier == j]
         if escalating and reporting and max(escalating) > max(reporting):

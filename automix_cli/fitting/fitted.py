@@ -114,8 +114,10 @@ _COST_FIELDS = ("answer", "vote", "round")
 
 
 def _scores(row: Sequence[Any]) -> Scores:
-    total, answers = row
-    return Scores(float(total), int(answers))
+    scores = Scores(float(row[0]), int(row[1]))
+    if not 0 <= scores.total <= scores.answers + 1e-6:
+        raise ValueError(f"expected a sum of scores and the number of answers, got {list(row)}")
+    return scores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

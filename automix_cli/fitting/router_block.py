@@ -154,10 +154,39 @@ def policy_from_router(router: Mapping[str, Any], settings: Settings, tiers: Seq
         raise DataError(f"a router of kind {name} has learned nothing from rows", hint=HINT)
     if missing := [key for key in kind.keys if router.get(key) is None]:
         raise DataError(f"a router of kind {name} needs the key {' and the key '.join(missing)}", hint=HINT)
+    if problem := _problem_beside_the_plan(router):
+        raise DataError(f"the router block cannot be read: {problem}", hint=HINT)
     try:
         return kind.build(router, settings, tuple(tiers))
     except (TypeError, ValueError) as exc:
         raise DataError(f"the router block cannot be read: {reading_problem(exc)}", hint=HINT) from exc
+
+
+def _problem_beside_the_plan(router: Mapping[str, Any]) -> str | None:
+    """What is wrong with what no plan reads, and rows do: the scale of tokens, and the rates when fitted."""
+    scale, fitted = router.get("token_scale"), router.get("fitted")
+    is_number = isinstance(scale, int | float) and not isinstance(scale, bool)
+    if scale is not None and not (is_number and 0 < scale < math.inf):
+        return f"token_scale: expected a number above 0, got {describe_value(scale)}"
+    if fitted is not None and not isinstance(fitted, Mapping):
+        return f"fitted: expected a mapping, got {describe_value(fitted)}"
+    rates = (fitted or {}).get("rates") or {}
+    if not isinstance(rates, Mapping):
+        return f"fitted.rates: expected a mapping, got {describe_value(rates)}"
+    for name, rate in rates.items():
+        if not _is_rate(rate):
+            return (
+                f"fitted.rates.{name}: expected hits and cases, such as [3, 10], got {describe_value(rate)}"
+            )
+    return None
+
+
+def _is_rate(value: Any) -> bool:
+    return (
+        isinstance(value, list | tuple)
+        and [type(number) for number in value] == [int, int]
+        and 0 <= value[0] <= value[1]
+    )
 
 
 def query_router_of(router: Mapping[str, Any]) -> QueryRouter | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from automix_cli import prompts
@@ -166,6 +167,13 @@ def differences(profile: Profile) -> list[str]:
         "prompt_sha256": "the prompts",
         "signal": "the signal",
         "votes": "the vote settings",
+        "prices": "the prices",
     }
-    now = fingerprint(profile)
+    now = fingerprint(profile) | {"prices": prices_of(profile)}
     return [name for key, name in names.items() if key in fitted and fitted[key] != now[key]]
+
+
+def prices_of(profile: Profile) -> dict[str, dict[str, float | None] | None]:
+    """The list prices of the tiers, in USD per million tokens; None where one is unknown."""
+    prices = {tier.name: tier.list_price() for tier in profile.tiers}
+    return {name: None if price is None else asdict(price) for name, price in prices.items()}

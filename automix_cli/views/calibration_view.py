@@ -288,7 +288,8 @@ class CalibrationView:
             plans = [
                 policy.plan(Facts(question_class=cell)) for cell in range(len(self.calibration.fitted.counts))
             ]
-            messages = dict.fromkeys(a for plan in plans for a in alarms(plan.rows(), self.calibration.tiers))
+            tiers = self.calibration.tiers
+            messages = dict.fromkeys(a for plan in plans for a in alarms(plan.rows(), tiers, policy.cuts))
             lines += [f"alarm: {a}" for a in messages]
         return lines + [f"note: {text}" for text in self._warnings()]
 

@@ -74,6 +74,22 @@ def test_the_table_the_plot_and_the_verdict_are_on_stdout_and_nothing_else(writt
     )
 
 
+def test_a_rule_of_two_tiers_can_be_named(tmp_path: Path) -> None:
+    answers = [{"small": "1", "medium": "12"[n % 2], "large": "1"} for n in range(40)]
+    costs = {"small": 1, "medium": 2, "large": 20}
+    rows = [
+        {
+            "id": n,
+            "tiers": {t: {"answer": a, "score": int(a == "1"), "cost": costs[t]} for t, a in own.items()},
+        }
+        for n, own in enumerate(answers)
+    ]
+    (tmp_path / "rows.jsonl").write_text(jsonl(*rows))
+    ran = automix("bench", tmp_path / "rows.jsonl", "--policies", "agreement:small+medium", "--json", "-q")
+    assert ran.code == 0, ran.err
+    assert "agreement:small+medium" in ran.rows[0]["policies"]
+
+
 def test_json_is_one_object_on_stdout(traces: Path) -> None:
     ran = automix("bench", traces, *QUICK, "--json", "-q")
     assert (ran.code, ran.err) == (0, "")

@@ -152,6 +152,10 @@ def test_other_prompts_or_models_than_fitted_are_said_once(demo: Path, here: Cal
     ran = here("ask", "--profile", "changed.yaml", "What is 17 * 23?")
     assert ran.code == 0
     assert ran.err.count("the prompts changed since this profile was calibrated") == 1
+    tiers = "tiers:\n  - {name: small, price: {input: 5, output: 5}}\n  - {name: large}\n"
+    (demo / "dearer.yaml").write_text(f"{text}\n{tiers}")
+    ran = here("ask", "--profile", "dearer.yaml", "What is 17 * 23?")
+    assert ran.err.count("the prices changed since this profile was calibrated") == 1
 
 
 def test_drift_is_said_when_a_batch_no_longer_looks_like_the_fit(

@@ -79,6 +79,12 @@ def test_a_plan_that_escalates_its_most_confident_answers_raises_an_alarm(
     assert bool(alarms(rows, ("s", "l"))) == alarmed
 
 
+def test_answers_without_a_confidence_are_not_the_most_confident() -> None:
+    rows = [row(0, 1, UP), row(1, 1, KEEP), row(2, 1, UP)]
+    assert alarms(rows, ("s", "l"), lambda tier: ()) != ()
+    assert alarms(rows, ("s", "l"), lambda tier: (0.5,)) == ()
+
+
 def test_votes_turned_upside_down_raise_the_alarm_and_honest_ones_do_not() -> None:
     drawn = draw_rows(two_tiers(), 400, 0)
     for turned in (False, True):

@@ -132,3 +132,21 @@ def test_the_list_of_kinds_and_the_profile_load_without_numpy() -> None:
         "assert 'numpy' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=environment())
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"token_scale": "x"}, "token_scale: expected a number above 0"),
+        ({"token_scale": -1}, "token_scale: expected a number above 0"),
+        ({"fitted": [1]}, "fitted: expected a mapping"),
+        ({"fitted": {"rates": {"escalated": "nope"}}}, "fitted.rates.escalated: expected hits and cases"),
+        ({"fitted": {"rates": {"escalated": [116, 0]}}}, "fitted.rates.escalated: expected hits and cases"),
+        ({"observations": {n: o | {"right": [-96.0, 96]} for n, o in OBSERVATIONS.items()}}, "sum of scores"),
+        ({"observations": {n: o | {"right": [96.0, 20]} for n, o in OBSERVATIONS.items()}}, "sum of scores"),
+    ],
+)
+def test_numbers_that_nobody_could_have_counted_are_refused(change: dict[str, Any], problem: str) -> None:
+    block = {"kind": "pomdp", **LIVE["pomdp"], **change}
+    with pytest.raises(DataError, match=re.escape(problem)):
+        policy_from_router(block, Settings(), TIERS)
