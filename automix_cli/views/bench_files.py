@@ -38,6 +38,7 @@ def summary(view: BenchView) -> dict[str, Any]:
         "small": result.small,
         "large": result.large,
         "measure": view.measure,
+        "held_out": view.held_out_labels(),
         "level": LEVEL,
         "objective": result.objective._asdict(),
         "splits": list(_splits(view)),
@@ -49,7 +50,7 @@ def summary(view: BenchView) -> dict[str, Any]:
         "left_out": [one._asdict() for one in result.left_out],
         "sentence": view.sentence(),
         "notes": view.remarks(),
-        "definitions": {spec.key: spec.definition for spec in MEASURES},
+        "definitions": {spec.key: view.words(spec.definition) for spec in MEASURES},
     }
 
 
@@ -61,6 +62,7 @@ def _splits(view: BenchView) -> Iterator[dict[str, Any]]:
             "seed": cut.seed,
             "train": len(cut.train),
             "test": len(cut.test),
+            "labels": {"train": view.labels_of(cut.train), "test": view.labels_of(cut.test)},
             "questions": {"train": train.n_questions, "test": test.n_questions},
             "groups": {"train": len(train), "test": len(test)},
             "duplicates": {"exact": len(twins.exact), "near": len(twins.near), "share": twins.share},

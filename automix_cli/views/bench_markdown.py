@@ -21,7 +21,7 @@ def report_markdown(view: BenchView) -> str:
         *("![Cost against quality](frontier.svg)", ""),
         *_policies(view),
         *("", "Every figure is on held-out rows, with a 95 % paired-bootstrap interval.", ""),
-        *(f"- *{spec.key}*: {spec.definition}" for spec in MEASURES),
+        *(f"- *{spec.key}*: {view.words(spec.definition)}" for spec in MEASURES),
         *("", *(f"- {note}" for note in view.remarks())),
         *_datasets(view),
     ]
@@ -31,7 +31,7 @@ def report_markdown(view: BenchView) -> str:
 def _policies(view: BenchView) -> Iterator[str]:
     """A row per policy."""
     specs = [spec for spec in DISPLAY_ORDER if spec.markdown != "no"]
-    yield _row(["policy", "setting", *(spec.title for spec in specs)])
+    yield _row(["policy", "setting", *(view.words(spec.title) for spec in specs)])
     yield "|---|---|" + "--:|" * len(specs)
     for group in view.by_kind():
         for o in group:
@@ -52,7 +52,7 @@ def _datasets(view: BenchView) -> Iterator[str]:
         return
     specs = [spec for spec in MEASURES if spec.by_dataset]
     yield from ("", f"## {ours.name}, by dataset", "")
-    yield _row(["dataset", *(spec.title for spec in specs)])
+    yield _row(["dataset", *(view.words(spec.title) for spec in specs)])
     yield "|---|" + "--:|" * len(specs)
     for name, part in ours.slices.items():
         yield _row([one_line(name), *(value_with_interval(spec, part[spec.key]) for spec in specs)])

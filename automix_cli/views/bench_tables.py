@@ -108,7 +108,7 @@ def _table(view: BenchView, title: str, columns: Sequence[_Column], width: int) 
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("policy", overflow="fold")  # the one that gives way to long names
     for column in columns:
-        table.add_column(column.head, justify="right", no_wrap=True)
+        table.add_column(view.words(column.head), justify="right", no_wrap=True)
     groups = [group for group in view.by_kind() if group]
     for group in groups:
         _add_rows(table, view, columns, group)

@@ -19,7 +19,9 @@ from automix_cli.evaluation.payer import CostAndQuality, make_offer
 from automix_cli.evaluation.policy_entry import shows_signal
 from automix_cli.evaluation.settings import Always, CostWeight
 from automix_cli.evaluation.verdict import RoutingVerdict
+from automix_cli.pomdp.arrays import Ints
 from automix_cli.texts import count_of
+from automix_cli.views.beside_words import measure_words, worse_words
 from automix_cli.views.cells import interval_text
 from automix_cli.views.payer_lines import offer_lines
 from automix_cli.views.signal_words import signal_words
@@ -67,6 +69,10 @@ class BenchView:
         """What a score is called."""
         return measure_of(self.table)
 
+    def words(self, text: str) -> str:
+        """A text about quality, about agreement where no row has a label."""
+        return measure_words(text, self.table)
+
     def by_kind(self) -> OutcomesByKind:
         """Group the outcomes into baselines, policies and bounds."""
         outcomes = self.comparison.outcomes
@@ -83,7 +89,24 @@ class BenchView:
         times = f", mean of {len(partitions)} splits" if len(partitions) > 1 else ""
         seeds = f"seed {partitions[0].seed}" + (f" to {partitions[-1].seed}" if len(partitions) > 1 else "")
         whole = f"{self.source}: {count_of(len(self.table), 'row')}, {' → '.join(self.comparison.tiers)}"
-        return f"{whole}; {rows} ({seeds}{times})"
+        return f"{whole}; {rows} ({seeds}{times}){self._label_words()}"
+
+    def labels_of(self, rows: Ints) -> int:
+        """How many of some rows have a label."""
+        relative = self.table.relative
+        return len(rows) if relative is None else int(relative.has_label[rows].sum())
+
+    def held_out_labels(self) -> dict[str, int]:
+        """How many labels stand behind the figures of held-out rows: of the split that has the fewest."""
+        fewest = min((p.test for p in self.comparison.partitions), key=self.labels_of)
+        return {"labels": self.labels_of(fewest), "rows": len(fewest)}
+
+    def _label_words(self) -> str:
+        """The number of labels behind the held-out figures; "" where every row has one."""
+        if self.table.relative is None:
+            return ""
+        own = self.held_out_labels()
+        return f"; {own['labels']:,} of {own['rows']:,} rows held out have a label"
 
     # ------------------------------------------------------------ notes
 
@@ -144,7 +167,7 @@ class BenchView:
             for tier in (result.small, result.large)
         )
         if len(result.tiers) > 1 and large < small:
-            yield f"{result.large} costs more than {result.small} and is worse on these rows"
+            yield worse_words(result.large, result.small, self.table.beside)
 
     def _winners_note(self) -> Iterator[str]:
         """Name policies that pay where the headline policy does not: a choice made on held-out rows."""
@@ -213,7 +236,9 @@ class BenchView:
         if verdict.kind == "single tier":
             times = "in training" if splits == 1 else f"in {alone} of {splits} splits"
             few = promises_nothing(self._smallest("train"))
-            return single_tier_words(result.single, result.objective, times, result.alternative, few)
+            return single_tier_words(
+                result.single, result.objective, times, result.alternative, few, self.measure
+            )
         also = f"; in {alone} of {count_of(splits, 'split')} a single tier was chosen" if alone else ""
         return verdict_sentence(verdict, result.headline, result.single, also, noun=self.table.grouping.noun)
 

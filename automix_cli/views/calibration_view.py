@@ -24,6 +24,7 @@ from automix_cli.pomdp.policy import PomdpPolicy
 from automix_cli.pomdp.problem import Facts
 from automix_cli.pomdp.rules import QuestionPolicy
 from automix_cli.texts import count_of
+from automix_cli.views.beside_words import all_alike_words, answer_words, worse_words
 from automix_cli.views.calibration_words import (
     calibration_sentence,
     certificate_dict,
@@ -266,12 +267,14 @@ class CalibrationView:
         """How often tiers give no answer or agree, and how well their signals tell right from wrong."""
         lines = [mute.text for mute in mute_tiers(self.table)]
         for h in examine(self.table, self.calibration.settings.pass_score):
-            auc = f"AUROC {h.auroc.value:.2f}" if h.auroc.value is not None else f"AUROC: {h.auroc.reason}"
+            why = self._words(h.auroc.reason)
+            auc = f"AUROC: {why}" if h.auroc.value is None else f"AUROC {h.auroc.value:.2f}"
             text = f"verifier {h.tier} ({h.signal}): {auc}, {h.unparsed:.1%} unparsed"
             if h.auroc_next is not None and h.auroc_next.value is not None:
-                text += f", {h.auroc_next.value:.2f} for the next tier among wrong answers"
+                text += f", {h.auroc_next.value:.2f} for the next tier among {self._words('wrong answers')}"
             lines.append(text)
-            lines.append("  right by confidence: " + "  ".join(_reliability_cell(r) for r in h.table))
+            verb = "right" if self.table.beside is None else "agrees"
+            lines.append(f"  {verb} by confidence: " + "  ".join(_reliability_cell(r) for r in h.table))
         return lines + [pair.text for pair in self._agreements()]
 
     def _agreements(self) -> tuple[PairAgreement, ...]:
@@ -282,7 +285,7 @@ class CalibrationView:
 
     def notes(self) -> list[str]:
         """Notes of the fit, alarms of the plan, and warnings about the rows."""
-        lines = [f"note: {note}" for note in self.calibration.fitted.notes]
+        lines = [f"note: {self._words(note)}" for note in self.calibration.fitted.notes]
         policy = self.calibration.policy()
         if isinstance(policy, PomdpPolicy):
             plans = [
@@ -299,19 +302,19 @@ class CalibrationView:
         for j, name in enumerate(self.calibration.tiers):
             answers = right[~self.table.failed[:, j], j]
             if len(answers) and float(answers.mean()) in (0.0, 1.0) and name != self.table.beside:
-                warnings.append(
-                    f"every answer of {name} is {'right' if answers[0] else 'wrong'}: nothing to tell apart"
-                )
+                warnings.append(all_alike_words(name, self.table.beside, right=bool(answers[0])))
         for j in range(1, len(self.calibration.tiers)):
             if right[:, j].mean() < right[:, j - 1].mean():
-                a, b = self.calibration.tiers[j], self.calibration.tiers[j - 1]
-                warnings.append(f"{a} costs more than {b} and is worse on these rows")
+                dearer, cheaper = self.calibration.tiers[j], self.calibration.tiers[j - 1]
+                warnings.append(worse_words(dearer, cheaper, self.table.beside))
         for h in examine(self.table, self.calibration.settings.pass_score):
             if h.auroc.value is not None and h.auroc.value < _WEAK_AUROC and self._is_verified(h.tier):
-                warnings.append(
-                    f"{h.tier}: its verifier hardly tells right from wrong (AUROC {h.auroc.value:.2f})"
-                )
+                own = "right from wrong" if self.table.beside is None else self._words("right answers")
+                warnings.append(f"{h.tier}: its verifier hardly tells {own} (AUROC {h.auroc.value:.2f})")
         return warnings
+
+    def _words(self, text: str) -> str:
+        return answer_words(text, self.table.beside)
 
     def _is_verified(self, tier: str) -> bool:
         return tier != self.calibration.tiers[-1] or self.calibration.settings.last_tier

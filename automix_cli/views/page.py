@@ -81,7 +81,7 @@ def _data(view: BenchView, settings: Settings) -> dict[str, Any]:
         "table": {
             "heads": [
                 {"name": "policy", "about": ""},
-                *({"name": spec.title, "about": spec.definition} for spec in columns),
+                *({"name": view.words(spec.title), "about": view.words(spec.definition)} for spec in columns),
             ],
             "rows": [_row(o, columns, view.comparison.headline) for o in view.comparison.outcomes],
         },

@@ -93,7 +93,12 @@ def promises_nothing(grouping: Grouping) -> str:
 
 
 def single_tier_words(
-    tier: str, objective: Objective, times: str, other: Alternative | None, few: str = ""
+    tier: str,
+    objective: Objective,
+    times: str,
+    other: Alternative | None,
+    few: str = "",
+    measure: str = "quality",
 ) -> str:
     """Write what the whole curve says where the objective takes a single tier.
 
@@ -103,12 +108,13 @@ def single_tier_words(
         times: how often a single tier was chosen.
         other: the lower share to keep at which routing pays.
         few: why no probability can be named; see `promises_nothing`.
+        measure: what a score is called.
     """
     if objective.kind != "keep":
         return f"Use {tier}: no policy serves the objective better (a single tier was chosen {times})."
     chance = "" if few else f" with probability {share_words(objective.sure)}"
     head = (
-        f"Use {tier}: for {share_words(objective.value)} of the best tier's quality{chance}, "
+        f"Use {tier}: for {share_words(objective.value)} of the best tier's {measure}{chance}, "
         f"nothing cheaper was found (a single tier was chosen {times}{few and f'; {few}'})"
     )
     if other is None:
