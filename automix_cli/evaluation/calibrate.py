@@ -383,7 +383,7 @@ def _with_figures(
     figures.append(Figures("random-mix", figures[0].cost, with_interval(float(means.mix()), draws.mix())))
     gains: Mapping[tuple[str, str], Measure] = quality_gains(qualities, table.tiers)
     reporting = {"pomdp": router_run, "threshold": threshold_run}
-    measured = with_label_intervals(tuple(figures), gains, table, reporting, resamples)
+    beside = with_label_intervals(tuple(figures), gains, table, reporting, resamples)
     judged = replace(
         calibration,
         verdict=_verdict(table, router_run, calibration, resamples),
@@ -391,8 +391,8 @@ def _with_figures(
         single_folds=(router_run.single_folds, router_run.folds),
         n_plans=router_run.n_plans,
         alternative=_alternative(table, runs[1:], objectives[1:], resamples),
-        figures=measured[0],
-        gains=measured[1],
+        figures=beside[0],
+        gains=beside[1],
     )
     return replace(judged, loss=loss_of_router(table, judged.router(), router_run, resamples))
 

@@ -65,8 +65,8 @@ def _with_figures(
 ) -> Calibration:
     alone = singles(rest)
     reports = reports_of(rest, run.score, run.reports)
-    measured = _figures(rest, run, alone, resamples)
-    figures, gains = with_label_intervals(*measured, rest, {"pomdp": reports}, resamples)
+    pair = _figures(rest, run, alone, resamples)
+    figures, gains = with_label_intervals(*pair, rest, {"pomdp": reports}, resamples)
     can_judge = not why_no_verdict(rest.grouping)
     edge = edge_of(run.score, run.cost, *alone, resamples)
     point = Point(float(run.cost.mean()), float(run.score.mean()))
