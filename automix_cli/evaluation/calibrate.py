@@ -384,7 +384,7 @@ def _with_figures(
     gains: Mapping[tuple[str, str], Measure] = quality_gains(qualities, table.tiers)
     reporting = {"pomdp": router_run, "threshold": threshold_run}
     beside = with_label_intervals(tuple(figures), gains, table, reporting, resamples)
-    judged = replace(
+    outcome = replace(
         calibration,
         verdict=_verdict(table, router_run, calibration, resamples),
         chance_met=_chance_met(calibration.objective, draws),
@@ -394,7 +394,7 @@ def _with_figures(
         figures=beside[0],
         gains=beside[1],
     )
-    return replace(judged, loss=loss_of_router(table, judged.router(), router_run, resamples))
+    return replace(outcome, loss=loss_of_router(table, outcome.router(), router_run, resamples))
 
 
 def _edge(table: TraceTable, run: HeldOutRun, resamples: Resamples) -> Edge:
