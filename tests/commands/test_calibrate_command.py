@@ -152,7 +152,10 @@ def test_other_prompts_or_models_than_fitted_are_said_once(demo: Path, here: Cal
     ran = here("ask", "--profile", "changed.yaml", "What is 17 * 23?")
     assert ran.code == 0
     assert ran.err.count("the prompts changed since this profile was calibrated") == 1
-    tiers = "tiers:\n  - {name: small, price: {input: 5, output: 5}}\n  - {name: large}\n"
+    tiers = (
+        "tiers:\n  - {name: small, model: demo/small, price: {input: 5, output: 5}}\n"
+        "  - {name: large, model: demo/large, price: {input: 2, output: 8}}\n"
+    )
     (demo / "dearer.yaml").write_text(f"{text}\n{tiers}")
     ran = here("ask", "--profile", "dearer.yaml", "What is 17 * 23?")
     assert ran.err.count("the prices changed since this profile was calibrated") == 1
