@@ -167,7 +167,7 @@ class TraceSource:
         from automix_cli.data.label_file import trace_rows
 
         profile = profile_for_traces(self.calls)
-        table = self._table(profile, *trace_rows(self.data, self.options, self.labels))
+        table = self._table(profile, *trace_rows(self.data, self.options, self.labels, self.reporter.say))
         questions = recorded_questions(table, self.data.name)
         plan = {"questions": len(questions), "profile": profile.name, "policy": "none", **NO_CALLS}
         embedder = self._embedder(profile)
@@ -183,7 +183,7 @@ class TraceSource:
         if self.traces is not None:
             raise UsageError("--traces keeps what is collected, and this file holds traces already")
         profile = profile_for_traces(self.calls)
-        table = self._table(profile, *trace_rows(self.data, self.options, self.labels))
+        table = self._table(profile, *trace_rows(self.data, self.options, self.labels, self.reporter.say))
         scale = token_scale(profile, table)
         embedder = self._embedder(profile)
         if embedder is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 app = command_app()
 
+_KEEP = 0.98
+
 
 @app.command("label", no_args_is_help=True)
 def label(
@@ -53,7 +56,7 @@ def label(
     keep: Annotated[
         float,
         typer.Option("--keep", min=0.0, max=2.0, metavar="Q", help="As in calibrate.", callback=o.finite),
-    ] = 0.98,
+    ] = _KEEP,
     by: Annotated[str, typer.Option("--by", metavar="NAME", help="Who labels.")] = "person",
     columns: o.ColumnMap = None,
     tiers: o.PickTiers = None,
@@ -119,10 +122,12 @@ class _LabelJob:
 
     def run(self) -> None:
         """Draw; then show the rows, or write them."""
+        path = self.output or Path(f"{Path(self.data.name).stem}.labels.jsonl")
+        if path.exists() and Path(self.data.name).exists() and path.samefile(self.data.name):
+            raise UsageError(f"{path}: is the file of the rows itself", hint="-o names another file")
         profile = self._profile()
         plan = self._plan(profile)
         in_terminal = self.output is None and not self.json and _is_terminal()
-        path = self.output or Path(f"{Path(self.data.name).stem}.labels.jsonl")
         if self.output is None and not in_terminal:
             self._print_rows(plan, profile)
             return
@@ -227,13 +232,17 @@ class _LabelJob:
             DataError: the file's rows are not those of such a draw.
             UsageError: fewer rows are wanted than it holds.
         """
-        from automix_cli.data.label_file import add_rows, is_drawn_alike, read_labels
+        from automix_cli.data.label_file import add_rows, is_drawn_alike
+        from automix_cli.data.label_reader import read_labels
 
         if self.force or not path.exists():
             draw = plan.draw(self.most or plan.proposal(self.seed), self.seed)
             return draw, self._rows(plan, draw), True
-        earlier = read_labels(path)
-        parts = [row.get("drawn") for row in earlier]
+        labels = read_labels(path)
+        if note := labels.note():
+            self.reporter.say(note)
+        earlier = list(labels.rows)
+        parts = [row["drawn"] for row in earlier]
         n_chosen, n_random = (sum(part in (name, "both") for part in parts) for name in ("chosen", "random"))
         draw = plan.draw_parts(n_chosen, n_random, self.seed)
         if not is_drawn_alike(earlier, self._rows(plan, draw)):
@@ -250,6 +259,7 @@ class _LabelJob:
 
     def _outcome(self, plan: LabelPlan, profile: Profile, progress: _Progress, path: Path) -> LabelOutcome:
         """What the labels settle, as calibrate will read them."""
+        from automix_cli.data.label_file import has_judgement
         from automix_cli.evaluation.bootstrap import Resamples
         from automix_cli.evaluation.loss import loss_of
         from automix_cli.views.label_view import LabelOutcome
@@ -263,18 +273,34 @@ class _LabelJob:
                 table, plan.run._replace(score=score), Resamples.of_table(table, self.seed), self.seed
             )
         rows = progress.file.rows
-        baseline = f" --baseline {self.baseline}" if self.baseline else f" --baseline {plan.table.beside}"
         return LabelOutcome(
             baseline=str(plan.table.beside),
             n_rows=len(plan.table),
             n=len(rows),
             n_labelled=len(progress.scores()),
-            n_skipped=sum(bool(row.get("skipped")) for row in rows),
+            n_skipped=sum(bool(row.get("skipped")) and not has_judgement(row) for row in rows),
             so_far=progress.so_far(),
             loss=loss,
             right=progress.right(),
-            command=f"automix calibrate {self.data.name} --labels {path}{baseline}",
+            command=self._command(str(plan.table.beside), path),
         )
+
+    def _command(self, baseline: str, path: Path) -> str:
+        """What uses the labels, with the options that this command was given."""
+        name = "-" if self.data.name == "stdin" else self.data.name
+        own = {
+            "--labels": str(path),
+            "--baseline": baseline,
+            "--keep": None if self.keep == _KEEP else f"{self.keep:g}",
+            "--profile": self.profile_name,
+            "--columns": self.options.columns,
+            "--tiers": self.options.tiers,
+            "--costs": self.options.costs,
+            "--vote-costs": self.options.vote_costs,
+            "--group": self.options.group,
+        }
+        words = [word for option, value in own.items() if value is not None for word in (option, value)]
+        return shlex.join(["automix", "calibrate", name, *words])
 
     def _show(self, outcome: LabelOutcome) -> None:
         from automix_cli.views.label_view import outcome_dict, outcome_lines

@@ -189,7 +189,7 @@ def parse_json(data: bytes | str) -> Json:
     except UnicodeDecodeError as exc:
         raise DataError(f"invalid UTF-8 at byte {exc.start + 1}") from exc
     except json.JSONDecodeError as exc:
-        raise DataError(f"not JSON: {exc.msg} at column {exc.colno}") from exc
+        raise DataError(f"not JSON: {exc.msg.removesuffix(' at')} at column {exc.colno}") from exc
     except RecursionError as exc:
         raise DataError("nested too deeply") from exc
     except ValueError as exc:

@@ -86,6 +86,7 @@ class LabelSession:
         self.file, self.scorer, self.seed, self.by = file, scorer, seed, by
         self._skips_again = all(self._is_done(row) for row in file.rows)
         self._history: list[tuple[int, Json]] = []
+        self._back: int | None = None
 
     @staticmethod
     def _is_done(row: Json) -> bool:
@@ -99,6 +100,8 @@ class LabelSession:
     @property
     def place(self) -> int | None:
         """The row to label now, None at the end; rows that were skipped come again in a later session."""
+        if self._back is not None:  # what was taken back is what somebody wants to see
+            return self._back
         this_time = {place for place, _ in self._history}
         for place, row in enumerate(self.file.rows):
             if not self._is_done(row):
@@ -123,15 +126,17 @@ class LabelSession:
     def undo(self) -> bool:
         """Take the last label back, one of an earlier session, too; False where there is none."""
         if self._history:
-            place, before = self._history.pop()
-            self.file.put(place, before)
+            self._back, before = self._history.pop()
+            self.file.put(self._back, before)
             return True
         own = [n for n, row in enumerate(self.file.rows) if self._is_done(row) and "labelled_by" in row]
         if not own:
             return False
-        self.file.put(own[-1], without_label(self.file.rows[own[-1]]))
+        self._back = own[-1]
+        self.file.put(self._back, without_label(self.file.rows[self._back]))
         return True
 
     def _put(self, place: int, row: Json) -> None:
+        self._back = None
         self._history.append((place, self.file.rows[place]))
         self.file.put(place, row)

@@ -21,7 +21,7 @@ from automix_cli.data.jsonl import (
     split_lines,
     stdin_kind,
 )
-from automix_cli.data.rows import question_from_dict
+from automix_cli.data.rows import answer_text, has_gold, question_from_dict
 from automix_cli.errors import DataError, UsageError
 from automix_cli.records import Json, Question
 from automix_cli.scoring import score
@@ -191,9 +191,11 @@ def scored_rows(rows: Iterator[tuple[int, Json]], scorer: str) -> Iterator[tuple
     for line, row in rows:
         tiers = row.get("tiers")
         if isinstance(tiers, dict) and any(map(_lacks_score, tiers.values())):
-            yield line, _score_answers(row, scorer)
-        else:
-            yield line, row
+            try:
+                row = _score_answers(row, scorer)
+            except DataError as exc:
+                raise DataError(f"line {line}: {exc.message}", hint=exc.hint) from None
+        yield line, row
 
 
 def _lacks_score(step: Json) -> bool:
@@ -202,10 +204,12 @@ def _lacks_score(step: Json) -> bool:
 
 def _score_answers(row: Json, scorer: str) -> Json:
     """A trace row with a score for every answer that can be judged."""
+    if not has_gold(row):
+        return row
     gold, choices = question_from_dict({"question": "?", **row}).expected, tuple(row.get("choices") or ())
     steps = {
-        name: {**step, "score": score(str(step["answer"]), gold, scorer, choices)}
-        if gold and _lacks_score(step) and isinstance(step["answer"], str)
+        name: {**step, "score": score(str(answer_text(step["answer"])), gold, scorer, choices)}
+        if _lacks_score(step) and answer_text(step["answer"]) is not None
         else step
         for name, step in row["tiers"].items()
     }
@@ -227,7 +231,10 @@ def table_of(
     from automix_cli.data.columns import read_amounts, read_columns
     from automix_cli.data.read_traces import read_table
 
-    first = next(rows, None)
+    try:
+        first = next(rows, None)
+    except DataError as exc:
+        raise DataError(locate(exc.message, name), hint=exc.hint) from None
     if first is None:
         raise DataError(f"{name}: there are no rows")
     if options.columns is None and "tiers" not in first[1]:

@@ -24,7 +24,7 @@ from automix_cli.data.groups import (
 from automix_cli.data.question_classes import ClassColumn, check_class_column, read_class
 from automix_cli.data.recorded_signals import CellNumbers, confidence_columns, read_confidences
 from automix_cli.data.row_keys import HIGHEST, NOT_BESIDE_FAILED, SCORE_ALIAS, TABLE_COLUMNS
-from automix_cli.data.rows import question_from_dict, trace_from_dict, value_of
+from automix_cli.data.rows import answer_text, question_from_dict, trace_from_dict, value_of
 from automix_cli.data.samples import Samples, judge
 from automix_cli.data.traces import Objects, RecordedVotes, TraceTable, tier_index
 from automix_cli.errors import DataError
@@ -328,7 +328,7 @@ def _compare(rows: list[Json], names: Sequence[str], scorer: str) -> dict[str, N
 def _classes_of_row(row: Json, names: Sequence[str], scorer: str) -> list[int]:
     cells = [row["tiers"].get(name) or _NOTHING for name in names]
     answers = [cell.get("answer") for cell in cells]
-    texts = [answer if isinstance(answer, str) else None for answer in answers]
+    texts = [answer if isinstance(answer, str) else answer_text(answer) for answer in answers]
     if len(set(texts)) == 1:  # most often, and much faster than to read what they mean
         return [-1 if texts[0] is None else 0] * len(texts)
     choices = row.get("choices")
@@ -469,6 +469,9 @@ def _read_row(line: int, row: Json, index: int) -> Trace:
     is_number = isinstance(inclusion, int | float) and not isinstance(inclusion, bool)
     if inclusion is not None and not (is_number and 0 < inclusion <= 1):
         raise DataError(f"line {line}: inclusion: expected a number above 0 and at most 1, got {inclusion!r}")
+    look = row.get("look") if isinstance(row, dict) else None
+    if look is not None and not (type(look) in (int, float) and 0 <= look <= _MOST_LOOKS):
+        raise DataError(f"line {line}: look: expected a number from 0 to {_MOST_LOOKS:g}, got {look!r:.40}")
     try:
         return trace_from_dict(row, index)
     except DataError as exc:

@@ -18,6 +18,7 @@ import numpy as np
 from automix_cli.data.folds import folds_of
 from automix_cli.data.labelled import TableOptions, locate, scored_rows, table_of
 from automix_cli.data.random_labels import random_part
+from automix_cli.data.rows import has_blank_gold
 from automix_cli.data.traces import TraceTable, tier_index
 from automix_cli.errors import DataError
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
@@ -185,17 +186,17 @@ class TableReader(NamedTuple):
         Raises:
             DataError: rows that can be used with no option given.
         """
-        table = self._read(self.scorer)
+        table = self._read(self.scorer, say)
         if labels_from is not None:
             blank = replace(table, score=np.full_like(table.score, np.nan), inclusion=None)
             return self._beside(blank, labels_from, say)
-        absent = np.isnan(table.score)
         complete = has_label(table)
-        has_answers = ~(absent & (self._with_comparison(table).answer_classes < 0) & ~table.failed).any(
-            axis=1
-        )
-        if self.options.drop_incomplete or complete.all() or not has_answers.all():
+        if self.options.drop_incomplete or complete.all():
             return self._labelled_alone(table, say)
+        own = self._with_comparison(table)
+        if not (own.answer_classes >= 0).any():
+            return self._labelled_alone(table, say)
+        self._require_answers(own)
         if baseline is None and not complete.any():
             raise DataError(
                 f"{self.name}: none of {len(table):,} rows has a label",
@@ -218,12 +219,42 @@ class TableReader(NamedTuple):
         Raises:
             DataError: answers are not recorded, or the baseline never gave one.
         """
-        table = self._read(self.scorer)
+        table = self._read(self.scorer, say)
+        self._require_answers(self._with_comparison(table))
         return self._beside(table, baseline or table.tiers[-1], say)
 
-    def _read(self, compare: str) -> TraceTable:
-        rows = scored_rows(self.rows(), self.scorer)
-        return table_of(rows, self.options, self.name, self.scorer, compare)
+    def _read(self, compare: str, say: Callable[[str], None] = lambda text: None) -> TraceTable:
+        blanks = 0
+
+        def rows() -> Iterator[tuple[int, Any]]:
+            nonlocal blanks
+            for line, row in self.rows():
+                blanks += isinstance(row, dict) and has_blank_gold(row)
+                yield line, row
+
+        table = table_of(scored_rows(rows(), self.scorer), self.options, self.name, self.scorer, compare)
+        if blanks:
+            say(f'note: "expected" is blank in {blanks:,} of {len(table):,} rows: no label')
+        return table
+
+    def _require_answers(self, table: TraceTable) -> None:
+        """Refuse rows without a label of which some tier's answer is not recorded.
+
+        Raises:
+            DataError: naming the tiers, and on how many rows.
+        """
+        lacks = np.isnan(table.score) & (table.answer_classes < 0) & ~table.failed
+        if not lacks.any():
+            return
+        counts = zip(table.tiers, lacks.sum(axis=0), strict=True)
+        parts = ", ".join(f"{name} on {count:,}" for name, count in counts if count)
+        alone = "" if table.inclusion is not None else "; calibrate --drop-incomplete uses labels alone"
+        first = table.ids[int(lacks.any(axis=1).argmax())]
+        raise DataError(
+            f"{self.name}: {int(lacks.any(axis=1).sum()):,} of {len(table):,} rows have no label and lack "
+            f"an answer: {parts} (the first: {first})",
+            hint=f'a tier that gave none says "failed": true{alone}',
+        )
 
     def _with_comparison(self, table: TraceTable) -> TraceTable:
         """The table with its answers compared: of free text only equal forms are equal."""

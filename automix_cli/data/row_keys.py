@@ -35,9 +35,10 @@ ROW_KEYS = (
     RowKey("split"),
 )
 
-DRAW_KEYS = ("drawn", "inclusion", "look")
-"""How a row to label was drawn: chosen, random or both; with which chance, above 0 and at most 1; and how
-many times the number of rows was fixed, where that was more than once."""
+DRAW_KEYS = ("drawn", "inclusion", "look", "draw_rows", "draw_check")
+"""How a row to label was drawn: chosen, random or both; with which chance, above 0 and at most 1; how many
+times the number of rows was fixed, where that was more than once; of how many rows the draw was; and a
+digest of it."""
 
 LABEL_KEYS = ("expected", "labelled_by", "skipped")
 """What a label adds to a row, beside a score per tier: what is right, who said so, that nobody could tell."""

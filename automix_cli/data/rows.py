@@ -15,12 +15,41 @@ from automix_cli.data.row_keys import (
 )
 from automix_cli.errors import DataError, describe_value
 from automix_cli.records import Json, Message, Question, Step, Trace, Usage, Verdict
-from automix_cli.texts import TIER_NAME, TIER_NAME_RULE
+from automix_cli.texts import TIER_NAME, TIER_NAME_RULE, is_blank
 
 
 def value_of(row: Mapping[str, Json], name: str) -> Json:
     """The value under a name or the first of its aliases."""
     return next((row[key] for key in ROW_KEY_NAMES[name] if row.get(key) is not None), None)
+
+
+def has_gold(row: Mapping[str, Json]) -> bool:
+    """Whether a row has a gold answer; a blank one, which other tools leave where nobody wrote, is none.
+
+    Example:
+        >>> has_gold({"gold": "4"}), has_gold({"expected": ["", " "]}), has_gold({"expected": 0})
+        (True, False, True)
+    """
+    value = value_of(row, "expected")
+    values = value if isinstance(value, list) else [value]
+    return not all(v is None or (isinstance(v, str) and is_blank(v)) for v in values)
+
+
+def has_blank_gold(row: Mapping[str, Json]) -> bool:
+    """Whether a row has a place for a gold answer with nothing in it."""
+    return value_of(row, "expected") is not None and not has_gold(row)
+
+
+def answer_text(value: Json) -> str | None:
+    """The text of an answer, which may be recorded as a number; None for none.
+
+    Example:
+        >>> answer_text("4"), answer_text(4), answer_text(None)
+        ('4', '4', None)
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return repr(value)
+    return value if isinstance(value, str) else None
 
 
 def _texts(row: Mapping[str, Json], value: Json, key: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from automix_cli.data.label_draw import LabelDraw
 from automix_cli.evaluation.label_plan import LabelPlan, LossSoFar
 from automix_cli.evaluation.loss import LossAgainst
 from automix_cli.evaluation.sequences import share_bounds
-from automix_cli.texts import count_of
+from automix_cli.texts import count_of, is_blank
 
 ANSWER_KEYS = "123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 """The keys of answers."""
@@ -36,6 +36,11 @@ def plan_lines(plan: LabelPlan, draw: LabelDraw, scorer: str, name: str) -> Iter
             f"note: only answers with equal canonical forms ({scorer}) are equal, and most differ here: "
             "labels of chosen rows cannot save much"
         )
+    if points(both) == "0.0":
+        yield (
+            "note: hardly any answer that differs is reported: labels would not change the loss, "
+            "and only tell how often each tier is right"
+        )
     parts = f"{len(draw.by_weight):,} chosen by what they tell, {len(draw.random):,} drawn from all rows"
     yield f"{count_of(len(draw.order), 'row')} to label{name and f' in {name}'}: {parts}"
 
@@ -60,8 +65,13 @@ def card_text(card: AnswerCard, *, whole: bool) -> CardText:
     context = card.question.context or ""
     texts = [context, *(answer.text for answer in card.answers)]
     parts = texts if whole else [_cut(text) for text in texts]
-    answers = tuple(zip(ANSWER_KEYS, parts[1:], strict=False))
+    answers = tuple(zip(ANSWER_KEYS, map(_visible, parts[1:]), strict=False))
     return CardText(f"{question}{choices}", parts[0], answers, parts == texts)
+
+
+def _visible(text: str) -> str:
+    """An answer that shows nothing, in words."""
+    return "(an empty answer)" if is_blank(text) else text
 
 
 def _cut(text: str) -> str:
@@ -151,7 +161,7 @@ def outcome_lines(outcome: LabelOutcome) -> Iterator[str]:
     if outcome.so_far.value is not None:
         low, high = outcome.so_far.bounds
         yield (
-            f"loss against {outcome.baseline} on these {outcome.n_rows:,} rows: "
+            f"loss against {outcome.baseline} on {_these_rows(outcome.n_rows)}: "
             f"{points(outcome.so_far.value)} points (95 %: {points(low)} to {points(high)}, at every look)"
         )
     if outcome.loss is not None and outcome.n_labelled:
@@ -159,6 +169,10 @@ def outcome_lines(outcome: LabelOutcome) -> Iterator[str]:
     if outcome.n_labelled:
         yield from _right_lines(outcome)
         yield f"use the labels: {outcome.command}"
+
+
+def _these_rows(n: int) -> str:
+    return f"these {n:,} rows" if n > 1 else "this row"
 
 
 def _new_questions(outcome: LabelOutcome) -> str:

@@ -100,6 +100,29 @@ def test_a_file_of_another_draw_is_refused(
     assert message in ran.err
 
 
+def test_the_rows_themselves_are_never_replaced_nor_what_lies_beside(rows: Path) -> None:
+    lock, before = rows.parent / "mine.jsonl.lock", rows.read_bytes()
+    lock.touch()
+    ran = automix("label", rows, "-n", "12", "-o", rows, "--force")
+    assert (ran.code, rows.read_bytes()) == (2, before)
+    assert "is the file of the rows itself" in ran.err
+    path = rows.parent / "mine.jsonl"
+    assert automix("label", rows, "-n", "12", "-o", path).code == 0
+    fill_in(path)
+    ran = automix("label", rows, "-o", path, "--keep", "0.8", *COSTS)
+    assert ran.code == 2  # drawn without costs, so with other chances
+    ran = automix("label", rows, "-n", "12", "-o", path, "--force", "--keep", "0.8", *COSTS)
+    fill_in(path)
+    ran = automix("label", rows, "-o", path, "--keep", "0.8", *COSTS)
+    assert f"--labels {path} --baseline large --keep 0.8 --costs small=1,large=20" in ran.out
+    assert lock.exists()
+    path.write_text(jsonl(*rows_of(path)[1:]), "utf-8")
+    for args in (("label", rows, "-o", path), ("calibrate", rows, "--labels", path, *COSTS)):
+        ran = automix(*args, cwd=rows.parent)
+        assert ran.code == 2
+        assert "were drawn" in ran.err
+
+
 def test_more_rows_are_drawn_beside_those_that_have_a_label(rows: Path) -> None:
     path = rows.parent / "to-label.jsonl"
     assert automix("label", rows, "-n", "12", "-o", path).code == 0

@@ -102,12 +102,35 @@ def test_skipped_rows_come_again_only_when_nothing_else_is_left(tmp_path: Path) 
     assert "skipped" not in on_disk(later)[0]
 
 
+def test_what_was_taken_back_is_shown_next(tmp_path: Path) -> None:
+    own = session(tmp_path)
+    for place in range(3):
+        own.skip(place)
+    later = LabelSession(LabelFile(own.file.path, on_disk(own)), "numeric", 0, "ann")
+    assert later.place == 0
+    assert later.undo()
+    assert later.place == 2
+    later.label(2, {0})
+    assert later.place == 0
+
+
+def test_a_label_brings_neither_votes_nor_costs(tmp_path: Path) -> None:
+    own = row(0, expected="42")
+    tiers = {name: {**step, "cost": 9, "votes": [0]} for name, step in own["tiers"].items()}
+    tiers["small"]["score"] = 1
+    labels = LabelsOfRows("labels.jsonl", {"0": {**own, "tiers": tiers}})
+    [(_, read)] = labels.merge(iter([(1, {**row(0), "gold": None})]))
+    assert read["tiers"]["small"] == {"answer": "42", "score": 1}
+    assert read["tiers"]["mid"] == {"answer": "7"}
+    assert read["expected"] == "42"
+
+
 def test_one_file_is_labelled_by_one_process(tmp_path: Path) -> None:
     path = tmp_path / "rows.labels.jsonl"
     with lock_labels(path), pytest.raises(UsageError, match="another process"), lock_labels(path):
         pass
     with lock_labels(path):
-        assert path.with_name("rows.labels.jsonl.lock").exists()
+        assert path.with_name(".rows.labels.jsonl.automix-lock").exists()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -119,7 +142,7 @@ def test_scores_are_those_of_the_row_or_of_its_gold_answer() -> None:
 
 
 def test_labels_are_read_in_place_of_their_rows() -> None:
-    plain = [{"id": k, "tiers": row(k)["tiers"]} for k in range(3)]
+    plain = [{"id": k, "question": "6 * 7?", "tiers": row(k)["tiers"]} for k in range(3)]
     earlier = {**plain[2], "expected": "7", "inclusion": 0.2}
     labels = LabelsOfRows("labels.jsonl", {"0": row(0, expected="42")})
     rows = [own for _, own in labels.merge(iter(enumerate([plain[0], plain[1], earlier], 1)))]
@@ -130,11 +153,12 @@ def test_labels_are_read_in_place_of_their_rows() -> None:
 @pytest.mark.parametrize(
     ("label", "message"),
     [
-        (row(5), "1 rows are not among"),
+        (row(5), "no row has the id 5"),
         (row(0, answers=("1", "2", "3")), "answers to 0 are not those of line 1"),
+        (row(0, context="Base 13."), "the question of 0 is not that of line 1"),
     ],
 )
 def test_labels_of_other_rows_are_refused(label: dict[str, Any], message: str) -> None:
     labels = LabelsOfRows("labels.jsonl", {str(label["id"]): label})
     with pytest.raises(DataError, match=message):
-        list(labels.merge(iter([(1, {"id": 0, "tiers": row(0)["tiers"]})])))
+        list(labels.merge(iter([(1, {"id": 0, "question": "6 * 7?", "tiers": row(0)["tiers"]})])))

@@ -148,3 +148,31 @@ def test_chosen_rows_are_used_where_every_row_has_a_label() -> None:
 def test_the_note_on_labels_names_no_option_that_takes_chosen_rows_alone() -> None:
     assert read_drawn(["chosen"] * 40, n=80, drop=False).beside == "large"
     assert NOTES == ["40 of 80 rows have a label: answers are compared with those of large"]
+
+
+@pytest.mark.parametrize("cell", [{}, {"answer": None}])
+def test_rows_without_a_label_and_an_answer_are_refused_by_their_tier(cell: Json) -> None:
+    own = rows({0})
+    own[2]["tiers"]["small"] = cell
+    reader = TableReader(lambda: enumerate(own, 1), TableOptions(), "rows.jsonl", "exact")
+    message = r"1 of 5 rows have no label and lack an answer: small on 1 \(the first: 2\)"
+    with pytest.raises(DataError, match=message):
+        reader.table(labels_from=None, baseline="large", say=lambda text: None)
+    with pytest.raises(DataError, match=message):
+        reader.table_beside("large", say=lambda text: None)
+
+
+def test_blank_gold_answers_are_no_labels_and_are_counted() -> None:
+    notes: list[str] = []
+    own = [{**row, "expected": "" if row["id"] else "a"} for row in rows(set())]
+    reader = TableReader(lambda: enumerate(own, 1), TableOptions(), "rows.jsonl", "exact")
+    table = reader.table(labels_from=None, baseline="large", say=notes.append)
+    assert table.relative is not None
+    assert table.relative.has_label.tolist() == [True, False, False, False, False]
+    assert 'note: "expected" is blank in 4 of 5 rows: no label' in notes
+
+
+def test_answers_that_are_numbers_are_compared_as_their_texts() -> None:
+    own = [{"id": 0, "tiers": {"small": {"answer": 4}, "large": {"answer": "4"}}}]
+    reader = TableReader(lambda: enumerate(own, 1), TableOptions(), "rows.jsonl", "exact")
+    assert reader.table_beside("large", say=lambda text: None).score.tolist() == [[1, 1]]
