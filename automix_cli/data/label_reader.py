@@ -17,7 +17,7 @@ from automix_cli.data.rows import answer_text, has_blank_gold, has_gold, trace_f
 from automix_cli.errors import DataError, describe_value
 from automix_cli.records import Json
 
-_HIGHEST_LOOK = 60
+_LAST_LOOK = 60
 _PARTS = ("chosen", "random", "both")
 _STEP_LABEL = ("failed", "score", SCORE_ALIAS)
 
@@ -131,10 +131,8 @@ def _check_how_drawn(row: Json) -> None:
         )
     if row["drawn"] not in _PARTS:
         raise DataError(f"drawn: expected {', '.join(_PARTS)}, got {describe_value(row['drawn'])}")
-    if look is not None and not _is_count(look, _HIGHEST_LOOK):
-        raise DataError(
-            f"look: expected a whole number from 1 to {_HIGHEST_LOOK}, got {describe_value(look)}"
-        )
+    if look is not None and not _is_count(look, _LAST_LOOK):
+        raise DataError(f"look: expected a whole number from 1 to {_LAST_LOOK}, got {describe_value(look)}")
     if skipped is not None and not isinstance(skipped, bool):
         raise DataError(f"skipped: expected true or false, got {describe_value(skipped)}")
     if not _is_count(row["draw_rows"], 10**9):
