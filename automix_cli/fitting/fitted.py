@@ -114,7 +114,8 @@ _COST_FIELDS = ("answer", "vote", "round")
 
 
 def _scores(row: Sequence[Any]) -> Scores:
-    scores = Scores(float(row[0]), int(row[1]))
+    total, answers = row
+    scores = Scores(float(total), int(answers))
     if not 0 <= scores.total <= scores.answers + 1e-6:
         raise ValueError(f"expected a sum of scores and the number of answers, got {list(row)}")
     return scores
