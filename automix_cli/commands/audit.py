@@ -30,13 +30,7 @@ def audit(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="Write the rows to label to FILE, with the answers of both tiers.",
-            callback=o.not_stdout,
-        ),
+        o.output_file("Write the rows to label to FILE, with the answers of both tiers."),
     ] = None,
     force: o.Force = False,
     check: Annotated[

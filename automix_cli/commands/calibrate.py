@@ -37,13 +37,7 @@ def calibrate(
     labelled: Annotated[Path, typer.Argument(metavar="LABELLED", help="Questions with answers, or traces.")],
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="Profile whose router: block is written.",
-            callback=o.not_stdout,
-        ),
+        o.output_file("Profile whose router: block is written."),
     ] = None,
     keep: Annotated[
         float | None,

@@ -38,13 +38,7 @@ def label(
     rows: Annotated[Path, typer.Argument(metavar="ROWS", help="Traces: the answers of every tier.")],
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="Write the rows to FILE, to be filled in; where it exists, read it back.",
-            callback=o.not_stdout,
-        ),
+        o.output_file("Write the rows to FILE, to be filled in; where it exists, read it back."),
     ] = None,
     most: Annotated[
         int | None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -49,6 +49,11 @@ def not_stdout(param: typer.CallbackParam, path: Path | None) -> Path | None:
     if str(path) == "-":
         raise UsageError(f"{param.opts[-1]}: expected a {param.metavar}; - would be stdout")
     return path
+
+
+def output_file(purpose: str) -> Any:
+    """The option `-o FILE` of a command whose stdout is for something else."""
+    return typer.Option("--output", "-o", metavar="FILE", help=purpose, callback=not_stdout)
 
 
 def finite(param: typer.CallbackParam, value: float | None) -> float | None:

@@ -213,7 +213,7 @@ def init(
     ] = None,
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", metavar="FILE", help="The file to start.", callback=o.not_stdout),
+        o.output_file("The file to start."),
     ] = Path("automix.yaml"),
     quiet: o.Quiet = False,
 ) -> None:
