@@ -60,7 +60,7 @@ class Boundary(TyperGroup):
         return name, command and load_command(command.name), rest
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command; see the table of exit codes in the README."""
+        """Run a command; docs/reliability.md has the table of exit codes."""
         try:
             return super().invoke(ctx)
         except AutomixError as exc:

@@ -17,6 +17,11 @@ A comment above a block may say what it needs:
     <!-- not run: needs a key -->
 
 `files` copies files of this repository into the folder. What can never run here is fenced as `sh`.
+
+A page that goes on where another one ends says so, and begins with a copy of the folder, home and cache that
+the other one left:
+
+    <!-- after: calibrating.md -->
 """
 
 from __future__ import annotations
@@ -79,6 +84,7 @@ class Block:
 
 _BLOCK = re.compile(r"(?P<comments>(?:^<!--.*-->\n\n?)*)^```console\n(?P<body>(?s:.*?))^```$", re.M)
 _COMMENT = re.compile(r"<!-- (files|not run): (.*?) -->")
+_AFTER = re.compile(r"^<!-- after: (\S+) -->$", re.M)
 
 
 def blocks_of(page: str) -> list[Block]:
@@ -195,12 +201,15 @@ class Shell:
 
     @classmethod
     @contextlib.contextmanager
-    def open(cls) -> Iterator[Shell]:
-        """Open a folder; `automix` there is that of this checkout."""
+    def open(cls, before: Shell | None = None) -> Iterator[Shell]:
+        """Open a folder, empty or a copy of another one; `automix` there is that of this checkout."""
         with tempfile.TemporaryDirectory(prefix="console-") as place:
             home, folder = (Path(place) / name for name in ("home", "work"))
-            home.mkdir()
-            folder.mkdir()
+            if before:
+                shutil.copytree(before.folder.parent, place, dirs_exist_ok=True)
+            else:
+                home.mkdir()
+                folder.mkdir()
             bin_folder = Path(warm_command()[0]).parent
             yield cls(
                 folder,
@@ -276,36 +285,82 @@ def pages() -> list[Path]:
     return [path for path in paths if "```console\n" in path.read_text(encoding="utf-8")]
 
 
-def updated(page: str, shell: Shell) -> str:
-    """Return the page with what its commands print.
+def page_before(path: Path) -> Path | None:
+    """Return the page that another one goes on from, where it names one.
 
     Raises:
-        PageError: a command fails.
+        PageError: there is no such page.
     """
+    match = _AFTER.search(path.read_text(encoding="utf-8"))
+    if not match:
+        return None
+    if not (before := (path.parent / match[1]).resolve()).is_file():
+        raise PageError(f"{path.name}: after: {match[1]}: no such page")
+    return before
+
+
+class Session:
+    """One page whose blocks run in order, each once, however few of them are asked for."""
+
+    def __init__(self, shell: Shell, blocks: list[Block]) -> None:
+        """Begin before the first block."""
+        self.shell, self.blocks = shell, blocks
+        self.results: list[list[tuple[Command, list[str]]]] = []
+
+    def block(self, number: int) -> list[tuple[Command, list[str]]]:
+        """Return the commands of a block and their output."""
+        while len(self.results) <= number:
+            self.results.append(list(run_block(self.shell, self.blocks[len(self.results)])))
+        return self.results[number]
+
+    def finish(self) -> list[tuple[Command, list[str]]]:
+        """Return the commands of all blocks and their output."""
+        return [pair for number in range(len(self.blocks)) for pair in self.block(number)]
+
+
+class Sessions(contextlib.ExitStack):
+    """The sessions of pages, each opened when it is first asked for, after the page that it goes on from."""
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        super().__init__()
+        self._sessions: dict[Path, Session] = {}
+
+    def of(self, path: Path) -> Session:
+        """Return the session of a page."""
+        if path not in self._sessions:
+            before = None
+            if page := page_before(path):
+                earlier = self.of(page)
+                earlier.finish()
+                before = earlier.shell
+            shell = self.enter_context(Shell.open(before))
+            self._sessions[path] = Session(shell, blocks_of(path.read_text(encoding="utf-8")))
+        return self._sessions[path]
+
+
+def updated(page: str, results: Sequence[tuple[Command, list[str]]]) -> str:
+    """Return the page with what its commands printed."""
     lines = page.splitlines()
     # from the end, so that line numbers above stay true; they count from 1
-    for command, output in reversed([ran for block in blocks_of(page) for ran in run_block(shell, block)]):
+    for command, output in reversed(results):
         start = command.line - 1 + len(command.source)
         lines[start : start + len(command.output)] = shown(command.output, output)
     return "\n".join(lines) + "\n"
 
 
-def _check(path: Path, update: bool) -> list[str]:
+def _check(path: Path, session: Session, update: bool) -> list[str]:
     """Run one page; returns what differs, and says what was run."""
-    page = path.read_text(encoding="utf-8")
-    blocks = blocks_of(page)
-    with Shell.open() as shell:
-        if update:
-            path.write_text(updated(page, shell), encoding="utf-8")
-            differences = []
-        else:
-            ran = [pair for block in blocks for pair in run_block(shell, block)]
-            differences = [text for pair in ran if (text := difference(*pair))]
-    running = [block for block in blocks if not block.not_run]
-    commands = sum(len(block.commands) for block in running)
+    results = session.finish()
+    if update:
+        path.write_text(updated(path.read_text(encoding="utf-8"), results), encoding="utf-8")
+        differences = []
+    else:
+        differences = [text for pair in results if (text := difference(*pair))]
+    running = [block for block in session.blocks if not block.not_run]
     name = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
-    print(f"{name}: {len(running)} blocks ran, {commands} commands")
-    for block in blocks:
+    print(f"{name}: {len(running)} blocks ran, {len(results)} commands")
+    for block in session.blocks:
         if block.not_run:
             print(f"{name}: line {block.line}: not run: {block.not_run}")
     return [f"{name}: {text}" for text in differences]
@@ -318,9 +373,9 @@ def main() -> int:
     parser.add_argument("--update", action="store_true", help="write into the pages what the commands print")
     options = parser.parse_args()
     try:
-        different = [
-            text for path in options.pages or pages() for text in _check(path.resolve(), options.update)
-        ]
+        paths = [path.resolve() for path in options.pages or pages()]
+        with Sessions() as sessions:
+            different = [text for path in paths for text in _check(path, sessions.of(path), options.update)]
     except PageError as exc:
         print(exc, file=sys.stderr)
         return 2

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from console_blocks import (
-    Block,
     Command,
     PageError,
+    Session,
+    Sessions,
     Shell,
     blocks_of,
     difference,
     matches,
+    page_before,
     pages,
     run_block,
     shown,
@@ -25,26 +27,10 @@ from shell import ROOT
 # ---------------------------------------------------------------- the pages
 
 
-class Session:
-    """One page whose blocks run in order, each once, however few of them are asked for."""
-
-    def __init__(self, shell: Shell, blocks: list[Block]) -> None:
-        self.shell, self.blocks = shell, blocks
-        self.results: list[list[tuple[Command, list[str]]]] = []
-
-    def block(self, number: int) -> list[tuple[Command, list[str]]]:
-        while len(self.results) <= number:
-            self.results.append(list(run_block(self.shell, self.blocks[len(self.results)])))
-        return self.results[number]
-
-
 @pytest.fixture(scope="module")
-def sessions() -> Iterator[dict[Path, Session]]:
-    with contextlib.ExitStack() as stack:
-        yield {
-            page: Session(stack.enter_context(Shell.open()), blocks_of(page.read_text(encoding="utf-8")))
-            for page in pages()
-        }
+def sessions() -> Iterator[Sessions]:
+    with Sessions() as sessions:
+        yield sessions
 
 
 def all_blocks() -> list[object]:
@@ -56,13 +42,12 @@ def all_blocks() -> list[object]:
 
 
 @pytest.mark.parametrize(("page", "number"), all_blocks())
-def test_a_block_shows_what_its_commands_print(
-    sessions: dict[Path, Session], page: Path, number: int
-) -> None:
-    block = sessions[page].blocks[number]
+def test_a_block_shows_what_its_commands_print(sessions: Sessions, page: Path, number: int) -> None:
+    session = sessions.of(page)
+    block = session.blocks[number]
     if block.not_run:
         pytest.skip(f"line {block.line} of {page.name} is not run: {block.not_run}")
-    differences = [text for pair in sessions[page].block(number) if (text := difference(*pair))]
+    differences = [text for pair in session.block(number) if (text := difference(*pair))]
     assert not differences, "\n".join(
         [*differences, f"python tests/console_blocks.py --update {page.relative_to(ROOT)}"]
     )
@@ -174,13 +159,17 @@ def shell() -> Iterator[Shell]:
         yield shell
 
 
+def rerun(page: str, shell: Shell) -> str:
+    return updated(page, Session(shell, blocks_of(page)).finish())
+
+
 def test_a_page_that_was_updated_passes_and_stays(shell: Shell) -> None:
     stale = page_of("$ echo one; echo two >&2", "zero", "$ seq 3", "1", "…", "4", above="# A page")
-    new = updated(stale, shell)
+    new = rerun(stale, shell)
     assert new == page_of(
         "$ echo one; echo two >&2", "one", "two", "$ seq 3", "1", "…", "3", above="# A page"
     )
-    assert updated(new, shell) == new
+    assert rerun(new, shell) == new
 
 
 def test_a_stale_line_is_shown_beside_the_new_one(shell: Shell) -> None:
@@ -211,6 +200,23 @@ def test_files_are_copied_under_the_name_given(shell: Shell) -> None:
     above = "<!-- files: data/rows=profiles/demo-questions.jsonl -->"
     [block] = blocks_of(page_of("$ wc -l < data/rows", above=above))
     assert [output for _, output in run_block(shell, block)] == [["900"]]
+
+
+def test_a_page_goes_on_from_the_copy_of_what_another_one_left(tmp_path: Path) -> None:
+    first, second, third = (tmp_path / f"{name}.md" for name in ("first", "second", "third"))
+    first.write_text(page_of("$ echo 1 > number; echo home > ~/file"), encoding="utf-8")
+    second.write_text(page_of("$ cat number ~/file; echo 2 > number", above="<!-- after: first.md -->"))
+    third.write_text(page_of("$ cat number", above="<!-- after: first.md -->"))
+    with Sessions() as sessions:
+        outputs = [[output for _, output in sessions.of(page).finish()] for page in (second, third)]
+    assert outputs == [[["1", "home"]], [["1"]]]
+
+
+def test_a_page_cannot_go_on_from_a_page_that_is_not_there(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(page_of("$ true", above="<!-- after: nowhere.md -->"), encoding="utf-8")
+    with pytest.raises(PageError, match=re.escape("page.md: after: nowhere.md: no such page")):
+        page_before(page)
 
 
 def test_automix_is_this_checkout_with_its_streams_exit_code_and_folder(shell: Shell) -> None:
