@@ -366,6 +366,7 @@ class _Job:
         from automix_cli.views.bench_view import BenchView, left_out_notes
 
         o.check_baseline(self.baseline, table.tiers)
+        o.check_keep(self.objective.value if self.objective.kind == "keep" else None, table.beside)
         participants, notes = self._pick(table)
         if any(map(reads_questions, participants)):
             is_divided = self.split is None and has_own_split(table)

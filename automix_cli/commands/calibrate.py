@@ -261,6 +261,7 @@ class _CalibrationJob:
         if self.query_router != "none":
             table = join_near_copies(table)
         o.check_baseline(self.baseline, table.tiers)
+        o.check_keep(self.objective.value if self.objective.kind == "keep" else None, table.beside)
         target = _target(self.output, profile, table.tiers)
         result = self._calibrate(table, target, profile)
         if result.signal is not None:

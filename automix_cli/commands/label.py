@@ -49,7 +49,7 @@ def label(
     baseline: o.BaselineTier = None,
     keep: Annotated[
         float,
-        typer.Option("--keep", min=0.0, max=2.0, metavar="Q", help="As in calibrate.", callback=o.finite),
+        typer.Option("--keep", min=0.0, max=1.0, metavar="Q", help="As in calibrate.", callback=o.finite),
     ] = _KEEP,
     by: Annotated[str, typer.Option("--by", metavar="NAME", help="Who labels.")] = "person",
     columns: o.ColumnMap = None,
@@ -121,6 +121,8 @@ class _LabelJob:
             raise UsageError(f"{path}: is the file of the rows itself", hint="-o names another file")
         profile = self._profile()
         plan = self._plan(profile)
+        if self.most is None and (self.force or not path.exists()) and self._is_settled(plan, path):
+            return
         in_terminal = self.output is None and not self.json and _is_terminal()
         if self.output is None and not in_terminal:
             self._print_rows(plan, profile)
@@ -159,6 +161,18 @@ class _LabelJob:
         self.reporter.say(f"fitting on {len(own):,} rows, and measuring on rows held out …")
         with share_progress(self.reporter, "fitting") as advance:
             return LabelPlan.of(own, settings_of(profile), Objective("keep", self.keep), self.seed, advance)
+
+    def _is_settled(self, plan: LabelPlan, path: Path) -> bool:
+        """Say so where no label could change the loss on these rows: then none is to be drawn."""
+        from automix_cli.views.label_view import nothing_lines, settled_dict, settles_nothing
+
+        if not settles_nothing(plan):
+            return False
+        for line in nothing_lines(plan, "" if self.output is None else str(path)):
+            self.reporter.say(line)
+        if self.json and self.output is not None:  # without a file stdout is for rows, and there are none
+            print_json(settled_dict(plan))
+        return True
 
     def _rows(self, plan: LabelPlan, draw: LabelDraw) -> list[Json]:
         """The rows of a draw."""

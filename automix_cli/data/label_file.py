@@ -23,7 +23,7 @@ import numpy as np
 from automix_cli.data.jsonl import dumps
 from automix_cli.data.label_draw import LabelDraw
 from automix_cli.data.label_reader import read_labels, with_draw
-from automix_cli.data.labelled import DataFile, TableOptions, scored_rows
+from automix_cli.data.labelled import DataFile, LabelFileError, TableOptions, scored_rows
 from automix_cli.data.row_keys import DRAW_KEYS, LABEL_KEYS, ROW_KEY_NAMES, SCORE_ALIAS
 from automix_cli.data.rows import answer_text, has_gold, question_from_dict, value_of
 from automix_cli.errors import DataError, StorageError, UsageError
@@ -221,10 +221,10 @@ class LabelsOfRows(NamedTuple):
         if any(here) and here != question_of(row):
             raise self._error(ident, f"the question of {ident} is not that of line {line} of the rows")
 
-    def _error(self, ident: str, problem: str) -> DataError:
+    def _error(self, ident: str, problem: str) -> LabelFileError:
         line = self.lines.get(ident)
         where = self.name if line is None else f"{self.name}:{line}"
-        return DataError(f"{where}: {problem}", hint="read it beside the rows that it was drawn from")
+        return LabelFileError(f"{where}: {problem}", hint="read it beside the rows that it was drawn from")
 
 
 def with_label_of(row: Json, own: Json) -> Json:

@@ -19,6 +19,7 @@ from automix_cli.records import Json
 
 _LAST_LOOK = 60
 _PARTS = ("chosen", "random", "both")
+_OF_DRAW = ("id", "inclusion", "drawn", "draw_rows", "draw_check")
 _STEP_LABEL = ("failed", "score", SCORE_ALIAS)
 
 
@@ -109,8 +110,12 @@ def _check_draw(path: Path, rows: Sequence[Json]) -> None:
 
 def _read_row(row: Json) -> Json:
     """A row with scores as numbers and its gold answer, if there is one, under `expected`."""
-    if not {"id", "inclusion", "drawn", "draw_rows", "draw_check"} <= row.keys():
-        raise DataError("is no row that automix label drew", hint="-o names another file")
+    if lacks := [key for key in _OF_DRAW if key not in row]:
+        raise DataError(
+            f"is no row that automix label drew: it has no {', '.join(lacks)}",
+            hint="keep every key of the rows that were drawn; a label of any other row stands in "
+            'the rows themselves, as "expected"',
+        )
     _check_how_drawn(row)
     tiers = row.get("tiers")
     if isinstance(tiers, dict):

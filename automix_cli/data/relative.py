@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from automix_cli.data.folds import folds_of
-from automix_cli.data.labelled import TableOptions, locate, scored_rows, table_of
+from automix_cli.data.labelled import TableOptions, located, scored_rows, table_of
 from automix_cli.data.random_labels import random_part
 from automix_cli.data.rows import has_blank_gold
 from automix_cli.data.traces import TraceTable, tier_index
@@ -39,8 +39,8 @@ class RelativeScores:
         has_label: n, whether a row has a label.
         chance: n, with which a row with a label came to have it; 1 where that does not matter.
         look: how many times the number of labels was fixed: after the first, they had been looked at before.
-        unlike: how many labelled answers are equal to the baseline's and scored otherwise.
-        n_skipped: how many rows were to be labelled, and could not be.
+        is_unlike: n, whether a label shows an answer that is equal to the baseline's and scored otherwise.
+        is_skipped: n, whether a row was to be labelled, and could not be.
     """
 
     baseline: str
@@ -48,9 +48,14 @@ class RelativeScores:
     least: Floats
     has_label: Bools
     chance: Floats
+    is_unlike: Bools
+    is_skipped: Bools
     look: int = 1
-    unlike: int = 0
-    n_skipped: int = 0
+
+    @property
+    def n_skipped(self) -> int:
+        """How many rows were to be labelled, and could not be."""
+        return int(self.is_skipped.sum())
 
     def take(self, rows: Ints | Bools) -> RelativeScores:
         """Those of some rows (indices or a mask)."""
@@ -60,6 +65,8 @@ class RelativeScores:
             least=self.least[rows],
             has_label=self.has_label[rows],
             chance=self.chance[rows],
+            is_unlike=self.is_unlike[rows],
+            is_skipped=self.is_skipped[rows],
         )
 
 
@@ -100,8 +107,8 @@ def score_beside(
         has_label=is_known,
         chance=chance,
         look=table.look,
-        unlike=int((is_equal & (np.abs(difference) > 0)).sum()),
-        n_skipped=int((has_chance & ~is_known).sum()),
+        is_unlike=np.asarray((is_equal & (difference != 0)).any(axis=1)),
+        is_skipped=has_chance & ~is_known,
     )
     return replace(table, score=is_equal.astype(float), relative=relative)
 
@@ -196,7 +203,7 @@ class TableReader(NamedTuple):
         own = self._with_comparison(table)
         if not (own.answer_classes >= 0).any():
             return self._labelled_alone(table, say)
-        self._require_answers(own)
+        self._require_answers(own, may_drop=True)
         if baseline is None and not complete.any():
             raise DataError(
                 f"{self.name}: none of {len(table):,} rows has a label",
@@ -220,7 +227,7 @@ class TableReader(NamedTuple):
             DataError: answers are not recorded, or the baseline never gave one.
         """
         table = self._read(self.scorer, say)
-        self._require_answers(self._with_comparison(table))
+        self._require_answers(self._with_comparison(table), may_drop=False)
         return self._beside(table, baseline or table.tiers[-1], say)
 
     def _read(self, compare: str, say: Callable[[str], None] = lambda text: None) -> TraceTable:
@@ -237,8 +244,12 @@ class TableReader(NamedTuple):
             say(f'note: "expected" is blank in {blanks:,} of {len(table):,} rows: no label')
         return table
 
-    def _require_answers(self, table: TraceTable) -> None:
+    def _require_answers(self, table: TraceTable, *, may_drop: bool) -> None:
         """Refuse rows without a label of which some tier's answer is not recorded.
+
+        Args:
+            table: with its answers compared.
+            may_drop: whether rows without a label may be left out.
 
         Raises:
             DataError: naming the tiers, and on how many rows.
@@ -248,7 +259,7 @@ class TableReader(NamedTuple):
             return
         counts = zip(table.tiers, lacks.sum(axis=0), strict=True)
         parts = ", ".join(f"{name} on {count:,}" for name, count in counts if count)
-        alone = "" if table.inclusion is not None else "; calibrate --drop-incomplete uses labels alone"
+        alone = "; --drop-incomplete uses labels alone" if may_drop and table.inclusion is None else ""
         first = table.ids[int(lacks.any(axis=1).argmax())]
         raise DataError(
             f"{self.name}: {int(lacks.any(axis=1).sum()):,} of {len(table):,} rows have no label and lack "
@@ -266,7 +277,7 @@ class TableReader(NamedTuple):
         try:
             return score_beside(own, baseline, say=say)
         except DataError as exc:
-            raise DataError(locate(exc.message, self.name), hint=exc.hint) from None
+            raise located(exc, self.name) from None
 
     def _labelled_alone(self, table: TraceTable, say: Callable[[str], None]) -> TraceTable:
         """The rows with a label; where some were chosen to be labelled, those drawn at random alone."""
@@ -278,7 +289,7 @@ class TableReader(NamedTuple):
             draws = np.array([row.get("drawn") for _, row in self.rows()], dtype=object)
             part, note = random_part(own, draws[is_known].tolist())
         except DataError as exc:
-            raise DataError(locate(exc.message, self.name), hint=exc.hint) from None
+            raise located(exc, self.name) from None
         if note:
             say(note)
         return part

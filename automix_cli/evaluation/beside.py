@@ -13,6 +13,7 @@ from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.bootstrap import Resamples
 from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.loss import LossAgainst, LossByLabels, Reports, estimate_loss, loss_of
+from automix_cli.evaluation.rates import differing_chances
 from automix_cli.pomdp.arrays import Floats
 from automix_cli.texts import TOO_FEW_LABELS
 
@@ -31,7 +32,7 @@ def reports_of(table: TraceTable, score: Floats, reports: Floats) -> Reports:
         score: n, of the policy.
         reports: n×N, the chance to report each tier's answer.
     """
-    return Reports(score, 1 - (reports * table.score).sum(axis=1))
+    return Reports(score, differing_chances(reports, table.score))
 
 
 def single_reports(table: TraceTable, tier: str) -> Reports:

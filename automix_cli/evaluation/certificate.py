@@ -125,7 +125,7 @@ def certify(
         confidence: p, in 0..1.
         seed: of the halves, and of the order in which questions are bet on.
     """
-    goal = keep + unlike_share(table.relative)
+    goal = keep + unlike_share(table)
     half, rest = halves(_with_least(table).with_vote_limit(), seed)
     parameters = fit(half, settings)
     best = _reference(half)

@@ -36,6 +36,7 @@ from automix_cli.evaluation.objective import (
     best_tier,
     choose_of_each,
 )
+from automix_cli.evaluation.rates import differing_chances
 from automix_cli.evaluation.settings import Always, Setting
 from automix_cli.evaluation.signal_choice import Signals
 from automix_cli.fitting.classes import NO_CLASSES, Classes
@@ -147,7 +148,7 @@ def held_out(
                 source, setting, best = chooser.choose(objective)
                 total.add(outer.fits[source], setting, outer.rows, alone, best, abstain_value)
     curves = {s: paths[s].curve(settings_at(whole, levels[s])) for s, whole in wholes.items()}
-    return HeldOut(tuple(total.run() for total in sums), curves)
+    return HeldOut(tuple(total.run(table.score) for total in sums), curves)
 
 
 def divisions(options: Crossfit, classes: Classes, questions: int, *, compares_signals: bool) -> int:
@@ -256,7 +257,7 @@ class _RunSums:
     """Sums over divisions of what came of each row."""
 
     def __init__(self, rows: int, tiers: int) -> None:
-        self._sums = np.zeros((7, rows))
+        self._sums = np.zeros((6, rows))
         self._reports = np.zeros((rows, tiers))
         self._times = np.zeros(rows)
         self._folds = self._single_folds = 0
@@ -268,13 +269,12 @@ class _RunSums:
         """Run a setting on the rows of an outer fold."""
         self._folds += 1
         self._times[rows] += 1
-        self._sums[6, rows] += alone.score[rows, best]
+        self._sums[5, rows] += alone.score[rows, best]
         if isinstance(setting, Always):
             tier = own.table.tiers.index(setting.tier)
             self._single_folds += 1
             self._plans.add(tier)
             self._sums[:2, rows] += alone.score[rows, tier], alone.cost[rows, tier]
-            self._sums[5, rows] += 1 - own.table.score[rows, tier]
             self._reports[rows, tier] += 1
             return
         place = own.place(setting)
@@ -283,14 +283,14 @@ class _RunSums:
         self._single_folds += only is not None
         self._plans.add(_decisions(policy, setting) if only is None else only)
         self._sums[:5, rows] += run.score, run.cost, run.abstained, run.escalated, run.votes.sum(axis=1)
-        self._sums[5, rows] += 1 - (run.reports * own.table.score[rows]).sum(axis=1)
         self._reports[rows] += run.reports
 
-    def run(self) -> HeldOutRun:
-        """Return the means."""
+    def run(self, is_equal: Floats) -> HeldOutRun:
+        """Return the means; `is_equal` says which answers are equal to the baseline's (n×N)."""
         means = self._sums / np.maximum(self._times, 1)
-        score, cost, abstained, escalated, votes, differing, best = means
+        score, cost, abstained, escalated, votes, best = means
         reports = self._reports / np.maximum(self._times, 1)[:, None]
+        differing = differing_chances(reports, is_equal)
         counts = self._single_folds, self._folds, len(self._plans)
         return HeldOutRun(score, cost, abstained, escalated, votes, differing, reports, best, *counts)
 

@@ -114,6 +114,11 @@ class LabelPlan:
         loses = (self.reports * (1 - self.table.score)).sum(axis=1)
         return float((self.table.score < 1).any(axis=1).mean()), float(loses.mean())
 
+    @property
+    def most_open(self) -> float:
+        """How far labels can change the loss on these rows, in points of 1."""
+        return float(np.nansum(self.worth)) / max(len(self.worth), 1)
+
     def draw(self, n: int, seed: int) -> LabelDraw:
         """Draw n rows to label, a part of them from all rows alike."""
         n_random = random_part(n)

@@ -14,7 +14,7 @@ from automix_cli.data.relative import RelativeScores
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.bootstrap import Resamples
 from automix_cli.evaluation.held_out import HeldOutRun
-from automix_cli.evaluation.sequences import mean_bound
+from automix_cli.evaluation.sequences import mean_bound, share_bounds
 from automix_cli.pomdp.arrays import Floats
 
 CONFIDENCE = 0.95
@@ -47,6 +47,7 @@ class LossAgainst(NamedTuple):
         differing: share of the questions that are reported with another answer than its.
         most: the upper 95 % bound of the loss on new questions, by that share and, where labels show equal
             answers that score otherwise, theirs.
+        unlike: the part of `most` that these add.
         labels: rows with a label, and those of them on which some tier's answer differs.
         by_labels: the estimate; None where too few labels were given.
         n_skipped: rows that were drawn to be labelled, and were not.
@@ -59,6 +60,7 @@ class LossAgainst(NamedTuple):
     most: float
     labels: tuple[int, int]
     by_labels: LossByLabels | None
+    unlike: float = 0.0
     n_skipped: int = 0
     look: int = 1
 
@@ -81,23 +83,29 @@ def loss_of(
     differing = table.grouping.means(run.differing)
     differs = (table.score < 1).any(axis=1)
     labels = int(relative.has_label.sum()), int((relative.has_label & differs).sum())
-    most = mean_bound(differing[order], 1 - CONFIDENCE)
+    most, unlike = mean_bound(differing[order], 1 - CONFIDENCE), unlike_share(table)
     return LossAgainst(
         baseline=relative.baseline,
         differing=float(differing.mean()),
-        most=min(most + unlike_share(relative), 1.0),
+        most=min(most + unlike, 1.0),
         labels=labels,
         by_labels=estimate_loss(run, resamples, float(differing.mean()), relative),
+        unlike=unlike,
         n_skipped=relative.n_skipped,
         look=relative.look,
     )
 
 
-def unlike_share(relative: RelativeScores | None) -> float:
-    """The upper bound of how often answers are equal and score otherwise, by labels that show it; 0 else."""
-    if relative is None or not relative.unlike:
+def unlike_share(table: TraceTable) -> float:
+    """The upper 95 % bound of how often answers are equal and score otherwise; 0 where no label shows it.
+
+    Only labelled rows on which some other tier's answer is equal to the baseline's can show it.
+    """
+    relative = table.relative
+    if relative is None or not relative.is_unlike.any():
         return 0.0
-    return (relative.unlike + _Z * math.sqrt(relative.unlike)) / int(relative.has_label.sum())
+    n = int((relative.has_label & ((table.score == 1).sum(axis=1) > 1)).sum())
+    return share_bounds(int(relative.is_unlike.sum()), n, 1 - CONFIDENCE).high
 
 
 def estimate_loss(

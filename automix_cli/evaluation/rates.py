@@ -8,7 +8,7 @@ import numpy as np
 
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.replay import Replayed
-from automix_cli.pomdp.arrays import Floats
+from automix_cli.pomdp.arrays import Bools, Floats
 
 
 def rates_of(table: TraceTable, run: Replayed) -> tuple[tuple[str, int, int], ...]:
@@ -48,16 +48,30 @@ def differing_shares(table: TraceTable, run: Replayed) -> tuple[DifferingShare, 
     if not table.compares_answers:
         return ()
     weight = table.n_groups / len(table)
-    chances = (_differing_chances(table, run, j) for j in range(len(table.tiers)))
+    chances = (_of_tier(table, run, j) for j in range(len(table.tiers)))
     return tuple(
         DifferingShare(name, round(weight * float(chance.sum()), 2), table.n_groups)
         for name, chance in zip(table.tiers, chances, strict=True)
     )
 
 
-def _differing_chances(table: TraceTable, run: Replayed, tier: int) -> Floats:
-    """The chance on each row that what is reported is not the tier's answer."""
-    same = table.first_equal == table.first_equal[:, [tier]]
-    equal = (run.reports * same).sum(axis=1)
-    chances: Floats = (1.0 - equal).clip(0.0, 1.0) * ~table.failed[:, tier]
+def _of_tier(table: TraceTable, run: Replayed, tier: int) -> Floats:
+    """The chances to differ from one tier's answer; 0 where it gave none."""
+    is_equal = table.first_equal == table.first_equal[:, [tier]]
+    chances: Floats = differing_chances(run.reports, is_equal) * ~table.failed[:, tier]
+    return chances
+
+
+def differing_chances(reports: Floats, is_equal: Floats | Bools) -> Floats:
+    """The chance on each row that no answer equal to a tier's is reported: n.
+
+    Args:
+        reports: n×N, the chance to report each answer; where nothing may be reported, below 1 in all.
+        is_equal: n×N, whether an answer is equal to the tier's (1 or 0).
+
+    Example:
+        >>> differing_chances(np.array([[0.25, 0.75], [0.5, 0.25]]), np.array([[0, 1], [1, 1]])).tolist()
+        [0.25, 0.25]
+    """
+    chances: Floats = (1.0 - (reports * is_equal).sum(axis=1)).clip(0.0, 1.0)
     return chances

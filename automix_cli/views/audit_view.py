@@ -225,5 +225,6 @@ def label_row(row: AnswerRow, baseline: str) -> dict[str, Json]:
     return {
         **row.question.to_dict(),
         "tiers": {name: {"answer": answer} for name, answer in answers.items() if name is not None},
+        "drawn": "chosen",  # by the answers, which differ: such rows say nothing of all rows
         "inclusion": comparison and comparison.share,
     }

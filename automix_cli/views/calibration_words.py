@@ -132,7 +132,18 @@ def loss_sentence(result: Calibration, loss: LossAgainst, grouping: Grouping) ->
     share = f"95 %; {100 * loss.differing:.1f} % of the {noun}s are reported and differ"
     head = f"At most {100 * loss.most:.1f} points below {loss.baseline} on new {noun}s ({share}){words}."
     aim = "" if tier else _loss_objective_sentence(result, loss, grouping)
-    return f"{first}{' ' if first else ''}{head}{_label_words(loss)}{aim}"
+    return f"{first}{' ' if first else ''}{head}{_unlike_words(loss)}{_label_words(loss)}{aim}"
+
+
+_NOTABLE_UNLIKE = 0.01  # of the bound, from which on it is said
+
+
+def _unlike_words(loss: LossAgainst) -> str:
+    """Write what equal answers that score otherwise add to the bound."""
+    if loss.unlike <= _NOTABLE_UNLIKE:
+        return ""
+    points = f"{100 * loss.unlike:.1f} points"
+    return f" {points} of that are for answers that are equal in form, and that labels score otherwise."
 
 
 def _single_words(result: Calibration, loss: LossAgainst, tier: str, cost: Mapping[str, float]) -> str:
@@ -188,6 +199,7 @@ def loss_dict(loss: LossAgainst | None) -> dict[str, Any] | None:
         "baseline": loss.baseline,
         "differing": loss.differing,
         "most_points": 100 * loss.most,
+        "most_points_of_equal_answers": 100 * loss.unlike,
         "labels": loss.labels[0],
         "labels_where_answers_differ": loss.labels[1],
         "points_by_labels": by_labels,

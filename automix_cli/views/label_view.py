@@ -15,12 +15,52 @@ from automix_cli.texts import count_of, is_blank
 ANSWER_KEYS = "123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 """The keys of answers."""
 
+LABEL_SCHEMA = "automix.label/1"
+
 _MOST_DIFFERING = 0.5  # of the rows, above which hardly any label is spared
 _LONGEST = 12  # lines of a context or answer that are shown at first
 
 
+def settles_nothing(plan: LabelPlan) -> bool:
+    """Whether no label can change the loss by as much as is shown of it."""
+    return points(plan.most_open) == "0.0"
+
+
+def nothing_lines(plan: LabelPlan, name: str) -> Iterator[str]:
+    """Say that nothing is left to settle.
+
+    Args:
+        plan: the rows, and what a policy reports.
+        name: of the file that is not written; "" for none.
+    """
+    yield _differing_line(plan)
+    no_file = f"; {name} is not written" if name else ""
+    yield (
+        f"nothing to settle: labels change the loss against {plan.table.beside} on these rows by at most "
+        f"{points(plan.most_open)} points{no_file}"
+    )
+    yield "a lower --keep reports more answers that differ; -n N draws rows all the same"
+
+
 def plan_lines(plan: LabelPlan, draw: LabelDraw, scorer: str, name: str) -> Iterator[str]:
     """Say on how many rows a label can change the loss, and which rows are drawn."""
+    yield _differing_line(plan)
+    if plan.differing[0] > _MOST_DIFFERING:
+        yield (
+            f"note: only answers with equal canonical forms ({scorer}) are equal, and most differ here: "
+            "labels of chosen rows cannot save much"
+        )
+    if settles_nothing(plan):
+        yield (
+            "note: hardly any answer that differs is reported: labels would not change the loss, "
+            "and only tell how often each tier is right"
+        )
+    parts = f"{len(draw.by_weight):,} chosen by what they tell, {len(draw.random):,} drawn from all rows"
+    yield f"{count_of(len(draw.order), 'row')} to label{name and f' in {name}'}: {parts}"
+
+
+def _differing_line(plan: LabelPlan) -> str:
+    """Say on how many rows answers differ, and on how many such answers are reported."""
     differing, both = plan.differing
     n, baseline = len(plan.table), plan.table.beside
     count = round(differing * n)
@@ -30,19 +70,7 @@ def plan_lines(plan: LabelPlan, draw: LabelDraw, scorer: str, name: str) -> Iter
         else f"every answer beside {baseline}'s counts as reported, since no policy can be fitted "
         f"({plan.why_no_run})"
     )
-    yield f"answers differ on {count:,} of {n:,} rows ({100 * differing:.1f} %); {reports}"
-    if differing > _MOST_DIFFERING:
-        yield (
-            f"note: only answers with equal canonical forms ({scorer}) are equal, and most differ here: "
-            "labels of chosen rows cannot save much"
-        )
-    if points(both) == "0.0":
-        yield (
-            "note: hardly any answer that differs is reported: labels would not change the loss, "
-            "and only tell how often each tier is right"
-        )
-    parts = f"{len(draw.by_weight):,} chosen by what they tell, {len(draw.random):,} drawn from all rows"
-    yield f"{count_of(len(draw.order), 'row')} to label{name and f' in {name}'}: {parts}"
+    return f"answers differ on {count:,} of {n:,} rows ({100 * differing:.1f} %); {reports}"
 
 
 # ---------------------------------------------------------------- one row
@@ -204,13 +232,26 @@ def _right_lines(outcome: LabelOutcome) -> Iterator[str]:
         yield f"right on rows drawn from all: {', '.join(parts)}"
 
 
+def settled_dict(plan: LabelPlan) -> dict[str, Any]:
+    """What is said where nothing is left to settle, as plain values: no row is drawn."""
+    return {
+        "schema": LABEL_SCHEMA,
+        "baseline": plan.table.beside,
+        "rows": len(plan.table),
+        "to_label": 0,
+        "labelled": 0,
+        "skipped": 0,
+        "most_points_open": 100 * plan.most_open,
+    }
+
+
 def outcome_dict(outcome: LabelOutcome) -> dict[str, Any]:
     """The same as plain values, losses in points."""
     so_far, loss = outcome.so_far, outcome.loss
     by_labels = None if loss is None or loss.by_labels is None else [100 * x for x in loss.by_labels]
     step = so_far.next_step
     return {
-        "schema": "automix.label/1",
+        "schema": LABEL_SCHEMA,
         "baseline": outcome.baseline,
         "rows": outcome.n_rows,
         "to_label": outcome.n,

@@ -119,6 +119,23 @@ def test_the_rows_themselves_are_never_replaced_nor_what_lies_beside(rows: Path)
         assert "were drawn" in ran.err
 
 
+def test_where_nothing_is_left_to_settle_no_row_is_drawn(rows: Path) -> None:
+    """Answers that are all equal lose nothing; a number of rows that is named is drawn all the same."""
+    own = [{**row, "tiers": {name: {"answer": "4"} for name in row["tiers"]}} for row in rows_of(rows)]
+    rows.write_text(jsonl(*own), "utf-8")
+    path = rows.parent / "to-label.jsonl"
+    for args in ((), ("-o", path), ("-o", path, "--json")):
+        ran = automix("label", rows, *args, cwd=rows.parent)
+        assert ran.code == 0
+        assert (
+            "nothing to settle: labels change the loss against large on these rows by at most 0.0" in ran.err
+        )
+        assert [row["to_label"] for row in ran.rows] == ([0] if "--json" in args else [])
+        assert list(rows.parent.iterdir()) == [rows]
+    ran = automix("label", rows, "-n", "12", "-o", path)
+    assert "0 of 6 rows labelled" in ran.out
+
+
 def test_more_rows_are_drawn_beside_those_that_have_a_label(rows: Path) -> None:
     path = rows.parent / "to-label.jsonl"
     assert automix("label", rows, "-n", "12", "-o", path).code == 0

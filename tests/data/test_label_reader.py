@@ -81,6 +81,12 @@ def test_a_draw_must_be_whole(tmp_path: Path, edit: Callable[[list[Row]], list[R
         read_labels(write(tmp_path / "labels.jsonl", edit(draw())))
 
 
+def test_a_row_that_lost_its_draw_says_which_keys_it_lacks(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="it has no inclusion, drawn, draw_rows, draw_check") as error:
+        read_labels(write(tmp_path / "labels.jsonl", [{"id": 1, "expected": "2"}]))
+    assert 'stands in the rows themselves, as "expected"' in str(error.value.hint)
+
+
 def test_labels_of_other_tools_are_read_in_any_order(tmp_path: Path) -> None:
     rows = draw(4)
     rows[0]["expected"] = " "

@@ -1,6 +1,7 @@
 """Scores beside a baseline's: what rows without a label tell, and what labels add."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -134,11 +135,55 @@ def test_without_all_rows_only_labels_drawn_at_random_are_used(n: int) -> None:
     assert NOTES == ["labels of 40 rows drawn at random are used alone: the other 20 were chosen"]
 
 
-@pytest.mark.parametrize("parts", [["chosen"] * 40, ["chosen"] * 40 + ["random"] * 29, [""] * 40])
+@pytest.mark.parametrize("parts", [["chosen"] * 40, ["chosen"] * 40 + ["random"] * 29])
 def test_labels_of_chosen_rows_are_refused_where_too_few_were_drawn_at_random(parts: list[str]) -> None:
     with pytest.raises(DataError, match="were chosen to be labelled say nothing of all rows") as error:
         read_drawn(parts, n=80)
     assert "--labels LABELS --baseline TIER" in str(error.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("chances", "message"),
+    [
+        ([0.1] * 40, ""),
+        ([0.1] * 39 + [0.2], 'rows that were drawn from all rows alike say "drawn": "random"'),
+        ([0.1] * 39 + [1.0], 'rows that were drawn from all rows alike say "drawn": "random"'),
+    ],
+    ids=["one draw", "two chances", "some for sure"],
+)
+def test_labels_of_another_tool_are_one_draw_where_all_had_the_same_chance(
+    chances: list[float], message: str
+) -> None:
+    """Nobody but automix says how a row was drawn; a chance is what other tools know."""
+    notes: list[str] = []
+    own = [
+        {**row, "id": k, "inclusion": p}
+        for k, (p, row) in enumerate(zip(chances, rows({0}) * 8, strict=False))
+    ]
+    own = [{**row, "expected": "a"} for row in own]
+    reader = TableReader(lambda: enumerate(own, 1), TableOptions(), "r.jsonl", "exact")
+    if message:
+        with pytest.raises(DataError, match="say nothing of all rows") as error:
+            reader.table(labels_from=None, baseline=None, say=notes.append)
+        assert message in str(error.value.hint)
+        assert "calibrate" not in str(error.value.hint)  # bench refuses it as well
+    else:
+        assert len(reader.table(labels_from=None, baseline=None, say=notes.append)) == 40
+        assert notes == ["every label has the inclusion 0.1: taken for drawn at random from all rows"]
+
+
+@pytest.mark.parametrize("is_for_labels", [False, True])
+def test_the_way_out_names_only_options_of_the_command(is_for_labels: bool) -> None:
+    """`label` cannot leave rows without a label out, and `bench` is not `calibrate`."""
+    own = rows({0})
+    del own[2]["tiers"]["small"]["answer"]
+    reader = TableReader(lambda: enumerate(own, 1), TableOptions(), "rows.jsonl", "exact")
+    read_rows = reader.table_beside if is_for_labels else partial(reader.table, labels_from=None)
+    with pytest.raises(DataError, match="lack an answer") as error:
+        read_rows(baseline="large", say=NOTES.append)
+    hint = str(error.value.hint)
+    assert ("; --drop-incomplete uses labels alone" in hint) != is_for_labels
+    assert "calibrate" not in hint
 
 
 def test_chosen_rows_are_used_where_every_row_has_a_label() -> None:
