@@ -142,7 +142,7 @@ Output = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the output file.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Say what it would cost; send nothing.")]
-Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of everything drawn at random.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Seed of everything drawn at random.")]
 Version = Annotated[
     bool,
     typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),

@@ -234,7 +234,7 @@ def table_of(
     try:
         first = next(rows, None)
     except DataError as exc:
-        raise located(exc, name) from None
+        raise with_file_name(exc, name) from None
     if first is None:
         raise DataError(f"{name}: there are no rows")
     if options.columns is None and "tiers" not in first[1]:
@@ -255,14 +255,14 @@ def table_of(
             confidences=options.signal,
         )
     except DataError as exc:
-        raise located(exc, name) from None
+        raise with_file_name(exc, name) from None
 
 
 class LabelFileError(DataError):
     """An error in the file of labels, which it names: the rows are not to blame."""
 
 
-def located(error: DataError, name: str) -> DataError:
+def with_file_name(error: DataError, name: str) -> DataError:
     """The error with the name of the file of the rows before it, unless it names another file."""
     if isinstance(error, LabelFileError):
         return error

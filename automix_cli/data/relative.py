@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from automix_cli.data.folds import folds_of
-from automix_cli.data.labelled import TableOptions, located, scored_rows, table_of
+from automix_cli.data.labelled import TableOptions, with_file_name, scored_rows, table_of
 from automix_cli.data.random_labels import random_part
 from automix_cli.data.rows import has_blank_gold
 from automix_cli.data.traces import TraceTable, tier_index
@@ -209,7 +209,8 @@ class TableReader(NamedTuple):
                 f"{self.name}: none of {len(table):,} rows has a label",
                 hint=f"--baseline {table.tiers[-1]} bounds what can be lost against it, without any label",
             )
-        alone = "" if table.inclusion is not None else "; --drop-incomplete uses the rows with a label alone"
+        may_drop = complete.any() and table.inclusion is None
+        alone = "; --drop-incomplete uses the rows with a label alone" if may_drop else ""
         say(
             f"{int(complete.sum()):,} of {len(table):,} rows have a label: answers are compared with "
             f"those of {baseline or table.tiers[-1]}{alone}"
@@ -277,7 +278,7 @@ class TableReader(NamedTuple):
         try:
             return score_beside(own, baseline, say=say)
         except DataError as exc:
-            raise located(exc, self.name) from None
+            raise with_file_name(exc, self.name) from None
 
     def _labelled_alone(self, table: TraceTable, say: Callable[[str], None]) -> TraceTable:
         """The rows with a label; where some were chosen to be labelled, those drawn at random alone."""
@@ -289,7 +290,7 @@ class TableReader(NamedTuple):
             draws = np.array([row.get("drawn") for _, row in self.rows()], dtype=object)
             part, note = random_part(own, draws[is_known].tolist())
         except DataError as exc:
-            raise located(exc, self.name) from None
+            raise with_file_name(exc, self.name) from None
         if note:
             say(note)
         return part
