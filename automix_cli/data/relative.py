@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from automix_cli.data.folds import folds_of
-from automix_cli.data.labelled import TableOptions, with_file_name, scored_rows, table_of
+from automix_cli.data.labelled import TableOptions, scored_rows, table_of, with_file_name
 from automix_cli.data.random_labels import random_part
 from automix_cli.data.rows import has_blank_gold
 from automix_cli.data.traces import TraceTable, tier_index
