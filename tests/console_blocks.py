@@ -22,6 +22,11 @@ A page that goes on where another one ends says so, and begins with a copy of th
 the other one left:
 
     <!-- after: calibrating.md -->
+
+A block whose commands ran on that page, or on one before it, says so. They are not run again: here stands
+what they printed there, with other gaps.
+
+    <!-- as before -->
 """
 
 from __future__ import annotations
@@ -38,6 +43,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,12 +80,16 @@ class Command(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One console block: `line` is that of its fence, `files` are copied first as (name, source)."""
+    """One console block: `line` is that of its fence, `files` are copied first as (name, source).
+
+    Commands of one that is `as_before` ran on an earlier page.
+    """
 
     line: int
     commands: tuple[Command, ...]
     files: tuple[tuple[str, str], ...] = ()
     not_run: str = ""
+    as_before: bool = False
 
 
 _BLOCK = re.compile(r"(?P<comments>(?:^<!--.*-->\n\n?)*)^```console\n(?P<body>(?s:.*?))^```$", re.M)
@@ -101,7 +111,7 @@ def _block(match: re.Match[str], line: int) -> Block:
     names = [name.strip() for name in notes.get("files", "").split(",") if name.strip()]
     files = tuple((name.partition("=")[0], name.rpartition("=")[2]) for name in names)
     commands = tuple(_commands(match["body"].splitlines(), line + 1))
-    return Block(line, commands, files, notes.get("not run", ""))
+    return Block(line, commands, files, notes.get("not run", ""), "<!-- as before -->" in match["comments"])
 
 
 def _commands(lines: Sequence[str], start: int) -> Iterator[Command]:
@@ -302,20 +312,35 @@ def page_before(path: Path) -> Path | None:
 class Session:
     """One page whose blocks run in order, each once, however few of them are asked for."""
 
-    def __init__(self, shell: Shell, blocks: list[Block]) -> None:
-        """Begin before the first block."""
+    def __init__(self, shell: Shell, blocks: list[Block], before: Session | None = None) -> None:
+        """Begin before the first block, after the page that this one goes on from."""
         self.shell, self.blocks = shell, blocks
         self.results: list[list[tuple[Command, list[str]]]] = []
+        self._before = before
 
     def block(self, number: int) -> list[tuple[Command, list[str]]]:
         """Return the commands of a block and their output."""
         while len(self.results) <= number:
-            self.results.append(list(run_block(self.shell, self.blocks[len(self.results)])))
+            block = self.blocks[len(self.results)]
+            run = self._outputs_before if block.as_before else partial(run_block, self.shell)
+            self.results.append(list(run(block)))
         return self.results[number]
 
     def finish(self) -> list[tuple[Command, list[str]]]:
         """Return the commands of all blocks and their output."""
         return [pair for number in range(len(self.blocks)) for pair in self.block(number)]
+
+    def _outputs_before(self, block: Block) -> Iterator[tuple[Command, list[str]]]:
+        """Yield the commands of a block with what they printed on an earlier page."""
+        outputs: dict[str, list[str]] = {}
+        page = self._before
+        while page:
+            outputs = {command.text: output for command, output in page.finish()} | outputs
+            page = page._before
+        for command in block.commands:
+            if command.text not in outputs:
+                raise PageError(f"line {command.line}: {command.text}: no earlier page runs this command")
+            yield command, outputs[command.text]
 
 
 class Sessions(contextlib.ExitStack):
@@ -329,13 +354,13 @@ class Sessions(contextlib.ExitStack):
     def of(self, path: Path) -> Session:
         """Return the session of a page."""
         if path not in self._sessions:
-            before = None
-            if page := page_before(path):
-                earlier = self.of(page)
-                earlier.finish()
-                before = earlier.shell
-            shell = self.enter_context(Shell.open(before))
-            self._sessions[path] = Session(shell, blocks_of(path.read_text(encoding="utf-8")))
+            page = page_before(path)
+            before = self.of(page) if page else None
+            if before:
+                before.finish()
+            shell = self.enter_context(Shell.open(before.shell if before else None))
+            blocks = blocks_of(path.read_text(encoding="utf-8"))
+            self._sessions[path] = Session(shell, blocks, before)
         return self._sessions[path]
 
 

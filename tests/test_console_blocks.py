@@ -212,6 +212,22 @@ def test_a_page_goes_on_from_the_copy_of_what_another_one_left(tmp_path: Path) -
     assert outputs == [[["1", "home"]], [["1"]]]
 
 
+def test_a_block_shows_what_an_earlier_page_printed_and_runs_nothing(tmp_path: Path) -> None:
+    first, second, third = (tmp_path / f"{name}.md" for name in ("first", "second", "third"))
+    first.write_text(page_of("$ echo x | tee -a lines", "x"))
+    second.write_text(page_of("$ wc -l < lines", "1", above="<!-- after: first.md -->"))
+    text = page_of("$ echo x | tee -a lines", "y", above="<!-- after: second.md -->\n\n<!-- as before -->")
+    third.write_text(text + page_of("$ wc -l < lines") + page_of("$ ls", above="<!-- as before -->"))
+    with Sessions() as sessions:
+        session = sessions.of(third)
+        (command, output), *_ = session.block(0)
+        assert output == ["x"]
+        assert difference(command, output)
+        assert [output for _, output in session.block(1)] == [["1"]]
+        with pytest.raises(PageError, match="ls: no earlier page runs this command"):
+            session.block(2)
+
+
 def test_a_page_cannot_go_on_from_a_page_that_is_not_there(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(page_of("$ true", above="<!-- after: nowhere.md -->"), encoding="utf-8")
