@@ -184,8 +184,9 @@ class Automix:
 
     def _policy(self, profile: Profile, store: Store | None) -> Policy[Any] | None:
         """The policy of a calibrated profile; with a store, one that remembers there what it decided."""
-        from automix_cli.profile.router import router_policy, settings_of
+        from automix_cli.profile.router import check_router, router_policy, settings_of
 
+        check_router(profile)
         if store is None or (profile.router or {}).get("kind") != "pomdp":
             return router_policy(profile)
         from automix_cli.cascade.plan_memo import keep_memo, memo_key, open_memo

@@ -134,7 +134,7 @@ def check(
 
     try:
         profile = read_profile(file, trusted=True, origin="named")
-        _check_router(profile, file)
+        _check_router(profile)
     except ProfileError as trouble:
         if json:
             _print_verdict(file, trouble.message.splitlines())
@@ -156,13 +156,12 @@ def check(
         _warn_of_restrictions(file, quiet)
 
 
-def _check_router(profile: Profile, file: Path) -> None:
+def _check_router(profile: Profile) -> None:
     """Refuse a router that `ask` could not use.
 
     Raises:
         ProfileError: it cannot be read, or was fitted on other tiers.
     """
-    from automix_cli.profile.bundled import shown_path
     from automix_cli.profile.router import named_classes, query_router, router_policy
 
     try:
@@ -170,9 +169,7 @@ def _check_router(profile: Profile, file: Path) -> None:
         query_router(profile)
         named_classes(profile)
     except DataError as exc:
-        lines = file.read_text(encoding="utf-8").splitlines()
-        at = next((f":{n}" for n, line in enumerate(lines, 1) if line.startswith("router:")), "")
-        raise ProfileError(f"{shown_path(file)}{at}: router: {exc.message}", hint=exc.hint) from exc
+        raise ProfileError(exc.message, hint=exc.hint) from exc
 
 
 def _print_verdict(file: Path, problems: list[str]) -> None:

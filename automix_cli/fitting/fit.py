@@ -349,7 +349,7 @@ def _fit_signal(
     labels = Labels(own, last, folds_of(table, TEST_FOLDS, seed=0), weight)
     wrong_and_right = [len(np.unique(table.groups[usable & (own == s)])) for s in (0, 1)]
     if not usable.any():
-        return NO_OBSERVATIONS, 0, f"no {signal.evidence} recorded" if len(table) else ""
+        return NO_OBSERVATIONS, 0, _why_no_evidence(table, j) if len(table) else ""
     if min(wrong_and_right) < LEAST_SIGNAL_ANSWERS:
         kind = "wrong" if wrong_and_right[0] <= wrong_and_right[1] else "right"
         count = count_of(min(wrong_and_right), table.grouping.noun)
@@ -366,6 +366,19 @@ def _fit_signal(
         return fit_consistency(agreeing, k, labels), 0, ""
     model = fit_confidence(table.confidence[:, j], labels, with_answer=signal.with_answer)
     return model, min(settings.max_votes, signal.max_votes(settings.max_votes)), ""
+
+
+def _why_no_evidence(table: TraceTable, j: int) -> str:
+    """Why no row shows anything of a tier's signal: nothing is recorded, or nothing of it could be read."""
+    evidence, votes = SIGNAL_FACTS[table.signals[j]].evidence, table.votes[:, j].sum(axis=0)
+    if not votes.any():
+        return f"no {evidence} recorded"
+    unread = "" if votes[:2].any() else f"none of {count_of(int(votes[2]), 'recorded vote')} could be read"
+    if table.signals[j] == "votes":
+        return f"votes not used: {unread}"
+    with_votes = int(table.votes[:, j].any(axis=1).sum())
+    beside = f"votes are on {with_votes:,} of {count_of(len(table), 'answer')}"
+    return f"no {evidence} recorded; {beside}{unread and f', and {unread}'}"
 
 
 def _rows_with_answers(

@@ -49,10 +49,12 @@ class RouterKind(NamedTuple):
     Attributes:
         keys: what a block of this kind must hold, besides `kind`.
         build: makes the policy of a block; None where the costs of the tiers decide, and no block does.
+        optional: what it may hold, besides `COMMON_KEYS`.
     """
 
     keys: tuple[str, ...] = ()
     build: Build | None = None
+    optional: tuple[str, ...] = ()
 
 
 def _votes(router: Mapping[str, Any], settings: Settings) -> int:
@@ -122,12 +124,20 @@ def _by_question(router: Mapping[str, Any], settings: Settings, tiers: tuple[str
 UNCALIBRATED_KINDS = ("prior", "majority")
 """Kinds that are set by hand and learn nothing from rows; the costs of the tiers decide beside them."""
 
+COMMON_KEYS = ("kind", "fitted", "token_scale", "value_of_time", "query")
+"""Keys that a block of any kind may hold; a `query` that does not belong to the kind has its own refusal."""
+
+_PLAN_OPTIONS = ("classes", "agreement", "trust")
+
 ROUTER_KINDS: Mapping[str, RouterKind] = {
-    **{kind: RouterKind() for kind in UNCALIBRATED_KINDS},
-    "pomdp": RouterKind(("cost_weight", "prior", "observations"), _pomdp),
-    "pomdp+query": RouterKind(("cost_weight", "prior", "observations", "trust", "query"), _pomdp),
-    "threshold": RouterKind(("cut",), _threshold),
-    "double-threshold": RouterKind(("low", "cut"), _double_threshold),
+    "prior": RouterKind(optional=("give_up",)),
+    "majority": RouterKind(),
+    "pomdp": RouterKind(("cost_weight", "prior", "observations"), _pomdp, _PLAN_OPTIONS),
+    "pomdp+query": RouterKind(
+        ("cost_weight", "prior", "observations", "trust", "query"), _pomdp, _PLAN_OPTIONS
+    ),
+    "threshold": RouterKind(("cut",), _threshold, ("votes",)),
+    "double-threshold": RouterKind(("low", "cut"), _double_threshold, ("votes",)),
     "self-consistency": RouterKind((), _self_consistency),
     "always": RouterKind(("tier",), _always),
     **{kind: RouterKind(("cost_weight", "query"), _by_question) for kind in QUERY_ROUTER_KINDS},

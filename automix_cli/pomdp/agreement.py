@@ -59,10 +59,10 @@ class AgreementModel:
 
     def __post_init__(self) -> None:
         if [len(row) for row in self.pairs] != list(range(len(self.groups))):
-            raise ValueError("agreement: tier j needs a pair with each of the j tiers before it")
+            raise ValueError("tier j needs a pair with each of the j tiers before it")
         chances = [p for row in self.pairs for pair in row for p in pair]
         if not all(0 <= p < 1 for p in (*chances, *self.groups, self.one_right)):
-            raise ValueError("agreement: each chance must lie in [0, 1)")
+            raise ValueError("each chance must lie in [0, 1)")
 
     def chances(self, tier: int, classes: Sequence[AnswerClass]) -> Floats:
         """Return the chance to join each class, and at last that of a new answer; (classes + 1, 2^N).

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from automix_cli import prompts
 from automix_cli.backends.catalog import model_problem
-from automix_cli.errors import DataError, UsageError, describe_value
+from automix_cli.errors import DataError, ProfileError, UsageError, describe_value
 from automix_cli.fitting.public_prior import GIVE_UP
 from automix_cli.fitting.router_block import (
     HINT,
+    ROUTER_KINDS,
     UNCALIBRATED_KINDS,
     Settings,
     embedding_model_of,
@@ -20,6 +23,7 @@ from automix_cli.fitting.router_block import (
 from automix_cli.pomdp.problem import Policy
 from automix_cli.pomdp.signals import recorded_signal
 from automix_cli.profile.model import Profile, Tier
+from automix_cli.profile.router_layout import router_problems
 
 if TYPE_CHECKING:
     from automix_cli.data.question_classes import NamedClasses
@@ -48,16 +52,44 @@ def _value_of_time(profile: Profile) -> float:
     return float(amount)
 
 
+def check_router(profile: Profile) -> None:
+    """Refuse a `router:` block with keys that its kind does not have, or with impossible values.
+
+    It is checked where it is used, not where the profile is read: `calibrate` replaces it.
+
+    Raises:
+        ProfileError: with every problem, one a line: `file:line: key.path: message`.
+    """
+    if profile.router is not None and (problems := router_problems(profile.router, profile.sources)):
+        by_hand = "cost_weight" not in ROUTER_KINDS[str(profile.router.get("kind"))].keys
+        raise ProfileError(problems, hint="" if by_hand else HINT)
+
+
 def router_policy(profile: Profile) -> Policy[Any] | None:
     """The policy that the profile's `router:` block holds; None when it is uncalibrated.
 
     Raises:
+        ProfileError: the block has unknown keys, or impossible values.
         DataError: the block cannot be read, or was fitted on other tiers.
     """
-    if profile.router is None or not is_calibrated(profile):
-        give_up_of(profile)
-        return None
-    return policy_from_router(profile.router, settings_of(profile), [t.name for t in profile.tiers])
+    check_router(profile)
+    with naming_router(profile):
+        if profile.router is None or not is_calibrated(profile):
+            give_up_of(profile)
+            return None
+        return policy_from_router(profile.router, settings_of(profile), [t.name for t in profile.tiers])
+
+
+@contextmanager
+def naming_router(profile: Profile) -> Iterator[None]:
+    """Have errors of what a router block holds begin with its file and line."""
+    try:
+        yield
+    except DataError as exc:
+        place = next((place for path, place in profile.sources if path.startswith("router")), "")
+        if not place or exc.message.startswith(place):
+            raise
+        raise DataError(f"{place}: router: {exc.message.removeprefix('router.')}", hint=exc.hint) from exc
 
 
 def is_calibrated(profile: Profile) -> bool:
@@ -87,7 +119,8 @@ def query_router(profile: Profile) -> QueryRouter | None:
     Raises:
         DataError: it cannot be read, or an earlier automix wrote it.
     """
-    return query_router_of(profile.router or {})
+    with naming_router(profile):
+        return query_router_of(profile.router or {})
 
 
 def named_classes(profile: Profile) -> NamedClasses | None:
@@ -100,7 +133,8 @@ def named_classes(profile: Profile) -> NamedClasses | None:
         return None
     from automix_cli.fitting.fitted import named_classes_of
 
-    return named_classes_of(profile.router or {})
+    with naming_router(profile):
+        return named_classes_of(profile.router or {})
 
 
 def embedder_of(profile: Profile) -> Tier | None:

@@ -182,7 +182,7 @@ def test_check_tells_every_problem_on_a_line_of_its_own_and_exits_2(folder: Path
     ("router", "message"),
     [
         ("{kind: pomdp}", "p.yaml:4: router: a router of kind pomdp needs the key cost_weight"),
-        ("{kind: threshold, cut: high}", "p.yaml:4: router: the router block cannot be read"),
+        ("{kind: threshold, cut: high}", 'p.yaml:4: router.cut: expected a number from 0 to 1, got "high"'),
         ("{kind: threshold, cut: 0.5}", ""),
     ],
 )

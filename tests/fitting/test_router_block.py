@@ -14,13 +14,16 @@ import pytest
 from known import NAMES, draw_table, two_tiers
 from shell import automix, environment
 
-from automix_cli.errors import DataError
+from automix_cli.errors import DataError, ProfileError
 from automix_cli.fitting.features import Quantised, fit_text_features
 from automix_cli.fitting.fit import fit
 from automix_cli.fitting.query_router import Clusters, Linear, Neighbours, QueryRouter
 from automix_cli.fitting.query_router_kinds import QUERY_ROUTER_KINDS
 from automix_cli.fitting.router_block import ROUTER_KINDS, UNCALIBRATED_KINDS, Settings, policy_from_router
 from automix_cli.pomdp.problem import rollout
+from automix_cli.profile.read import read_profile
+from automix_cli.profile.router import router_policy
+from automix_cli.profile.router_layout import router_problems
 
 TIERS = ("small", "large")
 
@@ -150,3 +153,65 @@ def test_numbers_that_nobody_could_have_counted_are_refused(change: dict[str, An
     block = {"kind": "pomdp", **LIVE["pomdp"], **change}
     with pytest.raises(DataError, match=re.escape(problem)):
         policy_from_router(block, Settings(), TIERS)
+
+
+MISTAKES = {
+    "a key": ("cost_wieght: 2", "5: router.cost_wieght: unknown key; did you mean cost_weight?"),
+    "a key of another kind": ("votes: 2", "5: router.votes: unknown key; known are kind, fitted,"),
+    "too many votes": (
+        "observations: {small: {max_votes: 800}}",
+        "5: router.observations.small.max_votes: expected a whole number from 0 to 64, got 800",
+    ),
+    "a key of a tier": (
+        "observations:\n    small:\n      max_vote: 8",
+        "7: router.observations.small.max_vote: unknown key; did you mean max_votes?",
+    ),
+    "no such signal": (
+        "observations: {small: {observation: {signal: vots}}}",
+        "5: router.observations.small.observation.signal: expected one of votes, logprob, consistency, none, "
+        'got "vots"; did you mean votes?',
+    ),
+    "a key of another signal": (
+        "observations: {small: {observation: {signal: none, cuts: []}}}",
+        "5: router.observations.small.observation.cuts: unknown key; known are signal",
+    ),
+    "a tier with a dot": (
+        "observations: {gpt-4.1: {failed: 2}}",
+        "5: router.observations.gpt-4.1.failed: expected a number from 0 to 1, got 2",
+    ),
+    "agreement": (
+        "agreement: {pairs: [[], [[0.5, 1.5]]], groups: [0, 0], one_right: 0}",
+        "5: router.agreement.pairs[1][0][1]: expected a number from 0 to 1, got 1.5",
+    ),
+}
+HEAD = "tiers: [{name: small, model: demo/small}, {name: large, model: demo/large}]\nrouter:\n  kind: pomdp\n"
+
+
+@pytest.mark.parametrize(("lines", "problem"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_in_a_block_is_refused_with_file_and_line_where_the_block_is_used(
+    lines: str, problem: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text(f"{HEAD}  cost_weight: 1\n  {lines}\n")
+    profile = read_profile(path, trusted=True, origin="named")  # `calibrate` can read and mend it
+    with pytest.raises(ProfileError) as caught:
+        router_policy(profile)
+    assert problem in caught.value.message
+    assert caught.value.message.startswith(str(path))
+    assert caught.value.hint == "automix calibrate writes it anew"
+
+
+def test_what_is_wrong_in_the_numbers_of_a_block_names_its_file_once(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    block = {**LIVE["pomdp"], "agreement": {"pairs": [[]], "groups": [0, 0], "one_right": 0}}
+    path.write_text(f"{HEAD}" + "".join(f"  {key}: {json.dumps(block[key])}\n" for key in block))
+    with pytest.raises(DataError) as caught:
+        router_policy(read_profile(path, trusted=True, origin="named"))
+    problem = "router: agreement: tier j needs a pair with each of the j tiers before it"
+    assert caught.value.message == f"{path}:3: {problem}"
+
+
+@pytest.mark.parametrize("kind", LIVE)
+def test_no_block_that_calibrate_writes_has_a_key_that_is_refused(kind: str) -> None:
+    extra = {"token_scale": 1.1, "value_of_time": 2.0, "fitted": {"rows": 3}}
+    assert router_problems({"kind": kind, **LIVE[kind], **extra}) == ""
