@@ -99,7 +99,11 @@ class TraceSource:
 
     def read(self) -> Labelled:
         """The table, after asking the tiers where nothing is recorded; rows short of votes set aside."""
+        from automix_cli.data.recorded_signals import AUTO, unread_notes
+
         own = self.read_recorded() if self.is_recorded else self.collect_rows()
+        for note in unread_notes(own.table.unread_confidences if self.options.signal == AUTO else ()):
+            self.reporter.say(f"note: {note}")
         table, short = own.table.without_short_rows(own.profile.verification.max_votes)
         if short:
             self.reporter.say(f"note: {short:,} of {len(own.table):,} rows hold fewer votes; set aside")
@@ -281,9 +285,12 @@ class TraceSource:
         return await self._buy(cascade, questions, buy, destination)
 
     def _column_values(self) -> dict[str | int, dict[str, Json]]:
-        """The values of the columns that options name, under the columns' names, by the rows' ids."""
+        """The values of the columns that are kept beside traces, under the columns' names, by the rows' ids.
+
+        These are those that options name, and where traces are written also those that may be named later.
+        """
         columns = {"--group": self.options.group, "--class-column": self.options.class_column}
-        values: dict[str | int, dict[str, Json]] = {}
+        values = {} if self.traces is None else self.data.values_of_possible_classes()
         for option, column in columns.items():
             for ident, value in self.data.column_values(option, column).items() if column else ():
                 values.setdefault(ident, {})[column or ""] = value

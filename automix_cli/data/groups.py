@@ -136,7 +136,7 @@ def empty_column(option: str, column: str, row: Mapping[str, Json]) -> UsageErro
     names, metadata = list(row), row.get("metadata")
     if isinstance(metadata, dict):
         names += [f"metadata.{name}" for name in metadata]
-    if column in names or f"metadata.{column}" in names:
+    if column in names or (option == "--class-column" and f"metadata.{column}" in names):
         return UsageError(
             f"{option}: column {column!r} is blank or null in every row",
             hint=f"the columns are {', '.join(names)}",

@@ -166,14 +166,30 @@ class DataFile:
             UsageError: none has.
         """
         from automix_cli.data.groups import column_value, empty_column
-        from automix_cli.data.question_classes import class_value
+        from automix_cli.data.question_classes import class_value, is_blank
 
-        rows, value_of = self._question_rows(), class_value if option == "--class-column" else column_value
+        rows, names_class = self._question_rows(), option == "--class-column"
+        value_of = class_value if names_class else column_value
         values = {question.id: value_of(row, column) for question, row in rows}
-        present = {ident: value for ident, value in values.items() if value is not None}
+        present = {
+            ident: value
+            for ident, value in values.items()
+            if value is not None and not (names_class and is_blank(value))
+        }
         if not present:
             raise empty_column(option, column, rows[0][1])
         return present
+
+    def values_of_possible_classes(self) -> dict[str | int, dict[str, Json]]:
+        """The values of the columns that could name a class of questions, by the ids of the rows."""
+        from automix_cli.data.question_classes import possible_classes
+
+        rows = self._question_rows()
+        columns = possible_classes([row for _, row in rows])
+        return {
+            question.id: {column: row[column] for column in columns if row.get(column) is not None}
+            for question, row in rows
+        }
 
 
 def read_data(path: Path) -> DataFile:

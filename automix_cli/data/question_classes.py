@@ -10,6 +10,9 @@ share the prior of all questions.
 from __future__ import annotations
 
 import json
+import re
+import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automix_cli.data.groups import column_value
-from automix_cli.data.row_keys import ROW_KEY_NAMES
+from automix_cli.data.row_keys import DRAW_KEYS, LABEL_KEYS, ROW_KEY_NAMES
 from automix_cli.errors import DataError, UsageError
 from automix_cli.pomdp.arrays import Ints
 from automix_cli.records import Json, Question
@@ -26,6 +29,9 @@ from automix_cli.records import Json, Question
 LEAST_QUESTIONS = 10  # of a class, for a prior of its own
 MOST_CLASSES = 50  # so that a profile has room for their counts, and plans take seconds
 LONGEST_NAME = 100  # characters
+MOST_COLUMNS = 20  # of possible classes that traces keep
+_WHOLE_NUMBER = re.compile(r"(-?(?:0|[1-9]\d*))\.0+")
+_OTHER_MEANING = {*DRAW_KEYS, *LABEL_KEYS, *(name for names in ROW_KEY_NAMES.values() for name in names)}
 
 
 class ClassColumn(NamedTuple):
@@ -99,8 +105,10 @@ class NamedClasses:
         Raises:
             ValueError: the names are no texts, or one stands twice.
         """
-        names = tuple(row["names"])
-        if not all(isinstance(name, str) for name in (row["column"], *names)) or len(set(names)) < len(names):
+        if not all(isinstance(name, str) for name in (row["column"], *row["names"])):
+            raise ValueError("classes need a column and different names")
+        names = tuple(_name(name) or "" for name in row["names"])
+        if len(set(names)) < len(names):
             raise ValueError("classes need a column and different names")
         return cls(row["column"], names)
 
@@ -119,27 +127,33 @@ def check_class_column(column: str | None) -> None:
 
 
 def class_value(row: Mapping[str, Json], column: str) -> Json:
-    """The value of a column, else the one of that name inside `metadata`.
+    """The value of a column, else (where it is null or blank) the one of that name inside `metadata`.
 
     Example:
         >>> class_value({"topic": "law"}, "topic"), class_value({"metadata": {"topic": "art"}}, "topic")
         ('law', 'art')
     """
     value, metadata = column_value(row, column), row.get("metadata")
-    return column_value(metadata, column) if value is None and isinstance(metadata, dict) else value
+    return column_value(metadata, column) if is_blank(value) and isinstance(metadata, dict) else value
+
+
+def is_blank(value: Json) -> bool:
+    """Whether a value is null, or text of blanks alone."""
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def read_class(row: Mapping[str, Json], column: str) -> str | None:
     """The class that a row names; None for no value and for blank text.
 
-    A number or a truth value is read as JSON writes it, so that 7 and "7" are one class.
+    A number or a truth value is read as JSON writes it, so that 7 and "7" are one class; so are 7.0 and
+    7, and the two spellings that Unicode has for one text.
 
     Raises:
         DataError: the value is a list or an object, or longer than a name may be.
 
     Example:
-        >>> [read_class({"topic": value}, "topic") for value in ("law", 7, True, " ", None)]
-        ['law', '7', 'true', None, None]
+        >>> [read_class({"topic": value}, "topic") for value in ("law", 7, 7.0, "7.0", True, " ", None)]
+        ['law', '7', '7', '7', 'true', None, None]
     """
     value = class_value(row, column)
     if isinstance(value, dict | list):
@@ -152,7 +166,33 @@ def read_class(row: Mapping[str, Json], column: str) -> str | None:
 
 
 def _name(value: Json) -> str | None:
-    """A plain value as the name of a class."""
+    """A plain value as the name of a class; other files may write the same value in other ways."""
     if value is None:
         return None
-    return (value if isinstance(value, str) else json.dumps(value)).strip() or None
+    name = unicodedata.normalize("NFC", value if isinstance(value, str) else json.dumps(value)).strip()
+    whole = _WHOLE_NUMBER.fullmatch(name)
+    return (whole[1] if whole else name) or None
+
+
+def possible_classes(rows: Sequence[Mapping[str, Json]]) -> tuple[str, ...]:
+    """The columns whose values could be classes, at most `MOST_COLUMNS`: short values, one in several rows.
+
+    Example:
+        >>> rows = [{"topic": "law", "stamp": k, "text": "x" * 900, "list": [1]} for k in range(2)]
+        >>> possible_classes(rows)
+        ('topic',)
+    """
+    values: dict[str, Counter[str]] = {}
+    for row in rows:
+        for column, value in row.items():
+            if column not in _OTHER_MEANING and (name := _short_name(value)) is not None:
+                values.setdefault(column, Counter())[name] += 1
+    repeats = [column for column, counts in values.items() if max(counts.values()) > 1]
+    return tuple(repeats[:MOST_COLUMNS])
+
+
+def _short_name(value: Json) -> str | None:
+    """The class that a value names; None for values that name none."""
+    is_plain = isinstance(value, str | int) or (isinstance(value, float) and value.is_integer())
+    name = _name(value) if is_plain else None
+    return name if name is not None and len(name) <= LONGEST_NAME else None

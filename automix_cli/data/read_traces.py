@@ -152,6 +152,10 @@ class _ColumnReader:
                 _read_row(line, row, index)
             raise DataError(f"lines {lines[0]} to {lines[-1]}: cannot be read as trace rows") from None
         self.lines += lines
+        if self.confidences:
+            for name in self.tiers:
+                own = [row["tiers"].get(name) for row in rows]
+                self.confidence_parts += read_confidences(name, own, self.confidences, start, lines)
         self.first_row = self.first_row or rows[0]
         if self.class_column is not None:
             self.classes += [
@@ -181,9 +185,6 @@ class _ColumnReader:
             if self.scorer and chunk.sample_counts.any():
                 chunk = chunk._replace(samples=_judge_samples(rows, name, start, self.scorer))
             cells.append(chunk)
-            if self.confidences:
-                own = [row.get(name) for row in tiers]
-                self.confidence_parts += read_confidences(name, own, self.confidences, start)
         texts, contents = _texts(rows, start)
         self.texts += texts
         self.keys.append(self._group_keys(rows, contents, ids))
@@ -253,6 +254,7 @@ class _ColumnReader:
             n_classes=1,
             named_classes=None,
             confidences=confidence_columns(self.confidence_parts, tuple(self.tiers), len(ids)),
+            unread_confidences=tuple(value for part in self.confidence_parts for value in part.unread),
             embeddings=None,
             inclusion=None if np.isnan(inclusion).all() else inclusion,
             look=self.look,

@@ -17,13 +17,14 @@ import numpy as np
 
 from automix_cli.data.row_keys import TIER_KEYS
 from automix_cli.data.traces import RecordedVotes, TraceTable
-from automix_cli.errors import UsageError, did_you_mean
+from automix_cli.errors import DataError, UsageError, describe_value, did_you_mean
 from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.signals import RecordedSignal
 from automix_cli.records import Json
+from automix_cli.texts import count_of
 
-NONE, OWN = "none", "own"
-"""No signal at all, and each tier's own where the tiers record different ones."""
+NONE, OWN, AUTO = "none", "own", "auto"
+"""No signal at all, each tier's own where the tiers record different ones, and whichever gains most."""
 
 
 class LiveSignal(NamedTuple):
@@ -44,6 +45,21 @@ _KNOWN_KEYS = frozenset(key.name for key in TIER_KEYS)
 _PART_OF_NAME = "conf"  # in the name of a key that `auto` takes for a confidence
 
 
+class UnreadConfidence(NamedTuple):
+    """A value that is no number in 0..1, where a confidence was looked for, and its line in the file."""
+
+    tier: str
+    key: str
+    line: int
+    value: Json
+
+    @property
+    def text(self) -> str:
+        """What was expected, and what is there."""
+        where = f"line {self.line}: tiers.{self.tier}.{self.key}"
+        return f"{where}: expected a number in 0..1, got {describe_value(self.value)}"
+
+
 class CellNumbers(NamedTuple):
     """What one key holds in the cells of one tier over one chunk of rows, from its first row on."""
 
@@ -51,20 +67,65 @@ class CellNumbers(NamedTuple):
     key: str
     first_row: int
     values: Floats
+    unread: tuple[UnreadConfidence, ...] = ()
 
 
-def read_confidences(tier: str, cells: Sequence[Json], name: str, first_row: int) -> list[CellNumbers]:
+def read_confidences(
+    tier: str, cells: Sequence[Json], name: str, first_row: int, lines: Sequence[int]
+) -> list[CellNumbers]:
     """Read the numbers in 0..1 under keys of a tier's cells that no other part of automix reads.
 
-    `name` is the name of a key, or `auto` for all keys with "conf" in their names: others may be
-    scores, which are not known before the answer is judged. A value that is no number in 0..1 is NaN.
+    Args:
+        tier: its name.
+        cells: of the tier, one per row of a chunk.
+        name: of a key, or `auto` for all keys with "conf" in their names: others may be scores, which are
+            not known before the answer is judged.
+        first_row: the place of the first row in the table.
+        lines: of the rows in their file.
+
+    Raises:
+        DataError: the key that is named holds something else. Under keys that `auto` takes for
+            confidences it is NaN, and one of `unread`.
     """
     cells = [cell if isinstance(cell, dict) else {} for cell in cells]
     names = {key for cell in cells for key in cell} - _KNOWN_KEYS
     own = [key for key in sorted(names) if key == name or _PART_OF_NAME in key.lower()]
-    return [
-        CellNumbers(tier, key, first_row, np.array([_number(cell.get(key)) for cell in cells])) for key in own
-    ]
+    parts = [_cell_numbers(tier, [cell.get(key) for cell in cells], key, first_row, lines) for key in own]
+    if unread := [value for part in parts for value in part.unread if part.key == name]:
+        raise DataError(unread[0].text)
+    return parts
+
+
+def _cell_numbers(
+    tier: str, cells: Sequence[Json], key: str, first_row: int, lines: Sequence[int]
+) -> CellNumbers:
+    values = np.array([_number(value) for value in cells])
+    unread = tuple(
+        UnreadConfidence(tier, key, line, value)
+        for line, value, is_nan in zip(lines, cells, np.isnan(values).tolist(), strict=True)
+        if is_nan and value is not None
+    )
+    return CellNumbers(tier, key, first_row, values, unread)
+
+
+def unread_notes(unread: Sequence[UnreadConfidence]) -> list[str]:
+    """What was left out of the confidences of each tier, counted, with the first line.
+
+    Example:
+        >>> unread_notes([UnreadConfidence("small", "conf", 7, "high")])
+        ['tiers.small.conf: 1 value is no number in 0..1 and is left out (line 7: "high")']
+    """
+    by_key: dict[tuple[str, str], list[UnreadConfidence]] = {}
+    for value in unread:
+        by_key.setdefault((value.tier, value.key), []).append(value)
+    return [_unread_note(f"tiers.{tier}.{key}", own) for (tier, key), own in by_key.items()]
+
+
+def _unread_note(where: str, unread: Sequence[UnreadConfidence]) -> str:
+    one, first = len(unread) == 1, min(unread, key=lambda value: value.line)
+    words = "is no number in 0..1 and is" if one else "are no numbers in 0..1 and are"
+    place = f"{'' if one else 'first in '}line {first.line}: {describe_value(first.value)}"
+    return f"{where}: {count_of(len(unread), 'value')} {words} left out ({place})"
 
 
 def _number(value: Json) -> float:
@@ -75,9 +136,9 @@ def _number(value: Json) -> float:
 def confidence_columns(parts: Sequence[CellNumbers], tiers: Sequence[str], rows: int) -> dict[str, Floats]:
     """The numbers of each key over all rows, n×N, NaN where nothing is recorded."""
     columns: dict[str, Floats] = {}
-    for tier, key, first_row, values in parts:
-        whole = columns.setdefault(key, np.full((rows, len(tiers)), np.nan))
-        whole[first_row : first_row + len(values), tiers.index(tier)] = values
+    for part in parts:
+        whole = columns.setdefault(part.key, np.full((rows, len(tiers)), np.nan))
+        whole[part.first_row : part.first_row + len(part.values), tiers.index(part.tier)] = part.values
     return {key: column for key, column in sorted(columns.items()) if not np.isnan(column).all()}
 
 

@@ -26,6 +26,7 @@ from automix_cli.pomdp.arrays import Floats, Ints
 from automix_cli.pomdp.signals import RecordedSignal
 
 if TYPE_CHECKING:
+    from automix_cli.data.recorded_signals import UnreadConfidence
     from automix_cli.data.relative import RelativeScores
 
 Objects = NDArray[np.object_]
@@ -106,6 +107,7 @@ class TraceTable:
         named_classes: the names of the classes, where they come from the class column; the last of
             `n_classes` is then that of all rows without a prior of their own.
         confidences: n×N per key, other numbers that show how sure a tier is; see `recorded_signals`.
+        unread_confidences: what stands under these keys and is no such number, in all rows of the file.
         question_logits: n×N, log p/(1 - p) of each tier's chance to be right, as a query-side router
             reads it in the question; None without one.
         embeddings: the questions' embeddings, where there are any; see `with_embedding_fee`.
@@ -141,6 +143,7 @@ class TraceTable:
     named_classes: NamedClasses | None = None
     signal_name: str = ""
     confidences: Mapping[str, Floats] = field(default_factory=dict)
+    unread_confidences: tuple[UnreadConfidence, ...] = ()
     question_logits: Floats | None = None
     embeddings: Embeddings | None = None
     look: int = 1

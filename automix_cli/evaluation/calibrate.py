@@ -107,6 +107,8 @@ class Calibration:
         path: held-out points of every setting.
         kind: of the router: plans, or a query-side router alone, where that was asked for or does better.
         query: the query-side router that reads each question; None for none.
+        query_point: with a query-side router, cost and score of what is written, by what it says of each row
+            without the row's label; else None.
         starts: the tiers at which questions are begun, where there are several or it is not the cheapest.
         choices: the setting and point that each source of classes came to, cross-fitted.
         signal: what the plan gains with each signal that the rows hold; None where they were not compared.
@@ -135,6 +137,7 @@ class Calibration:
     differing: tuple[DifferingShare, ...] = ()
     kind: WrittenKind = "pomdp"
     query: QueryRouter | None = None
+    query_point: Point | None = None
     starts: tuple[Start, ...] = ()
     choices: tuple[tuple[ClassSource, SettingChoice], ...] = ()
     signal: SignalComparison | None = None
@@ -143,6 +146,11 @@ class Calibration:
     def unproven(self) -> bool:
         """Whether the router is written without proof that it pays."""
         return self.verdict is None or self.verdict.kind in ("not enough rows", "single tier")
+
+    @property
+    def written(self) -> Point:
+        """Cost and score of what is written, where held-out figures are means over folds."""
+        return self.query_point or self.choice.point
 
     @property
     def named_classes(self) -> NamedClasses | None:
@@ -322,7 +330,8 @@ def _with_choice(
         query=best.router if is_read else None,
         choices=tuple(choices.items()) if with_path else (),
     )
-    return _with_tier_named(with_choice, best.table) if with_path else with_choice, best.table
+    table = best.as_read()
+    return _with_tier_named(with_choice, table) if with_path else with_choice, table
 
 
 def _kind_of(setting: Setting, router: QueryRouter | None, kind: WrittenKind) -> WrittenKind:
@@ -341,13 +350,15 @@ def _with_tier_named(calibration: Calibration, table: TraceTable) -> Calibration
 
 
 def _with_rates(calibration: Calibration, table: TraceTable) -> Calibration:
-    """Add the rates of the router as it is written: held-out runs mix the settings of several folds."""
+    """Add what the router comes to as it is written: held-out runs mix the settings of several folds."""
     if calibration.router()["kind"] == "always":
         calibration = replace(calibration, query=None)
-    run = replay(calibration.policy(), table)
+    run = replay(calibration.policy(), table, abstain_value=calibration.settings.abstain_value or 0.0)
     starts = () if calibration.router()["kind"] == "always" else starts_of(table, run)
+    point = Point(float(run.cost.mean()), float(run.score.mean()))
     return replace(
         calibration,
+        query_point=None if calibration.query is None else point,
         rates=rates_of(table, run),
         starts=starts,
         differing=differing_shares(table, run),

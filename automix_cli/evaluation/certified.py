@@ -54,6 +54,7 @@ def with_certificate(
         alternative=None,
         path=NO_CURVE,
         query=None,
+        query_point=None,
         choices=(),
     )
     run = replay(as_certified.policy(), rest, abstain_value=settings.abstain_value or 0.0)

@@ -171,6 +171,9 @@ def best_single(
     tiers: Sequence[str], alone: Singles, objective: Objective, resamples: Resamples | None = None
 ) -> str:
     """Return the single tier that an objective takes."""
+    if objective.kind == "cost_weight":
+        points = dict(zip(tiers, alone.points(), strict=True))
+        return max(tiers, key=lambda name: points[name].quality - objective.value * points[name].cost)
     choice = choose(_no_curve(alone), tiers, alone, objective.without_weight(), resamples)
     return narrow(choice.setting, Always).tier
 

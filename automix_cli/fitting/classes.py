@@ -37,6 +37,20 @@ class ClassedTable(NamedTuple):
     table: TraceTable
     router: QueryRouter | None = None
 
+    def as_read(self) -> TraceTable:
+        """The table with what the router itself says of each row, where other folds tell less of that.
+
+        What linear models and neighbours say of rows that they were fitted on is too sure, so the
+        probabilities of models of other folds stay. Clusters hardly look at single labels, but those of
+        other folds are other clusters: by these, the share of questions that goes to the dearer tier is
+        off by 12 points where the router is fitted on 450 rows, and by 2 by its own.
+        """
+        if self.router is None or self.router.kind != "kmeans":
+            return self.table
+        vectors = self.table.embeddings and self.table.embeddings.vectors
+        probs = self.router.predict([str(text) for text in self.table.texts], embeddings=vectors)
+        return replace(self.table, question_logits=logit(probs))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Classes:

@@ -213,32 +213,36 @@ def loss_dict(loss: LossAgainst | None) -> dict[str, Any] | None:
 def fold_plans_sentence(result: Calibration, measure: str, payback: int | None) -> str:
     """Say that the figures of routing are means over folds with different plans; "" where they plan alike.
 
-    The plan that is written has a figure of its own, cross-fitted on all rows. It was chosen by that,
-    so it is named only where it differs notably.
+    What is written has a figure of its own, which is named only where it differs notably. A plan was
+    chosen by that. With a query-side router no two folds are alike; that is said only beside the figure.
 
     Args:
         result: of the calibration.
         measure: what a score is called.
-        payback: questions after which the plan that is written has paid for the labels.
+        payback: questions after which what is written has paid for the labels.
     """
     folds = result.single_folds[1]
-    if result.n_plans < 2 or result.router()["kind"] != "pomdp":
+    if not result.figures or result.router()["kind"] == "always":
         return ""
-    means = (
-        f"The figures of routing are means over {folds} folds, which came to {result.n_plans} different plans"
-    )
-    return f"{means}{_written_words(result, measure, payback)}."
+    means = f"The figures of routing are means over {folds} folds"
+    own = _written_words(result, measure, payback)
+    if result.query is not None:
+        return own and f"{means}, each with a router of its own{own}."
+    return "" if result.n_plans < 2 else f"{means}, which came to {result.n_plans} different plans{own}."
 
 
 def _written_words(result: Calibration, measure: str, payback: int | None) -> str:
     held_out = next(f for f in result.figures if f.name == "pomdp")
-    cost, quality = result.choice.point
+    cost, quality = result.written
     is_near = abs(cost - (held_out.cost.value or 0.0)) <= _NOTABLE_COST * cost
     if is_near and abs(quality - (held_out.quality.value or 0.0)) <= _NOTABLE_QUALITY:
         return ""
     own = f"{money(1000 * cost)} per 1,000 at {measure} {quality:.3f}"
+    how = " in cross-fitting, by which it was chosen"
+    if result.query is not None:
+        how = " on these rows" if result.query.kind == "kmeans" else " by models of other folds"
     back = "" if payback is None else f", and pays for the labels after {count_of(payback, 'question')}"
-    return f"; the one that is written comes to {own} in cross-fitting, by which it was chosen{back}"
+    return f"; the one that is written comes to {own}{how}{back}"
 
 
 # ---------------------------------------------------------------- the certificate

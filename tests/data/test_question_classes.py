@@ -11,9 +11,11 @@ from known import table_of
 from automix_cli.data.question_classes import (
     LEAST_QUESTIONS,
     MOST_CLASSES,
+    MOST_COLUMNS,
     ClassColumn,
     NamedClasses,
     check_class_column,
+    possible_classes,
 )
 from automix_cli.data.rows import question_from_dict
 from automix_cli.errors import DataError, UsageError
@@ -25,7 +27,12 @@ ROWS = {
     "the field before metadata": ({"topic": "law", "metadata": {"topic": "art"}}, "law"),
     "a field that is null": ({"topic": None, "metadata": {"topic": "art"}}, "art"),
     "blanks around": ({"topic": " law "}, "law"),
+    "a blank field before metadata": ({"topic": " ", "metadata": {"topic": "art"}}, "art"),
     "a number": ({"topic": 7}, "7"),
+    "a whole number with a point": ({"topic": 7.0}, "7"),
+    "the same as text, as of CSV": ({"topic": "7.0"}, "7"),
+    "a number with leading zeros": ({"topic": "07.0"}, "07.0"),
+    "letters and marks apart": ({"topic": "cafe\u0301"}, "caf\u00e9"),
     "a truth value": ({"topic": True}, "true"),
     "blank": ({"topic": " "}, None),
     "nothing": ({}, None),
@@ -45,7 +52,32 @@ def test_a_trace_row_and_a_live_row_of_one_form_are_of_one_class(
     assert table.class_column is not None
     assert table.class_column.values[0] == name
     live = question_from_dict({"question": "?", **row})
-    assert NamedClasses("topic", ("7", "art", "law", "true")).name_of(live) == name
+    names = ("07.0", "7", "art", "caf\u00e9", "law", "true")
+    assert NamedClasses("topic", names).name_of(live) == name
+
+
+def test_names_of_an_earlier_block_are_read_as_those_of_rows() -> None:
+    classes = NamedClasses.from_dict({"column": "topic", "names": ["8.0", "cafe\u0301"]})
+    assert classes.names == ("8", "caf\u00e9")
+    assert classes.place(classes.name_of(question_from_dict({"question": "?", "topic": 8}))) == 0
+    with pytest.raises(ValueError, match="different names"):
+        NamedClasses.from_dict({"column": "topic", "names": ["8", "8.0"]})
+
+
+@pytest.mark.parametrize("row", [{"topic": None}, {"topic": " ", "metadata": {"topic": ""}}], ids=str)
+def test_a_column_that_is_blank_in_every_row_is_said_to_be(row: dict[str, Any]) -> None:
+    with pytest.raises(UsageError) as caught:
+        table_of([{**TIERS, **row}], class_column="topic")
+    assert caught.value.message == "--class-column: column 'topic' is blank or null in every row"
+
+
+def test_columns_that_may_be_classes_have_short_values_of_which_one_is_in_several_rows() -> None:
+    rows = [
+        {"question": "?", "topic": "law" if k else None, "n": 3.0, "id": 1, "own": k, "part": 0.5, "look": 1}
+        for k in range(3)
+    ]
+    assert possible_classes(rows) == ("n", "topic")
+    assert len(possible_classes([{f"c{k}": 1 for k in range(99)}] * 2)) == MOST_COLUMNS
 
 
 @pytest.mark.parametrize("key", ["dataset", "split"])

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from known import table_of
 
-from automix_cli.data.recorded_signals import signals_in, with_recorded
+from automix_cli.data.recorded_signals import signals_in, unread_notes, with_recorded
 from automix_cli.data.traces import TraceTable
-from automix_cli.errors import UsageError
+from automix_cli.errors import DataError, UsageError
 
 
 def table(small: dict[str, Any], large: dict[str, Any] | None = None, signal: str = "auto") -> TraceTable:
@@ -99,3 +99,25 @@ def test_a_key_that_comes_late_or_in_some_rows_only_is_nan_elsewhere() -> None:
     rows[290]["tiers"]["s"]["conf_b"] = 0.5
     column = table_of(rows, confidences="auto").confidences["conf_b"]
     assert np.argwhere(~np.isnan(column)).tolist() == [[290, 0]]
+
+
+UNREAD = {
+    "text": ("high", '"high"'),
+    "a truth value": (True, "true"),
+    "out of range": (7, "7"),
+    "a list": ([0.5], "a list"),
+}
+
+
+@pytest.mark.parametrize(("value", "got"), UNREAD.values(), ids=UNREAD)
+def test_a_confidence_that_is_named_and_is_none_is_refused_and_others_are_counted(
+    value: Any, got: str
+) -> None:
+    with pytest.raises(DataError) as caught:
+        table({"conf_b": value}, signal="conf_b")
+    assert caught.value.message == f"line 1: tiers.small.conf_b: expected a number in 0..1, got {got}"
+    counted = table({"conf_b": value}, {"conf_b": 0.5, "conf_c": None})
+    assert unread_notes(counted.unread_confidences) == [
+        "tiers.small.conf_b: 4 values are no numbers in 0..1 and are left out (first in line 1: " + got + ")"
+    ]
+    assert table({"conf_b": value, "mine": 0.5}, signal="mine").confidences.keys() == {"mine"}

@@ -267,6 +267,34 @@ def test_a_tier_without_any_signal_is_said() -> None:
     assert fit(table_of(rows), Settings()).notes == ("s: no confidence recorded",)
 
 
+UNREAD_VOTES = {
+    "null": ([[None, None]], "s: votes not used: none of 60 recorded votes could be read"),
+    "null on some rows": (
+        [[None], []],
+        "s: no confidence recorded; votes are on 15 of 30 answers, "
+        "and none of 15 recorded votes could be read",
+    ),
+    "on some rows": ([[1, 0], []], "s: no confidence recorded; votes are on 15 of 30 answers"),
+}
+
+
+@pytest.mark.parametrize(("votes", "note"), UNREAD_VOTES.values(), ids=UNREAD_VOTES)
+def test_votes_that_are_there_and_show_nothing_are_not_said_to_be_missing(
+    votes: list[list[int | None]], note: str
+) -> None:
+    rows = [
+        {
+            "id": i,
+            "tiers": {
+                "s": {"score": i % 2, "cost": 1, "vote_cost": 1, "votes": votes[i % len(votes)]},
+                "l": {"score": 1, "cost": 2},
+            },
+        }
+        for i in range(30)
+    ]
+    assert fit(table_of(rows), Settings()).notes == (note,)
+
+
 def test_costs_that_nobody_recorded_are_an_error_with_the_option_that_gives_them() -> None:
     rows = draw_rows(two_tiers(), 60, 0)
     for row in rows:

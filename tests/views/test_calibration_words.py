@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from automix_cli.evaluation.objective import Objective, SettingChoice
 from automix_cli.evaluation.settings import Always, CostWeight
 from automix_cli.evaluation.verdict import RoutingVerdict
 from automix_cli.fitting.fit import fit
+from automix_cli.fitting.query_router_kinds import QueryRouterKind
 from automix_cli.fitting.router_block import Settings
 from automix_cli.views.calibration_words import calibration_sentence, fold_plans_sentence
 from automix_cli.views.verdict_words import promises_nothing, single_tier_words
@@ -78,6 +80,30 @@ def test_folds_with_different_plans_are_named_and_what_is_written_where_it_diffe
     changes: dict[str, object], sentence: str
 ) -> None:
     assert fold_plans_sentence(replace(ROUTED, **changes), "quality", 9) == sentence
+
+
+FOLD_ROUTERS = "The figures of routing are means over 15 folds, each with a router of its own"
+
+
+@pytest.mark.parametrize(
+    ("kind", "how"),
+    [
+        ("kmeans", "on these rows"),
+        ("knn", "by models of other folds"),
+        ("separate", "by models of other folds"),
+    ],
+)
+@pytest.mark.parametrize("plan", [True, False], ids=["with a plan", "alone"])
+def test_what_is_written_with_a_router_is_named_where_it_differs(
+    kind: QueryRouterKind, how: str, plan: bool
+) -> None:
+    router = SimpleNamespace(kind=kind, to_dict=lambda: {"kind": kind})
+    own = replace(ROUTED, query=router, kind="pomdp" if plan else kind, query_point=Point(0.00091, 0.85))
+    assert fold_plans_sentence(own, "quality", 9) == (
+        f"{FOLD_ROUTERS}; the one that is written comes to $0.91 per 1,000 at quality 0.850 {how}, "
+        "and pays for the labels after 9 questions."
+    )
+    assert fold_plans_sentence(replace(own, query_point=Point(0.00154, 0.912)), "quality", 9) == ""
 
 
 # ---------------------------------------------------------------- few questions
