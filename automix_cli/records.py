@@ -275,7 +275,8 @@ class Step:
     `vote_cost` (per vote) and `round_cost` (per round) split it for replay; `sample_cost` is
     the cost of one more sampled answer.
     `agrees_with` is the first tier asked with an equal answer; None where the answer is new.
-    `action` is the decision that followed: report, escalate or abstain. `failed` is the kind of
+    `action` is the decision that followed: report, escalate or abstain; `reports` is the tier whose
+    earlier answer was reported then, None where it was the answer of this step. `failed` is the kind of
     failure of a tier that gave no answer (`context_length`, `content_filter`, `no_text`); such a
     step scores 0, at the cost of what was billed. `hints` says how to mend what failed, by kind; it is
     not part of a row.
@@ -291,6 +292,7 @@ class Step:
     confidence: float | None = None
     score: float | None = None
     action: str = ""
+    reports: str | None = None
     calls: int = 0
     usage: Usage = Usage()
     answer_usage: Usage = Usage()
@@ -327,6 +329,7 @@ class Step:
             row["confidence"] = self.confidence
         row |= {
             "action": self.action,
+            **({"reports": self.reports} if self.reports else {}),
             "calls": self.calls,
             "cost_usd": self.cost_usd,
             "latency_s": self.latency_s,

@@ -215,6 +215,8 @@ class QuestionRun:
             return
         visit = self.visits[-1]
         visit.action = turn.action.kind
+        other = self.profile.tiers[turn.action.tier]
+        visit.reports = other.name if visit.action == "report" and other is not visit.tier else None
         visit.confidence = policy.confidence(turn.belief, self.profile.tiers.index(visit.tier))
         compares = policy.compares and len(self.visits) > 1
         if visit.signal is not None or visit.votes or compares or not self.reason:

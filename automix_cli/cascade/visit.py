@@ -16,7 +16,8 @@ from automix_cli.records import Completion, ServiceTier, Step, Usage, Vote, tota
 class LiveVisit:
     """A tier while it is being asked: grows with every call, ends as a `Step`.
 
-    `agrees_with` is the first tier asked with an equal answer, if any is. `failed` is the kind of error
+    `agrees_with` is the first tier asked with an equal answer, if any is; `reports` the tier whose earlier
+    answer was reported after this visit, if that is another one. `failed` is the kind of error
     of a tier that gave no answer; `unusable` holds the reply without text that was charged all the same.
     `rounds` holds where in `checks` each round of votes begins; a vote without text is one of them.
     `verifiable` turns false with the first vote that could not be asked.
@@ -33,6 +34,7 @@ class LiveVisit:
     signal: float | None = None
     confidence: float | None = None
     action: str = ""
+    reports: str | None = None
     failed: str | None = None
     verifiable: bool = True
     score: float | None = None
@@ -102,6 +104,7 @@ class LiveVisit:
             confidence=self.signal if self.confidence is None else round(self.confidence, 6),
             score=self.score,
             action=self.action,
+            reports=self.reports,
             calls=usage.calls,
             usage=usage,
             answer_usage=total_of(answers),

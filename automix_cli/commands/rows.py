@@ -138,7 +138,7 @@ class RowRun:
         ordered: bool = True,
     ) -> Ending[T]:
         """Work on the rows; the summary is shown however the run ends, unless the reader went away."""
-        start = time.monotonic()
+        start, ending, has_reader = time.monotonic(), None, True
         try:
             with row_progress(self.reporter, self.rows.total, self.note) as advance:
 
@@ -150,11 +150,12 @@ class RowRun:
                     self.rows, self.destination, say=self.reporter.say, on_result=take, ordered=ordered
                 )
         except BrokenPipeError:
+            has_reader = False
             raise
-        except BaseException:
-            self._conclude(start, whole=False)
-            raise
-        self._conclude(start, whole=not (ending.early or self.tally.skipped))
+        finally:
+            if has_reader:
+                is_whole = ending is not None and not (ending.early or self.tally.skipped)
+                self._conclude(start, whole=is_whole)
         return ending
 
     def _conclude(self, start: float, *, whole: bool) -> None:

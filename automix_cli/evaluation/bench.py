@@ -217,47 +217,49 @@ def bench(
     if not all(len(partition.test) for partition in partitions):
         raise DataError("no row is held out", hint="--split 0.5")
     table.require_costs()
-    parts: list[dict[str, _Part]] = []
-    left_out: dict[str, str] = {}
     resamples = split_resamples([partition.test for partition in partitions], table, partitions[0].seed)
     signals = Signals.of(table, settings, options, partitions[0].seed) if compare_signals else None
-    comparisons = []
+    parts: list[dict[str, _Part]] = []
+    left_out: dict[str, str] = {}
+    comparisons: list[SignalComparison] = []
     for partition, own in zip(partitions, resamples, strict=True):
-        with_signal = table
-        if signals is not None:
-            comparisons.append(signals.compare(np.isin(np.arange(len(table)), partition.train)))
-            with_signal = signals.tables[comparisons[-1].name]
         split = Split.of(
-            with_signal,
+            _with_signal(table, partition, signals, comparisons),
             partition.train,
             partition.test,
             seed=partition.seed,
             options=options,
             settings=settings,
         )
-        single = SingleTiers.of(split, own)
-        session = _Session(single, objective, runs, on_run, on_policy)
-        parts.append({p.name: p for p in session.play_all(entries, left_out)})
+        session = _Session(SingleTiers.of(split, own), objective, runs, on_run, on_policy)
         entries = [entry for entry in entries if entry.name not in left_out]
-    names = [entry.name for entry in entries]
-    outcomes = tuple(_outcome([part[name] for part in parts]) for name in names)
-    parts = [{name: part[name] for name in names} for part in parts]
-    result = _bench(table, objective, partitions, outcomes, parts)
+        parts.append({part.name: part for part in session.play_all(entries, left_out)})
+    names = [entry.name for entry in entries if entry.name not in left_out]
+    result = _bench(table, objective, partitions, [{name: part[name] for name in names} for part in parts])
     return replace(
         result,
         left_out=tuple(LeftOut(*item) for item in left_out.items()),
         signals=tuple(comparisons),
-        no_verdict=next((why for part in parts if (why := why_not_judged(part[result.headline].result))), ""),
     )
+
+
+def _with_signal(
+    table: TraceTable, partition: Partition, signals: Signals | None, comparisons: list[SignalComparison]
+) -> TraceTable:
+    """The table with the signal that a split's training rows choose; the choice is added to `comparisons`."""
+    if signals is None:
+        return table
+    comparisons.append(signals.compare(np.isin(np.arange(len(table)), partition.train)))
+    return signals.tables[comparisons[-1].name]
 
 
 def _bench(
     table: TraceTable,
     objective: Objective,
     partitions: Sequence[Partition],
-    outcomes: tuple[PolicyOutcome, ...],
     parts: Sequence[Mapping[str, _Part]],
 ) -> Bench:
+    """Put together what all policies came to in every split."""
     headline = _headline(parts[0].values(), table)
     first = parts[0][headline].result
     plan = _plan(first)
@@ -267,10 +269,11 @@ def _bench(
         large=table.tiers[first.single.large],
         objective=objective,
         partitions=tuple(partitions),
-        outcomes=outcomes,
+        outcomes=tuple(_outcome([part[name] for part in parts]) for name in parts[0]),
         headline=headline,
         single=best_single(table.tiers, first.single.split.alone, objective, first.single.split.resamples),
         alternative=find_alternative([part[headline].result for part in parts], objective),
+        no_verdict=next((why for part in parts if (why := why_not_judged(part[headline].result))), ""),
         gains=_gains(parts, headline, table.tiers),
         duplicates=tuple(duplicates_of(table, partition) for partition in partitions),
         escalated_rows=_escalated_rows(first),

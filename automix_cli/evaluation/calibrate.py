@@ -28,7 +28,8 @@ from automix_cli.evaluation.crossfit import CROSSFIT, NO_CURVE, Crossfit, Curve,
 from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.families import SettingRows
 from automix_cli.evaluation.frontier import ROUNDING_ERROR, Point
-from automix_cli.evaluation.held_out import HeldOutRun, divisions, held_out
+from automix_cli.evaluation.held_out import HeldOutRun, divisions
+from automix_cli.evaluation.held_out_trial import HeldOutTrial, lower_shares
 from automix_cli.evaluation.loss import LossAgainst
 from automix_cli.evaluation.objective import (
     Objective,
@@ -39,16 +40,12 @@ from automix_cli.evaluation.objective import (
     choose_each,
 )
 from automix_cli.evaluation.paired_columns import PairedColumns
-from automix_cli.evaluation.query_plan_family import QueryPlanFamily
-from automix_cli.evaluation.question_family import QuestionFamily
 from automix_cli.evaluation.rates import DifferingShare, differing_shares, rates_of
 from automix_cli.evaluation.replay import replay
-from automix_cli.evaluation.rule_families import ThresholdFamily
 from automix_cli.evaluation.settings import Always, CostWeight, Setting, is_rule, narrow
 from automix_cli.evaluation.signal_choice import SignalComparison, Signals
 from automix_cli.evaluation.starts import Start, starts_of
 from automix_cli.evaluation.verdict import (
-    OTHER_SHARES,
     Alternative,
     Edge,
     RoutingVerdict,
@@ -239,34 +236,27 @@ def calibrate(
     if signals is not None and comparison is not None:
         table = signals.tables[comparison.name]
     unproven = replace(_unproven(table, settings, objective, kind), signal=comparison)
-    enough = options.enough(table.n_groups)
-    rounds = divisions(options, classes, table.n_groups, compares_signals=signals is not None)
-    step = 1 / (len(classes.sources) * (1 + options.folds * rounds))
-    sources = _classes_of_all_rows(table, classes if enough else NO_CLASSES, partial(advance, step))
     resamples = Resamples.of_table(table, seed)
-    if not enough:
+    if not options.enough(table.n_groups):
+        sources = _classes_of_all_rows(table, NO_CLASSES, partial(advance, 1.0))
         curves: dict[ClassSource, Curve] = {"none": _unmeasured_curve(objective, table)}
         return _with_rates(*_with_choice(unproven, table, sources, curves, resamples, with_path=False))
-    weights = (objective.value,) if objective.kind == "cost_weight" else ()
-    objectives = [objective, *(objective._replace(value=q) for q in OTHER_SHARES if q < objective.value)]
-    family = QueryPlanFamily if kind == "pomdp" else QuestionFamily
-    heldout = held_out(
-        table,
-        family(settings=settings, weights=weights, grid=options.grid),
-        objectives if objective.kind == "keep" else [objective],
-        seed=seed,
-        abstain_value=settings.abstain_value or 0.0,
-        resamples=resamples,
+    rounds = divisions(options, classes, table.n_groups, compares_signals=signals is not None)
+    step = partial(advance, 1 / (len(classes.sources) * (1 + options.folds * rounds)))
+    sources = _classes_of_all_rows(table, classes, step)
+    trial = HeldOutTrial(
+        table=table,
+        settings=settings,
+        objective=objective,
         options=options,
-        classes=classes,
-        advance=partial(advance, step),
-        whole_tables={source: whole.table for source, whole in sources.items()},
+        seed=seed,
+        resamples=resamples,
         signals=signals,
     )
+    heldout = trial.run_router(kind, classes, sources, step)
     fitted, best = _with_choice(unproven, table, sources, heldout.paths, resamples, with_path=True)
-    threshold_run = _threshold_run(fitted, table, resamples, options, seed, signals)
-    proven = _with_figures(fitted, table, heldout.runs, threshold_run, objectives, resamples)
-    return _with_rates(proven, best)
+    thresholds = trial.run_thresholds()
+    return _with_rates(_with_figures(fitted, table, heldout.runs, thresholds, resamples), best)
 
 
 def _unproven(table: TraceTable, settings: Settings, objective: Objective, kind: WrittenKind) -> Calibration:
@@ -373,7 +363,6 @@ def _with_figures(
     table: TraceTable,
     runs: Sequence[HeldOutRun],
     threshold_run: HeldOutRun,
-    objectives: Sequence[Objective],
     resamples: Resamples,
 ) -> Calibration:
     """Add the figures of the held-out rows, their intervals and the verdict."""
@@ -401,7 +390,7 @@ def _with_figures(
         chance_met=_chance_met(calibration.objective, draws),
         single_folds=(router_run.single_folds, router_run.folds),
         n_plans=router_run.n_plans,
-        alternative=_alternative(table, runs[1:], objectives[1:], resamples),
+        alternative=_alternative(table, runs[1:], lower_shares(calibration.objective), resamples),
         figures=beside[0],
         gains=beside[1],
     )
@@ -434,29 +423,6 @@ def _alternative(
         if surely_pays(edge) and 2 * run.single_folds < run.folds:
             return Alternative(objective.value, float(1 - run.cost.mean() / best), edge)
     return None
-
-
-def _threshold_run(
-    calibration: Calibration,
-    table: TraceTable,
-    resamples: Resamples,
-    options: Crossfit,
-    seed: int,
-    signals: Signals | None,
-) -> HeldOutRun:
-    """Run threshold rules on the held-out rows, chosen by the same objective."""
-    settings = calibration.settings
-    family = ThresholdFamily(settings=settings, max_votes=min(settings.max_votes, max(table.max_votes)))
-    return held_out(
-        table,
-        family,
-        [calibration.objective.without_weight()],
-        seed=seed,
-        abstain_value=settings.abstain_value or 0.0,
-        resamples=resamples,
-        options=replace(options, repeats=1),
-        signals=signals,
-    ).runs[0]
 
 
 def _columns(table: TraceTable, router_run: HeldOutRun, threshold_run: HeldOutRun) -> PairedColumns:

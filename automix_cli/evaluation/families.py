@@ -76,18 +76,22 @@ class CostGrid:
     """How finely cost_weights are searched.
 
     Attributes:
+        fixed: cost_weights that are taken as they are, instead of a search; () for none.
         weights: geometric steps from the lowest to the highest cost_weight.
         spending_steps: even steps of planned cost, of which settings are made; twice as many from
             `many_questions` on.
         many_questions: questions that bear the finer grid.
     """
 
+    fixed: tuple[float, ...] = ()
     weights: int = 80
     spending_steps: int = 20
     many_questions: int = 2_000
 
-    def steps_for(self, questions: int) -> int:
-        """Return the steps of planned cost for so many questions."""
+    def steps_for(self, questions: int) -> int | None:
+        """Return the steps of planned cost for so many questions; None where the weights are fixed."""
+        if self.fixed:
+            return None
         return self.spending_steps if questions < self.many_questions else 2 * self.spending_steps
 
 
@@ -95,7 +99,7 @@ COST_GRID = CostGrid()
 
 
 def cost_weights(table: TraceTable, grid: CostGrid = COST_GRID) -> tuple[float, ...]:
-    """Return weights to plan for: 0, then geometric steps from 0.002 to 4.
+    """Return weights to plan for: those that are fixed, else 0, then geometric steps from 0.002 to 4.
 
     The unit is 1/(c_dearest - c_cheapest). The 80 steps of the default grid are a tenth each: at
     steps of a fifth, half of the useful cuts of a continuous confidence fall between two settings.
@@ -103,6 +107,8 @@ def cost_weights(table: TraceTable, grid: CostGrid = COST_GRID) -> tuple[float, 
     One tier, or tiers that cost the same, leave nothing to weigh but votes; the unit is then
     the dearest tier's cost itself, and with no cost at all only 0 is left.
     """
+    if grid.fixed:
+        return grid.fixed
     costs = table.mean_cost
     span = float(costs.max() - costs.min()) or float(costs.max())
     if span <= 0:

@@ -123,32 +123,20 @@ def held_out(
     """
     if options.folds < 3:
         raise ValueError(f"nested folds need three parts at least, got {options.folds}")
-    table, alone = table.with_vote_limit(), singles(table)
-    wholes = {source: family.fit(whole) for source, whole in (whole_tables or {}).items()}
-    levels = {source: whole.levels() for source, whole in wholes.items()}
-    paths = {source: CurveSums(len(table)) for source in wholes}
-    sums = [_RunSums(*table.score.shape) for _ in objectives]
+    table = table.with_vote_limit()
+    paths = _Paths.of(family, whole_tables or {}, len(table))
+    choices = _Choices.of(table, objectives, resamples, abstain_value)
     for r in range(divisions(options, classes, table.n_groups, compares_signals=signals is not None)):
         division = _Division(family, folds_of(table, options.folds, seed + 1000 * r), options)
         for k in range(options.folds):
             with_signal = table if signals is None else signals.table(division.fold != k).with_vote_limit()
             outer = division.outer_fold(k, classes, with_signal, advance)
-            same = with_signal.signal_name == table.signal_name
-            for_paths = outer if same else division.outer_fold(k, classes, table)
-            for source, own in for_paths.fits.items():
-                if source in wholes and k in measured_folds(table.n_groups, options):
-                    rows = measured_rows(table, division.fold == k, options)
-                    setting_rows = own.fitted.play(own.table, rows, own.fitted.places(levels[source]))
-                    paths[source].add(rows, setting_rows)
-            learn = np.flatnonzero(division.fold != k)
-            chooser = _Chooser(
-                table.tiers, alone, learn, resamples, {s: o.curve for s, o in outer.fits.items()}
-            )
-            for total, objective in zip(sums, objectives, strict=True):
-                source, setting, best = chooser.choose(objective)
-                total.add(outer.fits[source], setting, outer.rows, alone, best, abstain_value)
-    curves = {s: paths[s].curve(settings_at(whole, levels[s])) for s, whole in wholes.items()}
-    return HeldOut(tuple(total.run(table.score) for total in sums), curves)
+            if k in measured_folds(table.n_groups, options):
+                same = with_signal.signal_name == table.signal_name
+                for_paths = outer if same else division.outer_fold(k, classes, table)
+                paths.add(for_paths, measured_rows(table, division.fold == k, options))
+            choices.run_all(outer, np.flatnonzero(division.fold != k))
+    return HeldOut(choices.runs(), paths.curves())
 
 
 def divisions(options: Crossfit, classes: Classes, questions: int, *, compares_signals: bool) -> int:
@@ -251,6 +239,63 @@ class _Chooser:
 
 
 # ------------------------------------------------------------------ averages over divisions
+
+
+class _Paths(NamedTuple):
+    """The settings of the fits to all rows, per source of classes, and what they came to in outer folds."""
+
+    wholes: Mapping[ClassSource, FittedFamily]
+    levels: Mapping[ClassSource, Floats]
+    sums: Mapping[ClassSource, CurveSums]
+
+    @classmethod
+    def of(cls, family: Family, tables: Mapping[ClassSource, TraceTable], rows: int) -> _Paths:
+        """Fit to all rows of each source."""
+        wholes = {source: family.fit(whole) for source, whole in tables.items()}
+        levels = {source: whole.levels() for source, whole in wholes.items()}
+        return cls(wholes, levels, {source: CurveSums(rows) for source in wholes})
+
+    def add(self, outer: _OuterFold, rows: Ints) -> None:
+        """Add what the settings came to on rows of an outer fold."""
+        for source, own in outer.fits.items():
+            if source in self.wholes:
+                places = own.fitted.places(self.levels[source])
+                self.sums[source].add(rows, own.fitted.play(own.table, rows, places))
+
+    def curves(self) -> dict[ClassSource, Curve]:
+        """Return the means."""
+        return {s: self.sums[s].curve(settings_at(own, self.levels[s])) for s, own in self.wholes.items()}
+
+
+class _Choices(NamedTuple):
+    """What each objective came to in the outer folds, by the settings chosen for it there."""
+
+    table: TraceTable
+    alone: Singles
+    objectives: Sequence[Objective]
+    resamples: Resamples
+    abstain_value: float
+    sums: Sequence[_RunSums]
+
+    @classmethod
+    def of(
+        cls, table: TraceTable, objectives: Sequence[Objective], resamples: Resamples, abstain_value: float
+    ) -> _Choices:
+        """Begin with nothing."""
+        sums = [_RunSums(*table.score.shape) for _ in objectives]
+        return cls(table, singles(table), objectives, resamples, abstain_value, sums)
+
+    def run_all(self, outer: _OuterFold, learn: Ints) -> None:
+        """Choose on the training rows of an outer fold, for each objective, and run on its own rows."""
+        curves = {source: own.curve for source, own in outer.fits.items()}
+        chooser = _Chooser(self.table.tiers, self.alone, learn, self.resamples, curves)
+        for total, objective in zip(self.sums, self.objectives, strict=True):
+            source, setting, best = chooser.choose(objective)
+            total.add(outer.fits[source], setting, outer.rows, self.alone, best, self.abstain_value)
+
+    def runs(self) -> tuple[HeldOutRun, ...]:
+        """Return the means."""
+        return tuple(total.run(self.table.score) for total in self.sums)
 
 
 class _RunSums:

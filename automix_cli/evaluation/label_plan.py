@@ -212,7 +212,7 @@ def _held_out_run(
         return None, f"{table.n_groups} questions are too few"
     try:
         table.require_costs()
-        family = PlanFamily(settings=settings, weights=(), grid=options.grid)
+        family = PlanFamily(settings=settings, grid=options.grid)
         resamples = Resamples.of_table(table, seed)
         step = 1 / (options.folds * divisions(options, NO_CLASSES, table.n_groups, compares_signals=False))
         runs = held_out(

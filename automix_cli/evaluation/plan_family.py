@@ -44,13 +44,11 @@ class PlanFamily:
 
     Attributes:
         settings: what the profile decides.
-        weights: the cost_weights; () for the grid that suits the rows.
         at_once: all votes of a tier in one round.
         grid: how finely cost_weights are searched.
     """
 
     settings: Settings
-    weights: tuple[float, ...] = ()
     at_once: bool = False
     grid: CostGrid = COST_GRID
 
@@ -63,14 +61,19 @@ class PlanFamily:
             parameters=parameters,
             plan_model=plan_model,
             plan_settings=self._plan_settings(),
-            weights=self.weights or _thin(cost_weights(table, self.grid), _LARGEST_PASS // histories),
-            steps=None if self.weights else self.grid.steps_for(table.n_groups),
+            weights=self._weights(table, _LARGEST_PASS // histories),
+            steps=self.grid.steps_for(table.n_groups),
             shares=_root_shares(plan_model, table),
         )
 
     def policy(self, table: TraceTable, setting: Setting) -> Policy[Any]:
         """Fit, and plan for one cost_weight."""
         return fit(table, self.settings).policy(narrow(setting, CostWeight).value, self._plan_settings())
+
+    def _weights(self, table: TraceTable, most: int) -> tuple[float, ...]:
+        """The cost_weights to plan for, of a grid at most so many."""
+        weights = cost_weights(table, self.grid)
+        return weights if self.grid.fixed else _thin(weights, most)
 
     def _plan_settings(self) -> Settings:
         return replace(self.settings, batch=()) if self.at_once else self.settings

@@ -33,12 +33,10 @@ class QueryPlanFamily:
 
     Attributes:
         settings: what the profile decides.
-        weights: the cost_weights; () for the grid that suits the rows.
         grid: how finely cost_weights are searched.
     """
 
     settings: Settings
-    weights: tuple[float, ...] = ()
     grid: CostGrid = COST_GRID
 
     def fit(self, table: TraceTable) -> FittedFamily:
@@ -56,11 +54,11 @@ class QueryPlanFamily:
 
     @property
     def _plans(self) -> PlanFamily:
-        return PlanFamily(settings=self.settings, weights=self.weights, grid=self.grid)
+        return PlanFamily(settings=self.settings, grid=self.grid)
 
     @property
     def _rule(self) -> QuestionFamily:
-        return QuestionFamily(settings=self.settings, weights=self.weights, grid=self.grid)
+        return QuestionFamily(settings=self.settings, grid=self.grid)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -27,12 +27,10 @@ class QuestionFamily:
 
     Attributes:
         settings: what the profile decides.
-        weights: the cost_weights; () for the grid that suits the rows.
         grid: how finely cost_weights are searched.
     """
 
     settings: Settings
-    weights: tuple[float, ...] = ()
     grid: CostGrid = COST_GRID
 
     def fit(self, table: TraceTable) -> FittedQuestionRule:
@@ -40,7 +38,7 @@ class QuestionFamily:
         return FittedQuestionRule(
             rewards=mean_rewards(table.score, table.score >= self.settings.pass_score),
             costs=table.mean_cost,
-            weights=self.weights or cost_weights(table, self.grid),
+            weights=cost_weights(table, self.grid),
             abstain_value=self.settings.abstain_value or 0.0,
         )
 

@@ -249,6 +249,9 @@ def test_an_answer_in_hand_is_reported_where_the_last_tier_has_none() -> None:
     answer = ask(backend)
     assert (answer.status, answer.answer, answer.tier) == ("ok", "17", "small")
     assert [step.failed for step in answer.route] == [None, "no_text"]
+    first, last = answer.to_dict()["route"]
+    assert "reports" not in first
+    assert (last["action"], last["reports"]) == ("report", "small")
 
 
 class _AbstainAtTheEnd(AlwaysPolicy):

@@ -42,6 +42,7 @@ from automix_cli.errors import (
     Unauthorised,
     UsageError,
 )
+from automix_cli.evaluation.families import CostGrid
 from automix_cli.evaluation.plan_family import PlanFamily
 from automix_cli.evaluation.replay import replay
 from automix_cli.fitting.classes import Classes
@@ -359,7 +360,7 @@ def routed(tmp_path_factory: pytest.TempPathFactory) -> Profile:
     (seen,) = Classes(sources=("multilabel",), room=20_000).of(table, np.ones(200, dtype=bool))
     assert seen.router is not None
     settings = Settings(max_votes=0)
-    fitted = PlanFamily(settings=settings, weights=(30.0,)).fit(seen.table)
+    fitted = PlanFamily(settings=settings, grid=CostGrid(fixed=(30.0,))).fit(seen.table)
     played = fitted.play(seen.table, np.arange(200), np.array([0]))
     np.testing.assert_allclose(played.cost[0], replay(fitted.policy(0), seen.table).cost)
     router = {"kind": "pomdp+query", "cost_weight": 30.0, **fit(seen.table, settings).to_dict()}

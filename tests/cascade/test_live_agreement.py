@@ -76,9 +76,9 @@ def answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Answer
 def test_an_earlier_answer_is_reported_because_the_second_tier_agrees(answers: dict[str, Answer]) -> None:
     row = answers["agree"].to_dict()
     assert (row["tier"], row["answer"], row["status"]) == ("small", "It is 7.", "ok")
-    assert [(s["tier"], s.get("agrees_with"), s["action"]) for s in row["route"]] == [
-        ("small", None, "escalate"),
-        ("middle", "small", "report"),
+    assert [(s["tier"], s.get("agrees_with"), s["action"], s.get("reports")) for s in row["route"]] == [
+        ("small", None, "escalate", None),
+        ("middle", "small", "report", "small"),
     ]
     assert row["confidence"] > 0.9
     assert "agrees with small, 0.55 → 0.9" in row["reason"]

@@ -25,6 +25,7 @@ from automix_cli.errors import DataError, ProfileError, UsageError
 from automix_cli.evaluation.bootstrap import Resamples
 from automix_cli.evaluation.calibrate import Calibration, calibrate
 from automix_cli.evaluation.crossfit import Crossfit
+from automix_cli.evaluation.families import CostGrid
 from automix_cli.evaluation.held_out import held_out
 from automix_cli.evaluation.objective import Objective
 from automix_cli.evaluation.plan_family import PlanFamily
@@ -164,7 +165,7 @@ def test_labels_and_texts_of_held_out_rows_change_nothing_that_was_learned(table
 
 
 def test_held_out_figures_are_those_of_a_router_fitted_without_the_fold(table: TraceTable) -> None:
-    family = PlanFamily(settings=SETTINGS, weights=(20.0,))
+    family = PlanFamily(settings=SETTINGS, grid=CostGrid(fixed=(20.0,)))
     (held,) = held_out(
         table,
         family,

@@ -13,7 +13,7 @@ from known import draw_table, two_tiers
 from automix_cli.data.folds import folds_of
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.crossfit import Crossfit, crossfit, measured_folds, measured_rows, singles
-from automix_cli.evaluation.families import Family, FittedFamily, SettingRows
+from automix_cli.evaluation.families import CostGrid, Family, FittedFamily, SettingRows
 from automix_cli.evaluation.plan_family import PlanFamily
 from automix_cli.evaluation.rule_families import ThresholdFamily
 from automix_cli.evaluation.settings import CostWeight, Setting
@@ -90,7 +90,7 @@ def test_folds_take_the_levels_of_the_rows_whose_setting_is_chosen(table: TraceT
 # ------------------------------------------------------------------ computed plans and rules
 
 FAMILIES: dict[str, Callable[[], Family]] = {
-    "plans": lambda: PlanFamily(settings=SETTINGS, weights=(0.0, 0.003, 0.01, 0.05)),
+    "plans": lambda: PlanFamily(settings=SETTINGS, grid=CostGrid(fixed=(0.0, 0.003, 0.01, 0.05))),
     "plans on a grid": lambda: PlanFamily(settings=SETTINGS),
     "rules": lambda: ThresholdFamily(settings=SETTINGS, max_votes=2),
 }

@@ -99,7 +99,7 @@ def test_of_plans_that_spend_the_same_the_one_in_the_middle_is_taken(table: Trac
 
 
 def test_cost_weights_that_are_given_are_levels_of_their_own(table: TraceTable) -> None:
-    fitted = PlanFamily(settings=SETTINGS, weights=(0.03, 0.01)).fit(table)
+    fitted = PlanFamily(settings=SETTINGS, grid=CostGrid(fixed=(0.03, 0.01))).fit(table)
     assert fitted.settings == (CostWeight(0.03), CostWeight(0.01))
     assert fitted.places(fitted.levels()).tolist() == [0, 1]
     assert [fitted.policy(k).model.cost_weight for k in (0, 1)] == [0.03, 0.01]

@@ -185,7 +185,7 @@ def test_rows_with_fewer_votes_are_played_where_no_more_are_bought_and_else_refu
     assert [own.rules[0].votes for own in chosen.values()] == [1, 1, 1]
     assert_plays_as_each_policy(rules, chosen, short, np.arange(10))
     assert_plays_as_each_policy(rules, {8: rules.policy(8)}, short, np.arange(4, 10))
-    plans = PlanFamily(settings=SETTINGS, weights=(0.0, 10.0)).fit(train)
+    plans = PlanFamily(settings=SETTINGS, grid=CostGrid(fixed=(0.0, 10.0))).fit(train)
     with pytest.raises(DataError, match=r"buys . votes of tier 'small', and row 0 holds 0"):
         plans.play(table_with_votes(table, 0 * few), np.arange(10), np.array([0]))
     assert_plays_as_each_policy(plans, {1: plans.policy(1)}, short, np.arange(10))

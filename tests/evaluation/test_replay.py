@@ -24,6 +24,7 @@ from orders import (
 
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError
+from automix_cli.evaluation.families import CostGrid
 from automix_cli.evaluation.plan_family import PlanFamily
 from automix_cli.evaluation.replay import Replayed, replay
 from automix_cli.evaluation.rule_families import ThresholdFamily
@@ -302,7 +303,7 @@ def test_thousands_of_votes_are_counted_without_overflow(held: int) -> None:
     family = ThresholdFamily(settings=Settings(), max_votes=9)
     played = family.fit(table).play(table, np.array([0]), np.arange(11))
     assert played.score[:2, 0].tolist() == pytest.approx([1.0, 0.5])
-    plans = PlanFamily(settings=Settings(), weights=(0.0, 1.0)).fit(table)
+    plans = PlanFamily(settings=Settings(), grid=CostGrid(fixed=(0.0, 1.0))).fit(table)
     assert np.isfinite(plans.play(table, np.array([0]), np.array([0, 1])).score).all()
 
 
