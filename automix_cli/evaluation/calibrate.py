@@ -145,7 +145,7 @@ class Calibration:
         return self.verdict is None or self.verdict.kind in ("not enough rows", "single tier")
 
     @property
-    def written(self) -> Point:
+    def written_point(self) -> Point:
         """Cost and score of what is written, where held-out figures are means over folds."""
         return self.query_point or self.choice.point
 

@@ -125,7 +125,7 @@ def held_out(
         raise ValueError(f"nested folds need three parts at least, got {options.folds}")
     table = table.with_vote_limit()
     paths = _Paths.of(family, whole_tables or {}, len(table))
-    choices = _Choices.of(table, objectives, resamples, abstain_value)
+    choices = _ObjectiveRuns.of(table, objectives, resamples, abstain_value)
     for r in range(divisions(options, classes, table.n_groups, compares_signals=signals is not None)):
         division = _Division(family, folds_of(table, options.folds, seed + 1000 * r), options)
         for k in range(options.folds):
@@ -267,7 +267,7 @@ class _Paths(NamedTuple):
         return {s: self.sums[s].curve(settings_at(own, self.levels[s])) for s, own in self.wholes.items()}
 
 
-class _Choices(NamedTuple):
+class _ObjectiveRuns(NamedTuple):
     """What each objective came to in the outer folds, by the settings chosen for it there."""
 
     table: TraceTable
@@ -280,7 +280,7 @@ class _Choices(NamedTuple):
     @classmethod
     def of(
         cls, table: TraceTable, objectives: Sequence[Objective], resamples: Resamples, abstain_value: float
-    ) -> _Choices:
+    ) -> _ObjectiveRuns:
         """Begin with nothing."""
         sums = [_RunSums(*table.score.shape) for _ in objectives]
         return cls(table, singles(table), objectives, resamples, abstain_value, sums)

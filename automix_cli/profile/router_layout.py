@@ -49,7 +49,7 @@ _OBSERVATIONS: dict[str, dict[str, Kind]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Observation:
+class _ObservationBlock:
     """What a tier shows: the keys depend on its signal."""
 
     def read(self, node: Node, report: Report) -> Any:
@@ -99,7 +99,7 @@ class _Count:
 
 
 @dataclass(frozen=True, slots=True)
-class _Query:
+class _QueryBlock:
     """A query-side router, which `fitting` reads."""
 
     def read(self, node: Node, report: Report) -> Any:
@@ -110,15 +110,15 @@ class _Query:
         return BAD
 
 
-_COSTS = Record(dict, {"answer": _TWO_AMOUNTS, "vote": _TWO_AMOUNTS, "round": _TWO_AMOUNTS})
-_TIER = Record(
+_COST_PAIRS = Record(dict, {"answer": _TWO_AMOUNTS, "vote": _TWO_AMOUNTS, "round": _TWO_AMOUNTS})
+_TIER_BLOCK = Record(
     dict,
     {
         "right": _TWO_AMOUNTS,
         "wrong": _TWO_AMOUNTS,
-        "observation": _Observation(),
+        "observation": _ObservationBlock(),
         "max_votes": Whole(0, MAX_VOTES),
-        "costs": _COSTS,
+        "costs": _COST_PAIRS,
         "latency": _TWO_AMOUNTS,
         "failed": _CHANCE,
         "note": Text(),
@@ -144,11 +144,11 @@ _AGREEMENT = Record(
 _VALUES: Mapping[str, Kind] = {
     "cost_weight": _AMOUNT,
     "prior": _PRIOR,
-    "observations": _Named(_TIER),
+    "observations": _Named(_TIER_BLOCK),
     "classes": Record(dict, {"column": Text(), "names": ListOf(_Unread(), _MOST_CLASSES)}),
     "agreement": _AGREEMENT,
     "trust": Number(0, 1e6),
-    "query": _Query(),
+    "query": _QueryBlock(),
     "cut": _CHANCE,
     "low": _CHANCE,
     "give_up": Number(0, 1, above=True),
@@ -171,10 +171,10 @@ def router_problems(router: Mapping[str, Any], sources: Sequence[tuple[str, str]
     report, own = Report(), ROUTER_KINDS.get(str(router.get("kind")))
     if own is None:
         return ""
-    known = (*COMMON_KEYS, *own.keys, *own.optional)
-    tree = _located(router, "router", _Places(sources))
-    present = {k: child for k, child in tree.value.items() if child.value is not None or k not in known}
-    fields = {key: _VALUES.get(key, _Unread()) for key in known}
+    known_keys = (*COMMON_KEYS, *own.keys, *own.optional)
+    tree = _locate_value(router, "router", _Places(sources))
+    present = {k: child for k, child in tree.value.items() if child.value is not None or k not in known_keys}
+    fields = {key: _VALUES.get(key, _Unread()) for key in known_keys}
     Record(dict, fields).values(tree._replace(value=present), report)
     report.lines = [line.removeprefix(_NO_PLACE) for line in report.lines]
     return report.text()
@@ -199,11 +199,11 @@ class _Places:
         return self._of_path.get(path, ("", 0))
 
 
-def _located(value: Any, path: str, places: _Places) -> Node:
+def _locate_value(value: Any, path: str, places: _Places) -> Node:
     """A plain value as a located node; what is packed in a query-side router is left as it is."""
     source, line = places.of(path)
     if isinstance(value, Mapping) and path != "router.query":
-        value = {key: _located(child, at(path, key), places) for key, child in value.items()}
+        value = {key: _locate_value(child, at(path, key), places) for key, child in value.items()}
     elif isinstance(value, list | tuple):
-        value = [_located(child, at(path, k), places) for k, child in enumerate(value)]
+        value = [_locate_value(child, at(path, k), places) for k, child in enumerate(value)]
     return Node(value, line, source, path)

@@ -345,7 +345,7 @@ class CalibrationView:
         offer = self._offer()
         if offer is None:
             return ""
-        own = replace(offer, cost=self.calibration.written.cost)
+        own = replace(offer, cost=self.calibration.written_point.cost)
         return fold_plans_sentence(self.calibration, self.measure, own.payback)
 
     def sentence(self) -> str:
@@ -391,7 +391,7 @@ class CalibrationView:
             },
             "single_folds": list(result.single_folds),
             "fold_plans": result.n_plans,
-            "written": result.written._asdict() if result.figures else None,
+            "written": result.written_point._asdict() if result.figures else None,
             "alternative": alternative_dict(result.alternative),
             "certificate": None if result.certificate is None else certificate_dict(result.certificate),
             "labels": {"usd": collection_cost(self.table), "set_aside_usd": _usd(self.table.set_aside_usd)},

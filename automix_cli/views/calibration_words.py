@@ -233,7 +233,7 @@ def fold_plans_sentence(result: Calibration, measure: str, payback: int | None) 
 
 def _written_words(result: Calibration, measure: str, payback: int | None) -> str:
     held_out = next(f for f in result.figures if f.name == "pomdp")
-    cost, quality = result.written
+    cost, quality = result.written_point
     is_near = abs(cost - (held_out.cost.value or 0.0)) <= _NOTABLE_COST * cost
     if is_near and abs(quality - (held_out.quality.value or 0.0)) <= _NOTABLE_QUALITY:
         return ""
