@@ -82,13 +82,13 @@ def libraries(node: ast.AST) -> Iterator[str]:
 
 def test_every_library_that_the_package_imports_is_asked_for() -> None:
     homes = packages_distributions()
-    by_extra = {extra: {canonicalize_name(r.name) for r in requirements(extra)} for extra in ("", "routers")}
+    own = {canonicalize_name(r.name) for extra in ("", "routers", "parquet") for r in requirements(extra)}
     imports = {
         name for path in PACKAGE.rglob("*.py") for name in libraries(ast.parse(path.read_text("utf-8")))
     }
     assert len(imports) > 5
     for name in imports:
-        assert {canonicalize_name(d) for d in homes[name]} & (by_extra[""] | by_extra["routers"]), name
+        assert {canonicalize_name(d) for d in homes[name]} & own, name
 
 
 def test_what_only_an_extra_asks_for_is_imported_where_it_is_needed() -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from automix_cli.data.jsonl import Row
@@ -37,11 +36,15 @@ def check_of(row: Row, profile: Profile, tier: str | None) -> Check:
     return Check(row.question, answer, tiers[name], cost if isinstance(cost, float) else None)
 
 
-def checks_of(rows: Iterable[Row], profile: Profile, tier: str | None) -> Iterator[Check]:
-    """The checks that rows ask for, without the rows that make an error."""
+def checks_of(
+    rows: Iterable[Row], profile: Profile, tier: str | None, on_fault: Callable[[Row, str], None]
+) -> Iterator[Check]:
+    """The checks that rows ask for; a row that makes an error goes to `on_fault`, with what is wrong."""
     for row in rows:
-        with suppress(DataError):
+        try:
             yield check_of(row, profile, tier)
+        except DataError as exc:
+            on_fault(row, exc.message)
 
 
 def samples_per_check(verification: VerificationSettings, votes: int) -> int:

@@ -14,7 +14,7 @@ import typer
 from automix_cli.api import Automix, CallOptions, choose_profile, router_notes, shadow_plan
 from automix_cli.commands import options as o
 from automix_cli.commands.command import ModelCommand, command_app
-from automix_cli.commands.rows import RowRun, destination_of, pick_rows
+from automix_cli.commands.rows import RowRun, check_destination, destination_of, pick_rows
 from automix_cli.commands.stops import error_of_row
 from automix_cli.errors import UsageError
 from automix_cli.records import ASK_SCHEMA
@@ -40,8 +40,10 @@ def ask(
     input_file: o.Input = None,
     output: o.Output = None,
     form: Annotated[
-        Literal["auto", "jsonl", "text"], typer.Option("--input", help="What the input holds.")
+        Literal["auto", "jsonl", "json", "csv", "tsv", "parquet", "text"],
+        typer.Option("--input", help="What the input holds."),
     ] = "auto",
+    columns: o.ColumnMap = None,
     context: Annotated[
         Path | None, typer.Option("--context", "-c", metavar="FILE", help="Answer from the text in FILE.")
     ] = None,
@@ -113,6 +115,7 @@ def ask(
         context=context,
         form=form,
         ignore_stdin=ignore_stdin,
+        columns=columns,
         say=reporter.say,
     )
     if source is None:
@@ -136,10 +139,11 @@ def ask(
     source = _pick(source, limit, sample, seed, strict=strict, output=output)
     active_profile = choose_profile(calls)
     o.check_baseline(baseline, [t.name for t in active_profile.tiers])
-    if dry_run:
-        raise typer.Exit(_dry_run(active_profile, source, shadow_plan(active_profile, calls), json))
     if resume and unordered:
         raise UsageError("--resume writes rows in the order of the input: it excludes --unordered")
+    if dry_run:
+        check_destination(source, output, force=force, resume=resume)
+        raise typer.Exit(_dry_run(active_profile, source, shadow_plan(active_profile, calls), json))
     destination = destination_of(
         None if isinstance(source, Single) else source,
         output,
@@ -190,15 +194,15 @@ def _dry_run(profile: Profile, source: Single | Rows, shadow: ShadowPlan | None,
     from automix_cli.backends.store_folder import cache_folder
     from automix_cli.cascade.estimate import plan_calls
     from automix_cli.cascade.lengths import MOST_QUESTIONS, cached_lengths
+    from automix_cli.data.jsonl import BadRows
     from automix_cli.data.sources import Single
 
-    if isinstance(source, Single):
-        questions = iter([source.question])
-    else:
-        questions = (row.question for row in source.all() if row.question is not None)
+    bad = BadRows("" if isinstance(source, Single) else source.name)
+    questions = iter([source.question]) if isinstance(source, Single) else bad.questions(source.all())
     first = list(islice(questions, MOST_QUESTIONS))
     lengths = cached_lengths(profile, first, cache_folder(os.environ))
-    show_plan(plan_calls(profile, chain(first, questions), lengths, shadow), as_json)
+    plan = plan_calls(profile, chain(first, questions), lengths, shadow)
+    show_plan({**plan, **bad.to_dict()}, as_json)
     return 0
 
 

@@ -162,7 +162,6 @@ def bench(
         max_cost=max_cost,
     )
     options = TableOptions(
-        columns=columns,
         tiers=tiers,
         costs=costs,
         vote_costs=vote_costs,
@@ -192,7 +191,7 @@ def bench(
     folder = _folder(output, runs, html=html, force=force)
     job.check()
     source = TraceSource(
-        data=read_data(data),
+        data=read_data(data, columns, job.reporter.say),
         options=options,
         calls=calls,
         reporter=job.reporter,
@@ -265,8 +264,8 @@ def _gate(job: _Job, view: BenchView) -> None:
 
 def _config(data: DataFile, options: TableOptions, profile: str) -> dict[str, Any]:
     """What was read, and how."""
-    keys = ("columns", "tiers", "costs", "vote_costs", "drop_incomplete", "group", "class_column", "signal")
-    read = {key: getattr(options, key) for key in keys}
+    keys = ("tiers", "costs", "vote_costs", "drop_incomplete", "group", "class_column", "signal")
+    read = {"columns": data.columns and data.columns.text, **{key: getattr(options, key) for key in keys}}
     return {"data": data.name, "data_sha256": data.sha256, "profile": profile, **read}
 
 

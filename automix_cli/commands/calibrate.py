@@ -153,7 +153,6 @@ def calibrate(
         max_cost=max_cost,
     )
     options = TableOptions(
-        columns=columns,
         tiers=tiers,
         costs=costs,
         vote_costs=vote_costs,
@@ -180,7 +179,7 @@ def calibrate(
     )
     job.check()
     source = TraceSource(
-        data=read_data(labelled),
+        data=read_data(labelled, columns, job.reporter.say),
         options=options,
         calls=calls,
         reporter=job.reporter,
@@ -192,9 +191,9 @@ def calibrate(
         embed_model=embed_model,
     )
     job.check_certificate(source)
+    job.check_live(source)
     if dry_run:
         raise typer.Exit(source.dry_run(json))
-    job.check_live(source)
     with source.spending():
         job.run(source)
 

@@ -93,7 +93,7 @@ class TraceSource:
     _meters: list[MeteredBackend] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.is_recorded = self.options.columns is not None or self.data.holds_traces()
+        self.is_recorded = self.data.holds_traces()
         if self.labels is not None and not self.is_recorded:
             raise UsageError("--labels goes with recorded answers, and this file holds questions")
 
@@ -144,8 +144,17 @@ class TraceSource:
     # ------------------------------------------------------------ what it would cost
 
     def dry_run(self, as_json: bool) -> int:
-        """Say what collecting would cost; traces cost nothing, but embeddings of their questions do."""
+        """Say what collecting would cost; traces cost nothing, but embeddings of their questions do.
+
+        Raises:
+            UsageError: what the run itself would refuse.
+        """
+        from automix_cli.data.label_file import trace_rows
+
+        self._check_traces()
         if self.is_recorded and self.embed_model is None:
+            profile = profile_for_traces(self.calls)
+            self._table(profile, *trace_rows(self.data, self.options, self.labels, self.reporter.say))
             print_text(f"{self.data.name} holds traces: no calls, $0")
             return 0
         plan = self._plan_of_traces() if self.is_recorded else self._plan(self.profile())
@@ -177,6 +186,15 @@ class TraceSource:
         embedder = self._embedder(profile)
         return plan if embedder is None else plan_embeddings(plan, embedder, questions)
 
+    def _check_traces(self) -> None:
+        """Refuse a file of `--traces` that cannot be written."""
+        from automix_cli.data.destination import Destination
+
+        if self.is_recorded and self.traces is not None:
+            raise UsageError("--traces keeps what is collected, and this file holds traces already")
+        if self.traces is not None:
+            Destination(path=self.traces, force=self.force).check()
+
     # ------------------------------------------------------------ the table
 
     def read_recorded(self) -> Labelled:
@@ -184,8 +202,7 @@ class TraceSource:
         from automix_cli.cascade.collect import token_scale, with_embeddings
         from automix_cli.data.label_file import trace_rows
 
-        if self.traces is not None:
-            raise UsageError("--traces keeps what is collected, and this file holds traces already")
+        self._check_traces()
         profile = profile_for_traces(self.calls)
         table = self._table(profile, *trace_rows(self.data, self.options, self.labels, self.reporter.say))
         scale = token_scale(profile, table)

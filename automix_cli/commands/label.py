@@ -80,9 +80,10 @@ def label(
       automix label rows.jsonl -o to-label.jsonl        fill in "expected", then the same again
       automix label rows.jsonl -n 28 > to-label.jsonl
     """  # noqa: D301
+    reporter = Reporter(quiet=quiet)
     job = _LabelJob(
-        data=read_data(rows),
-        options=TableOptions(columns=columns, tiers=tiers, costs=costs, vote_costs=vote_costs, group=group),
+        data=read_data(rows, columns, reporter.say),
+        options=TableOptions(tiers=tiers, costs=costs, vote_costs=vote_costs, group=group),
         output=output,
         most=most,
         baseline=baseline,
@@ -92,7 +93,7 @@ def label(
         seed=seed,
         force=force,
         json=json,
-        reporter=Reporter(quiet=quiet),
+        reporter=reporter,
     )
     job.run()
 
@@ -176,15 +177,11 @@ class _LabelJob:
 
     def _rows(self, plan: LabelPlan, draw: LabelDraw) -> list[Json]:
         """The rows of a draw."""
-        from automix_cli.data.columns import read_columns
         from automix_cli.data.label_file import rows_to_label
         from automix_cli.data.rows import value_of
 
-        source = self.data.numbered_rows()
-        if self.options.columns is not None:
-            source = read_columns(self.options.columns).trace_rows(source)
         own: dict[str, Any] = {}
-        for index, (_, row) in enumerate(source):
+        for index, (_, row) in enumerate(self.data.numbered_rows()):
             ident = value_of(row, "id")
             own[str(index if ident is None else ident)] = row
         return rows_to_label(own, plan.table.ids.tolist(), draw)
@@ -301,7 +298,7 @@ class _LabelJob:
             "--baseline": baseline,
             "--keep": None if self.keep == _KEEP else f"{self.keep:g}",
             "--profile": self.profile_name,
-            "--columns": self.options.columns,
+            "--columns": None if self.data.columns is None else self.data.columns.text,
             "--tiers": self.options.tiers,
             "--costs": self.options.costs,
             "--vote-costs": self.options.vote_costs,

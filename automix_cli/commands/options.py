@@ -150,7 +150,9 @@ Version = Annotated[
 
 ColumnMap = Annotated[
     str | None,
-    typer.Option("--columns", metavar="MAP", help="Flat tables: small.score=COLUMN,large.score=COLUMN,…"),
+    typer.Option(
+        "--columns", metavar="MAP", help="Columns with other names: question=COLUMN,expected=COLUMN,…"
+    ),
 ]
 PickTiers = Annotated[
     str | None, typer.Option("--tiers", metavar="A,B", help="Tiers to compare, cheapest first.")

@@ -68,18 +68,43 @@ def destination_of(
     return destination
 
 
+def check_destination(source: object, output: Path | None, *, force: bool, resume: bool) -> None:
+    """Refuse, in a dry run, the options that `destination_of` refuses; no file is opened.
+
+    Raises:
+        UsageError: the options exclude each other, or the file exists.
+    """
+    from automix_cli.data.destination import Destination
+    from automix_cli.data.sources import Rows
+
+    if resume:
+        _check_resume(source if isinstance(source, Rows) else None, output, force=force)
+    else:
+        Destination(path=output, force=force).check()
+
+
+def _check_resume(rows: Rows | None, output: Path | None, *, force: bool) -> Path:
+    """The file of an earlier run.
+
+    Raises:
+        UsageError: the options do not allow to go on with one.
+    """
+    if rows is None or output is None:
+        raise UsageError("--resume goes with rows and -o FILE")
+    if force:
+        raise UsageError("--resume keeps rows and --force drops them: they exclude each other")
+    return output
+
+
 def _earlier_rows(
     rows: Rows | None, output: Path | None, schema: str, profile_sha: str, *, force: bool
 ) -> EarlierRows:
     """What an earlier run wrote, opened and locked."""
     from automix_cli.data.output import EarlierRows
 
-    if rows is None or output is None:
-        raise UsageError("--resume goes with rows and -o FILE")
-    if force:
-        raise UsageError("--resume keeps rows and --force drops them: they exclude each other")
+    output = _check_resume(rows, output, force=force)
     earlier = EarlierRows(output, profile_sha, schema)
-    ids = rows.all_ids()
+    ids = None if rows is None else rows.all_ids()
     if ids is not None and earlier.ids and ids.isdisjoint(earlier.ids):
         earlier.close()
         raise UsageError(

@@ -11,7 +11,7 @@ import typer
 from automix_cli.api import Automix, CallOptions, choose_profile
 from automix_cli.commands import options as o
 from automix_cli.commands.command import ModelCommand, command_app
-from automix_cli.commands.rows import RowRun, destination_of, pick_rows
+from automix_cli.commands.rows import RowRun, check_destination, destination_of, pick_rows
 from automix_cli.commands.stops import error_of_row
 from automix_cli.errors import GateError, UsageError
 from automix_cli.pomdp.signals import Signal
@@ -44,6 +44,7 @@ def verify(
     ] = None,
     input_file: o.Input = None,
     output: o.Output = None,
+    columns: o.ColumnMap = None,
     tier: Annotated[
         str | None,
         typer.Option(
@@ -116,15 +117,22 @@ def verify(
     )
     if question is not None and input_file is not None:
         raise UsageError("--question and -i exclude each other")
+    if question is not None and columns is not None:
+        raise UsageError("--columns goes with rows; this is one answer")
     if question is not None and limit is not None:
         raise UsageError("--limit picks from rows; this is one answer")
-    rows = None if question is not None else _rows(ctx, answer, context, input_file, output, limit)
+    rows = (
+        None
+        if question is not None
+        else _rows(ctx, answer, context, input_file, output, limit, columns, reporter)
+    )
     active_profile = _with_signal(choose_profile(calls), signal)
     _check_signal(active_profile)
     checker = active_profile.tier(tier) if tier is not None else active_profile.tiers[0]
     source = rows or _single(question or "", answer, context, checker, reporter)
     most = votes or active_profile.verification.max_votes or 1
     if dry_run:
+        check_destination(source, output, force=force, resume=resume)
         raise typer.Exit(_dry_run(active_profile, source, tier, most, as_json=json))
     destination = destination_of(
         rows,
@@ -162,12 +170,14 @@ def _rows(
     input_file: Path | None,
     output: Path | None,
     limit: int | None,
+    columns: str | None,
+    reporter: Reporter,
 ) -> Rows:
-    from automix_cli.data.sources import open_rows
+    from automix_cli.data.sources import read_rows
 
     if answer is not None or context is not None:
         raise UsageError("--answer and --context go with --question")
-    rows = open_rows(input_file)
+    rows = read_rows(input_file, columns=columns, say=reporter.say)
     if rows is None:
         o.show_help(ctx, "no answer was given")
     return pick_rows(rows, output=output, limit=limit)
@@ -177,9 +187,12 @@ def _dry_run(profile: Profile, source: Check | Rows, tier: str | None, votes: in
     """Say what it would cost: stdout carries the estimate, nothing is sent."""
     from automix_cli.cascade.check_estimate import plan_verifications
     from automix_cli.cascade.checks import Check, checks_of
+    from automix_cli.data.jsonl import BadRows
 
-    checks = [source] if isinstance(source, Check) else checks_of(source.all(), profile, tier)
-    show_plan(plan_verifications(profile, checks, votes), as_json)
+    bad = BadRows("" if isinstance(source, Check) else source.name)
+    checks = [source] if isinstance(source, Check) else checks_of(source.all(), profile, tier, bad.add)
+    plan = plan_verifications(profile, checks, votes)
+    show_plan({**plan, **bad.to_dict()}, as_json)
     return 0
 
 

@@ -1,6 +1,8 @@
-"""Flat tables (JSONL or CSV) as trace rows, by a mapping of columns.
+"""Rows of others as question or trace rows, by a mapping of their columns.
 
-Published tables of other projects read with one `--columns` option each:
+`question=QUESTION,expected=answers.text` maps columns onto the keys of a row; dots lead into nested
+objects, and into each object of a list. Published tables of other projects read with one `--columns`
+option each:
 
 - AutoMix's released table (JSONL):
   `small.score=llama13b_f1,small.confidence=p_ver_13b,large.score=llama70b_f1`
@@ -16,8 +18,8 @@ import csv
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from automix_cli.data.row_keys import ROW_KEYS, SCORE_ALIAS, TIER_KEYS
@@ -25,27 +27,72 @@ from automix_cli.errors import DataError, UsageError, did_you_mean
 from automix_cli.records import Json
 
 _FLAT_TIER_KEYS = tuple(key.name for key in TIER_KEYS if key.flat)
-_FLAT_ROW_KEYS = tuple(key.name for key in ROW_KEYS if key.flat)
+_FLAT_ROW_KEYS = (*(key.name for key in ROW_KEYS if key.flat), "answer")
 _DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _TRUTH = {"true": 1.0, "false": 0.0}
 
 
 class MappedColumn(NamedTuple):
-    """One column of a flat table: where it goes in a trace row (`tier` "" is the row itself)."""
+    """One column of a table: where it goes in a row (`tier` "" is the row itself)."""
 
     tier: str
     key: str
     column: str
 
 
+class _Absent:
+    """Stands for the value of a column that a row does not have."""
+
+
+_ABSENT = _Absent()
+
+
+def column_of(row: Mapping[str, Json], column: str) -> Json | _Absent:
+    """The value of a column, or else where the dots of its name lead; `_ABSENT` where they lead nowhere.
+
+    Example:
+        >>> column_of({"answers": [{"text": "Rome"}, {"text": "Roma"}]}, "answers.text")
+        ['Rome', 'Roma']
+    """
+    if column in row:
+        return row[column]
+    name, dot, rest = column.partition(".")
+    while dot:
+        if name in row:
+            return _inside(row[name], rest)
+        part, dot, rest = rest.partition(".")
+        name = f"{name}.{part}"
+    return _ABSENT
+
+
+def _inside(value: Json, path: str) -> Json | _Absent:
+    """What a path leads to in a nested value; in a list, for each of its objects, or at an index."""
+    if isinstance(value, dict):
+        return column_of(value, path)
+    if not isinstance(value, list):
+        return _ABSENT
+    index, _, rest = path.partition(".")
+    if index.isdecimal():
+        item = value[int(index)] if int(index) < len(value) else None
+        return _inside(item, rest) if rest else item
+    values = [_inside(item, path) for item in value]
+    return [v for v in values if not isinstance(v, _Absent)] if value else []
+
+
 @dataclass(frozen=True, slots=True)
 class ColumnMapping:
-    """Which columns of a flat table (JSONL or CSV) make up a trace row; `read_columns` makes one."""
+    """Which columns make up a row; `read_columns` makes one of `text`, that of the option."""
 
     columns: tuple[MappedColumn, ...]
+    text: str = field(default="", compare=False)
 
-    def trace_rows(self, rows: Iterable[tuple[int, Json]]) -> Iterator[tuple[int, Json]]:
-        """Turn numbered flat rows into numbered trace rows.
+    @property
+    def has_tiers(self) -> bool:
+        """Whether it maps what tiers did, so that rows are traces."""
+        return any(m.tier for m in self.columns)
+
+    def map_rows(self, rows: Iterable[tuple[int, Json]]) -> Iterator[tuple[int, Json]]:
+        """Turn numbered rows of a table into numbered question or trace rows.
 
         Columns that are not mapped keep their names, so `question`, `prompt`, `id` and the
         other keys of a question row need no mapping.
@@ -57,40 +104,60 @@ class ColumnMapping:
         unseen, last = {m.column for m in self.columns}, None
         for line, row in rows:
             try:
-                yield line, self.trace_row(row)
+                yield line, self.map_row(row)
             except DataError as exc:
                 raise DataError(f"line {line}: {exc.message}") from None
             if unseen:
-                unseen, last = unseen - row.keys(), row
+                unseen = {column for column in unseen if isinstance(column_of(row, column), _Absent)}
+                last = row
         if unseen and last is not None:
-            column = sorted(unseen)[0]
-            raise UsageError(
-                f"--columns: no column {column!r}{did_you_mean(column, last)}",
-                hint=f"the columns are {', '.join(last)}",
-            )
+            raise self.no_column(last, sorted(unseen)[0])
 
-    def trace_row(self, row: Json) -> Json:
-        """One flat row in the shape of a trace row; empty cells are not recorded.
+    def map_one(self, row: Json) -> Json:
+        """One row, refused where it lacks a mapped column.
+
+        Raises:
+            DataError: for a cell of the wrong kind.
+            UsageError: it lacks a column.
+        """
+        if isinstance(row, dict) and any(isinstance(column_of(row, m.column), _Absent) for m in self.columns):
+            raise self.no_column(row)
+        return self.map_row(row)
+
+    def no_column(self, row: Mapping[str, Json], column: str = "") -> UsageError:
+        """The error of a mapped column that rows do not have; `row` shows which they have."""
+        from automix_cli.data.suggested_columns import names_in
+
+        lacking = [m.column for m in self.columns if isinstance(column_of(row, m.column), _Absent)]
+        column = column or lacking[0]
+        return UsageError(
+            f"--columns: no column {column!r}{did_you_mean(column, names_in(row))}",
+            hint=f"the columns are {', '.join(names_in(row))}",
+        )
+
+    def map_row(self, row: Json) -> Json:
+        """One row of a table in the shape of a question or trace row; empty cells are not recorded.
 
         Example:
-            >>> read_columns("small.score=right").trace_row({"prompt": "2 + 2?", "right": "True"})
+            >>> read_columns("small.score=right").map_row({"prompt": "2 + 2?", "right": "True"})
             {'prompt': '2 + 2?', 'right': 'True', 'tiers': {'small': {'score': 1.0}}}
         """
         if not isinstance(row, dict) or None in row:
             raise DataError("expected one row with as many cells as there are columns")
-        trace_row = {key: value for key, value in row.items() if value != ""}
+        mapped_row = {key: value for key, value in row.items() if value != ""}
         tiers: dict[str, dict[str, Json]] = {m.tier: {} for m in self.columns if m.tier}
         for tier, key, column in self.columns:
-            value = row.get(column)
+            value = column_of(row, column)
+            value = None if isinstance(value, _Absent) or value == "" else value
             if tier:
-                tiers[tier][key] = None if value == "" else _cell(value, key, column)
+                tiers[tier][key] = None if value is None else _cell(value, key, column)
             else:
-                trace_row[key] = None if value == "" else value
-        return {**trace_row, "tiers": tiers}
+                mapped_row[key] = _choices(value, column) if key == "choices" else value
+        return {**mapped_row, "tiers": tiers} if tiers else mapped_row
 
 
 def read_columns(text: str) -> ColumnMapping:
-    """Read a `--columns` mapping: `TIER.KEY=COLUMN` and `KEY=COLUMN`, separated by commas.
+    """Read a `--columns` mapping: `KEY=COLUMN` and `TIER.KEY=COLUMN`, separated by commas.
 
     A tier's name may contain dots (the last one separates it from the key). A column's name may
     contain anything; one with a comma is quoted: `small.score=f1,"large.score=f1, large"`.
@@ -108,9 +175,9 @@ def read_columns(text: str) -> ColumnMapping:
     twice = [t for t in targets if targets.count(t) > 1]
     if twice:
         raise UsageError(f"--columns: {'.'.join(filter(None, twice[0]))} is mapped twice")
-    if not any(m.tier for m in columns):
-        raise UsageError("--columns: no tier is mapped", hint="write for example small.score=COLUMN")
-    return ColumnMapping(columns)
+    if not columns:
+        raise UsageError("--columns: nothing is mapped", hint="write for example question=COLUMN")
+    return ColumnMapping(columns, text)
 
 
 def _mapping(item: str) -> MappedColumn:
@@ -118,7 +185,7 @@ def _mapping(item: str) -> MappedColumn:
     tier, _, key = target.strip().rpartition(".")
     key = "score" if tier and key == SCORE_ALIAS else key
     if not equals or not column or not key:
-        raise UsageError(f"--columns: expected TIER.KEY=COLUMN, got {item!r}")
+        raise UsageError(f"--columns: expected KEY=COLUMN or TIER.KEY=COLUMN, got {item!r}")
     keys = _FLAT_TIER_KEYS if tier else _FLAT_ROW_KEYS
     if key not in keys:
         raise UsageError(
@@ -145,6 +212,18 @@ def _cell(value: Json, key: str, column: str) -> Json:
     if _DECIMAL.fullmatch(value.strip()):
         return float(value)
     raise DataError(f"column {column!r}: expected a number, got {value!r:.40}")
+
+
+def _choices(value: Json, column: str) -> Json:
+    """Read choices; in a CSV cell they are written as in JSON: `["Rome", "Paris"]`."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise DataError(
+            f'column {column!r}: expected choices like ["Rome", "Paris"], got {value!r:.40}'
+        ) from None
 
 
 def _read_failure(value: Json) -> Json:

@@ -38,7 +38,7 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One input row: a question, or in `fault` what is wrong with its line."""
+    """One input row: a question, or in `fault` what is wrong with its line, and in `hint` what mends it."""
 
     index: int
     line: int
@@ -46,6 +46,7 @@ class Row:
     fault: str = ""
     id: str | int | None = None
     raw: Json = None
+    hint: str = ""
 
 
 # ---------------------------------------------------------------- bytes to lines
@@ -205,20 +206,35 @@ def parse_line(line: Line) -> Json:
 
 def row_of(line: Line, index: int) -> Row:
     """Read a line as a question row; an error is returned in `fault`, not raised."""
-    raw: Json = None
     try:
         raw = parse_line(line)
+    except DataError as exc:
+        return Row(index, line.number, None, exc.message)
+    return row_of_value(raw, index, line.number)
+
+
+def row_of_value(raw: Json, index: int, number: int) -> Row:
+    """Read a value as a question row; an error is returned in `fault`, not raised."""
+    try:
         question = question_from_dict(raw, index)
-        return Row(index, line.number, question, id=question.id, raw=raw)
+        return Row(index, number, question, id=question.id, raw=raw)
     except DataError as exc:
         ident = value_of(raw, "id") if isinstance(raw, dict) else None
         valid_ident = ident if isinstance(ident, str | int) and not isinstance(ident, bool) else None
-        return Row(index, line.number, None, exc.message, id=valid_ident, raw=raw)
+        return Row(index, number, None, exc.message, id=valid_ident, raw=raw, hint=exc.hint)
 
 
 def rows_of(lines: Iterable[Line]) -> Iterator[Row]:
     """Number the lines from 0 and read each as a question row."""
     return (row_of(line, index) for index, line in enumerate(lines))
+
+
+class RowCount(NamedTuple):
+    """How many rows an input has, how many of them cannot be read, and the fault of the first of those."""
+
+    rows: int
+    bad: int
+    first_fault: str
 
 
 class IdCheck:
@@ -242,19 +258,51 @@ class IdCheck:
         return replace(row, question=None, fault=f"id {row.id!r} stands twice (first in line {first})")
 
 
-def scan(lines: Iterable[Line], name: str, ids: IdCheck, *, strict: bool) -> int:
+def scan(rows: Iterable[Row], name: str, ids: IdCheck, *, strict: bool) -> RowCount:
     """Check all rows before any call is made; count them, and record their ids in `ids`.
 
     Raises:
-        DataError: for duplicate ids and invalid UTF-8 always, for any bad line if `strict`.
+        DataError: for duplicate ids and invalid UTF-8 always, for any bad line if `strict`, and where
+            no row can be read because the columns have other names.
     """
-    count = 0
-    for row in rows_of(lines):
+    count, bad, first = 0, 0, None
+    for row in rows:
         count += 1
         fault = ids.check(row).fault
         if fault and (strict or fault != row.fault or "UTF-8" in fault):
-            raise DataError(f"{name}:{row.line}: {fault}", hint="nothing was sent; mend the line first")
-    return count
+            hint = row.hint or "nothing was sent; mend the line first"
+            raise DataError(f"{name}:{row.line}: {fault}", hint=hint)
+        if fault:
+            bad, first = bad + 1, first or row
+    if first is not None and bad == count and first.hint:
+        raise DataError(f"{name}:{first.line}: {first.fault}", hint=first.hint)
+    return RowCount(count, bad, "" if first is None else f"{name}:{first.line}: {first.fault}")
+
+
+@dataclass(slots=True)
+class BadRows:
+    """Counts the rows of the input `name` that cannot be read."""
+
+    name: str
+    rows: int = 0
+    first_fault: str = ""
+
+    def questions(self, rows: Iterable[Row]) -> Iterator[Question]:
+        """The questions of rows, without those that cannot be read."""
+        for row in rows:
+            if row.question is not None:
+                yield row.question
+            else:
+                self.add(row, row.fault)
+
+    def add(self, row: Row, fault: str) -> None:
+        """Count one."""
+        self.rows += 1
+        self.first_fault = self.first_fault or f"{self.name}:{row.line}: {fault}"
+
+    def to_dict(self) -> dict[str, Json]:
+        """Their number and the first, as a dry run says them; nothing where there is none."""
+        return {"bad_rows": self.rows, "first_bad_row": self.first_fault} if self.rows else {}
 
 
 def open_input(path: Path) -> IO[bytes]:

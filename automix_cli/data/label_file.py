@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -279,7 +278,7 @@ def trace_rows(
     """The numbered trace rows of a file, with labels of another, and the options that are left to apply.
 
     Args:
-        data: traces, or a flat table whose columns the options map.
+        data: traces.
         options: of the command line.
         labels: a file that `automix label` wrote; None for none.
         say: takes a note on labels that are blank.
@@ -293,12 +292,4 @@ def labelled_rows(
     data: DataFile, options: TableOptions, labels: LabelsOfRows
 ) -> tuple[NumberedRows, TableOptions]:
     """The same with labels at hand; without any, rows that have a label stand for themselves alone."""
-    from automix_cli.data.columns import read_columns
-
-    columns = None if options.columns is None else read_columns(options.columns)
-
-    def rows() -> Iterator[tuple[int, Any]]:
-        source = data.numbered_rows()
-        return labels.merge(source if columns is None else columns.trace_rows(source))
-
-    return rows, replace(options, columns=None)
+    return lambda: labels.merge(data.numbered_rows()), options

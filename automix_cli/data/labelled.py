@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from automix_cli.data.columns import ColumnMapping, read_amounts, read_columns
+from automix_cli.data.documents import is_promptfoo, promptfoo_rows
+from automix_cli.data.file_formats import FileRecord, form_of_content, read_records
 from automix_cli.data.jsonl import (
     IdCheck,
     open_input,
     parse_line,
     read_chunks,
-    rows_of,
+    row_of_value,
     split_lines,
     stdin_kind,
 )
 from automix_cli.data.rows import answer_text, has_gold, question_from_dict
+from automix_cli.data.suggested_columns import columns_option, names_in
 from automix_cli.errors import DataError, UsageError
 from automix_cli.records import Json, Question
 from automix_cli.scoring import score
@@ -38,7 +40,6 @@ class TableOptions:
     `judge_samples`: read and judge recorded samples too, which takes longer.
     """
 
-    columns: str | None = None
     tiers: str | None = None
     costs: str | None = None
     vote_costs: str | None = None
@@ -51,10 +52,15 @@ class TableOptions:
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """The bytes of a data file, read once, so that the digest is that of the rows parsed."""
+    """The bytes of a data file, read once, so that the digest is that of the rows parsed.
+
+    `records` are its rows where it is no JSONL; `columns` maps their columns onto the keys of a row.
+    """
 
     name: str
     content: bytes
+    records: tuple[FileRecord, ...] | None = None
+    columns: ColumnMapping | None = None
 
     @property
     def sha256(self) -> str:
@@ -62,36 +68,30 @@ class DataFile:
         return sha256(self.content).hexdigest()
 
     def numbered_rows(self) -> Iterator[tuple[int, Json]]:
-        """All rows with their line numbers.
+        """All rows with their line numbers, their columns mapped.
 
         Raises:
             DataError: naming file and line.
+            UsageError: a mapped column that no row has.
         """
-        if self.name.endswith(".csv"):
-            yield from self._csv()
-            return
+        if self.columns is None:
+            return self._own_rows()
+        return self.columns.map_rows(self._own_rows())
+
+    def _own_rows(self) -> Iterator[tuple[int, Json]]:
+        """All rows as they stand in the file."""
+        for number, row, fault in self._lines() if self.records is None else self.records:
+            if fault or not isinstance(row, dict):
+                raise DataError(f"{self.name}:{number}: {fault or 'expected a JSON object'}")
+            yield number, row
+
+    def _lines(self) -> Iterator[FileRecord]:
+        """The lines of a JSONL file; one that cannot be read has a fault."""
         for line in split_lines((self.content,)):
             try:
-                row = parse_line(line)
-                if not isinstance(row, dict):
-                    raise DataError("expected a JSON object")
+                yield FileRecord(line.number, parse_line(line))
             except DataError as exc:
-                raise DataError(f"{self.name}:{line.number}: {exc.message}", hint=exc.hint) from None
-            yield line.number, row
-
-    def _csv(self) -> Iterator[tuple[int, Json]]:
-        try:
-            text = self.content.decode("utf-8-sig")
-        except UnicodeDecodeError as exc:
-            raise DataError(f"{self.name}: invalid UTF-8 at byte {exc.start + 1}") from exc
-        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        try:
-            for row in reader:
-                if None in row or None in row.values():
-                    raise DataError(f"{self.name}:{reader.line_num}: not as many cells as the header has")
-                yield reader.line_num, dict(row)
-        except csv.Error as exc:
-            raise DataError(f"{self.name}:{reader.line_num}: {exc}") from exc
+                yield FileRecord(line.number, None, exc.message)
 
     def holds_traces(self) -> bool:
         """Whether the rows are traces; the first row decides.
@@ -99,7 +99,7 @@ class DataFile:
         Raises:
             DataError: there are no rows.
         """
-        first = next(self.numbered_rows(), None)
+        first = next(self._located_rows(), None)
         if first is None:
             raise DataError(f"{self.name}: there are no rows")
         return "tiers" in first[1]
@@ -114,15 +114,22 @@ class DataFile:
         Raises:
             DataError: naming file and line, or that no row has a gold answer, and no baseline was named.
         """
-        questions = self.questions()
+        rows = self._question_rows()
+        questions = [question for question, _ in rows]
         if ignores_labels:
             return [replace(q, expected=()) for q in questions]
         if baseline is None and not any(q.expected for q in questions):
-            raise DataError(
-                f'{self.name}: {len(questions)} of {len(questions)} rows have no "expected"',
-                hint="--baseline TIER bounds what can be lost against that tier, without any label",
-            )
+            raise self._no_label(rows[0][1], len(rows))
         return questions
+
+    def _no_label(self, row: Mapping[str, Json], n_rows: int) -> DataError:
+        """The error of rows without a gold answer; it names the columns, and the option that maps one."""
+        option = columns_option(row, ("expected",))
+        return DataError(
+            f'{self.name}: {n_rows} of {n_rows} rows have no "expected"; '
+            f"the columns are {', '.join(names_in(row))}",
+            hint=f"{option}; or --baseline TIER bounds what can be lost against that tier, without any label",
+        )
 
     def questions(self) -> list[Question]:
         """The rows as questions; a bad line or a duplicate id is an error.
@@ -134,18 +141,22 @@ class DataFile:
 
     def _question_rows(self) -> list[tuple[Question, Mapping[str, Json]]]:
         """The questions, each with the row that it was read from."""
-        if self.name.endswith(".csv"):
-            raise DataError(
-                f"{self.name}: CSV holds traces, not questions", hint="name its columns with --columns"
-            )
         ids, rows = IdCheck(), []
-        for row in map(ids.check, rows_of(split_lines((self.content,)))):
+        for index, (number, raw) in enumerate(self._located_rows()):
+            row = ids.check(row_of_value(raw, index, number))
             if row.question is None:
-                raise DataError(f"{self.name}:{row.line}: {row.fault}")
+                raise DataError(f"{self.name}:{row.line}: {row.fault}", hint=row.hint)
             rows.append((row.question, row.raw))
         if not rows:
             raise DataError(f"{self.name}: there are no rows")
         return rows
+
+    def _located_rows(self) -> Iterator[tuple[int, Json]]:
+        """All rows; an error of a mapped column names the file too."""
+        try:
+            yield from self.numbered_rows()
+        except DataError as exc:
+            raise DataError(locate(exc.message, self.name), hint=exc.hint) from None
 
     def grouping(self, column: str | None) -> Grouping:
         """Which rows ask the same question, before any tier was asked; `column` as of `--group`.
@@ -192,14 +203,36 @@ class DataFile:
         }
 
 
-def read_data(path: Path) -> DataFile:
-    """Read a file, or stdin for `-`."""
+def read_data(
+    path: Path, columns: str | None = None, say: Callable[[str], None] = lambda text: None
+) -> DataFile:
+    """Read a file, or stdin for `-`, with its columns mapped; `say` takes a note on how it was read.
+
+    Raises:
+        DataError: naming the file, that it cannot be read.
+        UsageError: nothing is piped into stdin, `columns` is no mapping, or a package is missing that
+            reads the format.
+    """
+    mapping = None if columns is None else read_columns(columns)
     if str(path) == "-":
         if stdin_kind() not in ("pipe", "file"):
             raise UsageError("- reads stdin, and nothing is piped into it")
-        return DataFile("stdin", b"".join(read_chunks(0)))
+        return replace(_data_file("stdin", b"".join(read_chunks(0)), say), columns=mapping)
     with open_input(path) as file:
-        return DataFile(str(path), b"".join(read_chunks(file.fileno())))
+        content = b"".join(read_chunks(file.fileno()))
+    return replace(_data_file(str(path), content, say), columns=mapping)
+
+
+def _data_file(name: str, content: bytes, say: Callable[[str], None]) -> DataFile:
+    """A file of the format that its name says, or that its content shows."""
+    data, form = DataFile(name, content), form_of_content(name, content)
+    if form != "jsonl":
+        return replace(data, records=tuple(read_records(content, form, name, say)))
+    rows = [record.row for record in islice(data._lines(), 1)]
+    if rows and is_promptfoo(rows[0]):
+        results = promptfoo_rows([row for _, row in data.numbered_rows()])
+        return replace(data, records=tuple(FileRecord(number, row) for number, row in enumerate(results, 1)))
+    return data
 
 
 def scored_rows(rows: Iterator[tuple[int, Json]], scorer: str) -> Iterator[tuple[int, Json]]:
@@ -244,7 +277,6 @@ def table_of(
         scorer: that judges samples.
         compare: the scorer in whose canonical form answers are compared.
     """
-    from automix_cli.data.columns import read_amounts, read_columns
     from automix_cli.data.read_traces import read_table
 
     try:
@@ -253,14 +285,13 @@ def table_of(
         raise with_file_name(exc, name) from None
     if first is None:
         raise DataError(f"{name}: there are no rows")
-    if options.columns is None and "tiers" not in first[1]:
+    if "tiers" not in first[1]:
         raise DataError(
             f"{name}: the rows hold no tiers", hint="--columns small.score=COLUMN,large.score=COLUMN"
         )
     try:
         return read_table(
             chain((first,), rows),
-            columns=None if options.columns is None else read_columns(options.columns),
             tiers=[] if options.tiers is None else [t.strip() for t in options.tiers.split(",")],
             costs=read_amounts(options.costs, "--costs") if options.costs else {},
             vote_costs=read_amounts(options.vote_costs, "--vote-costs") if options.vote_costs else {},

@@ -21,7 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automix_cli.data.groups import column_value
-from automix_cli.data.row_keys import DRAW_KEYS, LABEL_KEYS, ROW_KEY_NAMES
+from automix_cli.data.row_keys import (
+    ANSWER_NAMES,
+    DRAW_KEYS,
+    LABEL_KEYS,
+    PLAIN_NAMES,
+    ROW_KEY_NAMES,
+    plain_name,
+)
 from automix_cli.errors import DataError, UsageError
 from automix_cli.pomdp.arrays import Ints
 from automix_cli.records import Json, Question
@@ -119,7 +126,8 @@ def check_class_column(column: str | None) -> None:
     Raises:
         UsageError: it holds the right answers, or what tiers did.
     """
-    if column in ROW_KEY_NAMES["expected"] or (column or "").partition(".")[0] == "tiers":
+    name = plain_name((column or "").partition(".")[0])
+    if name in PLAIN_NAMES["expected"] | {*map(plain_name, ANSWER_NAMES), "answers", "tiers"}:
         raise UsageError(
             f"--class-column: {column!r} is not known before a question is answered",
             hint="name a column that live rows have too, such as a topic or a customer",

@@ -87,7 +87,7 @@ def read_table(
         class_column=class_column,
         confidences=confidences,
     )
-    source = iter(rows if columns is None else columns.trace_rows(rows))
+    source = iter(rows if columns is None else columns.map_rows(rows))
     while chunk := list(islice(source, ROWS_AT_A_TIME)):
         reader.add([line for line, _ in chunk], [row for _, row in chunk])
     for name in tiers:

@@ -7,6 +7,7 @@ and the fast one (`read_traces`), which reads whole columns. `columns` maps flat
 from __future__ import annotations
 
 import sys
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 ANY_AMOUNT = sys.float_info.max
@@ -15,8 +16,8 @@ ANY_AMOUNT = sys.float_info.max
 class RowKey(NamedTuple):
     """A key of a question row.
 
-    `aliases` are other names that it is read under; `flat` is true where `--columns` may map
-    a column of a flat table onto it.
+    `aliases` are other names that it is read under, without case, blanks and underscores (see
+    `plain_name`); `flat` is true where `--columns` may map a column of a flat table onto it.
     """
 
     name: str
@@ -28,12 +29,18 @@ ROW_KEYS = (
     RowKey("id", ("custom_id",)),
     RowKey("question", ("prompt", "input", "query")),
     RowKey("context"),
-    RowKey("expected", ("reference", "gold", "label", "output")),
-    RowKey("choices", flat=False),
+    RowKey("expected", ("reference", "gold", "label", "output", "target", "ideal")),
+    RowKey("choices"),
     RowKey("metadata", flat=False),
     RowKey("dataset"),
     RowKey("split"),
 )
+
+ANSWER_NAMES = ("answer", "best answer")
+"""Names of the right answer in rows of others; in our own rows, and for `verify`, an answer is a model's."""
+
+OWN_ROW_KEYS = frozenset({"schema", "route", "tiers"})
+"""Keys of rows whose `answer` is a model's."""
 
 DRAW_KEYS = ("drawn", "inclusion", "look", "draw_rows", "draw_check")
 """How a row to label was drawn: chosen, random or both; with which chance, above 0 and at most 1; how many
@@ -86,6 +93,32 @@ NOT_BESIDE_FAILED = ("answer", "votes", "samples", "confidence")
 
 ROW_KEY_NAMES = {key.name: (key.name, *key.aliases) for key in ROW_KEYS}
 """Every name that a row key is read under, its own first."""
+
+
+@lru_cache(maxsize=4096)
+def plain_name(name: str) -> str:
+    """The name of a key as names compare: without case, blanks and underscores.
+
+    Example:
+        >>> plain_name("Best Answer"), plain_name("custom_id")
+        ('bestanswer', 'customid')
+    """
+    return "".join(name.casefold().replace("_", " ").split())
+
+
+PLAIN_NAMES = {key: frozenset(map(plain_name, names)) for key, names in ROW_KEY_NAMES.items()}
+"""The same names as they compare."""
+
+CONTENT_NAMES = frozenset(
+    map(
+        plain_name,
+        (
+            *("context", "choices", "messages", "body", "instructions", "answers", "tiers"),
+            *(*ROW_KEY_NAMES["question"], *ROW_KEY_NAMES["expected"], *ANSWER_NAMES),
+        ),
+    )
+)
+"""The names of what a row asks and what is right, as they compare."""
 
 HIGHEST = {key.name: key.highest for key in TIER_KEYS if key.kind == "number"}
 """The highest value of each number of a tier."""

@@ -2,25 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Set
 from typing import Any
 
+from automix_cli.data.chat_rows import chat_of, kind_of
 from automix_cli.data.row_keys import (
+    ANSWER_NAMES,
+    CONTENT_NAMES,
     HIGHEST,
     NOT_BESIDE_FAILED,
+    OWN_ROW_KEYS,
+    PLAIN_NAMES,
     ROW_KEY_NAMES,
     SCORE_ALIAS,
     STEP_NUMBERS,
     UNKNOWN_FAILURE,
+    plain_name,
 )
 from automix_cli.errors import DataError, describe_value
-from automix_cli.records import Json, Message, Question, Step, Trace, Usage, Verdict
+from automix_cli.records import Json, Question, Step, Trace, Usage, Verdict
 from automix_cli.texts import TIER_NAME, TIER_NAME_RULE, is_blank
 
 
 def value_of(row: Mapping[str, Json], name: str) -> Json:
-    """The value under a name or the first of its aliases."""
-    return next((row[key] for key in ROW_KEY_NAMES[name] if row.get(key) is not None), None)
+    """The value under a name or the first of its aliases; names compare as in `plain_name`.
+
+    Example:
+        >>> value_of({"Prompt": "2 + 2?"}, "question"), value_of({"answer": "4"}, "expected")
+        ('2 + 2?', '4')
+    """
+    value = next((row[key] for key in ROW_KEY_NAMES[name] if row.get(key) is not None), None)
+    value = _under(row, PLAIN_NAMES[name]) if value is None else value
+    if value is None and name == "expected" and not OWN_ROW_KEYS & row.keys():
+        value = _under(row, _ANSWERS)
+        return _texts_of_answers(row.get("answers")) if value is None else value
+    return value
+
+
+_ANSWERS = frozenset(map(plain_name, ANSWER_NAMES))
+
+
+def _under(row: Mapping[str, Json], names: Set[str]) -> Json:
+    """The first value under one of these names."""
+    return next((v for key, v in row.items() if v is not None and plain_name(key) in names), None)
+
+
+def _texts_of_answers(answers: Json) -> Json:
+    """The texts of SQuAD's answers: `{"text": [...]}`, or `[{"text": ...}, ...]`.
+
+    Example:
+        >>> _texts_of_answers({"text": ["Rome", "Rome"], "answer_start": [3, 8]})
+        ['Rome']
+    """
+    if isinstance(answers, dict):
+        texts = answers.get("text")
+    elif isinstance(answers, list) and all(isinstance(a, dict) for a in answers):
+        texts = [a.get("text") for a in answers]
+    else:
+        return None
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        return None
+    return list(dict.fromkeys(texts))
 
 
 def has_gold(row: Mapping[str, Json]) -> bool:
@@ -56,55 +99,8 @@ def _texts(row: Mapping[str, Json], value: Json, key: str) -> tuple[str, ...]:
     """Read a text or a list of texts as a tuple; numbers are read as their text."""
     values = value if isinstance(value, list) else [value]
     if not all(isinstance(v, str | int | float) and not isinstance(v, bool) for v in values):
-        raise DataError(f"{key}: expected text or a list of texts, got {_kind(value)}")
+        raise DataError(f"{key}: expected text or a list of texts, got {kind_of(value)}")
     return tuple(v if isinstance(v, str) else repr(v) for v in values)
-
-
-def _kind(value: Json) -> str:
-    """The JSON name of a value's type, for messages."""
-    names = {dict: "an object", list: "a list", str: "text", bool: "a boolean", type(None): "null"}
-    return names.get(type(value), "a number")
-
-
-def _chat(row: Mapping[str, Json]) -> tuple[Message, ...]:
-    """The messages of a chat row (`messages`, or `body.messages` as in OpenAI batch files)."""
-    body = row.get("body")
-    raw = row.get("messages", body.get("messages") if isinstance(body, dict) else None)
-    if raw is None:
-        return ()
-    if not isinstance(raw, list) or not raw:
-        raise DataError("messages: expected a list of {role, content} objects")
-    messages = tuple(_message(m) for m in raw)
-    if messages[-1].role != "user":
-        raise DataError("messages: the last one must be the user's")
-    return messages
-
-
-def _message(raw: Json) -> Message:
-    """A message whose content is text, or a list of parts that are."""
-    content = raw.get("content") if isinstance(raw, dict) else None
-    if isinstance(content, list) and content:
-        content = "\n".join(map(_text_of_part, content))
-    if not (isinstance(raw, dict) and isinstance(raw.get("role"), str) and isinstance(content, str)):
-        raise DataError("messages: each needs a text role and a text content")
-    return Message(raw["role"], content)
-
-
-def _text_of_part(part: Json) -> str:
-    """The text of a part of a message.
-
-    Raises:
-        DataError: it is a part of another kind, such as an image.
-
-    Example:
-        >>> _text_of_part({"type": "text", "text": "2 + 2?"})
-        '2 + 2?'
-    """
-    text = part.get("text") if isinstance(part, dict) else None
-    if isinstance(text, str) and part.get("type") in ("text", "input_text"):
-        return text
-    kind = describe_value(part.get("type")) if isinstance(part, dict) else _kind(part)
-    raise DataError(f"messages: a part of type {kind} cannot be sent: only text parts can")
 
 
 def question_from_dict(row: Json, index: int = 0, *, textless: bool = False) -> Question:
@@ -120,31 +116,55 @@ def question_from_dict(row: Json, index: int = 0, *, textless: bool = False) -> 
         Question(text='2 + 2?', id=3, index=3, context=None, choices=(), expected=('4',), history=(), metadata=None, dataset=None, split=None)
     """  # noqa: E501
     if not isinstance(row, dict):
-        raise DataError(f"expected a JSON object, got {_kind(row)}")
-    chat = _chat(row)
-    text = _question_text(chat[-1].content if chat else value_of(row, "question"), textless)
+        raise DataError(f"expected a JSON object, got {kind_of(row)}")
+    chat, reply = chat_of(row, replies=not OWN_ROW_KEYS & row.keys())
+    text = chat[-1].content if chat else value_of(row, "question")
+    if not isinstance(text, str) and not textless:
+        raise no_question(row, text)
+    text = _question_text(text, textless)
     ident = _question_id(value_of(row, "id"), index)
-    context = row.get("context")
+    context, choices = value_of(row, "context"), value_of(row, "choices")
     expected = value_of(row, "expected")
-    choices = row.get("choices")
+    expected = reply if expected is None else expected
     return Question(
         text=text,
         id=ident,
         index=index,
         context=None if context is None else "\n\n".join(_texts(row, context, "context")),
         choices=() if choices is None else _texts(row, choices, "choices"),
-        expected=() if expected is None else _texts(row, expected, "expected"),
+        expected=() if expected is None else tuple(map(final_answer, _texts(row, expected, "expected"))),
         history=chat[:-1],
         metadata=row.get("metadata"),
         dataset=row["dataset"] if isinstance(row.get("dataset"), str) else None,
         split=row["split"] if isinstance(row.get("split"), str) else None,
-        columns={key: value for key, value in row.items() if key not in _CONTENT},
+        columns={key: value for key, value in row.items() if plain_name(key) not in CONTENT_NAMES},
     )
 
 
-_CONTENT = {"context", "choices", "messages", "body", "tiers"}.union(
-    *(ROW_KEY_NAMES[name] for name in ("question", "expected"))
-)
+def no_question(row: Mapping[str, Json], value: Json) -> DataError:
+    """The error of a row without a question; where no column is one, it names them and the option to map."""
+    from automix_cli.data.suggested_columns import columns_option, names_in
+
+    problem = f"question: expected text, got {'nothing' if value is None else kind_of(value)}"
+    if any(plain_name(key) in PLAIN_NAMES["question"] and not isinstance(row[key], dict) for key in row):
+        return DataError(problem)
+    names = ", ".join(names_in(row)) or "none"
+    hint = columns_option(row, ("question", "expected"))
+    return DataError(f"{problem}; the columns are {names}", hint=hint)
+
+
+_FINAL_ANSWER = re.compile(r"(?:\A|\n)####[ \t]*(\S[^\n]*?)\s*\Z")
+
+
+def final_answer(text: str) -> str:
+    r"""What stands after `####` at the end of a worked solution, as in GSM8K; else the text itself.
+
+    Example:
+        >>> final_answer("17 * 20 = 340, and 51 more.\n#### 391"), final_answer("391")
+        ('391', '391')
+    """
+    match = _FINAL_ANSWER.search(text) if "####" in text else None
+    return text if match is None else match[1]
 
 
 def _question_text(text: Json, textless: bool) -> str:
@@ -152,7 +172,7 @@ def _question_text(text: Json, textless: bool) -> str:
     if text is None and textless:
         return ""
     if not isinstance(text, str):
-        raise DataError(f"question: expected text, got {'nothing' if text is None else _kind(text)}")
+        raise DataError(f"question: expected text, got {kind_of(text)}")
     if not text.strip() and not textless:
         raise DataError("question: is empty")
     return text
@@ -163,7 +183,7 @@ def _question_id(ident: Json, index: int) -> str | int:
     if ident is None:
         return index
     if isinstance(ident, bool) or not isinstance(ident, str | int):
-        raise DataError(f"id: expected text or a whole number, got {_kind(ident)}")
+        raise DataError(f"id: expected text or a whole number, got {kind_of(ident)}")
     return ident
 
 
@@ -188,7 +208,7 @@ def trace_from_dict(row: Json, index: int = 0) -> Trace:
     question = question_from_dict(row, index, textless=True)
     tiers = row.get("tiers")
     if not isinstance(tiers, dict):
-        raise DataError(f"tiers: expected an object of tiers by name, got {_kind(tiers)}")
+        raise DataError(f"tiers: expected an object of tiers by name, got {kind_of(tiers)}")
     for name in tiers:
         if not TIER_NAME.fullmatch(name):
             raise DataError(f"tiers: expected {TIER_NAME_RULE}, got {describe_value(name)}")
@@ -200,12 +220,12 @@ def _recorded_step(tier: str, cell: Json) -> Step:
     """A value of a trace row's `tiers`."""
     where = f"tiers.{tier}"
     if not isinstance(cell, dict):
-        raise DataError(f"{where}: expected an object, got {_kind(cell)}")
+        raise DataError(f"{where}: expected an object, got {kind_of(cell)}")
     answer, samples = cell.get("answer"), cell.get("samples")
     if isinstance(answer, list):
         raise DataError(f"{where}.answer: expected text, got a list")
     if samples is not None and not isinstance(samples, list):
-        raise DataError(f"{where}.samples: expected a list of texts, got {_kind(samples)}")
+        raise DataError(f"{where}.samples: expected a list of texts, got {kind_of(samples)}")
     tokens = (_number(cell, key, where) for key in ("input_tokens", "output_tokens"))
     input_tokens, output_tokens = (int(count or 0) for count in tokens)
     numbers: dict[str, Any] = {field: _number(cell, key, where) for key, field in STEP_NUMBERS.items()}
@@ -230,7 +250,7 @@ def _failure(cell: Mapping[str, Json], where: str) -> str | None:
     if value is None or value is False:
         return None
     if value is not True and not (isinstance(value, str) and value):
-        problem = "empty text" if value == "" else _kind(value)
+        problem = "empty text" if value == "" else kind_of(value)
         raise DataError(f"{where}.failed: expected the kind of failure or true, got {problem}")
     for key in NOT_BESIDE_FAILED:
         if cell.get(key) not in (None, []):
@@ -249,7 +269,7 @@ def _number(cell: Mapping[str, Json], key: str, where: str) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise DataError(f"{where}.{key}: expected a number, got {_kind(value)}")
+        raise DataError(f"{where}.{key}: expected a number, got {kind_of(value)}")
     highest = HIGHEST.get(key, 1.0)
     if not 0 <= value <= highest:  # false for NaN too
         span = "0 or more" if highest > 1 else "in 0..1"
@@ -262,7 +282,7 @@ def _recorded_votes(votes: Json, key: str) -> tuple[Verdict, ...]:
     if votes is None:
         return ()
     if not isinstance(votes, list):
-        raise DataError(f"{key}: expected a list of 1, 0 and null, got {_kind(votes)}")
+        raise DataError(f"{key}: expected a list of 1, 0 and null, got {kind_of(votes)}")
     try:
         return tuple(Verdict(vote) for vote in votes)
     except ValueError:

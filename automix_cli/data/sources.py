@@ -5,22 +5,27 @@ from __future__ import annotations
 import os
 import random
 import select
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Set
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from automix_cli.data.columns import ColumnMapping, read_columns
+from automix_cli.data.file_formats import FileRecord, format_of, is_document, is_table, read_records
 from automix_cli.data.jsonl import (
     MAX_LINE,
     IdCheck,
     Line,
     Row,
+    RowCount,
     open_input,
     parse_json,
+    parse_line,
     read_chunks,
     row_of,
-    rows_of,
+    row_of_value,
     scan,
     split_lines,
     stdin_kind,
@@ -29,10 +34,11 @@ from automix_cli.data.jsonl import (
 from automix_cli.errors import DataError, UsageError
 from automix_cli.records import Question
 
-Form = Literal["auto", "jsonl", "text"]
+Form = Literal["auto", "jsonl", "json", "csv", "tsv", "parquet", "text"]
 
 TEXT_LIMIT = 64 * 1024  # a longer text is probably a data file given by mistake, not one question
 CONTEXT_LIMIT = 64 * 1024 * 1024
+WHOLE_FILE_LIMIT = 4 * 1024 * 1024 * 1024  # of a file that is read whole
 _PATIENCE = 2.0
 
 
@@ -45,7 +51,11 @@ class Single:
 
 @dataclass(slots=True)
 class Rows:
-    """Rows of a JSONL stream; `fd` is read from `first` on, and again from the start if seekable."""
+    """Rows of an input; `fd` is read from `first` on as JSONL, and again from the start if seekable.
+
+    `records` are the rows of a file in another format, which was read whole. `columns` maps the columns
+    of either onto the keys of a row.
+    """
 
     fd: int
     name: str
@@ -54,7 +64,9 @@ class Rows:
     limit: int | None = None
     sample: int | None = None
     seed: int = 0
-    count: int | None = None
+    records: Sequence[FileRecord] | None = None
+    columns: ColumnMapping | None = None
+    counts: RowCount | None = None
     ids: IdCheck = field(default_factory=IdCheck)
 
     def check(self, *, strict: bool) -> None:
@@ -63,19 +75,24 @@ class Rows:
         Raises:
             UsageError: `strict` on a pipe, which cannot be read twice.
         """
-        if strict and not self.seekable:
+        if strict and self.is_pipe:
             raise UsageError("--strict reads the input twice, and this is a pipe", hint="-i FILE, or < FILE")
-        if self.seekable:
-            self.count = scan(self._lines(), self.name, self.ids, strict=strict)
+        if not self.is_pipe:
+            self.counts = scan(self._rows(), self.name, self.ids, strict=strict)
+
+    @property
+    def count(self) -> int | None:
+        """The number of rows, after `check`; None for a pipe."""
+        return None if self.counts is None else self.counts.rows
 
     def all_ids(self) -> Set[str] | None:
         """The ids of all rows, after `check`; None for a pipe."""
-        return self.ids.ids if self.seekable else None
+        return None if self.is_pipe else self.ids.ids
 
     @property
     def is_pipe(self) -> bool:
         """Whether the rows can be read only once."""
-        return not self.seekable
+        return not self.seekable and self.records is None
 
     @property
     def total(self) -> int | None:
@@ -89,14 +106,53 @@ class Rows:
             raise UsageError("--limit and --sample exclude each other")
         return replace(self, limit=limit, sample=sample, seed=seed)
 
+    def with_columns(self, columns: str | None) -> Rows:
+        """The same rows, with their columns mapped as the option says.
+
+        Raises:
+            UsageError: it is no mapping, or maps what tiers did.
+        """
+        if columns is None:
+            return self
+        mapping = read_columns(columns)
+        if mapping.has_tiers:
+            raise UsageError("--columns: here rows hold questions, and no tiers")
+        return replace(self, columns=mapping)
+
     def _lines(self) -> Iterator[Line]:
         if self.seekable:
             os.lseek(self.fd, 0, os.SEEK_SET)
         return split_lines(chain((self.first,), read_chunks(self.fd)))
 
+    def _rows(self) -> Iterator[Row]:
+        """All rows, as they stand in the input."""
+        if self.records is None:
+            return (self._row(line, index) for index, line in enumerate(self._lines()))
+        return (self._row_of_record(record, index) for index, record in enumerate(self.records))
+
+    def _row(self, line: Line, index: int) -> Row:
+        """A line as a row."""
+        if self.columns is None:
+            return row_of(line, index)
+        try:
+            record = FileRecord(line.number, parse_line(line))
+        except DataError as exc:
+            record = FileRecord(line.number, None, exc.message)
+        return self._row_of_record(record, index)
+
+    def _row_of_record(self, record: FileRecord, index: int) -> Row:
+        """A record as a row, with its columns mapped."""
+        if record.fault:
+            return Row(index, record.number, None, record.fault, raw=record.row)
+        try:
+            raw = record.row if self.columns is None else self.columns.map_one(record.row)
+        except (DataError, UsageError) as exc:
+            return Row(index, record.number, None, exc.message, raw=record.row, hint=exc.hint)
+        return row_of_value(raw, index, record.number)
+
     def all(self) -> Iterator[Row]:
         """All rows picked, read without an event loop (dry runs, and samples of a pipe)."""
-        rows = (self.ids.check(row) for row in rows_of(self._lines()))
+        rows = (self.ids.check(row) for row in self._rows())
         if self.sample is not None:
             return iter(self._draw(rows))
         return islice(rows, self.limit)
@@ -111,7 +167,7 @@ class Rows:
 
     async def stream(self) -> AsyncIterator[Row]:
         """The rows picked, in order; a pipe is read as its rows come."""
-        if self.seekable or self.sample is not None:
+        if not self.is_pipe or self.sample is not None:
             for row in self.all():
                 yield row
             return
@@ -119,7 +175,7 @@ class Rows:
         async for line in stream_lines(self.first, self.fd):
             if self.limit is not None and index >= self.limit:
                 break
-            yield self.ids.check(row_of(line, index))
+            yield self.ids.check(self._row(line, index))
             index += 1
 
 
@@ -130,6 +186,7 @@ def find_source(
     context: Path | None,
     form: Form,
     ignore_stdin: bool,
+    columns: str | None,
     say: Callable[[str], None],
 ) -> Single | Rows | None:
     """The one question or the rows that the options and stdin give; None when there is neither.
@@ -141,19 +198,16 @@ def find_source(
     if question is not None:
         if input_file is not None:
             raise UsageError("QUESTION and -i exclude each other", hint="put the question into the file")
+        if columns is not None:
+            raise UsageError("--columns goes with rows; this is one question")
         return Single(question_of(question, read_context(context, ignore_stdin=ignore_stdin, say=say)))
     if context is not None:
         raise UsageError("--context goes with a QUESTION", hint='rows carry theirs in "context"')
     rows = open_rows(input_file)
     if rows is None:
         return None
-    is_jsonl = rows.name.endswith((".jsonl", ".ndjson"))
-    if rows.name.endswith((".csv", ".tsv", ".parquet", ".xlsx")) and form == "auto":
-        raise DataError(
-            f"{rows.name}: is a table; questions are read as JSONL, one object a line",
-            hint="--input text asks the whole file as one question",
-        )
-    return _sniff(rows, "jsonl" if is_jsonl and form == "auto" else form)
+    source = _sniff(rows, form, say)
+    return source if isinstance(source, Single) else source.with_columns(columns)
 
 
 def open_rows(input_file: Path | None) -> Rows | None:
@@ -168,6 +222,34 @@ def open_rows(input_file: Path | None) -> Rows | None:
     if input_file is not None:
         raise UsageError("-i - reads stdin, and nothing is piped into it")
     return None
+
+
+def read_rows(
+    input_file: Path | None, *, columns: str | None, say: Callable[[str], None], form: Form = "auto"
+) -> Rows | None:
+    """The rows of a file or of stdin, where a text is never one question; None when there is neither.
+
+    Raises:
+        DataError: a file in a format that holds no rows.
+        UsageError: `columns` is no mapping.
+    """
+    rows = open_rows(input_file)
+    if rows is None:
+        return None
+    own = format_of(rows.name) if form == "auto" else form
+    if own not in (None, "jsonl", "text"):
+        rows = _whole(rows, own, say)
+    return rows.with_columns(columns)
+
+
+def _whole(rows: Rows, form: Any, say: Callable[[str], None], head: bytes = b"") -> Rows:
+    """The rows of a file that is read whole; a .json file may hold an object a line all the same."""
+    content = head + _read_all(rows.fd, WHOLE_FILE_LIMIT)
+    if form == "json" and not is_document(content):
+        with suppress(DataError):
+            if _is_object(next(split_lines((content,)), Line(0, b"")).data or b""):
+                return rows if rows.seekable else replace(rows, first=content)
+    return replace(rows, records=read_records(content, form, rows.name, say))
 
 
 def question_of(text: str, context: str | None) -> Question:
@@ -214,25 +296,33 @@ def _decode(data: bytes, name: str) -> str:
         raise DataError(f"{name}: invalid UTF-8 at byte {exc.start + 1}") from exc
 
 
-def _sniff(rows: Rows, form: Form) -> Single | Rows:
-    """Distinguish rows from text by the first line that is not blank."""
-    if form == "jsonl":
+def _sniff(rows: Rows, form: Form, say: Callable[[str], None]) -> Single | Rows:
+    """Distinguish rows from text: by the option, the file's name, or the first line that is not blank."""
+    own = (format_of(rows.name) or form) if form == "auto" else form
+    if own == "jsonl":
         return rows
-    if form == "text":
+    if own == "text":
         return Single(question_of(_decode(_read_all(rows.fd, CONTEXT_LIMIT), rows.name), None))
+    if own != "auto":
+        return _whole(rows, own, say)
     head, line = _first_line(rows.fd)
     if line is None or _is_object(line):
         return rows if rows.seekable else replace(rows, first=head)
     if line[:1] in (b"{", b"["):
+        data = head + _read_all(rows.fd, WHOLE_FILE_LIMIT)
+        if is_document(data):
+            return replace(rows, records=read_records(data, "json", rows.name, say))
         raise DataError(
             f"{rows.name}: starts like JSON, but its first line is not a JSON object",
             hint="one object a line, or --input text to ask it as it stands",
         )
     data = head + _read_all(rows.fd, CONTEXT_LIMIT)
+    if is_table(data[:TEXT_LIMIT].decode("utf-8", "replace")):
+        return replace(rows, records=read_records(data, "csv", rows.name, say))
     if len(data) > TEXT_LIMIT:
         raise DataError(
             f"{rows.name}: over {TEXT_LIMIT // 1024} KiB of text, and not JSONL",
-            hint="--input text asks it as one question",
+            hint="--input text asks it as one question, --input csv reads it as a table",
         )
     return Single(question_of(_decode(data, rows.name), None))
 

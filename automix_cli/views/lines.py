@@ -201,8 +201,19 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
     for name in ("low", "expected", "worst"):
         row = plan[name]
         lines.append(f"{name:10}{row['calls']:>12,}{money(row['usd']):>14}")
-    parts = (*_shadow_lines(plan), *_votes_lines(plan), *_check_lines(plan))
+    parts = (*_shadow_lines(plan), *_votes_lines(plan), *_check_lines(plan), *_bad_lines(plan))
     return [*lines, *parts, plan["assumes"], "nothing was sent"]
+
+
+def _bad_lines(plan: Mapping[str, Any]) -> list[str]:
+    """How many rows cannot be read."""
+    bad = plan.get("bad_rows", 0)
+    if not bad:
+        return []
+    return [
+        f"not counted: {count_of(bad, 'row')} that cannot be read, which would be "
+        f"{'an error row' if bad == 1 else 'error rows'}; the first: {plan['first_bad_row']}"
+    ]
 
 
 def _shadow_lines(plan: Mapping[str, Any]) -> list[str]:

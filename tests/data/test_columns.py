@@ -59,10 +59,10 @@ def test_routerbench_s_wide_tables_read_with_one_line() -> None:
 
 def test_flat_rows_hold_votes_as_lists_and_csv_cells_as_json() -> None:
     columns = read_columns("s.votes=v,s.answer=a,s.latency=t")
-    assert columns.trace_row({"v": [1, None], "a": "x", "t": 1})["tiers"] == {
+    assert columns.map_row({"v": [1, None], "a": "x", "t": 1})["tiers"] == {
         "s": {"votes": [1, None], "answer": "x", "latency": 1}
     }
-    assert columns.trace_row({"v": "[1, null]", "a": "", "t": " 1e1 "})["tiers"] == {
+    assert columns.map_row({"v": "[1, null]", "a": "", "t": " 1e1 "})["tiers"] == {
         "s": {"votes": [1, None], "answer": None, "latency": 10.0}
     }
 
@@ -75,10 +75,9 @@ def test_a_tier_s_name_may_hold_dots_and_a_column_s_anything() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "no tier is mapped"),
-        ("id=sample_id", "no tier is mapped"),
-        ("small.score", "expected TIER.KEY=COLUMN, got 'small.score'"),
-        ("small.score=", "expected TIER.KEY=COLUMN, got 'small.score='"),
+        ("", "nothing is mapped"),
+        ("small.score", "expected KEY=COLUMN or TIER.KEY=COLUMN, got 'small.score'"),
+        ("small.score=", "expected KEY=COLUMN or TIER.KEY=COLUMN, got 'small.score='"),
         ("small.scroe=x", "unknown key 'scroe' in 'small.scroe=x'; did you mean score?"),
         ("idd=x,a.score=y", "unknown key 'idd' in 'idd=x'; did you mean id?"),
         (".score=x", "unknown key 'score'"),

@@ -107,9 +107,9 @@ GOOD = b'{"question": "a"}\n'
 
 def test_a_scan_counts_rows_and_lets_bad_lines_pass_unless_strict() -> None:
     data = GOOD + b"oops\n" + GOOD
-    assert scan(split_lines([data]), "f", IdCheck(), strict=False) == 3
+    assert scan(rows_of(split_lines([data])), "f", IdCheck(), strict=False)[:2] == (3, 1)
     with pytest.raises(DataError, match="f:2: not JSON"):
-        scan(split_lines([data]), "f", IdCheck(), strict=True)
+        scan(rows_of(split_lines([data])), "f", IdCheck(), strict=True)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_scan_counts_rows_and_lets_bad_lines_pass_unless_strict() -> None:
 )
 def test_a_scan_refuses_duplicate_ids_and_invalid_utf8_always(data: bytes) -> None:
     with pytest.raises(DataError, match=r"^f:\d: "):
-        scan(split_lines([data]), "f", IdCheck(), strict=False)
+        scan(rows_of(split_lines([data])), "f", IdCheck(), strict=False)
 
 
 def test_a_compressed_file_is_refused_with_the_way_on(tmp_path: Path) -> None:

@@ -103,5 +103,5 @@ def test_a_column_can_be_mapped_onto_every_flat_key_and_no_other(key: RowKey | T
             read_columns(mapping)
         return
     value = (TIER_VALUES if of_tier else ROW_VALUES)[key.name][0]
-    row = read_columns(mapping).trace_row({"column": value, "other": 1})
+    row = read_columns(mapping).map_row({"column": value, "other": 1})
     assert (row["tiers"]["small"] if of_tier else row)[key.name] == value
