@@ -33,6 +33,7 @@ COMMANDS = {
     "label": "Label the rows that tell most of what routing loses.",
     "audit": "Tell from shadow calls what routing saves and loses.",
     "profile": "List, show and check profiles; start one of your own.",
+    "doctor": "Say what a run would meet here: profile, keys, servers.",
     "cache": "Show, empty or find the cache of completions.",
 }
 """Each command and what it is for: help and completion load none of them."""

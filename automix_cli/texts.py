@@ -37,3 +37,18 @@ def count_of(number: int, word: str) -> str:
     """
     ending = "es" if word.endswith("s") else "s"
     return f"{number:,} {word}{'' if number == 1 else ending}"
+
+
+def readable_size(size: int) -> str:
+    """A number of bytes for people, in powers of ten.
+
+    Example:
+        >>> readable_size(999), readable_size(5_242_880)
+        ('999 B', '5.2 MB')
+    """
+    if size < 1000:
+        return f"{size} B"
+    value, unit = float(size), 0
+    while value >= 999.95 and unit < 4:
+        value, unit = value / 1000, unit + 1
+    return f"{value:.1f} {' kMGT'[unit]}B"

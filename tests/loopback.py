@@ -374,6 +374,7 @@ class Loopback:
     Attributes:
         reply, faults: may be replaced while it runs.
         elsewhere: what is said on paths where no protocol is spoken.
+        models: the names that are listed.
         url: the OpenAI base address (`…/v1`); `root` is the address without `/v1`.
         connections: sockets accepted.
         busy, peak: requests in hand now; most of them at once.
@@ -388,6 +389,7 @@ class Loopback:
     ) -> None:
         self.reply, self.faults, self.keep_bodies = reply, faults, keep_bodies
         self.elsewhere = Reply(status=404)
+        self.models: tuple[str, ...] = ("any",)
         self.port = 0
         self._place: socket.socket | None = None
         self.connections = self.peak = self.busy = 0
@@ -545,7 +547,8 @@ class Loopback:
 
     def _choose(self, call: Call) -> Reply:
         if call.path.endswith("/models"):
-            return Reply(body=b'{"object": "list", "data": [{"id": "any", "object": "model"}]}')
+            models = [{"id": name, "object": "model"} for name in self.models]
+            return Reply(body=json.dumps({"object": "list", "data": models}).encode())
         if protocol(call.path) is None:
             return self.elsewhere
         try:

@@ -11,6 +11,7 @@ import typer
 from automix_cli.commands import options as o
 from automix_cli.commands.command import command_app
 from automix_cli.errors import UsageError
+from automix_cli.texts import readable_size
 
 app = command_app("Show, empty or find the cache of completions.")
 
@@ -90,21 +91,6 @@ def path() -> None:
     from automix_cli.backends.store_folder import cache_folder
 
     print(cache_folder(os.environ))
-
-
-def readable_size(size: int) -> str:
-    """A number of bytes for people, in powers of ten.
-
-    Example:
-        >>> readable_size(999), readable_size(5_242_880)
-        ('999 B', '5.2 MB')
-    """
-    if size < 1000:
-        return f"{size} B"
-    value, unit = float(size), 0
-    while value >= 999.95 and unit < 4:
-        value, unit = value / 1000, unit + 1
-    return f"{value:.1f} {' kMGT'[unit]}B"
 
 
 def _say(text: str, quiet: bool) -> None:

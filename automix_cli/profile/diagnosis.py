@@ -1,0 +1,254 @@
+"""What a run would meet on this machine: versions, profile, keys, prices, servers, cache and terminal.
+
+A diagnosis is made to be shown to others: variables are named and never read out, and the home folder
+is shown as ~.
+"""
+
+from __future__ import annotations
+
+import locale
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TextIO
+
+from automix_cli import __version__
+from automix_cli.backends.catalog import is_local, is_loopback, standard_key_envs
+from automix_cli.backends.endpoints import OWN_HOSTS, endpoint_notes
+from automix_cli.backends.local_servers import LOCAL_SERVERS, ask_all, ollama_address
+from automix_cli.backends.openai_providers import PROVIDERS
+from automix_cli.errors import AutomixError, redact
+from automix_cli.profile.model import Profile, Tier
+from automix_cli.profile.search import load_profile
+from automix_cli.streams import stderr, stdout
+
+_PACKAGES = ("typer", "rich", "litellm", "openai", "aiohttp", "httpx", "PyYAML", "numpy", "diskcache")
+_EXTRAS = ("scikit-learn", "scipy", "pyarrow")
+_PING_SECONDS = 5.0
+
+
+def diagnose(
+    name: str | None, environ: Mapping[str, str], *, ping: bool = False, cwd: Path | None = None
+) -> dict[str, Any]:
+    """Everything that a report of a fault should hold.
+
+    Args:
+        name: the profile, as `--profile` takes it; None searches.
+        environ: the environment.
+        ping: whether servers on other machines are asked for their models, too, without a key.
+        cwd: where the search starts, else the current folder.
+    """
+    profile, problem = _profile(name, environ, cwd)
+    servers = _servers(profile, environ, ping=ping)
+    report = {
+        "versions": _versions(),
+        "profile": _profile_part(profile, problem),
+        "tiers": _tiers(profile, environ),
+        "keys": _keys(environ),
+        "servers": servers,
+        "cache": _cache(environ),
+        "terminal": _terminal(environ),
+        "notes": list(endpoint_notes(environ)),
+    }
+    result: dict[str, Any] = _without_home({**report, "problems": list(_problems(report))}, environ)
+    return result
+
+
+# ---------------------------------------------------------------- versions
+
+
+def _versions() -> dict[str, str | None]:
+    """Of automix, Python, the machine and the packages; None for one that is not installed."""
+    packages = {name: _version(name) for name in (*_PACKAGES, *_EXTRAS)}
+    machine = f"{platform.system()} {platform.release()} {platform.machine()}"
+    return {"automix": __version__, "python": platform.python_version(), "machine": machine, **packages}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+# ---------------------------------------------------------------- profile
+
+
+def _profile(
+    name: str | None, environ: Mapping[str, str], cwd: Path | None
+) -> tuple[Profile | None, AutomixError | None]:
+    """The profile that a run would take, or why it would take none."""
+    try:
+        return load_profile(name, environ=environ, cwd=cwd), None
+    except AutomixError as exc:
+        return None, exc
+
+
+def _profile_part(profile: Profile | None, problem: AutomixError | None) -> dict[str, Any]:
+    """Which profile, why this one, and where each value that it sets comes from."""
+    from automix_cli.profile.router import is_calibrated
+
+    if profile is None:
+        return {"problem": redact(problem.message), "hint": redact(problem.hint)} if problem else {}
+    router = dict(profile.router or {})
+    return {
+        "name": profile.name,
+        "origin": profile.origin,
+        "path": None if profile.path is None else str(profile.path),
+        "sha": profile.sha,
+        "router": router.get("kind"),
+        "calibrated": is_calibrated(profile),
+        "values": {key: at for key, at in profile.sources if not key.startswith("router")},
+    }
+
+
+def _tiers(profile: Profile | None, environ: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [] if profile is None else [_tier(t, i, profile, environ) for i, t in enumerate(profile.tiers)]
+
+
+def _tier(tier: Tier, place: int, profile: Profile, environ: Mapping[str, str]) -> dict[str, Any]:
+    """A tier: who calls it, where, with which key, and what is known of its price."""
+    price, names = tier.list_price(), tier.key_envs()
+    present = next((name for name in names if environ.get(name, "").strip()), None)
+    return {
+        "name": tier.name,
+        "model": tier.model,
+        "client": tier.client(),
+        "address": _address(tier, environ),
+        "key": present,
+        "key_variables": list(names),
+        "price": None if price is None else {"input": price.input, "output": price.output},
+        "price_from": _price_origin(tier, place, profile),
+    }
+
+
+def _price_origin(tier: Tier, place: int, profile: Profile) -> str:
+    """Where a price comes from: the profile's line, the table, or nowhere."""
+    if tier.list_price() is None:
+        return "unknown"
+    if tier.price is not None:
+        at = (at for key, at in profile.sources if key.startswith(f"tiers[{place}].price"))
+        return next(at, "the profile")
+    return "free: a server of one's own" if is_local(tier.model) else "LiteLLM's table"
+
+
+def _address(tier: Tier, environ: Mapping[str, str]) -> str | None:
+    """Where a tier's requests go; None for simulated models, and clients that find out themselves."""
+    provider = tier.model.partition("/")[0]
+    if tier.api_base is not None:
+        return tier.api_base
+    if provider in ("ollama", "ollama_chat"):
+        return ollama_address(environ)
+    if provider in OWN_HOSTS:
+        return OWN_HOSTS[provider][0]
+    return environ.get(PROVIDERS[provider].address_env) if provider in PROVIDERS else None
+
+
+# ---------------------------------------------------------------- keys, servers, cache, terminal
+
+
+def _keys(environ: Mapping[str, str]) -> dict[str, bool]:
+    """Whether the variables of the usual providers hold something; what they hold is never looked at."""
+    providers = ("openai", "anthropic", "gemini", "openrouter", "groq", "mistral", "deepseek", "together_ai")
+    names = dict.fromkeys(name for p in providers for name in standard_key_envs(f"{p}/"))
+    return {name: bool(environ.get(name, "").strip()) for name in names}
+
+
+def _servers(profile: Profile | None, environ: Mapping[str, str], *, ping: bool) -> list[dict[str, Any]]:
+    """The servers of the profile's tiers, and those at the usual addresses of this machine."""
+    users: dict[str, list[str]] = {}
+    for tier in () if profile is None else profile.tiers:
+        address = _address(tier, environ)
+        if address is not None:
+            users.setdefault(address, []).append(tier.name)
+    usual = {server.address: server.name for server in LOCAL_SERVERS}
+    near = [address for address in (*users, *usual) if is_loopback(address)]
+    far = [address for address in users if not is_loopback(address)]
+    replies = {**ask_all(near), **(ask_all(far, _PING_SECONDS) if ping else {})}
+    rows: list[dict[str, Any]] = []
+    for address in dict.fromkeys((*users, *usual)):
+        reply, tiers = replies.get(address), users.get(address, [])
+        if tiers or (reply is not None and reply.is_reachable):
+            rows.append(
+                {
+                    "address": address,
+                    "usual_for": usual.get(address),
+                    "tiers": tiers,
+                    "reachable": None if reply is None else reply.is_reachable,
+                    "problem": "" if reply is None else redact(reply.problem),
+                    "models": 0 if reply is None else len(reply.models),
+                }
+            )
+    return rows
+
+
+def _cache(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Where completions are kept, how many, and whether they can be read."""
+    from automix_cli.backends.store import survey
+    from automix_cli.backends.store_folder import cache_folder
+
+    row: dict[str, Any] = {"folder": None, "entries": 0, "bytes": 0, "damaged": 0, "problem": ""}
+    try:
+        folder = cache_folder(environ)
+        row["folder"] = str(folder)
+        usage = survey(folder)
+    except (AutomixError, OSError) as exc:
+        return {**row, "problem": str(exc)}
+    return {**row, "entries": usage.entries, "bytes": usage.bytes, "damaged": len(usage.damaged_files)}
+
+
+def _terminal(environ: Mapping[str, str]) -> dict[str, Any]:
+    """The streams, and the variables that change what is shown."""
+    variables = ("TERM", "NO_COLOR", "LANG", "LC_ALL", "CI")
+    return {
+        "stdout": _stream(stdout()),
+        "stderr": _stream(stderr()),
+        "columns": os.get_terminal_size(2).columns if _is_terminal(stderr()) else None,
+        "locale": locale.getlocale()[0] or "C",
+        "variables": {name: environ[name] for name in variables if environ.get(name)},
+    }
+
+
+def _stream(stream: TextIO | None) -> str:
+    """What a stream is: closed, a terminal or not, and its encoding."""
+    if stream is None:
+        return "closed"
+    return f"{'terminal' if _is_terminal(stream) else 'no terminal'}, {stream.encoding}"
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()
+
+
+# ---------------------------------------------------------------- problems
+
+
+def _problems(report: Mapping[str, Any]) -> Iterator[str]:
+    """What would keep a run from working, each in one line with what mends it."""
+    if problem := report["profile"].get("problem"):
+        yield f"no profile can be used: {problem.splitlines()[0]}"
+    for name in _PACKAGES:
+        if report["versions"][name] is None:
+            yield f"{name} is not installed: python -m pip install automix-cli"
+    for tier in report["tiers"]:
+        if tier["key_variables"] and tier["key"] is None:
+            yield f"tier {tier['name']}: no key: export {tier['key_variables'][0]}=…"
+    for server in report["servers"]:
+        if server["tiers"] and server["reachable"] is False:
+            names, address = ", ".join(server["tiers"]), server["address"]
+            yield f"tier {names}: {address} does not answer ({server['problem']})"
+    if report["cache"]["problem"]:
+        yield f"cache: {report['cache']['problem']}"
+
+
+def _without_home(value: Any, environ: Mapping[str, str]) -> Any:
+    """A value with the home folder as ~ in every text."""
+    home = environ.get("HOME") or os.path.expanduser("~")
+    if isinstance(value, dict):
+        return {_without_home(k, environ): _without_home(v, environ) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_without_home(item, environ) for item in value]
+    is_shown = isinstance(value, str) and len(home) > 1
+    return value.replace(home, "~") if is_shown else value

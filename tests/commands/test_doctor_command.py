@@ -1,0 +1,103 @@
+"""`automix doctor`: what a run would meet, in words for people and as JSON, and never a key."""
+
+import json
+from pathlib import Path
+
+import pytest
+from loopback import Loopback, nobody, profile_for
+from typer.testing import CliRunner, Result
+
+from automix_cli.backends.local_servers import ask_for_models
+from automix_cli.cli import app
+
+KEY = "sk-abcdefghijklmnop1234567890"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder below a home of its own."""
+    home = tmp_path / "home"
+    (home / "work").mkdir(parents=True)
+    monkeypatch.chdir(home / "work")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("AUTOMIX_CACHE_DIR", str(home / "cache"))
+    return home / "work"
+
+
+def doctor(*words: str) -> Result:
+    return CliRunner().invoke(app, ["doctor", *words])
+
+
+def test_a_profile_that_can_work_is_exit_0_and_says_where_its_values_come_from(folder: Path) -> None:
+    with Loopback() as server:
+        server.models = ("tiny", "huge")
+        path = profile_for(server, folder)
+        ran = doctor("--profile", str(path))
+    assert ran.exit_code == 0
+    assert "profile   loopback (named with --profile; router majority, uncalibrated)" in ran.stdout
+    assert "loopback.yaml sets" in ran.stdout
+    assert "price $1 in, $2 out per million tokens (loopback.yaml:5)" in ran.stdout
+    assert f"server    {server.url} (tier small, large): answers, lists 2 models" in ran.stdout
+    assert "cache     ~/cache: 0 completions, 0 B" in ran.stdout
+    assert ran.stdout.endswith("no problem found\n")
+
+
+def test_a_server_that_does_not_answer_is_exit_1(folder: Path) -> None:
+    with nobody() as url:
+        (folder / "p.yaml").write_text(f"tiers:\n  - {{name: a, model: openai/m, api_base: {url}}}\n")
+        ran = doctor("--profile", "p.yaml")
+    assert ran.exit_code == 1
+    assert f"problem: tier a: {url} does not answer (Connection refused)" in ran.stdout
+
+
+def test_other_machines_are_asked_only_when_that_is_wanted(folder: Path) -> None:
+    (folder / "p.yaml").write_text("tiers:\n  - {name: a, model: openai/m, api_base: https://x.invalid/v1}\n")
+    row = json.loads(doctor("--profile", "p.yaml", "--json").stdout)
+    [server] = [s for s in row["servers"] if s["tiers"]]
+    assert (server["reachable"], row["problems"]) == (None, [])
+    ran = doctor("--profile", "p.yaml", "--ping")
+    assert ran.exit_code == 1
+    assert "problem: tier a: https://x.invalid/v1 does not answer" in ran.stdout
+
+
+def test_keys_are_named_and_never_shown(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GROQ_API_KEY", KEY)
+    monkeypatch.setenv("MINE", KEY)
+    (folder / "p.yaml").write_text(
+        "tiers:\n"
+        "  - {name: a, model: openai/m, api_base: https://x.invalid/v1, api_key_env: MINE}\n"
+        "  - {name: b, model: anthropic/claude-haiku-4-5}\n"
+    )
+    for ran in (doctor("--profile", "p.yaml"), doctor("--profile", "p.yaml", "--json")):
+        assert ran.exit_code == 1
+        assert KEY not in ran.output
+        assert str(folder.parent) not in ran.output
+        assert "no key: export ANTHROPIC_API_KEY=…" in ran.output
+    row = json.loads(doctor("--profile", "p.yaml", "--json").stdout)
+    assert row["keys"]["GROQ_API_KEY"] is True
+    assert [tier["key"] for tier in row["tiers"]] == ["MINE", None]
+    assert row["tiers"][0]["price_from"] == "unknown"
+    assert row["tiers"][1]["price_from"] == "LiteLLM's table"
+
+
+def test_without_a_profile_it_says_what_was_looked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("automix_cli.profile.search.ollama_answers", lambda: False)
+    ran = doctor()
+    assert ran.exit_code == 1
+    assert "profile   none: no profile, no key and no local model found" in ran.stdout
+    assert "problem: no profile can be used" in ran.stdout
+
+
+def test_a_cache_that_cannot_be_read_is_a_problem(folder: Path) -> None:
+    (folder.parent / "cache").mkdir()
+    (folder.parent / "cache" / "cache.db").write_bytes(b"no database" * 100)
+    ran = doctor("--profile", "demo")
+    assert ran.exit_code == 1
+    assert "problem: cache: the cache ~/cache/cache.db cannot be read" in ran.stdout
+
+
+def test_a_server_lists_its_models_without_a_key() -> None:
+    with Loopback() as server:
+        reply = ask_for_models(server.url)
+        assert (reply.is_reachable, reply.status, reply.models) == (True, 200, ("any",))
+        assert [entry.auth for entry in server.ledger] == [""]
