@@ -15,7 +15,7 @@ from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.bench import Bench, LeftOut, PolicyOutcome
 from automix_cli.evaluation.health import mute_tiers
 from automix_cli.evaluation.measures import MEASURE_BY_KEY
-from automix_cli.evaluation.payer import CostAndQuality, make_offer
+from automix_cli.evaluation.payer import CostAndQuality, Offer, make_offer
 from automix_cli.evaluation.policy_entry import shows_signal
 from automix_cli.evaluation.settings import Always, CostWeight
 from automix_cli.evaluation.verdict import RoutingVerdict
@@ -187,14 +187,19 @@ class BenchView:
 
     def payer_lines(self) -> list[str]:
         """Dollars and quality beside the baseline, and when the labelled rows are paid back."""
+        offer = self.offer()
+        return offer_lines(offer) if offer else []
+
+    def offer(self) -> Offer | None:
+        """What the headline policy saves beside the baseline; None where nothing routes."""
         result, ours = self.comparison, self.comparison.outcome(self.comparison.headline)
         if len(result.tiers) == 1 or ours.group == "single tier" or ours.verdict is None:
-            return []
+            return None
         points = {
             o.name: CostAndQuality(o.measures["cost"].value, o.measures["quality"].value)
             for o in result.outcomes
         }
-        offer = make_offer(
+        return make_offer(
             ours.name if (tier := self._single_tier(ours)) is None else f"always:{tier}",
             points,
             result.tiers,
@@ -206,7 +211,6 @@ class BenchView:
             rows_cost=collection_cost(self.table),
             set_aside_cost=self.table.set_aside_usd,
         )
-        return offer_lines(offer)
 
     def _single_tier(self, ours: PolicyOutcome) -> str | None:
         """The tier that takes every question, if routing does not pay or no setting of it was chosen."""

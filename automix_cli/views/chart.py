@@ -1,8 +1,8 @@
-"""Cost against quality as an SVG: the file `frontier.svg`, and the chart of the page.
+"""Cost against quality as an SVG: the file `frontier.svg`, and the charts of the page.
 
-Both are the same drawing. On the page it also has attributes that the page's script reads: each
-policy's group and legend entry carry its name, and points carry the text shown beside the
-pointer; the other settings of a policy are dots.
+The page has the drawing of the file, and a narrow one for phones with the legend below. On the page they also
+have attributes that the page's script reads: each policy's group and legend entry carry its name, and points
+carry the text shown beside the pointer; the other settings of a policy are dots.
 """
 
 from __future__ import annotations
@@ -21,30 +21,7 @@ from automix_cli.evaluation.policy_entry import Group
 from automix_cli.evaluation.settings import setting_text
 from automix_cli.views.bench_view import BenchView
 from automix_cli.views.cells import amount, interval_text, value_text
-
-# The colours of Okabe and Ito, which colour-blind people can tell apart, then darker ones near them.
-_COLOURS: dict[Group, tuple[str, ...]] = {
-    "single tier": ("#7a7f87",),
-    "majority": ("#9a9fa7",),
-    "mix": ("#7a7f87",),
-    "rule": ("#e69f00", "#b8860b", "#d07c3c", "#a65e2e"),
-    "query": (
-        *("#009e73", "#56b4e9", "#66a61e", "#1b9e9e", "#8fb339"),
-        *("#2f7f6f", "#7fb8a4", "#4c8c2b", "#3f9fb5", "#5f7f3f"),
-    ),
-    "pomdp": ("#cc79a7", "#0072b2"),
-    "bound": ("#9aa0a6",),
-}
-_POMDP_COLOUR = "#d62728"
-_SHAPES: dict[Group, str] = {
-    "single tier": "square",
-    "majority": "square",
-    "mix": "cross",
-    "rule": "triangle",
-    "query": "diamond",
-    "pomdp": "circle",
-    "bound": "ring",
-}
+from automix_cli.views.marks import Look, look_of, mark_svg
 
 # ------------------------------------------------------------------ series
 
@@ -70,7 +47,7 @@ class Series:
 
     Attributes:
         name: of the policy; `group` its kind.
-        colour: of everything of it; `shape` of its point.
+        look: the colour of everything of it, and the mark of its point.
         cost, quality: at the chosen setting, with intervals.
         dots: all settings, by rising cost; none for single tiers and repeated splits.
         text: what the page says about the point.
@@ -78,8 +55,7 @@ class Series:
 
     name: str
     group: Group
-    colour: str
-    shape: str
+    look: Look
     cost: Bar
     quality: Bar
     dots: tuple[CurveDot, ...]
@@ -101,14 +77,14 @@ def series(view: BenchView) -> list[Series]:
     counts: dict[Group, int] = {}
     rows = []
     for outcome in view.comparison.outcomes:
-        colours, place = _COLOURS[outcome.group], counts.get(outcome.group, 0)
-        colour = _POMDP_COLOUR if outcome.name == "pomdp" else colours[place % len(colours)]
+        place = counts.get(outcome.group, 0)
         counts[outcome.group] = place + (outcome.name != "pomdp")
-        rows.append(_series(outcome, colour, with_curve=len(view.comparison.partitions) == 1))
+        look = look_of(outcome.name, outcome.group, place)
+        rows.append(_series(outcome, look, with_curve=len(view.comparison.partitions) == 1))
     return rows
 
 
-def _series(o: PolicyOutcome, colour: str, *, with_curve: bool) -> Series:
+def _series(o: PolicyOutcome, look: Look, *, with_curve: bool) -> Series:
     settings = o.curve if with_curve and o.group != "single tier" else ()
     dots = [
         CurveDot(
@@ -121,8 +97,7 @@ def _series(o: PolicyOutcome, colour: str, *, with_curve: bool) -> Series:
     return Series(
         name=o.name,
         group=o.group,
-        colour=colour,
-        shape=_SHAPES[o.group],
+        look=look,
         cost=_bar(cost, 1000),
         quality=_bar(quality, 1),
         dots=tuple(sorted(dots)),
@@ -195,38 +170,79 @@ class Axes(NamedTuple):
     y: Axis
 
 
-def axes(rows: Sequence[Series]) -> Axes:
-    """Both axes, with room for every interval."""
+def axes(rows: Sequence[Series], *, fewer: bool = False) -> Axes:
+    """Both axes, with room for every interval; fewer ticks of cost where there is little room."""
     costs = [s.cost.high for s in rows] + [p.cost for s in rows for p in s.curve]
     qualities = [x for s in rows for x in (s.quality.low, s.quality.high)]
     qualities += [p.quality for s in rows for p in s.curve]
-    return Axes(axis(costs, from_zero=True, most=8), axis(qualities))
+    return Axes(axis(costs, from_zero=True, most=5 if fewer else 8), axis(qualities))
 
 
 # ------------------------------------------------------------------ the drawing
 
-_WIDTH, _HEIGHT = 1000, 600
-_LEFT, _RIGHT, _TOP, _BOTTOM = 72, 250, 54, 64
+
+class _Layout(NamedTuple):
+    """Where things lie, in units of the drawing: the whole, margins around the plot, and the legend.
+
+    The legend has a column beside the plot (`columns` is 0), or that many columns below it.
+    """
+
+    width: int
+    height: int
+    left: int
+    right: int
+    top: int
+    bottom: int
+    columns: int = 0
+
+    @property
+    def x(self) -> tuple[int, int]:
+        """Both ends of the cost axis."""
+        return self.left, self.width - self.right
+
+    @property
+    def y(self) -> tuple[int, int]:
+        """The top and the bottom of the plot."""
+        return self.top, self.height - self.bottom
+
+
+_WIDE = _Layout(width=1000, height=600, left=72, right=250, top=54, bottom=64)
+_ENTRY = 22  # height of an entry of the legend below the plot
+_LONGEST_IN_COLUMN = 22  # characters of a name where two columns are 380 units wide
+
+
+def _narrow(names: Sequence[str]) -> _Layout:
+    """A drawing as wide as a phone, whose legend has as many rows as the names need."""
+    columns = 2 if max(map(len, names)) <= _LONGEST_IN_COLUMN else 1
+    legend = _ENTRY * (1 + math.ceil(len(names) / columns)) + 12
+    return _Layout(380, 380 + legend, left=46, right=10, top=12, bottom=52 + legend, columns=columns)
+
 
 _STYLE = """
 svg{font-family:system-ui,-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif;background:#fff}
 text{fill:#24292f;font-size:13px}.title{font-size:17px;font-weight:600}.small{font-size:12px;fill:#57606a}
 .grid{stroke:#e3e6ea}.frame{stroke:#8c959f;fill:none}
 .hull{stroke:#57606a;stroke-dasharray:6 4;fill:none;stroke-width:1.5}
-.halo{stroke:#fff}
+.halo{stroke:#fff}.soft{opacity:.65}.softer{opacity:.45}
 @media (prefers-color-scheme:dark){svg{background:#0d1117}text{fill:#e6edf3}.small{fill:#9da7b3}
-.grid{stroke:#262c36}.frame{stroke:#6e7681}.hull{stroke:#9da7b3}.halo{stroke:#0d1117}}
+.grid{stroke:#262c36}.frame{stroke:#6e7681}.hull{stroke:#9da7b3}.halo{stroke:#0d1117}.soft{opacity:.85}.softer{opacity:.7}}
 """
 
 
 def frontier_svg(view: BenchView) -> str:
     """The chart as a file of its own, legible on light and on dark ground."""
-    return "\n".join(_Chart.of(view, on_page=False).lines()) + "\n"
+    return "\n".join(_Chart.of(view, _WIDE, on_page=False).lines()) + "\n"
 
 
 def page_svg(view: BenchView) -> str:
     """The same chart for the page, which has the styles and reads the `data-` attributes."""
-    return "\n".join(_Chart.of(view, on_page=True).lines()) + "\n"
+    return "\n".join(_Chart.of(view, _WIDE, on_page=True).lines()) + "\n"
+
+
+def phone_svg(view: BenchView) -> str:
+    """The chart for a page as narrow as a phone, with the legend below."""
+    layout = _narrow([outcome.name for outcome in view.comparison.outcomes])
+    return "\n".join(_Chart.of(view, layout, on_page=True).lines()) + "\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,17 +251,19 @@ class _Chart:
 
     series: list[Series]
     axes: Axes
+    layout: _Layout
     headline: str
     measure: str
     sentence: str
     on_page: bool
 
     @classmethod
-    def of(cls, view: BenchView, *, on_page: bool) -> _Chart:
+    def of(cls, view: BenchView, layout: _Layout, *, on_page: bool) -> _Chart:
         rows = series(view)
         return cls(
             series=rows,
-            axes=axes(rows),
+            axes=axes(rows, fewer=bool(layout.columns)),
+            layout=layout,
             headline=view.comparison.headline,
             measure=view.measure,
             sentence=view.sentence(),
@@ -256,7 +274,9 @@ class _Chart:
         """The whole SVG; bounds lie below the other policies, and the headline policy above all."""
         by_layer = sorted(self.series, key=lambda s: (s.group != "bound", s.name == self.headline))
         yield from self._head()
-        yield f'<text class="title" x="{_LEFT}" y="28">Cost against {escape(self.measure)}, held out</text>'
+        if not self.layout.columns:
+            words = f"Cost against {escape(self.measure)}, held out"
+            yield f'<text class="title" x="{self.layout.left}" y="28">{words}</text>'
         yield from self._frame()
         yield f'<polyline class="hull" points="{self._path(single_hull(self.series))}"/>'
         for s in by_layer:
@@ -266,7 +286,7 @@ class _Chart:
         yield "</svg>"
 
     def _head(self) -> Iterator[str]:
-        size = f'viewBox="0 0 {_WIDTH} {_HEIGHT}"'
+        size = f'viewBox="0 0 {self.layout.width} {self.layout.height}"'
         if self.on_page:
             yield f'<svg {size} role="group" aria-label="{escape(self.sentence)}">'
             return
@@ -278,9 +298,9 @@ class _Chart:
 
     def _at(self, point: Point) -> tuple[float, float]:
         """Pixels of a point."""
-        width, height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
+        (left, right), (top, bottom) = self.layout.x, self.layout.y
         x, y = self.axes.x.share(point.cost), self.axes.y.share(point.quality)
-        return _LEFT + width * x, _TOP + height * (1 - y)
+        return left + (right - left) * x, top + (bottom - top) * (1 - y)
 
     def _path(self, points: Sequence[Point]) -> str:
         """Straight lines through points."""
@@ -289,36 +309,39 @@ class _Chart:
     # -------------------------------------------------------------- the frame
 
     def _frame(self) -> Iterator[str]:
-        right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
+        (left, right), (top, bottom) = self.layout.x, self.layout.y
         for tick in self.axes.y.ticks:
             _, y = self._at(Point(self.axes.x.low, tick))
-            yield f'<line class="grid" x1="{_LEFT}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}"/>'
-            yield f'<text class="small" x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>'
+            yield f'<line class="grid" x1="{left}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}"/>'
+            yield f'<text class="small" x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>'
         for tick in self.axes.x.ticks:
             x, _ = self._at(Point(tick, self.axes.y.low))
-            yield f'<line class="grid" x1="{x:.1f}" y1="{_TOP}" x2="{x:.1f}" y2="{bottom}"/>'
+            yield f'<line class="grid" x1="{x:.1f}" y1="{top}" x2="{x:.1f}" y2="{bottom}"/>'
             yield f'<text class="small" x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{tick:g}</text>'
-        yield f'<rect class="frame" x="{_LEFT}" y="{_TOP}" width="{right - _LEFT}" height="{bottom - _TOP}"/>'
-        yield from self._axis_titles((_LEFT + right) / 2, (_TOP + bottom) / 2)
+        yield f'<rect class="frame" x="{left}" y="{top}" width="{right - left}" height="{bottom - top}"/>'
+        yield from self._axis_titles((left + right) / 2, (top + bottom) / 2)
 
     def _axis_titles(self, centre: float, middle: float) -> Iterator[str]:
-        yield f'<text x="{centre}" y="{_HEIGHT - 18}" text-anchor="middle">USD per 1,000 questions</text>'
-        rotate = f'transform="rotate(-90 20 {middle})"'
-        yield f'<text x="20" y="{middle}" text-anchor="middle" {rotate}>{escape(self.measure)}</text>'
+        y, x = self.layout.y[1] + 46, min(20, self.layout.left - 34)
+        yield f'<text x="{centre}" y="{y}" text-anchor="middle">USD per 1,000 questions</text>'
+        rotate = f'transform="rotate(-90 {x} {middle})"'
+        yield f'<text x="{x}" y="{middle}" text-anchor="middle" {rotate}>{escape(self.measure)}</text>'
 
     # -------------------------------------------------------------- policies
 
     def _policy(self, s: Series) -> Iterator[str]:
         """Curve, both intervals, the other settings on the page, the point itself."""
         is_headline = s.name == self.headline
-        opacity = 1.0 if is_headline else 0.35 if s.group == "bound" else 0.6
+        soft = "" if is_headline else ' class="softer"' if s.group == "bound" else ' class="soft"'
         yield self._group(s)
-        yield from self._curve(s, opacity, 2.5 if is_headline else 1.2)
-        yield from self._bars(s, opacity)
+        yield f"<g{soft}>"
+        yield from self._curve(s, 2.5 if is_headline else 1.2)
+        yield from self._bars(s)
         if self.on_page:
-            yield from self._dots(s, opacity)
+            yield from self._dots(s)
+        yield "</g>"
         x, y = self._at(s.point)
-        mark = _mark(s, x, y, 7 if is_headline else 5)
+        mark = mark_svg(s.look, x, y, 7 if is_headline else 5)
         yield f'<g class="hit" data-text="{escape(s.text)}">{mark}</g>' if self.on_page else mark
         yield "</g>"
 
@@ -327,14 +350,14 @@ class _Chart:
             return f'<g class="policy" data-policy="{escape(s.name)}">'
         return f"<g><title>{escape(_tooltip(s))}</title>"
 
-    def _curve(self, s: Series, opacity: float, width: float) -> Iterator[str]:
+    def _curve(self, s: Series, width: float) -> Iterator[str]:
         if len(s.curve) > 1:
             yield (
-                f'<polyline points="{self._path(s.curve)}" fill="none" stroke="{s.colour}" '
-                f'stroke-width="{width}" stroke-opacity="{opacity}"/>'
+                f'<polyline points="{self._path(s.curve)}" fill="none" stroke="{s.look.colour}" '
+                f'stroke-width="{width}"/>'
             )
 
-    def _bars(self, s: Series, opacity: float) -> Iterator[str]:
+    def _bars(self, s: Series) -> Iterator[str]:
         """The intervals of cost and of quality."""
         for start, end in (
             (Point(s.cost.low, s.quality.value), Point(s.cost.high, s.quality.value)),
@@ -343,15 +366,15 @@ class _Chart:
             (x1, y1), (x2, y2) = self._at(start), self._at(end)
             yield (
                 f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" '
-                f'stroke="{s.colour}" stroke-opacity="{opacity}" stroke-width="1.2"/>'
+                f'stroke="{s.look.colour}" stroke-width="1.2"/>'
             )
 
-    def _dots(self, s: Series, opacity: float) -> Iterator[str]:
+    def _dots(self, s: Series) -> Iterator[str]:
         for dot in s.dots:
             x, y = self._at(dot.point)
             yield (
                 f'<circle class="hit" data-text="{escape(dot.text)}" cx="{x:.1f}" cy="{y:.1f}" r="3" '
-                f'fill="{s.colour}" fill-opacity="{opacity}"/>'
+                f'fill="{s.look.colour}"/>'
             )
 
     def _tier_names(self) -> Iterator[str]:
@@ -359,7 +382,7 @@ class _Chart:
         for s in self.series:
             if s.group == "single tier":
                 x, y = self._at(s.point)
-                at_edge = x > _WIDTH - _RIGHT - 90
+                at_edge = x > self.layout.x[1] - 90
                 anchor, dx = ("end", -12) if at_edge else ("start", 12)
                 name = escape(s.name.removeprefix("always:"))
                 yield f'<text x="{x + dx:.1f}" y="{y + 18:.1f}" text-anchor="{anchor}">{name}</text>'
@@ -367,18 +390,27 @@ class _Chart:
     # -------------------------------------------------------------- the legend
 
     def _legend(self) -> Iterator[str]:
-        x, step = _WIDTH - _RIGHT + 24, min(20.0, (_HEIGHT - _TOP - 60) / (len(self.series) + 1))
-        yield f'<line class="hull" x1="{x - 8}" y1="{_TOP + 4}" x2="{x + 8}" y2="{_TOP + 4}"/>'
-        yield f'<text class="small" x="{x + 18}" y="{_TOP + 8}">best mix of single tiers</text>'
+        x, y = self._entry_place(0)
+        yield f'<line class="hull" x1="{x - 8:g}" y1="{y:.1f}" x2="{x + 8:g}" y2="{y:.1f}"/>'
+        yield f'<text class="small" x="{x + 18:g}" y="{y + 4:.1f}">best mix of single tiers</text>'
         for place, s in enumerate(self.series, 1):
-            y = _TOP + 4 + step * place
+            x, y = self._entry_place(place)
             weight = ' font-weight="600"' if s.name == self.headline else ""
             if self.on_page:
                 yield f'<g class="entry" role="button" tabindex="0" aria-pressed="true" {_for_policy(s)}>'
-            yield _mark(s, x, y, 5)
-            yield f'<text class="small" x="{x + 18}" y="{y + 4:.1f}"{weight}>{escape(s.name)}</text>'
+            yield mark_svg(s.look, x, y, 5)
+            yield f'<text class="small" x="{x + 18:g}" y="{y + 4:.1f}"{weight}>{escape(s.name)}</text>'
             if self.on_page:
                 yield "</g>"
+
+    def _entry_place(self, place: int) -> tuple[float, float]:
+        """The place of the mark of an entry of the legend; the first entry is that of the mix."""
+        layout = self.layout
+        if not layout.columns:
+            step = min(20.0, (layout.height - layout.top - 60) / (len(self.series) + 1))
+            return layout.x[1] + 24, layout.top + 4 + step * place
+        row, column = divmod(place - 1, layout.columns) if place else (-1, 0)
+        return 18 + column * layout.width / layout.columns, layout.y[1] + 76 + _ENTRY * row + _ENTRY
 
 
 def _for_policy(s: Series) -> str:
@@ -388,25 +420,3 @@ def _for_policy(s: Series) -> str:
 def _tooltip(s: Series) -> str:
     quality = f"{s.quality.value:.3f} ({s.quality.low:.3f}–{s.quality.high:.3f})"
     return f"{s.name}: {quality} for {amount(s.cost.value)} USD per 1,000"
-
-
-def _mark(s: Series, x: float, y: float, size: float) -> str:
-    """The symbol of a policy."""
-    style = f'class="halo" fill="{s.colour}" stroke-width="1"'
-    if s.shape == "ring":
-        return (
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{size}" fill="none" stroke="{s.colour}" stroke-width="2"/>'
-        )
-    if s.shape == "circle":
-        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{size}" {style}/>'
-    if s.shape == "square":
-        return f'<rect x="{x - size:.1f}" y="{y - size:.1f}" width="{2 * size}" height="{2 * size}" {style}/>'
-    if s.shape == "cross":
-        d = f"M{x - size:.1f},{y - size:.1f}l{2 * size},{2 * size}m0,{-2 * size}l{-2 * size},{2 * size}"
-        return f'<path d="{d}" stroke="{s.colour}" stroke-width="2" fill="none"/>'
-    corners = {
-        "triangle": ((0, -size - 1), (size + 1, size), (-size - 1, size)),
-        "diamond": ((0, -size - 1), (size + 1, 0), (0, size + 1), (-size - 1, 0)),
-    }[s.shape]
-    points = " ".join(f"{x + dx:.1f},{y + dy:.1f}" for dx, dy in corners)
-    return f'<polygon points="{points}" {style}/>'

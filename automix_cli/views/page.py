@@ -16,7 +16,7 @@ from typing import Any
 
 from automix_cli.evaluation.bench import EscalatedRow, PolicyOutcome
 from automix_cli.evaluation.health import TierHealth, agreements_of, examine
-from automix_cli.evaluation.measures import DISPLAY_ORDER, MEASURES, MeasureSpec
+from automix_cli.evaluation.measures import DISPLAY_ORDER, MeasureSpec
 from automix_cli.evaluation.settings import setting_text
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.plan import PlanRow
@@ -25,13 +25,16 @@ from automix_cli.texts import count_of
 from automix_cli.views.bench_view import BenchView
 from automix_cli.views.calibration_view import ranges
 from automix_cli.views.cells import amount, interval_text, value_text
-from automix_cli.views.chart import page_svg
+from automix_cli.views.chart import page_svg, phone_svg
 from automix_cli.views.lines import one_line
+from automix_cli.views.marks import SHADES
+from automix_cli.views.page_verdict import tiles_html
 from automix_cli.views.plan_words import comparison_words
 
 _EXAMPLE_ROWS = 8
 _LEAST_SHOWN = 0.002  # branches of the plan that are rarer are not shown
-_SHADES = ("#56b4e9", "#0072b2", "#e69f00", "#d55e00", "#8fb339", "#4c8c2b", "#cc79a7", "#8b4f7d")
+_FIRST = ("quality", "cost", "edge")  # columns that stand beside the name of a policy
+_COLUMNS = tuple(sorted((m for m in DISPLAY_ORDER if m.page), key=lambda m: (*_FIRST, m.key).index(m.key)))
 
 
 def page(view: BenchView, settings: Settings) -> str:
@@ -39,18 +42,22 @@ def page(view: BenchView, settings: Settings) -> str:
     verdict = view.comparison.outcome(view.comparison.headline).verdict
     kind = {"route": "route", "do not route": "not"}.get(verdict.kind if verdict else "", "")
     notes = "".join(f"<li>{escape(note)}</li>" for note in view.remarks())
-    words = "".join(f"<dt>{escape(m.key)}</dt><dd>{escape(m.definition)}</dd>" for m in MEASURES)
+    words = "".join(
+        f"<dt>{escape(view.words(m.title))}</dt><dd>{escape(view.words(m.definition))}</dd>" for m in _COLUMNS
+    )
     return _asset("page.html").format(
-        title=escape(f"{view.source}: comparison of routing policies"),
+        title=escape(f"{Path(view.source).name}: comparison of routing policies"),
         style=_asset("page.css"),
         script=_asset("page.js"),
         head=escape(view.head()),
+        tiles=tiles_html(view),
         verdict=escape(" ".join([*view.payer_lines(), view.sentence()])),
         kind=kind,
         notes=f"<ul>{notes}</ul>" if notes else "",
         words=words,
         headline=escape(view.comparison.headline),
         chart=page_svg(view),
+        phone_chart=phone_svg(view),
         data=json_for_script(_data(view, settings)),
     )
 
@@ -76,14 +83,16 @@ def json_for_script(value: Any) -> str:
 
 
 def _data(view: BenchView, settings: Settings) -> dict[str, Any]:
-    columns = [spec for spec in DISPLAY_ORDER if spec.page]
     return {
         "table": {
             "heads": [
                 {"name": "policy", "about": ""},
-                *({"name": view.words(spec.title), "about": view.words(spec.definition)} for spec in columns),
+                *(
+                    {"name": view.words(spec.title), "about": view.words(spec.definition)}
+                    for spec in _COLUMNS
+                ),
             ],
-            "rows": [_row(o, columns, view.comparison.headline) for o in view.comparison.outcomes],
+            "rows": [_row(o, _COLUMNS, view.comparison.headline) for o in view.comparison.outcomes],
         },
         "health": [_health(tier) for tier in examine(view.table, settings.pass_score)],
         "agreements": _agreements(view, settings),
@@ -135,14 +144,14 @@ def _money(view: BenchView) -> dict[str, Any]:
         parts = [1000 * part for tier in o.spending for part in (tier.answers, tier.votes)]
         texts = [f"{amount(part)} USD per 1,000" for part in parts]
         rows.append({"name": o.name, "parts": parts, "texts": texts, "text": amount(sum(parts))})
-    colours = [_SHADES[k % len(_SHADES)] for k in range(len(keys))]
+    colours = [SHADES[k % len(SHADES)] for k in range(len(keys))]
     return {"keys": [{"name": n, "colour": c} for n, c in zip(keys, colours, strict=True)], "rows": rows}
 
 
 # ------------------------------------------------------------------ escalation
 
 
-_EFFECTS = (("helped", "good", "#1a9850"), ("made no difference", "", "#9aa0a6"), ("hurt", "bad", "#d73027"))
+_EFFECTS = (("helped", "good", "#1a8a48"), ("made no difference", "", "#858b92"), ("hurt", "bad", "#d73027"))
 
 
 def _escalation(view: BenchView) -> dict[str, Any]:

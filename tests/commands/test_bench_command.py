@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import re
 import shutil
@@ -424,11 +425,10 @@ def test_the_page_holds_its_data_and_asks_for_nothing(written: tuple[Ran, Path])
     assert not re.search(r"""(src|href)=|@import|url\(|https?://(?!www\.w3\.org/2000/svg)""", text)
     data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
     assert [row["name"] for row in data["table"]["rows"]] == NAMES
-    assert re.findall(r'data-policy="([^"]*)"', text) == [
-        "oracle",
-        *(n for n in NAMES if n not in LAST),
-        "pomdp",
-    ]
+    layers = ["oracle", *(n for n in NAMES if n not in LAST), "pomdp"]
+    assert re.findall(r'data-policy="([^"]*)"', text) == layers * 2, (
+        "one chart for wide windows, one for phones"
+    )
     examples = [row["question"] for e in data["escalation"]["examples"] for row in e["rows"]]
     assert any(EVIL in question for question in examples)
     assert data["agreements"] == [], "these rows record no answers"
@@ -439,10 +439,33 @@ def test_the_chart_of_the_page_is_the_svg_of_the_folder(written: tuple[Ran, Path
     shapes = re.compile(r"<(?:polyline|polygon|rect|circle|line|path|text) [^>]*?(?: ?/)?>")
     of_file = shapes.findall((written[1] / "frontier.svg").read_text(encoding="utf-8"))
     page = (written[1] / "index.html").read_text(encoding="utf-8")
-    chart = re.search(r'<div id="frontier">\n(<svg .*?</svg>)', page, re.DOTALL)
+    chart = re.search(r'<div class="frontier" id="frontier">\n(<svg .*?</svg>)', page, re.DOTALL)
     of_page = shapes.findall(chart[1])
     assert len(of_file) > 50
     assert [shape for shape in of_page if "data-text" not in shape] == of_file
+
+
+def test_the_chart_for_phones_names_every_policy_within_its_bounds(written: tuple[Ran, Path]) -> None:
+    page = (written[1] / "index.html").read_text(encoding="utf-8")
+    root = ET.fromstring(re.search(r'<div class="frontier phone">\n(<svg .*?</svg>)', page, re.DOTALL)[1])
+    width, height = map(float, root.attrib["viewBox"].split()[2:])
+    texts = [(float(e.attrib["x"]), float(e.attrib["y"]), e.text) for e in root.iter("text")]
+    assert width < 400
+    assert {text for _, _, text in texts} >= set(NAMES)
+    assert all(0 < x < width and 0 < y < height for x, y, _ in texts)
+    assert len({(x, y) for x, y, _ in texts}) == len(texts)
+
+
+def test_the_verdict_box_begins_with_saving_quality_and_edge(written: tuple[Ran, Path]) -> None:
+    page = (written[1] / "index.html").read_text(encoding="utf-8")
+    box = re.search(r'<div class="verdict.*?</p></div>', page, re.DOTALL)[0]
+    figures = re.findall(r"<b>(.*?)</b><span>(.*?)</span>", box)
+    summary = json.loads((written[1] / "summary.json").read_text(encoding="utf-8"))
+    saving = re.search(r"\((\d+ % cheaper)\) at ([+-]\d+\.\d points)", summary["payer"][0])
+    edge = summary["policies"]["pomdp"]["edge"]["value"]
+    assert [figure for figure, _ in figures] == [*saving.groups(), f"{edge:+.1f} points"]
+    assert [words.split()[0] for _, words in figures] == ["than", "of", "edge:"]
+    assert html.unescape(box).count(summary["sentence"]) == 1
 
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -469,8 +492,8 @@ def test_the_page_draws_in_a_browser_without_an_error(written: tuple[Ran, Path],
     assert "CONSOLE" not in seen.stderr
     assert shot.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     dom = chromium(written[1] / "index.html", "--dump-dom", home=tmp_path / "b").stdout
-    assert dom.count('class="entry"') == 6
-    assert dom.count("data-policy=") == 6
+    assert dom.count('class="entry"') == 12
+    assert dom.count("data-policy=") == 12
     for part in ("figures", "reliability", "money", "escalation", "plan"):
         assert re.search(rf'id="{part}"[^>]*><', dom), part
     assert "<title>owned" not in dom

@@ -60,9 +60,8 @@ function hover(target, text) {
 
 // ---------------------------------------------------------------- the frontier
 
-// The chart is there already. This adds what answers to the pointer and to the keyboard.
-function frontier() {
-  const chart = byId("frontier").querySelector("svg");
+// The charts are there already, one for wide windows and one for phones. This adds what answers to the pointer and to the keyboard.
+function frontier(chart) {
   for (const point of chart.querySelectorAll("[data-text]")) hover(point, point.dataset.text);
   const layers = new Map([...chart.querySelectorAll("[data-policy]")].map((layer) => [layer.dataset.policy, layer]));
   for (const entry of chart.querySelectorAll("[data-for]")) legend(chart, entry, layers.get(entry.dataset.for));
@@ -169,7 +168,7 @@ function tree(items) {
   }));
 }
 
-frontier();
+document.querySelectorAll(".frontier svg").forEach(frontier);
 figures();
 reliability();
 bars(byId("money"), data.money.rows, data.money.keys);

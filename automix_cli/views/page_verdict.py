@@ -1,0 +1,62 @@
+"""The three figures at the top of the page: what is saved, what it costs in quality, and the edge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from html import escape
+from typing import NamedTuple
+
+from automix_cli.evaluation.measures import MEASURE_BY_KEY
+from automix_cli.evaluation.payer import Offer
+from automix_cli.views.bench_view import BenchView
+from automix_cli.views.cells import interval_text
+from automix_cli.views.lines import money
+from automix_cli.views.payer_lines import compare_costs
+
+
+class Tile(NamedTuple):
+    """A figure in large letters, and the words below it."""
+
+    figure: str
+    words: str
+
+
+def tiles(view: BenchView) -> list[Tile]:
+    """Return the figures that a reader looks for first; none where nothing routes."""
+    offer = view.offer()
+    if offer is None or offer.cost is None:
+        return []
+    if offer.is_baseline:
+        alone = f"{offer.baseline.tier} alone: {money(1000 * offer.cost)} per 1,000 questions"
+        return [Tile("no routing", alone), *_edge(view)]
+    return [*_saving(offer, offer.cost), *_gain(offer), *_edge(view)]
+
+
+def tiles_html(view: BenchView) -> str:
+    """Write the figures as markup; "" for none."""
+    parts = [f"<div><b>{escape(t.figure)}</b><span>{escape(t.words)}</span></div>" for t in tiles(view)]
+    return f'<div class="tiles">{"".join(parts)}</div>' if parts else ""
+
+
+def _saving(offer: Offer, cost: float) -> Iterator[Tile]:
+    baseline = offer.baseline
+    saving = None if baseline.cost is None else compare_costs(cost, baseline.cost)
+    if saving and baseline.cost is not None:
+        prices = f"{money(1000 * cost)} instead of {money(1000 * baseline.cost)} per 1,000 questions"
+        yield Tile(saving.words, f"{saving.joint} {baseline.tier} for every question: {prices}")
+
+
+def _gain(offer: Offer) -> Iterator[Tile]:
+    gain = offer.gain
+    if gain is not None and gain.value is not None:
+        bounds = "" if gain.low is None else f" (95 %: {gain.low:+.1f} to {gain.high:+.1f})"
+        yield Tile(f"{gain.value:+.1f} points", f"of {offer.measure} beside {offer.baseline.tier}{bounds}")
+
+
+def _edge(view: BenchView) -> Iterator[Tile]:
+    """The edge of the headline policy; nothing where it is undefined."""
+    edge, spec = view.comparison.outcome(view.comparison.headline).measures["edge"], MEASURE_BY_KEY["edge"]
+    if edge.value is not None:
+        bounds = interval_text(spec, edge, between=" to ")
+        words = "edge: above a random mix of tiers that costs the same"
+        yield Tile(f"{edge.value:+.1f} points", words + (f" (95 %: {bounds})" if bounds else ""))
