@@ -18,7 +18,7 @@ from automix_cli.evaluation.charges import (
 )
 from automix_cli.evaluation.families import COST_GRID, CostGrid, SettingRows, cost_weights
 from automix_cli.evaluation.path_replay import SignatureEvidence, order_chances, play_path
-from automix_cli.evaluation.plan_lengths import Cell, PlansByLength, join_paths
+from automix_cli.evaluation.plan_lengths import Cell, JointPlans, PlansByLength, join_paths
 from automix_cli.evaluation.replay import replay
 from automix_cli.evaluation.settings import CostWeight, Setting, narrow
 from automix_cli.evaluation.signatures import Signatures, signatures_of
@@ -27,7 +27,7 @@ from automix_cli.fitting.fitted import Fitted
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
 from automix_cli.pomdp.histories import PlanStep, Root
-from automix_cli.pomdp.induction import VALUE_TIE, PlanCase, SolvedPath
+from automix_cli.pomdp.induction import VALUE_TIE, PlanCase
 from automix_cli.pomdp.model import Model, count_histories, simplify
 from automix_cli.pomdp.observations import ConfidenceObservations, NoObservations
 from automix_cli.pomdp.policy import PomdpPolicy
@@ -417,7 +417,7 @@ def _side_by_side(outcomes: Floats, cases: int, settings: int) -> Floats:
     return np.asarray(np.moveaxis(apart, 0, 1).reshape(settings, -1, *outcomes.shape[2:]))
 
 
-def _play_path(solution: SolvedPath, signatures: Signatures) -> tuple[Outcomes, Bools]:
+def _play_path(solution: JointPlans, signatures: Signatures) -> tuple[Outcomes, Bools]:
     """Play plans; also which signatures they foresee."""
     histories, chances = solution.path.histories, {}
     for tier, evidence in signatures.evidence.items():

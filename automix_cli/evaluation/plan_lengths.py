@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
-from automix_cli.pomdp.histories import Root
-from automix_cli.pomdp.induction import ActionCodes, PlanCase, SolvedPath, solve_cases
-from automix_cli.pomdp.length_grid import LengthSpan, ValueLine, compare_plans, span_of
+from automix_cli.pomdp.histories import Root, TierPath
+from automix_cli.pomdp.induction import ActionCodes, PlanCase, PlanPath, SolvedPath, solve_cases
+from automix_cli.pomdp.length_grid import LengthSpan, compare_plans, span_of
 from automix_cli.pomdp.model import Model, count_histories
 
 _LARGEST_SOLUTION = 10_000_000  # histories times plans that are solved in one pass
@@ -54,7 +54,6 @@ class PlansByLength:
     places: Ints
     _codes: ActionCodes = field(default_factory=lambda: ActionCodes([], {}), repr=False)
     _paths: dict[PlanCase, SolvedPath] = field(default_factory=dict, repr=False)
-    _lines: dict[PlanCase, ValueLine] = field(default_factory=dict, repr=False)
 
     def path(self, case: PlanCase) -> SolvedPath:
         """The plans for a length and a root."""
@@ -93,17 +92,12 @@ class PlansByLength:
             following: list[_Stretch] = []
             for part in level:
                 low, high = part.cases
-                lines = [self._line(case).take(plans[part.settings]) for case in (low, high)]
+                lines = [self._paths[case].line.take(plans[part.settings]) for case in (low, high)]
                 crossing, suffices = compare_plans(part.span, *lines)
                 if suffices.any():
                     yield Cell(part.rows, part.settings[suffices], low, high, crossing[suffices])
                 following += part.halves(tokens, ~suffices)
             level = following
-
-    def _line(self, case: PlanCase) -> ValueLine:
-        if case not in self._lines:
-            self._lines[case] = _value_line(self.path(case))
-        return self._lines[case]
 
 
 class _Stretch(NamedTuple):
@@ -136,15 +130,14 @@ def _stretches(root: Root, tokens: Floats, rows: Ints, settings: Ints) -> Iterat
         yield _Stretch(root, span, rows[own[size_of]], settings)
 
 
-def _value_line(solution: SolvedPath) -> ValueLine:
-    """The value of each plan, and how it falls with each token."""
-    path, orders = solution.path, solution.orders
-    falls = np.array([path.histories.model.charge(action).per_token for action in path.actions])
-    per_token = path.action_chances(orders) @ falls
-    return ValueLine(path.root_values(), path.weights * per_token)
+class JointPlans(NamedTuple):
+    """Plans of several cases as one path, and in how many orders each history is met."""
+
+    path: PlanPath
+    orders: dict[TierPath, Floats]
 
 
-def join_paths(solutions: Sequence[SolvedPath], plans: Ints) -> SolvedPath:
+def join_paths(solutions: Sequence[SolvedPath], plans: Ints) -> JointPlans:
     """Some plans of each of several cases side by side, to be played in one pass; case by case."""
     first = solutions[0].path
     blocks = {
@@ -161,4 +154,4 @@ def join_paths(solutions: Sequence[SolvedPath], plans: Ints) -> SolvedPath:
         first.histories, first.tokens, np.tile(first.weights[plans], len(solutions)), blocks,
         first.actions, first.codes,
     )  # fmt: skip
-    return SolvedPath(path, orders, np.concatenate([own.spending[plans] for own in solutions]))
+    return JointPlans(path, orders)

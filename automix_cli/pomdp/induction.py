@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
 from automix_cli.pomdp.histories import Histories, Root, TierPath
+from automix_cli.pomdp.length_grid import ValueLine
 from automix_cli.pomdp.model import Model
 from automix_cli.pomdp.observations import Level
 from automix_cli.pomdp.problem import Action, ActionKind
@@ -94,12 +95,14 @@ class SolvedPath(NamedTuple):
         path: the plans.
         orders: in how many orders each history is met.
         spending: W, dollars that each plan is expected to cost on a question.
+        line: what each plan is worth, and how that falls with each token of the prompt.
         values: what they bring per state; None where questions of one length have one plan.
     """
 
     path: PlanPath
     orders: dict[TierPath, Floats]
     spending: Floats
+    line: ValueLine
     values: StateValues | None = None
 
 
@@ -126,12 +129,14 @@ def solve_cases(
     orders = whole.orders()
     parts = [slice(k * count, (k + 1) * count) for k in range(len(cases))]
     is_tilted = any(case.root.logits for case in cases)
-    values, spending = whole.state_values(orders) if is_tilted else None, whole.spending(orders)
+    values, cost = whole.state_values(orders) if is_tilted else None, whole.spending(orders)
+    line = ValueLine(whole.root_values(), whole.weights * cost.per_token)
     return [
         SolvedPath(
             whole.part(own, case),
             {path: ways[own] for path, ways in orders.items()},
-            spending[own],
+            cost.dollars[own],
+            line.take(own),
             None if values is None else values.take(own)._replace(tokens=case.tokens),
         )
         for own, case in zip(parts, cases, strict=True)
@@ -148,6 +153,13 @@ def prior_table(model: Model, roots: Sequence[Root]) -> Floats:
         targets = sigmoid(np.array([root.logits for root in roots if root.logits]))
         priors[has_logits] = tilt(priors[has_logits], targets)
     return priors
+
+
+class Spending(NamedTuple):
+    """What W plans are expected to cost on a question: dollars, and of these for each prompt token."""
+
+    dollars: Floats
+    per_token: Floats
 
 
 class StateValues(NamedTuple):
@@ -191,6 +203,7 @@ class PlanPath:
     actions: list[Action] = field(default_factory=list)
     codes: dict[Action, int] = field(default_factory=dict)
     lengths: Floats | None = None
+    _charges: dict[Action, tuple[Floats, float]] = field(default_factory=dict)
 
     @property
     def _lengths(self) -> Floats | float:
@@ -257,9 +270,12 @@ class PlanPath:
             yield self._with_charge(action, np.reshape(ahead, (-1, *total.shape[-2:])), total)
 
     def _with_charge(self, action: Action, ahead: Floats, weight: Floats) -> _Option:
-        cost = self.histories.model.charge(action)
-        charges = self.weights * (cost.fixed + cost.per_token * self._lengths)
-        return _Option(action, ahead - charges[:, None, None] * weight, cost.at(self.tokens))
+        if action not in self._charges:
+            cost = self.histories.model.charge(action)
+            charges = self.weights * (cost.fixed + cost.per_token * self._lengths)
+            self._charges[action] = charges[:, None, None], cost.at(self.tokens)
+        weighted, dollars = self._charges[action]
+        return _Option(action, ahead - weighted * weight, dollars)
 
     def _choose(self, block: Block, level: Level, options: list[_Option], path: TierPath) -> None:
         """Find the best action at each history of one level; what follows it has been solved."""
@@ -275,13 +291,12 @@ class PlanPath:
         best = here[0].value
         for option in here[1:]:
             best = np.maximum(best, option.value)
-        shape = (len(self.weights), *weight.shape[-2:])
-        open_rows: Bools = np.ones(shape, dtype=bool)
-        for option in here:
-            takes = open_rows & (option.value >= best - VALUE_TIE * weight)
-            block.choice[..., level.rows][takes] = self._code(option.action)
-            block.value[..., level.rows][takes] = np.broadcast_to(option.value, shape)[takes]
-            open_rows &= ~takes
+        good_enough = best - VALUE_TIE * weight
+        choice, value = block.choice[..., level.rows], block.value[..., level.rows]
+        for option in reversed(here):  # the first of equals is written last, and stays
+            takes = option.value >= good_enough
+            np.copyto(choice, self._code(option.action), where=takes)
+            np.copyto(value, option.value, where=takes)
 
     def _code(self, action: Action) -> int:
         if action not in self.codes:
@@ -326,21 +341,22 @@ class PlanPath:
         Args:
             orders: those of `orders()`.
         """
-        chances = np.zeros((len(self.weights), len(self.actions)))
+        plans, actions = len(self.weights), len(self.actions)
+        chances = np.zeros(plans * actions)
         root = self.blocks[self.histories.start].weight[..., :1, :1]
+        first_place = actions * np.arange(plans)[:, None, None]
         for path, ways in orders.items():
             block = self.blocks[path]
-            chance = (ways * block.weight / root).reshape(len(self.weights), -1)
-            choice = block.choice.reshape(len(self.weights), -1)
-            for code in np.unique(choice):
-                chances[:, code] += np.where(choice == code, chance, 0.0).sum(axis=1)
-        return chances
+            places = (first_place + block.choice).ravel()
+            chance = ways * (block.weight / root)
+            chances += np.bincount(places, weights=chance.ravel(), minlength=len(chances))
+        return chances.reshape(plans, actions)
 
-    def spending(self, orders: Mapping[TierPath, Floats]) -> Floats:
-        """Dollars that each plan is expected to cost on a question, under the model; W."""
+    def spending(self, orders: Mapping[TierPath, Floats]) -> Spending:
+        """What each plan is expected to cost on a question, under the model."""
         costs = np.array([self.histories.model.charge(action) for action in self.actions]).reshape(-1, 2)
         fixed, per_token = (self.action_chances(orders) @ costs).T
-        return np.asarray(fixed + per_token * self._lengths)
+        return Spending(np.asarray(fixed + per_token * self._lengths), per_token)
 
     def root_values(self) -> Floats:
         """Expected score less weighted cost of each plan; W."""

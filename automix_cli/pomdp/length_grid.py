@@ -58,7 +58,7 @@ class ValueLine(NamedTuple):
     value: Floats
     fall: Floats
 
-    def take(self, places: Ints) -> ValueLine:
+    def take(self, places: Ints | slice) -> ValueLine:
         """The same of some plans."""
         return ValueLine(self.value[places], self.fall[places])
 

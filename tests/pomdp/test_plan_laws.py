@@ -145,7 +145,7 @@ def test_the_posterior_sums_to_one_and_ignores_the_order_of_parsed_votes(seed: i
 def test_expected_cost_never_rises_with_cost_weight(seed: int, kind: str) -> None:
     path = solve_path(model_of(seed, kind), WEIGHTS, 1.0)
     for (w1, c1), (w2, c2) in itertools.combinations(
-        zip(WEIGHTS, path.spending(path.orders()), strict=True), 2
+        zip(WEIGHTS, path.spending(path.orders()).dollars, strict=True), 2
     ):
         assert c2 <= c1 + 1e-9 / (w2 - w1)
 
@@ -156,7 +156,7 @@ def test_plans_for_many_cost_weights_at_once_are_those_for_each_alone(seed: int,
     model = model_of(seed, kind)
     weights = WEIGHTS[::2]
     path = solve_path(model, weights, 2.0)
-    costs = path.spending(path.orders())
+    costs = path.spending(path.orders()).dollars
     for place, weight in enumerate(weights):
         alone = solve(replace(model, cost_weight=weight), 2.0)
         assert alone.blocks.keys() == path.blocks.keys()
