@@ -19,7 +19,8 @@ from automix_cli.pomdp.arrays import Bools, Floats, Ints
 
 POISSON_GROUPS = 20_000
 NORMAL = 1.96  # standard deviations in a normal 95 % interval
-_BLOCK = 1 << 20  # weights turned into floats at a time: 8 MB
+_BLOCK = 1 << 20  # questions drawn at a time
+_CACHED = 1 << 17  # weights turned into floats at a time: 1 MB, which stays in a processor's cache
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,6 +56,8 @@ class Resamples:
             blocks = _poisson(rng, min(draws, 200), questions)
         else:
             blocks = _multinomial(rng, draws, questions)
+        if np.array_equal(groups, np.arange(questions)):
+            return cls(np.concatenate(list(blocks)), groups)
         return cls(np.concatenate([block[:, groups] for block in blocks]), groups)
 
     @classmethod
@@ -70,10 +73,12 @@ class Resamples:
         """
         values = np.asarray(columns, dtype=float)
         draws, rows = self.counts.shape
-        step = max(1, _BLOCK // rows)
+        summands = np.column_stack([values, np.ones(rows)])  # the last sum is that of the weights
+        step = max(1, _CACHED // rows)
         blocks = (self.counts[d : d + step].astype(float) for d in range(0, draws, step))
-        means: Floats = np.concatenate([(w @ values).T / w.sum(axis=1) for w in blocks], axis=-1).T
-        return means
+        sums: Floats = np.concatenate([weights @ summands for weights in blocks])
+        means: Floats = sums[:, :-1] / sums[:, -1:]
+        return means if values.ndim > 1 else means[:, 0]
 
     def on_rows(self, rows: Ints | Bools) -> Resamples | None:
         """The same resamples seen by some of the rows; None for fewer than two questions.
@@ -81,10 +86,14 @@ class Resamples:
         A draw that contains none of these rows would have no mean. It is replaced by one that
         contains each of them once, which is rare unless the rows are few.
         """
-        counts, groups = self.counts[:, rows], self.groups[rows]
+        groups = self.groups[rows]
+        if len(groups) == len(self.groups) and np.array_equal(groups, self.groups):
+            return self
+        counts = np.compress(rows, self.counts, axis=1) if rows.dtype == bool else self.counts.take(rows, axis=1)
         if not (groups != groups[:1]).any():
             return None
-        return Resamples(np.where(counts.any(axis=1, keepdims=True), counts, 1).astype(np.uint8), groups)
+        counts[~counts.any(axis=1)] = 1
+        return Resamples(counts, groups)
 
 
 def split_resamples(test_rows: Sequence[Ints], table: TraceTable, seed: int) -> list[Resamples | None]:

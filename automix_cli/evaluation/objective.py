@@ -135,8 +135,8 @@ class Candidates:
         points = [self.choice(place).point for place in places]
         return measure(points, ends_of(single_points)).value or 0.0
 
-    def chances_to_keep(self, keep: float) -> Floats:
-        """The bootstrap chance of each place to keep a share of the best tier's quality.
+    def chances_to_keep(self, keep: float) -> dict[int, float]:
+        """The bootstrap chance of each place worth having to keep a share of the best tier's quality.
 
         The best tier is chosen again in every draw. A policy that is not a single tier is given half
         a lost row more: among few rows, losses that were not seen are not taken for none.
@@ -145,16 +145,23 @@ class Candidates:
         tiers = len(self.tiers)
         target = keep * draws[:, :tiers].max(axis=1, keepdims=True)
         loss = np.where(np.arange(draws.shape[1]) < tiers, 0.0, half_a_row)
-        return np.asarray((draws - loss >= target - ROUNDING_ERROR).mean(axis=0))
+        chances = (draws - loss >= target - ROUNDING_ERROR).mean(axis=0).tolist()
+        return dict(zip([*range(tiers), *self._settings_worth_having], chances, strict=True))
+
+    @property
+    def _settings_worth_having(self) -> list[int]:
+        """The places that are no single tier."""
+        return [place for place in self.places if place >= len(self.tiers)]
 
     @cached_property
     def _draws(self) -> tuple[Floats, float]:
-        """Mean scores of all places in every draw, and what half a lost row costs."""
+        """Mean scores of tiers and of settings worth having in every draw; what half a lost row costs."""
         curve, own, resamples = self.curve, self.alone.score, self.resamples
         if curve.settings:
             own = own[curve.rows]
             resamples = resamples and resamples.on_rows(curve.rows)
-        columns = np.vstack([own.T, curve.columns.score]) if curve.settings else own.T
+        settings = np.array(self._settings_worth_having, dtype=np.intp) - len(self.tiers)
+        columns = np.vstack([own.T, curve.columns.score[settings]]) if curve.settings else own.T
         if resamples is None:
             return columns.mean(axis=1)[None], 0.0
         return resamples.means(columns.T), 0.5 / len(np.unique(resamples.groups))

@@ -16,7 +16,7 @@ import numpy as np
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
 from automix_cli.pomdp.histories import Root, TierPath
 from automix_cli.pomdp.induction import ActionCodes, PlanCase, PlanPath, SolvedPath, solve_cases
-from automix_cli.pomdp.length_grid import LengthSpan, compare_plans, span_of
+from automix_cli.pomdp.length_grid import Ends, LengthSpan, ValueLine, compare_plans, span_of, steps_of
 from automix_cli.pomdp.model import Model, count_histories
 
 _LARGEST_SOLUTION = 10_000_000  # histories times plans that are solved in one pass
@@ -89,15 +89,23 @@ class PlansByLength:
         level = [part for root, own in rows_of.items() for part in _stretches(root, tokens, own, settings)]
         while level:  # the cases of one level are solved at once
             self.solve([case for part in level for case in part.cases])
+            crossings, suffice = self._compare(level, plans)
             following: list[_Stretch] = []
-            for part in level:
-                low, high = part.cases
-                lines = [self._paths[case].line.take(plans[part.settings]) for case in (low, high)]
-                crossing, suffices = compare_plans(part.span, *lines)
-                if suffices.any():
-                    yield Cell(part.rows, part.settings[suffices], low, high, crossing[suffices])
-                following += part.halves(tokens, ~suffices)
+            for part, crossing, is_enough in zip(level, crossings, suffice, strict=True):
+                own = part.settings[is_enough[part.settings]]
+                if len(own):
+                    yield Cell(part.rows, own, *part.cases, crossing[own])
+                following += part.halves(tokens, part.settings[~is_enough[part.settings]])
             level = following
+
+    def _compare(self, level: Sequence[_Stretch], plans: Ints) -> tuple[Floats, Bools]:
+        """Where the plans for both ends of each stretch cross, and where they suffice; stretches×W."""
+        ends = Ends(*np.array([part.span for part in level]).T[:, :, None])
+        lines = (
+            ValueLine(*np.array([self._paths[case].line for case in cases])[:, :, plans].swapaxes(0, 1))
+            for cases in zip(*(part.cases for part in level), strict=True)
+        )
+        return compare_plans(ends, *lines)
 
 
 class _Stretch(NamedTuple):
@@ -113,21 +121,23 @@ class _Stretch(NamedTuple):
         """Both ends of the span."""
         return PlanCase(self.span.low, self.root), PlanCase(self.span.high, self.root)
 
-    def halves(self, tokens: Floats, which: Bools) -> Iterator[_Stretch]:
+    def halves(self, tokens: Floats, settings: Ints) -> Iterator[_Stretch]:
         """Halve the span for some of the settings; a half without rows is left out."""
+        if not len(settings):
+            return
         is_low = tokens[self.rows] < self.span.middle
         for span, own in ((self.span.lower, self.rows[is_low]), (self.span.upper, self.rows[~is_low])):
-            if len(own) and which.any():
-                yield _Stretch(self.root, span, own, self.settings[which])
+            if len(own):
+                yield _Stretch(self.root, span, own, settings)
 
 
 def _stretches(root: Root, tokens: Floats, rows: Ints, settings: Ints) -> Iterator[_Stretch]:
     """The widest spans that rows of one root lie in."""
-    sizes, size_of = np.unique(tokens[rows], return_inverse=True)
-    spans = [span_of(size) for size in sizes.tolist()]
-    for span in dict.fromkeys(spans):
-        own = np.array([other == span for other in spans])
-        yield _Stretch(root, span, rows[own[size_of]], settings)
+    own_tokens = tokens[rows]
+    steps = steps_of(own_tokens)
+    for step in np.unique(steps):
+        own = steps == step
+        yield _Stretch(root, span_of(float(own_tokens[own][0])), rows[own], settings)
 
 
 class JointPlans(NamedTuple):

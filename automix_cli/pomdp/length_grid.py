@@ -19,6 +19,13 @@ GRID_LOSS = 5e-4  # the most value that planning on the grid may lose
 _STEPS = 4  # spans in a doubling of the length, before any is halved
 
 
+class Ends(NamedTuple):
+    """The ends of P spans, columns of P."""
+
+    low: Floats
+    high: Floats
+
+
 class LengthSpan(NamedTuple):
     """Two lengths that are planned for, and all between them."""
 
@@ -48,8 +55,13 @@ def span_of(tokens: float) -> LengthSpan:
         >>> span_of(300.0).low, round(span_of(300.0).high, 1)
         (256.0, 304.4)
     """
-    step = math.floor(_STEPS * math.log2(tokens))
+    step = int(steps_of(np.array([tokens]))[0])
     return LengthSpan(2 ** (step / _STEPS), 2 ** ((step + 1) / _STEPS))
+
+
+def steps_of(tokens: Floats) -> Ints:
+    """Number the spans that lengths lie in, before any is halved."""
+    return np.floor(_STEPS * np.log2(tokens)).astype(np.intp)
 
 
 class ValueLine(NamedTuple):
@@ -63,18 +75,21 @@ class ValueLine(NamedTuple):
         return ValueLine(self.value[places], self.fall[places])
 
 
-def compare_plans(span: LengthSpan, first: ValueLine, second: ValueLine) -> tuple[Floats, Bools]:
+def compare_plans(span: LengthSpan | Ends, first: ValueLine, second: ValueLine) -> tuple[Floats, Bools]:
     """Return up to which length each plan for `low` is the better of two, and where two are enough.
 
     Each plan's value is a line in the number of tokens. Where the two lines cross, both plans are
     equally good, and the gap below the chord, which no plan exceeds, is widest.
+
+    Args:
+        span: the two lengths; numbers, or columns of P spans.
+        first, second: the plans for them, of W settings; P×W for P spans.
     """
     low, high = span
     rise = second.value + second.fall * (high - low) - first.value  # of the second line, at low
+    width = np.broadcast_to(high - low, rise.shape).copy()
     differs = first.fall != second.fall
-    crossing = low + np.divide(
-        rise, second.fall - first.fall, out=np.full(len(rise), high - low), where=differs
-    )
+    crossing = low + np.divide(rise, second.fall - first.fall, out=width, where=differs)
     crossing = np.clip(crossing, low, high)
     tangent = np.maximum(
         first.value - first.fall * (crossing - low), second.value + second.fall * (high - crossing)
