@@ -171,6 +171,9 @@ def _finite(text: str) -> float:
     return value
 
 
+_STRICT = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_finite)
+
+
 def parse_json(data: bytes | str) -> Json:
     """Parse strict JSON.
 
@@ -184,9 +187,7 @@ def parse_json(data: bytes | str) -> Json:
     """
     try:
         text = data.decode("utf-8") if isinstance(data, bytes) else data
-        return json.loads(
-            text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_finite
-        )
+        return _STRICT.decode(text)
     except UnicodeDecodeError as exc:
         raise DataError(f"invalid UTF-8 at byte {exc.start + 1}") from exc
     except json.JSONDecodeError as exc:

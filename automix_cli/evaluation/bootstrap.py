@@ -89,7 +89,7 @@ class Resamples:
         groups = self.groups[rows]
         if len(groups) == len(self.groups) and np.array_equal(groups, self.groups):
             return self
-        counts = np.compress(rows, self.counts, axis=1) if rows.dtype == bool else self.counts.take(rows, axis=1)
+        counts = self.counts.take(np.arange(len(self.groups))[rows], axis=1)
         if not (groups != groups[:1]).any():
             return None
         counts[~counts.any(axis=1)] = 1

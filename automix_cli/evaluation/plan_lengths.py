@@ -16,7 +16,7 @@ import numpy as np
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
 from automix_cli.pomdp.histories import Root, TierPath
 from automix_cli.pomdp.induction import ActionCodes, PlanCase, PlanPath, SolvedPath, solve_cases
-from automix_cli.pomdp.length_grid import Ends, LengthSpan, ValueLine, compare_plans, span_of, steps_of
+from automix_cli.pomdp.length_grid import LengthSpan, SpanEnds, ValueLine, compare_plans, span_of, steps_of
 from automix_cli.pomdp.model import Model, count_histories
 
 _LARGEST_SOLUTION = 10_000_000  # histories times plans that are solved in one pass
@@ -100,7 +100,7 @@ class PlansByLength:
 
     def _compare(self, level: Sequence[_Stretch], plans: Ints) -> tuple[Floats, Bools]:
         """Where the plans for both ends of each stretch cross, and where they suffice; stretches×W."""
-        ends = Ends(*np.array([part.span for part in level]).T[:, :, None])
+        ends = SpanEnds(*np.array([part.span for part in level]).T[:, :, None])
         lines = (
             ValueLine(*np.array([self._paths[case].line for case in cases])[:, :, plans].swapaxes(0, 1))
             for cases in zip(*(part.cases for part in level), strict=True)

@@ -274,8 +274,8 @@ class PlanPath:
             cost = self.histories.model.charge(action)
             charges = self.weights * (cost.fixed + cost.per_token * self._lengths)
             self._charges[action] = charges[:, None, None], cost.at(self.tokens)
-        weighted, dollars = self._charges[action]
-        return _Option(action, ahead - weighted * weight, dollars)
+        charge, dollars = self._charges[action]
+        return _Option(action, ahead - charge * weight, dollars)
 
     def _choose(self, block: Block, level: Level, options: list[_Option], path: TierPath) -> None:
         """Find the best action at each history of one level; what follows it has been solved."""

@@ -19,7 +19,7 @@ GRID_LOSS = 5e-4  # the most value that planning on the grid may lose
 _STEPS = 4  # spans in a doubling of the length, before any is halved
 
 
-class Ends(NamedTuple):
+class SpanEnds(NamedTuple):
     """The ends of P spans, columns of P."""
 
     low: Floats
@@ -75,7 +75,7 @@ class ValueLine(NamedTuple):
         return ValueLine(self.value[places], self.fall[places])
 
 
-def compare_plans(span: LengthSpan | Ends, first: ValueLine, second: ValueLine) -> tuple[Floats, Bools]:
+def compare_plans(span: LengthSpan | SpanEnds, first: ValueLine, second: ValueLine) -> tuple[Floats, Bools]:
     """Return up to which length each plan for `low` is the better of two, and where two are enough.
 
     Each plan's value is a line in the number of tokens. Where the two lines cross, both plans are
@@ -83,7 +83,8 @@ def compare_plans(span: LengthSpan | Ends, first: ValueLine, second: ValueLine) 
 
     Args:
         span: the two lengths; numbers, or columns of P spans.
-        first, second: the plans for them, of W settings; P×W for P spans.
+        first: the plans for `low`, of W settings; P×W for P spans.
+        second: the plans for `high`.
     """
     low, high = span
     rise = second.value + second.fall * (high - low) - first.value  # of the second line, at low
