@@ -61,7 +61,7 @@ def span_of(tokens: float) -> LengthSpan:
 
 def steps_of(tokens: Floats) -> Ints:
     """Number the spans that lengths lie in, before any is halved."""
-    return np.floor(_STEPS * np.log2(tokens)).astype(np.intp)
+    return np.asarray(np.floor(_STEPS * np.log2(tokens)), dtype=np.intp)
 
 
 class ValueLine(NamedTuple):
