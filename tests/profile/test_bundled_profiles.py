@@ -166,3 +166,34 @@ def test_models_named_in_comments_and_hints_are_real() -> None:
     models = set(re.findall(r"openai/gpt-[0-9][a-z0-9.-]*", source))
     assert models
     assert all(catalog.list_price(model) for model in models)
+
+
+# ---------------------------------------------------------------- examples to copy
+
+EXAMPLES = sorted((bundled_path("demo").parent / "examples").glob("*.yaml"))
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_works_as_a_found_file_and_says_how_to_use_it(path: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "automix.yaml"
+    copy.write_bytes(path.read_bytes())
+    example = read_profile(copy, trusted=False, origin="discovered")
+    assert example.name == path.stem
+    assert example.router is None
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("# ")
+    assert f"profiles/examples/{path.name} automix.yaml" in text
+    litellm = load_litellm()
+    for tier, (model, params) in zip([*example.tiers, *example.tiers], calls_of(example), strict=True):
+        assert all(key in text for key in tier.key_envs()[:1])
+        assert tier.list_price() is not None
+        provider, _, name = model.partition("/")
+        litellm.get_optional_params(model=name, custom_llm_provider=provider, **params)
+
+
+def test_the_examples_are_two_families_and_two_efforts() -> None:
+    efforts, families = (read_profile(path, trusted=True, origin="named") for path in EXAMPLES)
+    assert len({tier.model.partition("/")[0] for tier in families.tiers}) == 2
+    assert len({tier.model for tier in efforts.tiers}) == 1
+    assert [dict(tier.params)["reasoning_effort"] for tier in efforts.tiers] == ["low", "high"]
