@@ -34,6 +34,7 @@ COMMANDS = {
     "audit": "Tell from shadow calls what routing saves and loses.",
     "profile": "List, show and check profiles; start one of your own.",
     "doctor": "Say what a run would meet here: profile, keys, servers.",
+    "schema": "Print the JSON schema of a profile, for editors.",
     "cache": "Show, empty or find the cache of completions.",
 }
 """Each command and what it is for: help and completion load none of them."""

@@ -11,7 +11,8 @@ import typer
 
 from automix_cli.commands import options as o
 from automix_cli.commands.command import command_app
-from automix_cli.errors import DataError, ProfileError, StorageError, UsageError
+from automix_cli.commands.profile_init import init
+from automix_cli.errors import DataError, ProfileError
 
 if TYPE_CHECKING:
     from automix_cli.profile.model import Profile
@@ -188,48 +189,7 @@ def _warn_of_restrictions(file: Path, quiet: bool) -> None:
         _note(f"works with --profile {file} only; found by itself it is refused:\n{problem.message}", quiet)
 
 
-_STARTER = """\
-# What automix asks in this folder. `automix profile show` prints all it amounts to.
-version: 1
-extends: {name}
-
-# Write below only what should differ, for example:
-# task:
-#   instruction: Answer with a single word.
-#   scorer: exact                # exact | numeric | choice | f1 | contains | json
-# limits:
-#   max_cost: 1.00               # USD per run
-"""
-
-
-@app.command(epilog="Example: automix profile init openai")
-def init(
-    name: Annotated[
-        str | None,
-        typer.Argument(metavar="[NAME]", help="A bundled profile, else the one used here."),
-    ] = None,
-    output: Annotated[
-        Path,
-        o.output_file("The file to start."),
-    ] = Path("automix.yaml"),
-    quiet: o.Quiet = False,
-) -> None:
-    """Start a profile for this folder, on top of a bundled one."""
-    from automix_cli.profile.search import load_profile
-
-    profile = load_profile(name)
-    if profile.origin != "bundled":
-        raise UsageError(f"{profile.path} is already used here", hint="automix profile show")
-    try:
-        with output.open("x", encoding="utf-8") as file:
-            file.write(_STARTER.format(name=profile.name))
-    except FileExistsError:
-        raise UsageError(
-            f"{output} exists and is left as it is", hint=f"automix profile check {output}"
-        ) from None
-    except OSError as e:
-        raise StorageError(f"{output}: cannot be written: {e.strerror}") from e
-    _note(f'wrote {output}; next: automix ask "Who wrote Dune?"', quiet)
+app.command("init")(init)
 
 
 def _note(text: str, quiet: bool) -> None:

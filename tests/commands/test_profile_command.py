@@ -276,6 +276,7 @@ def test_every_suggestion_in_the_started_file_is_valid(folder: Path) -> None:
     p = read_profile(Path("automix.yaml"), trusted=False, origin="discovered")
     assert p.limits.max_cost == 1.0
     assert p.task.instruction == "Answer with a single word."
+    assert (p.task.scorer, p.verification.max_votes) == ("exact", 8)
 
 
 def test_init_leaves_an_existing_file_alone(folder: Path) -> None:

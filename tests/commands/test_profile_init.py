@@ -1,0 +1,162 @@
+"""`automix profile init`: a profile that works, of what the machine has, and nothing overwritten."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from loopback import Loopback, nobody
+from shell import environment, read_terminal
+from typer.testing import CliRunner, Result
+
+from automix_cli.backends.local_servers import LOCAL_SERVERS, ServerReply
+from automix_cli.cli import app
+from automix_cli.data.labelled import read_data
+from automix_cli.errors import UsageError
+from automix_cli.profile.json_schema import profile_schema
+from automix_cli.profile.layout import PROFILE
+from automix_cli.profile.proposal import proposal_of, tiers_of_option
+from automix_cli.profile.search import load_profile
+
+LISTED = ("nomic-embed-text:latest", "gemma3:12b", "gemma3:4b", "qwen3:30b-a3b")
+LOCAL = [f"ollama_chat/{name}" for name in ("gemma3:4b", "gemma3:12b", "qwen3:30b-a3b")]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder, with no Ollama at its address."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OLLAMA_API_BASE", "http://127.0.0.1:9")
+    return tmp_path
+
+
+def automix(*words: str) -> Result:
+    return CliRunner().invoke(app, words)
+
+
+def test_models_of_a_local_ollama_become_tiers_without_a_question(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Loopback(lambda call: "391") as server:
+        server.models = LISTED
+        monkeypatch.setenv("OLLAMA_API_BASE", server.root)
+        ran = automix("profile", "init", "openai-compatible")
+        assert (ran.exit_code, ran.stdout) == (0, "")
+        assert [tier.model for tier in load_profile().tiers] == [LOCAL[0], LOCAL[2]]
+        assert automix("ask", "--tier", "small", "--no-cache", "What is 17 * 23?").stdout == "391\n"
+    first = Path("automix.yaml").read_text().splitlines()[0]
+    assert first == "# yaml-language-server: $schema=./automix.schema.json"
+    assert "wrote automix.yaml, automix.schema.json, labeled.jsonl" in ran.stderr
+    assert "into labeled.jsonl; automix calibrate labeled.jsonl --dry-run" in ran.stderr
+    assert len(read_data(Path("labeled.jsonl")).labelled_questions(None)) == 10
+
+
+def test_tiers_and_an_address_make_a_profile_that_answers(folder: Path) -> None:
+    with Loopback(lambda call: "391") as server:
+        words = ("--tiers", "small=tiny,large=org/huge", "--api-base", server.url)
+        assert automix("profile", "init", *words).exit_code == 0
+        assert automix("profile", "check", "automix.yaml").exit_code == 0
+        ran = automix("ask", "--tier", "large", "--no-cache", "What is 17 * 23?")
+        assert (ran.stdout, server.calls[-1].model) == ("391\n", "org/huge")
+
+
+def test_an_address_alone_is_asked_for_its_models_with_its_key(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINE", "secret-of-mine")
+    with Loopback() as server:
+        server.models = ("only-one",)
+        ran = automix("profile", "init", "--api-base", server.url, "--api-key-env", "MINE")
+        assert server.ledger[0].auth == "Bearer secret-of-mine"
+    assert ran.exit_code == 0
+    assert "with one tier there is nothing to route" in ran.stderr
+    assert 'next: automix ask --profile ./automix.yaml "Who wrote Dune?"' in ran.stderr
+    [tier] = load_profile("./automix.yaml").tiers
+    assert (tier.model, tier.api_key_env) == ("hosted_vllm/only-one", "MINE")
+    assert "secret" not in Path("automix.yaml").read_text()
+
+
+def test_a_key_selects_its_provider_s_profile(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "x")
+    assert automix("profile", "init").exit_code == 0
+    assert load_profile().tiers == load_profile("anthropic").tiers
+    assert "list price: $" in Path("automix.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "no key, and no server with models"),
+        (("openai-compatible",), "no server on this machine lists models"),
+        (("--tiers", "nobody/x"), "unknown provider nobody"),
+        (("--tiers", "a=openai/gpt-5,b=openai/gpt-5-nano"), "put the cheapest tier first"),
+        (("--tiers", "a=demo/small,a=demo/large"), "is named a like tiers[0]"),
+        (("openai", "--tiers", "demo/small"), "--tiers and --api-base make another"),
+        (("--api-base", "ftp://x"), "--api-base: expected an http:// or https:// address"),
+        (("--api-base", "http://x.example/v1", "--api-key-env", "MINE"), "in the clear"),
+        (("--api-key-env", "MINE"), "--api-key-env goes with --api-base"),
+    ],
+)
+def test_what_cannot_work_is_refused_and_nothing_is_written(
+    words: tuple[str, ...], said: str, folder: Path
+) -> None:
+    ran = automix("profile", "init", *words)
+    assert ran.exit_code == 2
+    assert said in ran.stderr
+    assert list(folder.iterdir()) == []
+
+
+def test_a_server_that_is_not_there_is_named(folder: Path) -> None:
+    with nobody() as url:
+        ran = automix("profile", "init", "--api-base", url)
+    assert ran.exit_code == 2
+    assert f"{url}: Connection refused" in ran.stderr
+    assert "--tiers small=NAME,large=NAME names its models" in ran.stderr
+
+
+def test_rows_that_are_there_are_left_alone(folder: Path) -> None:
+    Path("labeled.jsonl").write_text("mine")
+    ran = automix("profile", "init", "demo")
+    assert Path("labeled.jsonl").read_text() == "mine"
+    assert "wrote automix.yaml, automix.schema.json\n" in ran.stderr
+
+
+def test_at_most_three_questions_are_asked_in_a_terminal(folder: Path) -> None:
+    with Loopback() as server:
+        server.models = LISTED
+        env = environment(OLLAMA_API_BASE=server.root, OPENAI_API_KEY="x")
+        ours, theirs = pty.openpty()
+        command = [sys.executable, "-m", "automix_cli", "profile", "init"]
+        streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+        with subprocess.Popen(command, env=env, cwd=folder, **streams) as process:
+            os.close(theirs)
+            os.write(ours, b"2\n1,2,3\nnumeric\n")
+            screen = read_terminal(ours)
+        assert process.returncode == 0, screen
+    profile = load_profile(str(folder / "automix.yaml"))
+    assert [tier.model for tier in profile.tiers] == LOCAL
+    assert [tier.name for tier in profile.tiers] == ["small", "medium", "large"]
+    assert profile.task.scorer == "numeric"
+
+
+def test_models_that_answer_no_question_are_no_tiers() -> None:
+    assert proposal_of(LOCAL_SERVERS[1], ServerReply("x", "", 200, ("bge-m3", "a b"))) is None
+
+
+def test_names_of_tiers_may_be_left_out() -> None:
+    assert [t.name for t in tiers_of_option("demo/small,demo/large", None, None)] == ["small", "large"]
+    with pytest.raises(UsageError, match="expected 1 to 6 tiers, got 7"):
+        tiers_of_option(",".join(["demo/small"] * 7), None, None)
+
+
+def test_the_schema_has_every_key_that_the_reader_has(folder: Path) -> None:
+    schema = json.loads(automix("schema", "profile").stdout)
+    assert schema == profile_schema()
+    assert list(schema["properties"]) == list(PROFILE.fields)
+    tier = schema["properties"]["tiers"]["items"]
+    assert tier["required"] == ["name", "model"]
+    numbers = {"type": "number", "minimum": 0, "maximum": 2}
+    assert tier["properties"]["params"]["properties"]["temperature"] == numbers
