@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 _OWN_SERVER = "openai-compatible"
 _ROWS_FILE = "labeled.jsonl"
-_WAYS_TO_JUDGE = ("exact", "numeric", "choice", "f1", "contains", "json")
 
 
 def init(
