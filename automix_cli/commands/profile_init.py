@@ -157,6 +157,7 @@ def _of_machine(*, servers_only: bool) -> list[Proposal]:
 def _with_answers(own: list[Proposal]) -> tuple[Proposal, str | None]:
     """The proposal and the scorer that a person at the terminal chooses, in at most three questions."""
     from automix_cli.profile.proposal import named_tiers
+    from automix_cli.scoring import SCORERS
 
     proposal = own[0]
     if len(own) > 1:
@@ -170,9 +171,7 @@ def _with_answers(own: list[Proposal]) -> tuple[Proposal, str | None]:
         numbers = _ask("Which ones, cheapest first", default, lambda text: _picks(text, len(proposal.models)))
         tiers = named_tiers([proposal.models[n - 1] for n in _picks(numbers, len(proposal.models)) or ()])
         proposal = proposal._replace(tiers=tiers)
-    scorer = _ask(
-        f"How are answers judged ({', '.join(_WAYS_TO_JUDGE)})", "exact", lambda text: text in _WAYS_TO_JUDGE
-    )
+    scorer = _ask(f"How are answers judged ({', '.join(SCORERS)})", "exact", lambda text: text in SCORERS)
     return proposal, None if scorer == "exact" else scorer
 
 
