@@ -17,9 +17,10 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast
 
 from automix_cli.errors import StorageError, UsageError
 
@@ -102,11 +103,11 @@ def shadow_plan(profile: Profile, options: CallOptions) -> ShadowPlan | None:
     Raises:
         UsageError: the baseline is no tier of the profile, or the only one.
     """
+    if options.baseline is None and not options.shadow:
+        return None
     from automix_cli.cascade.shadow import ShadowPlan
     from automix_cli.profile.router import baseline_of
 
-    if options.baseline is None and not options.shadow:
-        return None
     names = [tier.name for tier in profile.tiers]
     if options.shadow and len(names) == 1:
         raise UsageError(
@@ -162,6 +163,7 @@ class Automix:
             _check_signal(profile)
         for line in model_notes(models, profile):
             note(line)
+        self._is_single = is_single
         self.cascade = self._open(profile, models, options, is_single and not options.no_cache)
 
     def _open(
@@ -180,6 +182,7 @@ class Automix:
         backend = Cached(
             self.meter, store, refresh=options.refresh, offline=options.offline, notes=self._late_notes
         )
+        self._cache = backend
         return Cascade(profile, backend, policy, degrading, shadow_plan(profile, options))
 
     def _policy(self, profile: Profile, store: Store | None) -> Policy[Any] | None:
@@ -222,7 +225,16 @@ class Automix:
             self.note(line)
 
     def run(self, job: Callable[[Cascade], Awaitable[T]]) -> T:
-        """Run one job with an event loop of its own, and close everything at its end."""
+        """Run one job with an event loop of its own, and close everything at its end.
+
+        A single question is first looked up without a loop: a cached answer needs none, and loading it takes
+        long. The job begins anew where a call must be made: until then it must not show or write anything.
+        """
+        from automix_cli.backends.base import NeedsLoop
+
+        if self._is_single:
+            with suppress(NeedsLoop):
+                return self._run_without_loop(job)
         import asyncio
 
         async def main() -> T:
@@ -230,6 +242,44 @@ class Automix:
                 return await job(cascade)
 
         return asyncio.run(main())
+
+    def _run_without_loop(self, job: Callable[[Cascade], Awaitable[T]]) -> T:
+        """Run one job that makes no call, and close everything at its end.
+
+        Raises:
+            NeedsLoop: it has to make a call; nothing was closed.
+        """
+        from automix_cli.backends.base import NeedsLoop
+
+        self._cache.has_loop = False
+        try:
+            result = _result_of(job(self.cascade))
+        except NeedsLoop:
+            raise
+        except BaseException:
+            _result_of(self.__aexit__(None, None, None))
+            raise
+        finally:
+            self._cache.has_loop = True
+        _result_of(self.__aexit__(None, None, None))
+        return result
+
+
+def _result_of(job: Awaitable[T]) -> T:
+    """The result of a job that waits for nothing.
+
+    Raises:
+        NeedsLoop: it does wait.
+    """
+    from automix_cli.backends.base import NeedsLoop
+
+    steps = job.__await__()
+    try:
+        next(steps)
+    except StopIteration as stop:
+        return cast(T, stop.value)
+    steps.close()
+    raise NeedsLoop
 
 
 def open_wire(
@@ -421,10 +471,11 @@ def model_notes(models: Sequence[Tier], profile: Profile) -> Iterator[str]:
 
 def router_notes(profile: Profile) -> Iterator[str]:
     """Whether decisions are calibrated, and whether what they were calibrated on is still the case."""
-    from automix_cli.cascade.uncalibrated import notes
     from automix_cli.profile.router import differences, is_calibrated
 
     if not is_calibrated(profile) and len(profile.tiers) > 1:
+        from automix_cli.cascade.uncalibrated import notes
+
         yield from notes(profile)
     changes = differences(profile)
     if changes:

@@ -118,3 +118,38 @@ def test_options_that_contradict_each_other_are_refused() -> None:
         choose_profile(CallOptions(profile="demo", tiers="demo/small"))
     with pytest.raises(UsageError, match="needs a budget"):
         choose_profile(CallOptions(profile="demo", on_budget="degrade"))
+
+
+def ask_once(options: CallOptions) -> tuple[str | None, float | None]:
+    """The answer to one question, and what it cost."""
+    automix = Automix(choose_profile(options), options, is_single=True)
+    answer = automix.run(lambda cascade: cascade.answer(Question(text="What is 17 * 23?")))
+    return answer.answer, answer.spent_usd
+
+
+def test_what_is_cached_is_answered_without_an_event_loop(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AUTOMIX_CACHE_DIR", str(tmp_path / "cache"))
+    options = CallOptions(profile="demo")
+    answer, spent = ask_once(options)
+    assert spent
+    monkeypatch.setattr(asyncio, "run", None)
+    assert ask_once(options) == (answer, 0.0)
+
+
+def test_without_an_event_loop_an_error_closes_the_run_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AUTOMIX_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(asyncio, "run", None)
+    options = CallOptions(profile="demo")
+    automix, closed = Automix(choose_profile(options), options, is_single=True), []
+    monkeypatch.setattr(automix._cache.store, "close", lambda: closed.append(True))
+
+    async def fail(cascade: Cascade) -> None:
+        raise UsageError("no")
+
+    with pytest.raises(UsageError):
+        automix.run(fail)
+    assert closed

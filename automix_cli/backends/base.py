@@ -56,7 +56,7 @@ class Request:
             >>> Request(model="openai/gpt-5", messages=()).endpoint
             'openai'
         """
-        return self.api_base or self.model.partition("/")[0]
+        return endpoint_name(self.model, self.api_base)
 
     def part(self, first: int, n: int) -> Request:
         """The same request for other samples.
@@ -65,7 +65,16 @@ class Request:
             >>> Request(model="m", messages=(), n=8).part(3, 1).first
             3
         """
-        return replace(self, first=first, n=n)
+        return self if (first, n) == (self.first, self.n) else replace(self, first=first, n=n)
+
+
+def endpoint_name(model: str, api_base: str | None) -> str:
+    """The address that is called, or the provider's name where it has its own address."""
+    return api_base or model.partition("/")[0]
+
+
+class NeedsLoop(Exception):
+    """A completion has to be bought or waited for, and no event loop runs."""
 
 
 class Backend(Protocol):

@@ -16,7 +16,6 @@ are, so that nobody asks again unless told to.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import hashlib
@@ -24,9 +23,9 @@ from collections.abc import Callable, Iterable
 from copy import copy
 from dataclasses import dataclass, field
 from itertools import takewhile
+from typing import TYPE_CHECKING
 
-from automix_cli.backends.base import Backend, Request
-from automix_cli.backends.group_commit import GroupCommit
+from automix_cli.backends.base import Backend, NeedsLoop, Request
 from automix_cli.backends.store import Store
 from automix_cli.backends.store_entries import ENTRY_SCHEMA, canonical
 from automix_cli.errors import (
@@ -38,6 +37,11 @@ from automix_cli.errors import (
     UsageError,
 )
 from automix_cli.records import Completion
+
+if TYPE_CHECKING:
+    import asyncio  # imported where a call is made: it takes long to load, and a stored answer needs none
+
+    from automix_cli.backends.group_commit import GroupCommit
 
 
 def fingerprint(request: Request, schema: int = ENTRY_SCHEMA) -> str:
@@ -81,6 +85,8 @@ class _Flight:
         A flight that was cancelled because nobody waited has no error: a caller that joined
         late starts another one.
         """
+        import asyncio
+
         if self.is_cancelled or self.task.cancelled():
             return None if self.is_cancelled else asyncio.CancelledError()
         error = self.task.exception()
@@ -108,6 +114,9 @@ class Cached:
         offline: never ask `inner`.
         notes: where closing puts what a user should be told.
 
+    Attributes:
+        has_loop: whether an event loop runs; without one nothing can be asked for.
+
     Raises:
         UsageError: when `refresh` and `offline` are both set.
     """
@@ -126,7 +135,7 @@ class Cached:
         self._inner = inner
         self._live: Backend | None = None
         self.store = Store.temporary() if store is None else store
-        self._commits = GroupCommit(self.store)
+        self.has_loop = True
         self._since = self.store.begin_refresh() if refresh else 0
         self._offline = offline
         self._notes = [] if notes is None else notes
@@ -134,12 +143,19 @@ class Cached:
         self._new_failures: set[tuple[str, int]] = set()
         self._old_refusals: set[tuple[str, int]] = set()
 
+    @functools.cached_property
+    def _commits(self) -> GroupCommit:
+        from automix_cli.backends.group_commit import GroupCommit
+
+        return GroupCommit(self.store)
+
     async def complete(self, request: Request) -> tuple[Completion, ...]:
         """Return all `n` completions; fewer only when a later one failed, or has no text.
 
         Raises:
             BackendError: what the inner backend raises, or once raised for a refusal or a mute reply.
             CacheMiss: offline, and a sample is not stored.
+            NeedsLoop: a sample is not stored, and no event loop runs.
             StorageError: when a completion cannot be stored.
         """
         prompt = fingerprint(request)
@@ -157,6 +173,8 @@ class Cached:
                     f"sample {missing[0]} of this prompt to {request.model} is not in the cache",
                     hint="run once without --offline",
                 )
+            if not self.has_loop:
+                raise NeedsLoop
             flight = self._flights.get(prompt) or self._depart(prompt, request, missing)
             await self._arrive(flight)
             # Removed from the flight: the caller that wakes first counts them as bought, others as cached.
@@ -180,6 +198,8 @@ class Cached:
 
     def _depart(self, prompt: str, request: Request, missing: tuple[int, ...]) -> _Flight:
         """Start a request for the missing samples, in a task that no single caller owns."""
+        import asyncio
+
         flight = self._flights[prompt] = _Flight(missing)
 
         def end_flight(task: asyncio.Task[None]) -> None:
@@ -193,9 +213,11 @@ class Cached:
 
     async def _arrive(self, flight: _Flight) -> None:
         """Wait for a flight; when the last one waiting is cancelled, so is the flight."""
+        import asyncio
+
         flight.waiting += 1
         try:
-            await asyncio.wait({flight.task})
+            await _end_of(flight.task)
         except asyncio.CancelledError:
             if flight.waiting == 1:
                 flight.is_cancelled = True
@@ -220,6 +242,8 @@ class Cached:
 
     async def _take_lease(self, flight: _Flight, prompt: str, request: Request) -> None:
         """Wait for the lease, and take up what is stored by then."""
+        import asyncio
+
         # Outlives the slowest request (attempts, and the waits between them); the owner's death
         # is noticed without it, so it matters only for an owner on another machine.
         seconds = 15 * max(request.timeout, 4.0)
@@ -280,6 +304,20 @@ class Cached:
                 refusals = "1 refusal" if old == 1 else f"{old:,} refusals"
                 self._notes.append(f"{refusals} remembered from an earlier run; --refresh asks again")
             self.store.close()
+
+
+async def _end_of(task: asyncio.Task[None]) -> None:
+    """Wait until a task is over, however it ends; leaner than `asyncio.wait`."""
+    import asyncio
+
+    end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def wake(_: asyncio.Task[None]) -> None:
+        if not end.done():
+            end.set_result(None)
+
+    task.add_done_callback(wake)
+    await end
 
 
 def _runs(samples: Iterable[int]) -> list[tuple[int, int]]:

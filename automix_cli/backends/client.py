@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from automix_cli.backends.base import Request
+from automix_cli.backends.base import Request, endpoint_name
 from automix_cli.backends.catalog import provider_of
 from automix_cli.backends.endpoints import Endpoint, endpoint_of
 from automix_cli.backends.openai_providers import RESERVED, extra_body_problem
@@ -91,8 +91,7 @@ class Client(ABC):
 
     def supports_n(self, model: str, api_base: str | None = None) -> bool:
         """Whether one request may ask for several completions: yes, unless the server has shown otherwise."""
-        request = Request(model=model, messages=(), api_base=api_base)
-        return (model, request.endpoint) not in self._singles and self.provider_takes_n(model)
+        return (model, endpoint_name(model, api_base)) not in self._singles and self.provider_takes_n(model)
 
     def endpoint(self, request: Request) -> Endpoint:
         """Address and key of a request."""

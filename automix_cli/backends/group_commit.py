@@ -14,6 +14,8 @@ from automix_cli.errors import StorageError
 T = TypeVar("T")
 
 _PAUSE = 0.1  # seconds between attempts while another process has the database locked
+_QUIET_TURNS = 3  # of the event loop without a newcomer, after which a group is committed
+_MOST_SECONDS = 0.005  # that a group is held open
 
 
 class _Waiting(NamedTuple):
@@ -25,7 +27,7 @@ class _Waiting(NamedTuple):
 
 
 class GroupCommit:
-    """Commits together what is written in one turn of the event loop.
+    """Commits together what is written in a few turns of the event loop: more the busier it is.
 
     A write that fails, fails with all others of its group; while the database is locked they are tried
     again for the store's patience.
@@ -62,12 +64,20 @@ class GroupCommit:
         """Commit until nothing waits; what is owed is committed even when the loop is being closed."""
         try:
             while self._waiting:
-                await asyncio.sleep(0)  # the others of this turn join
+                await self._gather()
                 await self._commit_group()
         finally:
             self._task = None
             with contextlib.suppress(StorageError):
                 self.flush()
+
+    async def _gather(self) -> None:
+        """Let others join: those of this turn, and while turns bring more, those of the next ones."""
+        until, quiet, count = time.monotonic() + _MOST_SECONDS, 0, 0
+        while quiet < _QUIET_TURNS and time.monotonic() < until:
+            await asyncio.sleep(0)
+            quiet = quiet + 1 if len(self._waiting) == count else 0
+            count = len(self._waiting)
 
     async def _commit_group(self) -> None:
         until = time.monotonic() + self._store.patience

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from automix_cli.backends.base import Backend, Request
-from automix_cli.backends.budget import worst_cost
 from automix_cli.errors import BackendError
 from automix_cli.records import Completion, Price, ServiceTier, add_money
 
@@ -47,6 +46,8 @@ class MeteredBackend:
         if error.reply is not None:
             self._count(request, error.reply)
             return
+        from automix_cli.backends.budget import worst_cost
+
         price = self.most_price(request)
         worst = None if price is None else worst_cost(request, price)
         self.spent_usd = add_money(self.spent_usd, worst)

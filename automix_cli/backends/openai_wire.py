@@ -48,7 +48,10 @@ def _with_extra(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _encode(body: Mapping[str, Any]) -> bytes:
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return _BODY_ENCODER.encode(body).encode("utf-8", "replace")
+
+
+_BODY_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def read_chat(body: Mapping[str, Any]) -> Reply:

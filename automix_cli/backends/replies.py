@@ -90,6 +90,7 @@ def completions_of(
         "context_cut_by_server": is_prompt_cut(reply.counts, request),
     }
     prompt = replace(usage, output_tokens=0, reasoning_tokens=0) if shares_prompt else None
+    service_tier = service_tier_of(reply.service_tier, request)
     return tuple(
         Completion(
             text=without_secrets(sendable(text)),  # a server may repeat what it was sent
@@ -98,7 +99,7 @@ def completions_of(
             latency_s=latency_s,
             logprobs=choice.logprobs,
             prompt=prompt,
-            service_tier=service_tier_of(reply.service_tier, request),
+            service_tier=service_tier,
             flags=flags_of({"truncated": choice.finish_reason == "length", **flags}),
         )
         for choice, text, share in zip(usable, texts, split_usage(usage, len(usable), texts), strict=True)
@@ -205,4 +206,6 @@ def read_one_choice(timings: Any) -> int | None:
 
 def sendable(text: str) -> str:
     """Text that can be encoded: halves of surrogate pairs, which JSON lets in, become U+FFFD."""
+    if text.isascii():
+        return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -231,9 +231,11 @@ class Store:
         """
         own = self._own_lease()
         with self.database.transaction():
+            if self.database.add(f"{prompt}/lease", own, expire=seconds):
+                return True
             if self.is_taken(prompt):
                 return False
-            self.database.write(f"{prompt}/lease", own, expire=seconds)
+            self.database.write(f"{prompt}/lease", own, expire=seconds)  # lapsed, abandoned, or our own
             return True
 
     def is_taken(self, prompt: str) -> bool:

@@ -64,10 +64,13 @@ SELECT value, mode, filename FROM Cache
 WHERE key = ? AND raw = 1 AND (expire_time IS NULL OR expire_time > ?)
 """
 _MOST_KEYS = 500  # in one statement; SQLite takes 999 everywhere
-_WRITE = f"""
+_INSERT = f"""
 INSERT INTO Cache (
     key, raw, store_time, expire_time, access_time, access_count, tag, size, mode, filename, value
 ) VALUES (?1, 1, ?2, ?3, ?2, 0, NULL, 0, {MODE_RAW}, NULL, ?4)
+"""
+_ADD = f"{_INSERT} ON CONFLICT (key, raw) DO NOTHING"
+_WRITE = f"""{_INSERT}
 ON CONFLICT (key, raw) DO UPDATE SET store_time = ?2, expire_time = ?3, access_time = ?2, access_count = 0,
 tag = NULL, size = 0, mode = {MODE_RAW}, filename = NULL, value = ?4
 """
@@ -93,6 +96,7 @@ class Database:
             self._open_database()
             self._mark_ready()
             self._inode = self.path.stat().st_ino
+        self._file = str(self.path)
 
     @property
     def path(self) -> Path:
@@ -145,6 +149,15 @@ class Database:
         """Keep a text, for some seconds or for good; call it inside `transaction`."""
         now = time.time()
         self.cache._sql(_WRITE, (key, now, None if expire is None else now + expire, text))
+
+    def add(self, key: str, text: str, expire: float) -> bool:
+        """Keep a text for some seconds where there is no row of its key; call it inside `transaction`.
+
+        Returns:
+            Whether there was none.
+        """
+        now = time.time()
+        return self.cache._sql(_ADD, (key, now, now + expire, text)).rowcount == 1  # type: ignore[no-any-return]
 
     def delete(self, key: str, text: str) -> None:
         """Remove a key that holds this text; call it inside `transaction`."""
@@ -284,7 +297,7 @@ class Database:
     def _require_present(self) -> None:
         """Raise if the database was removed while in use; SQLite would write on to the deleted file."""
         with contextlib.suppress(FileNotFoundError):
-            if self.path.stat().st_ino == self._inode:
+            if os.stat(self._file).st_ino == self._inode:
                 return
         raise StorageError(
             f"the cache {self.path} was removed while in use", hint="run again to start an empty one"

@@ -26,9 +26,12 @@ def failure_key(prompt: str, sample: int) -> str:
     return f"{prompt}/{sample}/mute"
 
 
+_ENTRY_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+
+
 def canonical(value: Any) -> str:
     """JSON with one spelling per value, in ASCII, because SQLite cannot store a lone surrogate."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return _ENTRY_ENCODER.encode(value)
 
 
 def _checksum(key: str, body: str) -> str:

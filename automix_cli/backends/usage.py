@@ -17,6 +17,9 @@ _LEAST_TO_CUT = 1_000  # estimated tokens: only what is long is cut, and estimat
 _READ_AT_LEAST = 0.6  # of the estimated tokens; the text of no usual language has so few
 
 
+_RUN_OF_BLANKS = re.compile(r"\s+")
+
+
 class TokenCounts(NamedTuple):
     """The token counts of a reply; None for one that is missing or impossible.
 
@@ -122,7 +125,10 @@ def is_prompt_cut(counts: TokenCounts, request: Request) -> bool:
     Ollama cuts what does not fit `num_ctx`, and says nothing. Runs of blanks count as one character here:
     tokens for indentation are long.
     """
-    expected = estimate(re.sub(r"\s+", " ", prompt_text(request)))
+    text = prompt_text(request)
+    if estimate(text) < _LEAST_TO_CUT:
+        return False
+    expected = estimate(_RUN_OF_BLANKS.sub(" ", text))
     return expected >= _LEAST_TO_CUT and 0 < (counts.prompt or 0) < _READ_AT_LEAST * expected
 
 
@@ -137,6 +143,9 @@ def split_usage(usage: Usage, k: int, texts: Sequence[str] = ()) -> Iterator[Usa
         >>> [u.output_tokens for u in split_usage(Usage(output_tokens=8, calls=1), 2, ["no", "longer"])]
         [2, 6]
     """
+    if k == 1:
+        yield usage
+        return
     visible = usage.output_tokens - usage.reasoning_tokens
     shares = _proportional(visible, [_length(text) for text in texts])
     for i in range(k):

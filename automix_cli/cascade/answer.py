@@ -338,7 +338,10 @@ class QuestionRun:
         """All samples of a request; `purchases` gets each as soon as it is paid for, before the next call."""
         completions: list[Completion] = []
         while len(completions) < request.n:
-            rest = request.part(request.first + len(completions), request.n - len(completions))
+            if completions:
+                rest = request.part(request.first + len(completions), request.n - len(completions))
+            else:
+                rest = request
             more = await self.cascade.backend.complete(rest)
             completions += more
             purchases += more

@@ -73,7 +73,8 @@ class Batch(Generic[R, T]):
                     at_end = True
                     continue
                 count += 1
-                await asyncio.wait([task])
+                if not task.done():
+                    await asyncio.wait([task])
                 self._ahead.release()
                 if not task.cancelled():
                     yield task.result()

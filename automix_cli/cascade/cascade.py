@@ -12,16 +12,14 @@ from typing import TYPE_CHECKING, Any
 from automix_cli.backends.base import Backend
 from automix_cli.cascade.answer import Degrading, QuestionRun, collect_trace
 from automix_cli.cascade.requests import embedding_request
-from automix_cli.cascade.shadow import ShadowPlan, with_shadow
-from automix_cli.cascade.uncalibrated import default_policy
-from automix_cli.cascade.verification import Verification
-from automix_cli.cascade.verify import AnswerCheck
 from automix_cli.pomdp.problem import Policy
 from automix_cli.profile.model import Profile, Tier
 from automix_cli.profile.router import baseline_of, embedder_of, named_classes, query_router
 from automix_cli.records import Answer, Completion, Question, Trace
 
 if TYPE_CHECKING:
+    from automix_cli.cascade.shadow import ShadowPlan
+    from automix_cli.cascade.verification import Verification
     from automix_cli.data.question_classes import NamedClasses
     from automix_cli.fitting.query_router import QueryRouter
 
@@ -64,8 +62,11 @@ class Cascade:
         object.__setattr__(self, "query", query)
         object.__setattr__(self, "embedder", None if reads_text else embedder_of(self.profile))
         object.__setattr__(self, "classes", named_classes(self.profile))
-        default = default_policy(self.profile) if self.policy is None else None
-        object.__setattr__(self, "default", default)
+        object.__setattr__(self, "default", None)
+        if self.policy is None:
+            from automix_cli.cascade.uncalibrated import default_policy
+
+            object.__setattr__(self, "default", default_policy(self.profile))
         object.__setattr__(self, "profile_sha", self.profile.sha)  # every row has it, and it takes a while
 
     async def answer(self, question: Question) -> Answer:
@@ -78,6 +79,8 @@ class Cascade:
         row = await run.answer()
         if self.shadow is None or not self.shadow.draws(question.id):
             return row
+        from automix_cli.cascade.shadow import with_shadow
+
         return await with_shadow(run, row, self.shadow)
 
     async def collect(self, question: Question) -> Trace:
@@ -90,6 +93,8 @@ class Cascade:
 
     async def verify(self, question: Question, answer: str, tier: Tier, votes: int) -> Verification:
         """Have `tier` check an answer with `votes` votes (samples, for `consistency`)."""
+        from automix_cli.cascade.verify import AnswerCheck
+
         return await AnswerCheck(self, question, answer, tier, votes).run()
 
     @property

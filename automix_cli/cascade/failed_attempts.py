@@ -7,7 +7,6 @@ from contextvars import ContextVar
 from typing import NamedTuple
 
 from automix_cli.backends.base import Request
-from automix_cli.backends.budget import worst_cost
 from automix_cli.cascade.visit import ServedUsage, cost_of
 from automix_cli.errors import BackendError
 from automix_cli.profile.model import Tier
@@ -45,5 +44,7 @@ def note_maybe_billed(request: Request, error: BackendError) -> None:
 
 def worst_list_cost(tier: Tier, request: Request) -> float | None:
     """The most that a request can cost at the list price; None when that is unknown."""
+    from automix_cli.backends.budget import worst_cost
+
     price = tier.most_price()
     return None if price is None else worst_cost(request, price)

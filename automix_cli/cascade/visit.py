@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from automix_cli.errors import BackendError
 from automix_cli.profile.model import Tier
-from automix_cli.records import Completion, ServiceTier, Step, Usage, Vote, total_usage
+from automix_cli.records import NO_USAGE, Completion, ServiceTier, Step, Usage, Vote, total_usage
 
 
 @dataclass(slots=True)
@@ -142,7 +142,7 @@ def usage_if_bought(completions: Sequence[Completion]) -> list[ServedUsage]:
         ServedUsage(
             c.usage
             if c.prompt is None
-            else replace(c.usage, input_tokens=0, cached_input_tokens=0, cache_write_tokens=0, calls=0),
+            else Usage(output_tokens=c.usage.output_tokens, reasoning_tokens=c.usage.reasoning_tokens),
             c.service_tier,
         )
         for c in completions
@@ -154,7 +154,7 @@ def usage_if_bought(completions: Sequence[Completion]) -> list[ServedUsage]:
 
 def total_of(parts: Iterable[ServedUsage]) -> Usage:
     """All tokens and calls together."""
-    return total_usage(part.usage for part in parts)
+    return total_usage([part.usage for part in parts])
 
 
 def cost_of(tier: Tier, parts: Sequence[ServedUsage]) -> float | None:
@@ -166,9 +166,9 @@ def cost_of(tier: Tier, parts: Sequence[ServedUsage]) -> float | None:
         (0.0, None)
     """
     total: float | None = 0.0
-    for service in dict.fromkeys(part.service_tier for part in parts):
-        usage = total_of(part for part in parts if part.service_tier == service)
-        if usage != Usage():
+    for service in dict.fromkeys([part.service_tier for part in parts]):
+        usage = total_of([part for part in parts if part.service_tier == service])
+        if usage != NO_USAGE:
             price = tier.price_of(service)
             total = None if price is None or total is None else total + price.of(usage)
     return total
@@ -201,8 +201,8 @@ def split_cost(tier: Tier, parts: Sequence[ServedUsage], count: int) -> SplitCos
         >>> split_cost(tier, two_calls, 2)
         SplitCost(once=None, each=7.0)
     """
-    whole = cost_of(tier, parts)
-    if whole is None or not count:
+    whole = cost_of(tier, parts) if count else None
+    if whole is None:
         return SplitCost(None, None)
     calls = total_of(parts).calls
     if calls >= count:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -165,7 +167,7 @@ class RowRun:
         """Work on the rows; the summary is shown however the run ends, unless the reader went away."""
         start, ending, has_reader = time.monotonic(), None, True
         try:
-            with row_progress(self.reporter, self.rows.total, self.note) as advance:
+            with rare_collection(), row_progress(self.reporter, self.rows.total, self.note) as advance:
 
                 def take(result: T) -> None:
                     on_result(result)
@@ -221,6 +223,26 @@ class RowRun:
                 hint="run it again with more: what is done is in the cache and costs nothing",
             )
         return 3 if self.tally.errors else 0
+
+
+_NEW_OBJECTS = 20_000
+"""Objects made since, and still there, before Python looks for cycles among them; its own number is 700."""
+
+
+@contextmanager
+def rare_collection() -> Iterator[None]:
+    """Look for cycles of objects more rarely: rows make few, and each look costs time.
+
+    What was made before, modules above all, is not looked at again meanwhile.
+    """
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(_NEW_OBJECTS, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 def _resume_command() -> str:

@@ -329,6 +329,9 @@ def open_input(path: Path) -> IO[bytes]:
 _UNSAFE = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]")
 
 
+_ROW_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+
+
 def dumps(row: Json) -> str:
     """One line of JSON, UTF-8, safe on a terminal and under `splitlines`.
 
@@ -339,7 +342,9 @@ def dumps(row: Json) -> str:
         >>> dumps({"answer": "Köln"})
         '{"answer": "Köln"}'
     """
-    text = json.dumps(row, ensure_ascii=False, allow_nan=False)
+    text = _ROW_ENCODER.encode(row)
+    if text.isascii() and "\x7f" not in text:
+        return text
     return _UNSAFE.sub(lambda m: f"\\u{ord(m.group()):04x}", text)
 
 

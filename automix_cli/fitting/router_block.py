@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from automix_cli.errors import DataError, describe_value, did_you_mean, reading_problem
 from automix_cli.fitting.query_router_kinds import QUERY_ROUTER_KINDS
 from automix_cli.pomdp.problem import Policy
-from automix_cli.pomdp.rules import AlwaysPolicy, QuestionPolicy, ThresholdPolicy
 
 if TYPE_CHECKING:
     from automix_cli.fitting.query_router import QueryRouter
@@ -79,19 +78,27 @@ def votes_problem(votes: Any, max_votes: int) -> str | None:
 
 
 def _always(router: Mapping[str, Any], settings: Settings, tiers: tuple[str, ...]) -> Policy[Any]:
+    from automix_cli.pomdp.rules import AlwaysPolicy
+
     return AlwaysPolicy(len(tiers), tiers.index(str(router["tier"])))
 
 
 def _self_consistency(router: Mapping[str, Any], settings: Settings, tiers: tuple[str, ...]) -> Policy[Any]:
+    from automix_cli.pomdp.rules import ThresholdPolicy
+
     return ThresholdPolicy.single(tiers=len(tiers), votes=settings.max_votes, cut=0.5)
 
 
 def _threshold(router: Mapping[str, Any], settings: Settings, tiers: tuple[str, ...]) -> Policy[Any]:
+    from automix_cli.pomdp.rules import ThresholdPolicy
+
     votes = _votes(router, settings)
     return ThresholdPolicy.single(tiers=len(tiers), votes=votes, cut=float(router["cut"]))
 
 
 def _double_threshold(router: Mapping[str, Any], settings: Settings, tiers: tuple[str, ...]) -> Policy[Any]:
+    from automix_cli.pomdp.rules import ThresholdPolicy
+
     votes = _votes(router, settings)
     low, high = float(router["low"]), float(router["cut"])
     return ThresholdPolicy.double(tiers=len(tiers), votes=votes, low=low, high=high)
@@ -109,6 +116,8 @@ def _pomdp(router: Mapping[str, Any], settings: Settings, tiers: tuple[str, ...]
 
 def _by_question(router: Mapping[str, Any], settings: Settings, tiers: tuple[str, ...]) -> Policy[Any]:
     """The policy of a query-side router alone."""
+    from automix_cli.pomdp.rules import QuestionPolicy
+
     query = query_router_of(router)
     assert query is not None
     if len(query.costs) != len(tiers):

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from automix_cli import prompts
 from automix_cli.backends.catalog import model_problem
 from automix_cli.errors import DataError, ProfileError, UsageError, describe_value
-from automix_cli.fitting.public_prior import GIVE_UP
 from automix_cli.fitting.router_block import (
     HINT,
     ROUTER_KINDS,
@@ -105,6 +104,8 @@ def give_up_of(profile: Profile) -> float:
     """
     router = profile.router or {}
     if router.get("kind") != "prior":
+        from automix_cli.fitting.public_prior import GIVE_UP
+
         return GIVE_UP
     amount = router.get("give_up")
     if isinstance(amount, bool) or not isinstance(amount, int | float) or not 0 < amount <= 1:

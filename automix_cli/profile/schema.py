@@ -85,7 +85,7 @@ class Kind(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Text:
     """Text that is not blank, of at most `longest` characters."""
 
@@ -98,7 +98,7 @@ class Text:
         return _expect(node, report, "text", fits)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Pattern:
     """Text of which a pattern matches the whole; `expected` says so in words."""
 
@@ -111,7 +111,7 @@ class Pattern:
         return _expect(node, report, self.expected, fits)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Whole:
     """An integer from `low` to `high`."""
 
@@ -125,7 +125,7 @@ class Whole:
         return _expect(node, report, f"a whole number from {self.low} to {self.high}", fits)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Number:
     """A number from `low` to `high`; `above` leaves `low` itself out."""
 
@@ -144,7 +144,7 @@ class Number:
         return value if value is BAD else float(value)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Only:
     """One number and no other, for the reason `why`."""
 
@@ -157,7 +157,7 @@ class Only:
         return _expect(node, report, f"{self.number}, {self.why}", fits)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Flag:
     """True or false."""
 
@@ -166,7 +166,7 @@ class Flag:
         return _expect(node, report, "true or false", isinstance(node.value, bool))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class OneOf:
     """One of a few words."""
 
@@ -181,7 +181,7 @@ class OneOf:
         return BAD
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Nullable:
     """What `kind` takes, or null."""
 
@@ -192,7 +192,7 @@ class Nullable:
         return None if node.value is None else self.kind.read(node, report)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ListOf:
     """A list of at most `longest` items.
 
@@ -217,7 +217,7 @@ class ListOf:
         return BAD if not self.partial and BAD in values else values
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class OneOrList:
     """One value, or a list of them."""
 
@@ -230,7 +230,7 @@ class OneOrList:
         return kind.read(node, report)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class AnyMapping:
     """A mapping of whatever it holds."""
 
@@ -240,7 +240,7 @@ class AnyMapping:
         return value if value is BAD else node.plain()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Checked:
     """What `kind` takes and `problem` says nothing against; `convert` makes the value of it."""
 
@@ -259,7 +259,7 @@ class Checked:
         return self.convert(value)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Custom:
     """A value with rules of its own: `check` returns the first problem with it, if there is any.
 
@@ -278,7 +278,7 @@ class Custom:
         return node.value
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Subtree:
     """A node that `function` reads, with all that stands below it."""
 
@@ -289,7 +289,7 @@ class Subtree:
         return self.function(node, report)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Record:
     """A mapping with known keys, from which `make` builds the value by keyword.
 

@@ -51,6 +51,30 @@ def test_writes_of_one_turn_share_a_transaction(store: Store, monkeypatch: pytes
     assert all(store.get(prompt_of(number), 0) for number in range(51))
 
 
+def test_writes_of_turns_that_follow_one_another_share_a_transaction(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes, together = list[int](), store.together
+
+    def count(writes: Sequence[Callable[[], Any]]) -> list[Any]:
+        sizes.append(len(writes))
+        return together(writes)
+
+    monkeypatch.setattr(store, "together", count)
+
+    async def write_after(turns: int, commits: GroupCommit) -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await commits.do(put(store, turns))
+
+    async def main() -> None:
+        commits = GroupCommit(store)
+        await asyncio.gather(*(write_after(turns, commits) for turns in range(5)))
+
+    asyncio.run(main())
+    assert sizes == [5]
+
+
 def test_what_is_owed_is_written_though_nobody_waits_and_nothing_else_is(store: Store) -> None:
     async def main() -> None:
         commits = GroupCommit(store)

@@ -22,8 +22,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from planning_speed import spread, write_profile, write_rows
 from runs import ONE_THREAD, table_head, table_line
-from speed import spread, write_profile, write_rows
 
 
 def cpu_seconds(tree: Path, command: Sequence[str]) -> float:

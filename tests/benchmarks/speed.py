@@ -1,11 +1,16 @@
-"""How long calibrating, planning and deciding take.
+"""How fast automix starts, and how much it adds to the calls of a batch, beside other programs.
 
-    python tests/benchmarks/speed.py [--rows 200000] [--tiers 2 3] [--repeat 3]
+    python tests/benchmarks/speed.py [--only ask,batch] [--pairs 5] [--peers FOLDER] [--scale 1.0]
 
-Prints one Markdown table, medians with the range seen. `calibrate` is the command itself, start
-and all, on generated trace rows (eight votes of every tier but the last, prompts of many
-lengths), next to the time in which the standard library's `json` parses the same file. Seconds
-are of the processor, so that what else runs on the machine counts little.
+Prints one Markdown table. A line compares automix with something else: both run in turn, `--pairs` times,
+each in a process of its own, and the table has medians and ranges of the ratios within the pairs, for seconds
+of the processor (user and system) and of the clock. `--only` takes keys of lines and prefixes of them.
+Generated rows, a calibrated profile, caches and a server on 127.0.0.1 are made anew and removed at the end.
+`--peers` names a folder for environments of other programs, which are installed there when they are missing;
+without it their lines are skipped. `--scale` makes all batches smaller or larger.
+
+`--only fit` runs `speed_fit.py` for calibrating, comparing and planning: it has a table of its own. Without
+`--only` it comes last.
 """
 
 from __future__ import annotations
@@ -13,175 +18,385 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from known import votes
-
-from automix_cli.pomdp.histories import tabulate
-from automix_cli.pomdp.model import Cost, Model, TierModel
-from automix_cli.pomdp.observations import VoteObservations
-from automix_cli.pomdp.policy import PomdpPolicy
-from automix_cli.pomdp.problem import Facts, Observation, rollout
-
-WORDS = ("what", "is", "the", "sum", "of", "all", "even", "numbers", "below", "and", "why")
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+AT_ONCE = 64
 
 
-def spread(times: Sequence[float], unit: float = 1.0) -> str:
-    """Median and range, in a unit of seconds."""
-    low, middle, high = (x / unit for x in (min(times), statistics.median(times), max(times)))
-    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+class Used(NamedTuple):
+    """Seconds of processor and clock, and the most memory in KiB."""
+
+    cpu: float
+    wall: float
+    memory: int = 0
+
+    def per(self, units: float) -> Used:
+        """The same for each of some units."""
+        return Used(self.cpu / units, self.wall / units, self.memory)
 
 
-def timed(action: Callable[[], object], repeat: int) -> list[float]:
-    """Processor seconds of each run."""
-    found = []
-    for _ in range(repeat):
-        start = time.process_time()
-        action()
-        found.append(time.process_time() - start)
-    return found
+class Pair(NamedTuple):
+    """Two ratios of one pair of runs, None where seconds of a kind say nothing, and a note for the table."""
+
+    cpu: float | None
+    wall: float | None
+    note: str = ""
 
 
-# ------------------------------------------------------------------ calibrate
+class Skip(Exception):
+    """A line cannot be measured here, and why."""
 
 
-def write_rows(path: Path, rows: int, tiers: int) -> None:
-    """Trace rows; every tier but the last has votes."""
-    rng = np.random.default_rng(0)
-    tokens = rng.integers(20, 900, rows).tolist()
-    right = (rng.random((rows, tiers)) < np.linspace(0.6, 0.85, tiers)).tolist()
-    chance = np.where(right, rng.beta(4.0, 1.0, (rows, tiers)), rng.beta(1.2, 2.5, (rows, tiers)))
-    ballots = (rng.random((rows, tiers, 8)) < chance[:, :, None]).astype(int).tolist()
-    with path.open("w", encoding="utf-8") as file:
-        for i in range(rows):
-            found: dict[str, dict[str, object]] = {}
-            for j, dearer in enumerate(np.geomspace(1, 20, tiers).tolist()):
-                price = 1e-7 * (tokens[i] + 40) * dearer
-                found[f"tier-{j}"] = {"score": int(right[i][j]), "cost": price, "input_tokens": tokens[i]}
-                if j < tiers - 1:
-                    found[f"tier-{j}"] |= {"votes": ballots[i][j], "vote_cost": price * 1.2}
-            text = " ".join(WORDS[(i + k) % len(WORDS)] for k in range(12)) + f" {i}?"
-            file.write(json.dumps({"id": f"q{i}", "question": text, "tiers": found}) + "\n")
+@dataclass(frozen=True)
+class Line:
+    """A line of the table: `pair` makes one pair of runs; `bar` is met from below unless `is_least`."""
+
+    key: str
+    what: str
+    against: str
+    bar: float
+    pair: Callable[[Kit], Pair]
+    is_least: bool = False
 
 
-def write_profile(path: Path, tiers: int) -> Path:
-    """A profile with the tiers of the rows; nobody is asked."""
-    lines = [f"  - {{name: tier-{j}, model: openai/tier-{j}}}\n" for j in range(tiers)]
-    path.write_text(f"version: 1\nname: speed\ntiers:\n{''.join(lines)}", encoding="utf-8")
-    return path
+def run(command: Sequence[object], env: dict[str, str] | None = None) -> Used:
+    """Run a command to its end.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    start = time.perf_counter()
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            list(map(str, command)),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            env=env,
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            errors.seek(0)
+            raise RuntimeError(f"{command}: {errors.read().decode(errors='replace')[-2000:]}")
+    return Used(usage.ru_utime + usage.ru_stime, time.perf_counter() - start, usage.ru_maxrss)
 
 
-def parse(path: Path) -> None:
-    """What `json` alone takes."""
-    with path.open("rb") as file:
-        for line in file:
-            json.loads(line)
+# ---------------------------------------------------------------- what the lines need
 
 
-def run_calibrate(path: Path, profile: Path, target: Path) -> float:
-    """Processor seconds of the whole command."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "-m", "automix_cli", "calibrate", str(path), "--profile", str(profile)]
-    command += ["-o", str(target), "--force"]
-    quiet = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    subprocess.run(command, check=True, capture_output=True, env=quiet)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+@dataclass
+class Kit:
+    """Files, servers and environments, each made when it is first needed."""
+
+    folder: Path
+    stack: ExitStack
+    peers: Path | None = None
+    scale: float = 1.0
+    _rows: dict[int, Path] = field(default_factory=dict)
+
+    @cached_property
+    def env(self) -> dict[str, str]:
+        """The environment of automix: a cache of its own, compiled modules, no key."""
+        kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "LC_ALL")}
+        return kept | {"PYTHONPATH": str(ROOT), "AUTOMIX_CACHE_DIR": str(self.folder / "cache")}
+
+    def count(self, number: int) -> int:
+        """A number of rows, at the scale."""
+        return max(AT_ONCE, round(number * self.scale))
+
+    def rows(self, count: int) -> Path:
+        """A file of questions."""
+        if count not in self._rows:
+            path = self._rows[count] = self.folder / f"rows-{count}.jsonl"
+            lines = (
+                json.dumps({"id": i, "question": f"What is {i} * 23?", "expected": str(i * 23)})
+                for i in range(count)
+            )
+            path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        return self._rows[count]
+
+    @contextmanager
+    def _serve(self, wait_ms: float) -> Iterator[str]:
+        command = [sys.executable, HERE / "speed_server.py", wait_ms]
+        with subprocess.Popen(
+            list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+            process.communicate()
+
+    @cached_property
+    def fast_server(self) -> str:
+        """A server that answers at once."""
+        return self.stack.enter_context(self._serve(0))
+
+    @cached_property
+    def slow_server(self) -> str:
+        """A server that answers after 200 ms."""
+        return self.stack.enter_context(self._serve(200))
+
+    def profile(self, server: str, backend: str = "direct") -> Path:
+        """A profile of two tiers on a server."""
+        path = self.folder / f"{server.rpartition(':')[2]}-{backend}.yaml"
+        tiers = "".join(
+            f'  - {{name: {name}, model: openai/{name}, api_base: "{server}/v1", backend: {backend}, '
+            f"price: {{input: {price}, output: {2 * price}}}}}\n"
+            for name, price in (("small", 1), ("large", 10))
+        )
+        path.write_text(f"version: 1\nname: speed\ntiers:\n{tiers}", encoding="utf-8")
+        return path
+
+    @cached_property
+    def calibrated(self) -> Path:
+        """A calibrated profile of two tiers, whose answer to `QUESTION` is cached."""
+        path = self.folder / "calibrated.yaml"
+        run(self.automix("calibrate", self.rows(300), "--profile", "demo", "-o", path), self.env)
+        run(self.automix("ask", "--profile", path, QUESTION), self.env)
+        return path
+
+    def automix(self, *words: object) -> list[object]:
+        """A command of automix."""
+        return [sys.executable, "-m", "automix_cli", *words]
+
+    def batch(self, profile: Path, rows: Path, *options: object) -> list[object]:
+        """A batch, whose rows go nowhere that is kept."""
+        out = self.folder / "out.jsonl"
+        words = ("--profile", profile, "-i", rows, "-o", out, "--force", "--quiet", "-j", AT_ONCE)
+        return self.automix("ask", *words, *options)
+
+    def litellm_calls(self, calls: int) -> Used:
+        """Calls of bare LiteLLM to the fast server, without its import."""
+        command = [
+            sys.executable,
+            HERE / "speed_peers.py",
+            "litellm",
+            f"{self.fast_server}/v1",
+            calls,
+            AT_ONCE,
+        ]
+        text = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True).stdout
+        return Used(**json.loads(text.splitlines()[-1]))
+
+    @cached_property
+    def llm(self) -> Path:
+        """The `llm` command in an environment of its own, with the fast server as a model.
+
+        Raises:
+            Skip: no folder for it was named.
+        """
+        if self.peers is None:
+            raise Skip("--peers FOLDER installs `llm`")
+        home, python = self.peers / "llm", self.peers / "llm" / "bin" / "python"
+        if not (home / "bin" / "llm").exists():
+            subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
+            subprocess.run([str(python), "-m", "pip", "install", "-q", "llm"], check=True)
+        settings = f'- model_id: loop\n  model_name: m\n  api_base: "{self.fast_server}/v1"\n'
+        (self.folder / "extra-openai-models.yaml").write_text(settings, encoding="utf-8")
+        return home / "bin" / "llm"
 
 
-def calibrating(rows: int, tiers: int, repeat: int) -> list[str]:
-    """Lines of the table."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "traces.jsonl"
-        write_rows(path, rows, tiers)
-        parsing = timed(lambda: parse(path), repeat)
-        profile = write_profile(Path(folder) / "speed.yaml", tiers)
-        whole = [run_calibrate(path, profile, Path(folder) / f"automix-{k}.yaml") for k in range(repeat)]
-    beyond = [x - 2 * statistics.median(parsing) for x in whole]
-    return [
-        f"| `json` parses {rows:,} rows of {tiers} tiers | {spread(parsing)} s | |",
-        f"| `automix calibrate` on them | {spread(whole)} s | |",
-        f"| the same, beyond twice the parsing | {spread(beyond)} s | 15 s |",
-    ]
+QUESTION = "What is 17 * 23?"
 
 
-# ------------------------------------------------------------------ planning and deciding
+def ratios(ours: Used, theirs: Used, note: str = "") -> Pair:
+    """How many times what the other takes."""
+    return Pair(ours.cpu / theirs.cpu, ours.wall / theirs.wall, note)
 
 
-def three_tiers() -> Model:
-    """Three tiers, eight votes on each but the last."""
-    seen = votes(1.2, 2.5, 4.0, 1.0)
-    small = TierModel(observation=seen, max_votes=8, answer=Cost(1.0, 0.01), vote=Cost(0.2))
-    medium = TierModel(observation=seen, max_votes=8, answer=Cost(5.0, 0.05), vote=Cost(1.0))
-    prior = (0.04, 0.01, 0.04, 0.04, 0.13, 0.06, 0.20, 0.48)
-    large = TierModel(answer=Cost(20.0, 0.2))
-    return Model(tiers=(small, medium, large), priors=(prior,), cost_weight=0.008, mean_tokens=100)
+def gains(ours: Used, theirs: Used, note: str = "") -> Pair:
+    """How many times as much is done in a second."""
+    return Pair(theirs.cpu / ours.cpu, theirs.wall / ours.wall, note)
 
 
-def plan_anew(model: Model) -> None:
-    """A plan with nothing remembered from before."""
-    tabulate.cache_clear()
-    PomdpPolicy(model).plan(Facts(128.0))
+# ---------------------------------------------------------------- start-up
 
 
-def decisions(policy: PomdpPolicy, questions: int) -> list[float]:
-    """Seconds of each decision, with the words that explain it, over simulated questions."""
-    rng, found = np.random.default_rng(0), []
-    for tokens in rng.integers(20, 900, questions):
-        run, seen = rollout(policy, Facts(float(tokens))), None
-        chance = float(rng.beta(1.5, 1.5))
-        while True:
-            start = time.process_time()
-            try:
-                turn = run.send(seen) if seen else next(run)
-            except StopIteration as stop:
-                policy.reason(stop.value.belief)
-                found.append(time.process_time() - start)
-                break
-            policy.reason(turn.belief)
-            found.append(time.process_time() - start)
-            m = turn.action.votes
-            seen = Observation(int(rng.binomial(m, chance)), m, m) if m else Observation()
-    return found
+PLAIN_APP = """
+import typer
+app = typer.Typer(rich_markup_mode=None)
+@app.command()
+def hello(name: str = "x") -> None: ...
+app()
+"""
 
 
-def planning(repeat: int) -> list[str]:
-    """Lines of the table."""
-    model = three_tiers()
-    assert isinstance(model.tiers[0].observation, VoteObservations)
-    cold = timed(lambda: plan_anew(model), 20 * repeat)
-    policy = PomdpPolicy(model)
-    decisions(policy, 2000)  # plans for the lengths that occur are made once
-    each = decisions(policy, 2000)
-    tail = float(np.quantile(each, 0.99)) * 1e3
-    return [
-        f"| planning 3 tiers × 8 votes | {spread(cold, 1e-3)} ms | 20 ms |",
-        f"| a decision and its reason | {spread(each, 1e-3)} ms, 99 % below {tail:.2f} ms | 1 ms |",
-    ]
+def ask_for_help(kit: Kit) -> Pair:
+    """`--help` beside that of a plain app."""
+    plain = kit.folder / "plain.py"
+    plain.write_text(PLAIN_APP, encoding="utf-8")
+    ours = run(kit.automix("--help"), kit.env)
+    return ratios(ours, run([sys.executable, plain, "--help"], kit.env), f"{ours.cpu:.2f} s CPU")
+
+
+def ask_cached(kit: Kit) -> Pair:
+    """An answer from the cache beside the imports that it cannot do without."""
+    ours = run(kit.automix("ask", "--profile", kit.calibrated, QUESTION), kit.env)
+    return ratios(ours, run([sys.executable, "-c", "import typer, yaml, sqlite3"]), f"{ours.cpu:.2f} s CPU")
+
+
+def ask_live(kit: Kit) -> Pair:
+    """One call beside one call of `llm`."""
+    theirs = [kit.llm, "-m", "loop", "--no-stream", "--key", "none", "--no-log", QUESTION]
+    profile = kit.profile(kit.fast_server)
+    ours = run(kit.automix("ask", "--profile", profile, "--tier", "small", "--no-cache", QUESTION), kit.env)
+    other = run(theirs, {**os.environ, "LLM_USER_PATH": str(kit.folder)})
+    return ratios(ours, other, f"{ours.cpu:.2f} s CPU against {other.cpu:.2f}")
+
+
+# ---------------------------------------------------------------- batches
+
+
+def batch_direct(kit: Kit) -> Pair:
+    """Rows of the whole command beside calls of LiteLLM alone, whose import is not counted."""
+    rows, calls = kit.count(6_000), kit.count(600)
+    command = kit.batch(kit.profile(kit.fast_server), kit.rows(rows), "--tier", "small", "--no-cache")
+    ours, theirs = run(command, kit.env).per(rows), kit.litellm_calls(calls).per(calls)
+    return gains(ours, theirs, f"{ours.cpu * 1e3:.2f} ms CPU a row against {theirs.cpu * 1e3:.2f}")
+
+
+def batch_litellm(kit: Kit) -> Pair:
+    """Rows through LiteLLM beside calls of LiteLLM alone; both import it."""
+    count = kit.count(1_000)
+    profile = kit.profile(kit.fast_server, "litellm")
+    ours = run(kit.batch(profile, kit.rows(count), "--tier", "small", "--no-cache"), kit.env)
+    peer = [sys.executable, HERE / "speed_peers.py", "litellm", f"{kit.fast_server}/v1", count, AT_ONCE]
+    return gains(ours, run(peer), f"{ours.cpu / count * 1e3:.2f} ms CPU a row")
+
+
+def _to_ideal(kit: Kit, rows: int, *options: object) -> Pair:
+    """The time that the calls of a batch need at least beside the time that they take."""
+    span(kit.slow_server)
+    command = kit.batch(kit.profile(kit.slow_server), kit.rows(rows), "--no-cache", *options)
+    used, (calls, seconds) = run(command, kit.env), span(kit.slow_server)
+    ideal = calls * 0.2 / AT_ONCE
+    return Pair(None, ideal / seconds, f"{calls:,} calls, {used.cpu / calls * 1e3:.2f} ms CPU a call")
+
+
+def span(server: str) -> tuple[int, float]:
+    """Calls to a server since the last time, and the seconds from the first to the last."""
+    with urllib.request.urlopen(f"{server}/span") as reply:
+        row = json.load(reply)
+    return row["calls"], row["seconds"]
+
+
+def batch_slow(kit: Kit) -> Pair:
+    """One tier, one call a row."""
+    return _to_ideal(kit, kit.count(6_400), "--tier", "small")
+
+
+def batch_votes(kit: Kit) -> Pair:
+    """Two tiers: an answer, votes on it, another answer where they say no."""
+    return _to_ideal(kit, kit.count(3_200))
+
+
+def batch_cached(kit: Kit) -> Pair:
+    """A batch whose answers are all cached beside bare reads of a diskcache."""
+    rows = kit.rows(kit.count(20_000))
+    command = kit.batch(kit.profile(kit.fast_server), rows, "--tier", "small")
+    marker, bare = kit.folder / f"{rows.name}.filled", kit.folder / "bare"
+    if not marker.exists():
+        run(command, kit.env)
+        run([sys.executable, HERE / "speed_peers.py", "fill", bare, rows])
+        marker.touch()
+    ours = run(command, kit.env)
+    theirs = run([sys.executable, HERE / "speed_peers.py", "read", bare, rows, kit.folder / "bare.jsonl"])
+    return ratios(ours, theirs, f"{ours.cpu:.2f} s CPU")
+
+
+def memory(kit: Kit) -> Pair:
+    """Memory of ten times as many rows; in both columns, since it has nothing to do with seconds."""
+    few, many = (
+        run(
+            kit.batch(kit.profile(kit.fast_server), kit.rows(kit.count(n)), "--tier", "small", "--no-cache"),
+            kit.env,
+        )
+        for n in (10_000, 100_000)
+    )
+    ratio = many.memory / few.memory
+    return Pair(ratio, ratio, f"{many.memory / 1024:.0f} MB against {few.memory / 1024:.0f}")
+
+
+LINES = (
+    Line("help", "`automix --help`", "a plain Typer app", 1.3, ask_for_help),
+    Line("ask-cached", "`ask`, cached answer", "`import typer, yaml, sqlite3`", 2.5, ask_cached),
+    Line("ask-live", "`ask --tier`, one call", "`llm`, one call", 0.45, ask_live),
+    Line("batch-direct", "batch, 0 ms server, calls a second", "bare `acompletion`", 10, batch_direct, True),
+    Line(
+        "batch-litellm",
+        "batch through LiteLLM, calls a second",
+        "bare `acompletion`",
+        0.85,
+        batch_litellm,
+        True,
+    ),
+    Line("batch-slow", "batch, 200 ms server, 64 at once, one tier", "the ideal", 0.93, batch_slow, True),
+    Line("batch-votes", "the same with votes and escalation", "the ideal", 0.90, batch_votes, True),
+    Line("batch-cached", "cached batch of 20,000 rows", "bare diskcache reads", 5, batch_cached),
+    Line("memory", "memory of a batch of 100,000 rows", "10,000 rows", 1.1, memory),
+)
+
+
+# ---------------------------------------------------------------- the table
+
+
+def spread(values: Sequence[float | None]) -> str:
+    """Median and range; a dash where a kind of seconds says nothing."""
+    known = [v for v in values if v is not None]
+    if not known:
+        return "–"
+    return f"{statistics.median(known):.2f} ({min(known):.2f} to {max(known):.2f})"
+
+
+def row_of(line: Line, pairs: Sequence[Pair]) -> str:
+    """A line of the table."""
+    bar = f"{'≥' if line.is_least else '≤'} {line.bar:g}"
+    cpu, wall = (spread([getattr(p, kind) for p in pairs]) for kind in ("cpu", "wall"))
+    return f"| {line.what} | {line.against} | {bar} | {cpu} | {wall} | {pairs[-1].note} |"
+
+
+def measure(line: Line, kit: Kit, pairs: int) -> str:
+    """Make the pairs of a line; the first run of all, which may fill caches, does not count."""
+    try:
+        if not line.key.startswith(("batch", "memory")):
+            line.pair(kit)
+        return row_of(line, [line.pair(kit) for _ in range(pairs)])
+    except Skip as exc:
+        return f"| {line.what} | {line.against} | | skipped | | {exc} |"
 
 
 def main() -> None:
-    """Run and print."""
-    parser = argparse.ArgumentParser(description="How long calibrating, planning and deciding take.")
-    parser.add_argument("--rows", type=int, default=200_000)
-    parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--tiers", type=int, nargs="+", default=[2, 3])
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="How fast automix is beside other programs.")
+    parser.add_argument("--only", default="", help="keys of lines, or how they begin, with commas between")
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--peers", type=Path, help="folder for environments of other programs")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the batches")
     args = parser.parse_args()
-    print("| what | median (range) | limit |\n|---|---|---|")
-    calibrated = (line for tiers in args.tiers for line in calibrating(args.rows, tiers, args.repeat))
-    for line in (*planning(args.repeat), *calibrated):
-        print(line, flush=True)
+    heads = tuple(args.only.split(","))
+    subprocess.run([sys.executable, "-m", "compileall", "-q", str(ROOT / "automix_cli")], check=True)
+    print("| what | against | bar | CPU | wall | |\n|---|---|---|---|---|---|", flush=True)
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        kit = Kit(Path(folder), stack, args.peers and args.peers.resolve(), args.scale)
+        for line in LINES:
+            if line.key.startswith(heads):
+                print(measure(line, kit, args.pairs), flush=True)
+    if "fit".startswith(heads):
+        print(flush=True)
+        subprocess.run([sys.executable, str(HERE / "speed_fit.py")], check=True)
 
 
 if __name__ == "__main__":

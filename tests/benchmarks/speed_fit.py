@@ -30,8 +30,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from models import with_agreement
+from planning_speed import plan_anew, three_tiers, write_profile, write_rows
 from runs import ONE_THREAD
-from speed import plan_anew, three_tiers, write_profile, write_rows
 
 HERE = Path(__file__).parent
 PEER_ROWS = (1_000, 10_000, 50_000)
