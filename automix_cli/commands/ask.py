@@ -192,17 +192,20 @@ def _pick(
 def _dry_run(profile: Profile, source: Single | Rows, shadow: ShadowPlan | None, as_json: bool) -> int:
     """Say what it would cost: stdout carries the estimate, nothing is sent."""
     from automix_cli.backends.store_folder import cache_folder
+    from automix_cli.cascade.break_even import break_even
     from automix_cli.cascade.estimate import plan_calls
     from automix_cli.cascade.lengths import MOST_QUESTIONS, cached_lengths
     from automix_cli.data.jsonl import BadRows
     from automix_cli.data.sources import Single
+    from automix_cli.profile.router import is_calibrated
 
     bad = BadRows("" if isinstance(source, Single) else source.name)
     questions = iter([source.question]) if isinstance(source, Single) else bad.questions(source.all())
     first = list(islice(questions, MOST_QUESTIONS))
     lengths = cached_lengths(profile, first, cache_folder(os.environ))
     plan = plan_calls(profile, chain(first, questions), lengths, shadow)
-    show_plan({**plan, **bad.to_dict()}, as_json)
+    own = None if is_calibrated(profile) else break_even(profile, first, lengths)
+    show_plan({**plan, **bad.to_dict()}, as_json, own)
     return 0
 
 

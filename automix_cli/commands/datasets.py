@@ -20,6 +20,7 @@ from automix_cli.views.terminal import Reporter, print_text, row_progress, show_
 
 if TYPE_CHECKING:
     from automix_cli.backends.meter import MeteredBackend
+    from automix_cli.cascade.break_even import BreakEven
     from automix_cli.cascade.cascade import Cascade
     from automix_cli.cascade.collect import CollectedRow, Embedded, Purchase
     from automix_cli.data.destination import Destination
@@ -157,9 +158,21 @@ class TraceSource:
             self._table(profile, *trace_rows(self.data, self.options, self.labels, self.reporter.say))
             print_text(f"{self.data.name} holds traces: no calls, $0")
             return 0
-        plan = self._plan_of_traces() if self.is_recorded else self._plan(self.profile())
-        show_plan(plan, as_json)
+        if self.is_recorded:
+            show_plan(self._plan_of_traces(), as_json)
+        else:
+            profile = self.profile()
+            show_plan(self._plan(profile), as_json, self._break_even(profile), pays_back=True)
         return 0
+
+    def _break_even(self, profile: Profile) -> BreakEven | None:
+        """What verification costs beside the last tier's answer, on the first questions."""
+        from automix_cli.backends.store_folder import cache_folder
+        from automix_cli.cascade.break_even import break_even
+        from automix_cli.cascade.lengths import MOST_QUESTIONS, cached_lengths
+
+        questions = self._questions()[:MOST_QUESTIONS]
+        return break_even(profile, questions, cached_lengths(profile, questions, cache_folder(os.environ)))
 
     def _plan(self, profile: Profile) -> dict[str, Any]:
         """What collecting would cost."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -150,11 +151,24 @@ def check(
     if len(profile.tiers) > 1 and not is_calibrated(profile):
         for line in notes(profile):
             _note(line, quiet)
+    for line in _break_even_lines(profile):
+        _note(line, quiet)
     for tier in profile.tiers:
         if tier.list_price() is None:
             _note(f"{tier.name}: the price of {tier.model} is unknown, so costs will be null", quiet)
     if file.name == FILE_NAME:
         _warn_of_restrictions(file, quiet)
+
+
+def _break_even_lines(profile: Profile) -> Iterator[str]:
+    """Whether verification can pay on a short question, and up to which length of context."""
+    from automix_cli.cascade.break_even import break_even, longest_context
+    from automix_cli.records import Question
+    from automix_cli.views.break_even_words import break_even_line, context_line
+
+    own = break_even(profile, [Question(text="?")])
+    if own is not None:
+        yield "; ".join((break_even_line(own), *context_line(longest_context(profile))))
 
 
 def _check_router(profile: Profile) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
+    from automix_cli.cascade.break_even import BreakEven
+
 
 @dataclass(slots=True)
 class Reporter:
@@ -70,14 +72,28 @@ def print_json(row: Json) -> None:
         out.buffer.flush()
 
 
-def show_plan(plan: Mapping[str, Any], as_json: bool) -> None:
-    """Show on stdout what a dry run found out."""
+def show_plan(
+    plan: Mapping[str, Any], as_json: bool, own: BreakEven | None = None, *, pays_back: bool = False
+) -> None:
+    """Show on stdout what a dry run found out.
+
+    Args:
+        plan: calls and dollars.
+        as_json: whether it is written as JSON.
+        own: what verification costs beside the last tier's answer.
+        pays_back: whether the calls are to be paid back by what routing saves.
+    """
+    from automix_cli.views.break_even_words import break_even_line, payback_lines
     from automix_cli.views.lines import plan_lines
 
     if as_json:
-        print_json(dict(plan))
-    else:
-        print_text("\n".join(plan_lines(plan)))
+        print_json({**plan, **({} if own is None else {"break_even": own.to_dict()})})
+        return
+    lines, usd = plan_lines(plan), plan["expected"]["usd"]
+    if own is not None:
+        payback = payback_lines(own, usd) if pays_back and usd is not None else ()
+        lines[-1:-1] = [break_even_line(own), *payback]
+    print_text("\n".join(lines))
 
 
 def stdout_console() -> Console:

@@ -1,0 +1,67 @@
+"""The sentences on whether verification can pay, by prices alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from automix_cli.cascade.break_even import THIRD, BreakEven
+from automix_cli.texts import count_of
+from automix_cli.views.lines import money
+
+
+def evidence_words(own: BreakEven) -> str:
+    """What the evidence consists of.
+
+    Example:
+        >>> evidence_words(BreakEven("small", "large", 1, 8, 0.2, 0.1, 1.0, 8, 100.0))
+        "small's answer and 8 votes on it"
+    """
+    answers = f"{own.tier}'s answer" if own.answers == 1 else f"{own.answers} answers of {own.tier}"
+    if not own.votes:
+        return answers
+    return f"{answers} and {count_of(own.votes, 'vote')} on {'it' if own.answers == 1 else 'them'}"
+
+
+def break_even_line(own: BreakEven) -> str:
+    """Whether verification can pay, and what would make it pay where it cannot."""
+    head = f"{evidence_words(own)} cost {own.times:.2g} × {own.baseline}'s answer"
+    if own.can_pay:
+        return f"{head}: routing saves where more than {own.times:.0%} of answers need no {own.baseline}"
+    return f"{head} at prompts of about {max(100, round(own.prompt_tokens, -2)):,.0f} tokens: {_way_out(own)}"
+
+
+def _way_out(own: BreakEven) -> str:
+    """What cannot pay, and what may."""
+    if own.answers > 1:
+        return "they cannot pay; sample fewer (max_votes)"
+    if own.fewer_votes:
+        return f"all of them cannot pay; max_votes: {own.fewer_votes} at most, or signal: logprob"
+    return "not even one vote can pay; signal: logprob with logprob_of: answer buys none"
+
+
+def payback_lines(own: BreakEven, usd: float) -> Iterator[str]:
+    """After how many questions labelled rows that cost `usd` to answer are paid back."""
+    head = f"this file costs about {money(usd)}"
+    earliest, likely = own.earliest_payback(usd), own.payback(usd)
+    if earliest is None:
+        yield f"{head}, which routing cannot pay back as the profile stands"
+        return
+    when = f"paid back after {likely:,} questions if" if likely is not None else "never paid back if"
+    of = "of them" if likely is not None else "of questions"
+    yield f"{head}: {when} {THIRD:.0%} {of} go to {own.baseline}, after {earliest:,} at the earliest"
+
+
+def context_line(tokens: float | None) -> Iterator[str]:
+    """From which length of context on the evidence costs more than it can save, if there is one."""
+    if tokens:
+        yield f"with over {_two_digits(tokens):,} tokens of context they cost more than that answer"
+
+
+def _two_digits(number: float) -> int:
+    """A number to two digits.
+
+    Example:
+        >>> _two_digits(6123.4), _two_digits(87.2)
+        (6100, 87)
+    """
+    return int(float(f"{number:.2g}"))
