@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
-FOREIGN = {"automix_llm_child.py", "automix_llm_whole.py"}  # need packages of an environment of its own
+FOREIGN = {"automix_llm_child.py", "automix_llm_whole.py"}  # need packages of environments of their own
 
 # Each script is imported as if it alone were run: with its own folder before the path, and without
 # the modules of tests/ that an earlier one has loaded.

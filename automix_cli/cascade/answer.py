@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -93,14 +94,6 @@ class QuestionRun:
         """The row of the question; a call that fails makes an error row."""
         start = time.perf_counter()
         self.bill = open_bill()
-        classes = self.cascade.classes
-        base = Answer(
-            question=self.question,
-            input_sha=input_sha(self.question),
-            profile_sha=self.cascade.profile_sha,
-            question_class=None if classes is None else classes.name_of(self.question),
-            tells_classes=classes is not None,
-        )
         policy = self.cascade.active_policy()
         turn: Turn[Any] | None = None
         try:
@@ -110,15 +103,24 @@ class QuestionRun:
             await self._degrade(exc)
         except BackendError as exc:
             self.failure = (exc, self._tier_in_hand())
-        row = replace(
-            base,
+        return self._row(start, self._outcome(policy, turn))
+
+    def _row(self, start: float, outcome: Mapping[str, Any]) -> Answer:
+        """The row of the question that was begun at `start`, made once: a row has many fields."""
+        classes = self.cascade.classes
+        return Answer(
+            question=self.question,
+            input_sha=input_sha(self.question),
+            profile_sha=self.cascade.profile_sha,
+            question_class=None if classes is None else classes.name_of(self.question),
+            tells_classes=classes is not None,
             route=self._route(),
             embedding=None if self.embedding is None else self.embedding.step(),
             reason=self.reason,
             failed_usd=self.failed_usd(),
             latency_s=round(time.perf_counter() - start, 4),
+            **outcome,
         )
-        return self._close_row(row, policy, turn)
 
     async def _degrade(self, stop: BudgetError) -> None:
         """Settle for the answer of the cheapest tier, bought now if need be; else the row is skipped."""
@@ -270,31 +272,32 @@ class QuestionRun:
     def _route(self) -> tuple[Step, ...]:
         """The steps; the first says what was read in the question before it."""
         steps = [v.step() for v in self.visits]
-        return tuple([replace(steps[0], reading=self.reading), *steps[1:]] if steps else steps)
+        if steps and self.reading is not None:
+            steps[0] = replace(steps[0], reading=self.reading)
+        return tuple(steps)
 
     def _tier_in_hand(self) -> str:
         return self.visits[-1].tier.name if self.visits else ""
 
-    def _close_row(self, row: Answer, policy: Policy[Any], turn: Turn[Any] | None) -> Answer:
-        """The finished row: an answer, an abstention, or an error."""
+    def _outcome(self, policy: Policy[Any], turn: Turn[Any] | None) -> dict[str, Any]:
+        """What the finished row says: an answer, an abstention, or an error."""
         if self.fallback is not None:
             visit = self.fallback
-            return replace(row, answer=visit.answer, tier=visit.tier.name, model=visit.tier.model)
+            return {"answer": visit.answer, "tier": visit.tier.name, "model": visit.tier.model}
         if turn is not None and turn.action.kind == "report":
             visit = next(v for v in self.visits if v.tier is self.profile.tiers[turn.action.tier])
             confidence = policy.confidence(turn.belief, turn.action.tier)
-            return replace(
-                row,
-                answer=visit.answer,
-                tier=visit.tier.name,
-                model=visit.tier.model,
-                confidence=None if confidence is None else round(confidence, 6),
-            )
+            return {
+                "answer": visit.answer,
+                "tier": visit.tier.name,
+                "model": visit.tier.model,
+                "confidence": None if confidence is None else round(confidence, 6),
+            }
         if turn is not None and (self.failure is None or any(v.answer is not None for v in self.visits)):
-            return replace(row, status="abstained")
+            return {"status": "abstained"}
         error, tier = self.failure or (BackendError("no tier gave an answer"), self._tier_in_hand())
         status: Status = "skipped" if isinstance(error, BudgetError) else "error"
-        return row.with_error(row_error(error, tier), status)
+        return {"status": status, "error": row_error(error, tier)}
 
     # ------------------------------------------------------------ actions
 

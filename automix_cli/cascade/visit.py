@@ -92,7 +92,8 @@ class LiveVisit:
         purchases = [c for c in (*self.answers, *self.unusable, *self.checks) if not c.cached]
         samples = self.answers if len(self.answers) > 1 and not self.failed else []
         votes = split_cost(self.tier, checks, len(self.checks))
-        usage = total_of([*answers, *checks])
+        answer_usage, answer_cost = total_of(answers), cost_of(self.tier, answers)
+        usage = total_of([*answers, *checks]) if checks else answer_usage
         return Step(
             tier=self.tier.name,
             model=self.tier.model,
@@ -107,10 +108,10 @@ class LiveVisit:
             reports=self.reports,
             calls=usage.calls,
             usage=usage,
-            answer_usage=total_of(answers),
-            cost_usd=cost_of(self.tier, [*answers, *checks]),
+            answer_usage=answer_usage,
+            cost_usd=cost_of(self.tier, [*answers, *checks]) if checks else answer_cost,
             spent_usd=cost_of(self.tier, [ServedUsage(c.usage, c.service_tier) for c in purchases]),
-            answer_cost=cost_of(self.tier, answers),
+            answer_cost=answer_cost,
             vote_cost=votes.each,
             round_cost=votes.once,
             sample_cost=split_cost(self.tier, answers, len(samples)).each,

@@ -32,8 +32,12 @@ def value_of(row: Mapping[str, Json], name: str) -> Json:
         >>> value_of({"Prompt": "2 + 2?"}, "question"), value_of({"answer": "4"}, "expected")
         ('2 + 2?', '4')
     """
-    value = next((row[key] for key in ROW_KEY_NAMES[name] if row.get(key) is not None), None)
-    value = _under(row, PLAIN_NAMES[name]) if value is None else value
+    for key in ROW_KEY_NAMES[
+        name
+    ]:  # nearly always the first: this is called for every row, and a loop is fast
+        if row.get(key) is not None:
+            return row[key]
+    value = _under(row, PLAIN_NAMES[name])
     if value is None and name == "expected" and not OWN_ROW_KEYS & row.keys():
         value = _under(row, _ANSWERS)
         return _texts_of_answers(row.get("answers")) if value is None else value

@@ -70,7 +70,7 @@ class Rows:
     ids: IdCheck = field(default_factory=IdCheck)
 
     def check(self, *, strict: bool) -> None:
-        """Scan a seekable input once before any call is made; see `jsonl.scan`.
+        """Scan a seekable input once before any call is made, no further than its limit; see `jsonl.scan`.
 
         Raises:
             UsageError: `strict` on a pipe, which cannot be read twice.
@@ -78,7 +78,8 @@ class Rows:
         if strict and self.is_pipe:
             raise UsageError("--strict reads the input twice, and this is a pipe", hint="-i FILE, or < FILE")
         if not self.is_pipe:
-            self.counts = scan(self._rows(), self.name, self.ids, strict=strict)
+            rows = islice(self._rows(), self.limit)
+            self.counts = scan(rows, self.name, self.ids, strict=strict)
 
     @property
     def count(self) -> int | None:

@@ -514,6 +514,14 @@ def test_a_cached_answer_needs_no_litellm(tmp_path: Path) -> None:
     )
 
 
+def test_rows_beyond_the_limit_are_not_read(tmp_path: Path) -> None:
+    questions = tmp_path / "questions.jsonl"
+    questions.write_bytes(b'{"question": "2 + 2?"}\n' * 2 + b'{"question": "caf\xe9"}\n')
+    args = (*DEMO, "--tier", "small", "-i", questions)
+    assert automix(*args).code == 2
+    assert len(automix(*args, "--limit", "2").rows) == 2
+
+
 # ---------------------------------------------------------------- what a payer reads
 
 
