@@ -200,6 +200,11 @@ class TraceTable:
         return None if self.relative is None else self.relative.baseline
 
     @property
+    def has_some_labels(self) -> bool:
+        """Whether rows are compared with a baseline, and some of them have a label."""
+        return self.relative is not None and bool(self.relative.has_label.any())
+
+    @property
     def mean_cost(self) -> Floats:
         """Mean recorded cost of an answer per tier; NaN where none is recorded."""
         return _means(self.cost)

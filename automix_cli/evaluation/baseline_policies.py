@@ -18,6 +18,7 @@ from automix_cli.evaluation.policy_entry import (
     TrainedPolicy,
     answers_compared,
     curve_of,
+    every_label,
     one_tier,
     replay_assigned,
     rows_or_all,
@@ -208,7 +209,7 @@ class Oracle:
 
     name: str = "oracle"
     group: Group = "bound"
-    needs: tuple[Need, ...] = (several_tiers,)
+    needs: tuple[Need, ...] = (several_tiers, every_label)
 
     def train(self, split: Split) -> TrainedPolicy:
         """Set to cost_weight 0, the highest bound."""

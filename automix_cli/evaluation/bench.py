@@ -23,11 +23,13 @@ from automix_cli.data.duplicates import Duplicates
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError, UsageError
 from automix_cli.evaluation.bench_verdict import find_alternative, judge, why_not_judged
+from automix_cli.evaluation.beside import reports_of
 from automix_cli.evaluation.bootstrap import BootstrapFigure, mean_figure, quality_gains, split_resamples
 from automix_cli.evaluation.crossfit import CROSSFIT, Crossfit
 from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.figures import CurveMeans, SplitResult
 from automix_cli.evaluation.frontier import Point, mix_quality
+from automix_cli.evaluation.loss import LossAgainst, loss_of
 from automix_cli.evaluation.measures import MEASURES, compute_all, compute_slice, split_result
 from automix_cli.evaluation.objective import Objective, SettingChoice, best_single
 from automix_cli.evaluation.partition import Partition, dataset_names, duplicates_of
@@ -42,6 +44,7 @@ from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.plan import PlanRow
 from automix_cli.pomdp.policy import PomdpPolicy
+from automix_cli.texts import TOO_FEW_LABELS
 
 # ------------------------------------------------------------------ the result
 
@@ -145,6 +148,8 @@ class Bench:
             changed most first.
         plan: of the first split, where the headline policy has one.
         signals: the signal that was chosen in training, per split; empty where none was chosen.
+        loss: of the headline policy against the baseline, where not every row has a label: of the split in
+            which the most could be lost.
         plan_cuts: per tier, the edges between the bins of a continuous confidence in it.
     """
 
@@ -165,6 +170,7 @@ class Bench:
     plan: tuple[PlanRow, ...] = ()
     plan_cuts: tuple[tuple[float, ...], ...] = ()
     signals: tuple[SignalComparison, ...] = ()
+    loss: LossAgainst | None = None
 
     def outcome(self, name: str) -> PolicyOutcome:
         """Look up the results of a policy.
@@ -279,7 +285,23 @@ def _bench(
         escalated_rows=_escalated_rows(first),
         plan=tuple(plan.plan().rows()) if plan else (),
         plan_cuts=tuple(plan.cuts(j) for j in range(len(table.tiers))) if plan else (),
+        loss=_loss([part[headline].result for part in parts]),
     )
+
+
+def _loss(results: Sequence[SplitResult]) -> LossAgainst | None:
+    """The loss of a policy against the baseline, of the split in which the most could be lost."""
+    losses = [loss for result in results if (loss := _loss_of_split(result)) is not None]
+    return max(losses, key=lambda loss: loss.most, default=None)
+
+
+def _loss_of_split(result: SplitResult) -> LossAgainst | None:
+    single, outcome = result.single, result.run.outcome
+    test = single.split.test
+    if single.resamples is None or test.relative is None:
+        return None
+    reports = reports_of(test, outcome.score, outcome.reports)
+    return loss_of(test, reports, single.resamples, single.split.seed)
 
 
 def _gains(
@@ -372,10 +394,16 @@ def _curve_points(result: SplitResult) -> tuple[CurvePoint, ...]:
             c.setting,
             c.point,
             curve.cost.column(i).figure().measure(),
-            curve.quality.column(i).figure().measure(),
+            _curve_quality(curve, i),
         )
         for i, c in enumerate(result.run.curve)
     )
+
+
+def _curve_quality(curve: CurveMeans, place: int) -> Measure:
+    """The quality of a setting; without an interval where too few labels stand behind it."""
+    own = curve.quality.column(place)
+    return Measure(own.value, TOO_FEW_LABELS) if curve.lacks_labels[place] else own.figure().measure()
 
 
 def _mean_slices(
@@ -445,7 +473,12 @@ def _headline(parts: Iterable[_Part], table: TraceTable) -> str:
 
 
 def _escalated_rows(result: SplitResult) -> tuple[EscalatedRow, ...]:
-    """The rows that may be escalated, those on which the score is expected to change most first."""
+    """The rows that may be escalated, those on which the score is expected to change most first.
+
+    Where only some rows have a label, none: of the others it is not known how it changes.
+    """
+    if result.single.split.test.has_some_labels:
+        return ()
     single, pairs = result.single, result.run.outcome.pairs
     later = ~np.eye(len(single.names), dtype=bool)
     rows = [

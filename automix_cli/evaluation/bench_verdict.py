@@ -41,7 +41,11 @@ def judge(measure: Measure, results: Sequence[SplitResult]) -> RoutingVerdict | 
 def why_not_judged(result: SplitResult) -> str:
     """Why nothing can be said about a policy on one split; "" where it can."""
     split, reads = result.single.split, reads_questions(result.run.entry)
-    return _why_no_policy_is_judged(split) or (_copies_read(split) if reads else "")
+    few_labels = _FEW_LABELS if result.lacks_any_label else ""
+    return _why_no_policy_is_judged(split) or (_copies_read(split) if reads else "") or few_labels
+
+
+_FEW_LABELS = "too few rows held out have the label that tells what is lost"
 
 
 def _copies_read(split: Split) -> str:
@@ -70,7 +74,8 @@ def _edge(measure: Measure) -> Edge | None:
 
 def find_alternative(results: Sequence[SplitResult], objective: Objective) -> Alternative | None:
     """Find the strictest lower share to keep at which the policy pays, where a single tier was chosen."""
-    if objective.kind != "keep" or not all(result.run.is_single_tier for result in results):
+    lacks_labels = any(result.lacks_any_label for result in results)
+    if lacks_labels or objective.kind != "keep" or not all(r.run.is_single_tier for r in results):
         return None
     for share in OTHER_SHARES:
         if share < objective.value and (other := _at_share(results, objective._replace(value=share))):

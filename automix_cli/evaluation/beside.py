@@ -7,12 +7,22 @@ intervals, one of them too narrow.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
+from automix_cli.data.relative import RelativeScores
 from automix_cli.data.traces import TraceTable
-from automix_cli.evaluation.bootstrap import Resamples
+from automix_cli.evaluation.bootstrap import NORMAL, ColumnMeans, Resamples
 from automix_cli.evaluation.curves import Measure
-from automix_cli.evaluation.loss import LossAgainst, LossByLabels, Reports, estimate_loss, loss_of
+from automix_cli.evaluation.loss import (
+    LossAgainst,
+    LossByLabels,
+    Reports,
+    estimate_loss,
+    loss_by_labels,
+    loss_of,
+)
 from automix_cli.evaluation.rates import differing_chances
 from automix_cli.pomdp.arrays import Floats
 from automix_cli.texts import TOO_FEW_LABELS
@@ -87,8 +97,57 @@ def with_label_intervals(
     }
     losses[f"always:{relative.baseline}"] = LossByLabels(0.0, 0.0, 0.0)
     own_gains = {(name, relative.baseline): _gain(loss) for name, loss in losses.items()}
-    own_figures = (f._replace(quality=_quality(f.quality, losses.get(f.name))) for f in figures)
+    own_figures = (
+        f._replace(quality=_quality(f.quality, losses.get(f.name)))
+        for f in figures
+        if f.name != "oracle"  # the best of scores that are expected is no answer's
+    )
     return tuple(own_figures), own_gains
+
+
+# ---------------------------------------------------------------- draws that are as wide as labels tell
+
+
+class LabelMeans(NamedTuple):
+    """Means of scores with their draws, and of each column whether too few labels give it an interval."""
+
+    means: ColumnMeans
+    lacks_labels: tuple[bool, ...]
+
+
+def with_label_spread(means: ColumnMeans, differing: Floats, relative: RelativeScores | None) -> LabelMeans:
+    """Widen the draws of mean scores to what the labels behind them tell.
+
+    Scores of rows with chosen labels carry the chance of each label. A bootstrap of few of them is still too
+    narrow, so that its draws are stretched until they are as wide as the interval of the loss by labels.
+
+    Args:
+        means: of K columns of scores beside a baseline's.
+        differing: n×K, chances to report another answer than the baseline's.
+        relative: of the same rows; where all rows have a label or none, nothing changes.
+    """
+    columns = differing.shape[1]
+    if relative is None or not relative.has_label.any() or not len(means.draws):
+        return LabelMeans(means, (False,) * columns)
+    draws, lacks_labels = means.draws.copy(), []
+    for k, chances in enumerate(differing.T):
+        loss, spread = _loss_of_column(float(means.mean[k]), draws[:, k], chances, relative)
+        lacks_labels.append(loss is None)
+        if loss is not None and spread > 0:
+            factor = (loss.high - loss.value) / (NORMAL * spread)
+            draws[:, k] = means.mean[k] + factor * (draws[:, k] - means.mean[k])
+    return LabelMeans(ColumnMeans(means.mean, draws), tuple(lacks_labels))
+
+
+def _loss_of_column(
+    mean: float, draws: Floats, chances: Floats, relative: RelativeScores
+) -> tuple[LossByLabels | None, float]:
+    """The loss by labels of a column, and the standard deviation of its draws."""
+    differing, spread = float(chances.mean()), float(np.std(draws))
+    if differing == 0:  # it is the baseline
+        return LossByLabels(0.0, 0.0, 0.0), 0.0
+    loss = loss_by_labels(1 - mean, spread, differing, chances, relative)
+    return (None, spread) if spread == 0 else (loss, spread)  # labels that are all alike show no spread
 
 
 def _gain(loss: LossByLabels | None) -> Measure:

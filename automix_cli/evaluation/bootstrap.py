@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.curves import LEVEL, Measure
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
+from automix_cli.texts import TOO_FEW_LABELS
 
 POISSON_GROUPS = 20_000
 NORMAL = 1.96  # standard deviations in a normal 95 % interval
@@ -179,8 +180,9 @@ class BootstrapFigure(NamedTuple):
 
     def points_above(self, other: BootstrapFigure) -> BootstrapFigure:
         """The difference of two shares in points, draw by draw."""
-        if self.value is None or other.value is None:
-            return BootstrapFigure.without_value(self.reason or other.reason)
+        reason = self.reason or other.reason
+        if self.value is None or other.value is None or TOO_FEW_LABELS in (self.reason, other.reason):
+            return BootstrapFigure.without_value(reason)
         return BootstrapFigure(100 * (self.value - other.value), "", 100 * (self.draws - other.draws))
 
     def measure(self) -> Measure:
@@ -211,9 +213,10 @@ def mean_figure(figures: Sequence[BootstrapFigure]) -> BootstrapFigure:
         where = f" (in {len(no_value)} of {len(figures)} splits)" if len(figures) > 1 else ""
         return BootstrapFigure.without_value(no_value[0].reason + where)
     value = float(np.mean([f.value for f in figures]))
-    has_draws = all(len(f.draws) for f in figures)
-    draws = np.mean([f.draws for f in figures], axis=0) if has_draws else np.empty(0)
-    return BootstrapFigure(value, "", draws, figures[0].is_corrected)
+    without_draws = [f for f in figures if not len(f.draws)]
+    draws = np.empty(0) if without_draws else np.mean([f.draws for f in figures], axis=0)
+    reason = without_draws[0].reason if without_draws else ""
+    return BootstrapFigure(value, reason, draws, figures[0].is_corrected)
 
 
 def quality_gains(
@@ -259,6 +262,10 @@ class ColumnMeans(NamedTuple):
         """Average n×K columns."""
         none = np.empty((0, columns.shape[1]))
         return cls(columns.mean(axis=0), none if resamples is None else resamples.means(columns))
+
+    def beside(self, other: ColumnMeans) -> ColumnMeans:
+        """These columns, then those of another of the same rows."""
+        return ColumnMeans(np.hstack([self.mean, other.mean]), np.hstack([self.draws, other.draws]))
 
     def part(self, start: int, stop: int) -> ColumnMeans:
         """The columns from `start` up to `stop`."""

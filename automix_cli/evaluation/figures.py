@@ -34,10 +34,11 @@ Figure = Callable[["SplitResult"], BootstrapFigure]
 
 
 class CurveMeans(NamedTuple):
-    """Mean quality and mean cost of each of K settings."""
+    """Mean quality and mean cost of each of K settings, and whether labels give the quality no interval."""
 
     quality: ColumnMeans
     cost: ColumnMeans
+    lacks_labels: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -50,6 +51,7 @@ class SplitResult:
         averages: means over the rows at the chosen setting, by the key of the measure.
         curve: means over the rows at every setting of the policy's curve.
         pomdp_curve: the same for the policy `pomdp`; None where it does not take part.
+        lacks_labels: whether too few labels stand behind its score at the chosen setting for an interval.
     """
 
     single: SingleTiers
@@ -57,6 +59,12 @@ class SplitResult:
     averages: Mapping[str, Average]
     curve: CurveMeans
     pomdp_curve: CurveMeans | None
+    lacks_labels: bool = False
+
+    @property
+    def lacks_any_label(self) -> bool:
+        """Whether that is so of it, of a setting of its curve, or of a single tier."""
+        return self.lacks_labels or any((*self.curve.lacks_labels, *self.single.lacks_labels))
 
     @property
     def quality(self) -> Average:
@@ -86,6 +94,17 @@ def router_latency(result: SplitResult) -> BootstrapFigure:
     if not len(latencies) or latencies.mean() <= 0:
         return BootstrapFigure.without_value("no latency is recorded")
     return BootstrapFigure(result.run.seconds / float(latencies.mean()), "", np.empty(0))
+
+
+def by_every_label(key: str) -> Figure:
+    """A mean that only rows with a label tell: undefined where some rows have one."""
+
+    def figure(result: SplitResult) -> BootstrapFigure:
+        if result.single.split.test.has_some_labels:
+            return BootstrapFigure.without_value("it takes a label of every row")
+        return result.averages[key].figure()
+
+    return figure
 
 
 def edge(result: SplitResult) -> BootstrapFigure:
@@ -156,7 +175,7 @@ def _curve_figure(result: SplitResult, measure: CurveMeasure, of_draws: CurveMea
     """A measure of the curve of means, and the same in every draw."""
     if result.run.entry.group in _WITHOUT_CURVE:
         return BootstrapFigure.without_value("a single tier draws no curve")
-    (quality, cost), single = result.curve, result.single
+    (quality, cost, _), single = result.curve, result.single
     value = measure(np.column_stack([cost.mean, quality.mean]), _pair(single.ends(single.means.mean)))
     return BootstrapFigure.of(
         value, of_draws.draws(cost.draws, quality.draws, single.ends(single.means.draws))

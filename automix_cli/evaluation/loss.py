@@ -121,14 +121,29 @@ def estimate_loss(
         differing: the share of the questions that are reported with another answer than the baseline's.
         relative: what labels tell.
     """
-    labels, n_drawn = effective_labels(run.differing, relative), int(relative.has_label.sum())
+    spread = float(resamples.means(run.score[:, None]).std())
+    return loss_by_labels(1 - float(run.score.mean()), spread, differing, run.differing, relative)
+
+
+def loss_by_labels(
+    value: float, spread: float, differing: float, chances: Floats, relative: RelativeScores
+) -> LossByLabels | None:
+    """The same of a loss and its standard deviation over resamples.
+
+    Args:
+        value: the mean loss, in points of 1.
+        spread: its standard deviation over resamples.
+        differing: the share of the questions that are reported with another answer than the baseline's.
+        chances: n, the chance of that on each row.
+        relative: what labels tell.
+    """
+    labels, n_drawn = effective_labels(chances, relative), int(relative.has_label.sum())
     if labels < _FEWEST_LABELS or relative.n_skipped > _MOST_SKIPPED * (n_drawn + relative.n_skipped):
         return None
-    value = 1 - float(run.score.mean())
     share = (abs(value) / max(differing, 1e-12) * labels + _PSEUDO_LABELS / 2) / (labels + _PSEUDO_LABELS)
     share = min(share, 1.0)
     least = differing * math.sqrt(share * (1 - share) / (labels + _PSEUDO_LABELS))
-    error = max(float(resamples.means(run.score[:, None]).std()), least)
+    error = max(spread, least)
     alpha = (1 - CONFIDENCE) / (1 if relative.look == 1 else 2**relative.look)
     width = student_quantile(1 - alpha / 2, labels - 1) * error
     return LossByLabels(value, value - width, value + width)

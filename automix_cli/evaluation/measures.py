@@ -12,12 +12,16 @@ from typing import Literal
 
 import numpy as np
 
+from automix_cli.data.relative import RelativeScores
 from automix_cli.evaluation import figures
-from automix_cli.evaluation.bootstrap import BootstrapFigure, ColumnMeans
+from automix_cli.evaluation.beside import with_label_spread
+from automix_cli.evaluation.bootstrap import Average, BootstrapFigure, ColumnMeans
 from automix_cli.evaluation.curves import aiq, apgr, cpt
 from automix_cli.evaluation.figures import CurveMeans, Figure, SplitResult
 from automix_cli.evaluation.play import PolicyRun, SingleTiers
+from automix_cli.evaluation.rates import differing_chances
 from automix_cli.pomdp.arrays import Bools, Floats
+from automix_cli.texts import TOO_FEW_LABELS
 
 _SAME_SCORE = 1e-9  # scores that differ by less are equal
 PARITIES = (99, 95)  # per cent of the best tier's quality
@@ -65,6 +69,8 @@ class MeasureSpec:
         markdown: how the report shows it.
         page: whether the page shows it.
         by_dataset: whether it is also computed on the rows of each dataset.
+        by_labels: whether its interval rests on labels: those of the policy, or of all that it is
+            compared with, too. Where too few rows have one, it is withheld.
     """
 
     key: str
@@ -80,12 +86,16 @@ class MeasureSpec:
     markdown: Literal["no", "value", "interval"] = "no"
     page: bool = True
     by_dataset: bool = False
+    by_labels: Literal["no", "own", "all"] = "no"
 
     def compute(self, result: SplitResult) -> BootstrapFigure:
         """The measure of one policy on one split."""
         figure = self.figure(result) if self.figure else result.averages[self.key].figure()
         if self.without_interval and figure.value is not None:
             return BootstrapFigure(figure.value, self.without_interval, np.empty(0))
+        lacks_labels = {"no": False, "own": result.lacks_labels, "all": result.lacks_any_label}
+        if lacks_labels[self.by_labels] and figure.value is not None:
+            return BootstrapFigure(figure.value, TOO_FEW_LABELS, np.empty(0))
         return figure
 
 
@@ -137,6 +147,7 @@ def _parity(parity: int) -> MeasureSpec:
         unit="share",
         form=".2f",
         figure=figures.parity_at(parity),
+        by_labels="all",
         page=False,
     )
 
@@ -153,6 +164,7 @@ MEASURES: tuple[MeasureSpec, ...] = (
         column=TableColumn(table="points", head="quality", interval="wide"),
         markdown="interval",
         by_dataset=True,
+        by_labels="own",
     ),
     MeasureSpec(
         key="cost",
@@ -177,6 +189,7 @@ MEASURES: tuple[MeasureSpec, ...] = (
         column=TableColumn(table="points", head="edge", place=1, interval="always"),
         markdown="interval",
         by_dataset=True,
+        by_labels="all",
     ),
     MeasureSpec(
         key="lead",
@@ -185,6 +198,7 @@ MEASURES: tuple[MeasureSpec, ...] = (
         unit="quality points",
         form="+.1f",
         figure=figures.lead,
+        by_labels="all",
         column=TableColumn(table="curves", head="lead", place=1, wide=True),
     ),
     MeasureSpec(
@@ -223,6 +237,7 @@ MEASURES: tuple[MeasureSpec, ...] = (
         unit="share",
         form=".0%",
         rows=_rows_helped,
+        figure=figures.by_every_label("helped"),
         column=TableColumn(table="points", head="helped", wide=True),
     ),
     MeasureSpec(
@@ -232,6 +247,7 @@ MEASURES: tuple[MeasureSpec, ...] = (
         unit="share",
         form=".0%",
         rows=_rows_hurt,
+        figure=figures.by_every_label("hurt"),
         column=TableColumn(table="points", head="hurt", wide=True),
     ),
     MeasureSpec(
@@ -241,6 +257,7 @@ MEASURES: tuple[MeasureSpec, ...] = (
         unit="per cent",
         form="+.0f",
         figure=figures.lift,
+        by_labels="all",
         better="higher",
         column=TableColumn(table="curves", head="ΔIBC %", wide=True),
         markdown="interval",
@@ -252,6 +269,7 @@ MEASURES: tuple[MeasureSpec, ...] = (
         unit="score",
         form=".3f",
         figure=figures.on_curve(aiq),
+        by_labels="all",
         better="higher",
         column=TableColumn(table="curves", head="AIQ"),
         markdown="interval",
@@ -263,6 +281,7 @@ MEASURES: tuple[MeasureSpec, ...] = (
         unit="share",
         form=".2f",
         figure=figures.on_curve(apgr),
+        by_labels="all",
         better="higher",
         column=TableColumn(table="curves", head="APGR"),
         markdown="interval",
@@ -274,6 +293,7 @@ MEASURES: tuple[MeasureSpec, ...] = (
         unit="share",
         form=".2f",
         figure=figures.on_curve(cpt(0.5)),
+        by_labels="all",
         better="lower",
         column=TableColumn(table="curves", head="CPT50"),
         markdown="interval",
@@ -285,6 +305,7 @@ MEASURES: tuple[MeasureSpec, ...] = (
         unit="share",
         form=".2f",
         figure=figures.on_curve(cpt(0.8)),
+        by_labels="all",
         better="lower",
         column=TableColumn(table="curves", head="CPT80"),
         markdown="interval",
@@ -297,6 +318,7 @@ MEASURES: tuple[MeasureSpec, ...] = (
         unit="quality points",
         form="+.2f",
         figure=figures.gain,
+        by_labels="all",
         better="higher",
         column=TableColumn(table="curves", head="gain", interval="wide"),
         markdown="interval",
@@ -354,14 +376,27 @@ def split_result(run: PolicyRun, single: SingleTiers, pomdp_curve: CurveMeans | 
     columns = _columns(run, single, _ROW_MEASURES)
     means = ColumnMeans.of(np.hstack([columns, run.scores, run.costs]), single.resamples)
     n, k = columns.shape[1], len(run.curve)
-    curve = CurveMeans(means.part(n, n + k), means.part(n + k, n + 2 * k))
+    test = single.split.test
+    scores, lacks_labels = with_label_spread(means.part(n, n + k), run.differing, test.relative)
+    curve = CurveMeans(scores, means.part(n + k, n + 2 * k), lacks_labels)
+    averages = {spec.key: means.column(i) for i, spec in enumerate(_ROW_MEASURES)}
+    own = differing_chances(run.outcome.reports, test.score)
+    averages["quality"], lacks = _quality(averages["quality"], own, test.relative)
     return SplitResult(
         single=single,
         run=run,
-        averages={spec.key: means.column(i) for i, spec in enumerate(_ROW_MEASURES)},
+        averages=averages,
+        lacks_labels=lacks,
         curve=curve,
         pomdp_curve=curve if run.entry.name == "pomdp" else pomdp_curve,
     )
+
+
+def _quality(own: Average, differing: Floats, relative: RelativeScores | None) -> tuple[Average, bool]:
+    """A mean score whose draws are as wide as labels tell, and whether these are too few."""
+    column = ColumnMeans(np.array([own.value]), own.draws[:, None])
+    means, (lacks_labels,) = with_label_spread(column, differing[:, None], relative)
+    return means.column(0), lacks_labels
 
 
 def _columns(run: PolicyRun, single: SingleTiers, specs: Sequence[MeasureSpec]) -> Floats:
@@ -382,5 +417,9 @@ def compute_slice(result: SplitResult, rows: Bools) -> dict[str, BootstrapFigure
     single = result.single.on_rows(rows)
     means = ColumnMeans.of(_columns(result.run, result.single, row_specs)[rows], single.resamples)
     averages = {spec.key: means.column(i) for i, spec in enumerate(row_specs)}
-    part = replace(result, single=single, averages=averages)
+    test = result.single.split.test
+    relative = None if test.relative is None else test.relative.take(rows)
+    own = differing_chances(result.run.outcome.reports, test.score)[rows]
+    averages["quality"], lacks = _quality(averages["quality"], own, relative)
+    part = replace(result, single=single, averages=averages, lacks_labels=lacks)
     return {spec.key: spec.compute(part) for spec in specs}

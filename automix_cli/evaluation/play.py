@@ -9,7 +9,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from automix_cli.data.relative import RelativeScores
 from automix_cli.data.traces import TraceTable
+from automix_cli.evaluation.beside import LabelMeans, with_label_spread
 from automix_cli.evaluation.bootstrap import ColumnMeans, Resamples
 from automix_cli.evaluation.charges import RowOutcomes, single_tier
 from automix_cli.evaluation.crossfit import singles
@@ -23,6 +25,7 @@ from automix_cli.evaluation.policy_entry import (
     reads_questions,
     replay_assigned,
 )
+from automix_cli.evaluation.rates import differing_chances
 from automix_cli.evaluation.replay import Replayed
 from automix_cli.evaluation.settings import Always, CostWeight, Setting
 from automix_cli.evaluation.split import Split
@@ -61,6 +64,7 @@ class SingleTiers:
         training_points: per tier, its point on the training rows.
         scores, costs: n×N, of each held-out row and tier.
         means: of the scores, then of the costs: 2N columns.
+        lacks_labels: of each tier, whether too few labels stand behind its score for an interval.
         small, large: places of the cheapest and of the dearest tier in training.
     """
 
@@ -70,6 +74,7 @@ class SingleTiers:
     scores: Floats
     costs: Floats
     means: ColumnMeans
+    lacks_labels: tuple[bool, ...]
     small: int
     large: int
 
@@ -79,13 +84,15 @@ class SingleTiers:
         training_points = split.alone.points()
         scores, costs = singles(split.test)
         by_cost = np.argsort([point.cost for point in training_points], kind="stable")
+        means, lacks_labels = _means_of_tiers(scores, costs, split.test.score, split.test.relative, resamples)
         return cls(
             split=split,
             resamples=resamples,
             training_points=training_points,
             scores=scores,
             costs=costs,
-            means=ColumnMeans.of(np.hstack([scores, costs]), resamples),
+            means=means,
+            lacks_labels=lacks_labels,
             small=int(by_cost[0]),
             large=int(by_cost[-1]),
         )
@@ -98,14 +105,27 @@ class SingleTiers:
     def on_rows(self, rows: Bools) -> SingleTiers:
         """The same on some of the held-out rows."""
         resamples = None if self.resamples is None else self.resamples.on_rows(rows)
-        scores, costs = self.scores[rows], self.costs[rows]
-        means = ColumnMeans.of(np.hstack([self.scores, self.costs])[rows], resamples)
-        return replace(self, resamples=resamples, scores=scores, costs=costs, means=means)
+        scores, costs, test = self.scores[rows], self.costs[rows], self.split.test
+        relative = None if test.relative is None else test.relative.take(rows)
+        means, lacks = _means_of_tiers(scores, costs, test.score[rows], relative, resamples)
+        return replace(self, resamples=resamples, scores=scores, costs=costs, means=means, lacks_labels=lacks)
 
     def ends(self, means: Floats) -> Floats:
         """Cost and quality of small, cost and quality of large: …×4, of …×2N means."""
         n = len(self.names)
         return means[..., [n + self.small, self.small, n + self.large, self.large]]
+
+
+def _means_of_tiers(
+    scores: Floats,
+    costs: Floats,
+    is_equal: Floats,
+    relative: RelativeScores | None,
+    resamples: Resamples | None,
+) -> LabelMeans:
+    """Means of scores, whose draws are as wide as labels tell, and of costs."""
+    own = with_label_spread(ColumnMeans.of(scores, resamples), 1 - is_equal, relative)
+    return own._replace(means=own.means.beside(ColumnMeans.of(costs, resamples)))
 
 
 # ------------------------------------------------------------------ one policy
@@ -121,6 +141,7 @@ class PolicyRun:
         curve: the K settings of its curve, with their training points.
         outcome: of the chosen setting on the held-out rows.
         scores, costs: n×K, of the settings on the curve.
+        differing: n×K, their chances to report another answer than a baseline's, where there is one.
         seconds: its own time for one question, embedding included.
         policy: the trained policy.
     """
@@ -131,6 +152,7 @@ class PolicyRun:
     outcome: Replayed
     scores: Floats
     costs: Floats
+    differing: Floats
     seconds: float
     policy: TrainedPolicy
 
@@ -147,7 +169,7 @@ def play_policy(
     policy = entry.train(single.split)
     choice, curve = _choose_setting(policy, single, objective)
     outcome = _replay_setting(policy, single, choice.setting)
-    scores, costs = np.empty((2, len(outcome.score), len(curve)))
+    scores, costs, differing = np.empty((3, len(outcome.score), len(curve)))
     places = {c.setting: k for k, c in enumerate(curve)}
     for setting, own in _play_settings(policy, single, choice, outcome, places, runs):
         if runs == "all" or (runs == "chosen" and setting == choice.setting):
@@ -155,6 +177,7 @@ def play_policy(
             on_run(Run(entry.name, setting, role, single.split.seed, single.split.test, own))
         if setting in places:
             scores[:, places[setting]], costs[:, places[setting]] = own.score, own.cost
+            differing[:, places[setting]] = differing_chances(own.reports, single.split.test.score)
     return PolicyRun(
         entry=entry,
         choice=choice,
@@ -162,6 +185,7 @@ def play_policy(
         outcome=outcome,
         scores=scores,
         costs=costs,
+        differing=differing,
         seconds=_seconds(policy, single, choice.setting) + _embedding_seconds(entry, single, choice.setting),
         policy=policy,
     )

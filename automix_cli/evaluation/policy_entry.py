@@ -106,6 +106,11 @@ def answers_compared(table: TraceTable) -> str:
     return "" if table.compares_answers else "no answers are recorded that can be compared"
 
 
+def every_label(table: TraceTable) -> str:
+    """Require a label of every row, or of none: the best of scores that are expected is no answer's."""
+    return "it takes a label of every row" if table.has_some_labels else ""
+
+
 def two_tiers(table: TraceTable) -> str:
     """Require two tiers."""
     return "" if len(table.tiers) == 2 else "it handles two tiers"

@@ -13,6 +13,7 @@ from automix_cli.evaluation.policy_entry import (
     Need,
     TrainedPolicy,
     curve_of,
+    every_label,
     one_tier,
     question_texts,
     replay_assigned,
@@ -77,7 +78,7 @@ class QueryBound:
 
     kind: QueryRouterKind
     group: Group = "bound"
-    needs: tuple[Need, ...] = (several_tiers, question_texts)
+    needs: tuple[Need, ...] = (several_tiers, question_texts, every_label)
 
     @property
     def name(self) -> str:

@@ -16,7 +16,7 @@ from automix_cli.evaluation.measures import MEASURES
 from automix_cli.evaluation.play import Run
 from automix_cli.evaluation.settings import setting_text
 from automix_cli.views.bench_view import BenchView
-from automix_cli.views.verdict_words import alternative_dict, verdict_dict
+from automix_cli.views.verdict_words import alternative_dict, loss_dict, verdict_dict
 
 BENCH_SCHEMA = "automix.bench/1"
 
@@ -42,9 +42,10 @@ def summary(view: BenchView) -> dict[str, Any]:
         "level": LEVEL,
         "objective": result.objective._asdict(),
         "splits": list(_splits(view)),
-        "policies": {o.name: _policy(o, len(result.partitions)) for o in result.outcomes},
+        "policies": {o.name: _policy(view, o) for o in result.outcomes},
         "headline": result.headline,
         "verdict": verdict_dict(result.outcome(result.headline).verdict),
+        "loss": loss_dict(result.loss),
         "payer": view.payer_lines(),
         "alternative": alternative_dict(result.alternative),
         "left_out": [one._asdict() for one in result.left_out],
@@ -69,9 +70,9 @@ def _splits(view: BenchView) -> Iterator[dict[str, Any]]:
         }
 
 
-def _policy(o: PolicyOutcome, splits: int) -> dict[str, Any]:
+def _policy(view: BenchView, o: PolicyOutcome) -> dict[str, Any]:
     by_split: dict[str, Any] = {}
-    if splits > 1:
+    if len(view.comparison.partitions) > 1:
         by_split["by_split"] = {key: list(values) for key, values in o.by_split.items()}
         by_split["curve_by_split"] = [[_curve_point(p) for p in curve] for curve in o.curves]
     return {
@@ -79,16 +80,21 @@ def _policy(o: PolicyOutcome, splits: int) -> dict[str, Any]:
         "chosen": [
             {"setting": c.setting.to_dict(), "trained": list(c.point), "met": c.is_met} for c in o.choices
         ],
-        **{spec.key: measure_dict(o.measures[spec.key]) for spec in MEASURES},
+        **{spec.key: _in_words(view, o.measures[spec.key]) for spec in MEASURES},
         **by_split,
         "curve": [_curve_point(p) for p in o.curve],
         "datasets": {
-            name: {key: measure_dict(m) for key, m in part.items()} for name, part in o.slices.items()
+            name: {key: _in_words(view, m) for key, m in part.items()} for name, part in o.slices.items()
         },
         "money": {s.tier: {"answers": s.answers, "votes": s.votes} for s in o.spending},
         "decision_seconds": o.seconds,
         "verdict": verdict_dict(o.verdict),
     }
+
+
+def _in_words(view: BenchView, m: Measure) -> dict[str, Any]:
+    """A measure as plain values, its reason in the words of these rows."""
+    return measure_dict(m._replace(reason=view.words(m.reason)))
 
 
 def _curve_point(point: CurvePoint) -> dict[str, Any]:

@@ -18,7 +18,7 @@ def report_markdown(view: BenchView) -> str:
         *("# Comparison of routing policies", ""),
         *(text for line in view.payer_lines() for text in (line, "")),
         *(f"**{view.sentence()}**", "", view.head(), ""),
-        *("![Cost against quality](frontier.svg)", ""),
+        *(f"![Cost against {view.measure}](frontier.svg)", ""),
         *_policies(view),
         *("", "Every figure is on held-out rows, with a 95 % paired-bootstrap interval.", ""),
         *(f"- *{spec.key}*: {view.words(spec.definition)}" for spec in MEASURES),

@@ -27,10 +27,13 @@ from automix_cli.views.payer_lines import offer_lines
 from automix_cli.views.signal_words import signal_words
 from automix_cli.views.verdict_words import (
     edge_words,
+    labels_words,
     measure_of,
     more_rows_words,
+    most_lost_words,
     promises_nothing,
     single_tier_words,
+    unlike_words,
 )
 
 _BASELINES = ("single tier", "majority", "mix")
@@ -229,8 +232,17 @@ class BenchView:
         if ours.group == "single tier":
             return "Only single tiers take part, so there is nothing to judge: --policies names who routes."
         if ours.verdict is None:
-            return f"Not enough rows to tell: {result.no_verdict or 'the interval is undefined'}."
-        return f"{self._verdict_words(ours, ours.verdict)} {self._rows_words()}"
+            why = result.no_verdict or "the interval is undefined"
+            return f"Not enough rows to tell: {why}.{self._loss_words()}"
+        return f"{self._verdict_words(ours, ours.verdict)}{self._loss_words()} {self._rows_words()}"
+
+    def _loss_words(self) -> str:
+        """The most that can be lost against the baseline; "" where every row has a label."""
+        loss, noun = self.comparison.loss, self.table.grouping.noun
+        if loss is None:
+            return ""
+        policy = self.comparison.headline
+        return f" {policy}: {most_lost_words(loss, noun)}.{unlike_words(loss)}{labels_words(loss)}"
 
     def _verdict_words(self, ours: PolicyOutcome, verdict: RoutingVerdict) -> str:
         result, splits = self.comparison, len(ours.choices)
@@ -241,10 +253,23 @@ class BenchView:
             times = "in training" if splits == 1 else f"in {alone} of {splits} splits"
             few = promises_nothing(self._smallest("train"))
             return single_tier_words(
-                result.single, result.objective, times, result.alternative, few, self.measure
+                result.single,
+                result.objective,
+                times,
+                result.alternative,
+                few,
+                self.table.beside,
+                self.measure,
             )
         also = f"; in {alone} of {count_of(splits, 'split')} a single tier was chosen" if alone else ""
-        return verdict_sentence(verdict, result.headline, result.single, also, noun=self.table.grouping.noun)
+        return verdict_sentence(
+            verdict,
+            result.headline,
+            result.single,
+            also,
+            noun=self.table.grouping.noun,
+            measure=self.measure,
+        )
 
     def _cheapest_is_best(self) -> bool:
         """Whether one single tier has both the least cost and the highest quality."""
@@ -286,7 +311,12 @@ def _duplicates_note(duplicates: Sequence[Duplicates]) -> Iterator[str]:
 
 
 def verdict_sentence(
-    verdict: RoutingVerdict, name: str, single: str, also: str = "", noun: str = "question"
+    verdict: RoutingVerdict,
+    name: str,
+    single: str,
+    also: str = "",
+    noun: str = "question",
+    measure: str = "quality",
 ) -> str:
     """Write a verdict in words.
 
@@ -296,12 +326,13 @@ def verdict_sentence(
         single: the tier to use where it does not pay.
         also: what else is to be said of it.
         noun: what evidence is counted in.
+        measure: what a score is called.
 
     Example:
         >>> verdict_sentence(RoutingVerdict("route", 0.07, 0.05, 0.09), "pomdp", "large")
         'Route: pomdp gives +7.0 points over the best random mix of tiers at its cost (95 %: +5.0 to +9.0).'
     """
-    figures = f"{name} gives {edge_words(verdict)}{also}"
+    figures = f"{name} gives {edge_words(verdict, measure)}{also}"
     if verdict.kind == "route":
         return f"Route: {figures}."
     if verdict.kind == "do not route":

@@ -45,8 +45,53 @@ def worse_words(dearer: str, cheaper: str, baseline: str | None) -> str:
 
 
 def measure_words(text: str, table: TraceTable) -> str:
-    """A text about quality, about agreement where no row has a label."""
-    relative = table.relative
-    if relative is None or relative.has_label.any():
+    """A text about quality; where no row has a label, about agreement with the baseline, which it names."""
+    baseline = table.beside
+    if baseline is None:
         return text
-    return text.replace("quality", "agreement")
+    if table.has_some_labels:
+        return text.replace("mean score", f"1 and the mean difference in score from {baseline}, by labels")
+    return agreement_words(text, baseline)
+
+
+def agreement_words(text: str, baseline: str) -> str:
+    """A text about quality, about agreement with a baseline.
+
+    Example:
+        >>> agreement_words("share of the best tier's quality that this setting reaches", "large")
+        'agreement with large that this setting reaches'
+    """
+    for own, other in _AGREEMENT_WORDS:
+        text = text.replace(own, other.format(baseline=baseline))
+    return text
+
+
+_AGREEMENT_WORDS = (
+    ("share of the best tier's quality", "agreement with {baseline}"),
+    ("no setting reached", "no setting gave answers equal to {baseline}'s on"),
+    ("the setting that kept", "the setting whose answers were equal to {baseline}'s on"),
+    (" of the best tier in training", " of the rows in training"),
+    ("Share of right answers", "Share of answers equal to {baseline}'s"),
+    (
+        "a right answer has a higher confidence than a wrong one",
+        "an answer equal to {baseline}'s has a higher confidence than another",
+    ),
+    ("the answer is right", "the answer is equal to {baseline}'s"),
+    ("answers are right", "answers are equal to {baseline}'s"),
+    ("mean score", "share of answers equal to {baseline}'s"),
+    ("raised the score", "led to an answer equal to {baseline}'s"),
+    ("lowered the score", "led away from an answer equal to {baseline}'s"),
+    ("helped and hurt", "gained and lost agreement"),
+    ("helped", "gained"),
+    ("hurt", "lost"),
+    ("to the score", "to the agreement with {baseline}"),
+    ("the best tier", "{baseline}"),
+    ("is not better than", "agrees no more than"),
+    ("share right", "share equal"),
+    ("right with", "equal with"),
+    (" right", " equal"),
+    ("quality points", "points of agreement"),
+    ("quality gap", "gap in agreement"),
+    ("quality", "agreement"),
+)
+"""Words about quality, and what stands for them; longer ones first."""

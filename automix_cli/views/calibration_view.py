@@ -29,12 +29,11 @@ from automix_cli.views.calibration_words import (
     calibration_sentence,
     certificate_dict,
     fold_plans_sentence,
-    loss_dict,
 )
 from automix_cli.views.payer_lines import offer_lines
 from automix_cli.views.plan_words import comparison_words
 from automix_cli.views.signal_words import signal_dict, signal_words
-from automix_cli.views.verdict_words import alternative_dict, measure_of, verdict_dict
+from automix_cli.views.verdict_words import alternative_dict, loss_dict, measure_of, verdict_dict
 
 if TYPE_CHECKING:
     from rich.table import Table

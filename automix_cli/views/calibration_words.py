@@ -18,10 +18,14 @@ from automix_cli.views.payer_lines import compare_costs
 from automix_cli.views.verdict_words import (
     chance_words,
     edge_words,
+    labels_words,
+    lost_points_words,
     more_rows_words,
+    most_lost_words,
     promises_nothing,
     share_words,
     single_tier_words,
+    unlike_words,
 )
 
 _FAR_BELOW = 0.2  # of the chance in held-out rows below the probability aimed at: it is said
@@ -129,21 +133,9 @@ def loss_sentence(result: Calibration, loss: LossAgainst, grouping: Grouping) ->
         return first
     saving = compare_costs(cost[f"always:{tier}" if tier else "pomdp"], cost[f"always:{loss.baseline}"])
     words = "" if saving is None else f"; {saving.words} {saving.joint} {loss.baseline} alone"
-    share = f"95 %; {100 * loss.differing:.1f} % of the {noun}s are reported and differ"
-    head = f"At most {100 * loss.most:.1f} points below {loss.baseline} on new {noun}s ({share}){words}."
+    head = f"{most_lost_words(loss, noun)}{words}."
     aim = "" if tier else _loss_objective_sentence(result, loss, grouping)
-    return f"{first}{' ' if first else ''}{head}{_unlike_words(loss)}{_label_words(loss)}{aim}"
-
-
-_NOTABLE_UNLIKE = 0.01  # of the bound, from which on it is said
-
-
-def _unlike_words(loss: LossAgainst) -> str:
-    """Write what equal answers that score otherwise add to the bound."""
-    if loss.unlike <= _NOTABLE_UNLIKE:
-        return ""
-    points = f"{100 * loss.unlike:.1f} points"
-    return f" {points} of that are for answers that are equal in form, and that labels score otherwise."
+    return f"{first}{' ' if first else ''}{head}{unlike_words(loss)}{labels_words(loss)}{aim}"
 
 
 def _single_words(result: Calibration, loss: LossAgainst, tier: str, cost: Mapping[str, float]) -> str:
@@ -169,42 +161,8 @@ def _loss_objective_sentence(result: Calibration, loss: LossAgainst, grouping: G
 
 def _aim_words(result: Calibration, loss: LossAgainst) -> str:
     """Write what was asked for, in points lost."""
-    points = f"{100 * (1 - result.objective.value):.4g} points"
-    return f"at most {points} against {loss.baseline} with probability {share_words(result.objective.sure)}"
-
-
-def _label_words(loss: LossAgainst) -> str:
-    """Write what labels tell of the loss."""
-    every, differing = loss.labels
-    if not every:
-        return ""
-    counts = f"{count_of(every, 'label')}, {differing:,} where answers differ"
-    if loss.by_labels is None:
-        why = (
-            f"{loss.n_skipped:,} rows to label have none: no estimate"
-            if loss.n_skipped
-            else "too few for an estimate"
-        )
-        return f" By labels ({counts}): {why}."
-    value, low, high = (100 * share for share in loss.by_labels)
-    return f" By labels ({counts}) the loss is {value:.1f} points (95 %: {low:+.1f} to {high:+.1f})."
-
-
-def loss_dict(loss: LossAgainst | None) -> dict[str, Any] | None:
-    """The loss as plain values, in points."""
-    if loss is None:
-        return None
-    by_labels = None if loss.by_labels is None else [100 * share for share in loss.by_labels]
-    return {
-        "baseline": loss.baseline,
-        "differing": loss.differing,
-        "most_points": 100 * loss.most,
-        "most_points_of_equal_answers": 100 * loss.unlike,
-        "labels": loss.labels[0],
-        "labels_where_answers_differ": loss.labels[1],
-        "points_by_labels": by_labels,
-        "skipped": loss.n_skipped,
-    }
+    points = lost_points_words(result.objective.value, loss.baseline)
+    return f"{points} with probability {share_words(result.objective.sure)}"
 
 
 # ---------------------------------------------------------------- the folds, and what is written
@@ -255,9 +213,19 @@ def _certified_sentence(result: Calibration, proof: Certificate, grouping: Group
         promise = f"at most {proof.most_points:.4g} points are lost against {proof.best}"
     chance = f"with probability {share_words(proof.confidence)}"
     head = f"Certified: {promise} on new {grouping.noun}s {chance}."
-    own = f"Quality and cost above are of the {count_of(proof.questions, grouping.noun)} that prove it"
-    edge = "" if result.verdict is None else f"; there routing gives {edge_words(result.verdict)}"
+    measure = _certified_measure(result, proof)
+    name = measure.partition(" ")[0].capitalize()
+    own = f"{name} and cost above are of the {count_of(proof.questions, grouping.noun)} that prove it"
+    edge = "" if result.verdict is None else f"; there routing gives {edge_words(result.verdict, measure)}"
     return f"{head} {own}, on none of which the router was fitted{edge}."
+
+
+def _certified_measure(result: Calibration, proof: Certificate) -> str:
+    """What a score is called on the rows that prove the promise."""
+    if not proof.beside:
+        return "quality"
+    has_labels = result.loss is not None and result.loss.labels[0] > 0
+    return f"{'quality beside' if has_labels else 'agreement with'} {proof.best}"
 
 
 def certificate_dict(proof: Certificate) -> dict[str, Any]:

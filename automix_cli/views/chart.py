@@ -80,16 +80,16 @@ def series(view: BenchView) -> list[Series]:
         place = counts.get(outcome.group, 0)
         counts[outcome.group] = place + (outcome.name != "pomdp")
         look = look_of(outcome.name, outcome.group, place)
-        rows.append(_series(outcome, look, with_curve=len(view.comparison.partitions) == 1))
+        rows.append(_series(outcome, look, view.measure, with_curve=len(view.comparison.partitions) == 1))
     return rows
 
 
-def _series(o: PolicyOutcome, look: Look, *, with_curve: bool) -> Series:
+def _series(o: PolicyOutcome, look: Look, name: str, *, with_curve: bool) -> Series:
     settings = o.curve if with_curve and o.group != "single tier" else ()
     dots = [
         CurveDot(
             Point(1000 * (p.cost.value or 0), p.quality.value or 0),
-            f"{o.name}\n{setting_text(p.setting)}\n{_point_text(p.quality, p.cost)}",
+            f"{o.name}\n{setting_text(p.setting)}\n{_point_text(p.quality, p.cost, name)}",
         )
         for p in settings
     ]
@@ -101,7 +101,7 @@ def _series(o: PolicyOutcome, look: Look, *, with_curve: bool) -> Series:
         cost=_bar(cost, 1000),
         quality=_bar(quality, 1),
         dots=tuple(sorted(dots)),
-        text=f"{o.name}\n{setting_text(o.choices[0].setting)}\n{_point_text(quality, cost)}",
+        text=f"{o.name}\n{setting_text(o.choices[0].setting)}\n{_point_text(quality, cost, name)}",
     )
 
 
@@ -114,13 +114,14 @@ def _bar(m: Measure, scale: float) -> Bar:
     )
 
 
-def _point_text(quality: Measure, cost: Measure) -> str:
+def _point_text(quality: Measure, cost: Measure, name: str) -> str:
+    """What is said of a point; `name` is what a score is called."""
     texts = []
     for key, measure in (("quality", quality), ("cost", cost)):
         spec = MEASURE_BY_KEY[key]
         bounds = interval_text(spec, measure, between=" to ")
         texts.append(value_text(spec, measure) + (f" ({bounds})" if bounds else ""))
-    return f"quality {texts[0]}\n{texts[1]} USD per 1,000"
+    return f"{name} {texts[0]}\n{texts[1]} USD per 1,000"
 
 
 def single_hull(rows: Sequence[Series]) -> tuple[Point, ...]:

@@ -23,6 +23,7 @@ from automix_cli.pomdp.plan import PlanRow
 from automix_cli.pomdp.problem import Action
 from automix_cli.texts import count_of
 from automix_cli.views.bench_view import BenchView
+from automix_cli.views.beside_words import agreement_words
 from automix_cli.views.calibration_view import ranges
 from automix_cli.views.cells import amount, interval_text, value_text
 from automix_cli.views.chart import page_svg, phone_svg
@@ -51,6 +52,13 @@ def page(view: BenchView, settings: Settings) -> str:
         script=_asset("page.js"),
         head=escape(view.head()),
         tiles=tiles_html(view),
+        measure=escape(view.measure),
+        bounds=escape(view.words("they know which answers are right")),
+        reliability=escape(_health_words(view, "Share of right answers")),
+        auroc=escape(_health_words(view, "a right answer has a higher confidence than a wrong one")),
+        chance=escape(_health_words(view, "the chance that the answer is right")),
+        effects=escape(view.words("Where escalation helped and hurt")),
+        effect=escape(view.words("by what that did to the score")),
         verdict=escape(" ".join([*view.payer_lines(), view.sentence()])),
         kind=kind,
         notes=f"<ul>{notes}</ul>" if notes else "",
@@ -92,9 +100,10 @@ def _data(view: BenchView, settings: Settings) -> dict[str, Any]:
                     for spec in _COLUMNS
                 ),
             ],
-            "rows": [_row(o, _COLUMNS, view.comparison.headline) for o in view.comparison.outcomes],
+            "rows": [_row(view, o, _COLUMNS) for o in view.comparison.outcomes],
         },
-        "health": [_health(tier) for tier in examine(view.table, settings.pass_score)],
+        "health": [_health(view, tier) for tier in examine(view.table, settings.pass_score)],
+        "share": _health_words(view, "share right"),
         "agreements": _agreements(view, settings),
         "money": _money(view),
         "escalation": _escalation(view),
@@ -103,26 +112,33 @@ def _data(view: BenchView, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _row(o: PolicyOutcome, columns: Sequence[MeasureSpec], headline: str) -> dict[str, Any]:
-    kind = "ours" if o.name == headline else "bound" if o.group == "bound" else ""
-    return {"name": o.name, "kind": kind, "cells": [_cell(o, spec) for spec in columns]}
+def _row(view: BenchView, o: PolicyOutcome, columns: Sequence[MeasureSpec]) -> dict[str, Any]:
+    kind = "ours" if o.name == view.comparison.headline else "bound" if o.group == "bound" else ""
+    return {"name": o.name, "kind": kind, "cells": [_cell(view, o, spec) for spec in columns]}
 
 
-def _cell(o: PolicyOutcome, spec: MeasureSpec) -> dict[str, str]:
+def _cell(view: BenchView, o: PolicyOutcome, spec: MeasureSpec) -> dict[str, str]:
     measure = o.measures[spec.key]
     bounds = interval_text(spec, measure, between=" to ")
     return {
         "value": value_text(spec, measure),
         "range": f"({bounds})" if bounds else "",
-        "reason": measure.reason,
+        "reason": view.words(measure.reason),
     }
 
 
-def _health(tier: TierHealth) -> dict[str, Any]:
+def _health_words(view: BenchView, text: str) -> str:
+    """A text about right answers; about equal ones where answers are compared with a baseline's."""
+    return text if view.table.beside is None else agreement_words(text, view.table.beside)
+
+
+def _health(view: BenchView, tier: TierHealth) -> dict[str, Any]:
     bins = [
         {
             **{key: getattr(row, key) for key in ("confidence", "right", "low", "high", "rows")},
-            "text": f"confidence {row.confidence:.2f}: {row.right:.0%} of {row.rows:,} right",
+            "text": _health_words(
+                view, f"confidence {row.confidence:.2f}: {row.right:.0%} of {row.rows:,} right"
+            ),
         }
         for row in tier.table
     ]
@@ -165,7 +181,8 @@ def _escalation(view: BenchView) -> dict[str, Any]:
         texts = [f"{_expected(part)} rows" for part in parts]
         rows.append({"name": one_line(name), "parts": parts, "texts": texts, "text": _expected(sum(parts))})
     return {
-        "keys": [{"name": effect, "colour": colour} for effect, _, colour in _EFFECTS],
+        "none": "Too few rows have a label." if view.table.has_some_labels else "No row was escalated.",
+        "keys": [{"name": view.words(effect), "colour": colour} for effect, _, colour in _EFFECTS],
         "rows": rows,
         "examples": [e for effect, css, _ in _EFFECTS if css and (e := _examples(view, effect, css))],
     }
@@ -200,7 +217,11 @@ def _examples(view: BenchView, effect: str, css: str) -> dict[str, Any] | None:
         for m in own[:_EXAMPLE_ROWS]
     ]
     expected = _expected(sum(m.chance for m in own))
-    return {"title": f"{effect}: {expected} rows expected, for example", "kind": css, "rows": rows}
+    return {
+        "title": f"{view.words(effect)}: {expected} rows expected, for example",
+        "kind": css,
+        "rows": rows,
+    }
 
 
 # ------------------------------------------------------------------ the plan
@@ -247,7 +268,8 @@ def _leaf(view: BenchView, tier: int, action: Action, rows: Sequence[PlanRow]) -
     condition = ", ".join(filter(None, parts))
     words = _action_words(view, action, tier)
     label = f"{condition}: {words}" if condition else words
-    return {"label": label, "chance": f"{chance:.1%}, right with {belief:.2f}", "children": []}
+    own_chance = _health_words(view, f"{chance:.1%}, right with {belief:.2f}")
+    return {"label": label, "chance": own_chance, "children": []}
 
 
 def _action_words(view: BenchView, action: Action, tier: int) -> str:

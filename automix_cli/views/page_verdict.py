@@ -50,7 +50,8 @@ def _gain(offer: Offer) -> Iterator[Tile]:
     gain = offer.gain
     if gain is not None and gain.value is not None:
         bounds = "" if gain.low is None else f" (95 %: {gain.low:+.1f} to {gain.high:+.1f})"
-        yield Tile(f"{gain.value:+.1f} points", f"of {offer.measure} beside {offer.baseline.tier}{bounds}")
+        beside = f" beside {offer.baseline.tier}" if offer.measure == "quality" else ""
+        yield Tile(f"{gain.value:+.1f} points", f"of {offer.measure}{beside}{bounds}")
 
 
 def _edge(view: BenchView) -> Iterator[Tile]:

@@ -7,8 +7,10 @@ from typing import Any
 
 from automix_cli.data.groups import Grouping
 from automix_cli.data.traces import TraceTable
+from automix_cli.evaluation.loss import LossAgainst
 from automix_cli.evaluation.objective import Objective
 from automix_cli.evaluation.verdict import OTHER_SHARES, Alternative, Edge, RoutingVerdict
+from automix_cli.texts import count_of
 
 
 def measure_of(table: TraceTable) -> str:
@@ -19,15 +21,20 @@ def measure_of(table: TraceTable) -> str:
     return f"{'quality beside' if relative.has_label.any() else 'agreement with'} {relative.baseline}"
 
 
-def edge_words(edge: Edge | RoutingVerdict) -> str:
+def edge_words(edge: Edge | RoutingVerdict, measure: str = "quality") -> str:
     """Write d with its interval.
+
+    Args:
+        edge: d.
+        measure: what a score is called; points of quality need no word.
 
     Example:
         >>> edge_words(Edge(0.025, 0.002, 0.045))
         '+2.5 points over the best random mix of tiers at its cost (95 %: +0.2 to +4.5)'
     """
     value = edge.edge if isinstance(edge, RoutingVerdict) else edge.value
-    return f"{_points(value)} points over the best random mix of tiers at its cost ({bounds_words(edge)})"
+    points = "points" if measure == "quality" else f"points of {measure}"
+    return f"{_points(value)} {points} over the best random mix of tiers at its cost ({bounds_words(edge)})"
 
 
 def bounds_words(edge: Edge | RoutingVerdict) -> str:
@@ -98,6 +105,7 @@ def single_tier_words(
     times: str,
     other: Alternative | None,
     few: str = "",
+    baseline: str | None = None,
     measure: str = "quality",
 ) -> str:
     """Write what the whole curve says where the objective takes a single tier.
@@ -108,20 +116,88 @@ def single_tier_words(
         times: how often a single tier was chosen.
         other: the lower share to keep at which routing pays.
         few: why no probability can be named; see `promises_nothing`.
+        baseline: the tier that answers are compared with, where not every row has a label.
         measure: what a score is called.
     """
     if objective.kind != "keep":
         return f"Use {tier}: no policy serves the objective better (a single tier was chosen {times})."
     chance = "" if few else f" with probability {share_words(objective.sure)}"
-    head = (
-        f"Use {tier}: for {share_words(objective.value)} of the best tier's {measure}{chance}, "
-        f"nothing cheaper was found (a single tier was chosen {times}{few and f'; {few}'})"
-    )
+    because = f"(a single tier was chosen {times}{few and f'; {few}'})"
+    if baseline is None:
+        share = share_words(objective.value)
+        aim = f"for {share} of the best tier's quality{chance}, nothing cheaper was found"
+    else:
+        aim = f"nothing cheaper loses {lost_points_words(objective.value, baseline)}{chance}"
+    head = f"Use {tier}: {aim} {because}"
     if other is None:
         shares = ", ".join(f"{share:g}" for share in OTHER_SHARES if share < objective.value)
         return f"{head}" + (f", nor does routing surely pay with --keep {shares}." if shares else ".")
-    saving = f"{100 * other.saving:.0f} % of the best tier's cost"
-    return f"{head}. With --keep {other.keep:g} routing saves {saving}, {edge_words(other.edge)}."
+    saving = f"{100 * other.saving:.0f} % of {'the best tier' if baseline is None else baseline}'s cost"
+    return f"{head}. With --keep {other.keep:g} routing saves {saving}, {edge_words(other.edge, measure)}."
+
+
+# ---------------------------------------------------------------- what is lost against a baseline
+
+
+def lost_points_words(keep: float, baseline: str) -> str:
+    """Write what keeping a share of a baseline stands for.
+
+    Example:
+        >>> lost_points_words(0.98, "large")
+        'at most 2 points against large'
+    """
+    return f"at most {100 * (1 - keep):.4g} points against {baseline}"
+
+
+def most_lost_words(loss: LossAgainst, noun: str) -> str:
+    """Write the most that can be lost, and why, without a full stop."""
+    share = f"95 %; {100 * loss.differing:.1f} % of the {noun}s are reported and differ"
+    return f"At most {100 * loss.most:.1f} points below {loss.baseline} on new {noun}s ({share})"
+
+
+_NOTABLE_UNLIKE = 0.01  # of the bound, from which on it is said
+
+
+def unlike_words(loss: LossAgainst) -> str:
+    """Write what equal answers that score otherwise add to that; "" for little."""
+    if loss.unlike <= _NOTABLE_UNLIKE:
+        return ""
+    points = f"{100 * loss.unlike:.1f} points"
+    return f" {points} of that are for answers that are equal in form, and that labels score otherwise."
+
+
+def labels_words(loss: LossAgainst) -> str:
+    """Write what labels tell of a loss; "" without any."""
+    every, differing = loss.labels
+    if not every:
+        return ""
+    counts = f"{count_of(every, 'label')}, {differing:,} where answers differ"
+    if loss.by_labels is None:
+        why = (
+            f"{loss.n_skipped:,} rows to label have none: no estimate"
+            if loss.n_skipped
+            else "too few for an estimate"
+        )
+        return f" By labels ({counts}): {why}."
+    value, low, high = (100 * share for share in loss.by_labels)
+    return f" By labels ({counts}) the loss is {value:.1f} points (95 %: {low:+.1f} to {high:+.1f})."
+
+
+def loss_dict(loss: LossAgainst | None) -> dict[str, Any] | None:
+    """The loss as plain values, in points."""
+    if loss is None:
+        return None
+    by_labels = None if loss.by_labels is None else [100 * share for share in loss.by_labels]
+    return {
+        "baseline": loss.baseline,
+        "differing": loss.differing,
+        "most_points": 100 * loss.most,
+        "most_points_of_equal_answers": 100 * loss.unlike,
+        "labels": loss.labels[0],
+        "labels_where_answers_differ": loss.labels[1],
+        "points_by_labels": by_labels,
+        "skipped": loss.n_skipped,
+    }
 
 
 # ---------------------------------------------------------------- as plain values

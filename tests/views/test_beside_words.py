@@ -1,24 +1,41 @@
 """What is said where answers are compared with a baseline's: nothing of right, wrong and quality."""
 
+import io
+import json
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 from comparisons import compared, view_of
+from rich.console import Console
 
 from automix_cli.data.labelled import TableOptions
 from automix_cli.data.relative import TableReader
 from automix_cli.data.traces import TraceTable
+from automix_cli.evaluation.baseline_policies import Oracle
+from automix_cli.evaluation.beside import single_reports
+from automix_cli.evaluation.bootstrap import Resamples
 from automix_cli.evaluation.calibrate import Calibration
+from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.frontier import Point
+from automix_cli.evaluation.loss import loss_of
 from automix_cli.evaluation.objective import Objective, SettingChoice
+from automix_cli.evaluation.policy_entry import why_unable
 from automix_cli.evaluation.settings import Always
 from automix_cli.fitting.fit import fit
 from automix_cli.fitting.router_block import Settings
+from automix_cli.texts import TOO_FEW_LABELS
 from automix_cli.views.bench_files import summary
 from automix_cli.views.bench_markdown import report_markdown
+from automix_cli.views.bench_tables import bench_parts
+from automix_cli.views.bench_view import BenchView
 from automix_cli.views.beside_words import all_alike_words, answer_words, worse_words
 from automix_cli.views.calibration_view import CalibrationView
+from automix_cli.views.chart import frontier_svg
+from automix_cli.views.page import page
+from automix_cli.views.terminal_plot import terminal_plot
 
 ROWS = 80
 
@@ -78,6 +95,90 @@ def test_bench_says_how_many_labels_stand_behind_its_figures(labels: int) -> Non
     assert words in report
     assert ("| quality |" in report) == (labels > 0)
     assert ("| agreement |" in report) == (labels == 0)
+
+
+def page_words(view: BenchView) -> str:
+    """What a page shows, and the texts in its data."""
+    text = page(view, Settings())
+    data = json.loads(text.partition('id="data">')[2].partition("</script>")[0])
+    shown = re.sub(r"<(style|script)\b.*?</\1>", "", text, flags=re.DOTALL)
+    keys = re.sub(r"<dt>.*?</dt>", "", shown)  # the names of figures in JSON, which stay as they are
+    return re.sub(r'"\w+":', "", f"{re.sub('<[^>]*>', ' ', keys)} {json.dumps(data)}") + " ".join(
+        re.findall(r'data-text="([^"]*)"', shown)
+    )
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """The texts in JSON, keys left out."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from texts_in(item)
+
+
+def texts_of(view: BenchView) -> dict[str, str]:
+    """All that `bench` shows, by form."""
+    console = Console(width=200, file=io.StringIO(), color_system=None)
+    for part in bench_parts(view, 200):
+        console.print(part)
+    assert isinstance(console.file, io.StringIO)
+    return {
+        "terminal": console.file.getvalue(),
+        "plot": terminal_plot(view),
+        "Markdown": re.sub(r"(?m)^- \*\w+\*", "", report_markdown(view)),
+        "chart": " ".join(re.findall(r">([^<]+)<", frontier_svg(view))),
+        "page": page_words(view),
+        "JSON": " ".join(texts_in(summary(view))),
+    }
+
+
+@pytest.mark.parametrize("keep", [0.98, 0.5])
+def test_without_a_label_bench_speaks_of_agreement_and_of_points_lost(keep: float) -> None:
+    table = table_with(0)
+    result = compared(table, "threshold,pomdp,oracle", Objective("keep", keep))
+    view = view_of(result, table, baseline="large")
+    for form, text in texts_of(view).items():
+        words = re.search(r".*\b(right|wrong|quality|score|helped|hurt|accuracy|best tier)\b.*", text)
+        assert not words, (form, words and words[0])
+        if form not in ("page", "chart"):
+            assert "agreement with large" in text
+    assert view.comparison.loss is not None
+    assert re.search(r"At most \d+\.0 points below large on new questions", view.sentence())
+    assert summary(view)["loss"]["most_points"] == 100 * view.comparison.loss.most
+
+
+def test_bench_withholds_what_too_few_labels_cannot_tell() -> None:
+    table = table_with(6)
+    view = view_of(compared(table, "threshold,oracle"), table, baseline="large")
+    own = view.comparison.outcome("always:small").measures
+    assert own["quality"].value is not None
+    for key in ("quality", "edge"):
+        assert (own[key].low, own[key].reason) == (None, TOO_FEW_LABELS)
+    assert own["helped"].reason == "it takes a label of every row"
+    assert own["cost"].low is not None
+    assert view.comparison.outcome("always:large").measures["quality"][2:] == (1.0, 1.0)
+    assert view.comparison.gains["always:small", "large"] == Measure(None, TOO_FEW_LABELS)
+    assert "too few rows held out have the label that tells what is lost" in view.sentence()
+    assert why_unable(Oracle(), table) == "it takes a label of every row"
+
+
+def test_an_interval_of_bench_is_that_of_the_loss_by_labels() -> None:
+    """Seven of eight rows have a label: the small tier's answer is wrong wherever it differs."""
+    table = table_with(70)
+    result = compared(table, "threshold")
+    [cut], own = result.partitions, result.outcome("always:small").measures["quality"]
+    test = table.subset(cut.test)
+    loss = loss_of(test, single_reports(test, "small"), Resamples.of_table(test, cut.seed))
+    assert loss is not None
+    assert loss.by_labels is not None
+    assert own.value == pytest.approx(1 - loss.by_labels.value)
+    assert own.low is not None
+    assert own.high is not None
+    width = loss.by_labels.high - loss.by_labels.low
+    assert own.high - own.low == pytest.approx(width, rel=0.1)  # percentiles of draws of that width
+    plain = Resamples.of_table(test, cut.seed).means(test.worth[:, 0]).std() * 2 * 1.96
+    assert width > 1.05 * plain
 
 
 def test_without_a_baseline_right_and_wrong_are_what_they_were() -> None:

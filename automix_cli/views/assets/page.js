@@ -111,7 +111,7 @@ function reliability() {
     const svg = shape("svg", { viewBox: "0 0 390 385", role: "img", "aria-label": `reliability of ${tier.tier}` });
     svg.style.maxWidth = "26rem";
     const at = plotter(svg, unit, unit, box);
-    titles(svg, box, `${tier.tier}: ${tier.signal}, ${tier.auroc}`, "share right");
+    titles(svg, box, `${tier.tier}: ${tier.signal}, ${tier.auroc}`, data.share);
     svg.append(shape("polyline", { class: "hull", points: at.line([[0, 0], [1, 1]]) }));
     const most = Math.max(...tier.table.map((bin) => bin.rows));
     for (const bin of tier.table) {
@@ -150,7 +150,7 @@ function bars(where, rows, keys) {
 
 function escalation() {
   const where = byId("escalation");
-  if (!data.escalation.rows.length) where.append(node("p", { class: "faint" }, "No row was escalated."));
+  if (!data.escalation.rows.length) where.append(node("p", { class: "faint" }, data.escalation.none));
   else bars(where, data.escalation.rows, data.escalation.keys);
   for (const list of data.escalation.examples) {
     const details = node("details", {}, node("summary", {}, list.title));
