@@ -246,6 +246,7 @@ class _LabelJob:
         labels = read_labels(path)
         if note := labels.note():
             self.reporter.say(note)
+        self._check_rows(path)
         earlier = list(labels.rows)
         parts = [row["drawn"] for row in earlier]
         n_chosen, n_random = (sum(part in (name, "both") for part in parts) for name in ("chosen", "random"))
@@ -261,6 +262,14 @@ class _LabelJob:
         if len(more.order) == len(draw.order):
             return draw, earlier, False
         return more, add_rows(earlier, self._rows(plan, more)), True
+
+    def _check_rows(self, path: Path) -> None:
+        """Refuse labels of other questions or answers before more are given."""
+        from automix_cli.data.label_file import LabelsOfRows, labelled_rows
+
+        rows, _ = labelled_rows(self.data, self.options, LabelsOfRows.read(path))
+        for _ in rows():
+            pass
 
     def _outcome(self, plan: LabelPlan, profile: Profile, progress: _Progress, path: Path) -> LabelOutcome:
         """What the labels settle, as calibrate will read them."""

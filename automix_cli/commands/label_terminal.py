@@ -24,6 +24,7 @@ from automix_cli.views.label_view import ANSWER_KEYS, card_text, keys_line
 from automix_cli.views.terminal import stderr_console
 
 _ENTER = ("\r", "\n")
+_AGAIN = "\x0c"  # Ctrl-L
 _END = ("", "\x04", "q")  # a terminal that went away, Ctrl-D, and the key that says so
 
 
@@ -41,24 +42,25 @@ def single_keys() -> Iterator[Callable[[], str]]:
         with suppress(termios.error):  # the terminal went away
             termios.tcsetattr(descriptor, termios.TCSADRAIN, modes)
 
-    with _signals_handled(restore=lambda: put(before), again=lambda: put(own)) as wake_up:
+    with _signals_handled(restore=lambda: put(before), again=lambda: put(own)) as signals:
         try:
             put(own)
             termios.tcflush(descriptor, termios.TCIFLUSH)  # keys from before the first row label none
-            yield lambda: _read_key(descriptor, wake_up)
+            yield lambda: _read_key(descriptor, signals)
         finally:
             put(before)
 
 
-def _read_key(descriptor: int, wake_up: int) -> str:
-    """The next key; "" where the terminal went away.
+def _read_key(descriptor: int, signals: int) -> str:
+    """The next key; "" where the terminal went away, and Ctrl-L after a stop: others wrote on it then.
 
-    A signal may reach another thread, and leaves a read of this one waiting then: so `wake_up` is read, too.
+    A signal may reach another thread, and leaves a read of this one waiting then: so that the descriptor of
+    signals is read, too.
     """
     while True:
-        ready, _, _ = select.select([descriptor, wake_up], [], [])
-        if wake_up in ready:
-            os.read(wake_up, 4096)
+        ready, _, _ = select.select([descriptor, signals], [], [])
+        if signals in ready and signal.SIGCONT in os.read(signals, 4096):
+            return _AGAIN
         if descriptor not in ready:
             continue
         try:
@@ -71,11 +73,12 @@ def _read_key(descriptor: int, wake_up: int) -> str:
 
 @contextmanager
 def _signals_handled(*, restore: Callable[[], None], again: Callable[[], None]) -> Iterator[int]:
-    """Restore the terminal before a signal ends us, and set it again after a stop: a shell had it then.
+    """Restore the terminal before a signal ends or stops us, and set it again after a stop.
 
-    Gives a descriptor that can be read after every signal.
+    Gives a descriptor from which the number of every signal can be read.
     """
-    earlier = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    ends = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+    earlier = {number: signal.getsignal(number) for number in (*ends, signal.SIGTSTP)}
 
     def end(number: int, frame: FrameType | None) -> None:
         restore()
@@ -86,9 +89,15 @@ def _signals_handled(*, restore: Callable[[], None], again: Callable[[], None]) 
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
+    def stop(number: int, frame: FrameType | None) -> None:
+        restore()
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)  # waits here until SIGCONT, which sets the terminal
+        signal.signal(number, stop)
+
     for number, handler in earlier.items():
         if handler != signal.SIG_IGN:
-            signal.signal(number, end)
+            signal.signal(number, stop if number == signal.SIGTSTP else end)
     resume = signal.signal(signal.SIGCONT, lambda number, frame: again())
     wake_up, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     before = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
@@ -127,8 +136,8 @@ class LabelTerminal:
             if key in _END:
                 self._print("quit")
                 return False
-            if key == "v":
-                self._show(place, card, whole=True)
+            if key in ("v", _AGAIN):
+                self._show(place, card, whole=key == "v")
             elif key == "s":
                 self._print("skip")
                 self.session.skip(place)

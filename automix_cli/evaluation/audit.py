@@ -25,6 +25,7 @@ from automix_cli.evaluation.sequences import ShareBounds, mean_bound, share_boun
 from automix_cli.fitting.drift import Drift, drifts_from_fit
 from automix_cli.fitting.router_block import differing_share, held_out_cost
 from automix_cli.records import add_money
+from automix_cli.texts import count_of
 
 WINDOW = 1_000
 """Comparisons after which a new window starts."""
@@ -195,14 +196,18 @@ def audit(
     for row in chain(start, stream):
         auditor.add(row)
     if not (auditor.windows or auditor.current.n or auditor.missing):
-        raise _no_comparison(auditor.rows, baseline)
+        raise _no_comparison(auditor.rows, baseline, auditor.repeats)
     return auditor.result()
 
 
-def _no_comparison(rows: int, baseline: str | None) -> DataError:
+def _no_comparison(rows: int, baseline: str | None, repeats: int = 0) -> DataError:
     what = "a baseline" if baseline is None else baseline
+    problem = f"none of {rows:,} rows was compared with {what}"
+    if repeats:
+        others = f"{count_of(repeats, 'row')} more, left out: the same id and question as an earlier one"
+        return DataError(f"{problem}; {others}", hint="audit the rows that were answered with --shadow alone")
     return DataError(
-        f"none of {rows:,} rows was compared with {what}",
+        problem,
         hint="automix ask -i questions.jsonl -o answers.jsonl --shadow 0.02 compares 2 % of them",
     )
 

@@ -241,6 +241,29 @@ def test_three_answers_are_marked_one_by_one(rows: Path) -> None:
     assert len(second["expected"]) == 3
 
 
+def test_labels_of_rows_that_changed_are_refused_before_more_are_given(rows: Path) -> None:
+    """In the terminal it is the first thing that is said, not the last one after twelve labels."""
+    path = rows.parent / "rows.labels.jsonl"
+    assert automix("label", rows, "-n", "12", "-o", path).code == 0
+    changed = [{**row, "question": f"What is {row['id']} + 2?"} for row in rows_of(rows)]
+    rows.write_text(jsonl(*changed), "utf-8")
+    screen = Screen(rows)
+    assert screen.end() == 2
+    assert "the question of" in screen.text
+    assert "q quit" not in screen.text
+
+
+def test_after_a_stop_the_row_is_shown_again(rows: Path) -> None:
+    """A shell had the terminal, and what it wrote hides the row."""
+    screen = Screen(rows, "-n", "12")
+    screen.wait_for("q quit")
+    os.kill(screen.child.pid, signal.SIGCONT)
+    screen.wait_for("row 1 of")
+    screen.wait_for("q quit")
+    screen.press("q")
+    assert screen.end() == 0
+
+
 def test_ctrl_c_leaves_a_valid_file_and_says_where_to_go_on(rows: Path) -> None:
     screen = Screen(rows, "-n", "12")
     screen.wait_for("q quit")
