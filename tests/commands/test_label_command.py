@@ -7,11 +7,12 @@ import re
 import select
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from shell import PATIENCE, automix, environment, jsonl, read_terminal, warm_command
+from shell import COMMAND, PATIENCE, automix, environment, jsonl, read_terminal, warm_command
 
 N = 60
 COSTS = ("--costs", "small=1,large=20")
@@ -173,10 +174,10 @@ def test_free_text_says_first_how_much_differs(rows: Path) -> None:
 class Screen:
     """`automix label` on a terminal of 80 columns, as somebody sits before it."""
 
-    def __init__(self, rows: Path, *args: str) -> None:
+    def __init__(self, rows: Path, *args: str, command: Sequence[str] = ()) -> None:
         self.ours, theirs = pty.openpty()
         self.child = subprocess.Popen(
-            [*warm_command(), "label", str(rows), *args],
+            [*(command or warm_command()), "label", str(rows), *args],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
@@ -255,7 +256,7 @@ def test_labels_of_rows_that_changed_are_refused_before_more_are_given(rows: Pat
 
 def test_after_a_stop_the_row_is_shown_again(rows: Path) -> None:
     """A shell had the terminal, and what it wrote hides the row."""
-    screen = Screen(rows, "-n", "12")
+    screen = Screen(rows, "-n", "12", command=COMMAND)  # signals reach no copy of a warm process
     screen.wait_for("q quit")
     os.kill(screen.child.pid, signal.SIGCONT)
     screen.wait_for("row 1 of")
