@@ -138,7 +138,7 @@ class RandomMix:
         def play(setting: Setting, rows: Ints | None) -> Replayed:
             return replay_assigned(split.test, rows, _shares(setting, names))
 
-        runs = [replay_assigned(split.train, None, _shares(mix, names)) for mix in mixes]
+        runs = (replay_assigned(split.train, None, _shares(mix, names)) for mix in mixes)
         return TrainedPolicy(curve_of(mixes, runs), play)
 
 
@@ -221,5 +221,5 @@ class Oracle:
             return replay_assigned(split.test, rows, one_tier(best, tiers))
 
         choices = [oracle(*split.alone, weight).tier for weight in weights]
-        runs = [replay_assigned(split.train, None, one_tier(choice, tiers)) for choice in choices]
+        runs = (replay_assigned(split.train, None, one_tier(choice, tiers)) for choice in choices)
         return TrainedPolicy(curve_of(weight_settings(weights), runs), play, fixed=True)

@@ -9,7 +9,7 @@ fitted; `play` runs one setting on the held-out rows, in the same `replay` for a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
@@ -195,15 +195,21 @@ def _after_failures(failed: Bools, chances: Floats) -> tuple[Floats, Floats]:
     return asks, pairs
 
 
-def curve_of(settings: Sequence[Setting], runs: Sequence[Replayed]) -> Curve:
-    """Return the curve of settings that were replayed on all training rows; without any, they are equal."""
-    if not runs:
+def curve_of(settings: Sequence[Setting], runs: Iterable[Replayed]) -> Curve:
+    """Return the curve of settings that were replayed on all training rows; without any, they are equal.
+
+    Args:
+        settings: of the runs.
+        runs: one after the other; of each only scores and costs are kept.
+    """
+    columns = [(run.score, run.cost, run.rows) for run in runs]
+    if not columns:
         return NO_CURVE
-    if not len(runs[0].rows):
-        nothing = np.zeros((len(runs), 1))
+    scores, costs, (rows, *_) = zip(*columns, strict=True)
+    if not len(rows):
+        nothing = np.zeros((len(columns), 1))
         return Curve(tuple(settings), SettingRows(nothing, nothing), np.zeros(1, dtype=np.intp))
-    columns = SettingRows(np.stack([run.score for run in runs]), np.stack([run.cost for run in runs]))
-    return Curve(tuple(settings), columns, runs[0].rows)
+    return Curve(tuple(settings), SettingRows(np.stack(scores), np.stack(costs)), rows)
 
 
 def weight_settings(weights: Sequence[float]) -> tuple[Setting, ...]:

@@ -68,7 +68,7 @@ class Query:
         each = [
             reader.router.chances(reader.fitted.probs, self.rule, cost_weight=weight) for weight in weights
         ]
-        runs = [run(reader.train, None, chances) for chances in each]
+        runs = (run(reader.train, None, chances) for chances in each)
         return TrainedPolicy(curve_of(weight_settings(weights), runs), play, seconds=seconds)
 
 
@@ -100,5 +100,5 @@ class QueryBound:
             return run(reader.test, rows, one_tier(best.tier, tiers))
 
         choices = [reader.router.bound(probs, alone.score, cost_weight=w).tier for w in weights]
-        runs = [run(reader.train, None, one_tier(choice, tiers)) for choice in choices]
+        runs = (run(reader.train, None, one_tier(choice, tiers)) for choice in choices)
         return TrainedPolicy(curve_of(weight_settings(weights), runs), play, fixed=True)
