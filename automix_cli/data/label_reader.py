@@ -31,19 +31,26 @@ class LabelRows(NamedTuple):
         rows: with scores as numbers, and without a gold answer that is blank.
         lines: of each row, by its id as text.
         blanks: how many gold answers were blank.
+        partial: how many rows score some tiers, but not all.
+        contradictions: how many say by a score that an answer is wrong which is the gold answer.
     """
 
     name: str
     rows: Sequence[Json]
     lines: Mapping[str, int]
     blanks: int = 0
+    partial: int = 0
+    contradictions: int = 0
 
     def note(self) -> str:
-        """Say how many gold answers are blank; "" where none is."""
-        if not self.blanks:
-            return ""
-        share = f"{self.blanks:,} of {len(self.rows):,} rows"
-        return f'note: "expected" is blank in {share} of {self.name}: no label there'
+        """Say what was filled in and is no label, or is one by half; "" where there is nothing to say."""
+        counts = (
+            (self.blanks, '"expected" is blank', "no label there"),
+            (self.partial, "only some tiers have a score", "no label there"),
+            (self.contradictions, 'a score and "expected" disagree', "the score counts"),
+        )
+        notes = [f"{what} in {n:,} of {len(self.rows):,} rows: {then}" for n, what, then in counts if n]
+        return f"note: {self.name}: {'; '.join(notes)}" if notes else ""
 
 
 def with_draw(rows: Sequence[Json]) -> list[Json]:
@@ -71,7 +78,7 @@ def read_labels(path: Path) -> LabelRows:
         DataError: naming file and line, that a row is none that was drawn, that a value of it is wrong, or
             that an id stands twice; naming the file, that rows of the draw are missing, or were changed.
     """
-    rows, lines, blanks = list[Json](), dict[str, int](), 0
+    rows, lines, blanks, partial, contradictions = list[Json](), dict[str, int](), 0, 0, 0
     for line, row in read_data(path).numbered_rows():
         try:
             own = _read_row(row)
@@ -81,9 +88,11 @@ def read_labels(path: Path) -> LabelRows:
         except DataError as exc:
             raise DataError(f"{path}:{line}: {exc.message}", hint=exc.hint) from None
         blanks += has_blank_gold(row)
+        partial += _scores_some_tiers(own)
+        contradictions += _wrong_gold_answer(own) is not None
         rows.append(own)
     _check_draw(path, rows)
-    return LabelRows(str(path), rows, lines, blanks)
+    return LabelRows(str(path), rows, lines, blanks, partial, contradictions)
 
 
 def _check_draw(path: Path, rows: Sequence[Json]) -> None:
@@ -124,8 +133,9 @@ def _read_row(row: Json) -> Json:
     trace_from_dict({"id": row["id"], "expected": gold, "tiers": _labels_of(tiers)})
     own = {key: value for key, value in row.items() if key not in ROW_KEY_NAMES["expected"]}
     expected = {"expected": gold} if has_gold(row) else {}
-    _check_agreement(tiers, gold, row)
-    return {**own, "tiers": tiers, **expected}
+    whole = {**own, "tiers": tiers, **expected}
+    _check_agreement(whole)
+    return whole
 
 
 def _check_how_drawn(row: Json) -> None:
@@ -171,15 +181,29 @@ def label_of_step(step: Mapping[str, Json]) -> dict[str, Json]:
     return {key: step[key] for key in _STEP_LABEL if step.get(key) is not None}
 
 
-def _check_agreement(tiers: Mapping[str, Json], gold: Json, row: Json) -> None:
+def _check_agreement(row: Json) -> None:
     """Refuse a label whose scores say that an answer is wrong which its gold answer says is right."""
+    name = None if row.get("labelled_by") is None else _wrong_gold_answer(row)
+    if name is not None:
+        raise DataError(
+            f'tiers.{name}: its answer is "expected", and its score is {row["tiers"][name]["score"]:g}',
+            hint="leave the scores out where expected was changed",
+        )
+
+
+def _wrong_gold_answer(row: Json) -> str | None:
+    """The first tier whose answer is a gold answer, and scored as wrong; None where there is none."""
+    gold = row.get("expected")
     texts = gold if isinstance(gold, list) else [gold]
-    if row.get("labelled_by") is None or not has_gold(row):
-        return
-    for name, step in tiers.items():
+    for name, step in row["tiers"].items():
         score = (step or {}).get("score")
-        if score is not None and score < 0.5 and answer_text((step or {}).get("answer")) in texts:
-            raise DataError(
-                f'tiers.{name}: its answer is "expected", and its score is {score:g}',
-                hint="leave the scores out where expected was changed",
-            )
+        if has_gold(row) and score is not None and score < 0.5 and answer_text(step.get("answer")) in texts:
+            return str(name)
+    return None
+
+
+def _scores_some_tiers(row: Json) -> bool:
+    """Whether a row without a gold answer scores some tiers that answered, and others not."""
+    steps = [step for step in row["tiers"].values() if isinstance(step, dict) and not step.get("failed")]
+    scored = [step.get("score", step.get(SCORE_ALIAS)) is not None for step in steps]
+    return any(scored) and not all(scored) and not has_gold(row)

@@ -98,3 +98,14 @@ def test_labels_of_other_tools_are_read_in_any_order(tmp_path: Path) -> None:
     assert own[2]["tiers"]["small"]["score"] == 1.0
     assert labels.lines == {"3": 1, "2": 2, "1": 3, "0": 4}
     assert "blank in 1 of 4 rows" in labels.note()
+    assert "only some tiers have a score in 1 of 4 rows: no label there" in labels.note()
+
+
+def test_scores_that_contradict_the_gold_answer_are_said(tmp_path: Path) -> None:
+    """A tool that filled in both is believed in the scores, as in every other row, but not in silence."""
+    rows = draw(3)
+    for row in rows:
+        row["expected"] = row["tiers"]["small"]["answer"]
+        row["tiers"]["small"]["score"], row["tiers"]["large"]["score"] = float(row["id"] == 0), 0.0
+    labels = read_labels(write(tmp_path / "labels.jsonl", rows))
+    assert 'a score and "expected" disagree in 2 of 3 rows: the score counts' in labels.note()
