@@ -12,6 +12,7 @@ from automix_cli.views.bench_view import BenchView
 from automix_cli.views.cells import interval_text
 from automix_cli.views.lines import money
 from automix_cli.views.payer_lines import compare_costs
+from automix_cli.views.verdict_words import points_dict
 
 
 class Tile(NamedTuple):
@@ -28,14 +29,25 @@ def tiles(view: BenchView) -> list[Tile]:
         return []
     if offer.is_baseline:
         alone = f"{offer.baseline.tier} alone: {money(1000 * offer.cost)} per 1,000 questions"
-        return [Tile("no routing", alone), *_edge(view)]
-    return [*_saving(offer, offer.cost), *_gain(offer), *_edge(view)]
+        return [Tile("no routing", alone), *_alternative(view)]
+    edge = _edge(view) if offer.tier is None else ()
+    return [*_saving(offer, offer.cost), *_gain(offer), *edge]
 
 
 def tiles_html(view: BenchView) -> str:
     """Write the figures as markup; "" for none."""
     parts = [f"<div><b>{escape(t.figure)}</b><span>{escape(t.words)}</span></div>" for t in tiles(view)]
     return f'<div class="tiles">{"".join(parts)}</div>' if parts else ""
+
+
+def _alternative(view: BenchView) -> Iterator[Tile]:
+    """What routing saves where less quality is enough; an edge of no routing is 0, and says nothing."""
+    other = view.comparison.alternative
+    if other is not None:
+        edge = points_dict(value=other.edge.value, low=other.edge.low, high=other.edge.high)
+        bounds = f"{edge['value']:+.1f} points (95 %: {edge['low']:+.1f} to {edge['high']:+.1f})"
+        words = f"if {100 * other.keep:.0f} % of the best tier's {view.measure} is enough; edge {bounds}"
+        yield Tile(f"{100 * other.saving:.0f} % cheaper", words)
 
 
 def _saving(offer: Offer, cost: float) -> Iterator[Tile]:
