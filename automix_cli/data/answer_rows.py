@@ -40,6 +40,7 @@ class ShadowComparison(NamedTuple):
         cost_usd: list price of the call that was made for the comparison.
         is_failed: whether that call failed, so that nothing is known.
         share: of the rows that are drawn.
+        seed: that draws them; None where the row does not say.
     """
 
     tier: str
@@ -49,6 +50,7 @@ class ShadowComparison(NamedTuple):
     cost_usd: float | None
     is_failed: bool
     share: float
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,4 +143,5 @@ def _comparison(shadow: Json) -> ShadowComparison:
         cost_usd=_money(shadow.get("cost_usd", 0.0)),
         is_failed=shadow.get("error") is not None,
         share=float(shadow["share"]),
+        seed=shadow.get("seed") if isinstance(shadow.get("seed"), int) else None,
     )

@@ -20,6 +20,7 @@ import numpy as np
 
 from automix_cli import scoring
 from automix_cli.data.answer_rows import AnswerRow, ShadowComparison
+from automix_cli.data.draws import uniform
 from automix_cli.errors import DataError, UsageError
 from automix_cli.evaluation.sequences import ShareBounds, mean_bound, share_bounds, share_rise
 from automix_cli.fitting.drift import Drift, drifts_from_fit
@@ -132,6 +133,7 @@ class Audit:
         rows, incomplete: rows that came to their end, and the others, which are left out.
         repeats: rows with the id and the question of an earlier one, left out, too.
         missing: drawn rows whose shadow call failed, left out of the bounds.
+        omissions: rows that the draw takes, and that were not compared: they were answered without it.
         windows: at least one, the last one open.
         fit: None where the profile that wrote the rows is not at hand.
         drifts: shares that are no longer as when fitted; None where they cannot be compared.
@@ -144,6 +146,7 @@ class Audit:
     incomplete: int
     repeats: int
     missing: int
+    omissions: int
     windows: tuple[AuditWindow, ...]
     savings: AuditSavings
     fit: FitFacts | None
@@ -277,6 +280,8 @@ class _Auditor:
         self.baseline, self.fit, self.scorer = baseline, fit, scorer
         self.rows = self.incomplete = self.repeats = self.missing = self.escalated = 0
         self.share: float | None = None
+        self.seeds: set[int | None] = set()
+        self._without_comparison: list[str | int] = []
         self._keys: set[int] = set()
         self.windows: list[AuditWindow] = []
         self.current = _OpenWindow()
@@ -310,6 +315,8 @@ class _Auditor:
         self._add_price(row, comparison)
         if comparison is not None:
             self._compare(row, comparison)
+        else:
+            self._without_comparison.append(row.question.id)
 
     def _add_price(self, row: AnswerRow, comparison: ShadowComparison | None) -> None:
         step = next((step for step in row.route if step.tier == self.baseline), None)
@@ -336,6 +343,7 @@ class _Auditor:
                 f"{self.share:g}: together they say nothing of all rows",
                 hint="audit the rows of each --shadow apart",
             )
+        self.seeds.add(comparison.seed)
         self.shadow = add_money(self.shadow, comparison.cost_usd)
         if comparison.is_failed:
             self.missing += 1
@@ -393,6 +401,7 @@ class _Auditor:
             incomplete=self.incomplete,
             repeats=self.repeats,
             missing=self.missing,
+            omissions=self._omissions(),
             windows=(*self.windows, *([self.current.close()] if is_open else [])),
             savings=self._savings(),
             fit=self.fit,
@@ -400,6 +409,13 @@ class _Auditor:
             to_label=tuple(self.to_label),
             profiles=tuple(self.profiles),
         )
+
+    def _omissions(self) -> int:
+        """How many rows the draw takes that were not compared; 0 where rows do not agree on the draw."""
+        seed = next(iter(self.seeds)) if len(self.seeds) == 1 else None
+        if seed is None or self.share is None:
+            return 0
+        return sum(uniform("shadow", seed, ident) < self.share for ident in self._without_comparison)
 
     def _rates(self) -> dict[str, tuple[int, int]]:
         first = {tier: (hits, cases) for tier, (hits, cases) in self.first_votes.items()}

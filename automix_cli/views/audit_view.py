@@ -162,6 +162,12 @@ def _remark_lines(result: Audit) -> Iterator[str]:
     if result.missing:
         calls = count_of(result.missing, "shadow call")
         yield f"{calls} failed and count nowhere: ask --resume makes them again"
+    if result.omissions:
+        others = count_of(result.omissions, "row")
+        yield (
+            f"{others} that --shadow draws were not compared: some rows were answered without it, and the "
+            "bound says nothing of them"
+        )
     if result.incomplete:
         yield f"{count_of(result.incomplete, 'row')} left out: errors, or skipped"
     if result.repeats:
@@ -194,6 +200,7 @@ def audit_dict(result: Audit) -> dict[str, Json]:
         "repeats": result.repeats,
         "compared": result.comparisons,
         "missing": result.missing,
+        "omissions": result.omissions,
         "alpha": ALPHA,
         "windows": [_window_dict(window) for window in result.windows],
         "savings": {**savings._asdict(), "saving": savings.saving},

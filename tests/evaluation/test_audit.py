@@ -80,6 +80,21 @@ def test_rows_are_counted_by_what_the_comparison_found(read: Any) -> None:
     assert [r.question.id for r in result.to_label] == [3]
 
 
+def test_rows_that_were_answered_without_the_draw_are_counted_by_it(read: Any) -> None:
+    """The draw can be repeated: what it takes and nobody compared belongs to another time."""
+    with_draw = [row(n, True if uniform("shadow", 0, n) < 0.5 else "none") for n in range(100)]
+    assert audit(read(with_draw)).omissions == 0
+    before = [row(n) for n in range(100, 200)]
+    result = audit(read([*before, *with_draw]))
+    assert result.omissions == sum(uniform("shadow", 0, n) < 0.5 for n in range(100, 200))
+    assert f"{result.omissions} rows that --shadow draws were not compared" in "\n".join(audit_lines(result))
+
+
+def test_rows_that_come_again_with_a_comparison_are_named(read: Any) -> None:
+    with pytest.raises(DataError, match="none of 5 rows was compared with large; 5 rows more, left out"):
+        audit(read([*(row(n) for n in range(5)), *(row(n, True) for n in range(5))]))
+
+
 def test_a_new_window_starts_every_thousand_comparisons(read: Any) -> None:
     result = audit(read([row(i, i % 10 != 0) for i in range(2_300)]))
     assert [(w.bounds.k, w.bounds.n) for w in result.windows] == [(100, 1000), (100, 1000), (30, 300)]
@@ -235,6 +250,7 @@ def test_a_row_to_label_holds_both_answers_and_its_chance_to_be_drawn(read: Any)
         "id": 0,
         "question": "q0",
         "tiers": {"small": {"answer": "a"}, "large": {"answer": "b"}},
+        "drawn": "chosen",
         "inclusion": 0.5,
     }
 
