@@ -205,5 +205,5 @@ def _wrong_gold_answer(row: Json) -> str | None:
 def _scores_some_tiers(row: Json) -> bool:
     """Whether a row without a gold answer scores some tiers that answered, and others not."""
     steps = [step for step in row["tiers"].values() if isinstance(step, dict) and not step.get("failed")]
-    scored = [step.get("score", step.get(SCORE_ALIAS)) is not None for step in steps]
-    return any(scored) and not all(scored) and not has_gold(row)
+    has_score = [step.get("score", step.get(SCORE_ALIAS)) is not None for step in steps]
+    return any(has_score) and not all(has_score) and not has_gold(row)
