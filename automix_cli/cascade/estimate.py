@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from automix_cli import prompts
 from automix_cli.backends.base import Request
@@ -18,11 +18,22 @@ from automix_cli.cascade.shadow import ShadowPlan
 from automix_cli.cascade.uncalibrated import EXPECTED_OUTPUT, default_policy
 from automix_cli.pomdp.prior_policy import PriorPolicy
 from automix_cli.pomdp.problem import Facts, Observation, Policy
-from automix_cli.pomdp.rules import AlwaysPolicy, ThresholdPolicy
+from automix_cli.pomdp.rules import AlwaysPolicy, QuestionPolicy, ThresholdPolicy
 from automix_cli.profile.model import Profile, Tier
-from automix_cli.profile.router import embedder_of, is_calibrated, router_policy
+from automix_cli.profile.router import (
+    embedder_of,
+    is_calibrated,
+    named_classes,
+    query_router,
+    router_policy,
+)
 from automix_cli.records import Question, Usage, add_money
 from automix_cli.texts import count_of
+
+if TYPE_CHECKING:
+    from automix_cli.data.question_classes import NamedClasses
+    from automix_cli.fitting.query_router import QueryRouter
+    from automix_cli.pomdp.tilt import Logits
 
 _EXPECTED_ESCALATED = 1 / 3
 _LEAST_OUTPUT = 8  # tokens
@@ -81,16 +92,17 @@ def plan_calls(
     Raises:
         DataError: the profile's router cannot be read, or is of a kind that does not run.
     """
-    policy = _policy_of(profile)
+    policy, reading = _policy_of(profile), _Reading.of(profile)
     embedder = embedder_of(profile)
     models = profile.tiers if embedder is None else (*profile.tiers, embedder)
     count, escalated, total, draws, extra = 0, 0.0, CallForecast(), 0, CallForecast()
     ways: dict[Facts, _Way] = {}
     for question in questions:
-        facts = policy.relevant(_facts(profile, question))
-        if facts not in ways:
-            ways[facts] = _way(policy, profile, facts)
-        way = ways[facts]
+        facts = reading.facts(profile, question)
+        same = policy.relevant(facts)
+        if same not in ways:
+            ways[same] = _way(policy, profile, facts)
+        way = ways[same]
         count, escalated = count + 1, escalated + way.escalated
         total = total.plus(_forecast(profile, question, way, lengths))
         if embedder is not None:
@@ -110,10 +122,37 @@ def plan_calls(
     }
 
 
-def _facts(profile: Profile, question: Question) -> Facts:
-    """The prompt tokens that the policy plans with; None where it plans with a mean."""
-    scale = (profile.router or {}).get("token_scale") if is_calibrated(profile) else 1.0
-    return Facts(None if scale is None else scale * estimated_tokens(profile, question))
+class _Reading(NamedTuple):
+    """What tells questions apart before any call: the classes of a column, and a router of texts alone.
+
+    Beside a plan the router is left out: a plan for each question would take longer than the estimate
+    is worth. What a router of embeddings reads is not known before these are bought.
+    """
+
+    classes: NamedClasses | None
+    query: QueryRouter | None
+
+    @classmethod
+    def of(cls, profile: Profile) -> _Reading:
+        """What the profile's router reads."""
+        query = query_router(profile)
+        is_alone = query is not None and (profile.router or {}).get("kind") == query.kind
+        reads_text = query is not None and query.embed_model is None
+        return cls(named_classes(profile), query if is_alone and reads_text else None)
+
+    def facts(self, profile: Profile, question: Question) -> Facts:
+        """What the policy plans with: prompt tokens (None for a mean), class, and what is read."""
+        scale = (profile.router or {}).get("token_scale") if is_calibrated(profile) else 1.0
+        tokens = None if scale is None else scale * estimated_tokens(profile, question)
+        own = 0 if self.classes is None else self.classes.place(self.classes.name_of(question))
+        return Facts(tokens, own, self._logits(question))
+
+    def _logits(self, question: Question) -> Logits:
+        if self.query is None:
+            return ()
+        from automix_cli.pomdp.tilt import logit
+
+        return tuple(logit(self.query.predict([question.text])[0]).tolist())
 
 
 def _policy_name(profile: Profile) -> str:
@@ -216,8 +255,9 @@ def _way(policy: Policy[Any], profile: Profile, facts: Facts) -> _Way:
     fewest = 0
     if most[start.tier]:
         fewest = policy.action(policy.update(belief, start, Observation())).votes
-    lowest = start.tier if isinstance(policy, AlwaysPolicy | PriorPolicy) else 0
-    reach = tuple(_EXPECTED_ESCALATED ** (i - lowest) if i >= lowest else 0.0 for i in tiers)
+    lowest = start.tier if isinstance(policy, AlwaysPolicy | PriorPolicy | QuestionPolicy) else 0
+    share = 0.0 if isinstance(policy, AlwaysPolicy | QuestionPolicy) else _EXPECTED_ESCALATED
+    reach = tuple(share ** (i - lowest) if i >= lowest else 0.0 for i in tiers)
     votes = tuple((min(fewest, own) + own) / 2 for own in most)
     if isinstance(policy, PriorPolicy) and lowest < tiers[-1]:
         forecast = policy.forecast(facts)
@@ -229,7 +269,7 @@ def _way(policy: Policy[Any], profile: Profile, facts: Facts) -> _Way:
 def _most_votes(policy: Policy[Any], profile: Profile, tier: int) -> int:
     """The most votes that the policy buys on one answer of a tier."""
     limit = sample_counts(profile, tier).votes
-    if isinstance(policy, AlwaysPolicy):
+    if isinstance(policy, AlwaysPolicy | QuestionPolicy):
         return 0
     if isinstance(policy, ThresholdPolicy):
         return min(limit, policy.rules[tier].votes) if tier < len(policy.rules) else 0

@@ -14,6 +14,7 @@ import pytest
 from known import NAMES, draw_table, two_tiers
 from shell import automix, environment
 
+from automix_cli.cascade.estimate import plan_calls
 from automix_cli.errors import DataError, ProfileError
 from automix_cli.fitting.features import Quantised, fit_text_features
 from automix_cli.fitting.fit import fit
@@ -24,6 +25,7 @@ from automix_cli.pomdp.problem import rollout
 from automix_cli.profile.read import read_profile
 from automix_cli.profile.router import router_policy
 from automix_cli.profile.router_layout import router_problems
+from automix_cli.records import Question
 
 TIERS = ("small", "large")
 
@@ -215,3 +217,16 @@ def test_what_is_wrong_in_the_numbers_of_a_block_names_its_file_once(tmp_path: P
 def test_no_block_that_calibrate_writes_has_a_key_that_is_refused(kind: str) -> None:
     extra = {"token_scale": 1.1, "value_of_time": 2.0, "fitted": {"rows": 3}}
     assert router_problems({"kind": kind, **LIVE[kind], **extra}) == ""
+
+
+@pytest.mark.parametrize("kind", QUERY_ROUTER_KINDS)
+@pytest.mark.parametrize(("weight", "calls"), [(0.01, (1, 1, 1)), (1.0, (1, 1, 2))], ids=["large", "small"])
+def test_a_dry_run_reads_the_question_and_foresees_no_votes_that_nobody_buys(
+    kind: str, weight: float, calls: tuple[int, ...], tmp_path: Path
+) -> None:
+    path = profile_with(tmp_path, kind, **{**LIVE[kind], "cost_weight": weight})
+    if kind == "knn":  # in the example all neighbours say that small is right
+        calls = (1, 1, 2)
+    plan = plan_calls(read_profile(path, trusted=True, origin="named"), [Question(text="What is 2 + 2?")])
+    assert tuple(plan[name]["calls"] for name in ("low", "expected", "worst")) == calls
+    assert plan["assumes"].startswith("expected: 0% of answers escalated")
