@@ -41,7 +41,7 @@ from automix_cli.evaluation.objective import (
 )
 from automix_cli.evaluation.paired_columns import PairedColumns
 from automix_cli.evaluation.rates import DifferingShare, differing_shares, rates_of
-from automix_cli.evaluation.replay import replay
+from automix_cli.evaluation.replay import Replayed, replay
 from automix_cli.evaluation.settings import Always, CostWeight, Setting, is_rule, narrow
 from automix_cli.evaluation.signal_choice import SignalComparison, Signals
 from automix_cli.evaluation.starts import Start, starts_of
@@ -254,9 +254,9 @@ def calibrate(
         signals=signals,
     )
     heldout = trial.run_router(kind, classes, sources, step)
-    fitted, best = _with_choice(unproven, table, sources, heldout.paths, resamples, with_path=True)
+    fitted, best, run = _with_choice(unproven, table, sources, heldout.paths, resamples, with_path=True)
     thresholds = trial.run_thresholds()
-    return _with_rates(_with_figures(fitted, table, heldout.runs, thresholds, resamples), best)
+    return _with_rates(_with_figures(fitted, table, heldout.runs, thresholds, resamples), best, run)
 
 
 def _unproven(table: TraceTable, settings: Settings, objective: Objective, kind: WrittenKind) -> Calibration:
@@ -299,7 +299,7 @@ def _with_choice(
     resamples: Resamples,
     *,
     with_path: bool,
-) -> tuple[Calibration, TraceTable]:
+) -> _ChoiceRun:
     """Choose the setting, and the tier without a router; fit to all rows, with their classes."""
     alone, objective = singles(table), calibration.objective
     if not any(curve.settings for curve in curves.values()):
@@ -321,7 +321,21 @@ def _with_choice(
         choices=tuple(choices.items()) if with_path else (),
     )
     table = best.as_read()
-    return _with_tier_named(with_choice, table) if with_path else with_choice, table
+    run = _replay_written(with_choice, table)
+    return _ChoiceRun(_with_tier_named(with_choice, run) if with_path else with_choice, table, run)
+
+
+class _ChoiceRun(NamedTuple):
+    """A calibration with its setting, the rows as its router reads them, and its run on them."""
+
+    calibration: Calibration
+    table: TraceTable
+    run: Replayed
+
+
+def _replay_written(calibration: Calibration, table: TraceTable) -> Replayed:
+    """Run what is written on all rows."""
+    return replay(calibration.policy(), table, abstain_value=calibration.settings.abstain_value or 0.0)
 
 
 def _kind_of(setting: Setting, router: QueryRouter | None, kind: WrittenKind) -> WrittenKind:
@@ -329,22 +343,31 @@ def _kind_of(setting: Setting, router: QueryRouter | None, kind: WrittenKind) ->
     return router.kind if router is not None and is_rule(setting) else kind
 
 
-def _with_tier_named(calibration: Calibration, table: TraceTable) -> Calibration:
+def _with_tier_named(calibration: Calibration, run: Replayed) -> Calibration:
     """Name the tier where the setting that was chosen does what it does on every row."""
     if isinstance(calibration.choice.setting, Always):
         return calibration
-    only = single_tier(replay(calibration.policy(), table))
+    only = single_tier(run)
     if only is None:
         return calibration
-    return replace(calibration, choice=calibration.choice._replace(setting=Always(table.tiers[only])))
+    name = calibration.tiers[only]
+    return replace(calibration, choice=calibration.choice._replace(setting=Always(name)))
 
 
-def _with_rates(calibration: Calibration, table: TraceTable) -> Calibration:
-    """Add what the router comes to as it is written: held-out runs mix the settings of several folds."""
+def _with_rates(calibration: Calibration, table: TraceTable, run: Replayed) -> Calibration:
+    """Add what the router comes to as it is written: held-out runs mix the settings of several folds.
+
+    Args:
+        calibration: with its verdict, by which a single tier may take the place of the router.
+        table: the rows as the router reads them.
+        run: of the router on them, which takes long where each question has a plan of its own.
+    """
+    starts: tuple[Start, ...] = ()
     if calibration.router()["kind"] == "always":
         calibration = replace(calibration, query=None)
-    run = replay(calibration.policy(), table, abstain_value=calibration.settings.abstain_value or 0.0)
-    starts = () if calibration.router()["kind"] == "always" else starts_of(table, run)
+        run = _replay_written(calibration, table)
+    else:
+        starts = starts_of(table, run)
     point = Point(float(run.cost.mean()), float(run.score.mean()))
     return replace(
         calibration,

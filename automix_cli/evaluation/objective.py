@@ -78,12 +78,22 @@ class Candidates:
     ) -> None:
         self.curve, self.tiers, self.alone, self.resamples = curve, tiers, alone, resamples
 
+    @cached_property
+    def _tier_points(self) -> tuple[Point, ...]:
+        """The points of the single tiers."""
+        return self.alone.points()
+
+    @cached_property
+    def _curve_points(self) -> tuple[Point, ...]:
+        """The points of the curve's settings."""
+        return self.curve.points
+
     def choose(self, objective: Objective) -> SettingChoice:
         """Choose for an objective; see `choose`."""
         if objective.kind == "cost_weight":
             return _at_weight(self.curve, objective.value)
         if objective.kind == "ibc":
-            return _best_ibc(self.curve, self.alone.points())
+            return _best_ibc(self.curve, self._tier_points)
         choices = [self.choice(place) for place in self.places]
         if objective.kind == "budget":
             most = objective.value * (1 + ROUNDING_ERROR)
@@ -91,14 +101,14 @@ class Candidates:
             return affordable[-1] if affordable else choices[0]._replace(is_met=False)
         chances = self.chances_to_keep(objective.value)
         sure = (c for c, p in zip(choices, self.places, strict=True) if chances[p] >= objective.sure)
-        return next(sure, self.choice(best_tier(self.alone.points())))
+        return next(sure, self.choice(best_tier(self._tier_points)))
 
     def choice(self, place: int) -> SettingChoice:
         """The setting at a place, with its point."""
         own = place - len(self.tiers)
         if own < 0:
-            return SettingChoice(Always(self.tiers[place]), self.alone.points()[place])
-        return SettingChoice(self.curve.settings[own], self.curve.points[own])
+            return SettingChoice(Always(self.tiers[place]), self._tier_points[place])
+        return SettingChoice(self.curve.settings[own], self._curve_points[own])
 
     @cached_property
     def places(self) -> list[int]:
@@ -116,8 +126,8 @@ class Candidates:
 
     def _worth_having(self, own: Sequence[int]) -> list[int]:
         """The places, of some settings and the single tiers, that no cheaper one equals."""
-        single_points, tiers = self.alone.points(), len(self.tiers)
-        points = self.curve.points
+        single_points, tiers = self._tier_points, len(self.tiers)
+        points = self._curve_points
         candidates = list(zip(single_points, range(tiers), strict=True))
         candidates += [(points[k], tiers + k) for k in own if edge(points[k], single_points) > ROUNDING_ERROR]
         best, places = -np.inf, []
@@ -129,7 +139,7 @@ class Candidates:
 
     def _gain(self, places: Sequence[int]) -> float:
         """The gain area of what stands at some places, above the mixes of single tiers."""
-        single_points = self.alone.points()
+        single_points = self._tier_points
         costs, qualities = np.array(single_points).T[:, None]
         measure = gain_area if len(self.tiers) == 2 else gain_above_mix(costs, qualities)
         points = [self.choice(place).point for place in places]

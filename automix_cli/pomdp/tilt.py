@@ -119,7 +119,8 @@ def _solve(matrices: Floats, values: Floats) -> Floats:
         return np.asarray(np.linalg.solve(matrices, values[:, :, None])[:, :, 0])
     (a, b), (c, d) = matrices.transpose(1, 2, 0)
     x, y = values.T
-    return np.stack([d * x - b * y, a * y - c * x], axis=1) / (a * d - b * c)[:, None]
+    steps: Floats = np.stack([d * x - b * y, a * y - c * x], axis=1) / (a * d - b * c)[:, None]
+    return steps
 
 
 def _normalise(logs: Floats) -> Floats:
