@@ -332,10 +332,11 @@ def _best_cells(
         return [np.ones((len(cell.settings), len(cell.rows)), dtype=bool) for cell in cells]
     best, winner = np.full((len(places), len(tokens)), -np.inf), np.zeros((len(places), len(tokens)), int)
     for k, cell in enumerate(cells):
-        values = [plans.path(case).values for case in (cell.low, cell.high)]
+        cases = (cell.low,) if cell.low == cell.high else (cell.low, cell.high)
+        values = [plans.path(case).values for case in cases]
         ends = [own.take(places[cell.settings]) for own in values if own is not None]
-        low, high = (end.of(priors[cell.rows], tokens[cell.rows]) for end in ends)
-        worth = np.where(tokens[cell.rows] <= cell.crossing[:, None], low, high)
+        low, *others = (end.of(priors[cell.rows], tokens[cell.rows]) for end in ends)
+        worth = np.where(tokens[cell.rows] <= cell.crossing[:, None], low, others[0]) if others else low
         which = np.ix_(cell.settings, cell.rows)
         is_better = worth > best[which] + VALUE_TIE
         best[which] = np.where(is_better, worth, best[which])

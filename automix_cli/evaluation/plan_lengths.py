@@ -57,7 +57,8 @@ class PlansByLength:
 
     def path(self, case: PlanCase) -> SolvedPath:
         """The plans for a length and a root."""
-        self.solve([case])
+        if case not in self._paths:
+            self.solve([case])
         return self._paths[case]
 
     def solve(self, cases: Iterable[PlanCase]) -> None:
