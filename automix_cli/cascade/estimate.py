@@ -101,7 +101,7 @@ def plan_calls(
         facts = reading.facts(profile, question)
         same = policy.relevant(facts)
         if same not in ways:
-            ways[same] = _way(policy, profile, facts)
+            ways[same] = _way(policy, profile, facts, is_read=reading.is_complete)
         way = ways[same]
         count, escalated = count + 1, escalated + way.escalated
         total = total.plus(_forecast(profile, question, way, lengths))
@@ -123,22 +123,21 @@ def plan_calls(
 
 
 class _Reading(NamedTuple):
-    """What tells questions apart before any call: the classes of a column, and a router of texts alone.
+    """What tells questions apart before any call: the classes of a column, and a router of their texts.
 
-    Beside a plan the router is left out: a plan for each question would take longer than the estimate
-    is worth. What a router of embeddings reads is not known before these are bought.
+    It is not complete with a router of embeddings, which are bought first.
     """
 
     classes: NamedClasses | None
     query: QueryRouter | None
+    is_complete: bool
 
     @classmethod
     def of(cls, profile: Profile) -> _Reading:
         """What the profile's router reads."""
         query = query_router(profile)
-        is_alone = query is not None and (profile.router or {}).get("kind") == query.kind
-        reads_text = query is not None and query.embed_model is None
-        return cls(named_classes(profile), query if is_alone and reads_text else None)
+        is_complete = query is None or query.embed_model is None
+        return cls(named_classes(profile), query if is_complete else None, is_complete)
 
     def facts(self, profile: Profile, question: Question) -> Facts:
         """What the policy plans with: prompt tokens (None for a mean), class, and what is read."""
@@ -246,19 +245,20 @@ def _policy_of(profile: Profile) -> Policy[Any]:
     return router_policy(profile) or default_policy(profile)
 
 
-def _way(policy: Policy[Any], profile: Profile, facts: Facts) -> _Way:
-    """The way of a policy, for questions of these facts."""
+def _way(policy: Policy[Any], profile: Profile, facts: Facts, *, is_read: bool = True) -> _Way:
+    """The way of a policy, for questions of these facts; `is_read`: no call tells more before the first."""
     tiers = range(len(profile.tiers))
     most = tuple(_most_votes(policy, profile, tier) for tier in tiers)
     belief = policy.begin(facts)
     start = policy.action(belief)
-    fewest = 0
+    fewest, is_settled = 0, isinstance(policy, AlwaysPolicy | QuestionPolicy)
     if most[start.tier]:
-        fewest = policy.action(policy.update(belief, start, Observation())).votes
-    lowest = start.tier if isinstance(policy, AlwaysPolicy | PriorPolicy | QuestionPolicy) else 0
-    share = 0.0 if isinstance(policy, AlwaysPolicy | QuestionPolicy) else _EXPECTED_ESCALATED
+        following = policy.action(policy.update(belief, start, Observation()))
+        fewest, is_settled = following.votes, following.kind == "report"
+    lowest = start.tier if is_read else 0
+    share = 0.0 if is_settled and is_read else _EXPECTED_ESCALATED
     reach = tuple(share ** (i - lowest) if i >= lowest else 0.0 for i in tiers)
-    votes = tuple((min(fewest, own) + own) / 2 for own in most)
+    votes = tuple(0.0 if is_settled and is_read else (min(fewest, own) + own) / 2 for own in most)
     if isinstance(policy, PriorPolicy) and lowest < tiers[-1]:
         forecast = policy.forecast(facts)
         reach = (1.0, *(0.0 for _ in tiers[1:-1]), forecast.escalated)
