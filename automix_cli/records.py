@@ -189,7 +189,7 @@ class VoteCount(NamedTuple):
         return self.correct + self.incorrect
 
     @property
-    def bought(self) -> int:
+    def n_votes(self) -> int:
         """All votes that were paid for, including unparsed ones."""
         return self.correct + self.incorrect + self.unparsed
 

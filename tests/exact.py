@@ -72,14 +72,14 @@ def shown_of_an_answer(
         chances = signal.probabilities[cell_of(signal, state, action.tier)]
         return [(p, Observation(i + 1, signal.k, signal.k)) for i, p in enumerate(chances)]
     if isinstance(signal, ConfidenceObservations) and signal.with_answer == (action.kind != "vote"):
-        cell, bought = cell_of(signal, state, action.tier), int(action.kind == "vote")
+        cell, n_votes = cell_of(signal, state, action.tier), int(action.kind == "vote")
         gone = signal.missing[cell] if signal.missing else 0.0
         inside = [signal.cuts[0] - 1, *signal.cuts]  # the left end of a bin belongs to it
         found = [
-            (p * (1 - gone), Observation(0, bought, bought, signal=x))
+            (p * (1 - gone), Observation(0, n_votes, n_votes, signal=x))
             for p, x in zip(signal.probabilities[cell], inside, strict=True)
         ]
-        return [*found, (gone, Observation(0, 0, bought))] if gone else found
+        return [*found, (gone, Observation(0, 0, n_votes))] if gone else found
     return [(1.0, Observation())]
 
 
@@ -179,9 +179,14 @@ def legal(model: Model, visits: list[Visit]) -> list[Action]:
         found.append(Action("abstain"))
     if last.failed:
         return found
-    signal, left = model.observation(last.tier), model.tiers[last.tier].max_votes - last.bought
+    signal, left = model.observation(last.tier), model.tiers[last.tier].max_votes - last.n_votes
     if isinstance(signal, VoteObservations):
         found += [Action("vote", last.tier, m) for m in {*model.batch, left} if 0 < m <= left]
-    if isinstance(signal, ConfidenceObservations) and not signal.with_answer and left > 0 and not last.bought:
+    if (
+        isinstance(signal, ConfidenceObservations)
+        and not signal.with_answer
+        and left > 0
+        and not last.n_votes
+    ):
         found.append(Action("vote", last.tier, 1))
     return found

@@ -110,8 +110,8 @@ def two_tiers(**changes: Any) -> Model:
     return replace(model, **changes)
 
 
-def vote(correct: int, parsed: int, bought: int | None = None) -> tuple[Action, Observation]:
-    n = parsed if bought is None else bought
+def vote(correct: int, parsed: int, n_votes: int | None = None) -> tuple[Action, Observation]:
+    n = parsed if n_votes is None else n_votes
     return Action("vote", 0, n), Observation(correct, parsed, n)
 
 

@@ -97,13 +97,13 @@ class Whimsical:
     def action(self, belief: tuple[Facts, History]) -> Action:
         facts, history = belief
         known = [
-            (v.tier, v.correct, v.parsed, v.bought, self.bin(v.signal), v.failed) for v in history.visits
+            (v.tier, v.correct, v.parsed, v.n_votes, self.bin(v.signal), v.failed) for v in history.visits
         ] + [v.joins for v in history.visits if self.compares]
         rng = random.Random(f"{self.salt}{facts}{known}")
         if not history.visits:
             return Action("start", rng.randrange(self.tiers))
         last = history.last
-        left = 0 if last.failed else self.max_votes - last.bought
+        left = 0 if last.failed else self.max_votes - last.n_votes
         votes = [Action("vote", last.tier, m) for m in (1, 2, 3) if m <= left]
         later = [Action("escalate", j) for j in range(last.tier + 1, self.tiers)]
         ends = [Action("report", v.tier) for v in history.visits if not v.failed] + [Action("abstain")]
@@ -151,20 +151,20 @@ def ways(policy: Policy[Any], table: TraceTable, i: int, question_class: int = 0
         run = rollout(policy, facts_of_row(table, i, question_class))
         left = {j: Counter(_votes_of(table, i, j)) for j in range(len(table.tiers))}
         asked: list[int] = []
-        bought, rounds = Counter[int](), Counter[int]()
+        n_votes, rounds = Counter[int](), Counter[int]()
         try:
             turn = next(run)
             for o in past:
                 if turn.action.kind == "vote":
-                    bought[turn.action.tier] += turn.action.votes
+                    n_votes[turn.action.tier] += turn.action.votes
                     rounds[turn.action.tier] += 1
-                    shown = {1: o.correct, 0: o.parsed - o.correct, None: o.bought - o.parsed}
+                    shown = {1: o.correct, 0: o.parsed - o.correct, None: o.n_votes - o.parsed}
                     left[turn.action.tier].subtract(shown)
                 else:
                     asked.append(turn.action.tier)
                 turn = run.send(o)
         except StopIteration as stop:
-            yield Way(chance, stop.value.action, tuple(asked), bought, rounds)
+            yield Way(chance, stop.value.action, tuple(asked), n_votes, rounds)
             continue
         for o, p in shown_by(table, i, turn.action, left[turn.action.tier]).items():
             if policy.compares and turn.action.kind != "vote" and not o.failed:
@@ -192,7 +192,7 @@ def shown_by(
     signal = None if np.isnan(table.confidence[i, j]) else float(table.confidence[i, j])
     if action.kind == "vote":
         if table.signals[j] == "verdict":
-            return {Observation(bought=action.votes, signal=signal): 1.0}
+            return {Observation(n_votes=action.votes, signal=signal): 1.0}
         found = Counter[Observation]()
         for sequence, chance in _sequences(left, action.votes):
             unparsed = sequence.count(None)

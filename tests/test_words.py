@@ -26,7 +26,6 @@ ALLOWED = {
     "expected": "the key of a row that holds its gold answers",
     "parsed": "votes that could be read, a field of counts and observations",
     "unparsed": "votes that could not be read, a field of counts and observations",
-    "bought": "votes paid for, a field of counts and observations",
     "failed": "a field of observations: the tier gave no answer",
     "cached": "a field of a completion: no money was spent on it",
     "escalated": "a share of rows that reports name so",

@@ -234,7 +234,7 @@ class QuestionRun:
             self._fail(exc)
             return Observation(failed=True)
         if action.kind == "vote" and not self.visits[-1].verifiable:
-            return observation._replace(bought=observation.bought + self._votes_left())
+            return observation._replace(n_votes=observation.n_votes + self._votes_left())
         return observation
 
     def _votes_left(self) -> int:
@@ -354,7 +354,7 @@ class QuestionRun:
         texts = [c.text.strip() for c in visit.answers]
         visit.answer, count = scoring.plurality(texts, self.profile.task.scorer, self.question.choices)
         visit.signal = count / len(texts)
-        return Observation(correct=count, parsed=len(texts), bought=len(texts), joins=self._compare(visit))
+        return Observation(correct=count, parsed=len(texts), n_votes=len(texts), joins=self._compare(visit))
 
     def _compare(self, visit: LiveVisit) -> int | None:
         """The first tier asked whose answer is equal to the one in hand, its own tier where it is new."""
@@ -385,9 +385,9 @@ class QuestionRun:
         visit.votes += votes
         if self.profile.verification.signal == "logprob":
             visit.signal = prompts.verdict_confidence(checks[0]) if checks else None
-            return Observation(bought=len(votes), signal=visit.signal)
+            return Observation(n_votes=len(votes), signal=visit.signal)
         count = VoteCount.of([v.verdict for v in votes])
-        return Observation(count.correct, count.parsed, count.bought)
+        return Observation(count.correct, count.parsed, count.n_votes)
 
     def score_answer(self) -> None:
         """Score the answer in hand where the row says what is expected; its latency is that of the answer."""

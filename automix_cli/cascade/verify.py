@@ -80,7 +80,7 @@ class AnswerCheck:
         facts = Facts(None, run.question_class(), await run.read_question())
         belief = policy.begin(facts)
         belief = policy.update(belief, Action("start", self.index), Observation())
-        belief = policy.update(belief, Action("vote", self.index, observation.bought), observation)
+        belief = policy.update(belief, Action("vote", self.index, observation.n_votes), observation)
         return policy.confidence(belief, self.index), True
 
     def _row(self) -> Verification:

@@ -153,7 +153,7 @@ def signals_in(table: TraceTable) -> tuple[str, ...]:
     kinds = {own.signals[j] for j in range(len(table.tiers)) if _shows(own, j)}
     if not kinds and not table.confidences:
         return (NONE,)
-    confidence = "verdict" if _bought(table) else "confidence"
+    confidence = "verdict" if _buys_verdicts(table) else "confidence"
     fields = {"logprob": confidence, "verdict": "verdict", "votes": "votes", "consistency": "consistency"}
     present = {fields[kind] for kind in kinds}
     if confidence == "verdict":
@@ -170,7 +170,7 @@ def _shows(table: TraceTable, j: int) -> bool:
     return not is_last and (has_votes or not bool(np.isnan(table.confidence[:, j]).all()))
 
 
-def _bought(table: TraceTable) -> bool:
+def _buys_verdicts(table: TraceTable) -> bool:
     """Whether confidences are those of verdicts, which are bought one at a time."""
     counts = table.votes.sum(axis=2)
     is_share = table.confidence == table.votes[:, :, 0] / np.maximum(counts, 1)

@@ -157,7 +157,7 @@ def _unparsed_share(table: TraceTable, j: int) -> float:
         confidence = table.confidence[~table.failed[:, j], j]
         return float(np.isnan(confidence).mean()) if len(confidence) else 0.0
     votes = VoteCount(*table.votes[:, j].sum(axis=0).tolist())
-    return votes.unparsed / votes.bought if votes.bought else 0.0
+    return votes.unparsed / votes.n_votes if votes.n_votes else 0.0
 
 
 def alarms(

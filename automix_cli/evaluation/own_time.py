@@ -62,7 +62,7 @@ class _RecordedRow:
             observation = evidence.observations[0]
             return observation if signal.with_answer or observation.failed else Observation()
         if signal.purchase != "rounds":
-            return evidence.observations[0]._replace(bought=action.votes)
+            return evidence.observations[0]._replace(n_votes=action.votes)
         remaining = self._votes.setdefault(j, evidence.votes[0])
         correct, incorrect, unparsed = self._rng.multivariate_hypergeometric(remaining, action.votes)
         self._votes[j] = remaining - (correct, incorrect, unparsed)

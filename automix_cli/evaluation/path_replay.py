@@ -63,16 +63,16 @@ def order_chances(
 
 def _draw_votes(observation: VoteObservations, counts: Ints, votes: Ints) -> tuple[Floats, Bools]:
     """Divide the ways to draw each count by the orders that lead to it: K×counts."""
-    correct, parsed, bought = counts.T
-    parts = np.stack([correct, parsed - correct, bought - parsed])
-    most = int(bought.max(initial=0))
+    correct, parsed, n_votes = counts.T
+    parts = np.stack([correct, parsed - correct, n_votes - parsed])
+    most = int(n_votes.max(initial=0))
     ways_of = combinations(max(int(votes.sum(axis=1).max(initial=0)), most), most)
     ways = np.prod([ways_of[votes[:, [k]], parts[k]] for k in range(3)], axis=0)
-    orders = ways_of[bought, correct] * ways_of[bought - correct, parsed - correct]
+    orders = ways_of[n_votes, correct] * ways_of[n_votes - correct, parsed - correct]
     total = votes.sum(axis=1)
-    every = ways_of[total[:, None], bought]
+    every = ways_of[total[:, None], n_votes]
     chances = np.divide(ways, every * orders, out=np.zeros(ways.shape), where=every > 0)
-    foreseen = total >= bought.max(initial=0)
+    foreseen = total >= n_votes.max(initial=0)
     return chances, foreseen if observation.unparsed else foreseen & (votes[:, 2] == 0)
 
 
@@ -84,7 +84,7 @@ def _show_once(
     foreseen = np.zeros(len(observations), dtype=bool)
     is_bought = any(c.parsed for c in counts) and not counts[0].parsed  # the first row is "not looked at"
     for k, own in enumerate(observations):
-        counts_shown = observation.counts(Visit(0).after(own._replace(bought=1) if is_bought else own))
+        counts_shown = observation.counts(Visit(0).after(own._replace(n_votes=1) if is_bought else own))
         if counts_shown in counts:
             chances[k, counts.index(counts_shown)] = 1.0
             foreseen[k] = bool(counts_shown.parsed) or len(counts) == 1

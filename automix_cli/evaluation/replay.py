@@ -190,7 +190,7 @@ class _Player(Generic[B]):
             votes = path.votes
             if action.kind == "vote":
                 correct, incorrect = observation.correct, observation.parsed - observation.correct
-                unread = observation.bought - observation.parsed
+                unread = observation.n_votes - observation.parsed
                 c, i, u = votes[j]
                 votes = _with(votes, j, (c + correct, i + incorrect, u + unread))
             possible = chance > 0
@@ -235,7 +235,7 @@ class _Player(Generic[B]):
                 group, j, sum(group.path.votes[j]) + m, np.full(len(code), int(signal.purchase == "once"))
             )
             for k in np.unique(code):
-                yield evidence.observations[k]._replace(bought=m), np.where(code == k, group.chance, 0.0)
+                yield evidence.observations[k]._replace(n_votes=m), np.where(code == k, group.chance, 0.0)
             return
         remaining = evidence.votes[code] - np.array(group.path.votes[j])
         self._check_votes(group, j, sum(group.path.votes[j]) + m, evidence.votes[code].sum(axis=1))

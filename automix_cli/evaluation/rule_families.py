@@ -121,9 +121,9 @@ def _outcomes(table: TraceTable, signatures: Signatures, rules: Sequence[Rules])
         failed, own_rules = np.array(evidence.failed)[code], [own[j] for own in rules]
         chances = _escalates(table, j, dict.fromkeys(own_rules), evidence)
         escalates = np.stack([chances[rule] for rule in own_rules])[:, code]
-        bought = np.array([rule.votes for rule in own_rules])[:, None] * ~failed
+        n_votes = np.array([rule.votes for rule in own_rules])[:, None] * ~failed
         asks[..., j] = reach
-        votes[..., j], rounds[..., j] = reach * bought, reach * (bought > 0)
+        votes[..., j], rounds[..., j] = reach * n_votes, reach * (n_votes > 0)
         reports[..., j] = reach * (1 - escalates)
         reach, latest = reach * escalates, np.where(failed, latest, j)
     end = len(table.tiers) - 1

@@ -91,7 +91,7 @@ def tabulate(
     """
     if start is None:
         return observation.table(max_votes, batch)
-    if max_votes <= start.bought:
+    if max_votes <= start.n_votes:
         return one_row(observation, start)
     return observation.table(max_votes, batch, start)
 

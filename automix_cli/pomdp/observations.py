@@ -30,12 +30,12 @@ class Counts(NamedTuple):
 
     For `votes` the value is the number of CORRECT ones among `parsed`; for `consistency`
     the plurality's count; for a confidence its bin, where one past the last is "missing".
-    `parsed` and `bought` are 0 until there is evidence.
+    `parsed` and `n_votes` are 0 until there is evidence.
     """
 
     value: int = 0
     parsed: int = 0
-    bought: int = 0
+    n_votes: int = 0
 
 
 NO_COUNTS = Counts()
@@ -116,7 +116,7 @@ class VoteObservations:
 
     def counts(self, visit: Visit) -> Counts:
         """The counts of a visit; unparsed votes count only where the model has a rate for them."""
-        return Counts(visit.correct, visit.parsed, visit.bought if self.unparsed else visit.parsed)
+        return Counts(visit.correct, visit.parsed, visit.n_votes if self.unparsed else visit.parsed)
 
     def likelihood(self, counts: Counts) -> Floats:
         """ℓ(counts | cell): the probability of one order of these votes, shape (cells,)."""
@@ -133,11 +133,11 @@ class VoteObservations:
 
     def _order_likelihoods(self, counts: NDArray[np.int64]) -> Floats:
         """ℓ of many rows: B(a + c, b + t - c)/B(a, b), times the chance to be parsed; (rows, cells)."""
-        c, t, bought = counts.T
+        c, t, n_votes = counts.T
         columns = [
             np.exp(_log_rise(a, c) + _log_rise(b, t - c) - _log_rise(a + b, t)) for a, b in self.shapes
         ]
-        parse_chance = (1 - self.unparsed) ** t * self.unparsed ** (bought - t) if self.unparsed else 1.0
+        parse_chance = (1 - self.unparsed) ** t * self.unparsed ** (n_votes - t) if self.unparsed else 1.0
         return np.asarray(np.stack(columns, axis=1) * np.reshape(parse_chance, (-1, 1)))
 
 
@@ -152,7 +152,7 @@ class _VoteGrid(NamedTuple):
 @lru_cache(maxsize=256)
 def _vote_grid(start: Counts, max_votes: int, batch: tuple[int, ...], with_unparsed: bool) -> _VoteGrid:
     """All counts reachable from `start` by legal rounds up to `max_votes`."""
-    levels = reachable_levels(start.bought, max_votes, batch)
+    levels = reachable_levels(start.n_votes, max_votes, batch)
     blocks = [_counts_of_level(start, level, with_unparsed) for level in levels]
     counts = np.concatenate(blocks)
     ends = np.cumsum([len(block) for block in blocks])
@@ -172,11 +172,13 @@ def _vote_grid(start: Counts, max_votes: int, batch: tuple[int, ...], with_unpar
     return _VoteGrid([Counts(*map(int, c)) for c in counts], entry, grid)
 
 
-def _counts_of_level(start: Counts, bought: int, with_unparsed: bool) -> NDArray[np.int64]:
-    """Rows (correct, parsed, bought) that `bought` votes can have led to."""
-    new = bought - start.bought
+def _counts_of_level(start: Counts, n_votes: int, with_unparsed: bool) -> NDArray[np.int64]:
+    """Rows (correct, parsed, n_votes) that `n_votes` votes can have led to."""
+    new = n_votes - start.n_votes
     fewest = 0 if with_unparsed else new
-    rows = [(start.value + c, start.parsed + p, bought) for p in range(fewest, new + 1) for c in range(p + 1)]
+    rows = [
+        (start.value + c, start.parsed + p, n_votes) for p in range(fewest, new + 1) for c in range(p + 1)
+    ]
     return np.array(rows, dtype=np.int64)
 
 
@@ -191,11 +193,11 @@ def reachable_levels(start: int, limit: int, batch: tuple[int, ...]) -> dict[int
     legal: dict[int, tuple[int, ...]] = {}
     waiting = {start}
     while waiting:
-        bought = min(waiting)
-        waiting.remove(bought)
-        rest = limit - bought
-        legal[bought] = tuple(sorted({m for m in (*batch, rest) if 0 < m <= rest}))
-        waiting |= {bought + m for m in legal[bought]}
+        n_votes = min(waiting)
+        waiting.remove(n_votes)
+        rest = limit - n_votes
+        legal[n_votes] = tuple(sorted({m for m in (*batch, rest) if 0 < m <= rest}))
+        waiting |= {n_votes + m for m in legal[n_votes]}
     return legal
 
 
@@ -203,11 +205,11 @@ _FACTORIALS = np.array([math.factorial(n) for n in range(MAX_PLANNED_VOTES + 1)]
 
 
 def _orders(here: NDArray[np.int64], there: NDArray[np.int64]) -> Floats:
-    """Multinomial coefficients between two levels of (correct, parsed, bought); 0 where impossible."""
-    correct, parsed, bought = (there[None, :, :] - here[:, None, :]).transpose(2, 0, 1)
-    parts = np.stack([correct, parsed - correct, bought - parsed])
+    """Multinomial coefficients between two levels of (correct, parsed, n_votes); 0 where impossible."""
+    correct, parsed, n_votes = (there[None, :, :] - here[:, None, :]).transpose(2, 0, 1)
+    parts = np.stack([correct, parsed - correct, n_votes - parsed])
     possible = (parts >= 0).all(axis=0)
-    orders = _FACTORIALS[bought] / _FACTORIALS[np.where(possible, parts, 0)].prod(axis=0)
+    orders = _FACTORIALS[n_votes] / _FACTORIALS[np.where(possible, parts, 0)].prod(axis=0)
     return np.where(possible, np.rint(orders), 0.0)
 
 
@@ -289,7 +291,7 @@ class ConfidenceObservations:
         """The bin; the one past the last where a number was due and did not come."""
         if visit.signal is not None and not math.isnan(visit.signal):
             return Counts(int(np.searchsorted(self.cuts, visit.signal, side="right")), 1, 1)
-        is_due = self.with_answer or visit.bought > 0
+        is_due = self.with_answer or visit.n_votes > 0
         return Counts(len(self.cuts) + 1, 1, 1) if is_due and self.missing else NO_COUNTS
 
     def likelihood(self, counts: Counts) -> Floats:
@@ -415,4 +417,4 @@ def _cells(rows: Any) -> tuple[Any, ...]:
 
 def lost_votes(observation: ObservationModel, visit: Visit) -> int:
     """Votes bought that the model's counts do not show: each takes one off the tier's max_votes."""
-    return max(0, visit.bought - observation.counts(visit).bought)
+    return max(0, visit.n_votes - observation.counts(visit).n_votes)

@@ -192,9 +192,9 @@ class PairPlan:
         large = self.evidence.after(0, 0).large - self.give_up
         return Action("start", SMALL if self._value_of_small() > large + EQUAL_WITHIN else LARGE)
 
-    def action(self, correct: int, parsed: int, bought: int) -> Action:
+    def action(self, correct: int, parsed: int, n_votes: int) -> Action:
         """What to do about an answer of the small tier with these votes; of equal values the cheaper."""
-        return self._node(correct, parsed, bought).action
+        return self._node(correct, parsed, n_votes).action
 
     def gain(self, correct: int, parsed: int) -> float:
         """By how much the large tier's score is expected to be higher after these votes."""
@@ -238,12 +238,12 @@ class PairPlan:
 
     def _after(self, at: _Votes, votes: int) -> Iterator[tuple[_Votes, int]]:
         """The histories that a round of votes leads to; none where no vote is bought."""
-        correct, parsed, bought = at
+        correct, parsed, n_votes = at
         for more in range(votes + 1 if votes else 0):
-            yield (correct + more, parsed + votes, bought + votes), math.comb(votes, more)
+            yield (correct + more, parsed + votes, n_votes + votes), math.comb(votes, more)
 
-    def _node(self, correct: int, parsed: int, bought: int) -> _BestAction:
-        at = (correct, parsed, bought)
+    def _node(self, correct: int, parsed: int, n_votes: int) -> _BestAction:
+        at = (correct, parsed, n_votes)
         if at not in self._nodes:
             self._nodes[at] = self._best(at)
         return self._nodes[at]

@@ -73,7 +73,7 @@ class _PlanLine(NamedTuple):
     @property
     def rank(self) -> tuple[int, int, Counts]:
         """The order of lines; those of equal counts go by how likely they are."""
-        return (self.tier, self.counts.bought, self.counts)
+        return (self.tier, self.counts.n_votes, self.counts)
 
 
 def solve(model: Model, tokens: float, root: Root = Root()) -> Plan:  # noqa: B008

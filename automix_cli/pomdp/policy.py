@@ -117,9 +117,9 @@ class PomdpPolicy:
         """
         if action.kind == "vote":
             if (
-                observation.bought < 1
+                observation.n_votes < 1
             ):  # votes that never came count as bought, or they would be asked for again
-                observation = observation._replace(bought=action.votes)
+                observation = observation._replace(n_votes=action.votes)
             visits = (*belief.visits[:-1], belief.visits[-1].after(observation))
         else:
             visits = (*belief.visits, Visit(action.tier).after(observation))
@@ -252,7 +252,7 @@ def _evidence(belief: Belief) -> str:
         return f"confidence {visit.signal:.2f}"
     if visit.parsed:
         return f"{visit.correct} of {visit.parsed} votes"
-    return f"none of {visit.bought} votes could be read" if visit.bought else "not verified"
+    return f"none of {visit.n_votes} votes could be read" if visit.n_votes else "not verified"
 
 
 def _chain(terms: list[str]) -> str:

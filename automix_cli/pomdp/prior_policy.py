@@ -74,8 +74,8 @@ class PriorPolicy:
 
     def update(self, belief: PriorBelief, action: Action, observation: Observation) -> PriorBelief:
         """The history with the observation appended; votes that never came count as bought."""
-        if action.kind == "vote" and observation.bought < 1:
-            observation = observation._replace(bought=action.votes)
+        if action.kind == "vote" and observation.n_votes < 1:
+            observation = observation._replace(n_votes=action.votes)
         return belief._replace(history=belief.history.after(action, observation))
 
     def action(self, belief: PriorBelief) -> Action:
@@ -89,7 +89,7 @@ class PriorPolicy:
             return after_failure(belief.history, len(self.costs))
         if visit.tier == last:
             return Action("report", last)
-        choice = self.plan(belief.tokens, visit.tier).action(visit.correct, visit.parsed, visit.bought)
+        choice = self.plan(belief.tokens, visit.tier).action(visit.correct, visit.parsed, visit.n_votes)
         return choice._replace(tier=last if choice.kind == "escalate" else visit.tier)
 
     def plan(self, tokens: float, tier: int = 0) -> PairPlan:
@@ -134,7 +134,7 @@ class PriorPolicy:
         if visit.tier == last:
             asks_first = len(belief.history.visits) == 1 and last
             return self._reason_at_once() if asks_first else "last tier: reported unverified"
-        evidence = f"{visit.correct} of {visit.parsed} votes" if visit.bought else "not verified"
+        evidence = f"{visit.correct} of {visit.parsed} votes" if visit.n_votes else "not verified"
         return f"{evidence}: {self._expected_loss(belief.tokens, visit)}"
 
     def _reason_at_once(self) -> str:

@@ -37,7 +37,7 @@ class Action(NamedTuple):
 class Observation(NamedTuple):
     """What an action shows.
 
-    After `vote`: how many of the `bought` votes were parsed, and how many of those say
+    After `vote`: how many of the `n_votes` votes were parsed, and how many of those say
     CORRECT. After `start` or `escalate`: nothing, unless the signal comes with the answer
     (`consistency`: the plurality's count among the samples; `logprob` of the answer:
     `signal`). `failed`: the tier gave no answer at all and can never be reported. `joins`: the
@@ -47,7 +47,7 @@ class Observation(NamedTuple):
 
     correct: int = 0
     parsed: int = 0
-    bought: int = 0
+    n_votes: int = 0
     signal: float | None = None
     failed: bool = False
     joins: int | None = None
@@ -59,7 +59,7 @@ class Visit(NamedTuple):
     tier: int
     correct: int = 0
     parsed: int = 0
-    bought: int = 0
+    n_votes: int = 0
     signal: float | None = None
     failed: bool = False
     joins: int | None = None
@@ -69,13 +69,13 @@ class Visit(NamedTuple):
 
         Example:
             >>> Visit(0, 1, 2, 2).after(Observation(1, 1, 2))
-            Visit(tier=0, correct=2, parsed=3, bought=4, signal=None, failed=False, joins=None)
+            Visit(tier=0, correct=2, parsed=3, n_votes=4, signal=None, failed=False, joins=None)
         """
         return Visit(
             self.tier,
             self.correct + o.correct,
             self.parsed + o.parsed,
-            self.bought + o.bought,
+            self.n_votes + o.n_votes,
             self.signal if o.signal is None else o.signal,
             self.failed or o.failed,
             self.joins if o.joins is None else o.joins,

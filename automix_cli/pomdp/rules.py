@@ -72,7 +72,7 @@ class MajorityPolicy(_RuleOfThumb):
             return Action("report", visit.tier)
         if visit.signal is not None:
             return self._settle(visit, visit.signal >= self.cut)
-        remaining_votes = self.max_votes - visit.bought
+        remaining_votes = self.max_votes - visit.n_votes
         to_settle = self._votes_to_settle(visit, remaining_votes)
         if to_settle > 0:
             return Action("vote", visit.tier, self._round(to_settle, remaining_votes))
@@ -90,8 +90,8 @@ class MajorityPolicy(_RuleOfThumb):
         if visit.signal is not None:
             sign = "≥" if visit.signal >= self.cut else "<"
             return f"confidence {visit.signal:.2f} {sign} {self.cut:.2f}"
-        if visit.parsed == 0 and visit.bought:
-            return f"none of {visit.bought} votes could be read: no evidence"
+        if visit.parsed == 0 and visit.n_votes:
+            return f"none of {visit.n_votes} votes could be read: no evidence"
         word = "at least" if self._accepts(visit.correct, visit.parsed) else "under"
         return f"{visit.correct} of {visit.parsed} votes correct: {word} {self.cut:.0%}"
 
@@ -225,8 +225,8 @@ class ThresholdPolicy(_RuleOfThumb):
         if visit.tier == len(self.rules):
             return Action("report", visit.tier)
         rule = self.rules[visit.tier]
-        if visit.signal is None and visit.bought < rule.votes:
-            return Action("vote", visit.tier, rule.votes - visit.bought)
+        if visit.signal is None and visit.n_votes < rule.votes:
+            return Action("vote", visit.tier, rule.votes - visit.n_votes)
         escalates = rule.escalates_at(share_of(belief, visit.tier))
         return Action("escalate", visit.tier + 1) if escalates else Action("report", visit.tier)
 

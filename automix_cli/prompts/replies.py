@@ -103,15 +103,15 @@ def read_vote(completion: Completion) -> Vote:
     return Vote(verdict=verdict, reasons=completion.text)
 
 
-def read_votes(completions: Sequence[Completion], bought: int) -> list[Vote]:
-    """The votes in a round of `bought`: those whose completion never came are UNPARSED.
+def read_votes(completions: Sequence[Completion], n_votes: int) -> list[Vote]:
+    """The votes in a round of `n_votes`: those whose completion never came are UNPARSED.
 
     Example:
         >>> [vote.verdict.name for vote in read_votes([], 1)]
         ['UNPARSED']
     """
     votes = [read_vote(completion) for completion in completions]
-    return votes + [Vote(verdict=Verdict.UNPARSED)] * (bought - len(votes))
+    return votes + [Vote(verdict=Verdict.UNPARSED)] * (n_votes - len(votes))
 
 
 def verdict_confidence(completion: Completion) -> float | None:

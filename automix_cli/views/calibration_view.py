@@ -215,15 +215,15 @@ class CalibrationView:
         counts_of_rows = [row.counts for row in rows]
         tier = self.calibration.fitted.tiers[rows[0].tier]
         if isinstance(tier.observation, NoObservations) or not any(
-            c.bought or c.parsed for c in counts_of_rows
+            c.n_votes or c.parsed for c in counts_of_rows
         ):
             return ""
         if isinstance(tier.observation, ConfidenceObservations):
             return f"at {', '.join(_bins(counts_of_rows, tier.observation.cuts))}"
-        at_once = ["the answer alone"] if any(not c.bought for c in counts_of_rows) else []
+        at_once = ["the answer alone"] if any(not c.n_votes for c in counts_of_rows) else []
         by_parsed: dict[int, set[int]] = {}
         for c in counts_of_rows:
-            if c.bought:
+            if c.n_votes:
                 by_parsed.setdefault(c.parsed, set()).add(c.value)
         counts = [f"{r}/{n}" for n, values in sorted(by_parsed.items()) for r in ranges(values)]
         return f"at {', '.join(at_once + counts)}"
@@ -437,7 +437,7 @@ def _bins(counts_of_rows: list[Counts], cuts: tuple[float, ...]) -> list[str]:
     spans = [f"{edges[int(low)]}–{edges[int(high or low) + 1]}" for low, _, high in bounds]
     missing = ["no confidence"] if any(c.value > len(cuts) for c in counts_of_rows) else []
     return (
-        (["the answer alone"] if any(not c.bought and not c.parsed for c in counts_of_rows) else [])
+        (["the answer alone"] if any(not c.n_votes and not c.parsed for c in counts_of_rows) else [])
         + spans
         + missing
     )

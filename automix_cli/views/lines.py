@@ -139,7 +139,7 @@ def batch_summary(tally: Tally, seconds: float) -> list[str]:
     if tally.escalated_share is not None:
         parts.append(f"{tally.escalated_share:.0%} escalated")
     if tally.votes.unparsed:
-        parts.append(f"{tally.votes.unparsed / tally.votes.bought:.1%} of votes unparsed")
+        parts.append(f"{tally.votes.unparsed / tally.votes.n_votes:.1%} of votes unparsed")
     parts.append(f"cost {money(tally.cost_usd)}, spent {money(tally.spent_usd)}")
     parts.append(f"{count_of(tally.usage.calls, 'call')} behind the rows, {seconds:.1f} s")
     shadow = _shadow_line(tally.shadow)

@@ -243,14 +243,14 @@ def _plan(view: BenchView) -> list[dict[str, Any]]:
 
 
 def _branch(label: str, rows: Sequence[PlanRow], children: list[dict[str, Any]]) -> dict[str, Any]:
-    first = min(row.counts.bought for row in rows)  # later counts are reached through the first
-    chance = min(sum(row.probability for row in rows if row.counts.bought == first), 1.0)
+    first = min(row.counts.n_votes for row in rows)  # later counts are reached through the first
+    chance = min(sum(row.probability for row in rows if row.counts.n_votes == first), 1.0)
     return {"label": label, "chance": f"{chance:.0%} of questions", "children": children}
 
 
 def _rounds(rows: Sequence[PlanRow], view: BenchView, tier: int) -> Iterator[dict[str, Any]]:
-    for count in sorted({row.counts.bought for row in rows}):
-        own = [row for row in rows if row.counts.bought == count]
+    for count in sorted({row.counts.n_votes for row in rows}):
+        own = [row for row in rows if row.counts.n_votes == count]
         label = f"{count_of(count, 'vote')} bought" if count else "the answer is there"
         yield _branch(
             label, own, [_leaf(view, tier, action, own) for action in dict.fromkeys(r.action for r in own)]

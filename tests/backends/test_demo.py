@@ -425,17 +425,17 @@ def test_seventeen_times_twenty_three_is_391_at_every_tier(model: str, instructi
 def test_the_default_policy_reports_391_at_the_small_tier() -> None:
     question = Question(text="What is 17 * 23?")
     policy = MajorityPolicy(tiers=2, max_votes=8)
-    belief, bought = policy.begin(Facts()), 0
+    belief, n_votes = policy.begin(Facts()), 0
     while not (action := policy.action(belief)).final:
         seen = Observation()
         if action.kind == "vote":
             messages = prompts.verification_messages(question, "391")
-            votes = ask(messages, n=action.votes, first=bought, temperature=1.0, max_tokens=512)
+            votes = ask(messages, n=action.votes, first=n_votes, temperature=1.0, max_tokens=512)
             count = VoteCount.of(prompts.read_vote(c).verdict for c in votes)
-            seen, bought = Observation(count.correct, count.parsed, count.bought), bought + action.votes
+            seen, n_votes = Observation(count.correct, count.parsed, count.n_votes), n_votes + action.votes
         belief = policy.update(belief, action, seen)
     assert (action.kind, action.tier) == ("report", 0)
-    assert bought
+    assert n_votes
 
 
 # ---------------------------------------------------------------- signals and economy

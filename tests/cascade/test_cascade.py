@@ -113,7 +113,7 @@ def test_votes_are_bought_in_rounds_until_no_later_vote_could_change_the_decisio
     answer = ask(backend)
     assert [n for _, vote, n in calls(backend) if vote] == rounds
     assert answer.tier == tier
-    assert answer.route[0].count.bought == len(verdicts)
+    assert answer.route[0].count.n_votes == len(verdicts)
 
 
 @pytest.mark.parametrize("max_votes", [1, 2, 3, 5, 8])
@@ -634,7 +634,7 @@ def test_a_live_run_decides_as_the_loop_driven_by_its_trace(verdicts: str) -> No
         reported = done.value.action.tier
     assert [s.tier for s in answer.route] == [("small", "large")[t] for t in asked]
     assert answer.tier == ("small", "large")[reported]
-    assert answer.route[0].count.bought == at
+    assert answer.route[0].count.n_votes == at
 
 
 def test_verify_counts_the_votes_of_one_tier() -> None:

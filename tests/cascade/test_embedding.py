@@ -77,7 +77,7 @@ def asked(text: str, server: Loopback | None, **settings: Any) -> Request:
     return embedding_request(text, tier(server, **settings), 20.0)
 
 
-def bought(*requests: Request, store: Store | None = None, backend: Any = None, **retries: Any) -> list[Any]:
+def n_votes(*requests: Request, store: Store | None = None, backend: Any = None, **retries: Any) -> list[Any]:
     """The outcome of each request, all at once, through the cache and the retries."""
     wire = backend or LiteLLMBackend(Retrier(**({"backoff": 0.001, "attempts": 3} | retries)))
     cached = Cached(wire, store)
@@ -139,11 +139,11 @@ def test_the_demo_embedding_is_the_same_everywhere_and_puts_like_questions_toget
     near, far = demo_vector("Convert 3 miles to feet."), demo_vector("Which weekday was 3 May 1999?")
     start = np.array(demo_vector("Convert 5 miles to feet."))
     assert start @ near > start @ far + 0.2
-    (done,) = bought(
+    (done,) = n_votes(
         Request(model="demo/embed", messages=(Message("user", "2"),), embeds=True), backend=DemoBackend()
     )
     assert unpack_vector(done[0].text) == pytest.approx(demo_vector("2"))
-    (refused,) = bought(
+    (refused,) = n_votes(
         Request(model="demo/small", messages=(Message("user", "2"),), embeds=True), backend=DemoBackend()
     )
     assert isinstance(refused, BadRequest)
@@ -157,7 +157,7 @@ def test_one_text_goes_out_as_one_request_and_comes_back_as_a_vector_with_its_us
 ) -> None:
     monkeypatch.setenv("EMBED_KEY", CANARY)
     with Loopback(lambda call: Reply(vector=(0.5, -0.25)), keep_bodies=True) as server:
-        (done,) = bought(asked("What is it?", server, api_key_env="EMBED_KEY", params=(("dimensions", 2),)))
+        (done,) = n_votes(asked("What is it?", server, api_key_env="EMBED_KEY", params=(("dimensions", 2),)))
         (entry,) = server.ledger
     assert entry.path == "/v1/embeddings"
     assert json.loads(entry.body) == {"model": "embed", "input": ["What is it?"], "dimensions": 2}
@@ -172,25 +172,25 @@ def test_one_text_goes_out_as_one_request_and_comes_back_as_a_vector_with_its_us
 def test_an_embedding_comes_back_from_every_kind_of_provider(model: str) -> None:
     with Loopback() as server:
         base = server.root if model.startswith("ollama") else server.url
-        (done,) = bought(asked("two words", server, model=model, api_base=base))
+        (done,) = n_votes(asked("two words", server, model=model, api_base=base))
         assert unpack_vector(done[0].text) == pytest.approx(default_vector("two words"), rel=1e-6)
         assert [e.path for e in server.ledger] == ["/v1/embeddings"]
 
 
 def test_without_usage_tokens_are_estimated_and_flagged() -> None:
     with Loopback(lambda call: Reply(usage={})) as server:
-        (done,) = bought(asked("What is it then, after all?", server))
+        (done,) = n_votes(asked("What is it then, after all?", server))
     assert done[0].flags == ("usage_suspect",)
     assert done[0].usage.input_tokens > 4
 
 
 def test_a_failure_is_retried_and_a_refused_key_is_not() -> None:
     with Loopback(lambda call: says(503) if call.attempt < 2 else Reply()) as server:
-        (done,) = bought(asked("again", server))
+        (done,) = n_votes(asked("again", server))
         assert isinstance(done, tuple)
         assert len(server.ledger) == 3
     with Loopback(lambda call: says(401)) as server:
-        (refused,) = bought(asked("never", server))
+        (refused,) = n_votes(asked("never", server))
         assert isinstance(refused, Unauthorised)
         assert refused.fatal
         assert len(server.ledger) == 1
@@ -210,17 +210,17 @@ def test_a_failure_is_retried_and_a_refused_key_is_not() -> None:
 )
 def test_what_is_no_embedding_is_refused_after_retries_and_never_cached(body: bytes, tmp_path: Path) -> None:
     with Loopback(lambda call: Reply(body=body)) as server:
-        (refused,) = bought(asked("it", server), store=Store(tmp_path / "cache"), attempts=2)
+        (refused,) = n_votes(asked("it", server), store=Store(tmp_path / "cache"), attempts=2)
         assert isinstance(refused, BadResponse)
         assert len(server.ledger) == 2
         server.reply = lambda call: Reply()
-        (done,) = bought(asked("it", server), store=Store(tmp_path / "cache"))
+        (done,) = n_votes(asked("it", server), store=Store(tmp_path / "cache"))
         assert not done[0].cached
 
 
 def test_a_vector_of_another_length_than_asked_for_or_than_before_is_refused() -> None:
     with Loopback(lambda call: Reply(vector=(1.0,) * (3 if "short" in call.prompt else 4))) as server:
-        (refused,) = bought(asked("it", server, params=(("dimensions", 8),)), attempts=1)
+        (refused,) = n_votes(asked("it", server, params=(("dimensions", 8),)), attempts=1)
         assert "4 numbers instead of 8" in str(refused)
 
         async def one_after_the_other() -> list[Any]:
@@ -243,9 +243,9 @@ def test_a_vector_of_another_length_than_asked_for_or_than_before_is_refused() -
 def test_a_second_run_sends_nothing_and_equal_texts_are_paid_once(tmp_path: Path) -> None:
     with Loopback() as server:
         requests = [asked(text, server) for text in ("one", "two", "one", "one")]
-        first = bought(*requests, store=Store(tmp_path / "cache"))
+        first = n_votes(*requests, store=Store(tmp_path / "cache"))
         assert len(server.ledger) == 2
-        again = bought(*requests, store=Store(tmp_path / "cache"))
+        again = n_votes(*requests, store=Store(tmp_path / "cache"))
         assert len(server.ledger) == 2
     assert [c[0].text for c in first] == [c[0].text for c in again]
     assert sum(not c[0].cached for c in first) == 2

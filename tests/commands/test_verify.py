@@ -352,16 +352,16 @@ def test_a_cap_skips_rows_and_a_resumed_run_buys_only_those(tmp_path: Path, answ
         calls = len(server.calls)
         worst = automix(*args, out, "--limit", "1", "--dry-run", "--json").rows[0]["worst"]["usd"]
         capped = automix(*args, out, "--max-cost", f"{worst + 2.5 * each}")
-        bought = len(server.calls) - calls
+        n_votes = len(server.calls) - calls
         again = automix(*args, out, "--resume")
         assert len(server.calls) - calls == 8
     assert capped.code == 4
-    assert 0 < bought < 8
-    assert f"{8 - bought} skipped" in capped.err
-    assert f"stopped by --max-cost: {8 - bought} rows skipped" in capped.err
+    assert 0 < n_votes < 8
+    assert f"{8 - n_votes} skipped" in capped.err
+    assert f"stopped by --max-cost: {8 - n_votes} rows skipped" in capped.err
     assert "go on with: automix verify" in capped.err
     assert again.code == 0
-    assert f"{bought} rows kept; redone: {8 - bought} failed or skipped before" in again.err
+    assert f"{n_votes} rows kept; redone: {8 - n_votes} failed or skipped before" in again.err
     assert comparable(out) == comparable(whole)
 
 

@@ -105,7 +105,7 @@ def test_drawing_votes_one_by_one_comes_to_what_all_their_permutations_come_to(s
 
 def score_in_order(policy: Any, table: TraceTable, i: int, orders: Any) -> float:
     """The score where the votes of each tier come in this order."""
-    bought = [0] * len(table.tiers)
+    n_votes = [0] * len(table.tiers)
     run = rollout(policy, facts_of_row(table, i))
     seen = None
     while True:
@@ -116,9 +116,9 @@ def score_in_order(policy: Any, table: TraceTable, i: int, orders: Any) -> float
             return float(table.score[i, end.tier]) if end.kind == "report" else 0.0
         seen = Observation()
         if action.kind == "vote":
-            first = bought[action.tier]
-            bought[action.tier] += action.votes
-            drawn = orders[action.tier][first : bought[action.tier]]
+            first = n_votes[action.tier]
+            n_votes[action.tier] += action.votes
+            drawn = orders[action.tier][first : n_votes[action.tier]]
             seen = Observation(drawn.count(1), len(drawn) - drawn.count(None), len(drawn))
 
 
@@ -276,7 +276,7 @@ def test_with_many_votes_replay_is_within_the_sampling_error_of_ten_thousand_ord
 
 def run_in_order(policy: Any, table: TraceTable, i: int, orders: Any) -> list[float]:
     """Reports and votes of each of two tiers, abstention and rounds, with the votes in this order."""
-    bought, rounds = [0, 0], 0
+    n_votes, rounds = [0, 0], 0
     run = rollout(policy, facts_of_row(table, i))
     seen = None
     while True:
@@ -284,12 +284,12 @@ def run_in_order(policy: Any, table: TraceTable, i: int, orders: Any) -> list[fl
             action = (next(run) if seen is None else run.send(seen)).action
         except StopIteration as stop:
             end = stop.value.action
-            return [*(end == ("report", j, 0) for j in (0, 1)), *bought, end.kind == "abstain", rounds]
+            return [*(end == ("report", j, 0) for j in (0, 1)), *n_votes, end.kind == "abstain", rounds]
         seen = Observation()
         if action.kind == "vote":
-            first, rounds = bought[action.tier], rounds + 1
-            bought[action.tier] += action.votes
-            drawn = orders[action.tier][first : bought[action.tier]]
+            first, rounds = n_votes[action.tier], rounds + 1
+            n_votes[action.tier] += action.votes
+            drawn = orders[action.tier][first : n_votes[action.tier]]
             seen = Observation(drawn.count(1), len(drawn) - drawn.count(None), len(drawn))
 
 
@@ -398,7 +398,7 @@ def test_orders_of_votes_are_forgotten_where_the_belief_forgets_them() -> None:
         def action(self, belief: tuple[Facts, History]) -> Action:
             if not belief[1].visits:
                 return Action("start", 0)
-            done = belief[1].last.bought == 12
+            done = belief[1].last.n_votes == 12
             return Action("report", 0) if done else Action("vote", 0, 1)
 
     policy = Watched(BuyAll(0))

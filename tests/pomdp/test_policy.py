@@ -36,14 +36,14 @@ def test_reasons_name_the_evidence_and_end_with_what_is_chosen() -> None:
 
 def test_votes_nobody_foresaw_as_unparsed_are_lost_and_the_rest_is_planned_anew() -> None:
     policy = PomdpPolicy(replace(two_tiers(), cost_weight=0.1))
-    belief = run(policy, START, vote(1, 2, bought=3))
+    belief = run(policy, START, vote(1, 2, n_votes=3))
     assert belief.plan.root.visits == (Visit(0, 1, 2, 3),)
     left = replace(policy.model, tiers=(replace(policy.model.tiers[0], max_votes=3), policy.model.tiers[1]))
     fresh = PomdpPolicy(left)
     same = run(fresh, START, vote(1, 2))
     assert policy.value(belief) == pytest.approx(fresh.value(same), abs=1e-12)
     np.testing.assert_allclose(policy.posterior(belief), fresh.posterior(same))
-    spent = run(policy, START, vote(1, 1, bought=4))
+    spent = run(policy, START, vote(1, 1, n_votes=4))
     assert policy.action(spent).kind in ("report", "escalate")
 
 
@@ -54,7 +54,7 @@ def test_a_round_that_brings_no_vote_at_all_does_not_go_on_for_ever() -> None:
         belief = policy.update(belief, policy.action(belief), Observation())
         rounds += 1
     assert 0 < rounds <= 4
-    assert policy.reason(belief).startswith(f"none of {belief.visits[0].bought} votes could be read: ")
+    assert policy.reason(belief).startswith(f"none of {belief.visits[0].n_votes} votes could be read: ")
 
 
 def test_fewer_votes_than_asked_for_lead_to_a_plan_from_there() -> None:
@@ -97,7 +97,7 @@ def test_a_missing_confidence_is_no_evidence_unless_it_was_met_in_fitting() -> N
         policy = PomdpPolicy(model)
         belief = run(policy, START)
         if not with_answer:
-            belief = policy.update(belief, Action("vote", 0, 1), Observation(bought=1))
+            belief = policy.update(belief, Action("vote", 0, 1), Observation(n_votes=1))
         np.testing.assert_allclose(policy.posterior(belief), model.priors[0])
         assert policy.action(belief).kind != "vote"
         known = replace(seen, missing=(0.5, 0.0))
@@ -106,7 +106,7 @@ def test_a_missing_confidence_is_no_evidence_unless_it_was_met_in_fitting() -> N
         )
         belief = run(policy, START)
         if not with_answer:
-            belief = policy.update(belief, Action("vote", 0, 1), Observation(bought=1))
+            belief = policy.update(belief, Action("vote", 0, 1), Observation(n_votes=1))
         assert policy.confidence(belief, 0) == 0.0
 
 

@@ -28,8 +28,8 @@ def drive(policy: Policy[Any], *observations: Observation) -> list[tuple[str, in
     return [*taken, tuple(turn.action)]
 
 
-def votes(correct: int, parsed: int, bought: int | None = None) -> Observation:
-    return Observation(correct, parsed, parsed if bought is None else bought)
+def votes(correct: int, parsed: int, n_votes: int | None = None) -> Observation:
+    return Observation(correct, parsed, parsed if n_votes is None else n_votes)
 
 
 SINGLE = ThresholdPolicy.single(tiers=2, votes=4, cut=0.5)
