@@ -118,9 +118,11 @@ def _show(message: str, hint: str) -> None:
     """What, where, and the command that mends it."""
     from automix_cli.data.jsonl import printable
     from automix_cli.errors import redact
+    from automix_cli.views.terminal import unbroken, width_of
 
-    lines = [f"automix: {message}", *(f"  {line}" for line in hint.splitlines())]
-    print(printable(redact("\n".join(lines))), file=sys.stderr)
+    problem = unbroken(printable(redact(f"automix: {message}")), width_of(sys.stderr))
+    hints = [f"  {line}" for line in hint.splitlines()]  # commands: whole, to be copied
+    print("\n".join([problem, *(printable(redact(line)) for line in hints)]), file=sys.stderr)
 
 
 def _show_traceback() -> None:

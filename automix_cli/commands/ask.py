@@ -54,7 +54,12 @@ def ask(
     tiers: o.Tiers = None,
     tier: Annotated[
         str | None,
-        typer.Option("--tier", metavar="NAME", help="Ask this tier once: no votes, no escalation."),
+        typer.Option(
+            "--tier",
+            metavar="NAME",
+            help="Ask this tier once: no votes, no escalation.",
+            autocompletion=o.complete_tier,
+        ),
     ] = None,
     json: o.AsJson = False,
     explain: Annotated[bool, typer.Option("--explain", help="Show tiers, votes, belief and money.")] = False,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from automix_cli.commands import options as o
-from automix_cli.commands.command import command_app
+from automix_cli.commands.command import GroupedCommand, command_app
 from automix_cli.views.terminal import Reporter, print_json, print_text
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 app = command_app()
 
 
-@app.command("audit", no_args_is_help=True)
+@app.command("audit", cls=GroupedCommand, no_args_is_help=True)
 def audit(
     answers: Annotated[list[Path], typer.Argument(metavar="ANSWERS…", help="Files that automix ask wrote.")],
     profile: o.ProfileName = None,

@@ -41,7 +41,13 @@ app = command_app()
 def bench(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Traces, or questions with answers.")],
     policies: Annotated[
-        str, typer.Option("--policies", metavar="A,B|all", help="Who takes part besides the single tiers.")
+        str,
+        typer.Option(
+            "--policies",
+            metavar="A,B|all",
+            help="Who takes part besides the single tiers.",
+            autocompletion=o.complete_policies,
+        ),
     ] = "all",
     split: Annotated[
         float | None,
@@ -150,7 +156,7 @@ def bench(
     \b
     Examples:
       automix bench profiles/demo-questions.jsonl --profile demo -o out --html
-      automix bench traces.jsonl --split 0.2 --repeat 10 --policies threshold,pomdp --json
+      automix bench traces.jsonl --repeat 10 --policies threshold,pomdp --json
       automix bench traces.jsonl --fail-under 'savings_at_95>=0.3,quality>=0.8'
     """  # noqa: D301
     calls = CallOptions(

@@ -140,7 +140,7 @@ def calibrate(
 
     \b
     Examples:
-      automix calibrate profiles/demo-questions.jsonl --profile demo -o automix.yaml
+      automix calibrate labelled.jsonl --profile demo -o automix.yaml
       automix calibrate labelled.jsonl --keep 0.97 --traces traces.jsonl --dry-run
       automix calibrate traces.jsonl --tiers small,large --costs small=1,large=20
     """  # noqa: D301

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 import typer
 from typer.core import TyperCommand
 
+from automix_cli.commands.option_groups import GROUPS, OTHER, group_of
 from automix_cli.streams import own_streams, stderr
 
 
@@ -20,7 +21,24 @@ def command_app(purpose: str | None = None) -> typer.Typer:
     )
 
 
-class ModelCommand(TyperCommand):
+class GroupedCommand(TyperCommand):
+    """A command whose help shows options under headings (see `option_groups`)."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments, then options by group."""
+        sections: dict[str, list[tuple[str, str]]] = {name: [] for name in ("Arguments", *GROUPS, OTHER)}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            name = "Arguments" if param.param_type_name == "argument" else group_of(param.name or "")
+            if record is not None:
+                sections[name].append(record)
+        for name, records in sections.items():
+            if records:
+                with formatter.section(name):
+                    formatter.write_dl(records)
+
+
+class ModelCommand(GroupedCommand):
     """A command that calls models, with streams of its own.
 
     Its help and its usage errors are still Typer's to print.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from automix_cli.commands import options as o
-from automix_cli.commands.command import command_app
+from automix_cli.commands.command import GroupedCommand, command_app
 from automix_cli.data.labelled import DataFile, TableOptions, read_data
 from automix_cli.errors import DataError, UsageError
 from automix_cli.streams import stderr, stdout
@@ -33,7 +33,7 @@ app = command_app()
 _KEEP = 0.98
 
 
-@app.command("label", no_args_is_help=True)
+@app.command("label", cls=GroupedCommand, no_args_is_help=True)
 def label(
     rows: Annotated[Path, typer.Argument(metavar="ROWS", help="Traces: the answers of every tier.")],
     output: Annotated[
@@ -77,7 +77,7 @@ def label(
     Examples:
       automix label rows.jsonl -n 28
       automix calibrate rows.jsonl --labels rows.labels.jsonl --baseline large
-      automix label rows.jsonl -o to-label.jsonl        fill in "expected", then the same again
+      automix label rows.jsonl -o to-label.jsonl   # fill it in, then again
       automix label rows.jsonl -n 28 > to-label.jsonl
     """  # noqa: D301
     reporter = Reporter(quiet=quiet)

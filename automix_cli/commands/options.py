@@ -92,10 +92,53 @@ def check_keep(keep: float | None, beside: str | None) -> None:
         )
 
 
+def complete_profile(incomplete: str) -> list[str]:
+    """The profiles that a word may begin: bundled ones, and YAML files of this folder.
+
+    Example:
+        >>> complete_profile("dem")
+        ['demo']
+    """
+    from automix_cli.profile.bundled import bundled_names
+
+    files = sorted(f"./{path}" for path in Path().glob("*.yaml"))
+    return [name for name in (*bundled_names(), *files) if name.startswith(incomplete)]
+
+
+def complete_tier(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The tiers of the profile that the line names, or that would be used; none where it cannot be read."""
+    from automix_cli.errors import AutomixError
+    from automix_cli.profile.search import load_profile
+
+    try:
+        names = [tier.name for tier in load_profile(ctx.params.get("profile")).tiers]
+    except AutomixError:
+        return []
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def complete_policies(incomplete: str) -> list[str]:
+    """The policies that the last name of a list may begin.
+
+    Example:
+        >>> complete_policies("threshold,orac")
+        ['threshold,oracle']
+    """
+    from automix_cli.evaluation.policies import all_policies
+
+    head, comma, last = incomplete.rpartition(",")
+    names = ["all", *(entry.name for entry in all_policies(()))]
+    return [f"{head}{comma}{name}" for name in names if name.startswith(last)]
+
+
 ProfileName = Annotated[
     str | None,
     typer.Option(
-        "--profile", "-p", metavar="NAME|FILE", help="Profile to use: a bundled name or a YAML file."
+        "--profile",
+        "-p",
+        metavar="NAME|FILE",
+        help="Profile to use: a bundled name or a YAML file.",
+        autocompletion=complete_profile,
     ),
 ]
 Tiers = Annotated[
@@ -209,6 +252,7 @@ BaselineTier = Annotated[
         "--baseline",
         metavar="TIER",
         help="Tier to compare with [the dearest, or a better one]; needs no labels.",
+        autocompletion=complete_tier,
     ),
 ]
 LabelFileOption = Annotated[

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from automix_cli.commands.stops import stop_error
 from automix_cli.errors import BudgetError, UsageError
+from automix_cli.streams import stdout
 from automix_cli.texts import count_of
 from automix_cli.views.terminal import Reporter, row_progress
 
@@ -184,6 +185,11 @@ class RowRun:
                 is_whole = ending is not None and not (ending.early or self.tally.skipped)
                 self._conclude(start, whole=is_whole)
         return ending
+
+    def _rows_shown(self) -> bool:
+        """Whether rows appear on the terminal: a bar would run into them, and they show the progress."""
+        out = stdout()
+        return self.destination.path is None and out is not None and out.isatty()
 
     def _conclude(self, start: float, *, whole: bool) -> None:
         """Say what became of the rows, and how to go on where some are left."""

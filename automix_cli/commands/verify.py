@@ -48,7 +48,10 @@ def verify(
     tier: Annotated[
         str | None,
         typer.Option(
-            "--tier", metavar="NAME", help="The tier that checks (else the row's own, else the cheapest)."
+            "--tier",
+            metavar="NAME",
+            help="The tier that checks (else the row's own, else the cheapest).",
+            autocompletion=o.complete_tier,
         ),
     ] = None,
     votes: Annotated[

@@ -34,7 +34,7 @@ class Reporter:
         if self.quiet:
             return
         try:
-            print(redact(text), file=stderr(), flush=True)
+            print(unbroken(redact(text), width_of(stderr())), file=stderr(), flush=True)
         except BrokenPipeError:
             raise
         except OSError:  # a full disk behind stderr: the results matter more than messages about them
@@ -57,6 +57,40 @@ class Reporter:
         err = stderr()
         is_seen = err is not None and err.isatty() and os.environ.get("TERM") != "dumb"
         return is_seen and not self.quiet
+
+
+def width_of(stream: TextIO | None) -> int | None:
+    """The columns of a terminal; None where a stream is none, or does not tell."""
+    try:
+        columns = os.get_terminal_size(stream.fileno()).columns if stream and stream.isatty() else 0
+    except (OSError, ValueError):
+        return None
+    return columns if columns >= 20 else None
+
+
+def unbroken(text: str, width: int | None) -> str:
+    r"""The text in lines that fit, cut between words; the terminal itself would cut words in two.
+
+    A word that is longer than a line stays whole: it may be an address. Lines that fit stay as they are, and
+    so do those that give a command to be copied.
+
+    Example:
+        >>> unbroken("automix calibrate replaces this", 20)
+        'automix calibrate\nreplaces this'
+    """
+    if width is None:
+        return text
+    import textwrap
+
+    return "\n".join(
+        part
+        for line in text.split("\n")
+        for part in (
+            [line]
+            if len(line) < width or ": automix " in line
+            else textwrap.wrap(line, width - 1, break_long_words=False, break_on_hyphens=False)
+        )
+    )
 
 
 def print_text(text: str) -> None:
@@ -121,13 +155,14 @@ def stderr_console() -> Console:
 
 @contextmanager
 def row_progress(
-    reporter: Reporter, total: int | None, note: Callable[[float], str]
+    reporter: Reporter, total: int | None, note: Callable[[float], str], *, rows_shown: bool = False
 ) -> Iterator[Callable[[], None]]:
     """A bar that moves on by a row whenever the function it gives is called; silent off a terminal.
 
-    `note` is the text beside the bar, given the seconds so far.
+    `note` is the text beside the bar, given the seconds so far. There is no bar where the rows themselves
+    are shown on the terminal.
     """
-    if not reporter.shows_progress:
+    if rows_shown or not reporter.shows_progress:
         yield lambda: None
         return
     console = stderr_console()

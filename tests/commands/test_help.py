@@ -1,0 +1,78 @@
+"""Help and completion: options under headings, examples that fit, and names that a word may begin."""
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from typer.testing import CliRunner
+
+from automix_cli import cli
+from automix_cli.commands.option_groups import GROUPS
+from automix_cli.commands.options import complete_policies, complete_profile, complete_tier
+from automix_cli.views.terminal import unbroken
+
+GROUPED = ("ask", "verify", "calibrate", "bench", "label", "audit")
+
+
+def help_of(command: str) -> str:
+    return (
+        CliRunner(env={"COLUMNS": "80", "TERMINAL_WIDTH": "80"}).invoke(cli.app, [command, "--help"]).stdout
+    )
+
+
+@pytest.mark.parametrize("command", [*GROUPED, "doctor"])
+def test_examples_stand_before_the_options_and_fit_into_80_columns(command: str) -> None:
+    lines = help_of(command).splitlines()
+    assert max(map(len, lines)) <= 80
+    start = lines.index("  Examples:")
+    for line in lines[start + 1 : lines.index("", start)]:
+        assert line.startswith(("    automix ", "    cat "))
+    headings = [i for i, line in enumerate(lines) if line.endswith(":") and not line.startswith(" ")]
+    assert start < min(headings)
+
+
+@pytest.mark.parametrize("command", GROUPED)
+def test_every_option_of_a_command_is_shown_once_under_a_heading(command: str) -> None:
+    lines = help_of(command).splitlines()
+    assert "Input and output:" in lines
+    assert "Options:" not in lines
+    for param in cli.load_command(command).params:
+        if param.param_type_name == "option":
+            place = re.compile(rf"  (-\w, )?{re.escape(max(param.opts, key=len))}( |$)")
+            assert len([line for line in lines if place.match(line)]) == 1, param.name
+
+
+def test_every_name_of_a_group_is_an_option_of_some_command() -> None:
+    names = {param.name for command in GROUPED for param in cli.load_command(command).params}
+    grouped = [name for own in GROUPS.values() for name in own]
+    assert set(grouped) <= names
+    assert len(grouped) == len(set(grouped))
+
+
+def test_profiles_tiers_and_policies_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text("tiers: [{name: tiny, model: demo/small}, {name: huge, model: demo/large}]")
+    assert complete_profile("o") == ["ollama", "openai", "openai-compatible", "openrouter"]
+    assert complete_profile("./m") == ["./mine.yaml"]
+
+    line = SimpleNamespace(params={"profile": "./mine.yaml"})
+    assert complete_tier(line, "") == ["tiny", "huge"]
+    line.params = {"profile": "none.yaml"}
+    assert complete_tier(line, "") == []
+    assert complete_policies("pomdp+") == ["pomdp+query"]
+    assert complete_policies("threshold,orac") == ["threshold,oracle"]
+
+
+def test_lines_on_a_terminal_are_cut_between_words() -> None:
+    text = "profile demo is uncalibrated: it escalates when most votes say no"
+    assert unbroken(text, 30).splitlines() == [
+        "profile demo is uncalibrated:",
+        "it escalates when most votes",
+        "say no",
+    ]
+    assert unbroken(text, None) == text
+    command = f"go on with: automix ask {'x' * 80}"
+    address = f"see {'y' * 60} there"
+    assert unbroken(command, 30) == command
+    assert unbroken(address, 30).splitlines() == ["see", "y" * 60, "there"]
