@@ -258,4 +258,4 @@ def _is_terminal() -> bool:
 
 def _note(text: str, quiet: bool) -> None:
     if not quiet:
-        print(text, file=sys.stderr)
+        print(text, file=stderr())
