@@ -168,7 +168,8 @@ class RowRun:
         """Work on the rows; the summary is shown however the run ends, unless the reader went away."""
         start, ending, has_reader = time.monotonic(), None, True
         try:
-            with rare_collection(), row_progress(self.reporter, self.rows.total, self.note) as advance:
+            bar = row_progress(self.reporter, self.rows.total, self.note, rows_shown=self._rows_shown())
+            with rare_collection(), bar as advance:
 
                 def take(result: T) -> None:
                     on_result(result)

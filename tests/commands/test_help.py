@@ -1,10 +1,17 @@
 """Help and completion: options under headings, examples that fit, and names that a word may begin."""
 
+import fcntl
+import os
+import pty
 import re
+import struct
+import subprocess
+import termios
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from shell import environment, read_terminal, warm_command
 from typer.testing import CliRunner
 
 from automix_cli import cli
@@ -76,3 +83,25 @@ def test_lines_on_a_terminal_are_cut_between_words() -> None:
     address = f"see {'y' * 60} there"
     assert unbroken(command, 30) == command
     assert unbroken(address, 30).splitlines() == ["see", "y" * 60, "there"]
+
+
+def on_one_terminal(columns: int, *words: str | Path) -> str:
+    """What a person sees whose terminal is all three streams."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    env, streams = environment(TERM="xterm"), {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+    with subprocess.Popen([*warm_command(), *map(str, words)], env=env, **streams):
+        os.close(theirs)
+        return read_terminal(ours)
+
+
+def test_rows_that_are_shown_on_the_terminal_have_no_bar_between_them(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"question": "What is 17 * 23?"}\n{"question": "What is 2 + 2?"}\n')
+    screen = on_one_terminal(80, "ask", "--profile", "demo", "-i", rows)
+    lines = screen.splitlines()
+    assert "━" not in screen
+    assert len([line for line in lines if line.startswith('{"schema"')]) == 2
+    assert "profile demo is uncalibrated: it escalates when most votes say no; on public" in lines
+    to_file = on_one_terminal(80, "ask", "--profile", "demo", "-i", rows, "-o", tmp_path / "answers.jsonl")
+    assert "━" in to_file
