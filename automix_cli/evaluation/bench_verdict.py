@@ -41,7 +41,7 @@ def judge(measure: Measure, results: Sequence[SplitResult]) -> RoutingVerdict | 
 def why_not_judged(result: SplitResult) -> str:
     """Why nothing can be said about a policy on one split; "" where it can."""
     split, reads = result.single.split, reads_questions(result.run.entry)
-    few_labels = _FEW_LABELS if result.lacks_any_label else ""
+    few_labels = _FEW_LABELS if result.lacks_labels_of("tiers") else ""
     return _why_no_policy_is_judged(split) or (_copies_read(split) if reads else "") or few_labels
 
 
@@ -74,7 +74,7 @@ def _edge(measure: Measure) -> Edge | None:
 
 def find_alternative(results: Sequence[SplitResult], objective: Objective) -> Alternative | None:
     """Find the strictest lower share to keep at which the policy pays, where a single tier was chosen."""
-    lacks_labels = any(result.lacks_any_label for result in results)
+    lacks_labels = any(result.lacks_labels_of("curve") for result in results)
     if lacks_labels or objective.kind != "keep" or not all(r.run.is_single_tier for r in results):
         return None
     for share in OTHER_SHARES:

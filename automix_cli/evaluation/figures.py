@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -61,10 +61,11 @@ class SplitResult:
     pomdp_curve: CurveMeans | None
     lacks_labels: bool = False
 
-    @property
-    def lacks_any_label(self) -> bool:
-        """Whether that is so of it, of a setting of its curve, or of a single tier."""
-        return self.lacks_labels or any((*self.curve.lacks_labels, *self.single.lacks_labels))
+    def lacks_labels_of(self, what: Literal["no", "own", "tiers", "curve"]) -> bool:
+        """Whether that is so of it, of a single tier, too, or of a setting of its curve as well."""
+        more = {"no": (), "own": (), "tiers": self.single.lacks_labels}
+        every = (*self.curve.lacks_labels, *self.single.lacks_labels)
+        return what != "no" and any((self.lacks_labels, *more.get(what, every)))
 
     @property
     def quality(self) -> Average:

@@ -69,8 +69,8 @@ class MeasureSpec:
         markdown: how the report shows it.
         page: whether the page shows it.
         by_dataset: whether it is also computed on the rows of each dataset.
-        by_labels: whether its interval rests on labels: those of the policy, or of all that it is
-            compared with, too. Where too few rows have one, it is withheld.
+        by_labels: whose labels its interval rests on: the policy's own, those of single tiers, too, or of
+            its curve as well. Where too few rows have one, it is withheld.
     """
 
     key: str
@@ -86,15 +86,14 @@ class MeasureSpec:
     markdown: Literal["no", "value", "interval"] = "no"
     page: bool = True
     by_dataset: bool = False
-    by_labels: Literal["no", "own", "all"] = "no"
+    by_labels: Literal["no", "own", "tiers", "curve"] = "no"
 
     def compute(self, result: SplitResult) -> BootstrapFigure:
         """The measure of one policy on one split."""
         figure = self.figure(result) if self.figure else result.averages[self.key].figure()
         if self.without_interval and figure.value is not None:
             return BootstrapFigure(figure.value, self.without_interval, np.empty(0))
-        lacks_labels = {"no": False, "own": result.lacks_labels, "all": result.lacks_any_label}
-        if lacks_labels[self.by_labels] and figure.value is not None:
+        if result.lacks_labels_of(self.by_labels) and figure.value is not None:
             return BootstrapFigure(figure.value, TOO_FEW_LABELS, np.empty(0))
         return figure
 
@@ -147,7 +146,7 @@ def _parity(parity: int) -> MeasureSpec:
         unit="share",
         form=".2f",
         figure=figures.parity_at(parity),
-        by_labels="all",
+        by_labels="curve",
         page=False,
     )
 
@@ -189,7 +188,7 @@ MEASURES: tuple[MeasureSpec, ...] = (
         column=TableColumn(table="points", head="edge", place=1, interval="always"),
         markdown="interval",
         by_dataset=True,
-        by_labels="all",
+        by_labels="tiers",
     ),
     MeasureSpec(
         key="lead",
@@ -198,7 +197,7 @@ MEASURES: tuple[MeasureSpec, ...] = (
         unit="quality points",
         form="+.1f",
         figure=figures.lead,
-        by_labels="all",
+        by_labels="curve",
         column=TableColumn(table="curves", head="lead", place=1, wide=True),
     ),
     MeasureSpec(
@@ -257,7 +256,7 @@ MEASURES: tuple[MeasureSpec, ...] = (
         unit="per cent",
         form="+.0f",
         figure=figures.lift,
-        by_labels="all",
+        by_labels="tiers",
         better="higher",
         column=TableColumn(table="curves", head="ΔIBC %", wide=True),
         markdown="interval",
@@ -269,7 +268,7 @@ MEASURES: tuple[MeasureSpec, ...] = (
         unit="score",
         form=".3f",
         figure=figures.on_curve(aiq),
-        by_labels="all",
+        by_labels="curve",
         better="higher",
         column=TableColumn(table="curves", head="AIQ"),
         markdown="interval",
@@ -281,7 +280,7 @@ MEASURES: tuple[MeasureSpec, ...] = (
         unit="share",
         form=".2f",
         figure=figures.on_curve(apgr),
-        by_labels="all",
+        by_labels="curve",
         better="higher",
         column=TableColumn(table="curves", head="APGR"),
         markdown="interval",
@@ -293,7 +292,7 @@ MEASURES: tuple[MeasureSpec, ...] = (
         unit="share",
         form=".2f",
         figure=figures.on_curve(cpt(0.5)),
-        by_labels="all",
+        by_labels="curve",
         better="lower",
         column=TableColumn(table="curves", head="CPT50"),
         markdown="interval",
@@ -305,7 +304,7 @@ MEASURES: tuple[MeasureSpec, ...] = (
         unit="share",
         form=".2f",
         figure=figures.on_curve(cpt(0.8)),
-        by_labels="all",
+        by_labels="curve",
         better="lower",
         column=TableColumn(table="curves", head="CPT80"),
         markdown="interval",
@@ -318,7 +317,7 @@ MEASURES: tuple[MeasureSpec, ...] = (
         unit="quality points",
         form="+.2f",
         figure=figures.gain,
-        by_labels="all",
+        by_labels="curve",
         better="higher",
         column=TableColumn(table="curves", head="gain", interval="wide"),
         markdown="interval",

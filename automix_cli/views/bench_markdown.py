@@ -21,7 +21,7 @@ def report_markdown(view: BenchView) -> str:
         *(f"![Cost against {view.measure}](frontier.svg)", ""),
         *_policies(view),
         *("", "Every figure is on held-out rows, with a 95 % paired-bootstrap interval.", ""),
-        *(f"- *{spec.key}*: {view.words(spec.definition)}" for spec in MEASURES),
+        *(f"- *{view.words(spec.key)}*: {view.words(spec.definition)}" for spec in MEASURES),
         *("", *(f"- {note}" for note in view.remarks())),
         *_datasets(view),
     ]

@@ -241,8 +241,9 @@ class BenchView:
         loss, noun = self.comparison.loss, self.table.grouping.noun
         if loss is None:
             return ""
-        policy = self.comparison.headline
-        return f" {policy}: {most_lost_words(loss, noun)}.{unlike_words(loss)}{labels_words(loss)}"
+        most = most_lost_words(loss, noun)
+        subject = f"{self.comparison.headline}: {most[0].lower()}{most[1:]}"
+        return f" {subject}.{unlike_words(loss)}{labels_words(loss)}"
 
     def _verdict_words(self, ours: PolicyOutcome, verdict: RoutingVerdict) -> str:
         result, splits = self.comparison, len(ours.choices)

@@ -167,9 +167,9 @@ def unlike_words(loss: LossAgainst) -> str:
 
 
 def labels_words(loss: LossAgainst) -> str:
-    """Write what labels tell of a loss; "" without any."""
+    """Write what labels tell of a loss; "" without any, and where every answer is the baseline's."""
     every, differing = loss.labels
-    if not every:
+    if not every or not loss.differing:
         return ""
     counts = f"{count_of(every, 'label')}, {differing:,} where answers differ"
     if loss.by_labels is None:

@@ -126,7 +126,7 @@ def texts_of(view: BenchView) -> dict[str, str]:
     return {
         "terminal": console.file.getvalue(),
         "plot": terminal_plot(view),
-        "Markdown": re.sub(r"(?m)^- \*\w+\*", "", report_markdown(view)),
+        "Markdown": report_markdown(view),
         "chart": " ".join(re.findall(r">([^<]+)<", frontier_svg(view))),
         "page": page_words(view),
         "JSON": " ".join(texts_in(summary(view))),
@@ -144,7 +144,7 @@ def test_without_a_label_bench_speaks_of_agreement_and_of_points_lost(keep: floa
         if form not in ("page", "chart"):
             assert "agreement with large" in text
     assert view.comparison.loss is not None
-    assert re.search(r"At most \d+\.0 points below large on new questions", view.sentence())
+    assert re.search(r"at most \d+\.\d points below large on new questions", view.sentence())
     assert summary(view)["loss"]["most_points"] == 100 * view.comparison.loss.most
 
 
