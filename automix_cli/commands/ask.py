@@ -1,4 +1,4 @@
-"""`automix ask`: one question, a pipe or a JSONL file, through the cascade."""
+"""`automix ask`: one question, a pipe or a file of rows, through the cascade."""
 
 from __future__ import annotations
 
@@ -100,8 +100,8 @@ def ask(
 ) -> None:
     """Answer a question with the cheapest tier that can be trusted.
 
-    Without QUESTION, rows are read from stdin or -i FILE (JSONL, one object a line with
-    at least "question"), and one row per row is written, in input order.
+    Without QUESTION, rows with at least a question are read from stdin or -i FILE (JSONL, JSON,
+    CSV, TSV, Parquet, files of other tools), and one row per row is written, in input order.
 
     \b
     Examples:

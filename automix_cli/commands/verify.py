@@ -94,8 +94,8 @@ def verify(
 ) -> None:
     """Check an answer: how likely is it right, and why.
 
-    Without --question, JSONL rows with "question" and "answer" are read from stdin or
-    -i FILE; rows that `automix ask` wrote are valid. One row per row is written, in input
+    Without --question, rows with "question" and "answer" are read from stdin or -i FILE (JSONL,
+    JSON, CSV, TSV, Parquet); rows that `automix ask` wrote are valid. One row per row is written, in input
     order, with its question and answer.
 
     \b

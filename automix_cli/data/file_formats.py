@@ -49,11 +49,17 @@ class FileRecord(NamedTuple):
 def format_of(name: str) -> FileFormat | None:
     """The format that the ending of a file's name stands for; None for another ending.
 
+    Raises:
+        DataError: it is that of a workbook, which is not read.
+
     Example:
         >>> format_of("rows.CSV"), format_of("notes.txt")
         ('csv', None)
     """
-    return _ENDINGS.get(os.path.splitext(name)[1].lower())
+    ending = os.path.splitext(name)[1].lower()
+    if ending in (".xlsx", ".xls", ".ods"):
+        raise DataError(f"{name}: is a workbook, which is not read", hint="save its sheet as CSV (UTF-8)")
+    return _ENDINGS.get(ending)
 
 
 def form_of_content(name: str, content: bytes) -> FileFormat:

@@ -334,6 +334,7 @@ def test_of_other_columns_with_one_name_the_first_counts(tmp_path: Path) -> None
         ("r.json", b"[1, 2]", "r.json:1: expected a JSON object"),
         ("r.parquet", b"PAR1oops", "is no Parquet file that can be read"),
         ("r.eval", b"oops", "is no log of Inspect"),
+        ("r.xlsx", b"PK", "is a workbook, which is not read"),
     ],
 )
 def test_a_file_that_cannot_be_read_says_where_and_why(
