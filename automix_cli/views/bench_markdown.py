@@ -20,12 +20,19 @@ def report_markdown(view: BenchView) -> str:
         *(f"**{view.sentence()}**", "", view.head(), ""),
         *(f"![Cost against {view.measure}](frontier.svg)", ""),
         *_policies(view),
-        *("", "Every figure is on held-out rows, with a 95 % paired-bootstrap interval.", ""),
+        *("", f"Every figure is on held-out rows, with a 95 % paired-bootstrap interval{_widths(view)}.", ""),
         *(f"- *{view.words(spec.key)}*: {view.words(spec.definition)}" for spec in MEASURES),
         *("", *(f"- {note}" for note in view.remarks())),
         *_datasets(view),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _widths(view: BenchView) -> str:
+    """Say how wide intervals are where only some rows have a label."""
+    if not view.table.has_some_labels:
+        return ""
+    return ", as wide as the labels behind it tell, and left out where these are too few"
 
 
 def _policies(view: BenchView) -> Iterator[str]:

@@ -351,6 +351,12 @@ class CalibrationView:
         """The verdict, with its reason, and what can be said of the objective on new rows."""
         return calibration_sentence(self.calibration, self.table.grouping)
 
+    def _verdict_dict(self) -> dict[str, Any] | None:
+        """The verdict as plain values; without an interval where too few labels stand behind it."""
+        values, loss = verdict_dict(self.calibration.verdict), self.calibration.loss
+        lacks_labels = loss is not None and loss.labels[0] > 0 and loss.by_labels is None
+        return {**values, "low": None, "high": None} if values is not None and lacks_labels else values
+
     def to_dict(self) -> dict[str, Any]:
         """Everything above as plain values."""
         result = self.calibration
@@ -380,7 +386,7 @@ class CalibrationView:
             "agreements": [pair._asdict() for pair in self._agreements()],
             "mute": {m.tier: {"failed": m.failed, "rows": m.rows} for m in mute_tiers(self.table)},
             "notes": self.notes(),
-            "verdict": verdict_dict(result.verdict),
+            "verdict": self._verdict_dict(),
             "loss": loss_dict(result.loss),
             "objective": {
                 "kind": result.objective.kind,

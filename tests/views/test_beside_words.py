@@ -17,13 +17,14 @@ from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.baseline_policies import Oracle
 from automix_cli.evaluation.beside import single_reports
 from automix_cli.evaluation.bootstrap import Resamples
-from automix_cli.evaluation.calibrate import Calibration
+from automix_cli.evaluation.calibrate import Calibration, Figures
 from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.frontier import Point
-from automix_cli.evaluation.loss import loss_of
+from automix_cli.evaluation.loss import LossAgainst, loss_of
 from automix_cli.evaluation.objective import Objective, SettingChoice
 from automix_cli.evaluation.policy_entry import why_unable
 from automix_cli.evaluation.settings import Always
+from automix_cli.evaluation.verdict import RoutingVerdict
 from automix_cli.fitting.fit import fit
 from automix_cli.fitting.router_block import Settings
 from automix_cli.texts import TOO_FEW_LABELS
@@ -78,6 +79,29 @@ def test_calibrate_speaks_of_answers_that_are_equal_or_differ(every: int) -> Non
     text = "\n".join([*view.health_lines(), *view.notes()])
     assert "agrees by confidence" in text
     assert not re.search(r"\b(right|wrong|quality|worse|accuracy)\b", text)
+
+
+@pytest.mark.parametrize(("labels", "low"), [(0, -1.0), (9, None)], ids=["agreement", "few labels"])
+def test_calibrate_shows_no_interval_of_an_edge_where_labels_are_too_few(
+    labels: int, low: float | None
+) -> None:
+    table = table_with(0)
+    result = Calibration(
+        tiers=table.tiers,
+        settings=Settings(),
+        fitted=fit(table, Settings()),
+        objective=Objective(),
+        choice=SettingChoice(Always("large"), Point(9.0, 1.0)),
+        single="large",
+        verdict=RoutingVerdict("not enough rows", 0.0, -0.01, 0.02, 100),
+        figures=tuple(
+            Figures(f"always:{t}", Measure(c), Measure(1.0)) for t, c in (("small", 1), ("large", 9))
+        ),
+        loss=LossAgainst(baseline="large", differing=0.3, most=0.4, labels=(labels, 4), by_labels=None),
+    )
+    verdict = CalibrationView(result, table, "rows.jsonl", "large").to_dict()["verdict"]
+    assert verdict["low"] == low
+    assert verdict["kind"] == "not enough rows"
 
 
 @pytest.mark.parametrize("labels", [0, 30])
