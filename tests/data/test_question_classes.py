@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
 import pytest
 from known import table_of
 
+from automix_cli.data.labelled import DataFile
 from automix_cli.data.question_classes import (
     LEAST_QUESTIONS,
     MOST_CLASSES,
@@ -143,3 +145,9 @@ def test_a_part_of_a_table_keeps_its_classes() -> None:
     assert half.question_classes.tolist() == [0, 1] * 10
     assert half.class_column is not None
     assert half.class_column.values.tolist() == ["art", "law"] * 10
+
+
+def test_traces_keep_what_may_be_classes_whether_or_not_an_option_names_it() -> None:
+    rows = [{"id": k, "question": f"{k}?", "topic": "law", "text": "x" * 500, "stamp": k} for k in range(2)]
+    data = DataFile("rows.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+    assert data.values_of_possible_classes() == {0: {"topic": "law"}, 1: {"topic": "law"}}

@@ -13,10 +13,14 @@ import pytest
 from topics import COSTS, HELD_OUT, HELD_OUT_SCORES
 
 from automix_cli.data.oracle import oracle
+from automix_cli.data.read_traces import read_table
 from automix_cli.errors import DataError, UsageError
+from automix_cli.fitting.classes import Classes
 from automix_cli.fitting.features import Quantised, VectorFeatures
 from automix_cli.fitting.fit_query_router import MAX_ROUTER_CHARS, FittedRouter
 from automix_cli.fitting.query_router import SELECTIONS, Linear, QueryRouter, Selection, most_similar
+from automix_cli.fitting.query_router_kinds import QUERY_ROUTER_KINDS, QueryRouterKind
+from automix_cli.pomdp.tilt import logit
 
 
 def by_hand(
@@ -207,3 +211,26 @@ def test_a_router_with_a_part_missing_or_cut_is_refused(fitted: FittedRouter) ->
         cut = {**value, "steps": value["steps"][:-8]} if isinstance(value, dict) else None
         with pytest.raises(DataError, match="cannot be read"):
             QueryRouter.from_dict({**good, "model": {**good["model"], key: cut}})
+
+
+@pytest.mark.parametrize("kind", QUERY_ROUTER_KINDS)
+def test_clusters_are_measured_by_what_is_written_and_others_by_models_of_other_folds(
+    kind: QueryRouterKind,
+) -> None:
+    rows = [
+        {
+            "id": i,
+            "question": f"{'sum' if i % 2 else 'integral'} {i % 7} of {i}",
+            "tiers": {"s": {"score": i % 2, "cost": 1}, "l": {"score": 1, "cost": 9}},
+        }
+        for i in range(60)
+    ]
+    table = read_table(enumerate(rows, 1))
+    (own,) = Classes(sources=(kind,)).of(table, np.ones(60, dtype=bool))
+    assert own.router is not None
+    logits, as_read = own.table.question_logits, own.as_read().question_logits
+    if kind == "kmeans":
+        assert as_read is not None
+        np.testing.assert_allclose(as_read, logit(own.router.predict([str(text) for text in table.texts])))
+    else:
+        assert as_read is logits
