@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from automix_cli.evaluation.bench import PolicyOutcome
 from automix_cli.evaluation.measures import DISPLAY_ORDER, MEASURE_BY_KEY, MeasureSpec, TableColumn
 from automix_cli.views.bench_view import BenchView
-from automix_cli.views.cells import interval_text, value_text
+from automix_cli.views.cells import interval_text, left_out, value_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -104,7 +104,7 @@ def _fitting(columns: Sequence[_Column], outcomes: Sequence[PolicyOutcome], widt
 def _table(view: BenchView, title: str, columns: Sequence[_Column], width: int) -> Table:
     from rich.table import Table
 
-    columns = _fitting(columns, view.comparison.outcomes, width)
+    every, columns = columns, _fitting(columns, view.comparison.outcomes, width)
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("policy", overflow="fold")  # the one that gives way to long names
     for column in columns:
@@ -114,7 +114,8 @@ def _table(view: BenchView, title: str, columns: Sequence[_Column], width: int) 
         _add_rows(table, view, columns, group)
         if group is not groups[-1]:
             table.add_row("")
-    table.caption = "* best of the policies; baselines above, bounds below"
+    absent = left_out("intervals" if c.is_interval else view.words(c.head) for c in every if c not in columns)
+    table.caption = "\n".join(filter(None, ("* best of the policies; baselines above, bounds below", absent)))
     table.caption_justify = "left"
     return table
 

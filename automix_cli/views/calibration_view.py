@@ -30,6 +30,7 @@ from automix_cli.views.calibration_words import (
     certificate_dict,
     fold_plans_sentence,
 )
+from automix_cli.views.cells import left_out
 from automix_cli.views.payer_lines import offer_lines
 from automix_cli.views.plan_words import comparison_words
 from automix_cli.views.signal_words import signal_dict, signal_words
@@ -245,6 +246,9 @@ class CalibrationView:
         for f in self.calibration.figures:
             cells = self._cells(f)
             table.add_row(f.name, *(cells[k] for k in columns), style="bold" if f.name == "pomdp" else None)
+        words = (*heads[:1], f"interval of {heads[0]}", heads[2], "interval of USD", *heads[4:])
+        table.caption = left_out(word for k, word in enumerate(words) if k not in columns)
+        table.caption_justify = "left"
         return table
 
     def _cells(self, f: Figures) -> tuple[str, ...]:

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.measures import MeasureSpec
 
 NO_VALUE = "–"
+
+
+def left_out(names: Iterable[str]) -> str:
+    """Name the columns for which a terminal is too narrow; "" where there are none.
+
+    Example:
+        >>> left_out(["votes", "abstained"])
+        'left out on this width: votes, abstained'
+    """
+    words = ", ".join(dict.fromkeys(names))
+    return f"left out on this width: {words}" if words else ""
 
 
 def amount(dollars: float) -> str:

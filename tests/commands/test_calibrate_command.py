@@ -333,8 +333,15 @@ def test_without_a_profile_a_router_has_nowhere_to_go_and_the_way_is_said(tmp_pa
     assert "no profile was given or found\n  --profile NAME|FILE" in ran.err
 
 
-@pytest.mark.parametrize(("width", "shown"), [(40, "USD per 1,000"), (80, "95 % intervals"), (120, "95 %")])
-def test_figures_are_whole_on_every_terminal(width: int, shown: str, demo: Path) -> None:
+@pytest.mark.parametrize(
+    ("width", "shown", "absent"),
+    [
+        (40, "USD per 1,000", "abstained"),
+        (80, "95 % intervals", "left out on this width: interval of USD"),
+        (120, "95 %", ""),
+    ],
+)
+def test_figures_are_whole_on_every_terminal(width: int, shown: str, absent: str, demo: Path) -> None:
     ran = on_terminal(*CALIBRATE, demo / "few.jsonl", "-q", COLUMNS=str(width), TERM="xterm")
     assert ran.code == 0, ran.err
     text = re.sub("\x1b\\[[0-9;]*m", "", ran.out)
@@ -343,6 +350,8 @@ def test_figures_are_whole_on_every_terminal(width: int, shown: str, demo: Path)
     assert "…" not in table
     assert max(map(len, table.splitlines())) <= width, table
     assert "always:small" in table
+    assert ("left out on this width" in " ".join(table.split())) == bool(absent)
+    assert absent in " ".join(table.split())
 
 
 def test_rows_without_labels_are_refused_or_measured_as_agreement(tmp_path: Path) -> None:
