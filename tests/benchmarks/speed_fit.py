@@ -90,7 +90,7 @@ class Files:
     def calibrate(self, count: int, tiers: int) -> Effort:
         """Calibrate on rows, and write the profile."""
         profile = write_profile(self.folder / f"profile-{tiers}.yaml", tiers)
-        target = str(self.folder / "written.yaml")
+        target = str(self.folder / f"written-{tiers}.yaml")
         rows = str(self.rows(count, tiers))
         return automix("calibrate", rows, "--profile", str(profile), "-o", target, "--force")
 
