@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 _PAUSE = 0.1  # seconds between attempts while another process has the database locked
 _QUIET_TURNS = 3  # of the event loop without a newcomer, after which a group is committed
-_MOST_SECONDS = 0.005  # that a group is held open
+_MOST_SECONDS = 0.002  # that a group is held open
 
 
 class _Waiting(NamedTuple):

@@ -157,7 +157,8 @@ class Kit:
             f"price: {{input: {price}, output: {2 * price}}}}}\n"
             for name, price in (("small", 1), ("large", 10))
         )
-        path.write_text(f"version: 1\nname: speed\ntiers:\n{tiers}", encoding="utf-8")
+        router = "router: {kind: majority}\n"  # votes on every answer of the small tier
+        path.write_text(f"version: 1\nname: speed\ntiers:\n{tiers}{router}", encoding="utf-8")
         return path
 
     @cached_property
