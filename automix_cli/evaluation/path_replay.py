@@ -17,7 +17,7 @@ from automix_cli.evaluation.charges import Outcomes
 from automix_cli.evaluation.replay import combinations
 from automix_cli.evaluation.signatures import Evidence
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
-from automix_cli.pomdp.histories import TierPath
+from automix_cli.pomdp.histories import PlanStep, TierPath
 from automix_cli.pomdp.induction import PlanPath
 from automix_cli.pomdp.observations import Counts, CountTable, ObservationModel, VoteObservations
 from automix_cli.pomdp.problem import Observation, Visit
@@ -35,10 +35,6 @@ class OrderChances(NamedTuple):
     chances: Floats
     failed: Floats
     foreseen: Bools
-
-    def take(self, code: Ints) -> OrderChances:
-        """The same for signatures, each with its evidence."""
-        return OrderChances(self.chances[code], self.failed[code], self.foreseen[code])
 
 
 def order_chances(
@@ -92,35 +88,54 @@ def _show_once(
     return chances, foreseen
 
 
+class TierEvidence(NamedTuple):
+    """What a tier shows on S signatures: one of K kinds of evidence each.
+
+    Attributes:
+        kinds: K.
+        code: S, the kind of each signature.
+    """
+
+    kinds: OrderChances
+    code: Ints
+
+
 class SignatureEvidence(NamedTuple):
     """What the tiers show on S signatures.
 
     Attributes:
         size: S.
-        order_chances: per tier that is looked at.
+        tiers: per tier that is looked at.
         first_equal: S×N, the first tier with an equal answer; None where answers are not compared.
     """
 
     size: int
-    order_chances: Mapping[int, OrderChances]
+    tiers: Mapping[int, TierEvidence]
     first_equal: Ints | None
 
     @property
     def foreseen(self) -> Bools:
         """Whether the plan holds every history that a signature may lead to, S."""
         foreseen = np.ones(self.size, dtype=bool)
-        for chances in self.order_chances.values():
-            foreseen &= chances.foreseen
+        for kinds, code in self.tiers.values():
+            foreseen &= kinds.foreseen[code]
         return foreseen
 
-    def of(self, path: TierPath, end: int, width: int) -> Floats:
-        """The chance of one order of each count at a step of a path, S×counts; 0 off the path."""
-        step = path[end]
-        chances = self.order_chances.get(step.tier)
-        if step.failed:
-            return np.zeros((self.size, 1)) if chances is None else chances.failed[:, None]
-        own = np.ones((self.size, width)) if chances is None else chances.chances
-        return own if self.first_equal is None else own * self._joins(path, end)[:, None]
+    def of(self, step: PlanStep, width: int) -> tuple[Floats, Ints]:
+        """The chance of one order of each count at a step, K×counts, and the kind of each signature."""
+        evidence = self.tiers.get(step.tier)
+        if evidence is None:
+            chances = np.zeros((1, 1)) if step.failed else np.ones((1, width))
+            return chances, np.zeros(self.size, dtype=np.intp)
+        kinds, code = evidence
+        return (kinds.failed[:, None] if step.failed else kinds.chances), code
+
+    def joins(self, path: TierPath) -> Bools | None:
+        """Whether each answer joins the class that the path says, S; None where none is compared."""
+        if self.first_equal is None:
+            return None
+        own = [self._joins(path, end) for end, step in enumerate(path) if not step.failed]
+        return np.logical_and.reduce(own) if own else None
 
     def _joins(self, path: TierPath, end: int) -> Bools:
         """Whether a step's answer joins the class that the path says, S."""
@@ -168,15 +183,23 @@ def play_path(
 
 
 def _meet(path: PlanPath, steps: TierPath, ways: Floats, evidence: SignatureEvidence) -> Floats:
-    """Sum over the histories of a block: orders times the chance of one, W×S."""
-    total: Floats | None = None
-    for end in range(len(steps) - 1, -1, -1):
-        width = len(path.histories.table(steps[end]).counts)
-        own = evidence.of(steps, end, width)
-        if total is None:
-            total = ways.reshape(len(ways), -1, width) @ own.T
+    """Sum over the histories of a block: orders times the chance of one, W×S.
+
+    Signatures are combinations of few kinds of evidence per tier. So the sums are made for all
+    combinations of kinds, one tier after the other, as long as these are fewer than the signatures.
+    """
+    plans, place = len(ways), np.zeros(evidence.size, dtype=np.intp)
+    total: Floats = ways.reshape(plans, -1, 1)
+    for step in reversed(steps):
+        width = len(path.histories.table(step).counts)
+        kinds, code = evidence.of(step, width)
+        total = total.reshape(plans, -1, width, total.shape[-1])
+        if len(kinds) * total.shape[-1] <= evidence.size:
+            place = place + code * total.shape[-1]
+            total = (kinds @ total).reshape(plans, total.shape[1], -1)
         else:
-            total = np.einsum("weks,sk->wes", total.reshape(len(ways), -1, width, evidence.size), own)
-    if total is None:
-        return np.repeat(ways.reshape(len(ways), 1), evidence.size, axis=1)
-    return total[:, 0]
+            total = np.einsum("weks,sk->wes", total[..., place], kinds[code])
+            place = np.arange(evidence.size)
+    chance: Floats = total[:, 0, place]
+    joins = evidence.joins(steps)
+    return chance if joins is None else chance * joins

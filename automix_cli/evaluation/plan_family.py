@@ -17,7 +17,7 @@ from automix_cli.evaluation.charges import (
     row_outcomes,
 )
 from automix_cli.evaluation.families import COST_GRID, CostGrid, SettingRows, cost_weights
-from automix_cli.evaluation.path_replay import SignatureEvidence, order_chances, play_path
+from automix_cli.evaluation.path_replay import SignatureEvidence, TierEvidence, order_chances, play_path
 from automix_cli.evaluation.plan_lengths import Cell, JointPlans, PlansByLength, join_paths
 from automix_cli.evaluation.replay import replay
 from automix_cli.evaluation.settings import CostWeight, Setting, narrow
@@ -420,13 +420,13 @@ def _side_by_side(outcomes: Floats, cases: int, settings: int) -> Floats:
 
 def _play_path(solution: JointPlans, signatures: Signatures) -> tuple[Outcomes, Bools]:
     """Play plans; also which signatures they foresee."""
-    histories, chances = solution.path.histories, {}
+    histories, tiers = solution.path.histories, {}
     for tier, evidence in signatures.evidence.items():
         observation, table = histories.model.observation(tier), histories.table(PlanStep(tier, tier))
         may_fail = histories.model.tiers[tier].failure > 0
-        ordered = order_chances(observation, table, evidence, may_fail=may_fail)
-        chances[tier] = ordered.take(signatures.evidence_code[tier])
-    row_evidence = SignatureEvidence(len(signatures), chances, signatures.first_equal)
+        kinds = order_chances(observation, table, evidence, may_fail=may_fail)
+        tiers[tier] = TierEvidence(kinds, signatures.evidence_code[tier])
+    row_evidence = SignatureEvidence(len(signatures), tiers, signatures.first_equal)
     every = np.arange(len(solution.path.weights))
     return play_path(solution.path, solution.orders, every, row_evidence), row_evidence.foreseen
 

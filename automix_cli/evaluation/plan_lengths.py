@@ -19,7 +19,7 @@ from automix_cli.pomdp.induction import ActionCodes, PlanCase, PlanPath, SolvedP
 from automix_cli.pomdp.length_grid import LengthSpan, SpanEnds, ValueLine, compare_plans, span_of, steps_of
 from automix_cli.pomdp.model import Model, count_histories
 
-_LARGEST_SOLUTION = 10_000_000  # histories times plans that are solved in one pass
+_LARGEST_SOLUTION = 200_000  # histories times plans that are solved in one pass: they stay in the cache
 
 
 class Cell(NamedTuple):
