@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from automix_cli.profile.proposal import Proposal
 
 _OWN_SERVER = "openai-compatible"
-_ROWS_FILE = "labeled.jsonl"
+_ROWS_FILE = "labelled.jsonl"
+_OTHER_FILE = "automix profile init -o other.yaml   start another one beside it"
 
 
 def init(
@@ -53,22 +55,26 @@ def init(
       automix profile init --tiers small=openai/gpt-6-luna,large=openai/gpt-6.1-sol
       automix profile init --tiers small=NAME,large=NAME --api-base http://127.0.0.1:8000/v1
     """  # noqa: D301
-    own, scorer = _proposals(name, tiers, api_base, api_key_env), None
     if output.exists():
         raise _is_there(output)
+    own, scorer = _proposals(name, tiers, api_base, api_key_env, is_new=output != Path("automix.yaml")), None
     proposal = own[0]
-    if _is_terminal() and name is None and tiers is None:
+    if _is_terminal() and name in (None, _OWN_SERVER) and tiers is None:
         proposal, scorer = _with_answers(own)
     _write(proposal, scorer, output, lambda text: _note(text, quiet))
+    for line in _notes(proposal, output, asks_server=tiers is not None):
+        _note(line, quiet)
 
 
 # ---------------------------------------------------------------- what can be asked
 
 
 def _proposals(
-    name: str | None, tiers: str | None, api_base: str | None, api_key_env: str | None
+    name: str | None, tiers: str | None, api_base: str | None, api_key_env: str | None, *, is_new: bool
 ) -> list[Proposal]:
     """What the options name, else all that this machine has, the first one first.
+
+    `is_new` says that a file is named with -o, which may stand beside a profile that is used here.
 
     Raises:
         ProfileError: there is nothing.
@@ -87,7 +93,7 @@ def _proposals(
         return [_of_server(api_base, api_key_env)]
     if name not in (None, _OWN_SERVER):
         return [_of_bundled(str(name))]
-    return _of_machine(servers_only=name == _OWN_SERVER)
+    return _of_machine(servers_only=name == _OWN_SERVER, is_new=is_new)
 
 
 def _check_endpoint(api_base: str | None, api_key_env: str | None) -> None:
@@ -131,14 +137,15 @@ def _of_server(api_base: str, api_key_env: str | None) -> Proposal:
     return own._replace(tiers=tiers, models=models)
 
 
-def _of_machine(*, servers_only: bool) -> list[Proposal]:
+def _of_machine(*, servers_only: bool, is_new: bool) -> list[Proposal]:
     """All that this machine has."""
     from automix_cli.profile.proposal import proposals
     from automix_cli.profile.search import profile_files
 
     files = profile_files(Path.cwd(), os.environ)
-    if files and not servers_only:
-        raise UsageError(f"{files[0][0]} is already used here", hint="automix profile show")
+    if files and not servers_only and not is_new:
+        hint = f"automix profile show\n{_OTHER_FILE}"
+        raise UsageError(f"{files[0][0]} is already used here", hint=hint)
     own = [p for p in proposals(os.environ) if not (servers_only and p.extends)]
     if not own:
         raise ProfileError(
@@ -164,13 +171,17 @@ def _with_answers(own: list[Proposal]) -> tuple[Proposal, str | None]:
         for number, other in enumerate(own, 1):
             _note(f"  {number}  {other.name}: {other.reason}", False)
         proposal = own[_number("Whose models", len(own)) - 1]
-    if len(proposal.models) > 2:
+    if len(proposal.models) > 1:
         for number, model in enumerate(proposal.models, 1):
             _note(f"  {number}  {model.name}", False)
         default = f"1,{len(proposal.models)}"
-        numbers = _ask("Which ones, cheapest first", default, lambda text: _picks(text, len(proposal.models)))
+        numbers = _ask(
+            "Which ones, the cheapest first and the dearest last",
+            default,
+            lambda text: _picks(text, len(proposal.models)),
+        )
         tiers = named_tiers([proposal.models[n - 1] for n in _picks(numbers, len(proposal.models)) or ()])
-        proposal = proposal._replace(tiers=tiers)
+        proposal = proposal._replace(tiers=tiers, guess="")
     scorer = _ask(f"How are answers judged ({', '.join(SCORERS)})", "exact", lambda text: text in SCORERS)
     return proposal, None if scorer == "exact" else scorer
 
@@ -221,6 +232,45 @@ def _write(proposal: Proposal, scorer: str | None, output: Path, say: Callable[[
     say(f"then: put rows of your own into {_ROWS_FILE}; automix calibrate {_ROWS_FILE}{use} --dry-run")
 
 
+def _notes(proposal: Proposal, output: Path, *, asks_server: bool) -> Iterator[str]:
+    """What may be wrong with the tiers: their order where it is a guess, a server that does not answer."""
+    if proposal.guess and len(proposal.tiers) > 1:
+        first, last = proposal.tiers[0], proposal.tiers[-1]
+        yield (
+            f"note: that {first.name} is the cheaper one is a guess, by {proposal.guess}; "
+            f"until it is calibrated, {last.name} answers everything. If it is the other way round:"
+        )
+        yield f"  {_swap_command(first, last, output)}"
+    if asks_server and (problem := _server_problem(proposal.tiers)):
+        yield problem
+
+
+def _swap_command(first: Tier, last: Tier, output: Path) -> str:
+    """The command that makes the same profile with the dearer tier first."""
+    words = ["automix", "profile", "init", "--tiers", f"{first.name}={last.model},{last.name}={first.model}"]
+    words += ["--api-base", first.api_base] if first.api_base else []
+    words += ["--api-key-env", first.api_key_env] if first.api_key_env else []
+    words += [] if output == Path("automix.yaml") else ["-o", str(output)]
+    return f"rm {shlex.quote(str(output))}; {shlex.join(words)}"
+
+
+def _server_problem(tiers: tuple[Tier, ...]) -> str:
+    """That the server of the tiers does not answer; "" where it does, or there is none of their own."""
+    from automix_cli.backends.local_servers import ask_for_models
+
+    tier = tiers[0]
+    if tier.api_base is None:
+        return ""
+    key = os.environ.get(tier.api_key_env, "").strip() if tier.api_key_env else ""
+    reply = ask_for_models(tier.api_base, 2.0, key)
+    if reply.is_reachable:
+        return ""
+    return (
+        f"note: {tier.api_base} does not answer now ({reply.problem}); "
+        "start the server before you ask: automix doctor shows whether it answers"
+    )
+
+
 def _write_new(path: Path, text: str, profile: Path) -> bool:
     """Write a file that is not there; whether it was written. Only the profile itself must be new."""
     try:
@@ -237,7 +287,8 @@ def _write_new(path: Path, text: str, profile: Path) -> bool:
 
 def _is_there(path: Path) -> UsageError:
     """The error of a file that exists."""
-    return UsageError(f"{path} exists and is left as it is", hint=f"automix profile check {path}")
+    hint = f"automix profile check {path}\n{_OTHER_FILE}"
+    return UsageError(f"{path} exists and is left as it is", hint=hint)
 
 
 def _option(output: Path, tiers: tuple[Tier, ...]) -> str:

@@ -19,11 +19,11 @@ from automix_cli.errors import UsageError
 from automix_cli.profile.bundled import bundled_path
 from automix_cli.profile.model import MAX_TIERS, Tier, order_problems
 from automix_cli.profile.read import read_profile
+from automix_cli.profile.tier_order import cheapest_first
 from automix_cli.texts import TIER_NAME, TIER_NAME_RULE
 
 _WITH_PROFILES = ("openai", "anthropic", "gemini", "openrouter")
 _ANSWERS_NOTHING = re.compile(r"embed|rerank|whisper|tts|moderation|clip|bge-|minilm", re.IGNORECASE)
-_SIZE = re.compile(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)\s*([bm])(?![a-z])", re.IGNORECASE)
 
 
 class Proposal(NamedTuple):
@@ -35,6 +35,7 @@ class Proposal(NamedTuple):
         tiers: as many as there should be.
         models: all models that it has; those of a provider are not known.
         extends: the bundled profile that the tiers are those of; "" for none.
+        guess: what the order of the models goes by where it is a guess; else "".
     """
 
     name: str
@@ -42,6 +43,7 @@ class Proposal(NamedTuple):
     tiers: tuple[Tier, ...]
     models: tuple[Tier, ...] = ()
     extends: str = ""
+    guess: str = ""
 
 
 def proposals(environ: Mapping[str, str]) -> list[Proposal]:
@@ -68,18 +70,22 @@ def _by_server(environ: Mapping[str, str]) -> Iterator[Proposal]:
 
 
 def proposal_of(server: LocalServer, reply: ServerReply) -> Proposal | None:
-    """The models that a server lists, smallest first; None where it lists none that can answer."""
-    names = sorted((name for name in reply.models if not _ANSWERS_NOTHING.search(name)), key=size_of)
+    """The models that a server lists, cheapest first; None where it lists none that can answer."""
+    names = [name for name in reply.models if not _ANSWERS_NOTHING.search(name)]
     base = None if server.prefix == "ollama_chat" else server.address
-    models = tuple(
+    candidates = tuple(
         Tier(name=name, model=f"{server.prefix}/{name}", api_base=base)
         for name in names
         if not model_problem(f"{server.prefix}/{name}")
     )
-    if not models:
+    if not candidates:
         return None
+    order = cheapest_first(candidates)
+    models, reason = order.models, "" if order.is_known else order.reason
     count = f"{len(models)} model{'' if len(models) == 1 else 's'}"
-    return Proposal(server.name, f"{server.address} lists {count}", named_tiers(_ends(models)), models)
+    return Proposal(
+        server.name, f"{server.address} lists {count}", named_tiers(_ends(models)), models, "", reason
+    )
 
 
 def tiers_of_option(text: str, api_base: str | None, api_key_env: str | None) -> tuple[Tier, ...]:
@@ -130,14 +136,3 @@ def named_tiers(models: Sequence[Tier]) -> tuple[Tier, ...]:
     numbers = tuple(f"tier{i}" for i in range(1, MAX_TIERS + 1))
     own = names.get(len(models), numbers)
     return tuple(replace(model, name=name) for name, model in zip(own, models, strict=False))
-
-
-def size_of(name: str) -> tuple[float, str]:
-    """How large a model is, in billions of parameters, as its name says; names without a size come last.
-
-    Example:
-        >>> sorted(["qwen3:30b-a3b", "gemma3:4b", "gpt-oss", "smollm:135m"], key=size_of)
-        ['smollm:135m', 'gemma3:4b', 'qwen3:30b-a3b', 'gpt-oss']
-    """
-    sizes = [float(n) / (1000 if unit.lower() == "m" else 1) for n, unit in _SIZE.findall(name)]
-    return (max(sizes) if sizes else float("inf"), name)

@@ -81,9 +81,11 @@ def _tier_lines(tier: Tier) -> Iterator[str]:
         yield f"    api_key_env: {tier.api_key_env}"
     if tier.list_price() is None:
         yield "    # unknown: write what it costs, in USD per million tokens"
-        yield "    # price: {input: 0.10, output: 0.40}"
+        yield "    # price: {input: 0.1, output: 0.4}"
     else:
         yield f"    # {price_words(tier)}"
+        if _is_free(tier):
+            yield "    # price: {input: 0.1, output: 0.4}   # USD per million tokens"
     yield "    params: {max_tokens: 2048}"
 
 
@@ -92,9 +94,15 @@ def price_words(tier: Tier) -> str:
     price = tier.list_price()
     if price is None:
         return "price unknown"
-    if not price.input and not price.output:
+    if _is_free(tier):
         return "free: a server of one's own"
     return f"list price: ${price.input:g} in, ${price.output:g} out per million tokens"
+
+
+def _is_free(tier: Tier) -> bool:
+    """Whether a tier is known to cost nothing."""
+    price = tier.list_price()
+    return price is not None and not price.input and not price.output
 
 
 def labelled_rows() -> Sequence[dict[str, str]]:

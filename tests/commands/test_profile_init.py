@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from automix_cli.backends.local_servers import LOCAL_SERVERS, ServerReply
 from automix_cli.cli import app
+from automix_cli.commands import profile_init
 from automix_cli.data.labelled import read_data
 from automix_cli.errors import UsageError
 from automix_cli.profile.json_schema import profile_schema
@@ -49,9 +51,9 @@ def test_models_of_a_local_ollama_become_tiers_without_a_question(
         assert automix("ask", "--tier", "small", "--no-cache", "What is 17 * 23?").stdout == "391\n"
     first = Path("automix.yaml").read_text().splitlines()[0]
     assert first == "# yaml-language-server: $schema=./automix.schema.json"
-    assert "wrote automix.yaml, automix.schema.json, labeled.jsonl" in ran.stderr
-    assert "into labeled.jsonl; automix calibrate labeled.jsonl --dry-run" in ran.stderr
-    assert len(read_data(Path("labeled.jsonl")).labelled_questions(None)) == 10
+    assert "wrote automix.yaml, automix.schema.json, labelled.jsonl" in ran.stderr
+    assert "into labelled.jsonl; automix calibrate labelled.jsonl --dry-run" in ran.stderr
+    assert len(read_data(Path("labelled.jsonl")).labelled_questions(None)) == 10
 
 
 def test_tiers_and_an_address_make_a_profile_that_answers(folder: Path) -> None:
@@ -77,6 +79,54 @@ def test_an_address_alone_is_asked_for_its_models_with_its_key(
     [tier] = load_profile("./automix.yaml").tiers
     assert (tier.model, tier.api_key_env) == ("hosted_vllm/only-one", "MINE")
     assert "secret" not in Path("automix.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("listed", "order", "by"),
+    [
+        (("tiny", "big"), ("tiny", "big"), "what their names say of their size"),
+        (("llama-70b", "llama-8b"), ("llama-8b", "llama-70b"), "what their names say of their size"),
+        (("zeta", "alpha"), ("zeta", "alpha"), "the server's list"),
+        (("gpt-4o", "gpt-4o-mini"), ("gpt-4o-mini", "gpt-4o"), ""),
+    ],
+)
+def test_the_likely_cheaper_model_is_first_and_a_guess_is_called_one(
+    listed: tuple[str, ...], order: tuple[str, str], by: str, folder: Path
+) -> None:
+    with Loopback() as server:
+        server.models = listed
+        ran = automix("profile", "init", "--api-base", server.url)
+        small, large = (f"hosted_vllm/{name}" for name in order)
+        assert [tier.model for tier in load_profile().tiers] == [small, large]
+        assert (
+            f"is a guess, by {by}; until it is calibrated, large answers everything" in ran.stderr
+        ) == bool(by)
+        if by:
+            remove, _, swap = ran.stderr.splitlines()[-1].strip().partition("; ")
+            assert remove == "rm automix.yaml"
+            Path("automix.yaml").unlink()
+            assert automix(*shlex.split(swap)[1:]).exit_code == 0
+            assert [tier.model for tier in load_profile().tiers] == [large, small]
+    assert (
+        "    # price: {input: 0.1, output: 0.4}   # USD per million tokens"
+        in Path("automix.yaml").read_text()
+    )
+
+
+def test_another_file_is_the_way_on_where_one_exists(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "x")
+    assert automix("profile", "init").exit_code == 0
+    again = automix("profile", "init")
+    assert (again.exit_code, "automix profile init -o other.yaml" in again.stderr) == (2, True)
+    assert automix("profile", "init", "-o", "other.yaml").exit_code == 0
+    assert load_profile("other.yaml").tiers == load_profile("openai").tiers
+
+
+def test_a_server_of_given_tiers_that_does_not_answer_is_said(folder: Path) -> None:
+    with nobody() as url:
+        ran = automix("profile", "init", "--tiers", "small=a,large=b", "--api-base", url)
+    assert ran.exit_code == 0
+    assert f"note: {url} does not answer now (Connection refused)" in ran.stderr
 
 
 def test_a_key_selects_its_provider_s_profile(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,9 +168,9 @@ def test_a_server_that_is_not_there_is_named(folder: Path) -> None:
 
 
 def test_rows_that_are_there_are_left_alone(folder: Path) -> None:
-    Path("labeled.jsonl").write_text("mine")
+    Path("labelled.jsonl").write_text("mine")
     ran = automix("profile", "init", "demo")
-    assert Path("labeled.jsonl").read_text() == "mine"
+    assert Path("labelled.jsonl").read_text() == "mine"
     assert "wrote automix.yaml, automix.schema.json\n" in ran.stderr
 
 
@@ -140,6 +190,19 @@ def test_at_most_three_questions_are_asked_in_a_terminal(folder: Path) -> None:
     assert [tier.model for tier in profile.tiers] == LOCAL
     assert [tier.name for tier in profile.tiers] == ["small", "medium", "large"]
     assert profile.task.scorer == "numeric"
+
+
+def test_a_terminal_is_asked_which_of_two_models_is_cheap(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(profile_init, "_is_terminal", lambda: True)
+    with Loopback() as server:
+        server.models = ("one", "other")
+        words = ("profile", "init", "--api-base", server.url)
+        ran = CliRunner().invoke(app, words, input="2,1\nexact\n")
+    assert "Which ones, the cheapest first and the dearest last [1,2]" in ran.output
+    assert "is a guess" not in ran.output
+    assert [tier.model for tier in load_profile().tiers] == ["hosted_vllm/other", "hosted_vllm/one"]
 
 
 def test_models_that_answer_no_question_are_no_tiers() -> None:
