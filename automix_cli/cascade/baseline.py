@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from automix_cli.fitting.router_block import fitted_answer_cost, held_out_quality
+from automix_cli.fitting.router_block import fitted_answer_cost, held_out_quality, own_quality
 from automix_cli.profile.model import Profile
 from automix_cli.profile.router import differences
 from automix_cli.records import Answer, Step, Usage, add_money
@@ -121,7 +121,7 @@ class CalibratedQuality(NamedTuple):
     """What calibration says of the router's quality, as a share of the baseline's.
 
     Attributes:
-        share: of the baseline's quality on held-out rows, or the one that is promised.
+        share: of the baseline's quality, measured of the router that is written, or the one that is promised.
         chance: the probability with which a certificate promises it; None without one.
         measure: what was compared: quality, agreement with a tier, or quality points that may be lost
             (`points`), of which 1 - share are promised.
@@ -145,8 +145,7 @@ def calibrated_quality(profile: Profile, baseline: str) -> CalibratedQuality | N
         best, keep, chance = (certificate.get(key) for key in ("best", "keep", "confidence"))
         measure = "points" if "most_points" in certificate else "quality"
         return CalibratedQuality(keep, chance, measure) if best == baseline else None
-    name = f"always:{router.get('tier')}" if router.get("kind") == "always" else "pomdp"
-    own, alone = (held_out_quality(router, policy) for policy in (name, f"always:{baseline}"))
+    own, alone = own_quality(router), held_out_quality(router, f"always:{baseline}")
     if own is None or not alone:
         return None
     source = fitted.get("labels_from")

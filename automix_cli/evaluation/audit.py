@@ -24,7 +24,7 @@ from automix_cli.data.draws import uniform
 from automix_cli.errors import DataError, UsageError
 from automix_cli.evaluation.sequences import ShareBounds, mean_bound, share_bounds, share_rise
 from automix_cli.fitting.drift import Drift, drifts_from_fit
-from automix_cli.fitting.router_block import differing_share, held_out_cost
+from automix_cli.fitting.router_block import differing_share, held_out_cost, own_cost
 from automix_cli.records import add_money
 from automix_cli.texts import count_of
 
@@ -117,10 +117,8 @@ class FitFacts(NamedTuple):
 
     @property
     def saving(self) -> float | None:
-        """The share of the baseline's cost that was saved on held-out rows; None where unknown."""
-        is_single = self.router.get("kind") == "always"
-        name = f"always:{self.router.get('tier')}" if is_single else "pomdp"
-        own, alone = (held_out_cost(self.router, policy) for policy in (name, f"always:{self.baseline}"))
+        """The share of the baseline's cost that was saved by what is written; None where unknown."""
+        own, alone = own_cost(self.router), held_out_cost(self.router, f"always:{self.baseline}")
         return None if own is None or not alone else 1 - own / alone
 
 

@@ -106,7 +106,8 @@ class Calibration:
         query: the query-side router that reads each question; None for none.
         query_point: with a query-side router, cost and score of what is written, by what it says of each row
             without the row's label; else None.
-        starts: the tiers at which questions are begun, where there are several or it is not the cheapest.
+        starts: the tiers at which questions are begun, where there are several or it is not the cheapest; a
+            router alone reads the rows itself, plans go by what `query_point` does.
         choices: the setting and point that each source of classes came to, cross-fitted.
         signal: what the plan gains with each signal that the rows hold; None where they were not compared.
         rates: shares to compare later batches with, as (hits, cases): `escalated` of all questions, and
@@ -165,19 +166,22 @@ class Calibration:
 
     def router(self) -> dict[str, Any]:
         """Return the profile's `router:` block, without what the command adds (hashes, models, date)."""
-        setting = self.choice.setting
-        single = setting.tier if isinstance(setting, Always) else None
-        if self.verdict is not None and self.verdict.kind == "do not route" and not self.is_certified:
-            single = self.single
-        if single is not None:
-            return {"kind": "always", "tier": single, "fitted": self._proof()}
-        block = {"cost_weight": narrow(setting, CostWeight).value, "fitted": self._proof()}
+        if self._single:
+            return {"kind": "always", "tier": self._single, "fitted": self._proof()}
+        block = {"cost_weight": narrow(self.choice.setting, CostWeight).value, "fitted": self._proof()}
         if self.query is None:
             return {"kind": "pomdp", **block, **self.fitted.to_dict()}
         block["query"] = self.query.to_dict()
         if self.kind != "pomdp":
             return {"kind": self.kind, **block}
         return {"kind": "pomdp+query", **block, **self.fitted.to_dict()}
+
+    @property
+    def _single(self) -> str:
+        """The tier that takes every question; "" where what is written routes."""
+        if self.verdict is not None and self.verdict.kind == "do not route" and not self.is_certified:
+            return self.single
+        return self.choice.setting.tier if isinstance(self.choice.setting, Always) else ""
 
     def _proof(self) -> dict[str, Any]:
         proof: dict[str, Any] = {"rows": self.fitted.rows, "objective": list(self.objective)}
@@ -194,6 +198,8 @@ class Calibration:
         rates = {name: [hits, cases] for name, hits, cases in self.rates}
         if self.differing:
             proof["differing"] = {name: [hits, cases] for name, hits, cases in self.differing}
+        if self.figures and not self._single:
+            proof["written"] = [self.written_point.cost, self.written_point.quality]
         return {**proof, "held_out": held_out, "rates": rates}
 
 
@@ -338,6 +344,14 @@ def _replay_written(calibration: Calibration, table: TraceTable) -> Replayed:
     return replay(calibration.policy(), table, abstain_value=calibration.settings.abstain_value or 0.0)
 
 
+def _as_written(calibration: Calibration, table: TraceTable, run: Replayed) -> tuple[TraceTable, Replayed]:
+    """Return the rows as a router alone reads them itself, and its run; plans, which take long, stay."""
+    if calibration.query is None or calibration.kind == "pomdp":
+        return table, run
+    table = ClassedTable(calibration.kind, table, calibration.query).by_router()
+    return table, _replay_written(calibration, table)
+
+
 def _kind_of(setting: Setting, router: QueryRouter | None, kind: WrittenKind) -> WrittenKind:
     """Return the kind of router that a setting stands for: where its own rule is chosen, that of `router`."""
     return router.kind if router is not None and is_rule(setting) else kind
@@ -367,7 +381,7 @@ def _with_rates(calibration: Calibration, table: TraceTable, run: Replayed) -> C
         calibration = replace(calibration, query=None)
         run = _replay_written(calibration, table)
     else:
-        starts = starts_of(table, run)
+        starts = starts_of(*_as_written(calibration, table, run))
     point = Point(float(run.cost.mean()), float(run.score.mean()))
     return replace(
         calibration,

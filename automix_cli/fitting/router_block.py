@@ -265,16 +265,37 @@ def fitted_answer_cost(router: Mapping[str, Any], tier: str, tokens: float) -> f
 
 def held_out_quality(router: Mapping[str, Any], policy: str) -> float | None:
     """Return a policy's mean score on the rows held out in calibration; None where the block has none."""
-    try:
-        return float(router["fitted"]["held_out"][policy][1])
-    except (KeyError, TypeError, ValueError, IndexError):
-        return None
+    return _held_out(router, policy, 1)
 
 
 def held_out_cost(router: Mapping[str, Any], policy: str) -> float | None:
     """Return a policy's mean USD on the rows held out in calibration; None where the block has none."""
+    return _held_out(router, policy, 0)
+
+
+def own_quality(router: Mapping[str, Any]) -> float | None:
+    """Return the mean score that calibration measured of the block's own router; None for none."""
+    return _own(router, 1)
+
+
+def own_cost(router: Mapping[str, Any]) -> float | None:
+    """Return the mean USD that calibration measured of the block's own router; None for none."""
+    return _own(router, 0)
+
+
+def _own(router: Mapping[str, Any], place: int) -> float | None:
+    """The figure of what is written; where a block has none, the mean over folds, which differ from it."""
+    if router.get("kind") == "always":
+        return _held_out(router, f"always:{router.get('tier')}", place)
     try:
-        return float(router["fitted"]["held_out"][policy][0])
+        return float(router["fitted"]["written"][place])
+    except (KeyError, TypeError, ValueError, IndexError):
+        return _held_out(router, "pomdp", place)
+
+
+def _held_out(router: Mapping[str, Any], policy: str, place: int) -> float | None:
+    try:
+        return float(router["fitted"]["held_out"][policy][place])
     except (KeyError, TypeError, ValueError, IndexError):
         return None
 

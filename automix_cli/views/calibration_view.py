@@ -29,6 +29,7 @@ from automix_cli.views.calibration_words import (
     calibration_sentence,
     certificate_dict,
     fold_plans_sentence,
+    start_reader_words,
 )
 from automix_cli.views.cells import left_out
 from automix_cli.views.payer_lines import offer_lines
@@ -134,7 +135,8 @@ class CalibrationView:
             return ""
         where = ", ".join(f"{s.tier} in {s.share:.0%} of questions" for s in starts)
         saving = _dollars(1000 * sum(s.saving for s in starts))
-        return f"starts at {where}; the calls of {small} that are skipped save {saving} USD per 1,000"
+        whose = start_reader_words(self.calibration)
+        return f"starts at {where}{whose}; the calls of {small} that are skipped save {saving} USD per 1,000"
 
     def _plan_words(self, plan: Plan) -> Iterator[str]:
         first = plan.action(plan.start)

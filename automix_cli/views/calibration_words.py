@@ -198,9 +198,20 @@ def _written_words(result: Calibration, measure: str, payback: int | None) -> st
     own = f"{money(1000 * cost)} per 1,000 at {measure} {quality:.3f}"
     how = " in cross-fitting, by which it was chosen"
     if result.query is not None:
-        how = " on these rows" if result.query.kind == "kmeans" else " by models of other folds"
+        how = " on these rows"
+        if result.query.kind != "kmeans":
+            how = " (its cost_weight, with each row read by a model that was fitted on others)"
     back = "" if payback is None else f", and pays for the labels after {count_of(payback, 'question')}"
     return f"; the one that is written comes to {own}{how}{back}"
+
+
+def start_reader_words(result: Calibration) -> str:
+    """Say who read the questions of which starts are counted; "" where nobody does."""
+    if result.query is None:
+        return ""
+    if result.kind != "pomdp" or result.query.kind == "kmeans":
+        return " (by the router that is written, on these rows)"
+    return " (with each row read by a model that was fitted on others)"
 
 
 # ---------------------------------------------------------------- the certificate

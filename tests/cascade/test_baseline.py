@@ -145,6 +145,10 @@ def test_an_unknown_price_is_unknown_and_never_0() -> None:
         ({"kind": "threshold", "cut": 0.5}, None),
         (ALWAYS, CalibratedQuality(0.6 / 0.9)),
         (pomdp([0, 0], [0, 0], held_out={"pomdp": [1.0, 0.88], **COSTS}), CalibratedQuality(0.88 / 0.9)),
+        (
+            pomdp([0, 0], [0, 0], held_out={"pomdp": [1.0, 0.88], **COSTS}, written=[1.0, 0.81]),
+            CalibratedQuality(0.81 / 0.9),
+        ),
         (pomdp([0, 0], [0, 0], held_out={"pomdp": [1.0, 0.88]}), None),
         (pomdp([0, 0], [0, 0], held_out={"pomdp": [1.0, 0.8], "always:large": [1.0, 0.0]}), None),
         (pomdp([0, 0], [0, 0], held_out={"pomdp": [1.0, 0.88], **COSTS}, prompt_sha256="other"), None),
@@ -159,7 +163,15 @@ def test_an_unknown_price_is_unknown_and_never_0() -> None:
         (pomdp([0, 0], [0, 0], certificate={"keep": 0.95, "confidence": 0.9, "best": "small"}), None),
     ],
     ids=[
-        *("no router", "no fit", "a single tier", "routed", "no baseline", "a baseline that scores nothing"),
+        *(
+            "no router",
+            "no fit",
+            "a single tier",
+            "routed",
+            "what is written differs",
+            "no baseline",
+            "a baseline that scores nothing",
+        ),
         *("other prompts", "agreement, unproven", "a promise", "a promise about another tier"),
     ],
 )

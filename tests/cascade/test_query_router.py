@@ -325,6 +325,9 @@ def test_where_the_router_s_own_rule_does_better_than_any_plan_it_is_written_and
         (step,) = answer.to_dict()["route"]
         assert asks[row].tolist() == [step["tier"] == "small", step["tier"] == "large"]
     view = CalibrationView(result, table, "rows")
+    shares = {start.tier: start.share for start in result.starts}
+    assert [shares.get(tier, 0.0) for tier in table.tiers] == pytest.approx(asks.mean(axis=0))
+    assert "(by the router that is written, on these rows)" in view.start_line()
     assert view.plan_lines() == ["plan: ask the tier that the query router names, no votes"]
     assert view.to_dict()["trust"] is None
 

@@ -93,6 +93,7 @@ def test_the_router_block_gives_the_policy_that_was_chosen(found: Calibration) -
     assert policy.model == found.policy().model  # type: ignore[attr-defined]
     assert block["fitted"]["rows"] == 300
     assert block["fitted"]["held_out"]["pomdp"][1] == found.figures[0].quality.value
+    assert block["fitted"]["written"] == list(found.written_point)
     assert "unproven" not in block["fitted"]
 
 

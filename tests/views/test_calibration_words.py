@@ -89,8 +89,8 @@ FOLD_ROUTERS = "The figures of routing are means over 15 folds, each with a rout
     ("kind", "how"),
     [
         ("kmeans", "on these rows"),
-        ("knn", "by models of other folds"),
-        ("separate", "by models of other folds"),
+        ("knn", "(its cost_weight, with each row read by a model that was fitted on others)"),
+        ("separate", "(its cost_weight, with each row read by a model that was fitted on others)"),
     ],
 )
 @pytest.mark.parametrize("plan", [True, False], ids=["with a plan", "alone"])
