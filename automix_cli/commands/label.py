@@ -201,7 +201,7 @@ class _LabelJob:
         from automix_cli.commands.label_terminal import LabelTerminal
         from automix_cli.data.label_cards import LabelSession
         from automix_cli.data.label_file import LabelFile, lock_labels
-        from automix_cli.views.label_view import plan_lines, progress_line
+        from automix_cli.views.label_view import labelled_policy, plan_lines, progress_line
 
         with lock_labels(path):
             draw, rows, is_new = self._open(plan, path)
@@ -213,10 +213,10 @@ class _LabelJob:
             progress = _Progress(plan, draw, file, profile.task.scorer)
             if in_terminal:
                 session = LabelSession(file, profile.task.scorer, self.seed, self.by)
-                baseline = str(plan.table.beside)
+                baseline, policy = str(plan.table.beside), labelled_policy(plan)
 
                 def line_of() -> str:
-                    return progress_line(session.n_done, len(rows), baseline, progress.so_far())
+                    return progress_line(session.n_done, len(rows), baseline, progress.so_far(), policy)
 
                 self._loop(LabelTerminal(session, line_of), session, path)
             self._show(self._outcome(plan, profile, progress, path))
@@ -273,10 +273,9 @@ class _LabelJob:
 
     def _outcome(self, plan: LabelPlan, profile: Profile, progress: _Progress, path: Path) -> LabelOutcome:
         """What the labels settle, as calibrate will read them."""
-        from automix_cli.data.label_file import has_judgement
         from automix_cli.evaluation.bootstrap import Resamples
         from automix_cli.evaluation.loss import loss_of
-        from automix_cli.views.label_view import LabelOutcome
+        from automix_cli.views.label_view import LabelOutcome, labelled_policy
 
         table = self._reader(profile, path).table_beside(self.baseline, say=lambda text: None)
         table = table.without_short_rows(profile.verification.max_votes)[0]
@@ -292,11 +291,12 @@ class _LabelJob:
             n_rows=len(plan.table),
             n=len(rows),
             n_labelled=len(progress.scores()),
-            n_skipped=sum(bool(row.get("skipped")) and not has_judgement(row) for row in rows),
+            n_skipped=len(progress.skips()),
             so_far=progress.so_far(),
             loss=loss,
             right=progress.right(),
             command=self._command(str(plan.table.beside), path),
+            policy=labelled_policy(plan),
         )
 
     def _command(self, baseline: str, path: Path) -> str:
@@ -344,7 +344,15 @@ class _Progress:
 
     def so_far(self) -> LossSoFar:
         """What they settle of the loss on the rows of the file."""
-        return self.plan.so_far(self.draw, self.scores())
+        return self.plan.so_far(self.draw, self.scores(), self.skips())
+
+    def skips(self) -> list[int]:
+        """The places of the rows that somebody could not tell."""
+        from automix_cli.data.label_file import has_judgement
+
+        rows = self.file.rows
+        own = (row for row in rows if row.get("skipped") and not has_judgement(row))
+        return [self._places[str(row["id"])] for row in own]
 
     def right(self) -> dict[str, tuple[int, int]]:
         """On how many rows of the random part each tier is right, and of how many."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from automix_cli.errors import AutomixError
 from automix_cli.evaluation.bootstrap import Resamples
 from automix_cli.evaluation.crossfit import Crossfit
 from automix_cli.evaluation.held_out import HeldOutRun, divisions, held_out
+from automix_cli.evaluation.held_out_trial import lower_shares
 from automix_cli.evaluation.label_sequence import LossBounds, SequentialDraw
 from automix_cli.evaluation.objective import Objective
 from automix_cli.evaluation.plan_family import PlanFamily
@@ -27,6 +28,7 @@ _PSEUDO_SQUARES = 4.0  # labels that this counts for
 _AIMED_WIDTH = 0.01  # points of 1: so narrow an interval is enough to decide by
 _N_BOUNDS = (20, 200)  # labels that are proposed
 _Z = 1.96
+_LEAST_REPORTED = 1e-9  # rows: less is the rounding of chances
 _WIDTHS = (0.05, 0.03, 0.02, 0.01, 0.005, 0.0025, 0.001)  # that are worth more labels
 
 
@@ -41,16 +43,18 @@ class LossSoFar(NamedTuple):
     """What labels settle of the loss on the rows of the file, in points of 1.
 
     Attributes:
-        value: the estimate; None without a label of a chosen row.
+        value: the estimate; None without a label of a chosen row, and where too many rows were skipped.
         bounds: hold with 95 % at every look.
         at_end: half the width expected of the interval at the fixed number of labels.
         next_step: how many labels beyond that number narrow it to which width; None where none would.
+        n_skipped: rows that somebody came past without a label; above 5 % of them there is no estimate.
     """
 
     value: float | None
     bounds: LossBounds
     at_end: float
     next_step: NextStep | None
+    n_skipped: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +65,10 @@ class LabelPlan:
         table: scores beside the baseline's.
         run: of the policy on rows that were held out; None where none could be fitted.
         why_no_run: why none could, and the option that mends it; "" where one could.
+        keep: the lower share to keep, where the policy that was asked for reports nothing that differs; None
+            where `run` is that policy, or there is none.
+        takes_every_answer: whether no policy reports anything that differs, so that every answer but the
+            baseline's counts as reported.
         reports: n×N, the chance to report each answer; without a policy every one but the baseline's alike.
         worth: n, the most that the loss of a row can be; NaN where its label changes nothing.
     """
@@ -70,6 +78,8 @@ class LabelPlan:
     why_no_run: str
     reports: Floats
     worth: Floats
+    keep: float | None = None
+    takes_every_answer: bool = False
 
     @classmethod
     def of(
@@ -89,7 +99,9 @@ class LabelPlan:
             seed: of folds and resamples.
             advance: is told each share of the work that is done.
         """
-        run, why_no_run = _held_out_run(table, settings, objective, seed, advance)
+        runs, why_no_run = _held_out_runs(table, settings, objective, seed, advance)
+        candidate = place_to_label_for(table, [run.reports for run in runs])
+        run = None if candidate is None else runs[candidate]
         reports = _every_other_report(table) if run is None else run.reports
         relative = table.relative
         assert relative is not None
@@ -101,6 +113,8 @@ class LabelPlan:
             why_no_run=why_no_run,
             reports=reports,
             worth=np.where(differs, worth, np.nan),
+            keep=lower_shares(objective)[candidate - 1].value if candidate else None,
+            takes_every_answer=bool(runs) and run is None,
         )
 
     @property
@@ -150,25 +164,28 @@ class LabelPlan:
 
     # ------------------------------------------------------------ what labels settle
 
-    def so_far(self, draw: LabelDraw, scores: Mapping[int, Floats]) -> LossSoFar:
+    def so_far(self, draw: LabelDraw, scores: Mapping[int, Floats], skips: Collection[int] = ()) -> LossSoFar:
         """What labels settle of the loss on these rows.
 
         Args:
             draw: the rows to label.
             scores: N per labelled row, by its place.
+            skips: places of the rows that were seen and could not be labelled.
         """
         loss = np.full(len(self.worth), np.nan)
         for row, own in scores.items():
             loss[row] = float(self.reports[row] @ (own[self.baseline] - own))
         earlier = self._earlier_losses()
-        sequence = SequentialDraw(draw, np.nan_to_num(self.worth), loss, earlier)
+        sequence = SequentialDraw(draw, np.nan_to_num(self.worth), loss, earlier, frozenset(skips))
+        bounds = sequence.bounds()
         square = self._mean_square(loss)
         n_chosen = len(draw.by_weight)
         return LossSoFar(
-            value=sequence.estimate(),
-            bounds=sequence.bounds(),
+            value=sequence.estimate(bounds),
+            bounds=bounds,
             at_end=self._width(draw, n_chosen, square),
             next_step=self._next_step(draw, n_chosen, square),
+            n_skipped=sequence.n_skipped,
         )
 
     def _earlier_losses(self) -> Floats:
@@ -199,17 +216,34 @@ class LabelPlan:
         return NextStep(int(sizes[low]) - n_chosen, aims[0]) if len(sizes) else None
 
 
-def _held_out_run(
+def place_to_label_for(table: TraceTable, reports: Sequence[Floats]) -> int | None:
+    """The place of the run to label for: the first; where that is the baseline alone, the cheapest other.
+
+    Args:
+        table: scores beside the baseline's.
+        reports: n×N per run, the chance to report each answer, dearer runs first.
+
+    Returns:
+        None where no run reports an answer that differs from the baseline's.
+    """
+    differs = [k for k, own in enumerate(reports) if (own * (1 - table.score)).sum() > _LEAST_REPORTED]
+    return (0 if differs[0] == 0 else differs[-1]) if differs else None
+
+
+def _held_out_runs(
     table: TraceTable,
     settings: Settings,
     objective: Objective,
     seed: int,
     advance: Callable[[float], None],
-) -> tuple[HeldOutRun | None, str]:
-    """The policy on rows held out; where costs are missing, or too few questions to fit on, None and why."""
+) -> tuple[tuple[HeldOutRun, ...], str]:
+    """The policy on rows held out, and those that keep lower shares of the baseline's quality.
+
+    Where costs are missing, or too few questions to fit on, there are none, and the reason.
+    """
     options = Crossfit()
     if not options.enough(table.n_groups):
-        return None, f"{table.n_groups} questions are too few"
+        return (), f"{table.n_groups} questions are too few"
     try:
         table.require_costs()
         family = PlanFamily(settings=settings, grid=options.grid)
@@ -218,7 +252,7 @@ def _held_out_run(
         runs = held_out(
             table,
             family,
-            [objective],
+            [objective, *lower_shares(objective)],
             seed=seed,
             abstain_value=settings.abstain_value or 0.0,
             resamples=resamples,
@@ -226,8 +260,8 @@ def _held_out_run(
             advance=lambda: advance(step),
         ).runs
     except AutomixError as exc:
-        return None, f"{exc.message}; {exc.hint}" if exc.hint else exc.message
-    return runs[0], ""
+        return (), f"{exc.message}; {exc.hint}" if exc.hint else exc.message
+    return runs, ""
 
 
 def _every_other_report(table: TraceTable) -> Floats:

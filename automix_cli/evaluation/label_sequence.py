@@ -8,12 +8,14 @@ Ramdas, "Risk-limiting financial audits via weighted sampling without replacemen
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from automix_cli.data.label_draw import LabelDraw, chance_by
+from automix_cli.evaluation.loss import MOST_SKIPPED
 from automix_cli.evaluation.sequences import capital
 from automix_cli.pomdp.arrays import Floats, Ints
 
@@ -38,12 +40,14 @@ class SequentialDraw:
         most: n, the most that the loss of a row can be; its loss is not below minus this.
         loss: n, of labelled rows, else NaN.
         earlier: n, losses known before the draw.
+        skips: places of the rows that were seen and could not be labelled.
     """
 
     draw: LabelDraw
     most: Floats
     loss: Floats
     earlier: Floats
+    skips: frozenset[int] = frozenset()
 
     @property
     def _urn(self) -> Ints:
@@ -58,16 +62,48 @@ class SequentialDraw:
         with_label = np.flatnonzero(np.isin(urn, self.draw.by_weight) & ~np.isnan(self.loss[urn]))
         return int(with_label[-1]) + 1 if len(with_label) else 0
 
-    def estimate(self) -> float | None:
-        """The mean loss, each label with one over the chance of its row; None where there is none."""
-        length, urn = self._length(), self._urn
-        beside = self.earlier.sum() + np.nansum(self.loss[self._random_rows])
-        if not length:
-            return None if len(urn) else float(beside / len(self.loss))
-        own = urn[:length][~np.isnan(self.loss[urn[:length]])]
+    @property
+    def n_skipped(self) -> int:
+        """How many rows have no label among those that somebody came past."""
+        return int(np.isnan(self.loss[self._past_rows]).sum())
+
+    @property
+    def _past_rows(self) -> list[int]:
+        """The rows up to the last one with a label or a skip, in the order in which they are shown."""
+        order = self.draw.order
+        past = [k for k, row in enumerate(order) if row in self.skips or not math.isnan(self.loss[row])]
+        return order[: past[-1] + 1] if past else []
+
+    def estimate(self, bounds: LossBounds | None = None) -> float | None:
+        """The mean loss, each label with one over the chance of its row, drawn into its bounds.
+
+        Rows without a label lose the share of their most that rows with one lose.
+
+        Args:
+            bounds: of the same loss; None computes them.
+
+        Returns:
+            None without a label of a chosen row, and where so many rows were skipped that they may move it.
+        """
+        length, urn, random = self._length(), self._urn, self._random_rows
+        own = urn[:length]
         threshold = float(self.draw.rank[urn[length]]) if length < len(urn) else np.inf
-        chance = chance_by(self.draw.weight, threshold)
-        return float((beside + (self.loss[own] / chance[own]).sum()) / len(self.loss))
+        weight = 1 / np.concatenate([chance_by(self.draw.weight, threshold)[own], np.ones(len(random))])
+        rows = np.concatenate([own, random])
+        lacks_labels = (len(urn) and not length) or (len(rows) and np.isnan(self.loss[rows]).all())
+        if lacks_labels or self.n_skipped > MOST_SKIPPED * len(self._past_rows):
+            return None
+        value = float((self.earlier.sum() + (self._whole(rows, weight) * weight).sum()) / len(self.loss))
+        low, high = bounds or self.bounds()
+        return max(low, min(value, high))
+
+    def _whole(self, rows: Ints, weight: Floats) -> Floats:
+        """The losses of rows; those without a label lose at the rate of those with one."""
+        loss, most = self.loss[rows], self.most[rows]
+        has_label = ~np.isnan(loss)
+        whole = float((most * weight)[has_label].sum())
+        rate = float((loss * weight)[has_label].sum()) / whole if whole > 0 else 0.0
+        return np.where(has_label, loss, rate * most)
 
     @property
     def _random_rows(self) -> Ints:

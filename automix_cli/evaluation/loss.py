@@ -21,7 +21,9 @@ CONFIDENCE = 0.95
 _Z = 1.96
 _FEWEST_LABELS = 5  # of rows that are reported and differ, with equal weights: with fewer the bound says more
 _PSEUDO_LABELS = 4  # half of them losses (Agresti and Coull, American Statistician 52, 1998)
-_MOST_SKIPPED = 0.05  # of the rows drawn to be labelled: with more, those left may be the hard ones
+
+MOST_SKIPPED = 0.05
+"""Share of the rows drawn to be labelled that may be skipped: with more, those may be the hard ones."""
 
 
 class Reports(NamedTuple):
@@ -138,7 +140,7 @@ def loss_by_labels(
         relative: what labels tell.
     """
     labels, n_drawn = effective_labels(chances, relative), int(relative.has_label.sum())
-    if labels < _FEWEST_LABELS or relative.n_skipped > _MOST_SKIPPED * (n_drawn + relative.n_skipped):
+    if labels < _FEWEST_LABELS or relative.n_skipped > MOST_SKIPPED * (n_drawn + relative.n_skipped):
         return None
     share = (abs(value) / max(differing, 1e-12) * labels + _PSEUDO_LABELS / 2) / (labels + _PSEUDO_LABELS)
     share = min(share, 1.0)

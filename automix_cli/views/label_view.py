@@ -22,8 +22,8 @@ _LONGEST = 12  # lines of a context or answer that are shown at first
 
 
 def settles_nothing(plan: LabelPlan) -> bool:
-    """Whether no label can change the loss by as much as is shown of it."""
-    return points(plan.most_open) == "0.0"
+    """Whether no label can change the loss of any policy: on rows without one no answer differs."""
+    return plan.most_open == 0
 
 
 def nothing_lines(plan: LabelPlan, name: str) -> Iterator[str]:
@@ -39,7 +39,7 @@ def nothing_lines(plan: LabelPlan, name: str) -> Iterator[str]:
         f"nothing to settle: labels change the loss against {plan.table.beside} on these rows by at most "
         f"{points(plan.most_open)} points{no_file}"
     )
-    yield "a lower --keep reports more answers that differ; -n N draws rows all the same"
+    yield "no answer differs on a row without a label; -n N draws rows all the same"
 
 
 def plan_lines(plan: LabelPlan, draw: LabelDraw, scorer: str, name: str) -> Iterator[str]:
@@ -52,7 +52,7 @@ def plan_lines(plan: LabelPlan, draw: LabelDraw, scorer: str, name: str) -> Iter
         )
     if settles_nothing(plan):
         yield (
-            "note: hardly any answer that differs is reported: labels would not change the loss, "
+            "note: no answer differs on a row without a label: labels would not change the loss, "
             "and only tell how often each tier is right"
         )
     parts = f"{len(draw.by_weight):,} chosen by what they tell, {len(draw.random):,} drawn from all rows"
@@ -61,16 +61,38 @@ def plan_lines(plan: LabelPlan, draw: LabelDraw, scorer: str, name: str) -> Iter
 
 def _differing_line(plan: LabelPlan) -> str:
     """Say on how many rows answers differ, and on how many such answers are reported."""
-    differing, both = plan.differing
-    n, baseline = len(plan.table), plan.table.beside
-    count = round(differing * n)
-    reports = (
-        f"{100 * both:.1f} % are reported and differ from {baseline}"
-        if plan.run is not None
-        else f"every answer beside {baseline}'s counts as reported, since no policy can be fitted "
-        f"({plan.why_no_run})"
+    share, n = plan.differing[0], len(plan.table)
+    head = f"answers differ on {round(share * n):,} of {n:,} rows ({100 * share:.1f} %)"
+    return f"{head}; {_reports_words(plan) if share else 'nothing can be lost on these rows'}"
+
+
+def _reports_words(plan: LabelPlan) -> str:
+    """Say which policy the rows are drawn for, and how many of its answers differ."""
+    baseline, both = plan.table.beside, f"{100 * plan.differing[1]:.1f} % are reported and differ"
+    every = f"every answer beside {baseline}'s counts as reported"
+    if plan.run is None and not plan.takes_every_answer:
+        return f"{every}, since no policy can be fitted ({plan.why_no_run})"
+    if plan.run is not None and plan.keep is None:
+        return f"{both} from {baseline}"
+    alone = (
+        f"without labels {baseline} alone is chosen: labels cannot change its loss, "
+        "and may allow a cheaper policy"
     )
-    return f"answers differ on {count:,} of {n:,} rows ({100 * differing:.1f} %); {reports}"
+    if plan.keep is None:
+        return f"{alone}; as none could be fitted, {every}"
+    return f"{alone}; rows are drawn for that of --keep {plan.keep:g}, by which {both}"
+
+
+def labelled_policy(plan: LabelPlan) -> str:
+    """The policy whose loss the labels tell; "" for the one that was asked for.
+
+    Where it is another, a loss must not be taken for that of what `calibrate` chooses.
+    """
+    if plan.keep is not None:
+        return f"the policy of --keep {plan.keep:g}"
+    if plan.run is not None:
+        return ""
+    return "every other answer"  # without names: who labels must not learn whose answer is whose
 
 
 # ---------------------------------------------------------------- one row
@@ -141,11 +163,12 @@ def points(share: float) -> str:
     return "0.0" if text == "-0.0" else text
 
 
-def progress_line(n_done: int, n: int, baseline: str, loss: LossSoFar) -> str:
-    """Say how far the labels are, and what they settle."""
+def progress_line(n_done: int, n: int, baseline: str, loss: LossSoFar, policy: str = "") -> str:
+    """Say how far the labels are, and what they settle of the loss of a policy."""
     value = "" if loss.value is None else f" {points(loss.value)} points,"
     bounds = f"{points(loss.bounds.low)} to {points(loss.bounds.high)}"
-    head = f"{n_done} of {n} · loss against {baseline} so far{value} {bounds} (95 %, at every look)"
+    own = f"loss{policy and f' of {policy}'} against {baseline}"
+    head = f"{n_done} of {n} · {own} so far{value} {bounds} (95 %, at every look)"
     after = "" if loss.next_step is None else _next_words(loss)
     return f"{head}; all {n}: ± {points(loss.at_end)}{after}"
 
@@ -169,6 +192,7 @@ class LabelOutcome(NamedTuple):
         loss: on new questions; None where no policy could be fitted.
         right: per tier, on how many rows of the random part it is right, and of how many.
         command: what uses the labels.
+        policy: whose loss it is; "" for the one that was asked for.
     """
 
     baseline: str
@@ -180,23 +204,38 @@ class LabelOutcome(NamedTuple):
     loss: LossAgainst | None
     right: dict[str, tuple[int, int]]
     command: str
+    policy: str = ""
 
 
 def outcome_lines(outcome: LabelOutcome) -> Iterator[str]:
     """Say what the labels of a file settle."""
     skips = f", {outcome.n_skipped:,} skipped" if outcome.n_skipped else ""
     yield f"{outcome.n_labelled:,} of {count_of(outcome.n, 'row')} labelled{skips}"
-    if outcome.so_far.value is not None:
-        low, high = outcome.so_far.bounds
-        yield (
-            f"loss against {outcome.baseline} on {_these_rows(outcome.n_rows)}: "
-            f"{points(outcome.so_far.value)} points (95 %: {points(low)} to {points(high)}, at every look)"
-        )
-    if outcome.loss is not None and outcome.n_labelled:
-        yield f"on new questions: {_new_questions(outcome)}"
     if outcome.n_labelled:
+        policy = outcome.policy and f" of {outcome.policy}"
+        rows = _these_rows(outcome.n_rows)
+        yield f"loss{policy} against {outcome.baseline} on {rows}: {_so_far_words(outcome.so_far)}"
+        if outcome.loss is not None:
+            yield f"on new questions: {_new_questions(outcome)}"
+        if outcome.policy:
+            yield "with the labels calibrate may choose another policy, whose loss it tells"
         yield from _right_lines(outcome)
         yield f"use the labels: {outcome.command}"
+
+
+def _so_far_words(loss: LossSoFar) -> str:
+    """Write a loss with its interval, or why there is no estimate."""
+    low, high = loss.bounds
+    bounds = f"{points(low)} to {points(high)}"
+    if loss.value is not None:
+        return f"{points(loss.value)} points (95 %: {bounds}, at every look)"
+    few = f"{count_of(loss.n_skipped, 'row')} {_was(loss.n_skipped)} skipped" if loss.n_skipped else ""
+    why = f"since {few}" if few else "too few labels"
+    return f"no estimate, {why}; {bounds} points (95 %, at every look)"
+
+
+def _was(n: int) -> str:
+    return "was" if n == 1 else "were"
 
 
 def _these_rows(n: int) -> str:
@@ -218,7 +257,8 @@ def _new_questions(outcome: LabelOutcome) -> str:
 def loss_reason(loss: LossAgainst) -> str:
     """Say why labels give no estimate of a loss."""
     if loss.n_skipped:
-        return f"no estimate, since {count_of(loss.n_skipped, 'row')} to label have no label"
+        verb = "has" if loss.n_skipped == 1 else "have"
+        return f"no estimate, since {count_of(loss.n_skipped, 'row')} to label {verb} no label"
     return "too few labels for an estimate"
 
 
@@ -253,6 +293,7 @@ def outcome_dict(outcome: LabelOutcome) -> dict[str, Any]:
     return {
         "schema": LABEL_SCHEMA,
         "baseline": outcome.baseline,
+        "policy": outcome.policy or None,
         "rows": outcome.n_rows,
         "to_label": outcome.n,
         "labelled": outcome.n_labelled,

@@ -1,5 +1,7 @@
 """Where labels tell most, and what those given so far settle, at every look."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,10 +9,11 @@ from automix_cli.data.label_draw import draw_labels, label_weights
 from automix_cli.data.label_file import LabelsOfRows
 from automix_cli.data.labelled import TableOptions
 from automix_cli.data.relative import TableReader
-from automix_cli.evaluation.label_plan import LabelPlan
+from automix_cli.evaluation.label_plan import LabelPlan, place_to_label_for
 from automix_cli.evaluation.label_sequence import SequentialDraw
 from automix_cli.evaluation.objective import Objective
 from automix_cli.fitting.router_block import Settings
+from automix_cli.views.label_view import labelled_policy
 
 N = 120
 
@@ -61,6 +64,26 @@ def test_rows_that_were_skipped_count_at_their_worst() -> None:
     most = float(whole.most[skips[~np.isin(skips, whole.draw.random)]].sum()) / N
     assert low < loss < high
     assert high - low <= 2 * most + 1e-6
+
+
+@pytest.mark.parametrize("n", [12, 25, 60])
+def test_the_estimate_lies_in_its_bounds(n: int) -> None:
+    """One label of a row that is rarely chosen counts for many, and never for more than is possible."""
+    for seed in range(15):
+        own, _ = sequence(seed, n)
+        low, high = own.bounds()
+        value = own.estimate()
+        assert value is not None
+        assert low <= value <= high
+
+
+def test_where_rows_were_skipped_there_is_no_estimate() -> None:
+    """Those may be the hard ones: above 5 % of the rows that somebody came past."""
+    few, many = sequence(3, N, skips=2)[0], sequence(3, N, skips=8)[0]
+    assert few.estimate() is not None
+    assert many.estimate() is None
+    at_end = replace(few, skips=frozenset(few.draw.order[-1:]))
+    assert at_end.n_skipped == few.n_skipped
 
 
 def test_without_a_label_the_bounds_are_the_share_that_differs() -> None:
@@ -126,3 +149,27 @@ def test_more_labels_are_offered_for_a_narrower_interval() -> None:
     wider = own.draw_parts(len(draw.by_weight) + settled.next_step.labels, 0, 0)
     assert own.so_far(wider, {}).at_end <= settled.next_step.width < settled.at_end
     assert 20 <= own.proposal(0) <= 200
+
+
+def test_where_the_baseline_alone_is_chosen_rows_are_drawn_for_a_cheaper_policy() -> None:
+    """Labels may show that answers that differ are as right, which agreement never does."""
+    rows = [
+        {
+            "id": n,
+            "question": f"question {n}",
+            "tiers": {
+                "small": {"answer": "a" if n % 5 < 3 else "b", "cost": 1},
+                "large": {"answer": "a", "cost": 20},
+            },
+        }
+        for n in range(60)
+    ]
+    reader = TableReader(lambda: iter(enumerate(rows, 1)), TableOptions(), "rows.jsonl", "exact")
+    table = reader.table_beside(None, say=lambda text: None)
+    own = LabelPlan.of(table, Settings(), Objective("keep", 0.98), 0)
+    assert own.most_open > 0
+    assert labelled_policy(own) in ("the policy of --keep 0.7", "every other answer")
+    large, small = np.tile([0.0, 1.0], (60, 1)), np.tile([1.0, 0.0], (60, 1))
+    assert place_to_label_for(table, [large, large]) is None
+    assert place_to_label_for(table, [large, small, small]) == 2
+    assert place_to_label_for(table, [small, large]) == 0

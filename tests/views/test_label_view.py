@@ -69,6 +69,21 @@ def test_of_new_questions_it_says_what_labels_support(loss: LossAgainst, words: 
     assert words in "\n".join(outcome_lines(OUTCOME._replace(loss=loss)))
 
 
+def test_a_loss_of_another_policy_is_named_and_a_missing_one_has_its_reason() -> None:
+    skips = SO_FAR._replace(value=None, n_skipped=1)
+    text = "\n".join(outcome_lines(OUTCOME._replace(so_far=skips, policy="every other answer")))
+    assert (
+        "loss of every other answer against large on these 1,319 rows: no estimate, since 1 row was skip"
+        in text
+    )
+    assert "-0.2 to 1.1 points (95 %, at every look)" in text
+    assert "with the labels calibrate may choose another policy" in text
+    assert outcome_dict(OUTCOME._replace(so_far=skips))["loss_points"] is None
+    assert "loss of every other answer against large so far 0.4" in progress_line(
+        9, 28, "large", SO_FAR, "every other answer"
+    )
+
+
 @pytest.mark.parametrize(
     ("n", "words"),
     [(0, "n none right"), (1, "1 right · n wrong"), (2, "1 first right"), (4, "1-4 mark right ones, Enter")],
