@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -75,20 +76,20 @@ def _audit(
     from automix_cli.data.answer_rows import read_answers
     from automix_cli.evaluation.audit import audit as audit_rows
 
-    profile, paths = _find_profile(profile_name), _compared_files(paths, reporter)
+    profile, own = _find_profile(profile_name), _compared_files(paths, reporter)
+    left_out = tuple(str(path) for path in paths if path not in own)
     result = audit_rows(
-        read_answers(paths),
+        read_answers(own),
         baseline=baseline,
         router=None if profile is None else profile.router or {},
         scorer=None if profile is None else profile.task.scorer,
     )
     if profile is None or result.profiles == (profile.sha,):
-        return result
+        return replace(result, files_left_out=left_out)
     if profile_name is not None:
         reporter.say(f"profile {profile.name} did not write these rows: they are not compared with its fit")
-    return audit_rows(
-        read_answers(paths), baseline=baseline, scorer=None if profile_name is None else profile.task.scorer
-    )
+    scorer = None if profile_name is None else profile.task.scorer
+    return replace(audit_rows(read_answers(own), baseline=baseline, scorer=scorer), files_left_out=left_out)
 
 
 def _compared_files(paths: Sequence[Path], reporter: Reporter) -> Sequence[Path]:

@@ -62,7 +62,9 @@ class AuditWindow:
     """Up to `WINDOW` comparisons in a row.
 
     Attributes:
-        bounds: of the share of rows whose answer differs from the baseline's.
+        bounds: of the share of rows whose answer differs from the baseline's, among those compared.
+        missing: drawn rows whose shadow call failed: they are not among those.
+        most: the upper bound of that share on all rows, with the missing ones counted as differing.
         without_answer: rows to which the baseline has no answer; nothing is lost there.
         loss: None where no differing row has a score.
         warning_at: the comparison at which more rows differed than when fitted; None for none.
@@ -72,6 +74,8 @@ class AuditWindow:
     without_answer: int
     loss: Loss | None
     warning_at: int | None
+    missing: int = 0
+    most: float = 1.0
 
 
 class AuditSavings(NamedTuple):
@@ -130,13 +134,14 @@ class Audit:
         baseline: the tier compared with.
         rows, incomplete: rows that came to their end, and the others, which are left out.
         repeats: rows with the id and the question of an earlier one, left out, too.
-        missing: drawn rows whose shadow call failed, left out of the bounds.
+        missing: drawn rows whose shadow call failed; upper bounds count them as differing.
         omissions: rows that the draw takes, and that were not compared: they were answered without it.
         windows: at least one, the last one open.
         fit: None where the profile that wrote the rows is not at hand.
         drifts: shares that are no longer as when fitted; None where they cannot be compared.
         to_label: differing rows without a score.
         profiles: short hashes of the profiles that wrote the rows.
+        files_left_out: none of whose rows was compared, so that nothing here is said of them.
     """
 
     baseline: str
@@ -151,6 +156,7 @@ class Audit:
     drifts: tuple[Drift, ...] | None
     to_label: tuple[AnswerRow, ...]
     profiles: tuple[str, ...]
+    files_left_out: tuple[str, ...] = ()
 
     @property
     def comparisons(self) -> int:
@@ -220,6 +226,7 @@ class _OpenWindow:
     differing: int = 0
     n: int = 0
     without_answer: int = 0
+    missing: int = 0
     with_scores: int = 0
     least: list[float] = field(default_factory=list)
     most: list[float] = field(default_factory=list)
@@ -232,7 +239,8 @@ class _OpenWindow:
             high, low = mean_bound(np.array(self.most), ALPHA), -mean_bound(-np.array(self.least), ALPHA)
             loss = Loss(low, high, self.differing, self.with_scores)
         bounds = share_bounds(self.differing, self.n, ALPHA)
-        return AuditWindow(bounds, self.without_answer, loss, self.warning_at)
+        most = share_bounds(self.differing + self.missing, self.n + self.missing, ALPHA).high
+        return AuditWindow(bounds, self.without_answer, loss, self.warning_at, self.missing, most)
 
 
 @dataclass(slots=True)
@@ -345,6 +353,11 @@ class _Auditor:
         self.shadow = add_money(self.shadow, comparison.cost_usd)
         if comparison.is_failed:
             self.missing += 1
+            self.current.missing += 1
+            self.current.least.append(
+                -1.0
+            )  # it may be won or lost: nothing is known of the baseline's answer
+            self.current.most.append(1.0)
             return
         window, scores = self.current, self._scores(row, comparison)
         window.n += 1

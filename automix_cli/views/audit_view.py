@@ -45,10 +45,10 @@ def _difference_lines(result: Audit) -> Iterator[str]:
     where = "" if len(result.windows) == 1 else f" in window {number}"
     yield (
         f"{bounds.k:,} of {count_of(bounds.n, 'row')} compared{where} differ from {baseline}{share}: "
-        f"at most {percent(bounds.high)} of all rows do ({_SURE})"
+        f"at most {percent(window.most)} of {_all_rows(result)} do ({_SURE}){_missing_words(window)}"
     )
     yield (
-        f"so at most {100 * bounds.high:.1f} points are lost against {baseline}, whatever is right "
+        f"so at most {100 * window.most:.1f} points are lost against {baseline}, whatever is right "
         f"({bounds.n:,} compared)"
     )
     if bounds.share is not None and bounds.share > _MOSTLY:
@@ -56,6 +56,21 @@ def _difference_lines(result: Audit) -> Iterator[str]:
             "most answers differ in their words, which need not be their meaning: this bound says little, "
             "scores of differing rows say more"
         )
+
+
+def _all_rows(result: Audit) -> str:
+    """The rows that a bound is of: those of files without a comparison are not among them."""
+    if not result.files_left_out:
+        return "all rows"
+    return f"all rows but those of {', '.join(result.files_left_out)}, none of which was compared,"
+
+
+def _missing_words(window: AuditWindow) -> str:
+    """Say how the bound counts rows whose shadow call failed."""
+    if not window.missing:
+        return ""
+    calls = count_of(window.missing, "failed shadow call")
+    return f", with {calls} counted as differing"
 
 
 def _main_window(result: Audit) -> tuple[int, AuditWindow]:
@@ -74,7 +89,7 @@ def _window_lines(result: Audit) -> Iterator[str]:
         yield f"  {count_of(skip, 'earlier window')} not shown: --json has all"
     for number, window in enumerate(result.windows[skip:], skip + 1):
         b = window.bounds
-        yield f"  window {number}: {b.k:,} of {b.n:,} differ, {percent(b.low)} to {percent(b.high)}"
+        yield f"  window {number}: {b.k:,} of {b.n:,} differ, {percent(b.low)} to {percent(window.most)}"
 
 
 def _loss_lines(result: Audit) -> Iterator[str]:
@@ -84,6 +99,8 @@ def _loss_lines(result: Audit) -> Iterator[str]:
     words = f"{loss.with_scores:,} of {count_of(loss.differing, 'differing row')} scored"
     if loss.with_scores < loss.differing:
         words += ", the others may all be lost, or won"
+    if window.missing:
+        words += f", {count_of(window.missing, 'failed shadow call')} likewise"
     yield (
         f"by their scores {100 * loss.low:+.1f} to {100 * loss.high:+.1f} points are lost "
         f"(each end {_SURE}; {window.bounds.n:,} compared, {words})"
@@ -161,7 +178,7 @@ def _remark_lines(result: Audit) -> Iterator[str]:
         yield f"{result.baseline} had no answer to {count_of(mute, 'row')} compared: nothing is lost there"
     if result.missing:
         calls = count_of(result.missing, "shadow call")
-        yield f"{calls} failed and count nowhere: ask --resume makes them again"
+        yield f"{calls} failed, and each may hide an answer that differs: ask --resume makes them again"
     if result.omissions:
         others = count_of(result.omissions, "row")
         yield (
@@ -200,6 +217,7 @@ def audit_dict(result: Audit) -> dict[str, Json]:
         "repeats": result.repeats,
         "compared": result.comparisons,
         "missing": result.missing,
+        "files_left_out": list(result.files_left_out),
         "omissions": result.omissions,
         "alpha": ALPHA,
         "windows": [_window_dict(window) for window in result.windows],
@@ -218,7 +236,8 @@ def _window_dict(window: AuditWindow) -> dict[str, Any]:
         "n": bounds.n,
         "differing": bounds.k,
         "low": bounds.low,
-        "high": bounds.high,
+        "high": window.most,
+        "missing": window.missing,
         "without_answer": window.without_answer,
         "loss": None if loss is None else Loss._asdict(loss),
         "warning_at": window.warning_at,

@@ -119,7 +119,11 @@ def test_files_are_pooled_where_they_tell_of_all_rows(answers: Path) -> None:
     rows = rows_of(answers)
     undrawn.write_text("\n".join(json.dumps(row | {"shadow": None}) for row in rows), "utf-8")
     alone, beside = automix("audit", answers, "--json"), automix("audit", undrawn, answers, "--json")
-    assert beside.out == alone.out
+    own = json.loads(beside.out)
+    assert own.pop("files_left_out") == [str(undrawn)]
+    assert own == {k: v for k, v in json.loads(alone.out).items() if k != "files_left_out"}
+    text = automix("audit", undrawn, answers).out
+    assert f"of all rows but those of {undrawn}, none of which was compared, do (" in text
     assert f"{undrawn}: none of its rows was compared; it is left out" in beside.err
     drawn = [row for row in rows if row.get("shadow")]
     sparse = [row | {"id": f"x{row['id']}", "shadow": row["shadow"] | {"share": 0.02}} for row in drawn]

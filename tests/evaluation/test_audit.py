@@ -80,6 +80,22 @@ def test_rows_are_counted_by_what_the_comparison_found(read: Any) -> None:
     assert [r.question.id for r in result.to_label] == [3]
 
 
+def test_failed_shadow_calls_count_as_differing_in_what_is_said_of_all_rows(read: Any) -> None:
+    """A baseline that runs into a timeout on hard questions hides the answers that differ."""
+    rows = [row(n, True) for n in range(40)] + [row(n, None) for n in range(40, 50)]
+    for own in rows[40:]:
+        own["shadow"]["error"] = {"type": "timeout"}
+    result = audit(read(rows))
+    [window] = result.windows
+    assert (window.bounds.k, window.bounds.n, window.missing) == (0, 40, 10)
+    assert window.most == share_bounds(10, 50).high
+    text = "\n".join(audit_lines(result))
+    assert f"at most {100 * window.most:.1f} % of all rows do" in text
+    assert "with 10 failed shadow calls counted as differing" in text
+    assert f"so at most {100 * window.most:.1f} points are lost" in text
+    assert audit_dict(result)["windows"][0]["high"] == window.most
+
+
 def test_rows_that_were_answered_without_the_draw_are_counted_by_it(read: Any) -> None:
     """The draw can be repeated: what it takes and nobody compared belongs to another time."""
     with_draw = [row(n, True if uniform("shadow", 0, n) < 0.5 else "none") for n in range(100)]
