@@ -24,12 +24,15 @@ from automix_cli.evaluation.loss import (
     loss_of,
 )
 from automix_cli.evaluation.rates import differing_chances
+from automix_cli.evaluation.verdict import Edge, above_mix, correct_bias, edge_of
 from automix_cli.pomdp.arrays import Floats
 from automix_cli.texts import TOO_FEW_LABELS
 
 if TYPE_CHECKING:
     from automix_cli.evaluation.calibrate import Figures
+    from automix_cli.evaluation.crossfit import Singles
     from automix_cli.evaluation.held_out import HeldOutRun
+    from automix_cli.evaluation.replay import Replayed
 
 Gains = Mapping[tuple[str, str], Measure]
 
@@ -97,8 +100,11 @@ def with_label_intervals(
     }
     losses[f"always:{relative.baseline}"] = LossByLabels(0.0, 0.0, 0.0)
     own_gains = {(name, relative.baseline): _gain(loss) for name, loss in losses.items()}
+    lacks_tier = any(losses[f"always:{tier}"] is None for tier in table.tiers)
     own_figures = (
-        f._replace(quality=_quality(f.quality, losses.get(f.name)))
+        f._replace(
+            quality=_quality(f.quality, losses.get(f.name), has_loss=f.name in losses, lacks_tier=lacks_tier)
+        )
         for f in figures
         if f.name != "oracle"  # the best of scores that are expected is no answer's
     )
@@ -139,6 +145,37 @@ def with_label_spread(means: ColumnMeans, differing: Floats, relative: RelativeS
     return LabelMeans(ColumnMeans(means.mean, draws), tuple(lacks_labels))
 
 
+def edge_beside(
+    table: TraceTable, run: HeldOutRun | Replayed, alone: Singles, resamples: Resamples
+) -> Edge | None:
+    """Compute d with draws as wide as labels tell; None where too few labels stand behind it.
+
+    Args:
+        table: the rows.
+        run: of a policy, with its cost and what it reports.
+        alone: the single tiers on the same rows.
+        resamples: of the table's questions.
+    """
+    if table.relative is None:
+        return edge_of(run.score, run.cost, *alone, resamples)
+    scores = ColumnMeans.of(np.column_stack([run.score, alone.score]), resamples)
+    costs = ColumnMeans.of(np.column_stack([run.cost, alone.cost]), resamples)
+    differing = np.column_stack([differing_chances(run.reports, table.score), 1 - table.score])
+    (means, draws), lacks_labels = with_label_spread(scores, differing, table.relative)
+    if any(lacks_labels):
+        return None
+    tiers = len(table.tiers)
+    order = [0, tiers + 1, *range(1, tiers + 1), *range(tiers + 2, 2 * tiers + 2)]
+    value = above_mix(np.concatenate([means, costs.mean])[order], tiers)
+    return correct_bias(float(value), above_mix(np.hstack([draws, costs.draws])[:, order], tiers))
+
+
+def score_draws(run: HeldOutRun, draws: Floats, relative: RelativeScores | None) -> Floats:
+    """The draws of a run's mean score, as wide as labels tell."""
+    means = ColumnMeans(np.array([run.score.mean()]), draws[:, None])
+    return with_label_spread(means, run.differing[:, None], relative).means.draws[:, 0]
+
+
 def _loss_of_column(
     mean: float, draws: Floats, chances: Floats, relative: RelativeScores
 ) -> tuple[LossByLabels | None, float]:
@@ -157,8 +194,11 @@ def _gain(loss: LossByLabels | None) -> Measure:
     return Measure(-100 * loss.value, "", -100 * loss.high, -100 * loss.low)
 
 
-def _quality(quality: Measure, loss: LossByLabels | None) -> Measure:
-    """A quality beside the baseline's with the interval of the loss; without one where that is withheld."""
+def _quality(quality: Measure, loss: LossByLabels | None, *, has_loss: bool, lacks_tier: bool) -> Measure:
+    """A quality beside the baseline's with the interval of the loss; withheld where that is.
+
+    A mix of single tiers has no loss of its own: it has a value where each of them has one.
+    """
     if loss is None:
-        return Measure(quality.value, TOO_FEW_LABELS)
+        return Measure(None if has_loss or lacks_tier else quality.value, TOO_FEW_LABELS)
     return Measure(quality.value, "", 1 - loss.high, 1 - loss.low)

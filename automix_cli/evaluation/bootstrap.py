@@ -246,6 +246,12 @@ class Average(NamedTuple):
         return BootstrapFigure(self.value, "", self.draws)
 
 
+def with_interval(value: float | Floats, draws: Floats) -> Measure:
+    """Return a figure with the percentile interval of its draws."""
+    low, high = interval(draws)
+    return Measure(float(value), "", low, high)
+
+
 class ColumnMeans(NamedTuple):
     """Means of K columns over some rows, and in each of D resamples of the rows.
 

@@ -21,8 +21,8 @@ from automix_cli.data.oracle import oracle
 from automix_cli.data.question_classes import NamedClasses
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError
-from automix_cli.evaluation.beside import loss_of_router, with_label_intervals
-from automix_cli.evaluation.bootstrap import BootstrapFigure, Resamples, interval, quality_gains
+from automix_cli.evaluation.beside import edge_beside, loss_of_router, score_draws, with_label_intervals
+from automix_cli.evaluation.bootstrap import BootstrapFigure, Resamples, quality_gains, with_interval
 from automix_cli.evaluation.charges import single_tier
 from automix_cli.evaluation.crossfit import CROSSFIT, NO_CURVE, Crossfit, Curve, singles
 from automix_cli.evaluation.curves import Measure
@@ -49,7 +49,6 @@ from automix_cli.evaluation.verdict import (
     Alternative,
     Edge,
     RoutingVerdict,
-    edge_of,
     surely_pays,
     verdict,
     weigh_choices,
@@ -59,7 +58,6 @@ from automix_cli.fitting.fit import fit
 from automix_cli.fitting.fitted import Fitted
 from automix_cli.fitting.query_router_kinds import ClassSource, WrittenKind
 from automix_cli.fitting.router_block import Settings, policy_from_router
-from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.problem import Policy
 
 if TYPE_CHECKING:
@@ -89,6 +87,7 @@ class Calibration:
         objective: what was asked for.
         choice: the setting, chosen on cross-fitted points of all rows.
         verdict: whether routing pays; None with too few questions to say anything.
+        lacks_labels: whether too few labels stand behind scores beside a baseline: then no verdict is given.
         chance_met: bootstrap chance that the objective is met on new rows; None where it cannot be missed.
         single: the tier to use where routing does not pay.
         single_folds: in how many of the outer folds, over all divisions, a single tier was chosen, and
@@ -122,6 +121,7 @@ class Calibration:
     choice: SettingChoice
     single: str
     verdict: RoutingVerdict | None = None
+    lacks_labels: bool = False
     chance_met: float | None = None
     single_folds: tuple[int, int] = (0, 0)
     n_plans: int = 1
@@ -149,6 +149,11 @@ class Calibration:
     def written_point(self) -> Point:
         """Cost and score of what is written, where held-out figures are means over folds."""
         return self.query_point or self.choice.point
+
+    @property
+    def written_figures(self) -> tuple[float, float | None]:
+        """The same to be told; the score is None where too few labels stand behind it."""
+        return self.written_point.cost, None if self.lacks_labels else self.written_point.quality
 
     @property
     def named_classes(self) -> NamedClasses | None:
@@ -199,7 +204,7 @@ class Calibration:
         if self.differing:
             proof["differing"] = {name: [hits, cases] for name, hits, cases in self.differing}
         if self.figures and not self._single:
-            proof["written"] = [self.written_point.cost, self.written_point.quality]
+            proof["written"] = list(self.written_figures)
         return {**proof, "held_out": held_out, "rates": rates}
 
 
@@ -421,10 +426,13 @@ def _with_figures(
     gains: Mapping[tuple[str, str], Measure] = quality_gains(qualities, table.tiers)
     reporting = {"pomdp": router_run, "threshold": threshold_run}
     beside = with_label_intervals(tuple(figures), gains, table, reporting, resamples)
+    edge = edge_beside(table, router_run, singles(table), resamples)
+    draws = draws._replace(router_score=score_draws(router_run, draws.router_score, table.relative))
     outcome = replace(
         calibration,
-        verdict=_verdict(table, router_run, calibration, resamples),
-        chance_met=_chance_met(calibration.objective, draws),
+        verdict=None if edge is None else _verdict(table, router_run, calibration, edge),
+        lacks_labels=edge is None,
+        chance_met=_chance_met(calibration.objective, draws, lacks_labels=edge is None),
         single_folds=(router_run.single_folds, router_run.folds),
         n_plans=router_run.n_plans,
         alternative=_alternative(table, runs[1:], lower_shares(calibration.objective), resamples),
@@ -434,17 +442,13 @@ def _with_figures(
     return replace(outcome, loss=loss_of_router(table, outcome.router(), router_run, resamples))
 
 
-def _edge(table: TraceTable, run: HeldOutRun, resamples: Resamples) -> Edge:
-    return edge_of(run.score, run.cost, *singles(table), resamples)
-
-
 def _verdict(
-    table: TraceTable, run: HeldOutRun, calibration: Calibration, resamples: Resamples
+    table: TraceTable, run: HeldOutRun, calibration: Calibration, edge: Edge
 ) -> RoutingVerdict | None:
     """Judge the held-out run; None where the questions are too few, or one of them decides."""
     if why_no_verdict(table.grouping):
         return None
-    own = verdict(_edge(table, run, resamples), table.n_groups)
+    own = verdict(edge, table.n_groups)
     is_single = isinstance(calibration.choice.setting, Always)
     return weigh_choices(own, run.single_folds, run.folds, table.n_groups, is_single=is_single)
 
@@ -456,8 +460,8 @@ def _alternative(
     alone = singles(table)
     best = alone.cost[:, best_tier(alone.points())].mean()
     for run, objective in zip(runs, objectives, strict=False):
-        edge = _edge(table, run, resamples)
-        if surely_pays(edge) and 2 * run.single_folds < run.folds:
+        edge = edge_beside(table, run, alone, resamples)
+        if edge is not None and surely_pays(edge) and 2 * run.single_folds < run.folds:
             return Alternative(objective.value, float(1 - run.cost.mean() / best), edge)
     return None
 
@@ -479,16 +483,11 @@ def _columns(table: TraceTable, router_run: HeldOutRun, threshold_run: HeldOutRu
     )
 
 
-def with_interval(value: float | Floats, draws: Floats) -> Measure:
-    """Return a figure with the percentile interval of its draws."""
-    low, high = interval(draws)
-    return Measure(float(value), "", low, high)
-
-
-def _chance_met(objective: Objective, draws: PairedColumns) -> float | None:
-    """Return the share of resamples in which the objective is met; None where it cannot be missed."""
+def _chance_met(objective: Objective, draws: PairedColumns, *, lacks_labels: bool) -> float | None:
+    """Return the share of resamples in which the objective is met; None where that cannot be told."""
     if objective.kind == "keep":
-        return float((draws.router_score >= objective.value * draws.best_score - ROUNDING_ERROR).mean())
+        is_met = draws.router_score >= objective.value * draws.best_score - ROUNDING_ERROR
+        return None if lacks_labels else float(is_met.mean())
     if objective.kind == "budget":
         return float((draws.router_cost <= objective.value * (1 + ROUNDING_ERROR)).mean())
     return None

@@ -14,9 +14,9 @@ import numpy as np
 from automix_cli.data.groups import why_no_verdict
 from automix_cli.data.oracle import oracle
 from automix_cli.data.traces import TraceTable
-from automix_cli.evaluation.beside import reports_of, with_label_intervals
-from automix_cli.evaluation.bootstrap import BootstrapFigure, Resamples, quality_gains
-from automix_cli.evaluation.calibrate import Calibration, Figures, with_interval
+from automix_cli.evaluation.beside import edge_beside, reports_of, with_label_intervals
+from automix_cli.evaluation.bootstrap import BootstrapFigure, Resamples, quality_gains, with_interval
+from automix_cli.evaluation.calibrate import Calibration, Figures
 from automix_cli.evaluation.certificate import Certificate, halves
 from automix_cli.evaluation.crossfit import NO_CURVE, Singles, singles
 from automix_cli.evaluation.curves import Measure
@@ -25,7 +25,7 @@ from automix_cli.evaluation.loss import loss_of
 from automix_cli.evaluation.objective import SettingChoice
 from automix_cli.evaluation.rates import differing_shares, rates_of
 from automix_cli.evaluation.replay import Replayed, replay
-from automix_cli.evaluation.verdict import edge_of, verdict
+from automix_cli.evaluation.verdict import verdict
 
 
 def with_certificate(
@@ -69,12 +69,13 @@ def _with_figures(
     pair = _figures(rest, run, alone, resamples)
     figures, gains = with_label_intervals(*pair, rest, {"pomdp": reports}, resamples)
     can_judge = not why_no_verdict(rest.grouping)
-    edge = edge_of(run.score, run.cost, *alone, resamples)
+    edge = edge_beside(rest, run, alone, resamples)
     point = Point(float(run.cost.mean()), float(run.score.mean()))
     return replace(
         calibration,
         choice=calibration.choice._replace(point=point),
-        verdict=verdict(edge, rest.n_groups) if can_judge else None,
+        verdict=verdict(edge, rest.n_groups) if can_judge and edge is not None else None,
+        lacks_labels=edge is None,
         figures=figures,
         gains=gains,
         rates=rates_of(rest, run),

@@ -15,6 +15,7 @@ from automix_cli.data.groups import copies_note
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.calibrate import Calibration, Figures
 from automix_cli.evaluation.curves import Measure
+from automix_cli.evaluation.frontier import Point
 from automix_cli.evaluation.health import PairAgreement, agreements_of, alarms, examine, mute_tiers
 from automix_cli.evaluation.payer import CostAndQuality, Offer, make_offer
 from automix_cli.evaluation.reliability import ReliabilityRow
@@ -257,7 +258,7 @@ class CalibrationView:
         """The cells of a policy, one per column."""
         acts = f.name in ("pomdp", "threshold")
         return (
-            f"{f.quality.value:.3f}",
+            "" if f.quality.value is None else f"{f.quality.value:.3f}",
             _range(f.quality, 1, 3),
             _dollars(1000 * (f.cost.value or 0)),
             _range(f.cost, 1000, None),
@@ -357,12 +358,6 @@ class CalibrationView:
         """The verdict, with its reason, and what can be said of the objective on new rows."""
         return calibration_sentence(self.calibration, self.table.grouping)
 
-    def _verdict_dict(self) -> dict[str, Any] | None:
-        """The verdict as plain values; without an interval where too few labels stand behind it."""
-        values, loss = verdict_dict(self.calibration.verdict), self.calibration.loss
-        lacks_labels = loss is not None and loss.labels[0] > 0 and loss.by_labels is None
-        return {**values, "low": None, "high": None} if values is not None and lacks_labels else values
-
     def to_dict(self) -> dict[str, Any]:
         """Everything above as plain values."""
         result = self.calibration
@@ -381,7 +376,11 @@ class CalibrationView:
             "trust": None if result.query is None or result.kind != "pomdp" else result.fitted.trust,
             "starts": {s.tier: {"share": s.share, "saving_per_1000": 1000 * s.saving} for s in result.starts},
             "compared": {
-                source: {"quality": c.point.quality, "cost": c.point.cost, "met": c.is_met}
+                source: {
+                    "quality": None if result.lacks_labels else c.point.quality,
+                    "cost": c.point.cost,
+                    "met": c.is_met,
+                }
                 for source, c in result.choices
             },
             "figures": {f.name: _figure(f) for f in result.figures},
@@ -392,7 +391,7 @@ class CalibrationView:
             "agreements": [pair._asdict() for pair in self._agreements()],
             "mute": {m.tier: {"failed": m.failed, "rows": m.rows} for m in mute_tiers(self.table)},
             "notes": self.notes(),
-            "verdict": self._verdict_dict(),
+            "verdict": verdict_dict(result.verdict),
             "loss": loss_dict(result.loss),
             "objective": {
                 "kind": result.objective.kind,
@@ -402,7 +401,9 @@ class CalibrationView:
             },
             "single_folds": list(result.single_folds),
             "fold_plans": result.n_plans,
-            "written": result.written_point._asdict() if result.figures else None,
+            "written": dict(zip(Point._fields, result.written_figures, strict=True))
+            if result.figures
+            else None,
             "alternative": alternative_dict(result.alternative),
             "certificate": None if result.certificate is None else certificate_dict(result.certificate),
             "labels": {"usd": collection_cost(self.table), "set_aside_usd": _usd(self.table.set_aside_usd)},

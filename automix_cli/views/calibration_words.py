@@ -44,13 +44,13 @@ def _verdict_sentence(result: Calibration, grouping: Grouping) -> str:
     v = result.verdict
     if len(result.tiers) == 1:
         return "There is one tier, so there is nothing to route; votes only say how sure it is."
-    if v is None:
+    if v is None and not result.lacks_labels:
         least = (
             f"{count_of(len(grouping), grouping.noun)}, and at least {CROSSFIT.least_questions} are needed"
         )
         return f"Not enough to tell: {why_no_verdict(grouping) or least}."
-    if result.loss is not None:
-        return loss_sentence(result, result.loss, grouping)
+    if result.loss is not None or v is None:
+        return "" if result.loss is None else loss_sentence(result, result.loss, grouping)
     if v.kind == "single tier":
         return _single_tier_sentence(result, grouping)
     objective = "" if result.certificate is not None else _objective_sentence(result, grouping)
@@ -152,10 +152,10 @@ def _single_words(result: Calibration, loss: LossAgainst, tier: str, cost: Mappi
 def _loss_objective_sentence(result: Calibration, loss: LossAgainst, grouping: Grouping) -> str:
     """Write how likely no more is lost than was asked for."""
     chance, few = result.chance_met, promises_nothing(grouping)
-    if result.objective.kind != "keep" or chance is None:
+    is_withheld = result.lacks_labels or (loss.by_labels is None and loss.labels[0] > 0)
+    if result.objective.kind != "keep" or (chance is None and not is_withheld):
         return ""
-    is_withheld = loss.by_labels is None and loss.labels[0] > 0
-    words = few or (TOO_FEW_LABELS if is_withheld else _held_out_words(result, chance))
+    words = few or (TOO_FEW_LABELS if is_withheld else _held_out_words(result, chance or 0.0))
     return f" It is set to lose {_aim_words(result, loss)}; {words}."
 
 
@@ -191,11 +191,13 @@ def fold_plans_sentence(result: Calibration, measure: str, payback: int | None) 
 
 def _written_words(result: Calibration, measure: str, payback: int | None) -> str:
     held_out = next(f for f in result.figures if f.name == "pomdp")
-    cost, quality = result.written_point
+    cost, quality = result.written_figures
     is_near = abs(cost - (held_out.cost.value or 0.0)) <= _NOTABLE_COST * cost
-    if is_near and abs(quality - (held_out.quality.value or 0.0)) <= _NOTABLE_QUALITY:
+    is_alike = quality is None or abs(quality - (held_out.quality.value or 0.0)) <= _NOTABLE_QUALITY
+    if is_near and is_alike:
         return ""
-    own = f"{money(1000 * cost)} per 1,000 at {measure} {quality:.3f}"
+    at = "" if quality is None else f" at {measure} {quality:.3f}"
+    own = f"{money(1000 * cost)} per 1,000{at}"
     how = " in cross-fitting, by which it was chosen"
     if result.query is not None:
         how = " on these rows"

@@ -8,13 +8,15 @@ import pytest
 from automix_cli.data.labelled import TableOptions
 from automix_cli.data.relative import TableReader
 from automix_cli.data.traces import TraceTable
-from automix_cli.evaluation.beside import loss_of_router, with_label_intervals
+from automix_cli.evaluation.beside import edge_beside, loss_of_router, with_label_intervals
 from automix_cli.evaluation.bootstrap import Resamples
 from automix_cli.evaluation.calibrate import Figures
 from automix_cli.evaluation.certificate import certify
+from automix_cli.evaluation.crossfit import singles
 from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.held_out import HeldOutRun
 from automix_cli.evaluation.loss import LossAgainst, Reports, effective_labels, loss_of, unlike_share
+from automix_cli.evaluation.verdict import Edge
 from automix_cli.fitting.router_block import Settings
 from automix_cli.texts import TOO_FEW_LABELS
 
@@ -128,7 +130,26 @@ def test_a_loss_has_one_interval_wherever_it_is_named() -> None:
 def test_an_interval_that_is_withheld_is_withheld_everywhere(table: TraceTable) -> None:
     figure, points = measured(table)
     assert points == Measure(None, TOO_FEW_LABELS)
-    assert figure.quality == Measure(0.9, TOO_FEW_LABELS)
+    assert figure.quality == Measure(None, TOO_FEW_LABELS)
+
+
+def edge_of_some_small_answers(table: TraceTable) -> Edge | None:
+    """d where small answers on every other row, and what comes of it costs as much as half of them."""
+    is_small = np.arange(ROWS) % 2 == 0
+    reports = np.eye(2)[np.where(is_small, 0, 1)]
+    none, score = np.zeros(ROWS), np.where(is_small, table.worth[:, 0], 1.0)
+    cost, differing = np.where(is_small, 1.0, 9.0), np.where(is_small, 1 - table.score[:, 0], 0.0)
+    run = HeldOutRun(score, cost, none, none, none, differing, reports, none, 0, 1, 1)
+    return edge_beside(table, run, singles(table), Resamples.of_table(table, 0))
+
+
+def test_an_edge_is_as_wide_as_labels_tell_and_withheld_where_they_are_too_few() -> None:
+    """One bootstrap of rows would be as wide for six labels as for fifty."""
+    assert edge_of_some_small_answers(table_with(2)) is None
+    few, many = (edge_of_some_small_answers(table_with(n)) for n in (6, 50))
+    assert few is not None
+    assert many is not None
+    assert few.high - few.low > 1.5 * (many.high - many.low)
 
 
 def test_without_a_label_the_agreement_keeps_its_interval() -> None:

@@ -185,6 +185,25 @@ def test_a_single_tier_that_is_not_the_baseline_comes_with_what_it_can_lose(tier
     assert calibration_sentence(result, grouping(100)) == sentence
 
 
+def test_where_labels_are_too_few_no_verdict_is_written_or_told() -> None:
+    router = (figures("pomdp", 0.00154, 0.9), *TIERS)
+    result = replace(
+        ROUTED,
+        loss=LOSS._replace(labels=(9, 9)),
+        figures=router,
+        verdict=None,
+        chance_met=None,
+        lacks_labels=True,
+    )
+    text = calibration_sentence(result, grouping(100))
+    assert "By labels (9 labels, 9 where answers differ): too few for an estimate." in text
+    assert text.endswith("too few labels to say.")
+    proof = result.router()["fitted"]
+    assert (proof["unproven"], "verdict" in proof) == (True, False)
+    assert fold_plans_sentence(result, "quality beside medium", None) == f"{MEANS}."
+    assert list(result.written_figures) == [0.00154, None]
+
+
 def test_a_certificate_beside_a_baseline_promises_points() -> None:
     proof = Certificate(
         keep=0.9,
