@@ -7,19 +7,22 @@ part alone tells how often a tier is right.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from automix_cli.data.groups import FEWEST_GROUPS
 from automix_cli.data.traces import Objects, TraceTable
 from automix_cli.errors import DataError
-from automix_cli.pomdp.arrays import Floats
+from automix_cli.pomdp.arrays import Bools, Floats
 from automix_cli.records import Json
 from automix_cli.texts import count_of
 
 _AT_RANDOM = ("random", "both")
 _SAME_CHANCE = 1e-9
+_SURELY_CHOSEN = 4.0  # standard deviations: chance goes so far once in 16,000 files
 
 
 def random_part(table: TraceTable, draws: Sequence[Json]) -> tuple[TraceTable, str]:
@@ -53,6 +56,42 @@ def random_part(table: TraceTable, draws: Sequence[Json]) -> tuple[TraceTable, s
     return part, f"labels of {rows} are used alone: the other {len(table) - len(part):,} were chosen"
 
 
+def note_on_choice(classes: NDArray[np.int16], has_label: Bools) -> str:
+    """A note where labels stand on rows with answers that differ far more, or less, often than by chance.
+
+    Args:
+        classes: n×N, the answers of each row by number, equal ones alike; below 0 where there is none.
+        has_label: n, whether a row has a label.
+
+    Returns:
+        "" where chance may well have chosen the rows.
+
+    Raises:
+        DataError: every label stands on a row with answers that differ.
+
+    Example:
+        >>> classes = np.array([[0, 0], [0, 0], [0, 1], [0, 1]] * 20)
+        >>> note_on_choice(classes.astype(np.int16), np.arange(80) < 40)
+        ''
+    """
+    answered = (classes >= 0).all(axis=1)
+    differs, own = (classes != classes[:, :1]).any(axis=1)[answered], has_label[answered]
+    n, total = int(own.sum()), len(own)
+    if not 0 < n < total or not 0 < differs.mean() < 1:
+        return ""
+    share, of_labels = float(differs.mean()), float(differs[own].mean())
+    error = math.sqrt(share * (1 - share) / n * (total - n) / (total - 1))  # drawn without replacement
+    if abs(of_labels - share) <= _SURELY_CHOSEN * error:
+        return ""
+    words = (
+        f"answers differ on {int(differs[own].sum()):,} of {n:,} rows with a label, and on "
+        f"{int(differs.sum()):,} of all {total:,}: these rows were not drawn at random"
+    )
+    if of_labels == 1:
+        raise DataError(f"{words}, and say nothing of all rows", hint=_ALL_ROWS_HERE)
+    return f"note: {words}, and figures of them are not those of all rows; {_ALL_ROWS_HERE}"
+
+
 def _is_one_draw(chance: Floats, parts: Objects) -> bool:
     """Whether no row says how it was drawn, and all had the same chance."""
     return not any(parts) and bool(np.ptp(chance) < _SAME_CHANCE)
@@ -66,6 +105,7 @@ def _too_few(part: TraceTable, n: int) -> str:
     )
 
 
+_ALL_ROWS_HERE = "--baseline TIER without --drop-incomplete uses the rows without a label, too"
 _DRAWN = 'rows that were drawn from all rows alike say "drawn": "random"'
 _ALL_ROWS = (
     "read the labels beside all rows: all of these in the first file, --labels LABELS --baseline TIER, "

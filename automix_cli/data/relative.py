@@ -17,7 +17,7 @@ import numpy as np
 
 from automix_cli.data.folds import folds_of
 from automix_cli.data.labelled import TableOptions, scored_rows, table_of, with_file_name
-from automix_cli.data.random_labels import random_part
+from automix_cli.data.random_labels import note_on_choice, random_part
 from automix_cli.data.rows import has_blank_gold
 from automix_cli.data.traces import TraceTable, tier_index
 from automix_cli.errors import DataError
@@ -286,6 +286,8 @@ class TableReader(NamedTuple):
         try:
             own = table.require_scores(drop=self.options.drop_incomplete)
             if own.inclusion is None or (self.has_all_rows and is_known.all()):
+                if note := note_on_choice(self._with_comparison(table).answer_classes, is_known):
+                    say(note)
                 return own
             draws = np.array([row.get("drawn") for _, row in self.rows()], dtype=object)
             part, note = random_part(own, draws[is_known].tolist())

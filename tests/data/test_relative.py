@@ -3,6 +3,8 @@
 from dataclasses import replace
 from functools import partial
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -133,6 +135,39 @@ def test_without_all_rows_only_labels_drawn_at_random_are_used(n: int) -> None:
     assert table.ids.tolist() == list(range(20, 60))
     assert table.relative is None
     assert NOTES == ["labels of 40 rows drawn at random are used alone: the other 20 were chosen"]
+
+
+@pytest.mark.parametrize(
+    ("with_label", "outcome"),
+    [
+        (range(0, 200, 2), ""),  # answers differ on 25 of these 100, and on 50 of all 200
+        ([*range(0, 120, 3), *range(1, 30, 3)], "note: answers differ on 40 of 50 rows with a label"),
+        (range(0, 120, 3), "refused"),
+    ],
+    ids=["at random", "mostly where answers differ", "only where answers differ"],
+)
+def test_labels_that_stand_where_answers_differ_are_not_taken_for_random(
+    with_label: Sequence[int], outcome: str
+) -> None:
+    """Somebody labelled by hand what looked doubtful, and no row says so."""
+    own = [
+        {
+            "id": k,
+            "tiers": {"small": {"answer": "a" if k % 3 or k >= 150 else "b"}, "large": {"answer": "a"}},
+            **({"expected": "a"} if k in with_label else {}),
+        }
+        for k in range(200)
+    ]
+    reader = TableReader(lambda: enumerate(own, 1), TableOptions(drop_incomplete=True), "r.jsonl", "exact")
+    NOTES.clear()
+    if outcome == "refused":
+        with pytest.raises(DataError, match="40 of 40 rows with a label, and on 50 of all 200") as error:
+            reader.table(labels_from=None, baseline=None, say=NOTES.append)
+        assert "without --drop-incomplete" in str(error.value.hint)
+        return
+    reader.table(labels_from=None, baseline=None, say=NOTES.append)
+    assert [note[: len(outcome)] for note in NOTES] == [outcome][: len(NOTES)]
+    assert bool(NOTES) == bool(outcome)
 
 
 @pytest.mark.parametrize("parts", [["chosen"] * 40, ["chosen"] * 40 + ["random"] * 29])
