@@ -1,9 +1,8 @@
 """Scores beside a baseline's: what rows without a label tell, and what labels add."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
