@@ -146,6 +146,10 @@ class AnswerJob(RowJob["Answer | EarlierRow"]):
         if earlier := self._earlier_row(row.question):
             return earlier
         try:
+            check_class(row.question, self.cascade)
+        except DataError as exc:
+            return input_error(row.question, row, exc.message)
+        try:
             return await self.cascade.answer(row.question)
         except AutomixError:
             raise
@@ -184,8 +188,23 @@ def fault_row(row: Row) -> Answer:
     question = Question(
         text=text if isinstance(text, str) else "", id=ident, index=row.index, metadata=raw.get("metadata")
     )
-    error = RowError(type="invalid_input", message=f"line {row.line}: {row.fault}")
+    return input_error(question, row, row.fault)
+
+
+def input_error(question: Question, row: Row, fault: str) -> Answer:
+    """The error row of a line that is refused."""
+    error = RowError(type="invalid_input", message=f"line {row.line}: {fault}")
     return Answer(question=question).with_error(error)
+
+
+def check_class(question: Question, cascade: Cascade) -> None:
+    """Refuse a class that no row of calibration could have had.
+
+    Raises:
+        DataError: a list, an object or a text that is too long stands where the class is looked for.
+    """
+    if cascade.classes is not None:
+        cascade.classes.check(question)
 
 
 # ---------------------------------------------------------------- verifications
@@ -232,6 +251,7 @@ class VerifyJob(RowJob["Verification | EarlierRow"]):
         """The verification of a row; an error of automix itself on one row must not lose the others."""
         try:
             check = check_of(row, self.cascade.profile, self.tier)
+            check_class(check.question, self.cascade)
             earlier = self.earlier and self.earlier.take(check.question.id, self._sha(check))
             return earlier or await self.verify(check)
         except DataError as exc:

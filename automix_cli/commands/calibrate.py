@@ -261,11 +261,13 @@ class _CalibrationJob:
             table = join_near_copies(table)
         o.check_baseline(self.baseline, table.tiers)
         o.check_keep(self.objective.value if self.objective.kind == "keep" else None, table.beside)
-        target = _target(self.output, profile, table.tiers)
+        target, refusal = _target_or_refusal(self.output, profile, table.tiers)
         result = self._calibrate(table, target, profile)
         if result.signal is not None:
             table = with_recorded(table, result.signal.name)
         self._show(result, table, source.data.name)
+        if refusal is not None:
+            raise refusal
         if result.certificate is not None and not result.is_certified:
             raise no_certificate(result.certificate, table.grouping)
         if target is not None:
@@ -421,6 +423,16 @@ def _target(output: Path | None, profile: Profile, tiers: Sequence[str]) -> Path
     target = output or own or Path("automix.yaml")
     room_for_router(target, profile)
     return target
+
+
+def _target_or_refusal(
+    output: Path | None, profile: Profile, tiers: Sequence[str]
+) -> tuple[Path | None, UsageError | None]:
+    """The file to write, or why it cannot be: what recorded rows come to is shown first."""
+    try:
+        return _target(output, profile, tiers), None
+    except UsageError as exc:
+        return None, exc
 
 
 def _why_not_written(profile: Profile, tiers: Sequence[str]) -> str:

@@ -96,10 +96,17 @@ class NamedClasses:
 
     def name_of(self, question: Question) -> str | None:
         """The class of a question; None where it has none with a prior of its own."""
-        own = {"dataset": question.dataset, "split": question.split, "metadata": question.metadata}
-        value = class_value({**question.columns, **own}, self.column)
+        value = class_value(_fields_of(question), self.column)
         name = None if isinstance(value, dict | list) else _name(value)
         return name if name in self.names else None
+
+    def check(self, question: Question) -> None:
+        """Refuse a question whose class no training row could have had.
+
+        Raises:
+            DataError: see `read_class`.
+        """
+        read_class(_fields_of(question), self.column)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
@@ -132,6 +139,12 @@ def check_class_column(column: str | None) -> None:
             f"--class-column: {column!r} is not known before a question is answered",
             hint="name a column that live rows have too, such as a topic or a customer",
         )
+
+
+def _fields_of(question: Question) -> dict[str, Json]:
+    """What a question brings besides its text."""
+    own = {"dataset": question.dataset, "split": question.split, "metadata": question.metadata}
+    return {**question.columns, **own}
 
 
 def class_value(row: Mapping[str, Json], column: str) -> Json:

@@ -75,6 +75,17 @@ def mute_tiers(table: TraceTable) -> tuple[MuteTier, ...]:
     )
 
 
+def uncompared_note(table: TraceTable) -> str:
+    """Say whose answers are too few to compare them with those of other tiers; "" where none are there."""
+    if table.compares_answers or len(table.tiers) == 1 or not (table.answer_classes >= 0).any():
+        return ""
+    answered = (~table.failed).sum(axis=0).tolist()
+    recorded = ((table.answer_classes >= 0) & ~table.failed).sum(axis=0).tolist()
+    least = min(range(len(table.tiers)), key=lambda j: recorded[j] / max(1, answered[j]))
+    counts = f"{table.tiers[least]}'s are recorded on {recorded[least]:,} of {answered[least]:,} rows"
+    return f"nothing looks at whether answers of tiers agree: {counts}, and nine in ten are needed"
+
+
 class PairAgreement(NamedTuple):
     """How often two tiers that both answered gave equal answers, and how often the first was right then.
 

@@ -90,6 +90,8 @@ def _names_for(name: str, names: Sequence[str]) -> set[str]:
     """Return the names of all policies that one name stands for."""
     if name in names:
         return {name}
+    if name == "pomdp+class":
+        raise UsageError(f"--policies: {name} takes the classes of a column", hint="--class-column names it")
     matches = {n for n in names if name == "all" or n.startswith((f"{name}:", f"{name}@"))}
     if not matches:
         possible = [*dict.fromkeys(part for n in names for part in (n, n.partition(":")[0])), "all"]

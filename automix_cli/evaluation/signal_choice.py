@@ -3,10 +3,11 @@
     Signals.compare(learn) ─▶ cross-fitted gain areas ─▶ the simplest that no other beats
 
 The gain area is the mean height of a plan's curve above the random mixes of single tiers, in quality
-points, on rows that the plan was not fitted on. The signals are taken up from the cheapest on; one
-takes the place of a cheaper one where it gains more by over one standard error of the difference.
-Less is a tie; to ask for a whole one would give up much where rows are few. A fold that reports figures
-has its signal chosen on the other folds.
+points, on rows that the plan was not fitted on. Of signals that cost the same the one that gains most
+is taken, of equals one that is not upside down. These are taken up from the cheapest on; one takes the
+place of a cheaper one where it gains more by over one standard error of the difference. Less is a tie;
+to ask for more would give up much where rows are few. A fold that reports figures has its signal chosen
+on the other folds.
 """
 
 from __future__ import annotations
@@ -17,17 +18,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from automix_cli.data.recorded_signals import NONE, signals_in, with_recorded
+from automix_cli.data.recorded_signals import NONE, OWN, signals_in, with_recorded
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.bootstrap import Resamples
 from automix_cli.evaluation.crossfit import Crossfit, Curve, Singles, crossfit, singles
 from automix_cli.evaluation.curves import gain_above_mix, gain_area
 from automix_cli.evaluation.families import Family
+from automix_cli.evaluation.health import examine
 from automix_cli.evaluation.plan_family import PlanFamily
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.arrays import Bools, Floats
 
 _DRAWS = 200  # of the questions, for standard errors
+_DIGITS = 2  # of a gain in points, as it is printed
+_COSTS = {NONE: 0, "verdict": 2, "consistency": 3, "votes": 4, OWN: 5}
 _TIE = 1.0  # standard errors of a difference: the usual rule (Breiman et al., CART, 1984, section 3.4.3)
 
 
@@ -59,12 +63,14 @@ class Signals:
         family: of the plans.
         options: of cross-fitting.
         seed: of divisions and resamples.
+        pass_score: from this score on an answer is right.
     """
 
     tables: Mapping[str, TraceTable]
     family: Family
     options: Crossfit
     seed: int = 0
+    pass_score: float = 0.5
     _comparisons: dict[bytes, SignalComparison] = field(default_factory=dict)
 
     @classmethod
@@ -72,7 +78,7 @@ class Signals:
         """All signals that the rows hold, compared by plans over all cost_weights."""
         table, family = table.with_vote_limit(), PlanFamily(settings=settings, grid=options.grid)
         tables = {name: with_recorded(table, name) for name in signals_in(table)}
-        return cls(tables, family, replace(options, repeats=1), seed)
+        return cls(tables, family, replace(options, repeats=1), seed, settings.pass_score)
 
     def compare(self, learn: Bools) -> SignalComparison:
         """Choose on the rows of a mask, once for each mask.
@@ -101,7 +107,7 @@ class Signals:
             curve = crossfit(part, self.family, seed=self.seed, options=self.options)
             gains[name], draws[name] = _gain(curve, alone, resamples)
         best = NONE
-        for name in parts:
+        for name in self.best_of_each_cost(parts, gains):
             if gains[name] - gains[best] > _TIE * _error(draws[name] - draws[best]):
                 best = name
         above = {
@@ -110,6 +116,32 @@ class Signals:
             if name != best
         }
         return SignalComparison(best, gains, above)
+
+    def best_of_each_cost(self, parts: Mapping[str, TraceTable], gains: Mapping[str, float]) -> list[str]:
+        """The signal that gains most, as printed, of those with each cost, the cheapest first."""
+        best: dict[int, str] = {}
+        for name in parts:
+            other = best.setdefault(cost_rank(name), name)
+            lead = round(gains[name] - gains[other], _DIGITS)
+            is_mended = self._is_inverted(parts[other]) and not self._is_inverted(parts[name])
+            if lead > 0 or (lead == 0 and is_mended):
+                best[cost_rank(name)] = name
+        return [best[rank] for rank in sorted(best)]
+
+    def _is_inverted(self, table: TraceTable) -> bool:
+        """Whether wrong answers of the first tier that shows anything have the higher signal."""
+        values = [tier.auroc.value for tier in examine(table, self.pass_score)[:1]]
+        return any(value is not None and value < 0.5 for value in values)
+
+
+def cost_rank(name: str) -> int:
+    """The place of a signal by what it costs: none, what comes with the answer, a verdict, samples, votes.
+
+    Example:
+        >>> [cost_rank(name) for name in ("none", "confidence", "conf_b", "verdict", "votes")]
+        [0, 1, 1, 2, 4]
+    """
+    return _COSTS.get(name, 1)
 
 
 def _error(differences: Floats) -> float:

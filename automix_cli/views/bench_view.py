@@ -13,7 +13,7 @@ from automix_cli.data.duplicates import Duplicates
 from automix_cli.data.groups import Grouping, copies_note
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.bench import Bench, LeftOut, PolicyOutcome
-from automix_cli.evaluation.health import mute_tiers
+from automix_cli.evaluation.health import mute_tiers, uncompared_note
 from automix_cli.evaluation.measures import MEASURE_BY_KEY
 from automix_cli.evaluation.payer import CostAndQuality, Offer, make_offer
 from automix_cli.evaluation.policy_entry import shows_signal
@@ -123,8 +123,7 @@ class BenchView:
         if other_rows:
             yield f"{count_of(other_rows, 'row')} of neither split (train, test) left out"
         yield from (mute.text for mute in mute_tiers(self.table))
-        if note := copies_note(self.table.grouping):
-            yield note
+        yield from filter(None, (copies_note(self.table.grouping), uncompared_note(self.table)))
         yield from _duplicates_note(self.comparison.duplicates)
         yield from left_out_notes(self.comparison.left_out)
         yield from self._query_router_note()
@@ -154,13 +153,17 @@ class BenchView:
         """Say how policies that look at answers come to have something to look at."""
         if len(self.comparison.tiers) == 1:
             return
+        looking = any(o.group in _LOOKING for o in self.comparison.outcomes)
         if not shows_signal(self.table):
+            seen = "no policy looked at an answer"
+            if looking and self.table.compares_answers:
+                seen = "policies look only at whether answers agree"
             yield (
-                "no policy looked at an answer, for no votes and no confidence are recorded: collect them "
+                f"{seen}, for no votes and no confidence are recorded: collect them "
                 "from questions with a profile whose verification.signal is votes, logprob or consistency, "
                 "or name a column, --columns TIER.confidence=COLUMN"
             )
-        elif not any(o.group in _LOOKING for o in self.comparison.outcomes):
+        elif not looking:
             yield "no policy looked at an answer, though a signal is recorded: --policies threshold,pomdp do"
 
     def _worse_tier_note(self) -> Iterator[str]:

@@ -6,7 +6,7 @@ This is not part of `report` because it imports `evaluation`, which `ask` does n
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,25 +16,39 @@ from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.calibrate import Calibration, Figures
 from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.frontier import Point
-from automix_cli.evaluation.health import PairAgreement, agreements_of, alarms, examine, mute_tiers
+from automix_cli.evaluation.health import (
+    PairAgreement,
+    agreements_of,
+    alarms,
+    examine,
+    mute_tiers,
+    uncompared_note,
+)
 from automix_cli.evaluation.payer import CostAndQuality, Offer, make_offer
 from automix_cli.evaluation.reliability import ReliabilityRow
-from automix_cli.pomdp.observations import ConfidenceObservations, Counts, NoObservations
+from automix_cli.pomdp.observations import ConfidenceObservations, NoObservations
 from automix_cli.pomdp.plan import Plan, PlanRow
 from automix_cli.pomdp.policy import PomdpPolicy
 from automix_cli.pomdp.problem import Facts
 from automix_cli.pomdp.rules import QuestionPolicy
 from automix_cli.texts import count_of
-from automix_cli.views.beside_words import all_alike_words, answer_words, worse_words
+from automix_cli.views.beside_words import (
+    WEAK_AUROC,
+    all_alike_words,
+    answer_words,
+    weak_verifier_words,
+    worse_words,
+)
 from automix_cli.views.calibration_words import (
     calibration_sentence,
     certificate_dict,
     fold_plans_sentence,
+    router_name,
     start_reader_words,
 )
 from automix_cli.views.cells import left_out
 from automix_cli.views.payer_lines import offer_lines
-from automix_cli.views.plan_words import comparison_words
+from automix_cli.views.plan_words import bins_words, comparison_words, ranges
 from automix_cli.views.signal_words import signal_dict, signal_words
 from automix_cli.views.verdict_words import alternative_dict, loss_dict, measure_of, verdict_dict
 
@@ -223,7 +237,7 @@ class CalibrationView:
         ):
             return ""
         if isinstance(tier.observation, ConfidenceObservations):
-            return f"at {', '.join(_bins(counts_of_rows, tier.observation.cuts))}"
+            return f"at {', '.join(bins_words(counts_of_rows, tier.observation.cuts))}"
         at_once = ["the answer alone"] if any(not c.n_votes for c in counts_of_rows) else []
         by_parsed: dict[int, set[int]] = {}
         for c in counts_of_rows:
@@ -248,7 +262,9 @@ class CalibrationView:
             table.add_column(heads[k], justify="right", no_wrap=True)
         for f in self.calibration.figures:
             cells = self._cells(f)
-            table.add_row(f.name, *(cells[k] for k in columns), style="bold" if f.name == "pomdp" else None)
+            is_own = f.name == "pomdp"
+            name, style = (router_name(self.calibration), "bold") if is_own else (f.name, None)
+            table.add_row(name, *(cells[k] for k in columns), style=style)
         words = (*heads[:1], f"interval of {heads[0]}", heads[2], "interval of USD", *heads[4:])
         table.caption = left_out(word for k, word in enumerate(words) if k not in columns)
         table.caption_justify = "left"
@@ -275,7 +291,8 @@ class CalibrationView:
         for h in examine(self.table, self.calibration.settings.pass_score):
             why = self._words(h.auroc.reason)
             auc = f"AUROC: {why}" if h.auroc.value is None else f"AUROC {h.auroc.value:.2f}"
-            text = f"verifier {h.tier} ({h.signal}): {auc}, {h.unparsed:.1%} unparsed"
+            absent = "unparsed" if h.signal == "votes" else "not recorded"
+            text = f"verifier {h.tier} ({h.signal}): {auc}, {h.unparsed:.1%} {absent}"
             if h.auroc_next is not None and h.auroc_next.value is not None:
                 text += f", {h.auroc_next.value:.2f} for the next tier among {self._words('wrong answers')}"
             lines.append(text)
@@ -304,7 +321,7 @@ class CalibrationView:
 
     def _warnings(self) -> list[str]:
         right = self.table.score >= self.calibration.settings.pass_score
-        warnings = [note] if (note := copies_note(self.table.grouping)) else []
+        warnings = [*filter(None, (copies_note(self.table.grouping), uncompared_note(self.table)))]
         for j, name in enumerate(self.calibration.tiers):
             answers = right[~self.table.failed[:, j], j]
             if len(answers) and float(answers.mean()) in (0.0, 1.0) and name != self.table.beside:
@@ -314,9 +331,8 @@ class CalibrationView:
                 dearer, cheaper = self.calibration.tiers[j], self.calibration.tiers[j - 1]
                 warnings.append(worse_words(dearer, cheaper, self.table.beside))
         for h in examine(self.table, self.calibration.settings.pass_score):
-            if h.auroc.value is not None and h.auroc.value < _WEAK_AUROC and self._is_verified(h.tier):
-                own = "right from wrong" if self.table.beside is None else self._words("right answers")
-                warnings.append(f"{h.tier}: its verifier hardly tells {own} (AUROC {h.auroc.value:.2f})")
+            if h.auroc.value is not None and h.auroc.value < WEAK_AUROC and self._is_verified(h.tier):
+                warnings.append(weak_verifier_words(h.tier, h.auroc.value, self.table.beside))
         return warnings
 
     def _words(self, text: str) -> str:
@@ -423,37 +439,6 @@ class CalibrationView:
 
 _MOST_NAMES = 4  # of classes with one plan, in the plan in words
 _LEAST_CHANCE_IN_WORDS = 0.002  # histories rarer than this are left out of the plan in words
-_WEAK_AUROC = 0.55
-
-
-def ranges(values: Iterable[int]) -> list[str]:
-    """Whole numbers as ranges.
-
-    Example:
-        >>> ranges({0, 1, 2, 4})
-        ['0–2', '4']
-    """
-    spans: list[list[int]] = []
-    for value in sorted(values):
-        if spans and spans[-1][1] == value - 1:
-            spans[-1][1] = value
-        else:
-            spans.append([value, value])
-    return [str(low) if low == high else f"{low}–{high}" for low, high in spans]
-
-
-def _bins(counts_of_rows: list[Counts], cuts: tuple[float, ...]) -> list[str]:
-    """Bins of a confidence as ranges of it; one past the last is a confidence that is missing."""
-    edges = ("0", *(f"{c:.3g}" for c in cuts), "1")
-    bins = {c.value for c in counts_of_rows if c.parsed and c.value <= len(cuts)}
-    bounds = [r.partition("–") for r in ranges(bins)]
-    spans = [f"{edges[int(low)]}–{edges[int(high or low) + 1]}" for low, _, high in bounds]
-    missing = ["no confidence"] if any(c.value > len(cuts) for c in counts_of_rows) else []
-    return (
-        (["the answer alone"] if any(not c.n_votes and not c.parsed for c in counts_of_rows) else [])
-        + spans
-        + missing
-    )
 
 
 def _range(m: Measure, scale: float, digits: int | None) -> str:

@@ -10,7 +10,7 @@ from automix_cli.evaluation.calibrate import Calibration
 from automix_cli.evaluation.certificate import Certificate
 from automix_cli.evaluation.crossfit import CROSSFIT
 from automix_cli.evaluation.loss import LossAgainst
-from automix_cli.evaluation.settings import Always
+from automix_cli.evaluation.settings import Always, is_rule
 from automix_cli.evaluation.verdict import RoutingVerdict
 from automix_cli.texts import TOO_FEW_LABELS, count_of
 from automix_cli.views.lines import money
@@ -22,6 +22,9 @@ from automix_cli.views.verdict_words import (
     lost_points_words,
     more_rows_words,
     most_lost_words,
+    no_cheaper_words,
+    no_policy_words,
+    other_kind_words,
     promises_nothing,
     share_words,
     single_tier_words,
@@ -84,7 +87,7 @@ def _single_tier_sentence(result: Calibration, grouping: Grouping) -> str:
     if result.objective.kind == "keep" and _cheapest_is_best(result):
         return f"Use {tier}: no tier is better, and none is cheaper."
     times, few = f"in {alone} of {folds} folds", promises_nothing(grouping)
-    return single_tier_words(tier, result.objective, times, result.alternative, few)
+    return single_tier_words(tier, result.objective, times, result.alternative, few, kind=result.kind)
 
 
 def _cheapest_is_best(result: Calibration) -> bool:
@@ -142,11 +145,13 @@ def _single_words(result: Calibration, loss: LossAgainst, tier: str, cost: Mappi
     """Write why a tier takes every question."""
     alone, folds = result.single_folds
     times = f"a single tier was chosen in {alone} of {folds} folds"
+    other = other_kind_words(result.kind)
     if result.objective.kind != "keep":
-        return f"Use {tier}: no policy serves the objective better ({times})."
+        return f"Use {tier}: {no_policy_words(result.kind)} serves the objective better ({times}).{other}"
     if cost[f"always:{tier}"] <= min(cost[f"always:{name}"] for name in result.tiers):
         return f"Use {tier}: nothing is cheaper ({times})."
-    return f"Use {tier}: nothing cheaper loses {_aim_words(result, loss)} ({times})."
+    nothing = no_cheaper_words(result.kind)
+    return f"Use {tier}: {nothing} loses {_aim_words(result, loss)} ({times}).{other}"
 
 
 def _loss_objective_sentence(result: Calibration, loss: LossAgainst, grouping: Grouping) -> str:
@@ -166,6 +171,16 @@ def _aim_words(result: Calibration, loss: LossAgainst) -> str:
 
 
 # ---------------------------------------------------------------- the folds, and what is written
+
+
+def router_name(result: Calibration) -> str:
+    """What `bench` calls the routers that the folds chose."""
+    if result.kind != "pomdp" and not is_rule(result.choice.setting):
+        return f"{result.kind}:argmax"
+    sources = {source for source, _ in result.choices}
+    if sources - {"none", "column"}:
+        return "pomdp+query"
+    return "pomdp+class" if "column" in sources else "pomdp"
 
 
 def fold_plans_sentence(result: Calibration, measure: str, payback: int | None) -> str:

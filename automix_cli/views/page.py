@@ -24,13 +24,12 @@ from automix_cli.pomdp.problem import Action
 from automix_cli.texts import count_of
 from automix_cli.views.bench_view import BenchView
 from automix_cli.views.beside_words import agreement_words
-from automix_cli.views.calibration_view import ranges
 from automix_cli.views.cells import amount, interval_text, value_text
 from automix_cli.views.chart import page_svg, phone_svg
 from automix_cli.views.lines import one_line
 from automix_cli.views.marks import SHADES
 from automix_cli.views.page_verdict import tiles_html
-from automix_cli.views.plan_words import comparison_words
+from automix_cli.views.plan_words import comparison_words, ranges
 
 _EXAMPLE_ROWS = 8
 _LEAST_SHOWN = 0.002  # branches of the plan that are rarer are not shown

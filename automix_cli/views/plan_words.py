@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
+from automix_cli.pomdp.observations import Counts
 from automix_cli.pomdp.plan import PlanRow
 
 
@@ -30,3 +31,33 @@ def comparison_words(rows: Collection[PlanRow], of: Collection[PlanRow], names: 
     equal = " or ".join(names[j] for j in sorted(j for j in own if j is not None and j != tier))
     words = [f"agrees with {equal}" if equal else "", "differs" if tier in own else ""]
     return f"where it {' or '.join(filter(None, words))}"
+
+
+def ranges(values: Iterable[int]) -> list[str]:
+    """Whole numbers as ranges.
+
+    Example:
+        >>> ranges({0, 1, 2, 4})
+        ['0–2', '4']
+    """
+    spans: list[list[int]] = []
+    for value in sorted(values):
+        if spans and spans[-1][1] == value - 1:
+            spans[-1][1] = value
+        else:
+            spans.append([value, value])
+    return [str(low) if low == high else f"{low}–{high}" for low, high in spans]
+
+
+def bins_words(counts_of_rows: list[Counts], cuts: tuple[float, ...]) -> list[str]:
+    """Bins of a confidence as ranges of it; one past the last is a confidence that is missing."""
+    edges = ("0", *(f"{c:.3g}" for c in cuts), "1")
+    bins = {c.value for c in counts_of_rows if c.parsed and c.value <= len(cuts)}
+    bounds = [r.partition("–") for r in ranges(bins)]
+    spans = [f"{edges[int(low)]}–{edges[int(high or low) + 1]}" for low, _, high in bounds]
+    missing = ["no confidence"] if any(c.value > len(cuts) for c in counts_of_rows) else []
+    return (
+        (["the answer alone"] if any(not c.n_votes and not c.parsed for c in counts_of_rows) else [])
+        + spans
+        + missing
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from automix_cli.evaluation.signal_choice import SignalComparison
+from automix_cli.evaluation.signal_choice import SignalComparison, cost_rank
 
 
 def signal_words(comparison: SignalComparison) -> str:
@@ -20,8 +20,9 @@ def signal_words(comparison: SignalComparison) -> str:
     each = ", ".join(f"{name} {gain:+.2f}" for name, gain in comparison.gains.items())
     other = comparison.best_other
     points, error = comparison.above[other]
+    points = 0.0 if round(points, 2) == 0 else points  # never -0.00
     lead = f"{points:+.2f} ± {error:.2f} points above {other}"
-    if points <= 0:
+    if points <= 0 and cost_rank(comparison.name) < cost_rank(other):
         lead = f"the cheaper of two that are as good: {lead}"
     return f"signal: {comparison.name}, {lead} (cross-fitted gain area: {each})"
 

@@ -10,6 +10,7 @@ from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.loss import LossAgainst
 from automix_cli.evaluation.objective import Objective
 from automix_cli.evaluation.verdict import OTHER_SHARES, Alternative, Edge, RoutingVerdict
+from automix_cli.fitting.query_router_kinds import WrittenKind
 from automix_cli.texts import count_of
 
 
@@ -107,6 +108,7 @@ def single_tier_words(
     few: str = "",
     baseline: str | None = None,
     measure: str = "quality",
+    kind: WrittenKind = "pomdp",
 ) -> str:
     """Write what the whole curve says where the objective takes a single tier.
 
@@ -118,22 +120,47 @@ def single_tier_words(
         few: why no probability can be named; see `promises_nothing`.
         baseline: the tier that answers are compared with, where not every row has a label.
         measure: what a score is called.
+        kind: of the router that was looked for.
     """
+    hint = other_kind_words(kind)
     if objective.kind != "keep":
-        return f"Use {tier}: no policy serves the objective better (a single tier was chosen {times})."
+        nothing = no_policy_words(kind)
+        return f"Use {tier}: {nothing} serves the objective better (a single tier was chosen {times}).{hint}"
     chance = "" if few else f" with probability {share_words(objective.sure)}"
     because = f"(a single tier was chosen {times}{few and f'; {few}'})"
+    nothing = no_cheaper_words(kind)
     if baseline is None:
-        share = share_words(objective.value)
-        aim = f"for {share} of the best tier's quality{chance}, nothing cheaper was found"
+        aim = f"for {share_words(objective.value)} of the best tier's quality{chance}, {nothing} was found"
     else:
-        aim = f"nothing cheaper loses {lost_points_words(objective.value, baseline)}{chance}"
+        aim = f"{nothing} loses {lost_points_words(objective.value, baseline)}{chance}"
     head = f"Use {tier}: {aim} {because}"
     if other is None:
         shares = ", ".join(f"{share:g}" for share in OTHER_SHARES if share < objective.value)
-        return f"{head}" + (f", nor does routing surely pay with --keep {shares}." if shares else ".")
+        nor = f", nor does routing surely pay with --keep {shares}" if shares else ""
+        return f"{head}{nor}.{hint}"
     saving = f"{100 * other.saving:.0f} % of {'the best tier' if baseline is None else baseline}'s cost"
-    return f"{head}. With --keep {other.keep:g} routing saves {saving}, {edge_words(other.edge, measure)}."
+    edge = edge_words(other.edge, measure)
+    return f"{head}. With --keep {other.keep:g} routing saves {saving}, {edge}.{hint}"
+
+
+def no_policy_words(kind: WrittenKind) -> str:
+    """Write that nothing serves better, of what was looked at."""
+    return "no policy" if kind == "pomdp" else f"no {kind} router"
+
+
+def no_cheaper_words(kind: WrittenKind) -> str:
+    """Write what was not found: only routers of the kind that was asked for were looked at.
+
+    Example:
+        >>> no_cheaper_words("pomdp"), no_cheaper_words("knn")
+        ('nothing cheaper', 'no cheaper knn router')
+    """
+    return "nothing cheaper" if kind == "pomdp" else f"no cheaper {kind} router"
+
+
+def other_kind_words(kind: WrittenKind) -> str:
+    """Name the kind that looks at answers, too; "" where it was looked at."""
+    return "" if kind == "pomdp" else " --kind pomdp, the default, looks at answers as well."
 
 
 # ---------------------------------------------------------------- what is lost against a baseline

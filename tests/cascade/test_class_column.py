@@ -14,7 +14,9 @@ from shell import automix, jsonl
 
 from automix_cli.backends.base import ScriptedBackend
 from automix_cli.cascade.cascade import Cascade
+from automix_cli.cascade.jobs import AnswerJob
 from automix_cli.cascade.tally import Tally
+from automix_cli.data.jsonl import Row
 from automix_cli.data.rows import question_from_dict
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError
@@ -229,6 +231,18 @@ def test_a_live_row_starts_as_the_plan_of_its_class_says_and_names_the_class(
     tally = Tally()
     tally.add(own)
     assert any("in no class" in line for line in batch_summary(tally, 1.0)) is (name is None)
+
+
+@pytest.mark.parametrize("value", [[1, 2], {"a": 1}, "x" * 101], ids=["a list", "an object", "too long"])
+def test_a_class_that_calibration_would_refuse_makes_an_error_row(path: Path, value: Any) -> None:
+    profile = read_profile(path, trusted=True, origin="named")
+    cascade = Cascade(profile, ScriptedBackend(lambda request: "an answer"), router_policy(profile))
+    question = question_from_dict({"question": "?", "topic": value})
+    row = asyncio.run(AnswerJob(cascade).work(Row(index=0, line=7, question=question)))
+    assert isinstance(row, Answer)
+    assert row.error is not None
+    assert row.error.message.startswith("line 7: topic: a class ")
+    assert row.route == ()
 
 
 def test_a_profile_without_classes_names_none(path: Path, tmp_path: Path) -> None:

@@ -418,4 +418,6 @@ def test_tiers_of_another_name_get_no_router(tmp_path: Path) -> None:
     assert "no router written" in shown.err
     asked = automix(*CALIBRATE, "t.jsonl", "--profile", "demo", "-o", "o.yaml", cwd=tmp_path)
     assert asked.code == 2
+    assert asked.out == shown.out
+    assert "no router written" in asked.err
     assert list(tmp_path.glob("*.yaml")) == []

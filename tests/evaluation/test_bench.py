@@ -632,10 +632,22 @@ def test_where_no_policy_looks_at_an_answer_a_note_says_what_would_give_it_somet
 ) -> None:
     def note(rows: TraceTable, names: str) -> str:
         remarks = view_of(compared(rows, names), rows).remarks()
-        return next((text for text in remarks if "no policy looked at an answer" in text), "")
+        return next((text for text in remarks if " look" in text), "")
 
     assert "verification.signal" in note(CASES["no signal"](), "all")
     assert "--columns" in note(CASES["no signal"](), "all")
+    assert "no policy looked at an answer" in note(CASES["no signal"](), "all")
+    made = draw_rows(two_tiers(), 80, 0)
+    for i, row in enumerate(made):
+        for cell in row["tiers"].values():
+            cell.pop("votes", None)
+            cell["answer"] = str(i % 3 if cell["score"] else -1)
+    words = "note: policies look only at whether answers agree, for no votes"
+    assert note(table_of(made, compare="exact"), "pomdp").startswith(words)
+    for row in made[:20]:
+        del row["tiers"]["medium"]["answer"]
+    words = "note: nothing looks at whether answers of tiers agree: medium's are recorded on 60 of 80 rows"
+    assert note(table_of(made, compare="exact"), "random-mix").startswith(words)
     few = table.subset(np.arange(80))
     assert note(few, "random-mix").endswith("--policies threshold,pomdp do")
     assert note(few, "threshold") == ""

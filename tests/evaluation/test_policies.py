@@ -37,6 +37,12 @@ def test_names_stand_for_their_rules_and_single_tiers_are_always_there() -> None
     assert len(pick_policies("all", known)) == len(known)
     with pytest.raises(UsageError, match="did you mean threshold"):
         pick_policies("treshold", known)
+    with pytest.raises(UsageError) as caught:
+        pick_policies("pomdp+class", known)
+    assert caught.value.hint == "--class-column names it"
+    assert (
+        pick_policies("pomdp+class", all_policies(("a", "b"), class_column="topic"))[-1].name == "pomdp+class"
+    )
 
 
 def test_who_cannot_take_part_says_why() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,12 @@ from automix_cli.evaluation.families import CostGrid
 from automix_cli.evaluation.objective import Objective
 from automix_cli.evaluation.partition import partitions_of
 from automix_cli.evaluation.policies import all_policies, pick_policies
-from automix_cli.evaluation.signal_choice import Signals
+from automix_cli.evaluation.signal_choice import SignalComparison, Signals
 from automix_cli.fitting.router_block import Settings
 from automix_cli.profile.router import check_signal
 from automix_cli.profile.search import profile_of_models
 from automix_cli.views.calibration_view import CalibrationView
+from automix_cli.views.signal_words import signal_words
 
 SETTINGS = Settings(max_votes=2)
 CROSSFIT = Crossfit(folds=3, repeats=1, grid=CostGrid(weights=16, spending_steps=8))
@@ -67,6 +69,36 @@ def test_of_equal_signals_the_cheaper_is_taken() -> None:
     comparison = signals(own).compare(np.ones(len(own), bool))
     assert comparison.name == "confidence"
     assert comparison.above["conf_b"] == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("gains", "inverted", "name"),
+    [
+        ((0.0, 1.0, 1.2, 9.0), "", ["none", "conf_b", "votes"]),
+        ((0.0, 1.2, 1.0, 0.0), "", ["none", "confidence", "votes"]),
+        ((0.0, 1.2, 1.2, 0.0), "", ["none", "confidence", "votes"]),
+        ((0.0, 1.2, 1.2, 0.0), "confidence", ["none", "conf_b", "votes"]),
+        ((0.0, 1.3, 1.2, 0.0), "confidence", ["none", "confidence", "votes"]),
+    ],
+    ids=["more", "less", "equal", "equal, upside down", "upside down and more"],
+)
+def test_at_one_cost_the_higher_gain_is_taken_and_of_equals_one_that_is_not_upside_down(
+    gains: tuple[float, ...], inverted: str, name: list[str]
+) -> None:
+    parts = {key: table(20) for key in ("none", "confidence", "conf_b", "votes")}
+    if inverted:
+        parts[inverted] = replace(parts[inverted], confidence=1 - parts[inverted].confidence)
+    own = signals(table(20))
+    assert own.best_of_each_cost(parts, dict(zip(parts, gains, strict=True))) == name
+
+
+def test_a_signal_that_is_as_good_at_the_same_cost_is_not_called_cheaper() -> None:
+    gains = {"none": 0.0, "confidence": 1.2, "conf_b": 1.204, "votes": 1.3}
+    above = {"none": (1.2, 0.1), "conf_b": (-0.004, 0.1)}
+    same = signal_words(SignalComparison("confidence", gains, above))
+    assert same.startswith("signal: confidence, +0.00 ± 0.10 points above conf_b (")
+    dearer = signal_words(SignalComparison("confidence", gains, {**above, "votes": (-0.1, 0.2)}))
+    assert "the cheaper of two that are as good: -0.10 ± 0.20 points above votes" in dearer
 
 
 def test_where_no_signal_says_anything_none_is_taken_nearly_always() -> None:

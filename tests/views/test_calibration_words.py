@@ -16,12 +16,12 @@ from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.frontier import Point
 from automix_cli.evaluation.loss import LossAgainst
 from automix_cli.evaluation.objective import Objective, SettingChoice
-from automix_cli.evaluation.settings import Always, CostWeight
+from automix_cli.evaluation.settings import Always, CostWeight, Setting
 from automix_cli.evaluation.verdict import RoutingVerdict
 from automix_cli.fitting.fit import fit
-from automix_cli.fitting.query_router_kinds import QueryRouterKind
+from automix_cli.fitting.query_router_kinds import ClassSource, QueryRouterKind, WrittenKind
 from automix_cli.fitting.router_block import Settings
-from automix_cli.views.calibration_words import calibration_sentence, fold_plans_sentence
+from automix_cli.views.calibration_words import calibration_sentence, fold_plans_sentence, router_name
 from automix_cli.views.verdict_words import promises_nothing, single_tier_words
 
 FITTED = fit(draw_table(two_tiers(), 40, 0), Settings())
@@ -157,6 +157,36 @@ def test_a_single_tier_comes_without_a_probability_below_a_hundred_questions(que
     words = single_tier_words("medium", Objective("keep", 0.95), "in 3 of 3 folds", None, few)
     assert ("with probability" in words) == (questions == 100)
     assert ("below 100 questions nothing is promised" in words) == (questions == 99)
+
+
+@pytest.mark.parametrize("objective", [Objective("keep", 0.95), Objective("budget", 0.002)])
+@pytest.mark.parametrize("kind", ["knn", "separate"])
+def test_of_a_kind_that_was_asked_for_only_that_is_said_not_to_be_cheaper(
+    kind: WrittenKind, objective: Objective
+) -> None:
+    words = single_tier_words("medium", objective, "in 3 of 3 folds", None, kind=kind)
+    assert f" {kind} router " in words
+    assert "nothing cheaper" not in words
+    assert words.endswith(". --kind pomdp, the default, looks at answers as well.")
+
+
+@pytest.mark.parametrize(
+    ("kind", "setting", "sources", "name"),
+    [
+        ("pomdp", CostWeight(1.0), (), "pomdp"),
+        ("pomdp", CostWeight(1.0), ("none", "column"), "pomdp+class"),
+        ("pomdp", CostWeight(1.0), ("none", "knn"), "pomdp+query"),
+        ("knn", CostWeight(1.0, rule="argmax"), ("knn",), "pomdp+query"),
+        ("knn", CostWeight(1.0), ("knn",), "knn:argmax"),
+        ("knn", Always("medium"), ("knn",), "knn:argmax"),
+    ],
+)
+def test_the_row_of_held_out_routers_has_the_name_that_bench_has_for_them(
+    kind: WrittenKind, setting: Setting, sources: tuple[ClassSource, ...], name: str
+) -> None:
+    choice = SettingChoice(setting, Point(0.001, 0.9))
+    result = replace(ROUTED, kind=kind, choice=choice, choices=tuple((s, choice) for s in sources))
+    assert router_name(result) == name
 
 
 # ---------------------------------------------------------------- beside a baseline
