@@ -33,26 +33,24 @@ def all_alike_words(tier: str, baseline: str | None, *, right: bool) -> str:
     return f"every answer of {tier} {verb} {baseline}'s: nothing to tell apart"
 
 
-WEAK_AUROC = 0.55  # below it a verifier is hardly worth looking at; below 1 less it, it is upside down
+WEAK_AUROC = 0.55  # below it a verifier is hardly worth looking at; below 1 less it, it is inverted
 
 
 def weak_verifier_words(tier: str, auroc: float, baseline: str | None) -> str:
-    """Say that a verifier tells hardly anything, or the wrong way round: the wrong answers have more of it.
+    """Say that a verifier tells hardly anything, or the wrong way round: the worse answers have more of it.
 
     Example:
         >>> weak_verifier_words("small", 0.51, None)
         'small: its verifier hardly tells right from wrong (AUROC 0.51)'
         >>> weak_verifier_words("small", 0.01, None)
-        'small: its verifier tells right from wrong the wrong way round: the surer, the more often wrong (AUROC 0.01)'
-    """  # noqa: E501
+        'small: its verifier is inverted: the surer it is, the more often an answer is wrong (AUROC 0.01)'
+    """
     figure = f"(AUROC {auroc:.2f})"
+    if auroc <= 1 - WEAK_AUROC:
+        often = "is wrong" if baseline is None else f"differs from {baseline}'s"
+        return f"{tier}: its verifier is inverted: the surer it is, the more often an answer {often} {figure}"
     what = "right from wrong" if baseline is None else f"answers equal to {baseline}'s from others"
-    if auroc > 1 - WEAK_AUROC:
-        return f"{tier}: its verifier hardly tells {what} {figure}"
-    often = "wrong" if baseline is None else "different"
-    return (
-        f"{tier}: its verifier tells {what} the wrong way round: the surer, the more often {often} {figure}"
-    )
+    return f"{tier}: its verifier hardly tells {what} {figure}"
 
 
 def worse_words(dearer: str, cheaper: str, baseline: str | None) -> str:
