@@ -80,10 +80,10 @@ def uncompared_note(table: TraceTable) -> str:
     if table.compares_answers or len(table.tiers) == 1 or not (table.answer_classes >= 0).any():
         return ""
     answered = (~table.failed).sum(axis=0).tolist()
-    recorded = ((table.answer_classes >= 0) & ~table.failed).sum(axis=0).tolist()
-    least = min(range(len(table.tiers)), key=lambda j: recorded[j] / max(1, answered[j]))
-    counts = f"{table.tiers[least]}'s are recorded on {recorded[least]:,} of {answered[least]:,} rows"
-    return f"nothing looks at whether answers of tiers agree: {counts}, and nine in ten are needed"
+    counts = ((table.answer_classes >= 0) & ~table.failed).sum(axis=0).tolist()
+    least = min(range(len(table.tiers)), key=lambda j: counts[j] / max(1, answered[j]))
+    words = f"{table.tiers[least]}'s are recorded on {counts[least]:,} of {answered[least]:,} rows"
+    return f"nothing looks at whether answers of tiers agree: {words}, and nine in ten are needed"
 
 
 class PairAgreement(NamedTuple):

@@ -30,8 +30,8 @@ from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.arrays import Bools, Floats
 
 _DRAWS = 200  # of the questions, for standard errors
-_DIGITS = 2  # of a gain in points, as it is printed
-_COSTS = {NONE: 0, "verdict": 2, "consistency": 3, "votes": 4, OWN: 5}
+_PRINTED_DIGITS = 2  # of a gain in points, as it is printed
+_COST_RANKS = {NONE: 0, "verdict": 2, "consistency": 3, "votes": 4, OWN: 5}
 _TIE = 1.0  # standard errors of a difference: the usual rule (Breiman et al., CART, 1984, section 3.4.3)
 
 
@@ -122,7 +122,7 @@ class Signals:
         best: dict[int, str] = {}
         for name in parts:
             other = best.setdefault(cost_rank(name), name)
-            lead = round(gains[name] - gains[other], _DIGITS)
+            lead = round(gains[name] - gains[other], _PRINTED_DIGITS)
             is_mended = self._is_inverted(parts[other]) and not self._is_inverted(parts[name])
             if lead > 0 or (lead == 0 and is_mended):
                 best[cost_rank(name)] = name
@@ -141,7 +141,7 @@ def cost_rank(name: str) -> int:
         >>> [cost_rank(name) for name in ("none", "confidence", "conf_b", "verdict", "votes")]
         [0, 1, 1, 2, 4]
     """
-    return _COSTS.get(name, 1)
+    return _COST_RANKS.get(name, 1)
 
 
 def _error(differences: Floats) -> float:

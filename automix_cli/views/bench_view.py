@@ -155,11 +155,11 @@ class BenchView:
             return
         looking = any(o.group in _LOOKING for o in self.comparison.outcomes)
         if not shows_signal(self.table):
-            seen = "no policy looked at an answer"
+            subject = "no policy looked at an answer"
             if looking and self.table.compares_answers:
-                seen = "policies look only at whether answers agree"
+                subject = "policies look only at whether answers agree"
             yield (
-                f"{seen}, for no votes and no confidence are recorded: collect them "
+                f"{subject}, for no votes and no confidence are recorded: collect them "
                 "from questions with a profile whose verification.signal is votes, logprob or consistency, "
                 "or name a column, --columns TIER.confidence=COLUMN"
             )
