@@ -287,10 +287,13 @@ def _own(router: Mapping[str, Any], place: int) -> float | None:
     """The figure of what is written; where a block has none, the mean over folds, which differ from it."""
     if router.get("kind") == "always":
         return _held_out(router, f"always:{router.get('tier')}", place)
-    try:
-        return float(router["fitted"]["written"][place])
-    except (KeyError, TypeError, ValueError, IndexError):
+    fitted = router.get("fitted")
+    if not isinstance(fitted, Mapping) or "written" not in fitted:
         return _held_out(router, "pomdp", place)
+    try:
+        return float(fitted["written"][place])
+    except (KeyError, TypeError, ValueError, IndexError):
+        return None  # withheld, or no figure
 
 
 def _held_out(router: Mapping[str, Any], policy: str, place: int) -> float | None:
