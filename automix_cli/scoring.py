@@ -430,11 +430,32 @@ def _same_json(a: Any, b: Any) -> bool:
     return isinstance(a, bool) == isinstance(b, bool) and bool(a == b)
 
 
+def _json_text(answer: str) -> str | None:
+    """The JSON value of an answer in the one form of all that are equal to it; None without one."""
+    try:
+        return json.dumps(_whole_floats(_json_value(answer)), sort_keys=True, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _whole_floats(value: Any) -> Any:
+    """A JSON value whose whole numbers are integers, since 1 equals 1.0."""
+    if isinstance(value, dict):
+        return {key: _whole_floats(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_whole_floats(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _json(answer: str, gold: str, choices: Choices = ()) -> float:
+    """Of a gold answer without a JSON value, its words beside those of the answer's value, however written.
+
+    So that answers whose values are equal score alike.
+    """
     try:
         gold_value = _json_value(gold)
     except (ValueError, RecursionError):
-        return _exact(answer, gold)
+        return _exact(_json_text(answer) or answer, gold)
     try:
         return float(_same_json(_json_value(answer), gold_value))
     except (ValueError, RecursionError):
@@ -462,27 +483,11 @@ def _canonical_number(answer: str, choices: Choices) -> Hashable | None:
     return value, number.percent
 
 
-def _canonical_json(answer: str, choices: Choices) -> Hashable | None:
-    try:
-        return json.dumps(_whole_floats(_json_value(answer)), sort_keys=True)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _whole_floats(value: Any) -> Any:
-    """A JSON value whose whole numbers are integers, since 1 equals 1.0."""
-    if isinstance(value, dict):
-        return {key: _whole_floats(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_whole_floats(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
 _CANONICAL: dict[str, Callable[[str, Choices], Hashable | None]] = {
     "exact": lambda answer, choices: None,
     "numeric": _canonical_number,
     "choice": _option,
-    "json": _canonical_json,
+    "json": lambda answer, choices: _json_text(answer),
 }
 
 SCORERS = tuple(_JUDGES)

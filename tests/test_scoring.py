@@ -407,6 +407,18 @@ def test_answers_of_equal_form_score_alike_whatever_is_expected(a: str, b: str, 
 
 
 @pytest.mark.parametrize(
+    ("a", "b"), [("1", "1.000"), ("true", "```json\ntrue\n```"), ("[1, 2]", "[1,2.0]"), ('"é"', '"\\u00e9"')]
+)
+@pytest.mark.parametrize("gold", ["①", "１", "1.", "True", "［1, 2］", "é", "1", "[1,2]"])
+def test_answers_with_equal_json_values_score_alike_beside_a_gold_answer_without(
+    a: str, b: str, gold: str
+) -> None:
+    assert canonical(a, "json") == canonical(b, "json")
+    assert score(a, [gold], "json") == score(b, [gold], "json")
+    assert score(gold, [gold], "json") == 1
+
+
+@pytest.mark.parametrize(
     ("a", "b"),
     [("8.2 million", "8200000"), ("1.1e2", "110"), ("1.005e3", "1,005"), ("0.1 + 0.2 = 0.3", "0.3")],
 )
