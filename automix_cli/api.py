@@ -477,6 +477,13 @@ def router_notes(profile: Profile) -> Iterator[str]:
         from automix_cli.cascade.uncalibrated import notes
 
         yield from notes(profile)
+    router = profile.router or {}
+    if (
+        is_calibrated(profile)
+        and router.get("kind") != "always"
+        and (router.get("fitted") or {}).get("unproven")
+    ):
+        yield f"the router of profile {profile.name} is unproven: its rows do not show that it pays"
     changes = differences(profile)
     if changes:
         yield f"{' and '.join(changes)} changed since this profile was calibrated: calibrate again"

@@ -55,13 +55,19 @@ def why_no_prior(profile: Profile) -> str:
     """Why the public prior cannot decide, as the beginning of a sentence; "" where it can."""
     if profile.verification.signal == "logprob":
         return "no public prior holds for log-probabilities"
+    if is_free(profile):
+        return "all prices are 0, so there is nothing to save"
     prices = {tier.name: tier.list_price() for tier in profile.tiers}
     unknown = [name for name, price in prices.items() if price is None]
     if unknown:
         return f"the price of {' and '.join(unknown)} is unknown, so nobody can tell whether votes pay"
-    if not any(price.input or price.output for price in prices.values() if price):
-        return "all prices are 0, so there is nothing to save"
     return ""
+
+
+def is_free(profile: Profile) -> bool:
+    """Whether all tiers are known to cost nothing."""
+    prices = [tier.list_price() for tier in profile.tiers]
+    return all(price is not None and not price.input and not price.output for price in prices)
 
 
 def notes(profile: Profile) -> Iterator[str]:
@@ -79,7 +85,10 @@ def notes(profile: Profile) -> Iterator[str]:
             f"({100 * give_up:g} points of quality for the price of an answer); "
             f"{_result_words(result_of(give_up), last)}"
         )
-    yield "automix calibrate replaces this by what your own labelled rows show"
+    if is_free(profile):
+        yield "price: {input: 0.1, output: 0.4} under a tier says what a million tokens are worth in USD"
+    else:
+        yield "automix calibrate replaces this by what your own labelled rows show"
 
 
 def _result_words(result: PublicResult | None, last: str) -> str:

@@ -207,6 +207,7 @@ def bench(
         baseline=baseline,
         force=force,
         embed_model=embed_model,
+        command="bench",
     )
     if not source.is_recorded:
         job.check_tiers(source.profile())

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from automix_cli.api import CallOptions
 from automix_cli.commands import options as o
+from automix_cli.commands.calibrate_files import (
+    router_file,
+    router_file_or_refusal,
+    use_option,
+    ways_to_names,
+    why_not_written,
+    with_origin,
+    written_words,
+)
 from automix_cli.commands.certificate_errors import check_certificate, no_certificate
 from automix_cli.commands.command import ModelCommand, command_app
 from automix_cli.commands.datasets import FREE_NOTE, Labelled, TraceSource, check_embed_model, is_free
@@ -193,7 +200,7 @@ def calibrate(
     job.check_certificate(source)
     job.check_live(source)
     if dry_run:
-        raise typer.Exit(source.dry_run(json))
+        raise typer.Exit(source.dry_run(json, note_free=not value_of_time))
     with source.spending():
         job.run(source)
 
@@ -238,10 +245,11 @@ class _CalibrationJob:
 
     def check_live(self, source: TraceSource) -> None:
         """Refuse tiers and files that cannot work, before anything is paid for."""
+        source.check_traces()
         if not source.is_recorded:
             live = source.profile()
             o.check_baseline(self.baseline, [tier.name for tier in live.tiers])
-            _target(self.output, live, [tier.name for tier in live.tiers])
+            router_file(self.output, live, [tier.name for tier in live.tiers])
 
     def run(self, source: TraceSource) -> None:
         """Fit, measure, show and write.
@@ -261,7 +269,7 @@ class _CalibrationJob:
             table = join_near_copies(table)
         o.check_baseline(self.baseline, table.tiers)
         o.check_keep(self.objective.value if self.objective.kind == "keep" else None, table.beside)
-        target, refusal = _target_or_refusal(self.output, profile, table.tiers)
+        target, refusal = router_file_or_refusal(self.output, profile, table.tiers)
         result = self._calibrate(table, target, profile)
         if result.signal is not None:
             table = with_recorded(table, result.signal.name)
@@ -275,7 +283,9 @@ class _CalibrationJob:
                 check_signal(profile, table.signal_name)
             self._write(result, target, source.data, labelled)
         elif not self.json:
-            self.reporter.say(_why_not_written(profile, table.tiers))
+            self.reporter.say(why_not_written(profile, table.tiers))
+            for line in ways_to_names(profile, table.tiers).splitlines():
+                self.reporter.say(f"  {line}")
         if not result.choice.is_met:
             raise GateError(
                 "no setting meets the objective on these rows",
@@ -328,10 +338,10 @@ class _CalibrationJob:
 
         extra = {"token_scale": labelled.token_scale, "value_of_time": self.value_of_time or None}
         options = {"labels_from": labelled.table.beside, "baseline": self.baseline}
-        block = _with_origin(result.router(), data, labelled.profile, options, extra)
+        block = with_origin(result.router(), data, labelled.profile, options, extra)
         write_router(target, block, profile=labelled.profile)
-        self.reporter.say(f"written: router of {target}")
-        self.reporter.say(f'use it: automix ask{_use(target)} "…"')
+        self.reporter.say(f"written: {written_words(result, target)}")
+        self.reporter.say(f'use it: automix ask{use_option(target, labelled.profile)} "…"')
 
 
 def _objective(
@@ -402,45 +412,6 @@ def _check_class_column(column: str | None, certify: float | None) -> None:
         raise UsageError("--certify promises a router that tells no classes apart; leave out --class-column")
 
 
-# ---------------------------------------------------------------- the profile
-
-
-def _target(output: Path | None, profile: Profile, tiers: Sequence[str]) -> Path | None:
-    """The file to write: as asked, else the profile's own, else automix.yaml; None where none fits.
-
-    Raises:
-        UsageError: a file is asked for, but the profile's tiers are not those of the rows.
-        ProfileError: the file cannot take the router.
-    """
-    from automix_cli.profile.write import room_for_router
-
-    if [t.name for t in profile.tiers] != list(tiers):
-        if output is not None:
-            hint = "name the tiers of the profile alike" if profile.tiers else "--profile NAME|FILE has them"
-            raise UsageError(_why_not_written(profile, tiers), hint=hint)
-        return None
-    own = None if profile.origin == "bundled" else profile.path
-    target = output or own or Path("automix.yaml")
-    room_for_router(target, profile)
-    return target
-
-
-def _target_or_refusal(
-    output: Path | None, profile: Profile, tiers: Sequence[str]
-) -> tuple[Path | None, UsageError | None]:
-    """The file to write, or why it cannot be: what recorded rows come to is shown first."""
-    try:
-        return _target(output, profile, tiers), None
-    except UsageError as exc:
-        return None, exc
-
-
-def _why_not_written(profile: Profile, tiers: Sequence[str]) -> str:
-    mine = ", ".join(t.name for t in profile.tiers)
-    theirs = f"the profile's {mine}" if mine else "and no profile was given or found"
-    return f"no router written: the rows' tiers are {', '.join(tiers)}, {theirs}"
-
-
 def _classes(
     choice: ClassChoice, table: TraceTable, target: Path | None, profile: Profile, seed: int
 ) -> Classes:
@@ -453,31 +424,3 @@ def _classes(
         return NO_CLASSES
     room = MAX_BYTES if target is None else room_for_router(target, profile)
     return classes_for(choice, table, room=room, pass_score=profile.task.pass_score, seed=seed)
-
-
-def _use(target: Path) -> str:
-    """The option with which `ask` finds the file; none where it finds it by itself."""
-    return "" if target == Path("automix.yaml") else f" --profile {target}"
-
-
-def _with_origin(
-    router: dict[str, Any],
-    data: DataFile,
-    profile: Profile,
-    options: dict[str, str | None],
-    extra: dict[str, Any],
-) -> dict[str, Any]:
-    """The `router:` block: what was learned, and everything it was learned from."""
-    from automix_cli import __version__
-    from automix_cli.profile.router import fingerprint, prices_of
-
-    origin = {
-        "automix": __version__,
-        "date": time.strftime("%Y-%m-%d"),
-        "data_sha256": data.sha256,
-        **fingerprint(profile),
-        "prices": prices_of(profile),
-        **{key: value for key, value in options.items() if value is not None},
-    }
-    present = {key: value for key, value in extra.items() if value is not None}
-    return {**router, **present, "fitted": {**router["fitted"], **origin}}

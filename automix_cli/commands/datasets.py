@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -60,8 +61,8 @@ def is_free(table: TraceTable) -> bool:
 
 
 FREE_NOTE = (
-    "note: every tier costs $0 here, so that routing can save no money; "
-    "automix calibrate --value-of-time USD says what an hour of waiting is worth"
+    "note: every tier costs $0 here, so that routing can save no money; price: {input: …, output: …} in the "
+    "profile says what tokens are worth, automix calibrate --value-of-time USD what an hour of waiting is"
 )
 
 
@@ -90,6 +91,7 @@ class TraceSource:
     force: bool
     embed_model: str | None = None
     labels: Path | None = None
+    command: str = "calibrate"
     is_recorded: bool = field(init=False)
     _meters: list[MeteredBackend] = field(default_factory=list)
 
@@ -144,24 +146,31 @@ class TraceSource:
 
     # ------------------------------------------------------------ what it would cost
 
-    def dry_run(self, as_json: bool) -> int:
+    def dry_run(self, as_json: bool, *, note_free: bool = True) -> int:
         """Say what collecting would cost; traces cost nothing, but embeddings of their questions do.
+
+        With `note_free`, that nothing can be saved is said where every tier costs nothing.
 
         Raises:
             UsageError: what the run itself would refuse.
         """
+        from automix_cli.cascade.uncalibrated import is_free as all_free
         from automix_cli.data.label_file import trace_rows
 
-        self._check_traces()
+        self.check_traces()
         if self.is_recorded and self.embed_model is None:
             profile = profile_for_traces(self.calls)
-            self._table(profile, *trace_rows(self.data, self.options, self.labels, self.reporter.say))
+            rows = trace_rows(self.data, self.options, self.labels, self.reporter.say)
+            if is_free(self._table(profile, *rows)) and note_free:
+                self.reporter.say(FREE_NOTE)
             print_text(f"{self.data.name} holds traces: no calls, $0")
             return 0
         if self.is_recorded:
             show_plan(self._plan_of_traces(), as_json)
         else:
             profile = self.profile()
+            if note_free and all_free(profile):
+                self.reporter.say(FREE_NOTE)
             show_plan(self._plan(profile), as_json, self._break_even(profile), pays_back=True)
         return 0
 
@@ -199,14 +208,18 @@ class TraceSource:
         embedder = self._embedder(profile)
         return plan if embedder is None else plan_embeddings(plan, embedder, questions)
 
-    def _check_traces(self) -> None:
-        """Refuse a file of `--traces` that cannot be written."""
+    def check_traces(self) -> None:
+        """Refuse a file of `--traces` that cannot be written, before anything is paid for."""
         from automix_cli.data.destination import Destination
 
         if self.is_recorded and self.traces is not None:
             raise UsageError("--traces keeps what is collected, and this file holds traces already")
         if self.traces is not None:
-            Destination(path=self.traces, force=self.force).check()
+            Destination(path=self.traces, force=self.force).check(
+                "--force overwrites the traces; of the profile the router: block is replaced in any case\n"
+                f"--traces OTHER.jsonl keeps both; what the cache holds is not paid for again\n"
+                f"automix {self.command} {shlex.quote(str(self.traces))}   reads them, without calls"
+            )
 
     # ------------------------------------------------------------ the table
 
@@ -215,7 +228,7 @@ class TraceSource:
         from automix_cli.cascade.collect import token_scale, with_embeddings
         from automix_cli.data.label_file import trace_rows
 
-        self._check_traces()
+        self.check_traces()
         profile = profile_for_traces(self.calls)
         table = self._table(profile, *trace_rows(self.data, self.options, self.labels, self.reporter.say))
         scale = token_scale(profile, table)
@@ -232,6 +245,7 @@ class TraceSource:
         from automix_cli.cascade.collect import token_scale, with_embeddings
         from automix_cli.views import lines
 
+        self.check_traces()
         profile, questions = self.profile(), self._questions()
         embedder = self._embedder(profile)
         for line in lines.plan_lines(self._plan(profile))[:-1]:

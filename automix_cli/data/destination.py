@@ -31,8 +31,8 @@ class Destination:
         """The destination, for messages."""
         return str(self.path or "stdout")
 
-    def check(self) -> None:
-        """Check, before any call is made, that results can be written.
+    def check(self, hint: str = "--force overwrites it, --resume continues it") -> None:
+        """Check, before any call is made, that results can be written; `hint` is for a file that exists.
 
         Raises:
             UsageError: stdout is closed, or the file exists and may be neither replaced nor continued.
@@ -45,7 +45,7 @@ class Destination:
         if exists and not os.path.isfile(self.path):
             raise UsageError(f"{self.path}: is not a regular file")
         if exists and not self.force:
-            raise UsageError(f"{self.path}: exists", hint="--force overwrites it, --resume continues it")
+            raise UsageError(f"{self.path}: exists", hint=hint)
 
     @contextmanager
     def open(self) -> Iterator[IO[bytes]]:

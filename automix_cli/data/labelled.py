@@ -128,7 +128,10 @@ class DataFile:
         return DataError(
             f'{self.name}: {n_rows} of {n_rows} rows have no "expected"; '
             f"the columns are {', '.join(names_in(row))}",
-            hint=f"{option}; or --baseline TIER bounds what can be lost against that tier, without any label",
+            hint=f"{option}   names the column that holds them\n"
+            "--baseline TIER      bounds what can be lost against that tier, without any label\n"
+            "--labels-from TIER   takes that tier's answers for the right ones\n"
+            "automix label        asks for labels of recorded answers, where they tell most",
         )
 
     def questions(self) -> list[Question]:

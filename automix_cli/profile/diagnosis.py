@@ -228,7 +228,8 @@ def _is_terminal(stream: TextIO | None) -> bool:
 def _problems(report: Mapping[str, Any]) -> Iterator[str]:
     """What would keep a run from working, each in one line with what mends it."""
     if problem := report["profile"].get("problem"):
-        yield f"no profile can be used: {problem.splitlines()[0]}"
+        way = "automix profile init, or automix profile init --api-base URL"
+        yield f"no profile can be used: {problem.splitlines()[0]}; {way}"
     for name in _PACKAGES:
         if report["versions"][name] is None:
             yield f"{name} is not installed: python -m pip install automix-cli"

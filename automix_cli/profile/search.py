@@ -130,9 +130,10 @@ def _no_profile(cwd: Path, environ: Mapping[str, str]) -> ProfileError:
         "no profile, no key and no local model found\n"
         f"looked for {FILE_NAME} in {cwd}{last}{f', for {config}' if config else ''},\n"
         f"for {keys} and for Ollama on {OLLAMA[0]}:{OLLAMA[1]}",
-        hint="export OPENAI_API_KEY=…   or another provider's key\n"
-        "ollama serve              or run models on this machine\n"
-        "--profile demo            or try it with simulated models, no key and no network",
+        hint="export OPENAI_API_KEY=…                     or another provider's key\n"
+        "ollama serve                                or run models on this machine\n"
+        "automix profile init --api-base URL         or name a server of the OpenAI protocol\n"
+        "--profile demo                              or try it with simulated models, no key and no network",
     )
 
 

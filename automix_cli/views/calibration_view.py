@@ -372,7 +372,8 @@ class CalibrationView:
 
     def sentence(self) -> str:
         """The verdict, with its reason, and what can be said of the objective on new rows."""
-        return calibration_sentence(self.calibration, self.table.grouping)
+        is_free = bool((self.table.cost == 0).all())
+        return calibration_sentence(self.calibration, self.table.grouping, is_free=is_free)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything above as plain values."""

@@ -35,12 +35,32 @@ _FAR_BELOW = 0.2  # of the chance in held-out rows below the probability aimed a
 _NOTABLE_COST, _NOTABLE_QUALITY = 0.05, 0.005  # share, and score, by which two figures differ
 
 
-def calibration_sentence(result: Calibration, grouping: Grouping) -> str:
-    """Write the verdict, with its reason, and what can be said of the objective on new rows."""
+def calibration_sentence(result: Calibration, grouping: Grouping, *, is_free: bool = False) -> str:
+    """Write the verdict, with its reason, and what can be said of the objective on new rows.
+
+    Args:
+        result: of the calibration.
+        grouping: of its rows.
+        is_free: whether every tier costs nothing, so that no number of rows makes routing pay.
+    """
     if result.certificate is not None and result.certificate.routes:
         return _certified_sentence(result, result.certificate, grouping)
     no_router = "" if result.certificate is None else " No router could be certified, so none is written."
+    saves_nothing = is_free and not result.settings.value_of_time and len(result.tiers) > 1
+    if saves_nothing and (result.verdict is None or result.verdict.kind == "not enough rows"):
+        free = "Nothing to save: every tier costs $0, which more rows would not change."
+        return f"{free}{_mark(result)}{no_router}"
     return f"{_verdict_sentence(result, grouping)}{no_router}"
+
+
+def _mark(result: Calibration) -> str:
+    """What a router that is written without proof is; "" where a single tier is, or none."""
+    if result.certificate is not None:
+        return ""
+    router = result.router()
+    if router["kind"] == "always":
+        return f" The router is {router['tier']} alone." if result.verdict is None else ""
+    return " A router made of this is unproven, and marked so."
 
 
 def _verdict_sentence(result: Calibration, grouping: Grouping) -> str:
@@ -51,7 +71,7 @@ def _verdict_sentence(result: Calibration, grouping: Grouping) -> str:
         least = (
             f"{count_of(len(grouping), grouping.noun)}, and at least {CROSSFIT.least_questions} are needed"
         )
-        return f"Not enough to tell: {why_no_verdict(grouping) or least}."
+        return f"Not enough to tell: {why_no_verdict(grouping) or least}.{_mark(result)}"
     if result.loss is not None or v is None:
         return "" if result.loss is None else loss_sentence(result, result.loss, grouping)
     if v.kind == "single tier":

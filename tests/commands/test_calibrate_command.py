@@ -259,7 +259,7 @@ def synthetic(rows: int, small: float, large: float, votes: bool = True, seed: i
             "Use large: for 98 % of",
             ("hardly tells right from wrong",),
         ),
-        (synthetic(12, 0.6, 0.9), "Not enough to tell: 12 questions", ()),
+        (synthetic(12, 0.6, 0.9), "Not enough to tell: 12 questions", ("The router is large alone.",)),
         (synthetic(60, 1.0, 1.0), "", ("every answer of small is right",)),
     ],
     ids=["pays", "dearer is worse", "uninformative verifier", "too few rows", "one class"],
@@ -277,6 +277,40 @@ def test_each_case_has_its_own_plain_message(
     assert kind == "pomdp" if begins.startswith("Route") else kind in ("pomdp", "always")
     if begins.startswith("Use "):
         assert kind == "always"
+
+
+def test_an_unproven_router_is_called_so_where_it_is_written_and_where_it_is_used(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text(synthetic(24, 0.6, 0.95))
+    ran = automix(*CALIBRATE, "t.jsonl", "--profile", "demo", "--cost-weight", "0.01", cwd=tmp_path)
+    assert "written: router of automix.yaml, unproven: these rows do not show that it pays\n" in ran.err
+    assert 'use it: automix ask "…"' in ran.err
+    asked = automix("ask", "What is 2 + 2?", cwd=tmp_path)
+    assert "the router of profile automix is unproven: its rows do not show that it pays" in asked.err
+
+
+FREE = "{name: %s, model: demo/%s, price: {input: 0, output: 0}}"
+
+
+def test_where_nothing_can_be_saved_no_more_rows_are_asked_for(tmp_path: Path) -> None:
+    tiers = "\n".join(f"  - {FREE % (name, name)}" for name in ("small", "large"))
+    (tmp_path / "automix.yaml").write_text(f"version: 1\ntiers:\n{tiers}\n")
+    rows = QUESTIONS.read_text().splitlines(keepends=True)
+    (tmp_path / "few.jsonl").write_text("".join(rows[:12]))
+    note = "note: every tier costs $0 here, so that routing can save no money"
+    assert note in automix(*CALIBRATE, "few.jsonl", "--dry-run", cwd=tmp_path).err
+    valued = automix(*CALIBRATE, "few.jsonl", "--dry-run", "--value-of-time", "9", cwd=tmp_path)
+    assert note not in valued.err
+    ran = automix(*CALIBRATE, "few.jsonl", "--traces", "t.jsonl", cwd=tmp_path)
+    assert note in ran.err
+    assert "Nothing to save: every tier costs $0, which more rows would not change." in ran.out
+    assert "are needed" not in ran.out
+    for dry in ((), ("--dry-run",)):
+        again = automix(*CALIBRATE, "few.jsonl", "--traces", "t.jsonl", *dry, cwd=tmp_path)
+        assert (again.code, again.out) == (2, "")
+        assert "t.jsonl: exists" in again.err
+        assert "--force overwrites the traces" in again.err
+        assert "--resume" not in again.err
+        assert "every tier, all votes" not in again.err
 
 
 def test_one_tier_is_legal_and_has_nothing_to_route(tmp_path: Path) -> None:
@@ -330,7 +364,8 @@ def test_without_a_profile_a_router_has_nowhere_to_go_and_the_way_is_said(tmp_pa
     (tmp_path / "t.jsonl").write_text(synthetic(30, 0.6, 0.9))
     ran = automix(*CALIBRATE, "t.jsonl", "-o", "o.yaml", cwd=tmp_path)
     assert ran.code == 2
-    assert "no profile was given or found\n  --profile NAME|FILE" in ran.err
+    assert "no profile was given or found\n  the tiers of a profile must have the names" in ran.err
+    assert "automix profile init --tiers small=MODEL,large=MODEL   makes one" in ran.err
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,7 @@ def test_without_a_profile_it_says_what_was_looked_for(folder: Path, monkeypatch
     assert ran.exit_code == 1
     assert "profile   none: no profile, no key and no local model found" in ran.stdout
     assert "problem: no profile can be used" in ran.stdout
+    assert "automix profile init --api-base URL" in ran.stdout
 
 
 def test_a_cache_that_cannot_be_read_is_a_problem(folder: Path) -> None:

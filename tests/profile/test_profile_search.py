@@ -154,7 +154,9 @@ def test_nothing_found_says_what_was_looked_for_and_three_ways_on(folder: Path) 
     ):
         assert looked in nothing.value.message
     for way, on in zip(
-        nothing.value.hint.splitlines(), ("export OPENAI", "ollama serve", "--profile demo"), strict=True
+        nothing.value.hint.splitlines(),
+        ("export OPENAI", "ollama serve", "automix profile init --api-base URL", "--profile demo"),
+        strict=True,
     ):
         assert on in way
 

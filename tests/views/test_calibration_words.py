@@ -137,7 +137,12 @@ AIM = " It is set to keep at least 95 % of the best tier's quality on new"
             grouping(99),
             f"{EDGE} Whether the budget holds is open: below 100 questions nothing is promised.",
         ),
-        ({"verdict": None}, grouping(1), "Not enough to tell: 1 question, and at least 30 are needed."),
+        (
+            {"verdict": None},
+            grouping(1),
+            "Not enough to tell: 1 question, and at least 30 are needed. A router made of this is unproven, "
+            "and marked so.",
+        ),
         (
             {"verdict": RoutingVerdict("not enough rows", 0.0, -0.01, 0.02, 100)},
             grouping(100, column=True),

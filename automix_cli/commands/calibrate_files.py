@@ -1,0 +1,116 @@
+"""The profile that `calibrate` writes its router into, and what it says of that."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from automix_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from automix_cli.data.labelled import DataFile
+    from automix_cli.evaluation.calibrate import Calibration
+    from automix_cli.profile.model import Profile
+
+
+def router_file(output: Path | None, profile: Profile, tiers: Sequence[str]) -> Path | None:
+    """The file to write: as asked, else the profile's own, else automix.yaml; None where none fits.
+
+    Raises:
+        UsageError: a file is asked for, but the profile's tiers are not those of the rows.
+        ProfileError: the file cannot take the router.
+    """
+    from automix_cli.profile.write import room_for_router
+
+    if [t.name for t in profile.tiers] != list(tiers):
+        if output is not None:
+            raise UsageError(why_not_written(profile, tiers), hint=ways_to_names(profile, tiers))
+        return None
+    own = None if profile.origin == "bundled" else profile.path
+    target = output or own or Path("automix.yaml")
+    room_for_router(target, profile)
+    return target
+
+
+def router_file_or_refusal(
+    output: Path | None, profile: Profile, tiers: Sequence[str]
+) -> tuple[Path | None, UsageError | None]:
+    """The file to write, or why it cannot be: what recorded rows come to is shown first."""
+    try:
+        return router_file(output, profile, tiers), None
+    except UsageError as exc:
+        return None, exc
+
+
+def why_not_written(profile: Profile, tiers: Sequence[str]) -> str:
+    """That the profile has other tiers than the rows, or that there is none."""
+    mine = ", ".join(t.name for t in profile.tiers)
+    theirs = f"the profile's {mine}" if mine else "and no profile was given or found"
+    return f"no router written: the rows' tiers are {', '.join(tiers)}, {theirs}"
+
+
+def ways_to_names(profile: Profile, tiers: Sequence[str]) -> str:
+    """How to come to a profile whose tiers are named as the rows name them."""
+    rule = f"the tiers of a profile must have the names that the rows use: {', '.join(tiers)}"
+    models = ",".join(f"{tier}=MODEL" for tier in tiers)
+    way = "name the tiers of the profile alike" if profile.tiers else "--profile NAME|FILE has such tiers"
+    file = "" if not profile.tiers else " -o other.yaml"
+    return f"{rule}\n{way}\nautomix profile init --tiers {shlex.quote(models)}{file}   makes one"
+
+
+def written_words(result: Calibration, target: Path) -> str:
+    """Which router is written, and that it is unproven where these rows do not show that it pays."""
+    from automix_cli.profile.bundled import shown_path
+
+    router = result.router()
+    alone = f": {router['tier']} alone" if router["kind"] == "always" else ""
+    words = f"router of {shown_path(target)}{alone}"
+    if not result.unproven or (alone and result.verdict is not None):
+        return words
+    return f"{words}, unproven: these rows do not show {'whether routing pays' if alone else 'that it pays'}"
+
+
+def use_option(target: Path, profile: Profile) -> str:
+    """The option with which `ask` finds the file; none where it finds it by itself, and may use it so."""
+    from automix_cli.profile.bundled import shown_path
+    from automix_cli.profile.search import FILE_NAME
+
+    near = shown_path(target)
+    # A profile that had to be named, since it sends questions elsewhere, has to be named again.
+    is_by_itself = profile.origin != "named" or profile.path is None or not _is_foreign(profile)
+    if near == FILE_NAME and is_by_itself:
+        return ""
+    return f" --profile {shlex.quote(f'./{near}' if near == FILE_NAME else near)}"
+
+
+def _is_foreign(profile: Profile) -> bool:
+    """Whether some tier names a key or a host of its own, which a profile found in a folder may not."""
+    from automix_cli.backends.catalog import is_loopback
+
+    return any(t.api_key_env or (t.api_base and not is_loopback(t.api_base)) for t in profile.tiers)
+
+
+def with_origin(
+    router: dict[str, Any],
+    data: DataFile,
+    profile: Profile,
+    options: dict[str, str | None],
+    extra: dict[str, Any],
+) -> dict[str, Any]:
+    """The `router:` block: what was learned, and everything it was learned from."""
+    from automix_cli import __version__
+    from automix_cli.profile.router import fingerprint, prices_of
+
+    origin = {
+        "automix": __version__,
+        "date": time.strftime("%Y-%m-%d"),
+        "data_sha256": data.sha256,
+        **fingerprint(profile),
+        "prices": prices_of(profile),
+        **{key: value for key, value in options.items() if value is not None},
+    }
+    present = {key: value for key, value in extra.items() if value is not None}
+    return {**router, **present, "fitted": {**router["fitted"], **origin}}
