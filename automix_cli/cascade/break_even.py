@@ -19,6 +19,9 @@ from automix_cli.cascade.uncalibrated import EXPECTED_OUTPUT, takes_n
 from automix_cli.profile.model import Profile, Tier
 from automix_cli.records import Question
 
+ANSWER_TOKENS = 64
+"""The length of a short answer: what is assumed where nothing is known, whatever max_tokens is."""
+
 THIRD = 1 / 3
 """The share of questions that go on to the last tier, where nothing is known of it."""
 
@@ -35,6 +38,7 @@ class BreakEven(NamedTuple):
         baseline_usd: of one answer of the last tier.
         fewer_votes: the most votes that, with the answers, cost less than that; 0 where none do.
         prompt_tokens: of a prompt for an answer.
+        answer_tokens, baseline_tokens: of an answer of the tier and of the last tier.
     """
 
     tier: str
@@ -46,6 +50,8 @@ class BreakEven(NamedTuple):
     baseline_usd: float
     fewer_votes: int
     prompt_tokens: float
+    answer_tokens: float
+    baseline_tokens: float
 
     @property
     def times(self) -> float:
@@ -61,7 +67,7 @@ class BreakEven(NamedTuple):
         """Questions after which `usd` are saved, if a share of them goes on to the last tier; None for never.
 
         Example:
-            >>> one = BreakEven("small", "large", 1, 8, 0.25, 0.1, 1.0, 8, 100.0)
+            >>> one = BreakEven("small", "large", 1, 8, 0.25, 0.1, 1.0, 8, 100.0, 64.0, 64.0)
             >>> one.payback(10.0, 0.25), one.payback(10.0, 0.8)
             (20, None)
         """
@@ -100,16 +106,15 @@ def break_even(
     if not last.list_price() or not first.list_price():
         return None
     costs = [_costs(profile, question, lengths) for question in questions]
-    answer, prompt, verdict, baseline, tokens = (
-        math.fsum(values) / len(costs) for values in zip(*costs, strict=True)
-    )
-    if baseline <= 0:
+    mean = _QuestionCosts(*(math.fsum(values) / len(costs) for values in zip(*costs, strict=True)))
+    if mean.baseline <= 0:
         return None
 
     def evidence(votes: int) -> float:
-        return counts.answers * answer + _prompts(profile, first, votes) * prompt + votes * verdict
+        prompts_usd = _prompts(profile, first, votes) * mean.prompt
+        return counts.answers * mean.answer + prompts_usd + votes * mean.verdict
 
-    cheap = [votes for votes in range(1, counts.votes + 1) if evidence(votes) < baseline]
+    cheap = [votes for votes in range(1, counts.votes + 1) if evidence(votes) < mean.baseline]
     return BreakEven(
         tier=first.name,
         baseline=last.name,
@@ -117,9 +122,11 @@ def break_even(
         votes=counts.votes,
         evidence_usd=evidence(counts.votes),
         one_vote_usd=evidence(min(1, counts.votes)),
-        baseline_usd=baseline,
+        baseline_usd=mean.baseline,
         fewer_votes=max(cheap, default=0),
-        prompt_tokens=tokens,
+        prompt_tokens=mean.prompt_tokens,
+        answer_tokens=mean.answer_tokens,
+        baseline_tokens=mean.baseline_tokens,
     )
 
 
@@ -144,20 +151,44 @@ def _prompts(profile: Profile, tier: Tier, votes: int) -> int:
     return math.ceil(votes / max(profile.verification.batch)) if takes_n(tier) else votes
 
 
-def _costs(
-    profile: Profile, question: Question, lengths: Mapping[str, TierLengths]
-) -> tuple[float, float, float, float, float]:
-    """USD of an answer, a vote's prompt, a verdict and the last tier's answer; tokens of the prompt."""
+class _QuestionCosts(NamedTuple):
+    """USD of an answer, a vote's prompt, a verdict and the last tier's answer; tokens as in `BreakEven`."""
+
+    answer: float
+    prompt: float
+    verdict: float
+    baseline: float
+    prompt_tokens: float
+    answer_tokens: float
+    baseline_tokens: float
+
+
+def _costs(profile: Profile, question: Question, lengths: Mapping[str, TierLengths]) -> _QuestionCosts:
+    """What one question costs."""
     builder, first, last = RequestBuilder(profile), profile.tiers[0], profile.tiers[-1]
     ask = builder.for_answer(question, first).request
     check = builder.for_votes(question, "", first, first=0, n=1).request
     ask_last = builder.for_answer(question, last).request
     own, other = lengths.get(first.name), lengths.get(last.name)
-    answer = cost_of(first, ask, _share(own and own.answers, ask.max_tokens))
+    answer_tokens = _answer_tokens(own and own.answers, ask.max_tokens)
+    baseline_tokens = _answer_tokens(other and other.answers, ask_last.max_tokens)
     vote = cost_of(first, check, _share(own and own.votes, check.max_tokens))
     prompt = cost_of(first, check, 0.0)
-    baseline = cost_of(last, ask_last, _share(other and other.answers, ask_last.max_tokens))
-    return answer, prompt, vote - prompt, baseline, float(prompts.estimate_tokens(ask.messages))
+    return _QuestionCosts(
+        answer=cost_of(first, ask, answer_tokens / ask.max_tokens),
+        prompt=prompt,
+        verdict=vote - prompt,
+        baseline=cost_of(last, ask_last, baseline_tokens / ask_last.max_tokens),
+        prompt_tokens=float(prompts.estimate_tokens(ask.messages)),
+        answer_tokens=answer_tokens,
+        baseline_tokens=baseline_tokens,
+    )
+
+
+def _answer_tokens(lengths: Lengths | None, longest: int) -> float:
+    """The length of an answer: as before, else `ANSWER_TOKENS`."""
+    mean = None if lengths is None else lengths.mean
+    return float(min(ANSWER_TOKENS, longest)) if mean is None else mean
 
 
 def _share(lengths: Lengths | None, longest: int) -> float:

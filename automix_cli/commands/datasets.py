@@ -171,7 +171,10 @@ class TraceSource:
             profile = self.profile()
             if note_free and all_free(profile):
                 self.reporter.say(FREE_NOTE)
-            show_plan(self._plan(profile), as_json, self._break_even(profile), pays_back=True)
+            plan = self._plan(profile)
+            if not as_json:
+                print_text(self.data.reading_line())
+            show_plan(plan, as_json, self._break_even(profile), pays_back=True)
         return 0
 
     def _break_even(self, profile: Profile) -> BreakEven | None:

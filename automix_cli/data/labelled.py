@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -17,13 +18,14 @@ from automix_cli.data.jsonl import (
     IdCheck,
     open_input,
     parse_line,
+    printable,
     read_chunks,
     row_of_value,
     split_lines,
     stdin_kind,
 )
 from automix_cli.data.rows import answer_text, has_gold, question_from_dict
-from automix_cli.data.suggested_columns import columns_option, names_in
+from automix_cli.data.suggested_columns import columns_option, name_under, names_in
 from automix_cli.errors import DataError, UsageError
 from automix_cli.records import Json, Question
 from automix_cli.scoring import score
@@ -122,6 +124,21 @@ class DataFile:
             raise self._no_label(rows[0][1], len(rows))
         return questions
 
+    def reading_line(self) -> str:
+        """Which columns are read as the question and the right answer, with the first pair of both."""
+        rows = self._question_rows()
+        question, row = next(((q, row) for q, row in rows if q.expected), rows[0])
+        names = [f"question={self._column(row, 'question')}"]
+        names += [f"expected={self._column(row, 'expected')}"] if question.expected else ["no expected"]
+        pair = [_short_text(question.text), *(_short_text(text) for text in question.expected[:1])]
+        return f"read: {', '.join(names)}; first: {' → '.join(pair)}"
+
+    def _column(self, row: Mapping[str, Json], key: str) -> str:
+        """The file's column that a key of a row comes from."""
+        columns = () if self.columns is None else self.columns.columns
+        own = (m.column for m in columns if not m.tier and m.key == key)
+        return next(own, None) or name_under(row, key)
+
     def _no_label(self, row: Mapping[str, Json], n_rows: int) -> DataError:
         """The error of rows without a gold answer; it names the columns, and the option that maps one."""
         option = columns_option(row, ("expected",))
@@ -204,6 +221,12 @@ class DataFile:
             question.id: {column: row[column] for column in columns if row.get(column) is not None}
             for question, row in rows
         }
+
+
+def _short_text(text: str, longest: int = 60) -> str:
+    """A text in quotes on one line, cut where it is long."""
+    short = text if len(text) <= longest else f"{text[: longest - 1]}…"
+    return printable(json.dumps(short, ensure_ascii=False))
 
 
 def read_data(

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from automix_cli.data.row_keys import ANSWER_NAMES, PLAIN_NAMES, plain_name
+from automix_cli.data.row_keys import ANSWER_NAMES, PLAIN_NAMES, ROW_KEY_NAMES, plain_name
 from automix_cli.records import Json
 
 _LONGEST_LIST = 20
@@ -44,6 +44,25 @@ def names_in(row: Mapping[str, Json]) -> list[str]:
     """
     names = [column.name for column in _columns(row)]
     return names if len(names) <= _LONGEST_LIST else [*names[:_LONGEST_LIST], "…"]
+
+
+def name_under(row: Mapping[str, Json], key: str) -> str:
+    """The column that a row's question, or its right answer, is read from.
+
+    Example:
+        >>> row = {"Type": "sum", "Question": "2 + 2?", "Best Answer": "4"}
+        >>> name_under(row, "question"), name_under(row, "expected")
+        ('Question', 'Best Answer')
+    """
+    own = [name for name, value in row.items() if value is not None]
+    answers = frozenset(map(plain_name, ANSWER_NAMES)) if key == "expected" else frozenset()
+    ways = (
+        *(name for name in ROW_KEY_NAMES[key] if name in own),
+        *(name for name in own if plain_name(name) in PLAIN_NAMES[key]),
+        *(name for name in own if plain_name(name) in answers),
+        *(name for name in ("answers", "messages", "body") if name in own),
+    )
+    return next(iter(ways), key)
 
 
 def columns_option(row: Mapping[str, Json], keys: Sequence[str]) -> str:

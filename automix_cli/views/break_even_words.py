@@ -13,7 +13,7 @@ def evidence_words(own: BreakEven) -> str:
     """What the evidence consists of.
 
     Example:
-        >>> evidence_words(BreakEven("small", "large", 1, 8, 0.2, 0.1, 1.0, 8, 100.0))
+        >>> evidence_words(BreakEven("small", "large", 1, 8, 0.2, 0.1, 1.0, 8, 100.0, 64.0, 64.0))
         "small's answer and 8 votes on it"
     """
     answers = f"{own.tier}'s answer" if own.answers == 1 else f"{own.answers} answers of {own.tier}"
@@ -24,10 +24,24 @@ def evidence_words(own: BreakEven) -> str:
 
 def break_even_line(own: BreakEven) -> str:
     """Whether verification can pay, and what would make it pay where it cannot."""
-    head = f"{evidence_words(own)} cost {own.times:.2g} × {own.baseline}'s answer"
+    head = f"{evidence_words(own)} cost {own.times:.2g} × {own.baseline}'s answer at {_length_words(own)}"
     if own.can_pay:
         return f"{head}: routing saves where more than {own.times:.0%} of answers need no {own.baseline}"
-    return f"{head} at prompts of about {max(100, round(own.prompt_tokens, -2)):,.0f} tokens: {_way_out(own)}"
+    return f"{head}: {_way_out(own)}"
+
+
+def _length_words(own: BreakEven) -> str:
+    """The lengths that it holds for.
+
+    Example:
+        >>> _length_words(BreakEven("small", "large", 1, 8, 0.2, 0.1, 1.0, 8, 100.0, 12.0, 90.0))
+        'prompts of about 100 tokens and answers of about 12 (small) and 90 (large)'
+    """
+    prompts = f"prompts of about {max(100, round(own.prompt_tokens, -2)):,.0f} tokens"
+    small, large = round(own.answer_tokens), round(own.baseline_tokens)
+    if small == large:
+        return f"{prompts} and answers of about {small:,}"
+    return f"{prompts} and answers of about {small:,} ({own.tier}) and {large:,} ({own.baseline})"
 
 
 def _way_out(own: BreakEven) -> str:

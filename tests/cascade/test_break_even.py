@@ -52,6 +52,18 @@ def test_votes_of_one_round_share_a_prompt_where_the_provider_samples_several_at
     assert result.evidence_usd == pytest.approx(ask + 2 * check)
 
 
+@pytest.mark.parametrize("most", [512, 2048])
+def test_the_same_length_of_an_answer_is_assumed_whatever_it_may_take(most: int) -> None:
+    large = replace(LARGE, price=Price(input=0.0, output=1e6), params=(("max_tokens", most),))
+    result = break_even(profile(large=large), [Question(text="?")])
+    assert result is not None
+    assert (result.answer_tokens, result.baseline_tokens, result.baseline_usd) == (
+        64.0,
+        64.0,
+        pytest.approx(64),
+    )
+
+
 def test_what_nobody_can_weigh_is_not_weighed() -> None:
     question = [Question(text="?")]
     assert break_even(replace(profile(), tiers=(SMALL,)), question) is None
@@ -72,7 +84,7 @@ def test_the_longest_context_is_where_both_cost_the_same() -> None:
 
 
 def one(**changes: object) -> BreakEven:
-    return BreakEven("small", "large", 1, 8, 0.25, 0.1, 1.0, 8, 212.0)._replace(**changes)  # type: ignore[arg-type]
+    return BreakEven("small", "large", 1, 8, 0.25, 0.1, 1.0, 8, 212.0, 64.0, 64.0)._replace(**changes)  # type: ignore[arg-type]
 
 
 FULL = "small's answer and 8 votes on it cost"
@@ -83,26 +95,29 @@ FULL = "small's answer and 8 votes on it cost"
     [
         (
             one(),
-            (f"{FULL} 0.25 × large's answer", "routing saves where more than 25% of answers need no large"),
+            (
+                f"{FULL} 0.25 × large's answer at prompts of about 200 tokens and answers of about 64",
+                "routing saves where more than 25% of answers need no large",
+            ),
         ),
         (
             one(evidence_usd=1.7, fewer_votes=3, prompt_tokens=6012.0),
             (
-                f"{FULL} 1.7 × large's answer at prompts of about 6,000 tokens",
+                f"{FULL} 1.7 × large's answer at prompts of about 6,000 tokens and answers of about 64",
                 "all of them cannot pay; max_votes: 3 at most, or signal: logprob",
             ),
         ),
         (
             one(evidence_usd=9.0, one_vote_usd=1.2, fewer_votes=0),
             (
-                f"{FULL} 9 × large's answer at prompts of about 200 tokens",
+                f"{FULL} 9 × large's answer at prompts of about 200 tokens and answers of about 64",
                 "not even one vote can pay; signal: logprob with logprob_of: answer buys none",
             ),
         ),
         (
             one(answers=8, votes=0, evidence_usd=2.0, fewer_votes=0),
             (
-                "8 answers of small cost 2 × large's answer at prompts of about 200 tokens",
+                "8 answers of small cost 2 × large's answer at prompts of about 200 tokens and answers of about 64",
                 "they cannot pay; sample fewer (max_votes)",
             ),
         ),

@@ -224,6 +224,36 @@ def test_several_providers_of_promptfoo_are_tiers(tmp_path: Path) -> None:
         assert second["tiers"]["large"]["score"] == 1.0
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "columns", "line"),
+    [
+        (
+            "a.csv",
+            "Type,Question,Best Answer\nsum,What is 396 + 90?,486\n",
+            None,
+            'read: question=Question, expected=Best Answer; first: "What is 396 + 90?" → "486"',
+        ),
+        (
+            "a.jsonl",
+            '{"problem": {"de": "2 + 2?\\n\\u001b[2J"}, "n": 4}\n',
+            "question=problem.de,expected=n",
+            'read: question=problem.de, expected=n; first: "2 + 2?\\n\\u001b[2J" → "4"',
+        ),
+        (
+            "a.jsonl",
+            '{"messages": [{"role": "user", "content": "%s"}]}\n' % ("x" * 90),
+            None,
+            f'read: question=messages, no expected; first: "{"x" * 59}…"',
+        ),
+    ],
+)
+def test_the_line_on_how_a_file_is_read_names_columns_and_the_first_pair(
+    name: str, text: str, columns: str | None, line: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(text)
+    assert read_data(tmp_path / name, columns).reading_line() == line
+
+
 def test_what_a_tool_recorded_of_a_model_is_an_answer_and_no_label(tmp_path: Path) -> None:
     unlabelled = {**INSPECT_LOG, "samples": [{**INSPECT_SAMPLE, "target": ""}]}
     path = tmp_path / "log.json"
