@@ -19,8 +19,8 @@ from automix_cli.cascade.uncalibrated import EXPECTED_OUTPUT, takes_n
 from automix_cli.profile.model import Profile, Tier
 from automix_cli.records import Question
 
-ANSWER_TOKENS = 64
-"""The length of a short answer: what is assumed where nothing is known, whatever max_tokens is."""
+ANSWER_TOKENS = 128
+"""The length of a first tier's answer where nothing is known; the last goes by the ratio of max_tokens."""
 
 THIRD = 1 / 3
 """The share of questions that go on to the last tier, where nothing is known of it."""
@@ -170,8 +170,9 @@ def _costs(profile: Profile, question: Question, lengths: Mapping[str, TierLengt
     check = builder.for_votes(question, "", first, first=0, n=1).request
     ask_last = builder.for_answer(question, last).request
     own, other = lengths.get(first.name), lengths.get(last.name)
-    answer_tokens = _answer_tokens(own and own.answers, ask.max_tokens)
-    baseline_tokens = _answer_tokens(other and other.answers, ask_last.max_tokens)
+    short = min(ANSWER_TOKENS, ask.max_tokens)
+    answer_tokens = _answer_tokens(own and own.answers, short)
+    baseline_tokens = _answer_tokens(other and other.answers, short * ask_last.max_tokens / ask.max_tokens)
     vote = cost_of(first, check, _share(own and own.votes, check.max_tokens))
     prompt = cost_of(first, check, 0.0)
     return _QuestionCosts(
@@ -185,10 +186,10 @@ def _costs(profile: Profile, question: Question, lengths: Mapping[str, TierLengt
     )
 
 
-def _answer_tokens(lengths: Lengths | None, longest: int) -> float:
-    """The length of an answer: as before, else `ANSWER_TOKENS`."""
+def _answer_tokens(lengths: Lengths | None, otherwise: float) -> float:
+    """The length of an answer: as before, else what is assumed."""
     mean = None if lengths is None else lengths.mean
-    return float(min(ANSWER_TOKENS, longest)) if mean is None else mean
+    return otherwise if mean is None else mean
 
 
 def _share(lengths: Lengths | None, longest: int) -> float:

@@ -52,16 +52,19 @@ def test_votes_of_one_round_share_a_prompt_where_the_provider_samples_several_at
     assert result.evidence_usd == pytest.approx(ask + 2 * check)
 
 
-@pytest.mark.parametrize("most", [512, 2048])
-def test_the_same_length_of_an_answer_is_assumed_whatever_it_may_take(most: int) -> None:
-    large = replace(LARGE, price=Price(input=0.0, output=1e6), params=(("max_tokens", most),))
-    result = break_even(profile(large=large), [Question(text="?")])
+@pytest.mark.parametrize(
+    ("most", "most_large", "tokens_large"), [(512, 512, 128), (2048, 2048, 128), (512, 2048, 512)]
+)
+def test_a_short_answer_is_assumed_however_long_it_may_be(
+    most: int, most_large: int, tokens_large: int
+) -> None:
+    small = replace(SMALL, params=(("max_tokens", most),))
+    params = (("max_tokens", most_large),)
+    large = replace(LARGE, price=Price(input=0.0, output=1e6), params=params)
+    result = break_even(profile(small, large), [Question(text="?")])
     assert result is not None
-    assert (result.answer_tokens, result.baseline_tokens, result.baseline_usd) == (
-        64.0,
-        64.0,
-        pytest.approx(64),
-    )
+    assert (result.answer_tokens, result.baseline_tokens) == (128, tokens_large)
+    assert result.baseline_usd == pytest.approx(tokens_large)
 
 
 def test_what_nobody_can_weigh_is_not_weighed() -> None:
@@ -87,6 +90,7 @@ def one(**changes: object) -> BreakEven:
     return BreakEven("small", "large", 1, 8, 0.25, 0.1, 1.0, 8, 212.0, 64.0, 64.0)._replace(**changes)  # type: ignore[arg-type]
 
 
+SHORT = "at prompts of about 200 tokens and answers of about 64"
 FULL = "small's answer and 8 votes on it cost"
 
 
@@ -96,7 +100,7 @@ FULL = "small's answer and 8 votes on it cost"
         (
             one(),
             (
-                f"{FULL} 0.25 × large's answer at prompts of about 200 tokens and answers of about 64",
+                f"{FULL} 0.25 × large's answer {SHORT}",
                 "routing saves where more than 25% of answers need no large",
             ),
         ),
@@ -110,14 +114,14 @@ FULL = "small's answer and 8 votes on it cost"
         (
             one(evidence_usd=9.0, one_vote_usd=1.2, fewer_votes=0),
             (
-                f"{FULL} 9 × large's answer at prompts of about 200 tokens and answers of about 64",
+                f"{FULL} 9 × large's answer {SHORT}",
                 "not even one vote can pay; signal: logprob with logprob_of: answer buys none",
             ),
         ),
         (
             one(answers=8, votes=0, evidence_usd=2.0, fewer_votes=0),
             (
-                "8 answers of small cost 2 × large's answer at prompts of about 200 tokens and answers of about 64",
+                f"8 answers of small cost 2 × large's answer {SHORT}",
                 "they cannot pay; sample fewer (max_votes)",
             ),
         ),
