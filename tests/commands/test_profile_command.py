@@ -279,12 +279,15 @@ def test_every_suggestion_in_the_started_file_is_valid(folder: Path) -> None:
     assert (p.task.scorer, p.verification.max_votes) == ("exact", 8)
 
 
-def test_init_leaves_an_existing_file_alone(folder: Path) -> None:
+def test_init_leaves_an_existing_file_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("automix.yaml").write_text(TWO)
     ran = automix("init", "demo")
     assert ran.exit_code == 2
     assert "automix.yaml exists and is left as it is" in ran.stderr
     assert Path("automix.yaml").read_text() == TWO
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
+    (folder / "config" / "automix").mkdir(parents=True)
+    Path("automix.yaml").rename(folder / "config" / "automix" / "automix.yaml")
     ran = automix("init")
     assert ran.exit_code == 2
     assert "automix.yaml is already used here" in ran.stderr
