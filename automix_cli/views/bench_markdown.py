@@ -32,7 +32,7 @@ def _widths(view: BenchView) -> str:
     """Say how wide intervals are where only some rows have a label."""
     if not view.table.has_some_labels:
         return ""
-    return ", as wide as the labels behind it tell, and left out where these are too few"
+    return ", as wide as the labels behind it tell, and left out where these are too few (?)"
 
 
 def _policies(view: BenchView) -> Iterator[str]:

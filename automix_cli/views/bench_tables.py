@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from automix_cli.evaluation.bench import PolicyOutcome
 from automix_cli.evaluation.measures import DISPLAY_ORDER, MEASURE_BY_KEY, MeasureSpec, TableColumn
 from automix_cli.views.bench_view import BenchView
-from automix_cli.views.cells import interval_text, left_out, value_text
+from automix_cli.views.cells import MARKED, interval_text, lacks_labels, left_out, value_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -73,6 +73,11 @@ class _Column(NamedTuple):
             return interval_text(self.spec, measure) + end
         return value_text(self.spec, measure) + self._behind(outcome) + end
 
+    def lacks_labels(self, outcome: PolicyOutcome) -> bool:
+        """Whether too few labels stand behind the cell of a policy, or behind what it is of."""
+        keys = (self.spec.key, *filter(None, (self.place.behind,)))
+        return not self.is_interval and any(lacks_labels(outcome.measures[key]) for key in keys)
+
     def _behind(self, outcome: PolicyOutcome) -> str:
         if not self.place.behind or outcome.measures[self.place.behind].value is None:
             return ""
@@ -115,7 +120,9 @@ def _table(view: BenchView, title: str, columns: Sequence[_Column], width: int) 
         if group is not groups[-1]:
             table.add_row("")
     absent = left_out("intervals" if c.is_interval else view.words(c.head) for c in every if c not in columns)
-    table.caption = "\n".join(filter(None, ("* best of the policies; baselines above, bounds below", absent)))
+    is_marked = any(c.lacks_labels(o) for c in columns for o in view.comparison.outcomes)
+    legend = "* best of the policies; baselines above, bounds below", MARKED if is_marked else "", absent
+    table.caption = "\n".join(filter(None, legend))
     table.caption_justify = "left"
     return table
 
@@ -138,6 +145,6 @@ def _best(view: BenchView, column: _Column) -> str | None:
     values = [
         (sign * value, -place, o.name)
         for place, o in enumerate(view.by_kind().policies)
-        if (value := o.measures[column.spec.key].value) is not None
+        if (value := o.measures[column.spec.key].value) is not None and not column.lacks_labels(o)
     ]
     return max(values)[2] if len(values) > 1 else None

@@ -6,8 +6,11 @@ from collections.abc import Iterable
 
 from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.measures import MeasureSpec
+from automix_cli.texts import TOO_FEW_LABELS
 
 NO_VALUE = "–"
+MARKED = f"? {TOO_FEW_LABELS}"
+"""What the mark behind a value means."""
 
 
 def left_out(names: Iterable[str]) -> str:
@@ -37,8 +40,15 @@ def number_text(spec: MeasureSpec, value: float) -> str:
 
 
 def value_text(spec: MeasureSpec, measure: Measure) -> str:
-    """Write a value; a dash where there is none."""
-    return NO_VALUE if measure.value is None else number_text(spec, measure.value)
+    """Write a value; a dash where there is none, and a mark where too few labels stand behind it."""
+    if measure.value is None:
+        return NO_VALUE
+    return number_text(spec, measure.value) + ("?" if lacks_labels(measure) else "")
+
+
+def lacks_labels(measure: Measure) -> bool:
+    """Whether too few labels stand behind a value."""
+    return measure.value is not None and measure.reason == TOO_FEW_LABELS
 
 
 def interval_text(spec: MeasureSpec, measure: Measure, between: str | None = None) -> str:
