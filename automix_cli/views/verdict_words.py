@@ -200,8 +200,9 @@ def labels_words(loss: LossAgainst) -> str:
         return ""
     counts = f"{count_of(every, 'label')}, {differing:,} where answers differ"
     if loss.by_labels is None:
+        verb = "has" if loss.n_skipped == 1 else "have"
         why = (
-            f"{loss.n_skipped:,} rows to label have none: no estimate"
+            f"{count_of(loss.n_skipped, 'row')} to label {verb} none: no estimate"
             if loss.n_skipped
             else "too few for an estimate"
         )

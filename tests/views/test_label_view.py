@@ -62,6 +62,7 @@ def test_the_outcome_says_which_interval_is_meant() -> None:
             LOSS._replace(by_labels=None),
             "at most 6.0 points (95 %), by the share that differs; too few labels",
         ),
+        (LOSS._replace(by_labels=None, n_skipped=1), "no estimate, since 1 row to label has no label"),
         (LOSS._replace(by_labels=None, n_skipped=3), "no estimate, since 3 rows to label have no label"),
     ],
 )
