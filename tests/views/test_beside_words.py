@@ -81,10 +81,8 @@ def test_calibrate_speaks_of_answers_that_are_equal_or_differ(every: int) -> Non
     assert not re.search(r"\b(right|wrong|quality|worse|accuracy)\b", text)
 
 
-@pytest.mark.parametrize(("labels", "low"), [(0, -1.0), (9, None)], ids=["agreement", "few labels"])
-def test_calibrate_shows_no_interval_of_an_edge_where_labels_are_too_few(
-    labels: int, low: float | None
-) -> None:
+@pytest.mark.parametrize("lacks", [False, True], ids=["agreement", "few labels"])
+def test_calibrate_shows_no_verdict_and_no_quality_where_labels_are_too_few(lacks: bool) -> None:
     table = table_with(0)
     result = Calibration(
         tiers=table.tiers,
@@ -93,15 +91,16 @@ def test_calibrate_shows_no_interval_of_an_edge_where_labels_are_too_few(
         objective=Objective(),
         choice=SettingChoice(Always("large"), Point(9.0, 1.0)),
         single="large",
-        verdict=RoutingVerdict("not enough rows", 0.0, -0.01, 0.02, 100),
+        verdict=None if lacks else RoutingVerdict("not enough rows", 0.0, -0.01, 0.02, 100),
+        lacks_labels=lacks,
         figures=tuple(
             Figures(f"always:{t}", Measure(c), Measure(1.0)) for t, c in (("small", 1), ("large", 9))
         ),
-        loss=LossAgainst(baseline="large", differing=0.3, most=0.4, labels=(labels, 4), by_labels=None),
+        loss=LossAgainst(baseline="large", differing=0.3, most=0.4, labels=(9 * lacks, 4), by_labels=None),
     )
-    verdict = CalibrationView(result, table, "rows.jsonl", "large").to_dict()["verdict"]
-    assert verdict["low"] == low
-    assert verdict["kind"] == "not enough rows"
+    values = CalibrationView(result, table, "rows.jsonl", "large").to_dict()
+    assert (values["verdict"] is None) == (values["written"]["quality"] is None) == lacks
+    assert "Not enough" not in values["sentence"]
 
 
 @pytest.mark.parametrize("labels", [0, 30])
