@@ -166,7 +166,7 @@ router: {kind: majority}
 
 
 OURS = re.compile(
-    r"profile planted is uncalibrated|automix calibrate replaces this"
+    r"profile planted is uncalibrated|price: \{input: 0\.1, output: 0\.4\} under a tier"
     r"|\$[0-9.]+ per 1,000 questions at list price|[0-9]+ rows: "
     r"|  [0-9]+ × |hosted_vllm/(small|large) refuses temperature"
     r"|automix: stopped: |  the rows written so far are complete$"
