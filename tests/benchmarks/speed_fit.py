@@ -15,6 +15,7 @@ tiers: `calibrate` on three tiers beside two. bench: `bench --policies all` on 1
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -87,6 +88,20 @@ class Files:
             write_rows(path, count, tiers)
         return path
 
+    def rows_without_texts(self, count: int) -> Path:
+        """Trace rows of two tiers without their questions."""
+        path = self.folder / f"rows-{count}-without-texts.jsonl"
+        if not path.exists():
+            with (
+                self.rows(count, 2).open(encoding="utf-8") as source,
+                path.open("w", encoding="utf-8") as file,
+            ):
+                for line in source:
+                    row = json.loads(line)
+                    del row["question"]
+                    file.write(json.dumps(row) + "\n")
+        return path
+
     def calibrate(self, count: int, tiers: int) -> Effort:
         """Calibrate on rows, and write the profile."""
         profile = write_profile(self.folder / f"profile-{tiers}.yaml", tiers)
@@ -97,7 +112,7 @@ class Files:
     def bench(self, count: int) -> Effort:
         """Compare all policies on rows without texts."""
         profile = write_profile(self.folder / "profile-2.yaml", 2)
-        rows = str(self.rows(count, 2))
+        rows = str(self.rows_without_texts(count))
         return automix("bench", rows, "--profile", str(profile), "--policies", "all", "--json")
 
 
