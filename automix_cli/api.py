@@ -251,18 +251,16 @@ class Automix:
         """
         from automix_cli.backends.base import NeedsLoop
 
-        self._cache.has_loop = False
+        self._cache.has_loop, is_over = False, True
         try:
-            result = _result_of(job(self.cascade))
+            return _result_of(job(self.cascade))
         except NeedsLoop:
-            raise
-        except BaseException:
-            _result_of(self.__aexit__(None, None, None))
+            is_over = False
             raise
         finally:
             self._cache.has_loop = True
-        _result_of(self.__aexit__(None, None, None))
-        return result
+            if is_over:
+                _result_of(self.__aexit__(None, None, None))
 
 
 def _result_of(job: Awaitable[T]) -> T:

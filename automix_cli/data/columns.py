@@ -152,7 +152,9 @@ class ColumnMapping:
             if tier:
                 tiers[tier][key] = None if value is None else _cell(value, key, column)
             else:
-                mapped_row[key] = _choices(value, column) if key == "choices" else value
+                mapped_row[key] = (
+                    _json_cell(value, column, 'choices like ["Rome", "Paris"]') if key == "choices" else value
+                )
         return {**mapped_row, "tiers": tiers} if tiers else mapped_row
 
 
@@ -200,7 +202,7 @@ def _cell(value: Json, key: str, column: str) -> Json:
     if value is None or key == "answer":
         return value
     if key == "votes":
-        return _read_votes(value, column)
+        return _json_cell(value, column, "votes like [1, 0, null]")
     if key == "failed":
         return _read_failure(value)
     if isinstance(value, bool) and key == "score":
@@ -214,32 +216,25 @@ def _cell(value: Json, key: str, column: str) -> Json:
     raise DataError(f"column {column!r}: expected a number, got {value!r:.40}")
 
 
-def _choices(value: Json, column: str) -> Json:
-    """Read choices; in a CSV cell they are written as in JSON: `["Rome", "Paris"]`."""
+def _json_cell(value: Json, column: str, example: str) -> Json:
+    """Read a list; in a CSV cell it is written as in JSON, like the example.
+
+    Example:
+        >>> _json_cell("[1, 0, null]", "votes", "votes like [1]")
+        [1, 0, None]
+    """
     if not isinstance(value, str):
         return value
     try:
         return json.loads(value)
     except (ValueError, RecursionError):
-        raise DataError(
-            f'column {column!r}: expected choices like ["Rome", "Paris"], got {value!r:.40}'
-        ) from None
+        raise DataError(f"column {column!r}: expected {example}, got {value!r:.40}") from None
 
 
 def _read_failure(value: Json) -> Json:
     """Read the kind of a failure, or whether there was one: true or false, 1 or 0."""
     truth = str(value).strip().lower()
     return {"true": True, "1": True, "false": False, "0": False}.get(truth, value)
-
-
-def _read_votes(value: Json, column: str) -> Json:
-    """Read votes; in a CSV cell they are written as in JSON: `[1, 0, null]`."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        raise DataError(f"column {column!r}: expected votes like [1, 0, null], got {value!r:.40}") from None
 
 
 def read_amounts(text: str, option: str) -> dict[str, float]:

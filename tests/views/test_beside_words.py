@@ -4,6 +4,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -64,10 +65,9 @@ def table_with(labels: int, every: int = 2) -> TraceTable:
     return reader.table(labels_from=None, baseline="large", say=lambda text: None)
 
 
-@pytest.mark.parametrize("every", [2, ROWS + 1], ids=["half are equal", "hardly any is equal"])
-def test_calibrate_speaks_of_answers_that_are_equal_or_differ(every: int) -> None:
-    table = table_with(0, every)
-    result = Calibration(
+def calibration_of(table: TraceTable) -> Calibration:
+    """A calibration that came to the baseline alone."""
+    return Calibration(
         tiers=table.tiers,
         settings=Settings(),
         fitted=fit(table, Settings()),
@@ -75,7 +75,12 @@ def test_calibrate_speaks_of_answers_that_are_equal_or_differ(every: int) -> Non
         choice=SettingChoice(Always("large"), Point(9.0, 1.0)),
         single="large",
     )
-    view = CalibrationView(result, table, "rows.jsonl", "large")
+
+
+@pytest.mark.parametrize("every", [2, ROWS + 1], ids=["half are equal", "hardly any is equal"])
+def test_calibrate_speaks_of_answers_that_are_equal_or_differ(every: int) -> None:
+    table = table_with(0, every)
+    view = CalibrationView(calibration_of(table), table, "rows.jsonl", "large")
     text = "\n".join([*view.health_lines(), *view.notes()])
     assert "agrees by confidence" in text
     assert not re.search(r"\b(right|wrong|quality|worse|accuracy)\b", text)
@@ -84,13 +89,8 @@ def test_calibrate_speaks_of_answers_that_are_equal_or_differ(every: int) -> Non
 @pytest.mark.parametrize("lacks", [False, True], ids=["agreement", "few labels"])
 def test_calibrate_shows_no_verdict_and_no_quality_where_labels_are_too_few(lacks: bool) -> None:
     table = table_with(0)
-    result = Calibration(
-        tiers=table.tiers,
-        settings=Settings(),
-        fitted=fit(table, Settings()),
-        objective=Objective(),
-        choice=SettingChoice(Always("large"), Point(9.0, 1.0)),
-        single="large",
+    result = replace(
+        calibration_of(table),
         verdict=None if lacks else RoutingVerdict("not enough rows", 0.0, -0.01, 0.02, 100),
         lacks_labels=lacks,
         figures=tuple(
