@@ -10,10 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from automix_cli.data.columns import ColumnMapping, read_columns
-from automix_cli.data.file_formats import FileRecord, format_of, is_document, is_table, read_records
 from automix_cli.data.jsonl import (
     MAX_LINE,
     IdCheck,
@@ -33,6 +31,10 @@ from automix_cli.data.jsonl import (
 )
 from automix_cli.errors import DataError, UsageError
 from automix_cli.records import Question
+
+if TYPE_CHECKING:  # a question on the command line needs neither
+    from automix_cli.data.columns import ColumnMapping
+    from automix_cli.data.file_formats import FileRecord
 
 Form = Literal["auto", "jsonl", "json", "csv", "tsv", "parquet", "text"]
 
@@ -115,6 +117,8 @@ class Rows:
         """
         if columns is None:
             return self
+        from automix_cli.data.columns import read_columns
+
         mapping = read_columns(columns)
         if mapping.has_tiers:
             raise UsageError("--columns: here rows hold questions, and no tiers")
@@ -135,6 +139,8 @@ class Rows:
         """A line as a row."""
         if self.columns is None:
             return row_of(line, index)
+        from automix_cli.data.file_formats import FileRecord
+
         try:
             record = FileRecord(line.number, parse_line(line))
         except DataError as exc:
@@ -234,6 +240,8 @@ def read_rows(
         DataError: a file in a format that holds no rows.
         UsageError: `columns` is no mapping.
     """
+    from automix_cli.data.file_formats import format_of
+
     rows = open_rows(input_file)
     if rows is None:
         return None
@@ -245,6 +253,8 @@ def read_rows(
 
 def _whole(rows: Rows, form: Any, say: Callable[[str], None], head: bytes = b"") -> Rows:
     """The rows of a file that is read whole; a .json file may hold an object a line all the same."""
+    from automix_cli.data.file_formats import is_document, read_records
+
     content = head + _read_all(rows.fd, WHOLE_FILE_LIMIT)
     if form == "json" and not is_document(content):
         with suppress(DataError):
@@ -299,6 +309,8 @@ def _decode(data: bytes, name: str) -> str:
 
 def _sniff(rows: Rows, form: Form, say: Callable[[str], None]) -> Single | Rows:
     """Distinguish rows from text: by the option, the file's name, or the first line that is not blank."""
+    from automix_cli.data.file_formats import format_of, is_document, is_table, read_records
+
     own = (format_of(rows.name) or form) if form == "auto" else form
     if own == "jsonl":
         return rows
