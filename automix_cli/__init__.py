@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from automix_cli.api import Automix, CallOptions, choose_profile
+    from automix_cli.api import CallOptions, Runtime, choose_profile
 
 __version__ = "0.1.0"
 
-__all__ = ["Automix", "CallOptions", "__version__", "choose_profile"]
+__all__ = ["CallOptions", "Runtime", "__version__", "choose_profile"]
 
 
 def __getattr__(name: str) -> Any:

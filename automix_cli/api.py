@@ -3,13 +3,13 @@
 Commands, servers and Python users begin here:
 
     choose_profile    which profile the options ask for
-    Automix           that profile with its cascade open; closes the cache and the connections
+    Runtime           that profile with its cascade open; closes the cache and the connections
     open_wire         what stands behind the cache
 
 Nothing here prints: what a person should know goes to a callback.
 
-    with-block        async with Automix(choose_profile(options), options) as cascade: ...
-    one job           Automix(choose_profile(options), options).run(job)
+    with-block        async with Runtime(choose_profile(options), options) as cascade: ...
+    one job           Runtime(choose_profile(options), options).run(job)
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def shadow_plan(profile: Profile, options: CallOptions) -> ShadowPlan | None:
 # ---------------------------------------------------------------- open and close
 
 
-class Automix:
+class Runtime:
     """A profile with its cascade open: the cascade over the cache over whatever the models stand behind.
 
     `note` takes what a person should know, `detail` what only helps to find the cause of trouble.
@@ -136,8 +136,8 @@ class Automix:
     Example:
         >>> from automix_cli.records import Question
         >>> options = CallOptions(profile="demo", no_cache=True)
-        >>> automix = Automix(choose_profile(options), options)
-        >>> automix.run(lambda cascade: cascade.answer(Question(text="What is 17 * 23?"))).answer
+        >>> runtime = Runtime(choose_profile(options), options)
+        >>> runtime.run(lambda cascade: cascade.answer(Question(text="What is 17 * 23?"))).answer
         '391'
     """
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from shell import environment
 
-from automix_cli.api import Automix, CallOptions, choose_profile
+from automix_cli.api import CallOptions, Runtime, choose_profile
 from automix_cli.backends.base import ChosenBackend, Request
 from automix_cli.backends.cache import Cached
 from automix_cli.cascade.cascade import Cascade
@@ -63,7 +63,7 @@ def test_notes_go_to_the_callback_and_the_backend_is_closed() -> None:
     options, notes = CallOptions(profile="demo", no_cache=True), list[str]()
 
     async def main() -> str | None:
-        async with Automix(choose_profile(options), options, note=notes.append) as cascade:
+        async with Runtime(choose_profile(options), options, note=notes.append) as cascade:
             return (await cascade.answer(Question(text="What is 17 * 23?"))).answer
 
     assert asyncio.run(main()) == "391"
@@ -89,16 +89,16 @@ def test_an_answer_stands_though_the_connections_cannot_be_closed(monkeypatch: p
     wire = ChosenBackend({"demo/small": lambda: first, "demo/large": lambda: second}, lambda r: r.model)
     monkeypatch.setattr("automix_cli.api.open_wire", lambda *args, **more: wire)
     options, details = CallOptions(profile="demo", no_cache=True), list[str]()
-    automix = Automix(choose_profile(options), options, detail=details.append)
+    runtime = Runtime(choose_profile(options), options, detail=details.append)
 
     async def job(cascade: Cascade) -> str | None:
         await wire.complete(Request(model="demo/large", messages=()))
         return (await cascade.answer(Question(text="What is 17 * 23?"))).answer
 
-    assert "Because." in (automix.run(job) or "")
+    assert "Because." in (runtime.run(job) or "")
     assert details == ["closing the connections failed: RuntimeError: the connection was closed before"]
     assert (first.closings, second.closings) == (1, 1), "each is closed, whatever becomes of the other"
-    assert not automix.cascade.backend.store.folder.exists(), "the empty cache of --no-cache goes, too"
+    assert not runtime.cascade.backend.store.folder.exists(), "the empty cache of --no-cache goes, too"
 
 
 def test_a_run_that_failed_fails_with_its_own_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +110,7 @@ def test_a_run_that_failed_fails_with_its_own_error(monkeypatch: pytest.MonkeyPa
         raise UsageError("its own")
 
     with pytest.raises(UsageError, match="its own"):
-        Automix(choose_profile(options), options).run(job)
+        Runtime(choose_profile(options), options).run(job)
 
 
 def test_options_that_contradict_each_other_are_refused() -> None:
@@ -122,8 +122,8 @@ def test_options_that_contradict_each_other_are_refused() -> None:
 
 def ask_once(options: CallOptions) -> tuple[str | None, float | None]:
     """The answer to one question, and what it cost."""
-    automix = Automix(choose_profile(options), options, is_single=True)
-    answer = automix.run(lambda cascade: cascade.answer(Question(text="What is 17 * 23?")))
+    runtime = Runtime(choose_profile(options), options, is_single=True)
+    answer = runtime.run(lambda cascade: cascade.answer(Question(text="What is 17 * 23?")))
     return answer.answer, answer.spent_usd
 
 
@@ -144,12 +144,12 @@ def test_without_an_event_loop_an_error_closes_the_run_too(
     monkeypatch.setenv("AUTOMIX_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(asyncio, "run", None)
     options = CallOptions(profile="demo")
-    automix, closed = Automix(choose_profile(options), options, is_single=True), []
-    monkeypatch.setattr(automix._cache.store, "close", lambda: closed.append(True))
+    runtime, closed = Runtime(choose_profile(options), options, is_single=True), []
+    monkeypatch.setattr(runtime._cache.store, "close", lambda: closed.append(True))
 
     async def fail(cascade: Cascade) -> None:
         raise UsageError("no")
 
     with pytest.raises(UsageError):
-        automix.run(fail)
+        runtime.run(fail)
     assert closed

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from automix_cli.api import Automix, CallOptions, choose_profile, router_notes, shadow_plan
+from automix_cli.api import CallOptions, Runtime, choose_profile, router_notes, shadow_plan
 from automix_cli.commands import options as o
 from automix_cli.commands.command import ModelCommand, command_app
 from automix_cli.commands.rows import RowRun, check_destination, destination_of, pick_rows
@@ -157,7 +157,7 @@ def ask(
         force=force,
         resume=resume,
     )
-    automix = Automix(
+    runtime = Runtime(
         active_profile,
         calls,
         note=reporter.once,
@@ -167,7 +167,7 @@ def ask(
     for line in router_notes(active_profile):
         reporter.once(line)
     command = _Ask(destination, reporter, json=json, explain=explain, ordered=not unordered)
-    raise typer.Exit(automix.run(lambda cascade: command.run(cascade, source)))
+    raise typer.Exit(runtime.run(lambda cascade: command.run(cascade, source)))
 
 
 def _pick(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import typer
 
-from automix_cli.api import Automix, CallOptions, choose_profile, embedding_price_line
+from automix_cli.api import CallOptions, Runtime, choose_profile, embedding_price_line
 from automix_cli.data.labelled import DataFile, TableOptions, recorded_questions
 from automix_cli.errors import ProfileError, UsageError
 from automix_cli.records import add_money
@@ -239,8 +239,8 @@ class TraceSource:
         if embedder is None:
             return Labelled(profile, table, scale)
         questions = recorded_questions(table, self.data.name)
-        automix = self._open(replace(profile, tiers=(), router=None), embedder)
-        embeddings = automix.run(lambda cascade: self._embed(cascade, questions, embedder))
+        runtime = self._open(replace(profile, tiers=(), router=None), embedder)
+        embeddings = runtime.run(lambda cascade: self._embed(cascade, questions, embedder))
         return Labelled(profile, with_embeddings(table, embedder, embeddings), scale)
 
     def collect_rows(self) -> Labelled:
@@ -253,13 +253,13 @@ class TraceSource:
         embedder = self._embedder(profile)
         for line in lines.plan_lines(self._plan(profile))[:-1]:
             self.reporter.say(line)
-        automix = self._open(replace(profile, router=None), embedder)
+        runtime = self._open(replace(profile, router=None), embedder)
 
         async def job(cascade: Cascade) -> tuple[Purchases[CollectedRow], list[Embedded]]:
             purchases = await self._collect(cascade, questions)
             return purchases, [] if embedder is None else await self._embed(cascade, questions, embedder)
 
-        (rows, lost_usd), embeddings = automix.run(job)
+        (rows, lost_usd), embeddings = runtime.run(job)
         options = replace(self.options, tiers=",".join(t.name for t in profile.tiers))
         table = self._table(profile, lambda: enumerate((row.to_dict() for row in rows), 1), options)
         table = replace(table, set_aside_usd=table.set_aside_usd + _number(lost_usd))
@@ -283,12 +283,12 @@ class TraceSource:
 
     # ------------------------------------------------------------ calls
 
-    def _open(self, profile: Profile, embedder: Tier | None) -> Automix:
-        automix = Automix(
+    def _open(self, profile: Profile, embedder: Tier | None) -> Runtime:
+        runtime = Runtime(
             profile, self.calls, note=self.reporter.once, detail=self.reporter.detail, embedder=embedder
         )
-        self._meters.append(automix.meter)
-        return automix
+        self._meters.append(runtime.meter)
+        return runtime
 
     @contextmanager
     def spending(self) -> Iterator[None]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from automix_cli.api import Automix, CallOptions, choose_profile
+from automix_cli.api import CallOptions, Runtime, choose_profile
 from automix_cli.commands import options as o
 from automix_cli.commands.command import ModelCommand, command_app
 from automix_cli.commands.rows import RowRun, check_destination, destination_of, pick_rows
@@ -153,7 +153,7 @@ def verify(
         )
         return await command.run(job, source, threshold)
 
-    raise typer.Exit(Automix(active_profile, calls, note=reporter.once, detail=reporter.detail).run(run))
+    raise typer.Exit(Runtime(active_profile, calls, note=reporter.once, detail=reporter.detail).run(run))
 
 
 def _single(question: str, answer: str | None, context: Path | None, tier: Tier, reporter: Reporter) -> Check:

@@ -271,13 +271,13 @@ def test_what_libraries_say_is_shown_to_who_debugs_without_keys(run: Run) -> Non
 
 PROGRAM = """
 import asyncio, logging, sys, warnings
-from automix_cli.api import Automix, CallOptions, choose_profile
+from automix_cli.api import Runtime, CallOptions, choose_profile
 
 logging.basicConfig(stream=sys.stdout, format="%(name)s: %(message)s")
 streams, handlers = (sys.stdout, sys.stderr), logging.getLogger("LiteLLM").handlers
 options = CallOptions(profile=sys.argv[1], no_cache=True)
 from automix_cli.records import Question
-answer = Automix(choose_profile(options), options).run(lambda cascade: cascade.answer(Question(text="Who?")))
+answer = Runtime(choose_profile(options), options).run(lambda cascade: cascade.answer(Question(text="Who?")))
 print("answer", answer.answer)
 logging.getLogger("LiteLLM").warning("heard")
 logging.getLogger("the.program").warning("heard")

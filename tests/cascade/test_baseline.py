@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from automix_cli.api import Automix, CallOptions, choose_profile
+from automix_cli.api import CallOptions, Runtime, choose_profile
 from automix_cli.cascade.baseline import (
     BaselineCost,
     CalibratedQuality,
@@ -200,7 +200,7 @@ def test_hard_questions_go_to_the_baseline_so_that_its_mean_there_is_too_high_fo
             truth += (await alone.answer(question)).cost_usd
         return costs, truth
 
-    costs, truth = Automix(profile, options).run(costs_of)
+    costs, truth = Runtime(profile, options).run(costs_of)
     estimate = baseline_cost(costs, profile)
     assert (estimate.source, 0 < estimate.other_rows < len(questions)) == ("mean", True)
     assert estimate.cost_usd > 1.05 * truth

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from loopback import Call, Loopback, Reply, openai_body, tokens
 
-from automix_cli.api import Automix, CallOptions, choose_profile
+from automix_cli.api import CallOptions, Runtime, choose_profile
 from automix_cli.cascade.cascade import Cascade
 from automix_cli.records import Answer, Question
 
@@ -144,7 +144,7 @@ class Payer:
         async def job(cascade: Cascade) -> list[Answer]:
             return [await cascade.answer(question) for question in questions]
 
-        answers = Automix(choose_profile(options), options).run(job)
+        answers = Runtime(choose_profile(options), options).run(job)
         spent = sum(answer.spent_usd or 0.0 for answer in answers)
         assert spent == pytest.approx(self.book.total - before, abs=CENT)
         return answers

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from loopback import Call, Loopback
 
-from automix_cli.api import Automix, CallOptions, choose_profile
+from automix_cli.api import CallOptions, Runtime, choose_profile
 from automix_cli.cascade.cascade import Cascade
 from automix_cli.fitting.fitted import Fitted, FittedTier
 from automix_cli.pomdp.agreement import AgreementModel, Pair
@@ -70,7 +70,7 @@ def answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Answer
         async def job(cascade: Cascade) -> list[Answer]:
             return [await cascade.answer(Question(text=f"{word}?", id=word)) for word in ANSWERS]
 
-        return {str(row.question.id): row for row in Automix(choose_profile(options), options).run(job)}
+        return {str(row.question.id): row for row in Runtime(choose_profile(options), options).run(job)}
 
 
 def test_an_earlier_answer_is_reported_because_the_second_tier_agrees(answers: dict[str, Answer]) -> None:

@@ -14,7 +14,7 @@ from shell import ROOT, automix
 from test_cascade import LARGE, LARGE_CALL, SMALL, calls, profile, says, script
 
 from automix_cli import prompts
-from automix_cli.api import Automix, CallOptions, choose_profile, shadow_plan
+from automix_cli.api import CallOptions, Runtime, choose_profile, shadow_plan
 from automix_cli.backends.base import Request, ScriptedBackend
 from automix_cli.cascade.answer import Degrading
 from automix_cli.cascade.cascade import Cascade
@@ -171,7 +171,7 @@ def test_shadow_calls_stay_within_the_cap(cap: float) -> None:
     async def run(cascade: Cascade) -> list[Answer]:
         return [await cascade.answer(Question(text=f"What is 17 * {n}?", id=n)) for n in range(20)]
 
-    rows = Automix(choose_profile(options), options).run(run)
+    rows = Runtime(choose_profile(options), options).run(run)
     assert sum(row.spent_usd or 0.0 for row in rows) <= cap
     assert any(row.shadow and row.shadow.error for row in rows) or rows[-1].status == "skipped"
 

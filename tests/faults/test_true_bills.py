@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from loopback import Call, Loopback, Reply, default_reply
 
-from automix_cli.api import Automix, CallOptions, choose_profile
+from automix_cli.api import CallOptions, Runtime, choose_profile
 from automix_cli.cascade.cascade import Cascade
 from automix_cli.errors import BudgetError
 from automix_cli.profile.model import embedding_tier
@@ -77,16 +77,16 @@ def requests_sent(
         path.write_text(profile_text(server, model, backend, concurrency))
         options = CallOptions(profile=str(path), no_cache=True)
         embedder = embedding_tier(model="openai/vectors", api_base=server.url, price=Price(input=1, output=0))
-        automix = Automix(choose_profile(options), options, embedder=embedder if embeds else None)
+        runtime = Runtime(choose_profile(options), options, embedder=embedder if embeds else None)
 
         async def main(cascade: Cascade) -> list[Any]:
             questions = [Question(text=f"question {n}", id=n) for n in range(20)]
             calls = [cascade.embed(q, embedder) if embeds else job(cascade, q) for q in questions]
             return await asyncio.gather(*calls, return_exceptions=True)
 
-        outcomes = automix.run(main)
+        outcomes = runtime.run(main)
         assert not [o for o in outcomes if isinstance(o, BaseException) and not isinstance(o, BudgetError)]
-        spent, bill = automix.meter.spent_usd, usage["total_tokens"] / 1e6
+        spent, bill = runtime.meter.spent_usd, usage["total_tokens"] / 1e6
         assert spent == pytest.approx(len(server.calls) * bill), "the true bills are counted"
         return len(server.calls)
 
