@@ -46,7 +46,10 @@ TakeNote: TypeAlias = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallOptions:
-    """The options that decide where completions come from."""
+    """The options that decide where completions come from.
+
+    `max_cost_share` is the share of the cap, the profile's or that of `max_cost`, that this run may spend.
+    """
 
     profile: str | None = None
     tiers: str | None = None
@@ -60,6 +63,7 @@ class CallOptions:
     baseline: str | None = None
     shadow: float = 0.0
     seed: int = 0
+    max_cost_share: float = 1.0
 
 
 def choose_profile(options: CallOptions) -> Profile:
@@ -94,7 +98,9 @@ def _limits(limits: Limits, options: CallOptions) -> Limits:
         limits = replace(limits, max_cost=options.max_cost)
     if options.on_budget == "degrade" and limits.max_cost is None:
         raise UsageError("--on-budget degrade needs a budget", hint="--max-cost USD")
-    return limits
+    if limits.max_cost is None or options.max_cost_share == 1:
+        return limits
+    return replace(limits, max_cost=limits.max_cost * options.max_cost_share)
 
 
 def shadow_plan(profile: Profile, options: CallOptions) -> ShadowPlan | None:

@@ -32,6 +32,7 @@ COMMANDS = {
     "bench": "Compare routing policies on your own rows, held out from all.",
     "label": "Label the rows that tell most of what routing loses.",
     "audit": "Tell from shadow calls what routing saves and loses.",
+    "merge": "Put the rows of all shards together, in input order.",
     "profile": "List, show and check profiles; start one of your own.",
     "doctor": "Say what a run would meet here: profile, keys, servers.",
     "schema": "Print the JSON schema of a profile, for editors.",

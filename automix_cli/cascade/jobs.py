@@ -18,6 +18,7 @@ from automix_cli.cascade.verification import Verification
 from automix_cli.data.destination import Destination
 from automix_cli.data.jsonl import Row
 from automix_cli.data.output import EarlierRows, RowWriter
+from automix_cli.data.shards import Stamp
 from automix_cli.errors import AutomixError, DataError, StorageError, redact
 from automix_cli.records import Answer, Json, Question, RowError
 
@@ -133,10 +134,16 @@ EarlierRow: TypeAlias = dict[str, Json]
 
 
 class AnswerJob(RowJob["Answer | EarlierRow"]):
-    """Answers questions; those that an earlier run has answered keep their rows."""
+    """Answers questions; those that an earlier run has answered keep their rows.
 
-    def __init__(self, cascade: Cascade, earlier: EarlierRows | None = None) -> None:
+    `stamp` is what the rows of a shard carry.
+    """
+
+    def __init__(
+        self, cascade: Cascade, earlier: EarlierRows | None = None, stamp: Stamp | None = None
+    ) -> None:
         super().__init__(cascade, earlier)
+        self._stamp = {} if stamp is None else {"shard": stamp.to_dict()}
         self.tally = Tally(costs=CostTally(baseline=cascade.baseline.name))
 
     async def work(self, row: Row) -> Answer | EarlierRow:
@@ -168,7 +175,8 @@ class AnswerJob(RowJob["Answer | EarlierRow"]):
 
     def to_dict(self, result: Answer | EarlierRow) -> Mapping[str, Json]:
         """The row, new or as it was."""
-        return result.to_dict() if isinstance(result, Answer) else result
+        row = result.to_dict() if isinstance(result, Answer) else result
+        return {**row, **self._stamp} if self._stamp else row
 
     def ends_run(self, result: Answer | EarlierRow) -> bool:
         """Whether the error of this row will meet every other row."""

@@ -16,6 +16,7 @@ from automix_cli.commands import options as o
 from automix_cli.commands.command import ModelCommand, command_app
 from automix_cli.commands.rows import RowRun, check_destination, destination_of, pick_rows
 from automix_cli.commands.stops import error_of_row
+from automix_cli.data.shards import parse_shard
 from automix_cli.errors import UsageError
 from automix_cli.records import ASK_SCHEMA
 from automix_cli.views.terminal import Reporter, show_plan, stderr_console
@@ -69,6 +70,15 @@ def ask(
         int | None, typer.Option("--sample", min=0, metavar="N", help="Only N rows drawn at random.")
     ] = None,
     seed: o.Seed = 0,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard",
+            metavar="I/N",
+            help="Only shard I of N of the rows, I from 0 to N - 1, by a hash of their ids; "
+            "automix merge puts the shards together.",
+        ),
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse the whole file for one bad line.")] = False,
     force: o.Force = False,
     resume: o.Resume = False,
@@ -110,8 +120,10 @@ def ask(
       automix ask < questions.jsonl > answers.jsonl
       automix ask -i questions.jsonl -o answers.jsonl --dry-run
       automix ask -i questions.jsonl -o answers.jsonl --shadow 0.02
+      automix ask -i questions.jsonl -o part-0.jsonl --shard 0/4
     """  # noqa: D301
     from automix_cli.data.sources import Single, find_source
+    from automix_cli.views import lines
 
     reporter = Reporter(quiet=quiet, verbose=verbose)
     source = find_source(
@@ -125,6 +137,9 @@ def ask(
     )
     if source is None:
         o.show_help(ctx, "no question was given")
+    if shadow and isinstance(source, Single):
+        raise UsageError("--shadow draws from rows; this is one question")
+    source = _pick(source, limit, sample, seed, shard, strict=strict, output=output)
     calls = CallOptions(
         profile=profile,
         tiers=tiers,
@@ -138,14 +153,16 @@ def ask(
         baseline=baseline,
         shadow=shadow,
         seed=seed,
+        max_cost_share=1.0 if isinstance(source, Single) else source.share,
     )
-    if shadow and isinstance(source, Single):
-        raise UsageError("--shadow draws from rows; this is one question")
-    source = _pick(source, limit, sample, seed, strict=strict, output=output)
     active_profile = choose_profile(calls)
     o.check_baseline(baseline, [t.name for t in active_profile.tiers])
     if resume and unordered:
         raise UsageError("--resume writes rows in the order of the input: it excludes --unordered")
+    if shard is not None and unordered:
+        raise UsageError("automix merge needs the rows of a shard in order: --shard excludes --unordered")
+    if not isinstance(source, Single) and source.stamp is not None:
+        reporter.say(lines.shard_line(source.stamp, active_profile.limits.max_cost))
     if dry_run:
         check_destination(source, output, force=force, resume=resume)
         raise typer.Exit(_dry_run(active_profile, source, shadow_plan(active_profile, calls), json))
@@ -175,6 +192,7 @@ def _pick(
     limit: int | None,
     sample: int | None,
     seed: int,
+    shard: str | None,
     *,
     strict: bool,
     output: Path | None,
@@ -188,9 +206,12 @@ def _pick(
     from automix_cli.data.sources import Single
 
     if not isinstance(source, Single):
-        return pick_rows(source, output=output, limit=limit, sample=sample, seed=seed, strict=strict)
-    if limit is not None or sample is not None:
-        raise UsageError("--limit and --sample pick from rows; this is one question")
+        own = None if shard is None else parse_shard(shard)
+        return pick_rows(
+            source, output=output, limit=limit, sample=sample, seed=seed, strict=strict, shard=own
+        )
+    if limit is not None or sample is not None or shard is not None:
+        raise UsageError("--limit, --sample and --shard pick from rows; this is one question")
     return source
 
 
@@ -280,7 +301,7 @@ class _Ask:
         from automix_cli.views import lines
         from automix_cli.views.payer_lines import batch_line
 
-        job = AnswerJob(cascade, self.destination.earlier)
+        job = AnswerJob(cascade, self.destination.earlier, rows.stamp)
 
         def summary(seconds: float) -> Iterator[str]:
             yield from lines.batch_summary(job.tally, seconds)

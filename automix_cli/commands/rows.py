@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from automix_cli.cascade.jobs import Ending, RowJob
     from automix_cli.data.destination import Destination
     from automix_cli.data.output import EarlierRows
+    from automix_cli.data.shards import Shard
     from automix_cli.data.sources import Rows
     from automix_cli.records import RowError
 
@@ -35,6 +36,7 @@ def pick_rows(
     sample: int | None = None,
     seed: int = 0,
     strict: bool = False,
+    shard: Shard | None = None,
 ) -> Rows:
     """The rows that are wanted, checked as far as they can be before anything is spent.
 
@@ -44,7 +46,7 @@ def pick_rows(
     """
     from automix_cli.data.destination import check_other_file
 
-    rows = rows.pick(limit=limit, sample=sample, seed=seed)
+    rows = rows.pick(limit=limit, sample=sample, seed=seed, shard=shard)
     check_other_file(rows.fd, output)
     rows.check(strict=strict)
     return rows
@@ -107,6 +109,7 @@ def _earlier_rows(
 
     output = _check_resume(rows, output, force=force)
     earlier = EarlierRows(output, profile_sha, schema)
+    _check_shard(earlier, "" if rows is None or rows.shard is None else str(rows.shard))
     ids = None if rows is None else rows.all_ids()
     if ids is not None and earlier.ids and ids.isdisjoint(earlier.ids):
         earlier.close()
@@ -115,6 +118,23 @@ def _earlier_rows(
             hint="another -o, or --force to start anew",
         )
     return earlier
+
+
+def _check_shard(earlier: EarlierRows, shard: str) -> None:
+    """Refuse to go on with the file of another shard: its rows would be dropped.
+
+    Raises:
+        UsageError: naming both.
+    """
+    others = earlier.shards - {shard}
+    if not others:
+        return
+    earlier.close()
+    other = min(others)
+    raise UsageError(
+        f"{earlier.path}: holds rows of {f'shard {other}' if other else 'no shard'}",
+        hint=f"{f'--shard {other}' if other else 'no --shard'}, another -o, or --force to start anew",
+    )
 
 
 # ---------------------------------------------------------------- run

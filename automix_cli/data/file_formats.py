@@ -1,8 +1,8 @@
 """Rows in the files that people have: JSON, CSV, TSV, Parquet, and the logs of evaluation tools.
 
-JSONL is read line by line in `jsonl`; everything here is read whole. The number of a record is that of its
-line in CSV and TSV, and in other files that of the row. A record that cannot be read holds what is wrong
-with it.
+JSONL is read line by line in `jsonl`; everything here is read whole, Parquet files of `ask` apart. The number
+of a record is that of its line in CSV and TSV, and in other files that of the row. A record that cannot be
+read holds what is wrong with it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import BinaryIO, Literal, NamedTuple
 
 from automix_cli.data.documents import rows_of_archive, rows_of_document
 from automix_cli.data.row_keys import CONTENT_NAMES, PLAIN_NAMES, plain_name
@@ -84,7 +85,7 @@ def read_records(content: bytes, form: FileFormat, name: str, say: Callable[[str
         UsageError: a Parquet file, without the package that reads it.
     """
     if form == "parquet":
-        return _with_numbers(_parquet_rows(content, name))
+        return list(ParquetRecords(name, lambda: io.BytesIO(content)))
     if form == "eval":
         return _with_numbers(rows_of_archive(content, name))
     if form == "json":
@@ -239,20 +240,39 @@ def is_table(text: str) -> bool:
 # ---------------------------------------------------------------- Parquet
 
 
-def _parquet_rows(content: bytes, name: str) -> list[Json]:
-    """The rows of a Parquet file; what JSON has no form for is read as text."""
-    try:
-        from pyarrow import ArrowException, parquet
-    except ImportError:
-        raise UsageError(
-            f"{name}: Parquet is read with pyarrow, which is not installed",
-            hint="python -m pip install 'automix-cli[parquet]'",
-        ) from None
-    try:
-        rows = parquet.read_table(io.BytesIO(content)).to_pylist()
-    except (ArrowException, ValueError, OSError) as exc:
-        raise DataError(f"{name}: is no Parquet file that can be read: {str(exc).splitlines()[0]}") from exc
-    return [_plain(row) for row in rows]
+_PARQUET_BATCH = 1024  # rows
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetRecords:
+    """The records of a Parquet file, read a batch at a time, as often as they are iterated over.
+
+    `source` opens what is read, the file or its content. What JSON has no form for is read as text.
+
+    Raises:
+        UsageError: without the package that reads Parquet.
+    """
+
+    name: str
+    source: Callable[[], BinaryIO]
+
+    def __iter__(self) -> Iterator[FileRecord]:
+        try:
+            from pyarrow import ArrowException, parquet
+        except ImportError:
+            raise UsageError(
+                f"{self.name}: Parquet is read with pyarrow, which is not installed",
+                hint="python -m pip install 'automix-cli[parquet]'",
+            ) from None
+        try:
+            with self.source() as stream:
+                batches = parquet.ParquetFile(stream).iter_batches(_PARQUET_BATCH, use_threads=False)
+                rows = (row for batch in batches for row in batch.to_pylist())
+                for number, row in enumerate(rows, 1):
+                    yield FileRecord(number, _plain(row))
+        except (ArrowException, ValueError, OSError) as exc:
+            problem = str(exc).splitlines()[0]
+            raise DataError(f"{self.name}: is no Parquet file that can be read: {problem}") from exc
 
 
 def _plain(value: object) -> Json:

@@ -48,6 +48,11 @@ class Row:
     raw: Json = None
     hint: str = ""
 
+    @property
+    def key(self) -> str:
+        """What the row is known by: its id as text, else its place in the input."""
+        return str(self.index if self.id is None else self.id)
+
 
 # ---------------------------------------------------------------- bytes to lines
 
@@ -220,9 +225,13 @@ def row_of_value(raw: Json, index: int, number: int) -> Row:
         question = question_from_dict(raw, index)
         return Row(index, number, question, id=question.id, raw=raw)
     except DataError as exc:
-        ident = value_of(raw, "id") if isinstance(raw, dict) else None
-        valid_ident = ident if isinstance(ident, str | int) and not isinstance(ident, bool) else None
-        return Row(index, number, None, exc.message, id=valid_ident, raw=raw, hint=exc.hint)
+        return Row(index, number, None, exc.message, id=valid_id(raw), raw=raw, hint=exc.hint)
+
+
+def valid_id(raw: Json) -> str | int | None:
+    """The id of a value that may be no row; None where it has none that counts."""
+    ident = value_of(raw, "id") if isinstance(raw, dict) else None
+    return ident if isinstance(ident, str | int) and not isinstance(ident, bool) else None
 
 
 def rows_of(lines: Iterable[Line]) -> Iterator[Row]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from automix_cli.data.jsonl import dumps, parse_json
+from automix_cli.data.shards import shard_name
 from automix_cli.errors import DataError, StorageError, UsageError
 from automix_cli.records import Json
 
@@ -37,6 +38,10 @@ class RowWriter:
             raise
         except OSError as exc:
             raise StorageError(f"{self.name}: {exc.strerror or exc}") from exc
+
+
+class LockedError(UsageError):
+    """Another process writes the file."""
 
 
 def open_output(path: Path, *, force: bool = False) -> IO[bytes]:
@@ -68,7 +73,7 @@ def _open_locked(path: Path, flags: int) -> IO[bytes]:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as exc:
         os.close(fd)
-        raise UsageError(f"{path}: another process is writing it") from exc
+        raise LockedError(f"{path}: another process is writing it") from exc
     return os.fdopen(fd, "r+b" if flags & os.O_RDWR else "wb")
 
 
@@ -104,6 +109,7 @@ class EarlierRows:
         self.profile_sha, self.schema = profile_sha, schema
         self.kept_rows = self.changed_rows = self.failed_rows = self.torn_rows = self.dropped_rows = 0
         self.partial_rows = 0
+        self.shards: set[str] = set()
         self._places: dict[str, int] = {}
         self._out = _open_locked(self.part, os.O_RDWR | os.O_CREAT)
         self._old = _open_locked(path, os.O_RDWR) if path.exists() else None
@@ -141,6 +147,7 @@ class EarlierRows:
                 f"{where}: was written with another profile or other settings",
                 hint="use that profile, another -o, or --force",
             )
+        self.shards.add(shard_name(row))
         self._places[ident] = place
 
     def _other_row(self, where: str) -> DataError:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import random
 import select
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Set
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from automix_cli.data.jsonl import (
     MAX_LINE,
@@ -28,7 +28,9 @@ from automix_cli.data.jsonl import (
     split_lines,
     stdin_kind,
     stream_lines,
+    valid_id,
 )
+from automix_cli.data.shards import Shard, ShardSurvey, Stamp
 from automix_cli.errors import DataError, UsageError
 from automix_cli.records import Question
 
@@ -55,8 +57,8 @@ class Single:
 class Rows:
     """Rows of an input; `fd` is read from `first` on as JSONL, and again from the start if seekable.
 
-    `records` are the rows of a file in another format, which was read whole. `columns` maps the columns
-    of either onto the keys of a row.
+    `records` are the rows of a file in another format. `columns` maps the columns of either onto the keys
+    of a row. `shard` takes its part of the rows that are picked, and `stamp` says which.
     """
 
     fd: int
@@ -66,8 +68,10 @@ class Rows:
     limit: int | None = None
     sample: int | None = None
     seed: int = 0
-    records: Sequence[FileRecord] | None = None
+    records: Iterable[FileRecord] | None = None
     columns: ColumnMapping | None = None
+    shard: Shard | None = None
+    stamp: Stamp | None = None
     counts: RowCount | None = None
     ids: IdCheck = field(default_factory=IdCheck)
 
@@ -79,9 +83,23 @@ class Rows:
         """
         if strict and self.is_pipe:
             raise UsageError("--strict reads the input twice, and this is a pipe", hint="-i FILE, or < FILE")
-        if not self.is_pipe:
-            rows = islice(self._rows(), self.limit)
-            self.counts = scan(rows, self.name, self.ids, strict=strict)
+        if self.is_pipe:
+            self.stamp = None if self.shard is None else Stamp(self.shard)
+            return
+        rows = islice(self._rows(), self.limit)
+        survey = None if self.shard is None else ShardSurvey(self.shard)
+        self.counts = scan(rows if survey is None else survey.of(rows), self.name, self.ids, strict=strict)
+        if survey is not None:
+            self.stamp = self._stamp(survey)
+
+    def _stamp(self, survey: ShardSurvey) -> Stamp:
+        """The stamp of the rows picked; which are drawn is known only when all were counted."""
+        if self.sample is None:
+            return survey.stamp(self.limit)
+        own = sum(1 for row in self.all())
+        return survey.stamp(self.sample, self.seed)._replace(
+            rows=own, input_rows=min(self.sample, survey.input_rows)
+        )
 
     @property
     def count(self) -> int | None:
@@ -89,8 +107,10 @@ class Rows:
         return None if self.counts is None else self.counts.rows
 
     def all_ids(self) -> Set[str] | None:
-        """The ids of all rows, after `check`; None for a pipe."""
-        return None if self.is_pipe else self.ids.ids
+        """The ids of all rows, or of the shard's, after `check`; None for a pipe."""
+        if self.is_pipe or self.shard is None:
+            return None if self.is_pipe else self.ids.ids
+        return {ident for ident in self.ids.ids if self.shard.holds(ident)}
 
     @property
     def is_pipe(self) -> bool:
@@ -100,14 +120,28 @@ class Rows:
     @property
     def total(self) -> int | None:
         """The number of rows that will be read, where it is known beforehand."""
+        if self.stamp is not None:
+            return self.stamp.rows
         bounds = [n for n in (self.count, self.sample, self.limit) if n is not None]
         return min(bounds) if self.count is not None else None
 
-    def pick(self, *, limit: int | None, sample: int | None, seed: int) -> Rows:
-        """The same rows, but only the first `limit`, or `sample` of them drawn at random."""
+    def pick(self, *, limit: int | None, sample: int | None, seed: int, shard: Shard | None = None) -> Rows:
+        """The same rows, but only the first `limit`, or `sample` of them at random; of these a shard."""
         if limit is not None and sample is not None:
             raise UsageError("--limit and --sample exclude each other")
-        return replace(self, limit=limit, sample=sample, seed=seed)
+        return replace(self, limit=limit, sample=sample, seed=seed, shard=shard)
+
+    @property
+    def share(self) -> float:
+        """The share of all rows picked that the shard has, after `check`; 1 without a shard.
+
+        Of a pipe it is taken to be the same for every shard.
+        """
+        if self.stamp is None:
+            return 1.0
+        if self.stamp.rows is None or not self.stamp.input_rows:
+            return 1 / self.stamp.shard.count
+        return self.stamp.rows / self.stamp.input_rows
 
     def with_columns(self, columns: str | None) -> Rows:
         """The same rows, with their columns mapped as the option says.
@@ -129,11 +163,23 @@ class Rows:
             os.lseek(self.fd, 0, os.SEEK_SET)
         return split_lines(chain((self.first,), read_chunks(self.fd)))
 
-    def _rows(self) -> Iterator[Row]:
+    def _rows(self, read: Callable[[Line, int], Row] | None = None) -> Iterator[Row]:
         """All rows, as they stand in the input."""
         if self.records is None:
-            return (self._row(line, index) for index, line in enumerate(self._lines()))
+            read = read or self._row
+            return (read(line, index) for index, line in enumerate(self._lines()))
         return (self._row_of_record(record, index) for index, record in enumerate(self.records))
+
+    def _own_row(self, line: Line, index: int) -> Row:
+        """A line as a row; of one of another shard only what it is known by, which takes half the time."""
+        if self.shard is None or self.columns is not None:
+            return self._row(line, index)
+        try:
+            raw = parse_line(line)
+        except DataError as exc:
+            return Row(index, line.number, None, exc.message)
+        other = Row(index, line.number, None, id=valid_id(raw))
+        return row_of_value(raw, index, line.number) if self.shard.holds(other.key) else other
 
     def _row(self, line: Line, index: int) -> Row:
         """A line as a row."""
@@ -159,10 +205,18 @@ class Rows:
 
     def all(self) -> Iterator[Row]:
         """All rows picked, read without an event loop (dry runs, and samples of a pipe)."""
-        rows = (self.ids.check(row) for row in self._rows())
-        if self.sample is not None:
-            return iter(self._draw(rows))
-        return islice(rows, self.limit)
+        rows = (self.ids.check(row) for row in self._rows(self._own_row))
+        choice = islice(rows, self.limit) if self.sample is None else iter(self._draw(rows))
+        return choice if self.shard is None else (row for row in choice if self.is_own(row))
+
+    def every_row(self) -> Iterator[Row]:
+        """All rows picked, whatever their ids: nothing is kept in memory of rows that went by."""
+        rows = self._rows()
+        return islice(rows, self.limit) if self.sample is None else iter(self._draw(rows))
+
+    def is_own(self, row: Row) -> bool:
+        """Whether a row belongs to the shard that is asked for, if one is."""
+        return self.shard is None or self.shard.holds(row.key)
 
     def _draw(self, rows: Iterable[Row]) -> Iterable[Row]:
         """Rows drawn at random, in their order; those of a pipe wait in memory until all are read."""
@@ -182,7 +236,9 @@ class Rows:
         async for line in stream_lines(self.first, self.fd):
             if self.limit is not None and index >= self.limit:
                 break
-            yield self.ids.check(self._row(line, index))
+            row = self._own_row(line, index)
+            if self.is_own(row):
+                yield self.ids.check(row)
             index += 1
 
 
@@ -252,15 +308,27 @@ def read_rows(
 
 
 def _whole(rows: Rows, form: Any, say: Callable[[str], None], head: bytes = b"") -> Rows:
-    """The rows of a file that is read whole; a .json file may hold an object a line all the same."""
-    from automix_cli.data.file_formats import is_document, read_records
+    """The rows of a file in another format: of Parquet a batch at a time, of any other whole.
 
+    A .json file may hold an object a line all the same.
+    """
+    from automix_cli.data.file_formats import ParquetRecords, is_document, read_records
+
+    if form == "parquet" and rows.seekable and not head:
+        return replace(rows, records=ParquetRecords(rows.name, lambda: _another_reader(rows.fd)))
     content = head + _read_all(rows.fd, WHOLE_FILE_LIMIT)
     if form == "json" and not is_document(content):
         with suppress(DataError):
             if _is_object(next(split_lines((content,)), Line(0, b"")).data or b""):
                 return rows if rows.seekable else replace(rows, first=content)
     return replace(rows, records=read_records(content, form, rows.name, say))
+
+
+def _another_reader(fd: int) -> BinaryIO:
+    """A file that is open, opened once more to be read from its beginning."""
+    file = os.fdopen(os.dup(fd), "rb")
+    file.seek(0)
+    return file
 
 
 def question_of(text: str, context: str | None) -> Question:

@@ -1,1 +1,1 @@
-"""Other programs' ways in: an OpenAI-compatible server, and what its requests and replies look like."""
+"""Other programs' ways in, an OpenAI-compatible server above all; shards of a batch, their merge, and Ray."""

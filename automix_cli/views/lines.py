@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from automix_cli.cascade.tally import CheckTally, Faults, ShadowTally, Tally
     from automix_cli.cascade.verification import Verification
     from automix_cli.data.output import EarlierRows
+    from automix_cli.data.shards import Stamp
 
 
 def money(dollars: float | None) -> str:
@@ -173,6 +174,21 @@ def _fault_lines(faults: Faults) -> list[str]:
         for kind, (count, first) in sorted(faults.kinds.items())
     ]
     return [*counts, *(f"  {kind}: {hint}" for kind, hint in sorted(faults.hints.items()))]
+
+
+def shard_line(stamp: Stamp, max_cost: float | None) -> str:
+    """Which rows a shard has, and its share of the most that all shards may spend.
+
+    Example:
+        >>> from automix_cli.data.shards import Shard, Stamp
+        >>> shard_line(Stamp(Shard(2, 4), 251, 1000), 2.51)
+        'shard 2/4: 251 of 1,000 rows; it may spend $2.51, its share of --max-cost'
+    """
+    rows = "rows of a pipe"
+    if stamp.rows is not None:
+        rows = f"{stamp.rows:,} of {count_of(stamp.input_rows or 0, 'row')}"
+    share = "" if max_cost is None else f"; it may spend {money(max_cost)}, its share of --max-cost"
+    return f"shard {stamp.shard}: {rows}{share}"
 
 
 def resume_line(earlier: EarlierRows) -> str:

@@ -19,7 +19,7 @@ from automix_cli.commands.option_groups import GROUPS
 from automix_cli.commands.options import complete_policies, complete_profile, complete_tier
 from automix_cli.views.terminal import unbroken
 
-GROUPED = ("ask", "verify", "calibrate", "bench", "label", "audit")
+GROUPED = ("ask", "verify", "calibrate", "bench", "label", "audit", "merge")
 
 
 def help_of(command: str) -> str:
