@@ -71,10 +71,14 @@ class Budget:
             self.has_refused = True
             self._wake()
             raise BudgetError(
-                f"could exceed --max-cost ${self.cap:g}: the next call may cost up to ${worst:.6f}, "
+                f"could exceed {self.limit_name()}: the next call may cost up to ${worst:.6f}, "
                 f"and {self._left()}"
             )
         self.reserved_usd += worst
+
+    def limit_name(self) -> str:
+        """The cap with the option that sets it, for messages."""
+        return f"--max-cost ${self.cap:g}"
 
     def _left(self) -> str:
         """What is left at this moment, for a message; what is spent in the end is known to the run alone."""
@@ -106,7 +110,7 @@ class Budget:
             self.has_refused = True
             self._wake()
             error = BudgetError(
-                f"could exceed --max-cost ${self.cap:g} after bills above what was reserved for them"
+                f"could exceed {self.limit_name()} after bills above what was reserved for them"
             )
             error.attempts = 0
             raise error
@@ -121,7 +125,7 @@ class Budget:
         if self.spent_usd + self.reserved_usd > self.cap:
             self.has_refused = True
             self._wake()
-            raise BudgetError(f"--max-cost ${self.cap:g} reached by attempts that may have been billed")
+            raise BudgetError(f"{self.limit_name()} reached by attempts that may have been billed")
 
 
 _ROUNDING = 1e-9  # sums of many dollars in another order differ by less
@@ -155,9 +159,10 @@ def most_prompt_tokens(request: Request) -> int:
 
 @dataclass(slots=True)
 class _Call:
-    """A call under way, and by how much its replies were above their reserves."""
+    """A call under way: by how much its replies were above their reserves, and whether a part of it was sent."""
 
     excess: float = 0.0
+    is_sent: bool = False
 
 
 _call: ContextVar[_Call] = ContextVar("call")
@@ -197,6 +202,11 @@ class BudgetedBackend:
             estimate = worst if suspect else 0.0
             self._learn(request, bill)
             return completions
+        except asyncio.CancelledError:
+            estimate = (
+                worst if call.is_sent else 0.0
+            )  # nobody waits any more, and it may be billed all the same
+            raise
         finally:
             self.budget.settle(worst, max(0.0, bill - call.excess), estimate)
 
@@ -213,6 +223,7 @@ class BudgetedBackend:
             BudgetError: they did.
         """
         self.budget.check_reserves()
+        _call.get().is_sent = True
 
     def note_reply(self, request: Request, completions: Sequence[Completion]) -> None:
         """Count at once what a reply costs beyond its reserve: other parts of its call may yet be sent."""
