@@ -159,7 +159,7 @@ def most_prompt_tokens(request: Request) -> int:
 
 @dataclass(slots=True)
 class _Call:
-    """A call under way: by how much its replies were above their reserves, and whether a part of it was sent."""
+    """A call under way: by how much its replies exceed their reserves, and whether a part of it was sent."""
 
     excess: float = 0.0
     is_sent: bool = False
