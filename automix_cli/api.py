@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from automix_cli.backends.base import Backend, Request
+    from automix_cli.backends.budget import Budget
     from automix_cli.backends.meter import MeteredBackend
     from automix_cli.backends.retry import Retrier
     from automix_cli.backends.store import Store
@@ -133,7 +134,8 @@ class Runtime:
     `note` takes what a person should know, `detail` what only helps to find the cause of trouble.
     `embedder` is the embedding model that will be called besides the tiers; by default the one that
     the profile's router reads. `is_single` says that one question will be asked: what the router decides
-    is then kept beside the completions, so that asking again needs no plan.
+    is then kept beside the completions, so that asking again needs no plan. `budget` stands in the place of
+    the one that `limits.max_cost` asks for.
 
     Raises:
         UsageError: a key is missing, or a tier cannot give what the profile's signal needs; nothing
@@ -156,10 +158,11 @@ class Runtime:
         detail: TakeNote = lambda line: None,
         embedder: Tier | None = None,
         is_single: bool = False,
+        budget: Budget | None = None,
     ) -> None:
         from automix_cli.profile.router import embedder_of
 
-        self.note, self.detail = note, detail
+        self.note, self.detail, self._budget = note, detail, budget
         self._keep_memo: Callable[[], None] = lambda: None
         self._late_notes: list[str] = []
         embedder = embedder or embedder_of(profile)
@@ -184,7 +187,8 @@ class Runtime:
         store = Store.temporary() if options.no_cache else Store(cache_folder(os.environ))
         policy = self._policy(profile, store if remembers else None)
         degrading = Degrading() if options.on_budget == "degrade" else None
-        self.meter = open_wire(models, profile, self._late_notes, final=degrading is None)
+        budget = self._budget or _run_budget(profile, final=degrading is None)
+        self.meter = open_wire(models, profile, self._late_notes, budget)
         backend = Cached(
             self.meter, store, refresh=options.refresh, offline=options.offline, notes=self._late_notes
         )
@@ -286,14 +290,21 @@ def _result_of(job: Awaitable[T]) -> T:
     raise NeedsLoop
 
 
+def _run_budget(profile: Profile, *, final: bool) -> Budget | None:
+    """The budget of one run; None without a cap. A `final` one that has refused a call refuses all others."""
+    from automix_cli.backends.budget import Budget
+
+    cap = profile.limits.max_cost
+    return None if cap is None else Budget(cap, final=final)
+
+
 def open_wire(
-    models: Sequence[Tier], profile: Profile, late_notes: list[str], *, final: bool = True
+    models: Sequence[Tier], profile: Profile, late_notes: list[str], budget: Budget | None = None
 ) -> MeteredBackend:
     """What stands behind the cache: the simulated tiers, the direct client, and LiteLLM for all others.
 
     `models` are the tiers, and the embedding model if there is one; `late_notes` collects what the
-    backends have to say at the end of the run. `final` tells whether the budget, once it has
-    refused a call, refuses all others.
+    backends have to say at the end of the run. Nothing is sent that does not fit into `budget`.
     """
     from automix_cli.backends.base import ChosenBackend
     from automix_cli.backends.choice import client_for
@@ -307,8 +318,8 @@ def open_wire(
     wire: Backend = ChosenBackend(
         {"demo": _demo_backend, "direct": clients.direct, "litellm": clients.litellm}, client_for
     )
-    if profile.limits.max_cost is not None:
-        wire = _within_budget(wire, tiers, profile, hooks, final=final)
+    if budget is not None:
+        wire = _within_budget(wire, tiers, profile, hooks, budget)
     meter = MeteredBackend(
         inner=wire,
         price=lambda r, service: tiers[r.model, r.api_base].price_of(service),
@@ -328,10 +339,10 @@ class _Hooks:
 
 
 def _within_budget(
-    wire: Backend, tiers: Mapping[Any, Tier], profile: Profile, hooks: _Hooks, *, final: bool
+    wire: Backend, tiers: Mapping[Any, Tier], profile: Profile, hooks: _Hooks, budget: Budget
 ) -> Backend:
-    """A backend within the profile's cap, told of every attempt of the clients behind it."""
-    from automix_cli.backends.budget import Budget, BudgetedBackend
+    """A backend within a budget, told of every attempt of the clients behind it."""
+    from automix_cli.backends.budget import BudgetedBackend
 
     prices = {key: _price_for_budget(profile, tier) for key, tier in tiers.items()}
 
@@ -341,7 +352,7 @@ def _within_budget(
 
     backend = BudgetedBackend(
         wire,
-        Budget(profile.limits.max_cost or 0.0, final=final),
+        budget,
         lambda r: prices[r.model, r.api_base],
         served_price,
     )

@@ -36,6 +36,7 @@ COMMANDS = {
     "profile": "List, show and check profiles; start one of your own.",
     "doctor": "Say what a run would meet here: profile, keys, servers.",
     "schema": "Print the JSON schema of a profile, for editors.",
+    "serve": "Serve a profile to every client of OpenAI's protocol.",
     "cache": "Show, empty or find the cache of completions.",
 }
 """Each command and what it is for: help and completion load none of them."""

@@ -261,11 +261,10 @@ class Cached:
 
     async def _ask(self, flight: _Flight, prompt: str, request: Request, *, is_last: bool) -> None:
         """Buy a run of samples, and store each before it is returned; the lease goes with the last."""
-        if self._live is None:
-            self._live = self._inner() if callable(self._inner) else self._inner
+        inner = self._open_inner()
         while True:
             try:
-                completions = (await self._live.complete(request))[: request.n]
+                completions = (await inner.complete(request))[: request.n]
             except NO_ANSWER_ERRORS as exc:
                 if exc.lasts:
                     keep = functools.partial(self.store.put_failure, prompt, request.first, exc)
@@ -288,6 +287,16 @@ class Cached:
         self.store.put(prompt, completions)
         if is_end:
             self.store.release(prompt)
+
+    def refreshing(self) -> Cached:
+        """The same cache for somebody who accepts nothing that was stored before; this one closes both."""
+        return Cached(self._open_inner(), self.store, refresh=True, notes=self._notes)
+
+    def _open_inner(self) -> Backend:
+        """The inner backend, made when first needed."""
+        if self._live is None:
+            self._live = self._inner() if callable(self._inner) else self._inner
+        return self._live
 
     async def aclose(self) -> None:
         """Close the inner backend, if it was ever made, and the store."""

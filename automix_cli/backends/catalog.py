@@ -48,14 +48,21 @@ def is_loopback(api_base: str) -> bool:
         >>> [is_loopback(f"http://{h}/v1") for h in ("localhost:80", "127.0.0.1", "[::1]", "127.0.0.1@e.com")]
         [True, True, True, False]
     """
+    match = URL.fullmatch(api_base)
+    return match is not None and is_loopback_host(match[2].strip("[]"))
+
+
+def is_loopback_host(host: str) -> bool:
+    """Whether a host's name, or its address without brackets, is certainly this machine.
+
+    Example:
+        >>> [is_loopback_host(h) for h in ("LOCALHOST", "127.0.0.1", "::1", "0.0.0.0", "localhost.e.com")]
+        [True, True, True, False, False]
+    """
     import ipaddress
 
-    match = URL.fullmatch(api_base)
-    if match is None:
-        return False
-    host = match[2].strip("[]").lower()
     try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+        return host.lower() == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -117,8 +117,16 @@ class Batch(Generic[R, T]):
             await asyncio.gather(*open_tasks, return_exceptions=True)
 
 
+class Stoppable(Protocol):
+    """Work that can be stopped: no more is begun, and with `drop` what is under way is given up, too."""
+
+    def stop(self, *, drop: bool = False) -> None:
+        """Stop."""
+        ...
+
+
 @contextlib.contextmanager
-def interruptible(batch: Batch[Any, Any], say: Callable[[str], None]) -> Iterator[list[int]]:
+def interruptible(batch: Stoppable, say: Callable[[str], None], what: str = "rows") -> Iterator[list[int]]:
     """First Ctrl-C, SIGTERM or SIGHUP: start no more rows and finish those in flight; second: drop them.
 
     Yields the list that grows by every signal received. What the caller had ignored (`nohup`, a job
@@ -132,7 +140,7 @@ def interruptible(batch: Batch[Any, Any], say: Callable[[str], None]) -> Iterato
     def stop(number: int) -> None:
         signals.append(number)
         if len(signals) == 1:
-            say(f"stopping: finishing the rows in flight; again, or in {_GRACE} s, drops them")
+            say(f"stopping: finishing the {what} in flight; again, or in {_GRACE} s, drops them")
             loop.call_later(_GRACE, lambda: batch.stop(drop=True))
         batch.stop(drop=len(signals) > 1)
 

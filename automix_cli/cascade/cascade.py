@@ -6,6 +6,7 @@ or a command.
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,12 @@ class Cascade:
 
             object.__setattr__(self, "default", default_policy(self.profile))
         object.__setattr__(self, "profile_sha", self.profile.sha)  # every row has it, and it takes a while
+
+    def with_backend(self, backend: Backend) -> Cascade:
+        """The same cascade over another backend; what was planned is shared."""
+        other = copy(self)
+        object.__setattr__(other, "backend", backend)
+        return other
 
     async def answer(self, question: Question) -> Answer:
         """Run one question through the cascade.

@@ -156,13 +156,7 @@ class AnswerJob(RowJob["Answer | EarlierRow"]):
             check_class(row.question, self.cascade)
         except DataError as exc:
             return input_error(row.question, row, exc.message)
-        try:
-            return await self.cascade.answer(row.question)
-        except AutomixError:
-            raise
-        except Exception as exc:
-            error = RowError(type="internal", message=redact(f"{type(exc).__name__}: {exc}"))
-            return Answer(question=row.question).with_error(error)
+        return await answer_or_error(self.cascade, row.question)
 
     def _earlier_row(self, question: Question) -> EarlierRow | None:
         """The row of an earlier run, if it has all that this run would put into it."""
@@ -186,6 +180,21 @@ class AnswerJob(RowJob["Answer | EarlierRow"]):
         """Count a new answer."""
         if isinstance(result, Answer):
             self.tally.add(result)
+
+
+async def answer_or_error(cascade: Cascade, question: Question) -> Answer:
+    """The answer to a question; a fault of automix itself makes an error row.
+
+    Raises:
+        AutomixError: no other question can fare better, as where the cache cannot be written.
+    """
+    try:
+        return await cascade.answer(question)
+    except AutomixError:
+        raise
+    except Exception as exc:
+        error = RowError(type="internal", message=redact(f"{type(exc).__name__}: {exc}"))
+        return Answer(question=question).with_error(error)
 
 
 def fault_row(row: Row) -> Answer:

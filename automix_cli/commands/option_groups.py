@@ -18,8 +18,18 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("labels", "labels_from", "drop_incomplete", "group", "class_column", "costs", "vote_costs"),
         *("policies", "split", "repeat", "folds", "seed", "most", "by"),
     ),
+    "Server": ("host", "port", "api_key_env"),
     "Money and calls": (
-        *("dry_run", "max_cost", "on_budget", "concurrency", "no_cache", "refresh", "offline"),
+        *(
+            "dry_run",
+            "max_cost",
+            "max_cost_per_day",
+            "on_budget",
+            "concurrency",
+            "no_cache",
+            "refresh",
+            "offline",
+        ),
     ),
 }
 """The options by their parameters' names; all others stand under `Other`."""

@@ -185,7 +185,8 @@ _KINDS: Mapping[str, _Kind] = {
     "cache_miss": _Kind(503, "upstream_error", "cache_miss"),
     "internal": _Kind(500, "server_error", "internal_error"),
 }
-_TOLD_ALREADY = ("budget", "cache_miss", "internal")
+_OF_ENDPOINTS = ("auth", "quota", "model", "rate_limit", "timeout", "bad_response")
+"""Errors that one question meets because of what another one met: its words may be of the other's prompt."""
 
 
 def error_reply(answer: Answer) -> ErrorReply:
@@ -198,11 +199,12 @@ def error_reply(answer: Answer) -> ErrorReply:
 
 def _message(error: RowError) -> str:
     """What is said of an error, without what another question's error may quote of its prompt."""
-    if error.attempts == 0 and error.type not in _TOLD_ALREADY:
-        said = f"not asked: its endpoint failed before ({error.type}); it is tried again in half a minute"
-    else:
-        said = error.message
-    return f"{error.tier}: {said}" if error.tier else said
+    text = error.message
+    if error.attempts == 0 and error.type in _OF_ENDPOINTS:
+        text = (
+            f"no call was made: one before it failed ({error.type}); it is tried again within half a minute"
+        )
+    return f"{error.tier}: {text}" if error.tier else text
 
 
 def plain_error(
