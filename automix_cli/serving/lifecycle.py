@@ -86,6 +86,18 @@ class _Stop:
         self.event.set()
 
 
+def runner_of(server: ChatServer, *, keep_alive: float = _KEEP_ALIVE) -> web.AppRunner:
+    """What runs a server; a handler is cancelled when its client goes away."""
+    return web.AppRunner(
+        server.app(),
+        access_log=None,
+        handler_cancellation=True,
+        keepalive_timeout=keep_alive,
+        lingering_time=2.0,  # a client that still sends its body must be able to read why it is refused
+        shutdown_timeout=2.0,
+    )
+
+
 async def serve(server: ChatServer, listener: socket.socket) -> int:
     """Serve until a signal comes, and finish what is under way; returns the exit code.
 
@@ -95,13 +107,7 @@ async def serve(server: ChatServer, listener: socket.socket) -> int:
     stop = _Stop(server)
     with interruptible(stop, lambda line: log.write("stopping", message=line), "questions") as signals:
         await warm_up(server.models.whole)
-        runner = web.AppRunner(
-            server.app(),
-            access_log=None,
-            handler_cancellation=True,
-            keepalive_timeout=_KEEP_ALIVE,
-            shutdown_timeout=2.0,
-        )
+        runner = runner_of(server)
         await runner.setup()
         try:
             if not stop.event.is_set():
