@@ -28,7 +28,7 @@ def help_of(command: str) -> str:
     )
 
 
-@pytest.mark.parametrize("command", [*GROUPED, "doctor"])
+@pytest.mark.parametrize("command", [*GROUPED, "doctor", "serve"])
 def test_examples_stand_before_the_options_and_fit_into_80_columns(command: str) -> None:
     lines = help_of(command).splitlines()
     assert max(map(len, lines)) <= 80
@@ -51,7 +51,7 @@ def test_every_option_of_a_command_is_shown_once_under_a_heading(command: str) -
 
 
 def test_every_name_of_a_group_is_an_option_of_some_command() -> None:
-    names = {param.name for command in GROUPED for param in cli.load_command(command).params}
+    names = {param.name for command in (*GROUPED, "serve") for param in cli.load_command(command).params}
     grouped = [name for own in GROUPS.values() for name in own]
     assert set(grouped) <= names
     assert len(grouped) == len(set(grouped))
