@@ -12,8 +12,8 @@ from automix_cli.errors import StorageError
 
 FILE = "spending.db"
 _WAIT = 5.0  # seconds for another process that writes to the file
-_TABLE = "CREATE TABLE IF NOT EXISTS Spending (day TEXT, name TEXT, usd REAL, PRIMARY KEY (day, name))"
-_ADD = """
+_CREATE_TABLE = "CREATE TABLE IF NOT EXISTS Spending (day TEXT, name TEXT, usd REAL, PRIMARY KEY (day, name))"
+_ADD_TO_DAY = """
 INSERT INTO Spending (day, name, usd) VALUES (?1, ?2, ?3)
 ON CONFLICT (day, name) DO UPDATE SET usd = usd + ?3
 """
@@ -39,7 +39,7 @@ class SpendingLedger:
             )
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")  # a killed process loses nothing
-            self._db.execute(_TABLE)
+            self._db.execute(_CREATE_TABLE)
 
     def total(self, day: str) -> float:
         """Dollars of a day."""
@@ -52,7 +52,7 @@ class SpendingLedger:
     def add(self, day: str, usd: float) -> None:
         """Add dollars to a day, or take some back."""
         with self._storage_errors():
-            self._db.execute(_ADD, (day, self.name, usd))
+            self._db.execute(_ADD_TO_DAY, (day, self.name, usd))
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:

@@ -33,7 +33,7 @@ class Access:
             True
         """
         if self.key:
-            return None if self._has_key(headers.get("Authorization", "")) else _NO_KEY
+            return None if self._has_key(headers.get("Authorization", "")) else _KEY_REFUSED
         if not is_loopback_host(host_name(headers.get("Host", ""))):
             return _FOREIGN_HOST
         if "Origin" in headers or headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
@@ -63,7 +63,7 @@ def host_name(host: str) -> str:
     return host if host.count(":") > 1 else host.partition(":")[0]
 
 
-_NO_KEY = plain_error(
+_KEY_REFUSED = plain_error(
     401,
     "the key is missing or wrong: send the header Authorization: Bearer KEY",
     type="authentication_error",

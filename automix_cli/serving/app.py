@@ -55,7 +55,7 @@ class ChatServer:
     log: RequestLog
     metrics: Metrics = field(default_factory=Metrics)
     pace: Pace = field(default_factory=Pace)
-    created: int = field(default_factory=lambda: int(time.time()))
+    start_time: int = field(default_factory=lambda: int(time.time()))
 
     def app(self) -> web.Application:
         """The application."""
@@ -237,11 +237,11 @@ class ChatServer:
     # ------------------------------------------------------------ all else
 
     async def _list_models(self, exchange: Exchange) -> web.StreamResponse:
-        return exchange.json({"object": "list", "data": list(self.models.to_json(self.created))})
+        return exchange.json({"object": "list", "data": list(self.models.to_json(self.start_time))})
 
     async def _one_model(self, exchange: Exchange) -> web.StreamResponse:
         name = exchange.request.match_info["name"]
-        for model in self.models.to_json(self.created):
+        for model in self.models.to_json(self.start_time):
             if model["id"] == name:
                 return exchange.json(model)
         raise no_model_error(name, self.models)

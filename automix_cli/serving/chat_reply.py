@@ -23,7 +23,7 @@ class ReplyIdentity(NamedTuple):
 
     ident: str
     model: str
-    created: int
+    unix_time: int
 
 
 # ---------------------------------------------------------------- an answer
@@ -40,7 +40,7 @@ def completion(answer: Answer, identity: ReplyIdentity) -> dict[str, Json]:
     return {
         "id": identity.ident,
         "object": "chat.completion",
-        "created": identity.created,
+        "created": identity.unix_time,
         "model": identity.model,
         "choices": [choice],
         "usage": usage_json(answer.usage),
@@ -53,7 +53,7 @@ def chunks(answer: Answer, identity: ReplyIdentity, *, include_usage: bool) -> I
     head = {
         "id": identity.ident,
         "object": "chat.completion.chunk",
-        "created": identity.created,
+        "created": identity.unix_time,
         "model": identity.model,
     }
     usage: dict[str, Json] = {"usage": None} if include_usage else {}
@@ -113,7 +113,7 @@ def usage_json(usage: Usage) -> dict[str, Json]:
     }
 
 
-_BLOCK = (
+_BLOCK_KEYS = (
     *("status", "tier", "model", "escalated", "confidence", "class", "reason", "route"),
     *("cost_usd", "spent_usd", "latency_s"),
 )
@@ -122,7 +122,7 @@ _BLOCK = (
 def automix_json(answer: Answer) -> dict[str, Json]:
     """What a row says beyond its text: tier, route, confidence and money, as in the rows of `ask`."""
     row = answer.to_dict()
-    return {**{key: row[key] for key in _BLOCK}, "calls": row["usage"]["calls"]}
+    return {**{key: row[key] for key in _BLOCK_KEYS}, "calls": row["usage"]["calls"]}
 
 
 def headers(answer: Answer) -> dict[str, str]:
@@ -161,7 +161,7 @@ class ErrorReply(NamedTuple):
     is_worth_retrying: bool = False
 
 
-class _Kind(NamedTuple):
+class _ErrorKind(NamedTuple):
     """How an error of a row is called in OpenAI's protocol."""
 
     status: int
@@ -169,21 +169,21 @@ class _Kind(NamedTuple):
     code: str
 
 
-_SERVER_ERROR = _Kind(502, "upstream_error", "bad_response")
-_KINDS: Mapping[str, _Kind] = {
-    "rate_limit": _Kind(429, "rate_limit_error", "rate_limit_exceeded"),
-    "quota": _Kind(429, "insufficient_quota", "insufficient_quota"),
-    "budget": _Kind(429, "insufficient_quota", "budget_reached"),
-    "auth": _Kind(502, "upstream_error", "upstream_key_refused"),
-    "model": _Kind(502, "upstream_error", "upstream_model_unknown"),
-    "timeout": _Kind(504, "upstream_error", "timeout"),
-    "context_length": _Kind(400, "invalid_request_error", "context_length_exceeded"),
-    "content_filter": _Kind(400, "invalid_request_error", "content_filter"),
-    "invalid_input": _Kind(400, "invalid_request_error", "invalid_value"),
-    "no_text": _Kind(502, "upstream_error", "no_text"),
+_SERVER_ERROR = _ErrorKind(502, "upstream_error", "bad_response")
+_ERROR_KINDS: Mapping[str, _ErrorKind] = {
+    "rate_limit": _ErrorKind(429, "rate_limit_error", "rate_limit_exceeded"),
+    "quota": _ErrorKind(429, "insufficient_quota", "insufficient_quota"),
+    "budget": _ErrorKind(429, "insufficient_quota", "budget_reached"),
+    "auth": _ErrorKind(502, "upstream_error", "upstream_key_refused"),
+    "model": _ErrorKind(502, "upstream_error", "upstream_model_unknown"),
+    "timeout": _ErrorKind(504, "upstream_error", "timeout"),
+    "context_length": _ErrorKind(400, "invalid_request_error", "context_length_exceeded"),
+    "content_filter": _ErrorKind(400, "invalid_request_error", "content_filter"),
+    "invalid_input": _ErrorKind(400, "invalid_request_error", "invalid_value"),
+    "no_text": _ErrorKind(502, "upstream_error", "no_text"),
     "bad_response": _SERVER_ERROR,
-    "cache_miss": _Kind(503, "upstream_error", "cache_miss"),
-    "internal": _Kind(500, "server_error", "internal_error"),
+    "cache_miss": _ErrorKind(503, "upstream_error", "cache_miss"),
+    "internal": _ErrorKind(500, "server_error", "internal_error"),
 }
 _OF_ENDPOINTS = ("auth", "quota", "model", "rate_limit", "timeout", "bad_response")
 """Errors that one question meets because of what another one met: its words may be of the other's prompt."""
@@ -192,7 +192,7 @@ _OF_ENDPOINTS = ("auth", "quota", "model", "rate_limit", "timeout", "bad_respons
 def error_reply(answer: Answer) -> ErrorReply:
     """The reply to a question without an answer: all that could be tried again was tried."""
     error = answer.error or RowError(type="internal", message="no tier gave an answer")
-    kind = _KINDS.get(error.type, _SERVER_ERROR)
+    kind = _ERROR_KINDS.get(error.type, _SERVER_ERROR)
     reply = plain_error(kind.status, _message(error), type=kind.type, code=kind.code)
     return reply._replace(body={**reply.body, "automix": automix_json(answer)})
 

@@ -13,7 +13,7 @@ from automix_cli.records import Answer, Question, RowError
 MOST_WAITING = 4096
 """Questions that may be in line or at work; further ones are turned away."""
 
-MOST_BYTES = 256 * 1024 * 1024
+MOST_BYTES_IN_LINE = 256 * 1024 * 1024
 """Bytes of the requests that are in line or at work, together."""
 
 
@@ -78,7 +78,7 @@ class QuestionDesk:
     def _check_room(self, size: int) -> None:
         if self.is_stopping:
             raise TurnedAway("the server stops")
-        if len(self._tasks) >= MOST_WAITING or self.bytes_in_line + size > MOST_BYTES:
+        if len(self._tasks) >= MOST_WAITING or self.bytes_in_line + size > MOST_BYTES_IN_LINE:
             raise TurnedAway(f"{len(self._tasks)} questions are in line: ask again in a moment")
 
     async def _take_turn(self, cascade: Cascade, question: Question) -> Answer:

@@ -12,7 +12,7 @@ from automix_cli.records import Answer
 BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 """Upper ends in seconds of the histogram of durations."""
 
-Labels = tuple[tuple[str, str], ...]
+LabelValues = tuple[tuple[str, str], ...]
 
 
 class Gauge(NamedTuple):
@@ -28,9 +28,9 @@ class Metrics:
     """Counts requests, answers and money since the start of the server."""
 
     def __init__(self) -> None:
-        self._requests: Counter[Labels] = Counter()
-        self._answers: Counter[Labels] = Counter()
-        self._steps: Counter[Labels] = Counter()
+        self._requests: Counter[LabelValues] = Counter()
+        self._answers: Counter[LabelValues] = Counter()
+        self._steps: Counter[LabelValues] = Counter()
         self._cost_usd = 0.0
         self._durations = [0] * (len(BUCKETS) + 1)
         self._seconds = 0.0
@@ -83,17 +83,17 @@ def _head(name: str, help: str, kind: str) -> Iterator[str]:
     yield f"# TYPE {name} {kind}"
 
 
-def _counter(name: str, help: str, counts: Counter[Labels]) -> Iterator[str]:
+def _counter(name: str, help: str, counts: Counter[LabelValues]) -> Iterator[str]:
     yield from _head(name, help, "counter")
     for labels, count in sorted(counts.items()):
-        yield f"{name}{{{','.join(f'{key}={_quoted(value)}' for key, value in labels)}}} {count}"
+        yield f"{name}{{{','.join(f'{key}={_label_value(value)}' for key, value in labels)}}} {count}"
 
 
-def _quoted(value: str) -> str:
+def _label_value(value: str) -> str:
     r"""A label's value.
 
     Example:
-        >>> print(_quoted('a"b'))
+        >>> print(_label_value('a"b'))
         "a\"b"
     """
     escapes = {"\\": "\\\\", '"': '\\"', "\n": "\\n"}

@@ -36,11 +36,11 @@ class ServedModels:
             return None
         return self.whole if name == ALIAS else self._cascades.get(name)
 
-    def to_json(self, created: int) -> Iterator[dict[str, Json]]:
+    def to_json(self, unix_time: int) -> Iterator[dict[str, Json]]:
         """The entries of `/v1/models`."""
         for name in self.names:
             tiers = [tier.model for tier in self._cascades[name].profile.tiers]
-            yield {"id": name, "object": "model", "created": created, "owned_by": ALIAS, "tiers": tiers}
+            yield {"id": name, "object": "model", "created": unix_time, "owned_by": ALIAS, "tiers": tiers}
 
 
 def alone(cascade: Cascade, tier: Tier) -> Cascade:

@@ -11,7 +11,7 @@ from automix_cli.errors import redact
 from automix_cli.records import Answer, Json
 from automix_cli.streams import stderr
 
-Level = Literal["info", "warning", "error"]
+LogLevel = Literal["info", "warning", "error"]
 
 
 class RequestLog:
@@ -24,7 +24,7 @@ class RequestLog:
         self.quiet, self.verbose = quiet, verbose
         self._notes: set[tuple[str, ...]] = set()
 
-    def write(self, event: str, *, level: Level = "info", **fields: Json) -> None:
+    def write(self, event: str, *, level: LogLevel = "info", **fields: Json) -> None:
         """Write one event; fields without a value are left out."""
         if self.quiet and level == "info":
             return

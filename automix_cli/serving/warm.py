@@ -11,12 +11,12 @@ from automix_cli.errors import BadResponse
 from automix_cli.profile.model import Tier
 from automix_cli.records import Question
 
-_QUESTION = Question(text="What is 2 + 2?")
+_WARM_UP_QUESTION = Question(text="What is 2 + 2?")
 
 
 async def warm_up(cascade: Cascade) -> None:
     """Answer one question from a script, which loads and plans what every question needs; nothing is sent."""
-    await answer_or_error(cascade.with_backend(ScriptedBackend(_scripted_reply)), _QUESTION)
+    await answer_or_error(cascade.with_backend(ScriptedBackend(_scripted_reply)), _WARM_UP_QUESTION)
     tiers = cascade.profile.tiers if cascade.embedder is None else (*cascade.profile.tiers, cascade.embedder)
     for client in {_client(tier) for tier in tiers}:
         if client == "direct":

@@ -22,7 +22,7 @@ from automix_cli.serving.app import ChatServer, Pace
 from automix_cli.serving.desk import QuestionDesk
 from automix_cli.serving.lifecycle import runner_of
 from automix_cli.serving.models import ServedModels
-from automix_cli.serving.request_log import Level, RequestLog
+from automix_cli.serving.request_log import LogLevel, RequestLog
 
 NO_CACHE = CallOptions(no_cache=True)
 
@@ -34,7 +34,7 @@ class ListedLog(RequestLog):
         super().__init__()
         self.entries: list[dict[str, Any]] = []
 
-    def write(self, event: str, *, level: Level = "info", **fields: Any) -> None:
+    def write(self, event: str, *, level: LogLevel = "info", **fields: Any) -> None:
         self.entries.append({"event": event, "level": level, **fields})
 
 
