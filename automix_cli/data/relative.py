@@ -37,7 +37,7 @@ class RelativeScores:
         worth: n×N, 1 where the answer is equal to the baseline's, else 1 and the difference expected or seen.
         least: n×N, the same with every difference that no label shows taken for a loss: it needs no weights.
         has_label: n, whether a row has a label.
-        chance: n, with which a row with a label came to have it; 1 where that does not matter.
+        chance: n, with which a row with answers that differ came to be labelled, or skipped; 1 on others.
         look: how many times the number of labels was fixed: after the first, they had been looked at before.
         is_unlike: n, whether a label shows an answer that is equal to the baseline's and scored otherwise.
         is_skipped: n, whether a row was to be labelled, and could not be.
@@ -56,6 +56,23 @@ class RelativeScores:
     def n_skipped(self) -> int:
         """How many rows were to be labelled, and could not be."""
         return int(self.is_skipped.sum())
+
+    def open_losses(self, differing: Floats) -> tuple[float, float]:
+        """How far the mean loss may lie below and above what it is without the labels that were not given.
+
+        A row that was skipped counts as its label would: a difference d by (d - f)/π, with d the least or
+        the most that it can be.
+
+        Args:
+            differing: n, chances to report another answer than the baseline's.
+        """
+        own = self.is_skipped & (self.least < 1).any(axis=1)
+        differs = self.least[own] < 1
+        worth, weight = self.worth[own], differing[own] / self.chance[own]
+        most = np.where(differs, worth, -np.inf).max(axis=1)  # what a loss takes away of it
+        least = np.where(differs, worth, np.inf).min(axis=1)
+        n = max(len(self.is_skipped), 1)
+        return float((weight * (2 - least)).sum()) / n, float((weight * most).sum()) / n
 
     def take(self, rows: Ints | Bools) -> RelativeScores:
         """Those of some rows (indices or a mask)."""
@@ -127,14 +144,14 @@ def has_label(table: TraceTable) -> Bools:
 
 
 def _chance_of_label(table: TraceTable, is_equal: Bools, is_known: Bools) -> Floats:
-    """n, the chance that a labelled row with answers that differ came to have its label; 1 on others.
+    """n, the chance that a row with answers that differ came to be labelled, or skipped; 1 on others.
 
     Without an inclusion probability it counts as drawn at random from all rows with answers that differ.
     """
     chance, rows = _inclusion(table), ~is_equal.all(axis=1)
     at_random = np.isnan(chance)
     share = float((rows & at_random & is_known).sum()) / max(int((rows & at_random).sum()), 1)
-    return np.where(is_known & rows, np.where(at_random, share, chance), 1.0)
+    return np.where(rows & (is_known | ~at_random), np.where(at_random, share, chance), 1.0)
 
 
 def _differences(

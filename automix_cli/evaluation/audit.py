@@ -22,8 +22,8 @@ from automix_cli import scoring
 from automix_cli.data.answer_rows import AnswerRow, ShadowComparison
 from automix_cli.data.draws import uniform
 from automix_cli.errors import DataError, UsageError
-from automix_cli.evaluation.sequences import ShareBounds, mean_bound, share_bounds, share_rise
-from automix_cli.fitting.drift import Drift, drifts_from_fit
+from automix_cli.evaluation.sequences import ShareBounds, mean_bound, share_bounds, share_move, share_rise
+from automix_cli.fitting.drift import DRIFT_SHARE, Drift, fitted_rates
 from automix_cli.fitting.router_block import differing_share, held_out_cost, own_cost
 from automix_cli.records import add_money
 from automix_cli.texts import count_of
@@ -32,8 +32,9 @@ WINDOW = 1_000
 """Comparisons after which a new window starts."""
 
 ALPHA = 0.05
-"""The chance that a bound is ever wrong in a window, and that a warning is ever false in all of them."""
+"""The chance that a bound is ever wrong in a window, and that any warning is ever false in all of them."""
 
+_DRIFT_ALPHA = 0.01  # the part of that for votes and escalations; the rest is for rows that differ
 _FEWEST_PRICES = 5  # answers drawn before anything is said of their spread
 _FEWEST_DIFFERING = 3  # rows before a warning: one can refute a tiny share, and convinces nobody
 
@@ -219,6 +220,34 @@ def _no_comparison(rows: int, baseline: str | None, repeats: int = 0) -> DataErr
     )
 
 
+def drifts_at_every_look(
+    fitted: Mapping[str, tuple[int, int]], observed: Mapping[str, tuple[int, int]]
+) -> tuple[Drift, ...]:
+    """Shares that moved by over 5 points; the chance that any is ever named for nothing is 1 %.
+
+    A test for one look would be wrong far more often, since an audit is looked at again and again.
+
+    Args:
+        fitted: (hits, cases) by name, of the held-out rows at fitting.
+        observed: the same of all rows so far.
+
+    Example:
+        >>> drifts_at_every_look({"escalated": (310, 1000)}, {"escalated": (61, 100)})[0].name
+        'escalated'
+        >>> drifts_at_every_look({"escalated": (20, 1000)}, {"escalated": (1, 2)})
+        ()
+    """
+    both = [(name, *fitted[name], *observed[name]) for name in fitted if name in observed]
+    moves = (
+        Drift(name, k / n, hits / cases, 1 / max(share_move(k, n, hits, cases), 1.0))
+        for name, hits, cases, k, n in both
+        if cases and n
+    )
+    return tuple(
+        d for d in moves if d.p <= _DRIFT_ALPHA / len(both) and abs(d.observed - d.fitted) > DRIFT_SHARE
+    )
+
+
 @dataclass(slots=True)
 class _OpenWindow:
     """A window while it fills; losses are bounds of each row's."""
@@ -391,12 +420,12 @@ class _Auditor:
         return own, other
 
     def _warn(self) -> None:
-        """Note where more rows differ than when fitted; the chance of a false warning is `ALPHA` in all."""
+        """Note where more rows differ than when fitted."""
         window, number = self.current, len(self.windows) + 1
         shares = None if self.fit is None else self.fit.differing
         if shares is None or window.warning_at is not None:
             return
-        alpha = ALPHA / (number * (number + 1))  # adds up to ALPHA over all windows
+        alpha = (ALPHA - _DRIFT_ALPHA) / (number * (number + 1))  # adds up over all windows
         capital = share_rise(window.differing, window.n, *shares)
         if window.differing >= _FEWEST_DIFFERING and capital >= 1 / alpha:
             window.warning_at = window.n
@@ -406,6 +435,7 @@ class _Auditor:
     def result(self) -> Audit:
         """What the rows so far tell."""
         is_open = self.current.n or not self.windows
+        rates = fitted_rates(self.fit and self.fit.router)
         return Audit(
             baseline=self.baseline,
             rows=self.rows,
@@ -416,7 +446,7 @@ class _Auditor:
             windows=(*self.windows, *([self.current.close()] if is_open else [])),
             savings=self._savings(),
             fit=self.fit,
-            drifts=None if self.fit is None else drifts_from_fit(self.fit.router, self._rates()),
+            drifts=None if self.fit is None else drifts_at_every_look(rates, self._rates()),
             to_label=tuple(self.to_label),
             profiles=tuple(self.profiles),
         )

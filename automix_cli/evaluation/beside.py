@@ -140,7 +140,7 @@ def with_label_spread(means: ColumnMeans, differing: Floats, relative: RelativeS
         loss, spread = _loss_of_column(float(means.mean[k]), draws[:, k], chances, relative)
         lacks_labels.append(loss is None)
         if loss is not None and spread > 0:
-            factor = (loss.high - loss.value) / (NORMAL * spread)
+            factor = max(loss.high - loss.value, loss.value - loss.low) / (NORMAL * spread)
             draws[:, k] = means.mean[k] + factor * (draws[:, k] - means.mean[k])
     return LabelMeans(ColumnMeans(means.mean, draws), tuple(lacks_labels))
 

@@ -116,6 +116,7 @@ def estimate_loss(
     """Estimate the loss, where labels of rows that are reported and differ suffice, and few were skipped.
 
     Labels that are all alike have no spread, and prove little: their share is given that of a few more.
+    A row that was skipped counts as lost at the upper end of the interval, and as won at the lower one.
 
     Args:
         run: of a policy.
@@ -148,7 +149,8 @@ def loss_by_labels(
     error = max(spread, least)
     alpha = (1 - CONFIDENCE) / (1 if relative.look == 1 else 2**relative.look)
     width = student_quantile(1 - alpha / 2, labels - 1) * error
-    return LossByLabels(value, value - width, value + width)
+    below, above = relative.open_losses(chances)
+    return LossByLabels(value, value - width - below, value + width + above)
 
 
 def effective_labels(differing: Floats, relative: RelativeScores) -> float:

@@ -4,7 +4,7 @@ An interval for a fixed number of rows is wrong far more often than it says when
 again. A confidence sequence is not: the probability that it ever misses the truth is at most alpha.
 
     share_bounds    for a share, from k of n: the beta-binomial mixture (Robbins, Ann. Math. Stat. 41, 1970)
-    share_rise      against a share that was itself measured on rows
+    share_move      against a share that was itself measured on rows; `share_rise` on one side of it
     capital         against "the mean is at most 0" (Waudby-Smith and Ramdas, JRSS B 86, 2024, 1-27)
     mean_bound      the upper bound of a mean that follows from it
 
@@ -88,23 +88,33 @@ def _log_likelihood(p: float, k: int, n: int) -> float:
     return (k * math.log(p) if k else 0.0) + ((n - k) * math.log1p(-p) if n > k else 0.0)
 
 
-def share_rise(k: int, n: int, hits: float, cases: float) -> float:
-    """Bet that the share behind k of n is above the one that `hits` of `cases` were seen of: the capital.
+def share_move(k: int, n: int, hits: float, cases: float) -> float:
+    """Bet that the share behind k of n is not the one that `hits` of `cases` were seen of: the capital.
 
     The share of those cases is not known exactly, so that the mixture for it is their posterior: with
-    very many cases the capital reaches 1/alpha where the lower bound of `share_bounds` exceeds hits/cases.
-    Capital is only shown where the share is above.
+    very many cases the capital reaches 1/alpha where `share_bounds` leave hits/cases out.
 
     Example:
-        >>> share_rise(30, 100, 20, 1000) > 20 > share_rise(3, 100, 20, 1000)
+        >>> share_move(3, 100, 20, 100) > 20 > share_move(18, 100, 20, 100)
         True
     """
-    if not n or not cases or k / n <= hits / cases:
+    if not n or not cases:
         return 0.0
     a, b = hits + 0.5, cases - hits + 0.5
     bet = _log_beta(k + 0.5, n - k + 0.5) - _log_beta(0.5, 0.5)
     null = _log_beta(k + a, n - k + b) - _log_beta(a, b)
     return math.exp(min(bet - null, 700.0))
+
+
+def share_rise(k: int, n: int, hits: float, cases: float) -> float:
+    """The same where the share is above the one seen before; 0 elsewhere.
+
+    Example:
+        >>> share_rise(30, 100, 20, 1000) > 20 > share_rise(3, 100, 20, 1000)
+        True
+    """
+    is_above = bool(n and cases) and k / n > hits / cases
+    return share_move(k, n, hits, cases) if is_above else 0.0
 
 
 # ---------------------------------------------------------------- means

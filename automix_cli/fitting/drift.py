@@ -32,7 +32,9 @@ class Drift(NamedTuple):
 def drifts(
     fitted: Mapping[str, tuple[int, int]], observed: Mapping[str, tuple[int, int]]
 ) -> tuple[Drift, ...]:
-    """Shares that moved by over 5 points and beyond chance (p < 0.001, two-sided, pooled).
+    """Shares that moved by over 5 points and beyond chance (p < 0.001, two-sided, exact).
+
+    This is for one look at a batch; `evaluation.audit` looks again and again.
 
     Args:
         fitted: (hits, cases) by name, of the held-out rows at fitting.
@@ -60,15 +62,40 @@ def drifts_from_fit(
         >>> drifts_from_fit(None, {"escalated": (61, 100)})
         ()
     """
+    return drifts(fitted_rates(router), observed)
+
+
+def fitted_rates(router: Mapping[str, Any] | None) -> dict[str, tuple[int, int]]:
+    """The rates in a profile's `router:` block as (hits, cases), by name; none without such rates."""
     rates = (router or {}).get("fitted", {}).get("rates") or {}
-    return drifts({name: (int(hits), int(cases)) for name, (hits, cases) in rates.items()}, observed)
+    return {name: (int(hits), int(cases)) for name, (hits, cases) in rates.items()}
 
 
 def _compare(name: str, old: tuple[int, int], new: tuple[int, int]) -> Drift:
     if not (old[1] and new[1]):
         return Drift(name, 0.0, 0.0, 1.0)
-    rate = (old[0] + new[0]) / (old[1] + new[1])
-    error = math.sqrt(rate * (1 - rate) * (1 / old[1] + 1 / new[1]))
     shares = new[0] / new[1], old[0] / old[1]
-    p = math.erfc(abs(shares[0] - shares[1]) / error / math.sqrt(2)) if error else 1.0
-    return Drift(name, *shares, p)
+    return Drift(name, *shares, _chance_of_move(old, new))
+
+
+def _chance_of_move(old: tuple[int, int], new: tuple[int, int]) -> float:
+    """Fisher's exact test: twice the chance of so many hits or more extreme ones among the new cases.
+
+    A normal approximation takes one hit of two cases, where there were 2 %, for one chance in thousands.
+    """
+    n, cases = new[1], new[1] + old[1]
+    hits = new[0] + old[0]
+    step = 1 if new[0] * cases >= hits * n else -1
+    end = min(n, hits) + 1 if step > 0 else max(0, hits - old[1]) - 1
+    logs = -_log_choices(cases, n)
+    total = 0.0
+    for k in range(new[0], end, step):
+        term = math.exp(logs + _log_choices(hits, k) + _log_choices(cases - hits, n - k))
+        total += term
+        if term < 1e-12 * total:
+            break
+    return min(1.0, 2 * total)
+
+
+def _log_choices(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)

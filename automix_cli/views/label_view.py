@@ -11,6 +11,7 @@ from automix_cli.evaluation.label_plan import LabelPlan, LossSoFar
 from automix_cli.evaluation.loss import LossAgainst
 from automix_cli.evaluation.sequences import share_bounds
 from automix_cli.texts import count_of, is_blank
+from automix_cli.views.verdict_words import skipped_words
 
 ANSWER_KEYS = "123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 """The keys of answers."""
@@ -251,7 +252,7 @@ def _new_questions(outcome: LabelOutcome) -> str:
     value, low, high = loss.by_labels
     bounds = f"{points(low)} to {points(high)}"
     when = "fixed before" if loss.look == 1 else f"fixed anew, look {loss.look}"
-    return f"{points(value)} points (95 %: {bounds}, at the number of labels {when})"
+    return f"{points(value)} points (95 %: {bounds}, at the number of labels {when}{skipped_words(loss)})"
 
 
 def loss_reason(loss: LossAgainst) -> str:

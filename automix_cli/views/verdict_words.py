@@ -208,7 +208,13 @@ def labels_words(loss: LossAgainst) -> str:
         )
         return f" By labels ({counts}): {why}."
     value, low, high = (100 * share for share in loss.by_labels)
-    return f" By labels ({counts}) the loss is {value:.1f} points (95 %: {low:+.1f} to {high:+.1f})."
+    bounds = f"95 %: {low:+.1f} to {high:+.1f}{skipped_words(loss)}"
+    return f" By labels ({counts}) the loss is {value:.1f} points ({bounds})."
+
+
+def skipped_words(loss: LossAgainst) -> str:
+    """Say how an interval counts rows to label that have no label; "" where each has one."""
+    return f", {count_of(loss.n_skipped, 'row')} without its label lost and won" if loss.n_skipped else ""
 
 
 def loss_dict(loss: LossAgainst | None) -> dict[str, Any] | None:

@@ -38,14 +38,14 @@ from automix_cli import scoring
 from automix_cli.data.answer_rows import AnswerRow, read_answers
 from automix_cli.data.read_traces import read_table
 from automix_cli.data.traces import TraceTable
-from automix_cli.evaluation.audit import WINDOW, audit
+from automix_cli.evaluation.audit import WINDOW, audit, drifts_at_every_look
 from automix_cli.evaluation.calibrate import Calibration, calibrate
 from automix_cli.evaluation.objective import Objective
 from automix_cli.evaluation.partition import partitions_of
 from automix_cli.evaluation.rates import differing_shares
 from automix_cli.evaluation.replay import replay
 from automix_cli.evaluation.sequences import share_bounds, share_rise
-from automix_cli.fitting.drift import drifts_from_fit
+from automix_cli.fitting.drift import fitted_rates
 from automix_cli.fitting.fit import fit
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.problem import Policy
@@ -189,7 +189,7 @@ def false_warnings(
         return None
     differs = (rng.random(len(chances)) < chances)[rng.permutation(len(chances))]
     counts = list(enumerate(np.cumsum(differs).tolist(), 1))
-    rule = any(k >= 3 and share_rise(k, n, *share) >= 40 for n, k in counts if differs[n - 1])
+    rule = any(k >= 3 and share_rise(k, n, *share) >= 50 for n, k in counts if differs[n - 1])
     exact = share[0] / share[1]
     plain = any(k >= 3 and share_bounds(k, n).low > exact for n, k in counts if differs[n - 1])
     return Warnings(exact, float(differs.mean()), rule, plain)
@@ -235,7 +235,7 @@ def rows_until_drift(half: Half, rows: Sequence[AnswerRow], seed: int) -> float:
             "escalated": (sum(len(row.route) > 1 for row in stream[:count]), count),
             "small": (sum(votes), len(votes)),
         }
-        if drifts_from_fit(half.router, rates):
+        if drifts_at_every_look(fitted_rates(half.router), rates):
             return count
     return np.inf
 

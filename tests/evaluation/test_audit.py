@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from known import draw_rows, table_of, two_tiers
 from live_play import play, profile_for
+from looks import chance_to_be_caught
 
 from automix_cli.data.answer_rows import AnswerRow, read_answers
 from automix_cli.data.draws import uniform
 from automix_cli.errors import DataError, UsageError
-from automix_cli.evaluation.audit import Audit, FitFacts, audit
+from automix_cli.evaluation.audit import Audit, FitFacts, audit, drifts_at_every_look
 from automix_cli.evaluation.rates import differing_shares
 from automix_cli.evaluation.replay import replay
 from automix_cli.evaluation.sequences import mean_bound, share_bounds
@@ -162,6 +163,18 @@ def test_escalations_are_compared_with_the_fit(read: Any) -> None:
     [drift] = audit(rows, router=fitted((1, 1000))).drifts or ()
     assert (drift.name, drift.observed) == ("escalated", 0.5)
     assert audit(rows).drifts is None
+
+
+@pytest.mark.parametrize("p", [0.02, 0.3])
+def test_a_share_that_stays_is_named_at_hardly_any_look(p: float) -> None:
+    """With two shares to look at, each may be named for nothing in half a percent of all streams."""
+    fit = {"escalated": (round(1000 * p), 1000), "small": (700, 1000)}
+
+    def is_named(k: int, n: int) -> bool:
+        return bool(drifts_at_every_look(fit, {"escalated": (k, n), "small": (7, 10)}))
+
+    assert chance_to_be_caught(p, is_named, 120) <= 0.005
+    assert is_named(72, 120)  # and one that moves is named
 
 
 def test_first_votes_are_compared_with_the_fit(read: Any) -> None:

@@ -1,5 +1,6 @@
 """What is said of a loss: the most of it without a label, and by labels where there are enough."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,36 @@ def test_too_many_rows_without_the_label_they_were_drawn_for_give_no_estimate() 
     loss = loss_of_small(table_with(40, inclusion=0.8))
     assert loss.n_skipped > 0
     assert loss.by_labels is None
+
+
+@pytest.mark.parametrize("skip", [44, 48], ids=["lost", "won"])
+def test_a_skipped_row_counts_as_lost_and_as_won_with_the_weight_of_its_label(skip: int) -> None:
+    """The interval takes in the one that either label of the row would have led to."""
+    every, own, rows = loss_of_small(drawn_rows()).by_labels, loss_of_small(drawn_rows(skip)), []
+    assert own.n_skipped == 1
+    assert own.by_labels is not None
+    for right in ("a", "b"):
+        other = loss_of_small(drawn_rows(changed={skip: right})).by_labels
+        assert other is not None
+        rows.append(other.value)
+    assert every is not None
+    assert any(value == pytest.approx(every.value) for value in rows)
+    width = (every.high - every.low) / 2
+    assert own.by_labels.low == pytest.approx(min(rows) - width, abs=0.1 * width)
+    assert own.by_labels.high == pytest.approx(max(rows) + width, abs=0.1 * width)
+
+
+def drawn_rows(skip: int | None = None, changed: Mapping[int, str] | None = None) -> TraceTable:
+    """40 of the rows on which answers differ were drawn to be labelled, each with a chance of 0.8."""
+    rows = []
+    for n in range(ROWS):
+        tiers = {"small": {"answer": "b" if n % 4 == 0 else "a"}, "large": {"answer": "a"}}
+        right = (changed or {}).get(n, "b" if n % 8 == 0 else "a")
+        is_drawn = n % 4 == 0 and n < 160
+        label = {"expected": right} if is_drawn and n != skip else {}
+        rows.append({"id": n, "tiers": tiers, **label, "inclusion": 0.8 if is_drawn else None})
+    reader = TableReader(lambda: enumerate(rows, 1), TableOptions(), "rows.jsonl", "exact")
+    return reader.table(labels_from=None, baseline="large", say=lambda text: None)
 
 
 # ---------------------------------------------------------------- figures beside the baseline

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from math import comb
+
 import numpy as np
 import pytest
 from known import draw_table, two_tiers
 
-from automix_cli.fitting.drift import Drift, drifts
+from automix_cli.fitting.drift import Drift, _chance_of_move, drifts
 
 
 @pytest.mark.parametrize(
@@ -24,6 +26,22 @@ def test_drift_needs_both_a_share_that_moved_and_more_than_chance(
     observed: tuple[int, int], warns: bool
 ) -> None:
     assert bool(drifts({"escalated": (31_000, 100_000)}, {"escalated": observed})) == warns
+
+
+@pytest.mark.parametrize("new", [(1, 2), (3, 5), (0, 40), (9, 30)])
+def test_the_chance_of_a_move_is_that_of_drawing_so_many_hits_from_all_cases(new: tuple[int, int]) -> None:
+    old = (6, 60)
+    hits, cases = old[0] + new[0], old[1] + new[1]
+    chances = [
+        comb(hits, k) * comb(cases - hits, new[1] - k) / comb(cases, new[1]) for k in range(new[1] + 1)
+    ]
+    is_above = new[0] * cases >= hits * new[1]
+    tail = sum(chances[new[0] :] if is_above else chances[: new[0] + 1])
+    assert _chance_of_move(old, new) == pytest.approx(min(1, 2 * tail))
+
+
+def test_one_hit_among_two_cases_is_no_drift() -> None:
+    assert drifts({"escalated": (20, 1000)}, {"escalated": (1, 2)}) == ()
 
 
 def test_drift_is_looked_for_in_what_both_know_and_says_what_moved() -> None:

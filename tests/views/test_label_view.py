@@ -57,6 +57,7 @@ def test_the_outcome_says_which_interval_is_meant() -> None:
 @pytest.mark.parametrize(
     ("loss", "words"),
     [
+        (LOSS._replace(n_skipped=1), "fixed before, 1 row without its label lost and won)"),
         (LOSS._replace(look=2), "at the number of labels fixed anew, look 2"),
         (
             LOSS._replace(by_labels=None),
