@@ -14,7 +14,6 @@ from automix_cli.cascade.failed_attempts import FailedAttempt, open_bill
 from automix_cli.cascade.requests import (
     RequestBuilder,
     estimated_tokens,
-    input_sha,
     is_verified,
     sample_counts,
 )
@@ -110,7 +109,7 @@ class QuestionRun:
         classes = self.cascade.classes
         return Answer(
             question=self.question,
-            input_sha=input_sha(self.question),
+            input_sha=self.cascade.input_sha(self.question),
             profile_sha=self.cascade.profile_sha,
             question_class=None if classes is None else classes.name_of(self.question),
             tells_classes=classes is not None,

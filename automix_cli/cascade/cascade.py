@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from automix_cli.backends.base import Backend
 from automix_cli.cascade.answer import Degrading, QuestionRun, collect_trace
-from automix_cli.cascade.requests import embedding_request
+from automix_cli.cascade.requests import embedding_request, input_sha
 from automix_cli.pomdp.problem import Policy
 from automix_cli.profile.model import Profile, Tier
 from automix_cli.profile.router import baseline_of, embedder_of, named_classes, query_router
-from automix_cli.records import Answer, Completion, Question, Trace
+from automix_cli.records import Answer, Completion, Json, Question, Trace
 
 if TYPE_CHECKING:
     from automix_cli.cascade.shadow import ShadowPlan
@@ -103,6 +103,11 @@ class Cascade:
         from automix_cli.cascade.verify import AnswerCheck
 
         return await AnswerCheck(self, question, answer, tier, votes).run()
+
+    def input_sha(self, question: Question, *others: Json) -> str:
+        """A short hash of all that a result depends on besides the profile."""
+        name = None if self.classes is None else self.classes.name_of(question)
+        return input_sha(question, *others, question_class=name)
 
     @property
     def baseline(self) -> Tier:

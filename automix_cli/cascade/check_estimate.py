@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from automix_cli.cascade.checks import Check, samples_per_check
-from automix_cli.cascade.estimate import CallCost, CallForecast, cost_of, plan_embeddings
+from automix_cli.cascade.estimate import CallCost, CallForecast, cost_of, least_cost_of, plan_embeddings
 from automix_cli.cascade.failed_attempts import worst_list_cost
 from automix_cli.cascade.requests import RequestBuilder
 from automix_cli.cascade.uncalibrated import EXPECTED_OUTPUT
@@ -66,6 +66,6 @@ def check_forecast(profile: Profile, tier: Tier, check: Check, number: int) -> C
         request = builder.for_answer(check.question, tier, n=number).request
     else:
         request = builder.for_votes(check.question, check.answer, tier, first=0, n=1).request
-    low, expected = (number * cost_of(tier, request, share) for share in (None, EXPECTED_OUTPUT))
+    low, expected = (number * cost(tier, request, EXPECTED_OUTPUT) for cost in (least_cost_of, cost_of))
     worst = number * (worst_list_cost(tier, request.part(0, 1)) or 0.0)
     return CallForecast(*(CallCost(number, usd) for usd in (low, expected, worst)))

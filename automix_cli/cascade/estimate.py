@@ -219,8 +219,7 @@ class _Way(NamedTuple):
     """How a policy goes through the tiers, as far as it is known before any call.
 
     Attributes:
-        first: the tier that is asked first.
-        lowest: the lowest tier that can be asked.
+        first: the tier that is asked first; where a call tells more before, the lowest that can be.
         fewest: the votes of the first round at the tier `first`.
         most: per tier, the most votes that one answer may get.
         reach: per tier, how often it is expected to be asked.
@@ -228,7 +227,6 @@ class _Way(NamedTuple):
     """
 
     first: int
-    lowest: int
     fewest: int
     most: tuple[int, ...]
     reach: tuple[float, ...]
@@ -251,19 +249,19 @@ def _way(policy: Policy[Any], profile: Profile, facts: Facts, *, is_read: bool =
     most = tuple(_most_votes(policy, profile, tier) for tier in tiers)
     belief = policy.begin(facts)
     start = policy.action(belief)
+    first = start.tier if is_read else 0
     fewest, is_settled = 0, isinstance(policy, AlwaysPolicy | QuestionPolicy)
-    if most[start.tier]:
+    if most[start.tier] and start.tier == first:
         following = policy.action(policy.update(belief, start, Observation()))
         fewest, is_settled = following.votes, following.kind == "report"
-    lowest = start.tier if is_read else 0
     share = 0.0 if is_settled and is_read else _EXPECTED_ESCALATED
-    reach = tuple(share ** (i - lowest) if i >= lowest else 0.0 for i in tiers)
+    reach = tuple(share ** (i - first) if i >= first else 0.0 for i in tiers)
     votes = tuple(0.0 if is_settled and is_read else (min(fewest, own) + own) / 2 for own in most)
-    if isinstance(policy, PriorPolicy) and lowest < tiers[-1]:
+    if isinstance(policy, PriorPolicy) and first < tiers[-1]:
         forecast = policy.forecast(facts)
         reach = (1.0, *(0.0 for _ in tiers[1:-1]), forecast.escalated)
         votes = (forecast.votes, *votes[1:])
-    return _Way(start.tier, lowest, fewest, most, reach, votes)
+    return _Way(first, fewest, most, reach, votes)
 
 
 def _most_votes(policy: Policy[Any], profile: Profile, tier: int) -> int:
@@ -281,7 +279,7 @@ def _forecast(
 ) -> CallForecast:
     """What one question costs on its way through the tiers."""
     total = CallForecast()
-    for index in range(way.lowest, len(profile.tiers)):
+    for index in range(way.first, len(profile.tiers)):
         answers, most = sample_counts(profile, index).answers, way.most[index]
         fewest = min(way.fewest, most)
         price = _VisitRequests(profile, index, question, lengths)
@@ -340,7 +338,7 @@ def _vote_cost(
 def _embedding_forecast(tier: Tier, question: Question) -> CallForecast:
     """What one embedding costs."""
     request = embedding_request(question.text, tier, 1.0)
-    low, expected = cost_of(tier, request, None), cost_of(tier, request, 1.0)
+    low, expected = least_cost_of(tier, request, 1.0), cost_of(tier, request, 1.0)
     worst = worst_list_cost(tier, request) or 0.0
     return CallForecast(CallCost(1.0, low), CallCost(1.0, expected), CallCost(1.0, worst))
 
@@ -358,19 +356,22 @@ class _VisitRequests:
 
     def low_bill(self, share: float, answers: int, votes: float) -> CallCost:
         """The bill for a share of such visits, if next to nothing is written."""
-        usd = answers * cost_of(self.tier, self.ask, None) + votes * cost_of(self.tier, self.check, None)
+        ask, check = self._shares
+        usd = answers * least_cost_of(self.tier, self.ask, ask)
+        usd += votes * least_cost_of(self.tier, self.check, check)
         return CallCost(share * (answers + votes), share * usd)
 
     def expected_bill(self, share: float, answers: int, votes: float) -> CallCost:
         """The bill for a share of such visits, if completions are as long as those before."""
-        usd = answers * self._expected(self.ask, self.lengths and self.lengths.answers)
-        usd += votes * self._expected(self.check, self.lengths and self.lengths.votes)
+        ask, check = self._shares
+        usd = answers * cost_of(self.tier, self.ask, ask) + votes * cost_of(self.tier, self.check, check)
         return CallCost(share * (answers + votes), share * usd)
 
-    def _expected(self, request: Request, lengths: Lengths | None) -> float:
-        """Dollars of one completion that is as long as the others, or `EXPECTED_OUTPUT` of max_tokens."""
-        mean = None if lengths is None else lengths.mean
-        return cost_of(self.tier, request, EXPECTED_OUTPUT if mean is None else mean / request.max_tokens)
+    @property
+    def _shares(self) -> tuple[float, float]:
+        """How much of max_tokens answers and votes are expected to take."""
+        answers, votes = (self.lengths.answers, self.lengths.votes) if self.lengths else (None, None)
+        return _share(self.ask, answers), _share(self.check, votes)
 
     def worst_bill(self, answers: int, votes: int) -> CallCost:
         """The bill if every call costs as much as it can; each vote's prompt holds the longest answer."""
@@ -382,12 +383,25 @@ class _VisitRequests:
         return CallCost(answers + votes, usd)
 
 
-def cost_of(tier: Tier, request: Request, output: float | None) -> float:
-    """Dollars of one completion whose length is a share of max_tokens (None: next to nothing)."""
+def _share(request: Request, lengths: Lengths | None) -> float:
+    """The share of max_tokens that completions have been long, or `EXPECTED_OUTPUT`."""
+    mean = None if lengths is None else lengths.mean
+    return EXPECTED_OUTPUT if mean is None else mean / request.max_tokens
+
+
+def cost_of(tier: Tier, request: Request, output: float) -> float:
+    """Dollars of one completion whose length is a share of max_tokens."""
     price = tier.list_price()
     if price is None:
         return 0.0
-    longest, prompt = request.max_tokens, prompts.estimate_tokens(request.messages)
-    if output is None:  # and at the low end a token is worth five bytes rather than three
-        return price.of(Usage(input_tokens=prompt * 3 // 5, output_tokens=min(longest, _LEAST_OUTPUT)))
-    return price.of(Usage(input_tokens=prompt, output_tokens=math.ceil(longest * output)))
+    prompt, written = prompts.estimate_tokens(request.messages), math.ceil(request.max_tokens * output)
+    return price.of(Usage(input_tokens=prompt, output_tokens=written))
+
+
+def least_cost_of(tier: Tier, request: Request, output: float) -> float:
+    """The same if next to nothing is written, and a token is worth five bytes of the prompt, not three."""
+    price = tier.list_price()
+    if price is None:
+        return 0.0
+    prompt, written = prompts.estimate_tokens(request.messages), math.ceil(request.max_tokens * output)
+    return price.of(Usage(input_tokens=prompt * 3 // 5, output_tokens=min(written, _LEAST_OUTPUT)))

@@ -12,7 +12,6 @@ from automix_cli.cascade.baseline import CostTally
 from automix_cli.cascade.batch import Batch, interruptible
 from automix_cli.cascade.cascade import Cascade
 from automix_cli.cascade.checks import Check, answer_text, check_of, tier_name
-from automix_cli.cascade.requests import input_sha
 from automix_cli.cascade.tally import CheckTally, Tally
 from automix_cli.cascade.verification import Verification
 from automix_cli.data.destination import Destination
@@ -162,7 +161,7 @@ class AnswerJob(RowJob["Answer | EarlierRow"]):
         """The row of an earlier run, if it has all that this run would put into it."""
         if self.earlier is None:
             return None
-        shadow, sha = self.cascade.shadow, input_sha(question)
+        shadow, sha = self.cascade.shadow, self.cascade.input_sha(question)
         if shadow is None:
             return self.earlier.take(question.id, sha)
         return self.earlier.take(question.id, sha, shadow.misses)
@@ -262,7 +261,7 @@ class VerifyJob(RowJob["Verification | EarlierRow"]):
     def _sha(self, check: Check) -> str:
         """A short hash of all that the row of a verification depends on, but for the profile."""
         settings = (check.tier.name, self.votes, self.threshold, self.reasons)
-        return input_sha(check.question, check.answer, *settings)
+        return self.cascade.input_sha(check.question, check.answer, *settings)
 
     async def work(self, row: Row) -> Verification | EarlierRow:
         """The verification of a row; an error of automix itself on one row must not lose the others."""

@@ -19,14 +19,16 @@ TOP_LOGPROBS = 5  # what every server that gives log-probabilities is willing to
 MAX_TOKENS = 1024  # of a tier whose profile sets none: every call needs a bound that a budget can count on
 
 
-def input_sha(question: Question, *others: Json) -> str:
-    """A short hash of everything in a row that its result depends on, the question and `others`.
+def input_sha(question: Question, *others: Json, question_class: Json = None) -> str:
+    """A short hash of everything in a row that its result depends on: the question, its class and `others`.
 
     Example:
         >>> input_sha(Question(text="2 + 2?", id=1)) == input_sha(Question(text="2 + 2?", id=2))
         True
     """
     parts = [question.text, question.context, question.choices, question.history, *others]
+    if question_class is not None:
+        parts.append({"class": question_class})
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 

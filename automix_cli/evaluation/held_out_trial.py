@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from automix_cli.data.traces import TraceTable
+from automix_cli.errors import GateError
 from automix_cli.evaluation.bootstrap import Resamples
 from automix_cli.evaluation.crossfit import Crossfit
 from automix_cli.evaluation.held_out import HeldOut, HeldOutRun, held_out
@@ -75,12 +76,20 @@ class HeldOutTrial:
         )
 
     def run_thresholds(self) -> HeldOutRun:
-        """Run threshold rules, chosen by the same objective."""
+        """Run threshold rules, chosen by the same objective; by the default where ΔIBC is undefined."""
+        if self.objective.kind != "ibc":
+            return self._run_thresholds(self.objective)
+        try:
+            return self._run_thresholds(self.objective)
+        except GateError:
+            return self._run_thresholds(self.objective.without_weight())
+
+    def _run_thresholds(self, objective: Objective) -> HeldOutRun:
         most = min(self.settings.max_votes, max(self.table.max_votes))
         return held_out(
             self.table,
             ThresholdFamily(settings=self.settings, max_votes=most),
-            [self.objective.without_weight()],
+            [objective],
             seed=self.seed,
             abstain_value=self.settings.abstain_value or 0.0,
             resamples=self.resamples,

@@ -24,7 +24,7 @@ class Objective(NamedTuple):
     `keep`: the cheapest setting that keeps at least `value` times the quality of the best single tier
     with probability `sure`; where there is none, that tier.
     `budget`: the best quality for at most `value` USD per question.
-    `cost_weight`: this cost_weight, whatever comes of it.
+    `cost_weight`: this cost_weight, whatever comes of it; of threshold rules, the one that it makes the best.
     `ibc`: the best incremental benefit per cost (AutoMix).
     """
 
@@ -91,7 +91,7 @@ class Candidates:
     def choose(self, objective: Objective) -> SettingChoice:
         """Choose for an objective; see `choose`."""
         if objective.kind == "cost_weight":
-            return _at_weight(self.curve, objective.value)
+            return self._at_weight(objective.value)
         if objective.kind == "ibc":
             return _best_ibc(self.curve, self._tier_points)
         choices = [self.choice(place) for place in self.places]
@@ -102,6 +102,15 @@ class Candidates:
         chances = self.chances_to_keep(objective.value)
         sure = (c for c, p in zip(choices, self.places, strict=True) if chances[p] >= objective.sure)
         return next(sure, self.choice(best_tier(self._tier_points)))
+
+    def _at_weight(self, weight: float) -> SettingChoice:
+        """The plan of a cost_weight; of rules, which have none, what it makes the best."""
+        plan = CostWeight(weight)
+        if plan in self.curve.settings:
+            at = self.curve.settings.index(plan)
+            return SettingChoice(plan, self._curve_points[at])
+        choices = map(self.choice, self.places)
+        return max(choices, key=lambda own: own.point.quality - weight * own.point.cost)
 
     def choice(self, place: int) -> SettingChoice:
         """The setting at a place, with its point."""
@@ -203,11 +212,6 @@ def settings_worth_having(curve: Curve, tiers: Sequence[str], alone: Singles) ->
     """Return the settings that no other one beats, cheapest first."""
     candidates = Candidates(curve, tuple(tiers), alone, None)
     return [candidates.choice(place) for place in candidates.places]
-
-
-def _at_weight(curve: Curve, weight: float) -> SettingChoice:
-    at = curve.settings.index(CostWeight(weight))
-    return SettingChoice(curve.settings[at], curve.points[at])
 
 
 def _best_ibc(curve: Curve, tier_points: Sequence[Point]) -> SettingChoice:

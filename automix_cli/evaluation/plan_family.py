@@ -162,12 +162,11 @@ class FittedPlans:
         """The plans that spend nearest to the levels; of a run of equals the one in the middle."""
         if self.steps is None:
             return levels.astype(np.intp)
-        return np.array([self._nearest(level) for level in levels], dtype=np.intp)
-
-    def _nearest(self, cost: float) -> int:
-        gap = np.abs(self.spending - cost)
-        equals = np.flatnonzero(gap <= gap.min() + _SAME_COST * self.spending.max())
-        return int(equals[len(equals) // 2])
+        spending = self.spending
+        gap = np.abs(spending - levels[:, None])
+        is_equal = gap <= gap.min(axis=1, keepdims=True) + _SAME_COST * spending.max()
+        middle = is_equal.sum(axis=1, keepdims=True) // 2
+        return np.asarray((is_equal.cumsum(axis=1) > middle).argmax(axis=1))
 
     def policy(self, place: int) -> PomdpPolicy:
         """The policy of one cost_weight."""

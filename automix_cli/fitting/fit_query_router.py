@@ -9,6 +9,7 @@ together: `FittedRouter.probs` of a row comes from models that were fitted witho
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib.util import find_spec
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from automix_cli.data.groups import Grouping, question_keys
 from automix_cli.errors import DataError, UsageError
 from automix_cli.fitting.features import (
     FeatureRows,
+    Sparse,
     TextFeatures,
     VectorFeatures,
     fit_text_features,
@@ -215,9 +217,16 @@ def _fit_text_features(
     columns = tiers if kind in ("multilabel", "separate") else MAX_DIMENSIONS
     share = {"knn": 0.4, "kmeans": 0.6}.get(kind, 1.0)  # neighbours and centres take the rest
     entries = int(share * chars / (_CHARS_PER_ENTRY + CHARS_PER_BYTE * columns))
-    features = fit_text_features(texts, max(2, min(entries, _MAX_ENTRIES)))
+    features, rows = _text_rows(tuple(texts), max(2, min(entries, _MAX_ENTRIES)))
     chars -= _CHARS_PER_ENTRY * len(features.vocabulary)
-    return _FittedFeatures(features, features.of(texts), chars)
+    return _FittedFeatures(features, rows, chars)
+
+
+@lru_cache(maxsize=2)
+def _text_rows(texts: tuple[str, ...], limit: int) -> tuple[TextFeatures, Sparse]:
+    """Features and the rows in them, kept: `multilabel` and `separate` are fitted on the same."""
+    features = fit_text_features(texts, limit)
+    return features, features.of(texts)
 
 
 def _fit_vector_features(

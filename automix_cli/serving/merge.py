@@ -233,7 +233,8 @@ def _stamp(part: ShardFile) -> Stamp:
 def _is_of(part_row: PartRow, source_row: Row) -> bool:
     """Whether a row was made of this row of the input."""
     sha = part_row.row.get("input_sha")
-    is_same = source_row.question is None or not sha or sha == input_sha(source_row.question)
+    own = source_row.question
+    is_same = own is None or not sha or sha == input_sha(own, question_class=part_row.row.get("class"))
     return str(part_row.row["id"]) == source_row.key and is_same
 
 

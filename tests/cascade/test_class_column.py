@@ -245,6 +245,16 @@ def test_a_class_that_calibration_would_refuse_makes_an_error_row(path: Path, va
     assert row.route == ()
 
 
+def test_a_row_whose_class_has_changed_is_another_input(path: Path, tmp_path: Path) -> None:
+    poetry, maths = (answer(path, {"topic": topic}) for topic in ("poetry", "maths"))
+    assert poetry.input_sha != maths.input_sha
+    assert answer(path, {"metadata": {"topic": "maths"}}).input_sha == maths.input_sha
+    none = answer(path, {})
+    assert answer(path, {"topic": "zoo"}).input_sha == none.input_sha
+    (tmp_path / "plain.yaml").write_text(PROFILE)
+    assert answer(tmp_path / "plain.yaml", {"topic": "maths"}).input_sha == none.input_sha
+
+
 def test_a_profile_without_classes_names_none(path: Path, tmp_path: Path) -> None:
     (tmp_path / "plain.yaml").write_text(PROFILE)
     own = answer(tmp_path / "plain.yaml", {"topic": "maths"})

@@ -27,6 +27,7 @@ from automix_cli.backends.retry import Retrier
 from automix_cli.backends.store import Store
 from automix_cli.backends.store_folder import cache_folder
 from automix_cli.cascade.cascade import Cascade
+from automix_cli.cascade.estimate import plan_calls
 from automix_cli.cascade.failed_attempts import note_maybe_billed
 from automix_cli.cascade.requests import embedding_request
 from automix_cli.cli import app
@@ -404,6 +405,12 @@ def test_the_bill_of_a_row_has_the_embedding_in_it_and_its_shape_is_the_same(rou
     assert told.keys() == blind.to_dict().keys()
     again, _ = answered(routed, text, vector_of(text, cached=True))
     assert (again.cost_usd, again.spent_usd) == (PRICE / 1_000, 0.0)
+
+
+def test_a_plan_without_the_embedding_begins_with_the_cheapest_tier(routed: Profile) -> None:
+    tiers = [replace(t, price=Price(input=p, output=p)) for t, p in zip(routed.tiers, (1, 50), strict=True)]
+    plan = plan_calls(replace(routed, tiers=tuple(tiers)), [Question(text="maths river")])
+    assert plan["low"]["usd"] < plan["expected"]["usd"] < plan["worst"]["usd"]
 
 
 def test_a_question_whose_embedding_fails_goes_on_as_any_other_and_says_so(routed: Profile) -> None:

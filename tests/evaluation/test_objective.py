@@ -23,7 +23,7 @@ from automix_cli.evaluation.objective import (
     choose_each,
     settings_worth_having,
 )
-from automix_cli.evaluation.settings import Always, CostWeight, Setting, narrow
+from automix_cli.evaluation.settings import Always, CostWeight, Setting, Threshold, narrow
 
 TIERS = ("small", "large")
 
@@ -280,6 +280,15 @@ def test_a_cost_weight_is_judged_by_what_it_weighs() -> None:
     choices = choose_each(curves, TIERS, SINGLES, objective)  # type: ignore[arg-type]
     worths = {s: c.point.quality - 0.1 * c.point.cost for s, c in choices.items()}
     assert best_source(choices, SINGLES.points(), objective) == max(worths, key=worths.__getitem__)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.01, 0.03, 0.08, 1.0])
+def test_of_rules_a_cost_weight_takes_the_one_that_it_makes_the_best(weight: float) -> None:
+    rules = tuple(Threshold((2,), (cut,)) for cut in (0.25, 0.5, 0.75, 1.0))
+    curve = CURVE._replace(settings=rules)
+    choice = choose(curve, TIERS, SINGLES, Objective("cost_weight", weight))
+    worth = [p.quality - weight * p.cost for p in (*curve.points, *SINGLES.points())]
+    assert choice.point.quality - weight * choice.point.cost == pytest.approx(max(worth))
 
 
 def with_rule(curve: Curve, rule: Curve) -> Curve:
