@@ -394,8 +394,8 @@ def cost_of(tier: Tier, request: Request, output: float) -> float:
     price = tier.list_price()
     if price is None:
         return 0.0
-    prompt, written = prompts.estimate_tokens(request.messages), math.ceil(request.max_tokens * output)
-    return price.of(Usage(input_tokens=prompt, output_tokens=written))
+    prompt, completion = _tokens(request, output)
+    return price.of(Usage(input_tokens=prompt, output_tokens=completion))
 
 
 def least_cost_of(tier: Tier, request: Request, output: float) -> float:
@@ -403,5 +403,10 @@ def least_cost_of(tier: Tier, request: Request, output: float) -> float:
     price = tier.list_price()
     if price is None:
         return 0.0
-    prompt, written = prompts.estimate_tokens(request.messages), math.ceil(request.max_tokens * output)
-    return price.of(Usage(input_tokens=prompt * 3 // 5, output_tokens=min(written, _LEAST_OUTPUT)))
+    prompt, completion = _tokens(request, output)
+    return price.of(Usage(input_tokens=prompt * 3 // 5, output_tokens=min(completion, _LEAST_OUTPUT)))
+
+
+def _tokens(request: Request, output: float) -> tuple[int, int]:
+    """The tokens of a prompt, and of a completion whose length is a share of max_tokens."""
+    return prompts.estimate_tokens(request.messages), math.ceil(request.max_tokens * output)

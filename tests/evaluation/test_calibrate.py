@@ -16,6 +16,7 @@ from automix_cli.evaluation.bootstrap import Resamples
 from automix_cli.evaluation.calibrate import Calibration, PairedColumns, calibrate
 from automix_cli.evaluation.crossfit import Crossfit, singles
 from automix_cli.evaluation.held_out import held_out
+from automix_cli.evaluation.held_out_trial import HeldOutTrial
 from automix_cli.evaluation.objective import Objective
 from automix_cli.evaluation.plan_family import PlanFamily
 from automix_cli.evaluation.rates import rates_of
@@ -39,6 +40,27 @@ def table() -> TraceTable:
 @pytest.fixture(scope="module")
 def found(table: TraceTable) -> Calibration:
     return calibrate(table, SETTINGS, Objective("budget", 12.0), options=ONCE)
+
+
+@pytest.mark.parametrize(("weight", "tier"), [(1e3, 0), (0.0, None)], ids=["dear", "for nothing"])
+def test_threshold_rules_are_chosen_by_the_cost_weight_that_is_asked_for(
+    table: TraceTable, weight: float, tier: int | None
+) -> None:
+    alone = singles(table)
+    trial = HeldOutTrial(
+        table=table,
+        settings=SETTINGS,
+        objective=Objective("cost_weight", weight),
+        options=ONCE,
+        seed=0,
+        resamples=Resamples.of_table(table, 0),
+        signals=None,
+    )
+    run = trial.run_thresholds()
+    if tier is None:
+        assert run.score.mean() >= alone.score[:, 1].mean() - 0.01
+    else:
+        np.testing.assert_allclose(run.cost, alone.cost[:, tier])
 
 
 # ------------------------------------------------------------------ held-out figures
