@@ -20,32 +20,38 @@ from pathlib import Path
 import pytest
 
 PACKAGES = ("litellm[proxy]", "xllamacpp", "gguf", "numpy")
+CLIENTS = ("openai", "llm", "inspect_ai")
 MOCK = "@copilotkit/aimock"
 
 
-def server_python(cache: Path) -> Path:
+def server_python(cache: Path, packages: tuple[str, ...] = PACKAGES) -> Path:
     """The Python in which the servers run; its environment is made when there is none."""
-    name = hashlib.sha256(repr((PACKAGES, sys.version_info[:2])).encode()).hexdigest()[:12]
+    name = hashlib.sha256(repr((packages, sys.version_info[:2])).encode()).hexdigest()[:12]
     folder = cache / name
     python, mark = folder / "bin" / "python", folder / "complete"
     with _lock(cache / f"{name}.lock"):
         if not mark.exists():
             shutil.rmtree(folder, ignore_errors=True)
-            _install(folder, python)
+            _install(folder, python, packages)
             mark.touch()
     return python
 
 
 def mock_script(cache: Path) -> Path:
     """The program of the mock, which npm installs."""
+    return npm_program(cache, MOCK, "dist/cli.js")
+
+
+def npm_program(cache: Path, package: str, path: str) -> Path:
+    """A file of a package that npm installs when it is not there."""
     npm = shutil.which("npm")
     if npm is None:
-        pytest.skip("the mock needs npm")
-    script = cache / "node_modules" / MOCK / "dist" / "cli.js"
+        pytest.skip(f"{package} needs npm")
+    program = cache / "node_modules" / package / path
     with _lock(cache / "npm.lock"):
-        if not script.exists():
-            _run(npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", cache, MOCK)
-    return script
+        if not program.exists():
+            _run(npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", cache, package)
+    return program
 
 
 def server_environment(**extra: str) -> dict[str, str]:
@@ -54,13 +60,13 @@ def server_environment(**extra: str) -> dict[str, str]:
     return {**given, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "PYTHONUNBUFFERED": "1", **extra}
 
 
-def _install(folder: Path, python: Path) -> None:
+def _install(folder: Path, python: Path, packages: tuple[str, ...]) -> None:
     if uv := shutil.which("uv"):
         _run(uv, "venv", "-q", "-p", sys.executable, folder)
-        _run(uv, "pip", "install", "-q", "-p", python, *PACKAGES)
+        _run(uv, "pip", "install", "-q", "-p", python, *packages)
     else:
         _run(sys.executable, "-m", "venv", folder)
-        _run(python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *PACKAGES)
+        _run(python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *packages)
     # A server that compiles thousands of modules at its start is not there for minutes.
     _run(python, "-m", "compileall", "-q", "-j", "0", folder / "lib", expected=(0, 1))
 
