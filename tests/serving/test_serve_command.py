@@ -3,6 +3,7 @@
 import http.client
 import json
 import signal
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,7 @@ def test_a_signal_finishes_the_streams_under_way_and_a_second_one_ends_them(
                 is_open.append(True)
             response = stream.getresponse()
             text = response.read().decode()
+            stream.close()
             assert process.end() == 143
     if drop:
         assert response.status in (200, 503)  # 200 on a machine that took three seconds to come here
@@ -56,11 +58,12 @@ def test_a_signal_finishes_the_streams_under_way_and_a_second_one_ends_them(
 
 
 def _is_refused(port: int) -> bool:
-    try:
-        http.client.HTTPConnection("127.0.0.1", port, timeout=10).connect()
-    except ConnectionRefusedError:
-        return True
-    return False
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        try:
+            connection.connect()
+        except ConnectionRefusedError:
+            return True
+        return False
 
 
 def test_the_budget_of_a_day_survives_a_restart(tmp_path: Path) -> None:
@@ -73,9 +76,10 @@ def test_the_budget_of_a_day_survives_a_restart(tmp_path: Path) -> None:
         for n in range(3):
             args = ("--profile", "./p.yaml", "--max-cost-per-day", "0.00014")
             with serve_process(tmp_path, *args) as process:
-                response = open_stream(process, f"riddle {n}?").getresponse()
-                statuses.append(response.status)
-                response.read()
+                with closing(open_stream(process, f"riddle {n}?")) as stream:
+                    response = stream.getresponse()
+                    statuses.append(response.status)
+                    response.read()
                 assert process.end(signal.SIGINT) == 130
     assert statuses == [200, 200, 429]
 
