@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from dataclasses import replace
-from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from automix_cli.cascade.baseline import CostTally
 from automix_cli.cascade.batch import Batch, interruptible
@@ -22,6 +22,9 @@ from automix_cli.errors import AutomixError, DataError, StorageError, redact
 from automix_cli.records import Answer, Json, Question, RowError
 
 T = TypeVar("T")
+
+Stopper: TypeAlias = Callable[[Batch[Any, Any], Callable[[str], None]], AbstractContextManager[list[int]]]
+"""Stops a batch from outside, and yields a list that is not empty once it did; see `interruptible`."""
 
 
 class RowSource(Protocol):
@@ -82,8 +85,11 @@ class RowJob(ABC, Generic[T]):
         say: Callable[[str], None],
         on_result: Callable[[T], None] = lambda result: None,
         ordered: bool = True,
+        stopper: Stopper = interruptible,
     ) -> Ending[T]:
         """Work on all rows: each result is written before it is counted and given to `on_result`.
+
+        `stopper` is the context in which the batch runs, and by which it can be stopped.
 
         Raises:
             StorageError: the disk is full.
@@ -107,7 +113,7 @@ class RowJob(ABC, Generic[T]):
         batch = Batch(work, concurrency=self.cascade.profile.limits.concurrency, ordered=ordered)
         with destination.open() as stream:
             writer = RowWriter(stream, destination.name)
-            with interruptible(batch, say) as signals:
+            with stopper(batch, say) as signals:
                 await _drain_into(take, batch, rows)
             ending = Ending(signals, stops)
             if not ending.early:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Literal
@@ -16,7 +16,7 @@ from automix_cli.commands import options as o
 from automix_cli.commands.command import ModelCommand, command_app
 from automix_cli.commands.rows import RowRun, check_destination, destination_of, pick_rows
 from automix_cli.commands.stops import error_of_row
-from automix_cli.data.shards import parse_shard
+from automix_cli.data.shards import MOST_SHARDS, parse_shard
 from automix_cli.errors import UsageError
 from automix_cli.records import ASK_SCHEMA
 from automix_cli.views.terminal import Reporter, show_plan, stderr_console
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from automix_cli.cascade.cascade import Cascade
     from automix_cli.cascade.jobs import EarlierRow
     from automix_cli.cascade.shadow import ShadowPlan
+    from automix_cli.commands.engine import EngineRun
     from automix_cli.data.destination import Destination
     from automix_cli.data.sources import Rows, Single
     from automix_cli.profile.model import Profile
@@ -77,6 +78,20 @@ def ask(
             metavar="I/N",
             help="Only shard I of N of the rows, I from 0 to N - 1, by a hash of their ids; "
             "automix merge puts the shards together.",
+        ),
+    ] = None,
+    engine: Annotated[
+        Literal["ray"] | None,
+        typer.Option("--engine", help="Work on the shards of -i FILE on the workers of a Ray cluster."),
+    ] = None,
+    shards: Annotated[
+        int | None,
+        typer.Option(
+            "--shards",
+            min=1,
+            max=MOST_SHARDS,
+            metavar="N",
+            help="How many shards --engine makes [one for each CPU of the cluster].",
         ),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse the whole file for one bad line.")] = False,
@@ -139,7 +154,6 @@ def ask(
         o.show_help(ctx, "no question was given")
     if shadow and isinstance(source, Single):
         raise UsageError("--shadow draws from rows; this is one question")
-    source = _pick(source, limit, sample, seed, shard, strict=strict, output=output)
     calls = CallOptions(
         profile=profile,
         tiers=tiers,
@@ -153,8 +167,21 @@ def ask(
         baseline=baseline,
         shadow=shadow,
         seed=seed,
-        max_cost_share=1.0 if isinstance(source, Single) else source.share,
     )
+    if shards is not None and engine is None:
+        raise UsageError("--shards goes with --engine ray", hint="--shard I/N is one of N shards")
+    if engine is not None:
+        run = _engine_run(
+            source, output, shard, unordered=unordered or explain, calls=calls, reporter=reporter
+        )
+        run = replace(run, form=form, columns=columns, limit=limit, sample=sample, strict=strict)
+        run = replace(run, force=force, resume=resume, shards=shards)
+        run.check()
+        if not dry_run:
+            raise typer.Exit(run.on_ray())
+    source = _pick(source, limit, sample, seed, shard, strict=strict, output=output)
+    if not isinstance(source, Single):
+        calls = replace(calls, max_cost_share=source.share)
     active_profile = choose_profile(calls)
     o.check_baseline(baseline, [t.name for t in active_profile.tiers])
     if resume and unordered:
@@ -164,7 +191,8 @@ def ask(
     if not isinstance(source, Single) and source.stamp is not None:
         reporter.say(lines.shard_line(source.stamp, active_profile.limits.max_cost))
     if dry_run:
-        check_destination(source, output, force=force, resume=resume)
+        if engine is None:
+            check_destination(source, output, force=force, resume=resume)
         raise typer.Exit(_dry_run(active_profile, source, shadow_plan(active_profile, calls), json))
     destination = destination_of(
         None if isinstance(source, Single) else source,
@@ -185,6 +213,32 @@ def ask(
         reporter.once(line)
     command = _Ask(destination, reporter, json=json, explain=explain, ordered=not unordered)
     raise typer.Exit(runtime.run(lambda cascade: command.run(cascade, source)))
+
+
+def _engine_run(
+    source: Single | Rows,
+    output: Path | None,
+    shard: str | None,
+    *,
+    unordered: bool,
+    calls: CallOptions,
+    reporter: Reporter,
+) -> EngineRun:
+    """A run on many workers.
+
+    Raises:
+        UsageError: there is no file that workers can read, or none to write to.
+    """
+    from automix_cli.commands.engine import EngineRun
+    from automix_cli.data.sources import Single
+
+    if isinstance(source, Single) or source.is_pipe or source.name == "stdin":
+        raise UsageError("--engine ray reads a file that all workers see", hint="-i FILE")
+    if output is None:
+        raise UsageError("--engine ray writes to a folder that all workers see", hint="-o FILE")
+    if shard is not None or unordered:
+        raise UsageError("--engine ray excludes --shard, --unordered and --explain")
+    return EngineRun(source=source, output=output, calls=calls, reporter=reporter)
 
 
 def _pick(

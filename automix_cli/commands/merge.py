@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -160,22 +160,22 @@ def _whole_file(path: Path, *, force: bool) -> Iterator[RowWriter]:
 
 def _conclude(merging: Merge, output: Path | None, reporter: Reporter) -> int:
     """Say what the rows came to; returns the exit code."""
-    reporter.say(merged_line(merging.rows, len(merging.paths), merging.statuses))
+    reporter.say(merge_line(merging))
     undone = merging.statuses["error"] + merging.statuses["skipped"]
     if undone and output is not None:
         reporter.say("the commands of the shards, with --resume, do them again; then merge with --force")
     return 3 if undone else 0
 
 
-def merged_line(rows: int, parts: int, statuses: Mapping[str, int]) -> str:
-    """What merged rows came to.
+def merge_line(merging: Merge) -> str:
+    """What merged rows came to."""
+    from automix_cli.views.lines import money
 
-    Example:
-        >>> merged_line(3, 2, {"ok": 2, "error": 1})
-        '3 rows of 2 parts: 2 ok, 1 error'
-    """
+    statuses = merging.statuses
     kinds = ", ".join(f"{statuses[name]:,} {name}" for name in sorted(statuses, key=_order) if statuses[name])
-    return f"{count_of(rows, 'row')} of {count_of(parts, 'part')}{': ' if kinds else ''}{kinds}"
+    head = f"{count_of(merging.rows, 'row')} of {count_of(len(merging.paths), 'part')}"
+    bill = f"cost {money(merging.cost_usd)}, spent {money(merging.spent_usd)}"
+    return f"{head}{': ' if kinds else ''}{kinds} · {bill}"
 
 
 def _order(status: str) -> tuple[bool, str]:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Input and output": (
-        *("input_file", "output", "form", "columns", "context", "ignore_stdin", "limit", "sample", "shard"),
-        *("strict", "force", "resume", "unordered", "json", "explain", "html", "plot", "runs", "traces"),
+        *("input_file", "output", "form", "columns", "context", "ignore_stdin", "limit", "sample", "strict"),
+        *("force", "resume", "unordered", "json", "explain", "html", "plot", "runs", "traces"),
     ),
+    "Many machines": ("shard", "engine", "shards"),
     "Models": ("profile", "tiers", "tier", "votes", "signal", "embed_model", "query_router", "kind"),
     "Aim": (
         *("keep", "sure", "budget", "cost_weight", "objective", "certify", "value_of_time", "baseline"),

@@ -223,7 +223,7 @@ class RowRun:
         if not whole and (left := self._rows_left()):
             self.reporter.say(f"{count_of(left, 'row')} not started")
         if not whole and not self.rows.is_pipe and self.destination.path is not None:
-            self.reporter.say(f"go on with: {_resume_command()}")
+            self.reporter.say(f"go on with: {resume_command()}")
 
     def _rows_left(self) -> int:
         """How many rows the run did not come to; 0 where nobody knows how many there are."""
@@ -272,7 +272,7 @@ def rare_collection() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _resume_command() -> str:
+def resume_command() -> str:
     """The command that goes on where this one stopped."""
     import shlex
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -137,24 +138,27 @@ def shard_name(row: Json) -> str:
 
 @dataclass(slots=True)
 class ShardSurvey:
-    """Counts all rows of an input and those of one shard, and hashes what all of them hold."""
+    """Counts all rows of an input by shard, and hashes what they hold."""
 
-    shard: Shard
-    input_rows: int = 0
-    rows: int = 0
+    count: int
+    rows: Counter[int] = field(default_factory=Counter)
     _digest: Any = field(default_factory=hashlib.sha256)
 
     def of(self, rows: Iterable[Row]) -> Iterator[Row]:
         """The same rows, counted on their way."""
         for row in rows:
-            self.input_rows += 1
-            self.rows += self.shard.holds(row.key)
+            self.add(row)
             content = row.fault if row.raw is None else row.raw
             self._digest.update(json.dumps(content, default=str).encode() + b"\n")
             yield row
 
-    def stamp(self, *picks: Json) -> Stamp:
-        """The stamp of the shard, once all rows went by; `picks` say which of them are wanted."""
+    def add(self, row: Row) -> None:
+        """Count one row."""
+        self.rows[shard_of(row.key, self.count)] += 1
+
+    def stamp(self, index: int, *picks: Json) -> Stamp:
+        """The stamp of a shard, once all rows went by; `picks` say which of them are wanted."""
         digest = self._digest.copy()
         digest.update(json.dumps(picks).encode())
-        return Stamp(self.shard, self.rows, self.input_rows, digest.hexdigest()[:12])
+        shard = Shard(index, self.count)
+        return Stamp(shard, self.rows[index], self.rows.total(), digest.hexdigest()[:12])

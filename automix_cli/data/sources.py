@@ -72,6 +72,7 @@ class Rows:
     columns: ColumnMapping | None = None
     shard: Shard | None = None
     stamp: Stamp | None = None
+    survey: ShardSurvey | None = None
     counts: RowCount | None = None
     ids: IdCheck = field(default_factory=IdCheck)
 
@@ -86,20 +87,21 @@ class Rows:
         if self.is_pipe:
             self.stamp = None if self.shard is None else Stamp(self.shard)
             return
-        rows = islice(self._rows(), self.limit)
-        survey = None if self.shard is None else ShardSurvey(self.shard)
-        self.counts = scan(rows if survey is None else survey.of(rows), self.name, self.ids, strict=strict)
-        if survey is not None:
-            self.stamp = self._stamp(survey)
+        rows: Iterator[Row] = islice(self._rows(), self.limit)
+        self.survey = None if self.shard is None else ShardSurvey(self.shard.count)
+        rows = rows if self.survey is None else self.survey.of(rows)
+        self.counts = scan(rows, self.name, self.ids, strict=strict)
+        if self.survey is not None and self.shard is not None:
+            if self.sample is not None:  # which rows are drawn is known only when all were counted
+                self.survey.rows.clear()
+                for row in self._draw(self._rows()):
+                    self.survey.add(row)
+            self.stamp = self.stamp_of(self.shard.index)
 
-    def _stamp(self, survey: ShardSurvey) -> Stamp:
-        """The stamp of the rows picked; which are drawn is known only when all were counted."""
-        if self.sample is None:
-            return survey.stamp(self.limit)
-        own = sum(1 for row in self.all())
-        return survey.stamp(self.sample, self.seed)._replace(
-            rows=own, input_rows=min(self.sample, survey.input_rows)
-        )
+    def stamp_of(self, index: int) -> Stamp:
+        """The stamp of any shard of the rows picked, after `check`."""
+        assert self.survey is not None
+        return self.survey.stamp(index, self.limit, self.sample, None if self.sample is None else self.seed)
 
     @property
     def count(self) -> int | None:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from automix_cli.cascade.requests import input_sha
 from automix_cli.data.shards import Shard, Stamp, shard_of
 from automix_cli.errors import AutomixError, DataError, UsageError
-from automix_cli.records import Json
+from automix_cli.records import Json, add_money
 from automix_cli.serving.parts import PartRow, ShardFile, same_file
 from automix_cli.texts import count_of
 
@@ -41,6 +41,8 @@ class Merge:
     rows: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
     missing_rows: Counter[int] = field(default_factory=Counter)
+    cost_usd: float | None = 0.0
+    spent_usd: float | None = 0.0
 
     def read(self) -> Iterator[dict[str, Json]]:
         """The rows in the order of the input, without their stamps; at their end all are known to be there.
@@ -50,7 +52,7 @@ class Merge:
             DataError: rows do not belong together.
             AutomixError: rows are missing.
         """
-        self.rows = 0
+        self.rows, self.cost_usd, self.spent_usd = 0, 0.0, 0.0
         self.missing_rows.clear()
         self._refuse_repeats()
         with ExitStack() as stack:
@@ -63,6 +65,8 @@ class Merge:
             rows = _distinct(self._agreeing(rows_by_place))
             for row in rows if self.source is None else self._beside_input(rows, self.source.every_row()):
                 self.rows += 1
+                self.cost_usd = add_money(self.cost_usd, row.row["cost_usd"])
+                self.spent_usd = add_money(self.spent_usd, row.row["spent_usd"])
                 yield row.row
             self.statuses = sum((part.statuses for part in self.parts), Counter())
             self._check_complete()

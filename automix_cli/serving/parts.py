@@ -14,7 +14,7 @@ from typing import IO, NamedTuple
 from automix_cli.data.jsonl import parse_json
 from automix_cli.data.shards import Shard, Stamp, shard_of
 from automix_cli.errors import DataError, UsageError
-from automix_cli.records import ASK_SCHEMA, Json
+from automix_cli.records import ASK_SCHEMA, Json, add_money
 
 
 class PartRow(NamedTuple):
@@ -108,6 +108,7 @@ class ShardFile:
         try:
             stamp, index = self._stamp(row, place), row["index"]
             status, ident, sha = row["status"], row["id"], row["profile_sha"]
+            add_money(row["cost_usd"], row["spent_usd"])
         except (KeyError, TypeError, ValueError, AttributeError, UsageError) as exc:
             raise DataError(f"{place}: is no row of automix ask --shard", hint=_WRITTEN_BY) from exc
         if not isinstance(index, int) or not isinstance(status, str) or not isinstance(sha, str):
