@@ -82,7 +82,9 @@ def libraries(node: ast.AST) -> Iterator[str]:
 
 def test_every_library_that_the_package_imports_is_asked_for() -> None:
     homes = packages_distributions()
-    own = {canonicalize_name(r.name) for extra in ("", "routers", "parquet", "ray") for r in requirements(extra)}
+    own = {
+        canonicalize_name(r.name) for extra in ("", "routers", "parquet", "ray") for r in requirements(extra)
+    }
     imports = {
         name for path in PACKAGE.rglob("*.py") for name in libraries(ast.parse(path.read_text("utf-8")))
     }

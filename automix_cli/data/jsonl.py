@@ -18,11 +18,14 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Set
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import IO, Literal, NamedTuple
+from typing import IO, TYPE_CHECKING, Literal, NamedTuple
 
 from automix_cli.data.rows import question_from_dict, value_of
 from automix_cli.errors import DataError
 from automix_cli.records import Json, Question
+
+if TYPE_CHECKING:
+    from automix_cli.data.shards import Shard
 
 MAX_LINE = 16 * 1024 * 1024
 _CHUNK = 1 << 16
@@ -266,6 +269,18 @@ class IdCheck:
         if first == row.line:
             return row
         return replace(row, question=None, fault=f"id {row.id!r} stands twice (first in line {first})")
+
+
+class OwnIdCheck(IdCheck):
+    """Finds duplicate ids among the rows of one shard, which has all rows of an id."""
+
+    def __init__(self, shard: Shard) -> None:
+        super().__init__()
+        self._shard = shard
+
+    def check(self, row: Row) -> Row:
+        """Return the row, or a row with a fault; rows of other shards as they are."""
+        return super().check(row) if self._shard.holds(row.key) else row
 
 
 def scan(rows: Iterable[Row], name: str, ids: IdCheck, *, strict: bool) -> RowCount:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -49,10 +50,18 @@ class Shard:
 
 def shard_of(ident: str | int, count: int) -> int:
     """The number of the shard that an id belongs to, of `count`."""
-    if count == 1:
-        return 0
+    return id_hash(ident) % count
+
+
+def id_hash(ident: str | int) -> int:
+    """The first eight bytes of the SHA-256 of an id, as a number.
+
+    Example:
+        >>> f"{id_hash('q7'):016x}" == hashlib.sha256(b"q7").hexdigest()[:16]
+        True
+    """
     digest = hashlib.sha256(str(ident).encode("utf-8", "surrogatepass")).digest()
-    return int.from_bytes(digest[:8], "big") % count
+    return int.from_bytes(digest[:8], "big")
 
 
 def parse_shard(text: str) -> Shard:
@@ -138,23 +147,37 @@ def shard_name(row: Json) -> str:
 
 @dataclass(slots=True)
 class ShardSurvey:
-    """Counts all rows of an input by shard, and hashes what they hold."""
+    """Counts all rows of an input by shard, hashes what they hold, and finds ids that stand twice.
+
+    It keeps eight bytes a row, so that every process of many can look at all rows.
+    """
 
     count: int
     rows: Counter[int] = field(default_factory=Counter)
+    _hashes: array[int] = field(default_factory=lambda: array("Q"))
     _digest: Any = field(default_factory=hashlib.sha256)
 
     def of(self, rows: Iterable[Row]) -> Iterator[Row]:
-        """The same rows, counted on their way."""
+        """The same rows, looked at on their way."""
         for row in rows:
-            self.add(row)
+            number = id_hash(row.key)
+            self.rows[number % self.count] += 1
+            if row.id is not None:
+                self._hashes.append(number)
             content = row.fault if row.raw is None else row.raw
             self._digest.update(json.dumps(content, default=str).encode() + b"\n")
             yield row
 
-    def add(self, row: Row) -> None:
-        """Count one row."""
-        self.rows[shard_of(row.key, self.count)] += 1
+    def recount(self, rows: Iterable[Row]) -> None:
+        """Count these rows instead."""
+        self.rows = Counter(shard_of(row.key, self.count) for row in rows)
+
+    def repeats(self) -> set[int]:
+        """The hashes that more than one id has; nearly always because the ids are the same."""
+        import numpy as np
+
+        hashes = np.sort(np.frombuffer(self._hashes, np.uint64))
+        return set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
 
     def stamp(self, index: int, *picks: Json) -> Stamp:
         """The stamp of a shard, once all rows went by; `picks` say which of them are wanted."""

@@ -16,6 +16,7 @@ from automix_cli.data.jsonl import (
     MAX_LINE,
     IdCheck,
     Line,
+    OwnIdCheck,
     Row,
     RowCount,
     open_input,
@@ -30,7 +31,7 @@ from automix_cli.data.jsonl import (
     stream_lines,
     valid_id,
 )
-from automix_cli.data.shards import Shard, ShardSurvey, Stamp
+from automix_cli.data.shards import Shard, ShardSurvey, Stamp, id_hash
 from automix_cli.errors import DataError, UsageError
 from automix_cli.records import Question
 
@@ -92,11 +93,16 @@ class Rows:
         rows = rows if self.survey is None else self.survey.of(rows)
         self.counts = scan(rows, self.name, self.ids, strict=strict)
         if self.survey is not None and self.shard is not None:
+            self._refuse_repeats(self.survey.repeats())
             if self.sample is not None:  # which rows are drawn is known only when all were counted
-                self.survey.rows.clear()
-                for row in self._draw(self._rows()):
-                    self.survey.add(row)
+                self.survey.recount(self._draw(self._rows()))
             self.stamp = self.stamp_of(self.shard.index)
+
+    def _refuse_repeats(self, hashes: Set[int]) -> None:
+        """Refuse ids that stand twice in other shards, found by their hashes."""
+        if hashes:
+            rows = (row for row in islice(self._rows(), self.limit) if id_hash(row.key) in hashes)
+            scan(rows, self.name, IdCheck(), strict=False)
 
     def stamp_of(self, index: int) -> Stamp:
         """The stamp of any shard of the rows picked, after `check`."""
@@ -110,9 +116,7 @@ class Rows:
 
     def all_ids(self) -> Set[str] | None:
         """The ids of all rows, or of the shard's, after `check`; None for a pipe."""
-        if self.is_pipe or self.shard is None:
-            return None if self.is_pipe else self.ids.ids
-        return {ident for ident in self.ids.ids if self.shard.holds(ident)}
+        return None if self.is_pipe else self.ids.ids
 
     @property
     def is_pipe(self) -> bool:
@@ -131,7 +135,8 @@ class Rows:
         """The same rows, but only the first `limit`, or `sample` of them at random; of these a shard."""
         if limit is not None and sample is not None:
             raise UsageError("--limit and --sample exclude each other")
-        return replace(self, limit=limit, sample=sample, seed=seed, shard=shard)
+        ids = IdCheck() if shard is None else OwnIdCheck(shard)
+        return replace(self, limit=limit, sample=sample, seed=seed, shard=shard, ids=ids)
 
     @property
     def share(self) -> float:

@@ -36,8 +36,10 @@ class RayPool:
             if not ray.is_initialized():
                 ray.init(log_to_driver=False, configure_logging=False)
             self._run = ray.remote(run_shard).options(num_cpus=1, max_retries=0)
-        except (ConnectionError, RuntimeError, ValueError, OSError) as exc:
-            raise AutomixError(f"Ray does not start: {exc}", hint="RAY_ADDRESS names a cluster") from exc
+        except Exception as exc:  # Ray raises plain ones, too
+            problem = f"Ray does not start: {str(exc).splitlines()[0] if str(exc) else type(exc).__name__}"
+            hint = "RAY_ADDRESS=… names a cluster; RAY_raylet_start_wait_time_s=300 waits for a busy machine"
+            raise AutomixError(problem, hint=hint) from exc
         self._tasks: dict[Any, ShardTask] = {}
 
     @property
