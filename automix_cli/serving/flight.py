@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 _SLOT = 32  # bytes, a line each
-_HEAD = 2  # slots before those of rows
+_FIRST_SLOT = 2  # slots before those of rows
 
 
-class Progress(NamedTuple):
+class ShardProgress(NamedTuple):
     """What the file of a process says: rows done, dollars spent, and positions of rows at work."""
 
     rows: int = 0
@@ -29,8 +29,8 @@ class FlightFile:
 
     def __init__(self, path: Path, most: int) -> None:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        self._free = list(range(_HEAD, _HEAD + most))
-        os.pwrite(self._fd, _slot("") * (_HEAD + most), 0)
+        self._free = list(range(_FIRST_SLOT, _FIRST_SLOT + most))
+        os.pwrite(self._fd, _slot("") * (_FIRST_SLOT + most), 0)
         self.rows = 0
 
     @contextmanager
@@ -63,15 +63,17 @@ def _slot(text: str) -> bytes:
     return text.ljust(_SLOT - 1).encode() + b"\n"
 
 
-def read_progress(path: Path) -> Progress:
+def read_progress(path: Path) -> ShardProgress:
     """What the file of a process says; nothing where it has none.
 
     Example:
         >>> read_progress(Path("/no/such/file"))
-        Progress(rows=0, spent_usd=0.0, at_work=frozenset())
+        ShardProgress(rows=0, spent_usd=0.0, at_work=frozenset())
     """
     try:
         rows, dollars, *slots = (line.strip() for line in path.read_bytes().split(b"\n")[:-1])
-        return Progress(int(rows or 0), float(dollars or 0), frozenset(int(slot) for slot in slots if slot))
+        return ShardProgress(
+            int(rows or 0), float(dollars or 0), frozenset(int(slot) for slot in slots if slot)
+        )
     except (OSError, ValueError):
-        return Progress()
+        return ShardProgress()

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 LOCK_PATIENCE = 120.0
 """Seconds to wait for the lock of a process that is thought dead, perhaps on another machine."""
 
-GRACE = 15.0
+STOP_PATIENCE = 15.0
 """Seconds for rows at work, after a wish to stop."""
 
 
@@ -203,7 +203,7 @@ def _stop_on_wish(batch: Batch[Any, Any], stop: Path) -> Iterator[list[int]]:
             await asyncio.sleep(0.5)
         wishes.append(0)
         batch.stop()
-        await asyncio.sleep(GRACE)
+        await asyncio.sleep(STOP_PATIENCE)
         batch.stop(drop=True)
 
     looking = asyncio.get_running_loop().create_task(look())

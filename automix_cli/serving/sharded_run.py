@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
-from automix_cli.serving.flight import Progress, read_progress
+from automix_cli.serving.flight import ShardProgress, read_progress
 from automix_cli.serving.shard_task import ShardOutcome, ShardTask
 
 DEATHS = 3
@@ -66,7 +66,7 @@ class ShardState:
     alone_deaths: Counter[int] = field(default_factory=Counter)
     outcome: ShardOutcome | None = None
 
-    def next_task(self, progress: Progress) -> ShardTask | None:
+    def next_task(self, progress: ShardProgress) -> ShardTask | None:
         """The task after a death; None where it is the last that this shard may cause."""
         self.spent_usd += progress.spent_usd
         is_alone = len(progress.at_work) == 1

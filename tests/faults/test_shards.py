@@ -20,7 +20,7 @@ from automix_cli.data.shards import Shard, Stamp
 from automix_cli.data.sources import read_rows
 from automix_cli.errors import AutomixError, BudgetError, UsageError
 from automix_cli.profile.model import Profile
-from automix_cli.serving.flight import Progress
+from automix_cli.serving.flight import ShardProgress
 from automix_cli.serving.shard_task import InputFile, ShardTask
 from automix_cli.serving.sharded_run import ALONE_DEATHS, DEATHS, LOST_ROWS, ShardState
 from automix_cli.views.terminal import Reporter
@@ -141,7 +141,7 @@ def dying(rows: int, draw: random.Random, most: int = 4) -> int:
         alone = sorted(shard.task.alone - shard.task.deadly)
         at_work = [draw.choice(alone)] if alone and draw.random() < 0.7 else range(rows)[:most]
         done = draw.randrange(rows) if draw.random() < 0.1 else 0
-        if shard.next_task(Progress(done, 0.0, frozenset(at_work))) is None:
+        if shard.next_task(ShardProgress(done, 0.0, frozenset(at_work))) is None:
             return count
     raise AssertionError
 
