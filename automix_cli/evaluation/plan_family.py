@@ -18,7 +18,7 @@ from automix_cli.evaluation.charges import (
 )
 from automix_cli.evaluation.families import COST_GRID, CostGrid, SettingRows, cost_weights
 from automix_cli.evaluation.path_replay import SignatureEvidence, TierEvidence, order_chances, play_path
-from automix_cli.evaluation.plan_lengths import Cell, JointPlans, PlansByLength, join_paths
+from automix_cli.evaluation.plan_lengths import Cell, JointPlans, PlansByLength
 from automix_cli.evaluation.replay import replay
 from automix_cli.evaluation.settings import CostWeight, Setting, narrow
 from automix_cli.evaluation.signatures import Signatures, signatures_of
@@ -137,10 +137,10 @@ class FittedPlans:
             whole = PlansByLength(self.plan_model, np.array(self.weights), every)
             length = self._mean_length
             cases = [PlanCase(length, root) for root in self.shares]
-            whole.solve(cases)
+            whole.solve([(case, every) for case in cases])
             if not whole.model.counts_tokens:
                 self._plans.append(whole)
-            costs = [whole.path(case).spending for case in cases]
+            costs = [whole.plans(case).spending for case in cases]
             # A plan at a higher cost_weight never costs more; what rounding says else is levelled.
             self._spending.append(np.minimum.accumulate(np.array(list(self.shares.values())) @ costs))
         return self._spending[0]
@@ -248,9 +248,12 @@ class FittedPlans:
         for part in _in_parts(cells, is_best, tokens, self._part_size(len(places))):
             which = np.unique(np.concatenate([end.rows for end in part]))
             signatures = self._signatures(table, rows[which], plans.model)
-            in_one = join_paths([plans.path(end.case) for end in part], own_places)
+            active = [end.active for end in part]
+            in_one = plans.join([end.case for end in part], [own_places[own] for own in active])
             outcomes, foreseen = _play_path(in_one, signatures)
-            yield _PlayedCell.of(which, len(places), part, signatures.of_row, outcomes, foreseen)
+            lines = np.concatenate([k * len(places) + own for k, own in enumerate(active)])
+            every = Outcomes(*(_spread(array, lines, len(part) * len(places)) for array in outcomes))
+            yield _PlayedCell.of(which, len(places), part, signatures.of_row, every, foreseen)
 
     def _part_size(self, settings: int) -> int:
         """How many cases are played in one pass."""
@@ -332,7 +335,7 @@ def _best_cells(
     best, winner = np.full((len(places), len(tokens)), -np.inf), np.zeros((len(places), len(tokens)), int)
     for k, cell in enumerate(cells):
         cases = (cell.low,) if cell.low == cell.high else (cell.low, cell.high)
-        values = [plans.path(case).values for case in cases]
+        values = [plans.plans(case).values for case in cases]
         ends = [own.take(places[cell.settings]) for own in values if own is not None]
         low, *others = (end.of(priors[cell.rows], tokens[cell.rows]) for end in ends)
         worth = np.where(tokens[cell.rows] <= cell.crossing[:, None], low, others[0]) if others else low
@@ -350,6 +353,11 @@ class _End(NamedTuple):
     settings: Ints
     rows: Ints
     is_followed: Bools
+
+    @property
+    def active(self) -> Ints:
+        """The settings whose plan for the case some row follows: no other need be played."""
+        return self.settings[self.is_followed.any(axis=1)]
 
 
 def _in_parts(
@@ -409,6 +417,15 @@ class _PlayedCell(NamedTuple):
     def whole(self) -> _Played:
         """The only cell: it has all rows and all settings."""
         return _Played(self.outcomes, self.of_row, self.foreseen)
+
+
+def _spread(array: Floats, lines: Ints, count: int) -> Floats:
+    """The array with its lines at these places of `count`, and zeros at the others."""
+    if len(lines) == count:
+        return array
+    whole = np.zeros((count, *array.shape[1:]))
+    whole[lines] = array
+    return whole
 
 
 def _side_by_side(outcomes: Floats, cases: int, settings: int) -> Floats:

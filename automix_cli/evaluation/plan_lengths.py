@@ -9,16 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
-from automix_cli.pomdp.histories import Root, TierPath
-from automix_cli.pomdp.induction import ActionCodes, PlanCase, PlanPath, SolvedPath, solve_cases
+from automix_cli.pomdp.histories import Histories, Root, TierPath
+from automix_cli.pomdp.induction import (
+    ActionCodes,
+    Block,
+    PlanCase,
+    PlanPath,
+    PlanTask,
+    SolvedPlans,
+    StateValues,
+    solve_cases,
+)
 from automix_cli.pomdp.length_grid import LengthSpan, SpanEnds, ValueLine, compare_plans, span_of, steps_of
 from automix_cli.pomdp.model import Model, count_histories
 
+_NONE = np.empty(0)
 _LARGEST_SOLUTION = 200_000  # histories times plans that are solved in one pass: they stay in the cache
 
 
@@ -39,6 +49,41 @@ class Cell(NamedTuple):
     crossing: Floats
 
 
+class _KeptPlans:
+    """The plans of W cost_weights for one case, as far as they were solved; the others hold zeros.
+
+    Attributes:
+        is_solved: W.
+        plans: W of each.
+    """
+
+    def __init__(self, count: int, like: SolvedPlans) -> None:
+        def room(array: Any) -> Any:
+            return np.zeros((count, *array.shape[1:]), array.dtype)
+
+        self.is_solved = np.zeros(count, dtype=bool)
+        values = like.values
+        self.plans = SolvedPlans(
+            {path: room(choice) for path, choice in like.choices.items()},
+            {path: room(ways) for path, ways in like.orders.items()},
+            room(like.spending),
+            ValueLine(*map(room, like.line)),
+            None if values is None else StateValues(values.tokens, room(values.value), room(values.fall)),
+        )
+
+    def add(self, which: Ints, solved: SolvedPlans) -> None:
+        """Keep plans that were solved."""
+        self.is_solved[which] = True
+        for array, own in zip(_arrays(self.plans), _arrays(solved), strict=True):
+            array[which] = own
+
+
+def _arrays(plans: SolvedPlans) -> list[Any]:
+    """All arrays that have a line per plan."""
+    values = () if plans.values is None else (plans.values.value, plans.values.fall)
+    return [*plans.choices.values(), *plans.orders.values(), plans.spending, *plans.line, *values]
+
+
 @dataclass(slots=True, eq=False)
 class PlansByLength:
     """The plans of W cost_weights, for each length and root solved on first use.
@@ -53,24 +98,55 @@ class PlansByLength:
     weights: Floats
     places: Ints
     _codes: ActionCodes = field(default_factory=lambda: ActionCodes([], {}), repr=False)
-    _paths: dict[PlanCase, SolvedPath] = field(default_factory=dict, repr=False)
+    _kept: dict[PlanCase, _KeptPlans] = field(default_factory=dict, repr=False)
 
-    def path(self, case: PlanCase) -> SolvedPath:
-        """The plans for a length and a root."""
-        if case not in self._paths:
-            self.solve([case])
-        return self._paths[case]
+    def plans(self, case: PlanCase) -> SolvedPlans:
+        """The plans for a length and a root, W; zeros where they were not solved."""
+        return self._kept[case].plans
 
-    def solve(self, cases: Iterable[PlanCase]) -> None:
-        """Solve the plans of those cases that were not met before, as many at once as memory allows."""
-        own = [case for case in dict.fromkeys(cases) if case not in self._paths]
-        if not own:
-            return
-        some = max(1, _LARGEST_SOLUTION // (count_histories(self.model) * len(self.weights)))
-        for start in range(0, len(own), some):
-            part = own[start : start + some]
-            paths = solve_cases(self.model, self.weights.tolist(), part, self._codes)
-            self._paths.update(zip(part, paths, strict=True))
+    def solve(self, wanted: Iterable[tuple[PlanCase, Ints]]) -> None:
+        """Solve those plans of cases that were not met before, as many at once as memory allows."""
+        masks: dict[PlanCase, Bools] = {}
+        for case, which in wanted:
+            masks.setdefault(case, np.zeros(len(self.weights), dtype=bool))[which] = True
+        for case, mask in masks.items():
+            if case in self._kept:
+                mask &= ~self._kept[case].is_solved
+        new = {case: np.flatnonzero(mask) for case, mask in masks.items() if mask.any()}
+        for part in self._parts(new):
+            tasks = [PlanTask(case, self.weights[new[case]]) for case in part]
+            for case, solved in zip(part, solve_cases(self.model, tasks, self._codes), strict=True):
+                if case not in self._kept:
+                    self._kept[case] = _KeptPlans(len(self.weights), solved)
+                self._kept[case].add(new[case], solved)
+
+    def _parts(self, new: Mapping[PlanCase, Ints]) -> Iterator[list[PlanCase]]:
+        """The cases, so many at a time as are solved in one pass."""
+        most, part, count = _LARGEST_SOLUTION // count_histories(self.model), list[PlanCase](), 0
+        for case, which in new.items():
+            if part and count + len(which) > most:
+                yield part
+                part, count = [], 0
+            part.append(case)
+            count += len(which)
+        if part:
+            yield part
+
+    def join(self, cases: Sequence[PlanCase], plans: Sequence[Ints]) -> JointPlans:
+        """Some plans of each of several cases side by side, to be played in one pass; case by case."""
+        own = [(self.plans(case), which) for case, which in zip(cases, plans, strict=True)]
+        orders = {
+            steps: np.concatenate([one.orders[steps][which] for one, which in own])
+            for steps in own[0][0].orders
+        }
+        blocks = {
+            steps: Block(_NONE, _NONE, np.concatenate([one.choices[steps][which] for one, which in own]))
+            for steps in orders
+        }
+        weights = np.concatenate([self.weights[which] for which in plans])
+        histories = Histories(self.model, cases[0].root)
+        path = PlanPath(histories, cases[0].tokens, weights, blocks, self._codes.actions, self._codes.codes)
+        return JointPlans(path, orders)
 
     def cells(self, tokens: Floats, rows_of: Mapping[Root, Ints], plans: Ints) -> Iterator[Cell]:
         """Divide the rows of each root so that the plans of each cell are those that the policies follow.
@@ -82,14 +158,14 @@ class PlansByLength:
         """
         settings = np.arange(len(plans))
         if not self.model.counts_tokens:
-            self.solve([PlanCase(0.0, root) for root in rows_of])
+            self.solve([(PlanCase(0.0, root), plans) for root in rows_of])
             for root, own in rows_of.items():
                 only = PlanCase(0.0, root)
                 yield Cell(own, settings, only, only, np.full(len(plans), np.inf))
             return
         level = [part for root, own in rows_of.items() for part in _stretches(root, tokens, own, settings)]
         while level:  # the cases of one level are solved at once
-            self.solve([case for part in level for case in part.cases])
+            self.solve([(case, plans[part.settings]) for part in level for case in part.cases])
             crossings, suffice = self._compare(level, plans)
             following: list[_Stretch] = []
             for part, crossing, is_enough in zip(level, crossings, suffice, strict=True):
@@ -103,7 +179,7 @@ class PlansByLength:
         """Where the plans for both ends of each stretch cross, and where they suffice; stretches×W."""
         ends = SpanEnds(*np.array([part.span for part in level]).T[:, :, None])
         lines = (
-            ValueLine(*np.array([self._paths[case].line for case in cases])[:, :, plans].swapaxes(0, 1))
+            ValueLine(*np.array([self.plans(case).line for case in cases])[:, :, plans].swapaxes(0, 1))
             for cases in zip(*(part.cases for part in level), strict=True)
         )
         return compare_plans(ends, *lines)
@@ -142,27 +218,7 @@ def _stretches(root: Root, tokens: Floats, rows: Ints, settings: Ints) -> Iterat
 
 
 class JointPlans(NamedTuple):
-    """Plans of several cases as one path, and in how many orders each history is met."""
+    """Plans of several cases as one path of choices, and in how many orders each history is met."""
 
     path: PlanPath
     orders: dict[TierPath, Floats]
-
-
-def join_paths(solutions: Sequence[SolvedPath], plans: Ints) -> JointPlans:
-    """Some plans of each of several cases side by side, to be played in one pass; case by case."""
-    first = solutions[0].path
-    blocks = {
-        steps: block._replace(
-            value=block.value[:0],
-            choice=np.concatenate([own.path.blocks[steps].choice[plans] for own in solutions]),
-        )
-        for steps, block in first.blocks.items()
-    }
-    orders = {
-        steps: np.concatenate([own.orders[steps][plans] for own in solutions]) for steps in first.blocks
-    }
-    path = type(first)(
-        first.histories, first.tokens, np.tile(first.weights[plans], len(solutions)), blocks,
-        first.actions, first.codes,
-    )  # fmt: skip
-    return JointPlans(path, orders)

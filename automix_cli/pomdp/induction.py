@@ -10,7 +10,7 @@ the cost_weight, so one pass over the histories solves the problem for many of t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -88,52 +88,57 @@ class PlanCase(NamedTuple):
     root: Root = Root()
 
 
-class SolvedPath(NamedTuple):
-    """A path of W plans, and what was found out about them.
+class SolvedPlans(NamedTuple):
+    """W plans for one case, and what was found out about them.
 
     Attributes:
-        path: the plans.
+        choices: the number of the action at each history, as in `Block`.
         orders: in how many orders each history is met.
         spending: W, dollars that each plan is expected to cost on a question.
         line: what each plan is worth, and how that falls with each token of the prompt.
         values: what they bring per state; None where questions of one length have one plan.
     """
 
-    path: PlanPath
+    choices: dict[TierPath, NDArray[np.int16]]
     orders: dict[TierPath, Floats]
     spending: Floats
     line: ValueLine
     values: StateValues | None = None
 
 
-def solve_cases(
-    model: Model, weights: Sequence[float], cases: Sequence[PlanCase], numbers: ActionCodes
-) -> list[SolvedPath]:
-    """Solve the paths of several cases in one pass over the histories, which is much quicker.
+class PlanTask(NamedTuple):
+    """A case, and the W cost_weights that it is solved for."""
+
+    case: PlanCase
+    weights: Floats
+
+
+def solve_cases(model: Model, tasks: Sequence[PlanTask], numbers: ActionCodes) -> list[SolvedPlans]:
+    """Solve several cases in one pass over the histories, which is much quicker.
 
     Actions that are equally good are ranked by their charges at the mean length. All cases begin before
     any call.
     """
-    count, tokens = len(weights), float(np.mean([case.tokens for case in cases]))
-    histories = Histories(model, cases[0].root)
+    cases, sizes = [task.case for task in tasks], [len(task.weights) for task in tasks]
     whole = PlanPath(
-        histories,
-        tokens,
-        np.tile(np.asarray(weights, dtype=float), len(cases)),
+        Histories(model, cases[0].root),
+        float(np.mean([case.tokens for case in cases])),
+        np.concatenate([task.weights for task in tasks]),
         actions=numbers.actions,
         codes=numbers.codes,
-        lengths=np.repeat([case.tokens for case in cases], count),
+        lengths=np.repeat([case.tokens for case in cases], sizes),
     )
     priors = prior_table(model, [case.root for case in cases])
-    whole.extend((), priors[:1] if len(priors) == 1 else np.repeat(priors, count, axis=0)[:, None])
+    whole.extend((), priors[:1] if len(priors) == 1 else np.repeat(priors, sizes, axis=0)[:, None])
     orders = whole.orders()
-    parts = [slice(k * count, (k + 1) * count) for k in range(len(cases))]
+    ends = np.cumsum(sizes).tolist()
+    parts = [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
     is_tilted = any(case.root.logits for case in cases)
     values, cost = whole.state_values(orders) if is_tilted else None, whole.spending(orders)
     line = ValueLine(whole.root_values(), whole.weights * cost.per_token)
     return [
-        SolvedPath(
-            whole.part(own, case),
+        SolvedPlans(
+            {path: block.choice[own] for path, block in whole.blocks.items()},
             {path: ways[own] for path, ways in orders.items()},
             cost.dollars[own],
             line.take(own),
@@ -214,15 +219,6 @@ class PlanPath:
         """Histories kept, of each cost_weight."""
         return sum(block.weight.size for block in self.blocks.values())
 
-    def part(self, own: slice, case: PlanCase) -> PlanPath:
-        """Some of the plans, which are all for one case."""
-        blocks = {
-            path: Block(b.weight if b.weight.ndim == 2 else b.weight[own.start], b.value[own], b.choice[own])
-            for path, b in self.blocks.items()
-        }
-        histories = replace(self.histories, root=case.root)
-        return PlanPath(histories, case.tokens, self.weights[own], blocks, self.actions, self.codes)
-
     # -------------------------------------------------------------- backward induction
 
     def extend(self, path: TierPath, weight: Floats) -> None:
@@ -280,23 +276,18 @@ class PlanPath:
     def _choose(self, block: Block, level: Level, options: list[_Option], path: TierPath) -> None:
         """Find the best action at each history of one level; what follows it has been solved."""
         here = [o._replace(value=o.value[..., level.rows]) for o in options]
-        weight = block.weight[..., level.rows]
+        weight, best = block.weight[..., level.rows], block.value[..., level.rows]
+        solved = block.value.reshape(-1, block.value.shape[-1])
         for votes, to, orders in level.rounds:
-            here.append(
-                self._with_charge(
-                    Action("vote", path[-1].tier, votes), block.value[..., to] @ orders.T, weight
-                )
-            )
+            ahead = (solved[:, to] @ orders.T).reshape(best.shape)
+            here.append(self._with_charge(Action("vote", path[-1].tier, votes), ahead, weight))
         here.sort(key=lambda option: option.rank)
-        best = here[0].value
+        best[...] = here[0].value
         for option in here[1:]:
-            best = np.maximum(best, option.value)
-        good_enough = best - VALUE_TIE * weight
-        choice, value = block.choice[..., level.rows], block.value[..., level.rows]
+            np.maximum(best, option.value, out=best)
+        good_enough, choice = best - VALUE_TIE * weight, block.choice[..., level.rows]
         for option in reversed(here):  # the first of equals is written last, and stays
-            takes = option.value >= good_enough
-            np.copyto(choice, self._code(option.action), where=takes)
-            np.copyto(value, option.value, where=takes)
+            np.copyto(choice, self._code(option.action), where=option.value >= good_enough)
 
     def _code(self, action: Action) -> int:
         if action not in self.codes:
