@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import sqlite3
 import tempfile
 import time
@@ -78,7 +77,7 @@ class Store:
         self.patience = patience
         self.stats = Stats()
         self._bad: set[str] = set()
-        self._id = secrets.token_hex(8)
+        self._id = os.urandom(8).hex()
         self._owner = (0, "")  # process id, lease text
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self.database = Database(folder, patience)
@@ -135,6 +134,10 @@ class Store:
 
     def get_samples(self, prompt: str, samples: Iterable[int], since: int = 0) -> dict[int, Completion]:
         """The stored ones among some samples of a prompt; see `get`."""
+        samples = tuple(samples)
+        if len(samples) == 1:
+            completion = self.get(prompt, samples[0], since)
+            return {} if completion is None else {samples[0]: completion}
         keys = {entry_key(prompt, sample): sample for sample in samples}
         completions = {
             keys[key]: self._load(key, load_entry, since, text) for key, text in self._texts(list(keys))
@@ -145,8 +148,6 @@ class Store:
 
     def _texts(self, keys: Sequence[str]) -> Iterable[tuple[str, str | None]]:
         """The texts of those keys that are there; None where one has to be read alone."""
-        if len(keys) == 1:
-            return [(keys[0], None)]
         try:
             return self.database.read_many(keys).items()
         except sqlite3.OperationalError:

@@ -167,8 +167,9 @@ def cost_of(tier: Tier, parts: Sequence[ServedUsage]) -> float | None:
         (0.0, None)
     """
     total: float | None = 0.0
-    for service in dict.fromkeys([part.service_tier for part in parts]):
-        usage = total_of([part for part in parts if part.service_tier == service])
+    services = dict.fromkeys([part.service_tier for part in parts])
+    for service in services:
+        usage = total_of(parts if len(services) == 1 else [p for p in parts if p.service_tier == service])
         if usage != NO_USAGE:
             price = tier.price_of(service)
             total = None if price is None or total is None else total + price.of(usage)

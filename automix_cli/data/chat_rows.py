@@ -16,7 +16,7 @@ class Chat(NamedTuple):
     reply: str | None = None
 
 
-_NO_CHAT = Chat(())
+NO_CHAT = Chat(())
 
 
 def chat_of(row: Mapping[str, Json], *, replies: bool = True) -> Chat:
@@ -35,7 +35,7 @@ def chat_of(row: Mapping[str, Json], *, replies: bool = True) -> Chat:
     """  # noqa: E501
     raw = _raw_messages(row)
     if raw is None:
-        return _NO_CHAT
+        return NO_CHAT
     if not isinstance(raw, list) or not raw:
         raise DataError("messages: expected a list of {role, content} objects")
     messages, reply = tuple(map(_message, raw)), None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Set
-from typing import Any
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
 
-from automix_cli.data.chat_rows import chat_of, kind_of
+from automix_cli.data.chat_rows import NO_CHAT, chat_of, kind_of
 from automix_cli.data.row_keys import (
     ANSWER_NAMES,
     CONTENT_NAMES,
@@ -32,24 +33,62 @@ def value_of(row: Mapping[str, Json], name: str) -> Json:
         >>> value_of({"Prompt": "2 + 2?"}, "question"), value_of({"answer": "4"}, "expected")
         ('2 + 2?', '4')
     """
-    for key in ROW_KEY_NAMES[
-        name
-    ]:  # nearly always the first: this is called for every row, and a loop is fast
-        if row.get(key) is not None:
+    return _value_in(row, _layout_of(row), name)
+
+
+def _value_in(row: Mapping[str, Json], layout: _KeyPlaces, name: str) -> Json:
+    """The value under a name, in a row of this layout; see `value_of`."""
+    for key in layout.names[name]:
+        if row[key] is not None:
             return row[key]
-    value = _under(row, PLAIN_NAMES[name])
-    if value is None and name == "expected" and not OWN_ROW_KEYS & row.keys():
-        value = _under(row, _ANSWERS)
-        return _texts_of_answers(row.get("answers")) if value is None else value
-    return value
+    return _texts_of_answers(row.get("answers")) if name == "expected" and not layout.is_own else None
 
 
 _ANSWERS = frozenset(map(plain_name, ANSWER_NAMES))
+_CHAT_KEYS = frozenset({"messages", "body", "input"})
 
 
-def _under(row: Mapping[str, Json], names: Set[str]) -> Json:
-    """The first value under one of these names."""
-    return next((v for key, v in row.items() if v is not None and plain_name(key) in names), None)
+class _KeyPlaces(NamedTuple):
+    """What the keys of a row stand for: nearly all rows of an input have the same ones.
+
+    Attributes:
+        names: the keys to look under for each key of `ROW_KEYS`, in order.
+        others: those that say nothing of question and answer.
+        is_own: whether an `answer` among them is a model's.
+        has_chat: whether the question may be a list of messages.
+    """
+
+    names: Mapping[str, tuple[str, ...]]
+    others: tuple[str, ...]
+    is_own: bool
+    has_chat: bool
+
+
+_KEYS_OF_A_ROW = 1024
+"""Keys of a row whose layout is kept."""
+
+
+def _layout_of(row: Mapping[str, Json]) -> _KeyPlaces:
+    """The layout of a row."""
+    keys = tuple(row)
+    return _known_layout(keys) if len(keys) <= _KEYS_OF_A_ROW else _new_layout(keys)
+
+
+def _new_layout(keys: tuple[str, ...]) -> _KeyPlaces:
+    """The layout of rows with these keys, in this order."""
+    is_own = not OWN_ROW_KEYS.isdisjoint(keys)
+    names = {
+        name: (*exact, *(key for key in keys if plain_name(key) in PLAIN_NAMES[name]))
+        for name, exact in ROW_KEY_NAMES.items()
+    }
+    if not is_own:
+        names["expected"] += tuple(key for key in keys if plain_name(key) in _ANSWERS)
+    present = {name: tuple(key for key in order if key in keys) for name, order in names.items()}
+    others = tuple(key for key in keys if plain_name(key) not in CONTENT_NAMES)
+    return _KeyPlaces(present, others, is_own, not _CHAT_KEYS.isdisjoint(keys))
+
+
+_known_layout = lru_cache(maxsize=64)(_new_layout)
 
 
 def _texts_of_answers(answers: Json) -> Json:
@@ -101,6 +140,8 @@ def answer_text(value: Json) -> str | None:
 
 def _texts(row: Mapping[str, Json], value: Json, key: str) -> tuple[str, ...]:
     """Read a text or a list of texts as a tuple; numbers are read as their text."""
+    if isinstance(value, str):
+        return (value,)
     values = value if isinstance(value, list) else [value]
     if not all(isinstance(v, str | int | float) and not isinstance(v, bool) for v in values):
         raise DataError(f"{key}: expected text or a list of texts, got {kind_of(value)}")
@@ -121,14 +162,15 @@ def question_from_dict(row: Json, index: int = 0, *, textless: bool = False) -> 
     """  # noqa: E501
     if not isinstance(row, dict):
         raise DataError(f"expected a JSON object, got {kind_of(row)}")
-    chat, reply = chat_of(row, replies=not OWN_ROW_KEYS & row.keys())
-    text = chat[-1].content if chat else value_of(row, "question")
+    layout = _layout_of(row)
+    chat, reply = chat_of(row, replies=not layout.is_own) if layout.has_chat else NO_CHAT
+    text = chat[-1].content if chat else _value_in(row, layout, "question")
     if not isinstance(text, str) and not textless:
         raise no_question(row, text)
     text = _question_text(text, textless)
-    ident = _question_id(value_of(row, "id"), index)
-    context, choices = value_of(row, "context"), value_of(row, "choices")
-    expected = value_of(row, "expected")
+    ident = _question_id(_value_in(row, layout, "id"), index)
+    context, choices = _value_in(row, layout, "context"), _value_in(row, layout, "choices")
+    expected = _value_in(row, layout, "expected")
     expected = reply if expected is None else expected
     return Question(
         text=text,
@@ -141,7 +183,7 @@ def question_from_dict(row: Json, index: int = 0, *, textless: bool = False) -> 
         metadata=row.get("metadata"),
         dataset=row["dataset"] if isinstance(row.get("dataset"), str) else None,
         split=row["split"] if isinstance(row.get("split"), str) else None,
-        columns={key: value for key, value in row.items() if plain_name(key) not in CONTENT_NAMES},
+        columns={key: row[key] for key in layout.others},
     )
 
 

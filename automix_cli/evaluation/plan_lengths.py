@@ -71,10 +71,10 @@ class _KeptPlans:
             None if values is None else StateValues(values.tokens, room(values.value), room(values.fall)),
         )
 
-    def add(self, which: Ints, solved: SolvedPlans) -> None:
+    def add(self, which: Ints, plans: SolvedPlans) -> None:
         """Keep plans that were solved."""
         self.is_solved[which] = True
-        for array, own in zip(_arrays(self.plans), _arrays(solved), strict=True):
+        for array, own in zip(_arrays(self.plans), _arrays(plans), strict=True):
             array[which] = own
 
 
@@ -98,11 +98,11 @@ class PlansByLength:
     weights: Floats
     places: Ints
     _codes: ActionCodes = field(default_factory=lambda: ActionCodes([], {}), repr=False)
-    _kept: dict[PlanCase, _KeptPlans] = field(default_factory=dict, repr=False)
+    _stock: dict[PlanCase, _KeptPlans] = field(default_factory=dict, repr=False)
 
     def plans(self, case: PlanCase) -> SolvedPlans:
         """The plans for a length and a root, W; zeros where they were not solved."""
-        return self._kept[case].plans
+        return self._stock[case].plans
 
     def solve(self, wanted: Iterable[tuple[PlanCase, Ints]]) -> None:
         """Solve those plans of cases that were not met before, as many at once as memory allows."""
@@ -110,15 +110,15 @@ class PlansByLength:
         for case, which in wanted:
             masks.setdefault(case, np.zeros(len(self.weights), dtype=bool))[which] = True
         for case, mask in masks.items():
-            if case in self._kept:
-                mask &= ~self._kept[case].is_solved
+            if case in self._stock:
+                mask &= ~self._stock[case].is_solved
         new = {case: np.flatnonzero(mask) for case, mask in masks.items() if mask.any()}
         for part in self._parts(new):
             tasks = [PlanTask(case, self.weights[new[case]]) for case in part]
-            for case, solved in zip(part, solve_cases(self.model, tasks, self._codes), strict=True):
-                if case not in self._kept:
-                    self._kept[case] = _KeptPlans(len(self.weights), solved)
-                self._kept[case].add(new[case], solved)
+            for case, plans in zip(part, solve_cases(self.model, tasks, self._codes), strict=True):
+                if case not in self._stock:
+                    self._stock[case] = _KeptPlans(len(self.weights), plans)
+                self._stock[case].add(new[case], plans)
 
     def _parts(self, new: Mapping[PlanCase, Ints]) -> Iterator[list[PlanCase]]:
         """The cases, so many at a time as are solved in one pass."""

@@ -277,9 +277,9 @@ class PlanPath:
         """Find the best action at each history of one level; what follows it has been solved."""
         here = [o._replace(value=o.value[..., level.rows]) for o in options]
         weight, best = block.weight[..., level.rows], block.value[..., level.rows]
-        solved = block.value.reshape(-1, block.value.shape[-1])
+        values = block.value.reshape(-1, block.value.shape[-1])
         for votes, to, orders in level.rounds:
-            ahead = (solved[:, to] @ orders.T).reshape(best.shape)
+            ahead = (values[:, to] @ orders.T).reshape(best.shape)
             here.append(self._with_charge(Action("vote", path[-1].tier, votes), ahead, weight))
         here.sort(key=lambda option: option.rank)
         best[...] = here[0].value
