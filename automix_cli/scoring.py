@@ -38,6 +38,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from automix_cli.errors import UsageError
+from automix_cli.texts import lazy_pattern
 
 Choices = Sequence[str]
 Judge = Callable[[str, str, Choices], float]
@@ -242,15 +243,15 @@ def _f1(answer: str, gold: str, choices: Choices = ()) -> float:
 
 # ---------------------------------------------------------------- numeric
 
-_MARKER = re.compile(r"\\boxed\s*\{|####|\banswer\W{0,4}(?:\bis\b|\bwas\b|:|=)", re.IGNORECASE)
+_MARKER = lazy_pattern(r"\\boxed\s*\{|####|\banswer\W{0,4}(?:\bis\b|\bwas\b|:|=)", re.IGNORECASE)
 _LATEX = (
-    (re.compile(r"(?<=[0-9])\\[dt]?frac"), r" \\frac"),
-    (re.compile(r"\\[dt]?frac\s*\{([0-9]+)\}\s*\{([0-9]+)\}"), r"\1/\2"),
-    (re.compile(r"\{,\}|,?\\[,!]"), ","),
-    (re.compile(r"\\([$%])"), r"\1"),
-    (re.compile(r"\\(?:times|cdot)"), "x"),
+    (lazy_pattern(r"(?<=[0-9])\\[dt]?frac"), r" \\frac"),
+    (lazy_pattern(r"\\[dt]?frac\s*\{([0-9]+)\}\s*\{([0-9]+)\}"), r"\1/\2"),
+    (lazy_pattern(r"\{,\}|,?\\[,!]"), ","),
+    (lazy_pattern(r"\\([$%])"), r"\1"),
+    (lazy_pattern(r"\\(?:times|cdot)"), "x"),
 )
-_QUANTITY = re.compile(
+_QUANTITY = lazy_pattern(
     r"""
     (?<![\w./]) (?<![A-Za-z]-) (?<![0-9]:)    # not inside a word, a date, GPT-4 or 2:30
     (?P<sign>[-+]?) (?:[$€£¥]\s?)?
@@ -350,11 +351,11 @@ def _numeric(answer: str, gold: str, choices: Choices = ()) -> float:
 # ---------------------------------------------------------------- choice
 
 _NO_OTHER = r"(?!\W*(?:or|and|&|/)\W*[A-Za-z]\b)"  # (A) or (B) names neither
-_LETTER_FIRST = re.compile(
+_LETTER_FIRST = lazy_pattern(
     r"\W*(?:(?:option|choice)\b\W*)?([a-z])(?:\W*$|[)\].:}*]|\s*-\s|\s*\n)" + _NO_OTHER, re.IGNORECASE
 )
-_LETTER_AFTER_MARKER = re.compile(r"\W*(?:(?:[Oo]ption|[Cc]hoice)\b\W*)?([A-Z])\b" + _NO_OTHER)
-_LETTER_ANYWHERE = re.compile(
+_LETTER_AFTER_MARKER = lazy_pattern(r"\W*(?:(?:[Oo]ption|[Cc]hoice)\b\W*)?([A-Z])\b" + _NO_OTHER)
+_LETTER_ANYWHERE = lazy_pattern(
     r"\b(?:[Oo]ption|[Cc]hoice)\W{1,3}([A-Z])\b|\(([A-Z])\)|^\W*([A-Z])(?=\s+(?:is|because)\b)"
 )
 
@@ -398,8 +399,8 @@ def _choice(answer: str, gold: str, choices: Choices = ()) -> float:
 
 # ---------------------------------------------------------------- json
 
-_FENCE = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL | re.IGNORECASE)
-_OPENING = re.compile(r"[{\[]")
+_FENCE = lazy_pattern(r"```(?:json)?\s*\n(.*?)```", re.DOTALL | re.IGNORECASE)
+_OPENING = lazy_pattern(r"[{\[]")
 
 
 def _refuse(constant: str) -> None:

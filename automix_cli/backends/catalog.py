@@ -17,6 +17,7 @@ from typing import Any
 from automix_cli.backends.openai_providers import PROVIDERS
 from automix_cli.errors import describe_value, did_you_mean
 from automix_cli.records import Price
+from automix_cli.texts import lazy_pattern
 
 LOCAL_PROVIDERS = frozenset(
     {"ollama", "ollama_chat", "lm_studio", "llamafile", "hosted_vllm", "docker_model_runner"}
@@ -111,7 +112,7 @@ def model_problem(model: str) -> str | None:
     return f"unknown model {model}: write provider/model, such as openai/{model}"
 
 
-_HOST = re.compile(
+_HOST = lazy_pattern(
     r"(?i)(^|/)([^/]*@)?(localhost|[0-9]{1,3}(\.[0-9]{1,3}){3}|[^/]*\.[a-z]{2,63})(:[0-9]+)?(/|$)"
     r"|arn:|agentcore|(^|/)\.*(/|$)|:[0-9]{2,5}(/|$)"
 )

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import stat
 import sys
 import threading
@@ -23,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Literal, NamedTuple
 from automix_cli.data.rows import question_from_dict, value_of
 from automix_cli.errors import DataError
 from automix_cli.records import Json, Question
+from automix_cli.texts import lazy_pattern
 
 if TYPE_CHECKING:
     from automix_cli.data.shards import Shard
@@ -350,7 +350,7 @@ def open_input(path: Path) -> IO[bytes]:
 
 # ---------------------------------------------------------------- rows out
 
-_UNSAFE = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]")
+_UNSAFE = lazy_pattern("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]")
 
 
 _ROW_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
@@ -382,7 +382,7 @@ def printable(text: str) -> str:
     return _CONTROLS.sub(lambda m: m.group().encode("unicode_escape").decode("ascii"), text)
 
 
-_CONTROLS = re.compile(
+_CONTROLS = lazy_pattern(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 

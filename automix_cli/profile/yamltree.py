@@ -19,15 +19,18 @@ from functools import cache
 from itertools import islice
 from typing import Any, NamedTuple
 
+from automix_cli.texts import lazy_pattern
+
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 20
 MAX_DIGITS = 25
 
 # Not printable in YAML, or (NEL, LS, PS) a line break to one YAML version and none to the other.
-_FORBIDDEN = re.compile(
+_FORBIDDEN = lazy_pattern(
     r"[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
-_HALF = re.compile("[\ud800-\udfff]")
+_FORBIDDEN_ASCII = re.compile(r"[^\t\n\r\x20-\x7e]")
+_HALF = lazy_pattern("[\ud800-\udfff]")
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _CONSTANTS = {
@@ -143,7 +146,7 @@ def _decode(data: bytes) -> str:
         text = data.decode("utf-8")
     except UnicodeDecodeError as e:
         raise _Fatal(data.count(b"\n", 0, e.start) + 1, "", "is not UTF-8 text") from e
-    if bad := _FORBIDDEN.search(text):
+    if bad := (_FORBIDDEN_ASCII if text.isascii() else _FORBIDDEN).search(text):
         line = text.count("\n", 0, bad.start()) + 1
         raise _Fatal(line, "", f"holds the character U+{ord(bad[0]):04X}: write it as an escape in quotes")
     return text
@@ -252,7 +255,7 @@ class _Reader:
     def scalar(self, event: Any, path: str) -> Any:
         """The value of a scalar: quoted ones are text, plain ones by the rules both YAMLs share."""
         value = event.value if event.style else plain_value(event.value)
-        if isinstance(value, str) and _HALF.search(value):
+        if isinstance(value, str) and not value.isascii() and _HALF.search(value):
             value = Ambiguous("holds half a surrogate pair, which is no character")
         if isinstance(value, Ambiguous):
             self.problems.append(Problem(event.start_mark.line + 1, path, value.advice))
