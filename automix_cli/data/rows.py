@@ -64,14 +64,14 @@ class _KeyPlaces(NamedTuple):
     has_chat: bool
 
 
-_KEYS_OF_A_ROW = 1024
+_WIDEST_ROW = 1024
 """Keys of a row whose layout is kept."""
 
 
 def _layout_of(row: Mapping[str, Json]) -> _KeyPlaces:
     """The layout of a row."""
     keys = tuple(row)
-    return _known_layout(keys) if len(keys) <= _KEYS_OF_A_ROW else _new_layout(keys)
+    return _known_layout(keys) if len(keys) <= _WIDEST_ROW else _new_layout(keys)
 
 
 def _new_layout(keys: tuple[str, ...]) -> _KeyPlaces:

@@ -104,10 +104,10 @@ class PlansByLength:
         """The plans for a length and a root, W; zeros where they were not solved."""
         return self._stock[case].plans
 
-    def solve(self, wanted: Iterable[tuple[PlanCase, Ints]]) -> None:
+    def solve(self, pairs: Iterable[tuple[PlanCase, Ints]]) -> None:
         """Solve those plans of cases that were not met before, as many at once as memory allows."""
         masks: dict[PlanCase, Bools] = {}
-        for case, which in wanted:
+        for case, which in pairs:
             masks.setdefault(case, np.zeros(len(self.weights), dtype=bool))[which] = True
         for case, mask in masks.items():
             if case in self._stock:
