@@ -11,7 +11,7 @@ plan is linear in the prior, so this is exact, and little is lost between the co
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -42,9 +42,12 @@ def logit(probs: Floats) -> Floats:
     return values
 
 
+@cache
 def state_bits(tiers: int) -> Floats:
-    """1 where a tier is right in a state, shape (2^N, N)."""
-    return ((np.arange(2**tiers)[:, None] >> np.arange(tiers)) & 1).astype(float)
+    """1 where a tier is right in a state, shape (2^N, N); kept, and not to be written to."""
+    bits: Floats = ((np.arange(2**tiers)[:, None] >> np.arange(tiers)) & 1).astype(float)
+    bits.flags.writeable = False
+    return bits
 
 
 def marginals(prior: Floats) -> Floats:
