@@ -12,11 +12,12 @@ import typer
 from automix_cli.api import CallOptions
 from automix_cli.commands import options as o
 from automix_cli.commands.bench_folder import ResultFolder, take_runs
+from automix_cli.commands.bench_gates import Gating
 from automix_cli.commands.command import ModelCommand, command_app
 from automix_cli.commands.datasets import FREE_NOTE, TraceSource, check_embed_model, is_free
 from automix_cli.data.destination import Destination
 from automix_cli.data.labelled import DataFile, TableOptions, read_data
-from automix_cli.errors import GateError, UsageError
+from automix_cli.errors import UsageError
 from automix_cli.fitting.query_router_kinds import PriorChoice
 from automix_cli.views.terminal import Reporter, name_status, print_json, print_text, stdout_console
 
@@ -109,6 +110,20 @@ def bench(
             "--fail-under", metavar="EXPR", help="Exit 5 unless e.g. 'savings_at_95>=0.3,quality>=0.8'."
         ),
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            "--against", metavar="FILE", help="Compare row by row with an earlier run's runs.jsonl."
+        ),
+    ] = None,
+    require_proof: Annotated[
+        bool,
+        typer.Option("--require-proof", help="Exit 5, too, where rows are too few to tell if a gate is met."),
+    ] = False,
+    summary_file: Annotated[
+        str | None,
+        typer.Option("--summary", metavar="FILE", help='Append Markdown, e.g. to "$GITHUB_STEP_SUMMARY".'),
+    ] = None,
     query_router: Annotated[
         PriorChoice,
         typer.Option("--query-router", help="The router that pomdp+query follows; auto: chosen in training."),
@@ -158,6 +173,7 @@ def bench(
       automix bench profiles/demo-questions.jsonl --profile demo -o out --html
       automix bench traces.jsonl --repeat 10 --policies threshold,pomdp --json
       automix bench traces.jsonl --fail-under 'savings_at_95>=0.3,quality>=0.8'
+      automix bench q.jsonl --against main --fail-under 'quality_delta>=-0.01@95'
     """  # noqa: D301
     calls = CallOptions(
         profile=profile,
@@ -187,7 +203,7 @@ def bench(
         seed=seed,
         folds=folds,
         objective=_objective(keep, sure, budget),
-        gates=fail_under,
+        gates=Gating.read(fail_under, against, needs_proof=require_proof, summary=summary_file),
         runs=runs,
         labels_from=labels_from,
         baseline=baseline,
@@ -211,11 +227,12 @@ def bench(
     )
     if not source.is_recorded:
         job.check_tiers(source.profile())
+        job.gates.check_questions(source.group_questions)
     if dry_run:
         raise typer.Exit(source.dry_run(json))
     with source.spending():
         view = job.run(source, folder, lambda view: _show(view, json, plot))
-        _gate(job, view)
+        job.gates.check(view, job.reporter.say)
 
 
 def _folder(output: Path | None, runs: Runs | None, *, html: bool, force: bool) -> ResultFolder | None:
@@ -260,15 +277,6 @@ def _show(view: BenchView, as_json: bool, plot: bool) -> None:
         print_text("\n" + terminal_plot(view, console.width))
 
 
-def _gate(job: _Job, view: BenchView) -> None:
-    """Exit 5 where a gate is not met."""
-    from automix_cli.evaluation.gates import missed_gates, read_gates
-
-    shortfalls = [] if job.gates is None else missed_gates(read_gates(job.gates), view.comparison)
-    if shortfalls:
-        raise GateError("; ".join(shortfalls))
-
-
 def _config(data: DataFile, options: TableOptions, profile: str) -> dict[str, Any]:
     """What was read, and how."""
     keys = ("tiers", "costs", "vote_costs", "drop_incomplete", "group", "class_column", "signal")
@@ -292,7 +300,7 @@ class _Job:
     seed: int
     folds: int
     objective: Objective
-    gates: str | None
+    gates: Gating
     runs: Runs | None
     labels_from: str | None
     baseline: str | None
@@ -301,13 +309,10 @@ class _Job:
 
     def check(self) -> None:
         """Refuse what cannot work before anything is spent."""
-        from automix_cli.evaluation.gates import read_gates
         from automix_cli.evaluation.policies import pick_policies
         from automix_cli.evaluation.policy_entry import reads_questions
         from automix_cli.fitting.fit_query_router import require_sklearn
 
-        if self.gates is not None:
-            read_gates(self.gates)
         of_tiers = ("always", "maj", "agreement")
         without_tiers = ",".join(n for n in self.policies.split(",") if not n.strip().startswith(of_tiers))
         entries = pick_policies(without_tiers, self._policies(()))
@@ -322,7 +327,6 @@ class _Job:
         """Refuse what cannot work with the tiers that are about to be asked."""
         from automix_cli.cascade.estimate import samples_of
         from automix_cli.evaluation.baseline_policies import MajorityOfSamples
-        from automix_cli.evaluation.gates import check_policies, read_gates
         from automix_cli.evaluation.policies import majorities, pick_policies
 
         tiers, samples = [tier.name for tier in profile.tiers], samples_of(profile)
@@ -338,7 +342,7 @@ class _Job:
                     f"for {sample_count} of {entry.k} answers",
                     hint="signal: consistency asks each tier but the last for max_votes answers",
                 )
-        check_policies(read_gates(self.gates) if self.gates else (), [c.name for c in entries])
+        self.gates.check_policies([c.name for c in entries])
 
     def run(
         self, source: TraceSource, folder: ResultFolder | None, show: Callable[[BenchView], None]
@@ -379,6 +383,7 @@ class _Job:
             table = join_near_copies(table, cut_templates=not is_divided)
         partitions, split_notes = self._partitions(table)
         runs = self.runs or ("all" if len(table) <= ALL_RUNS_ROWS else "chosen")
+        runs = runs if folder is not None else "none"
         with take_runs(folder, runs) as on_run, name_status(self.reporter) as on_policy:
             comparison = bench(
                 table,
@@ -387,14 +392,14 @@ class _Job:
                 self.objective,
                 partitions=partitions,
                 options=Crossfit(folds=self.folds),
-                runs=runs if folder is not None else "none",
-                on_run=on_run,
+                runs=self.gates.least_runs(runs),
+                on_run=self.gates.take_also(on_run),
                 on_policy=on_policy,
                 compare_signals=self.signal == "auto",
             )
         for note in left_out_notes(comparison.left_out):
             self.reporter.say(note)
-        return BenchView(
+        view = BenchView(
             comparison=comparison,
             table=table,
             source=data.name,
@@ -402,6 +407,7 @@ class _Job:
             notes=(*notes, *split_notes),
             baseline=self.baseline or table.beside,
         )
+        return self.gates.compare(view)
 
     def _partitions(self, table: TraceTable) -> tuple[tuple[Partition, ...], tuple[str, ...]]:
         """The splits, with a note where the rows' own could not be used."""
@@ -463,4 +469,5 @@ class _Job:
             "labels_from": self.labels_from,
             "baseline": self.baseline,
             "embed_model": self.embed_model,
+            **self.gates.config(),
         }

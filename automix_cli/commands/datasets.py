@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from automix_cli.cascade.cascade import Cascade
     from automix_cli.cascade.collect import CollectedRow, Embedded, Purchase
     from automix_cli.data.destination import Destination
+    from automix_cli.data.groups import Grouping
     from automix_cli.data.traces import TraceTable
     from automix_cli.profile.model import Profile, Tier
     from automix_cli.records import Json, Question
@@ -139,6 +140,12 @@ class TraceSource:
         if self.labels_from is not None:
             profile.tier(self.labels_from)
         return profile
+
+    def group_questions(self) -> Grouping:
+        """Which questions are the same, before anything is asked."""
+        from automix_cli.data.groups import group_questions
+
+        return group_questions(self._questions(), (), None)
 
     def _questions(self) -> list[Question]:
         """The rows as questions, with labels as far as they are looked at."""

@@ -8,12 +8,13 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Input and output": (
         *("input_file", "output", "form", "columns", "context", "ignore_stdin", "limit", "sample", "strict"),
         *("force", "resume", "unordered", "json", "explain", "html", "plot", "runs", "traces"),
+        "summary_file",
     ),
     "Many machines": ("shard", "engine", "shards"),
     "Models": ("profile", "tiers", "tier", "votes", "signal", "embed_model", "query_router", "kind"),
     "Aim": (
         *("keep", "sure", "budget", "cost_weight", "objective", "certify", "value_of_time", "baseline"),
-        *("threshold", "check", "fail_under", "shadow"),
+        *("threshold", "check", "fail_under", "shadow", "against", "require_proof"),
     ),
     "Rows": (
         *("labels", "labels_from", "drop_incomplete", "group", "class_column", "costs", "vote_costs"),

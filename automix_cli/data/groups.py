@@ -208,6 +208,11 @@ class Grouping:
         return sizes
 
     @property
+    def row_keys(self) -> Keys:
+        """The key of each row's question, whatever makes the groups."""
+        return self.keys[self.groups] if self.question_keys is None else self.question_keys
+
+    @property
     def noun(self) -> str:
         """What a group is called: a question, unless a column makes the groups."""
         return "question" if self.question_keys is None else "group"

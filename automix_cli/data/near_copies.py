@@ -68,8 +68,8 @@ def group_near_copies(texts: Sequence[str], grouping: Grouping, cut_templates: b
     first = blocks.first_of_each()
     if len(np.unique(first)) == count:
         return grouping
-    own = grouping.keys[grouping.groups] if grouping.question_keys is None else grouping.question_keys
-    return replace(Grouping.of(grouping.keys[first][grouping.groups], own), joins_alike=True)
+    joined = Grouping.of(grouping.keys[first][grouping.groups], grouping.row_keys)
+    return replace(joined, joins_alike=True)
 
 
 class _Blocks:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from automix_cli.evaluation.play import PolicyRun, SingleTiers
 from automix_cli.evaluation.rates import differing_chances
 from automix_cli.pomdp.arrays import Bools, Floats
 from automix_cli.texts import TOO_FEW_LABELS
+
+RunLine = Mapping[str, Any]
+"""A line of `runs.jsonl`."""
 
 _SAME_SCORE = 1e-9  # scores that differ by less are equal
 PARITIES = (99, 95)  # per cent of the best tier's quality
@@ -61,6 +64,8 @@ class MeasureSpec:
         unit: of the value; dollars are shown per 1,000 questions.
         form: how the value is written, as a format specification; dollars have their own.
         rows: gives one value per held-out row; their mean is the measure, unless `figure` is given.
+        line: gives the same value from a line of `runs.jsonl`, so that two runs can be compared row by row;
+            None where the line does not hold it. A measure without it is none of single rows.
         figure: computes the measure where it is not a mean over rows (see `figures.py`, and `curves.py`
             for the formulas).
         better: which end tables mark as the best; None marks none.
@@ -79,6 +84,7 @@ class MeasureSpec:
     unit: MeasureUnit
     form: str = ""
     rows: Callable[[PolicyRun, SingleTiers], Floats | Bools] | None = None
+    line: Callable[[RunLine], float | None] | None = None
     figure: Figure | None = None
     better: Literal["higher", "lower"] | None = None
     without_interval: str = ""
@@ -121,6 +127,17 @@ def score_rises(scores: Floats) -> Floats:
     return rises
 
 
+def _sum(line: RunLine, key: str) -> float | None:
+    """The sum over the tiers of a line; tiers that it does not name count 0."""
+    own = line.get(key)
+    return float(sum(own.values())) if isinstance(own, Mapping) else None
+
+
+def _not_reported(line: RunLine) -> float | None:
+    reported = _sum(line, "report")
+    return None if reported is None else max(0.0, 1.0 - reported)
+
+
 # ------------------------------------------------------------------ the list
 
 
@@ -159,6 +176,7 @@ MEASURES: tuple[MeasureSpec, ...] = (
         unit="score",
         form=".3f",
         rows=lambda run, single: run.outcome.score,
+        line=lambda line: line.get("score"),
         better="higher",
         column=TableColumn(table="points", head="quality", interval="wide"),
         markdown="interval",
@@ -171,6 +189,7 @@ MEASURES: tuple[MeasureSpec, ...] = (
         definition="USD per question, votes included",
         unit="USD per question",
         rows=lambda run, single: run.outcome.cost,
+        line=lambda line: line.get("cost"),
         better="lower",
         column=TableColumn(table="points", head="USD/1,000"),
         markdown="interval",
@@ -207,6 +226,7 @@ MEASURES: tuple[MeasureSpec, ...] = (
         unit="share",
         form=".0%",
         rows=lambda run, single: run.outcome.escalated,
+        line=lambda line: line.get("escalated"),
         column=TableColumn(table="points", head="escal."),
         markdown="value",
     ),
@@ -217,6 +237,7 @@ MEASURES: tuple[MeasureSpec, ...] = (
         unit="votes",
         form=".1f",
         rows=lambda run, single: run.outcome.votes.sum(axis=1),
+        line=lambda line: _sum(line, "votes"),
         column=TableColumn(table="points", head="votes"),
         markdown="value",
     ),
@@ -227,6 +248,7 @@ MEASURES: tuple[MeasureSpec, ...] = (
         unit="share",
         form=".0%",
         rows=lambda run, single: run.outcome.abstained,
+        line=lambda line: _not_reported(line),
         page=False,
     ),
     MeasureSpec(
@@ -331,6 +353,7 @@ MEASURES: tuple[MeasureSpec, ...] = (
         unit="seconds",
         form=".2f",
         rows=lambda run, single: np.nan_to_num(run.outcome.latency),
+        line=lambda line: line.get("latency"),
         figure=figures.latency,
         page=False,
     ),
@@ -345,6 +368,8 @@ MEASURES: tuple[MeasureSpec, ...] = (
     ),
 )
 MEASURE_BY_KEY: Mapping[str, MeasureSpec] = {spec.key: spec for spec in MEASURES}
+LINE_MEASURES = tuple(spec for spec in MEASURES if spec.line is not None)
+"""The measures in which two runs can be compared row by row."""
 _ROW_MEASURES = tuple(spec for spec in MEASURES if spec.rows is not None)
 
 

@@ -15,8 +15,9 @@ from automix_cli.evaluation.curves import LEVEL, Measure
 from automix_cli.evaluation.measures import MEASURES
 from automix_cli.evaluation.play import Run
 from automix_cli.evaluation.settings import setting_text
+from automix_cli.views.against_words import against_dict
 from automix_cli.views.bench_view import BenchView
-from automix_cli.views.verdict_words import alternative_dict, loss_dict, verdict_dict
+from automix_cli.views.verdict_words import alternative_dict, loss_dict, measure_of, verdict_dict
 
 BENCH_SCHEMA = "automix.bench/1"
 
@@ -50,6 +51,7 @@ def summary(view: BenchView) -> dict[str, Any]:
         "alternative": alternative_dict(result.alternative),
         "left_out": [one._asdict() for one in result.left_out],
         "sentence": view.sentence(),
+        "against": against_dict(view.against),
         "notes": view.remarks(),
         "definitions": {spec.key: view.words(spec.definition) for spec in MEASURES},
     }
@@ -143,24 +145,28 @@ def run_lines(run: Run) -> Iterator[str]:
     """
     out, table = run.outcome, run.table
     setting = ",".join(f"{dumps(key)}:{dumps(value)}" for key, value in run.setting.to_dict().items())
+    measure = "" if table.relative is None else f',"measure":{dumps(measure_of(table))}'
     start = f'{{"policy":{dumps(run.policy)},"setting":{{{setting}}},"role":"{run.role}","seed":{run.seed}'
+    start += measure
     tiers = [dumps(name) for name in table.tiers]
     actions: dict[bytes, str] = {}
     rows = zip(
         table.ids[out.rows],
+        table.grouping.row_keys[out.rows].tolist(),
         np.hstack([out.reports, out.asks, out.votes]),
         out.score.tolist(),
         out.cost.tolist(),
         out.latency.tolist(),
+        out.escalated.tolist(),
         strict=True,
     )
-    for ident, chances, score, cost, latency in rows:
+    for ident, question, chances, score, cost, latency, escalated in rows:
         key = chances.tobytes()
         if key not in actions:
             actions[key] = _actions(tiers, chances.tolist())
         seconds = "null" if latency != latency else repr(latency)
-        figures = f'"score":{score!r},"cost":{cost!r},"latency":{seconds}'
-        yield f'{start},"id":{dumps(ident)},{actions[key]},{figures}}}\n'
+        figures = f'"escalated":{escalated:.14g},"score":{score!r},"cost":{cost!r},"latency":{seconds}'
+        yield f'{start},"id":{dumps(ident)},"key":"{question:016x}",{actions[key]},{figures}}}\n'
 
 
 def _actions(tiers: Sequence[str], actions: Sequence[float]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from automix_cli.evaluation.bench import PolicyOutcome
 from automix_cli.evaluation.measures import DISPLAY_ORDER, MEASURE_BY_KEY, MEASURES, MeasureSpec
 from automix_cli.evaluation.settings import setting_text
+from automix_cli.views.against_words import against_markdown, escaped
 from automix_cli.views.bench_view import BenchView
 from automix_cli.views.cells import value_text, value_with_interval
 from automix_cli.views.lines import one_line
@@ -18,6 +19,7 @@ def report_markdown(view: BenchView) -> str:
         *("# Comparison of routing policies", ""),
         *(text for line in view.payer_lines() for text in (line, "")),
         *(f"**{view.sentence()}**", "", view.head(), ""),
+        *_against(view),
         *(f"![Cost against {view.measure}](frontier.svg)", ""),
         *_policies(view),
         *("", f"Every figure is on held-out rows, with a 95 % paired-bootstrap interval{_widths(view)}.", ""),
@@ -26,6 +28,40 @@ def report_markdown(view: BenchView) -> str:
         *_datasets(view),
     ]
     return "\n".join(lines) + "\n"
+
+
+def job_summary(view: BenchView, missed: Sequence[str]) -> str:
+    """A short report for the page of a CI job: verdict, gates, and the chosen settings.
+
+    Args:
+        view: the comparison.
+        missed: the gates of this run alone that are not met, a sentence each.
+    """
+    keys = ("quality", "cost", "escalated", "votes")
+    specs = [MEASURE_BY_KEY[key] for key in keys]
+    lines = [
+        *(f"### automix bench: {escaped(view.source)}", ""),
+        *(text for line in view.payer_lines() for text in (line, "")),
+        *(f"**{view.sentence()}**", ""),
+        *(f"- ❌ {escaped(line)}" for line in missed),
+        *([""] if missed else []),
+        *_against(view),
+        _row(["policy", "setting", *(view.words(spec.title) for spec in specs)]),
+        "|---|---|" + "--:|" * len(specs),
+        *(
+            _row([o.name, setting_text(o.choices[0].setting), *(_cell(spec, o) for spec in specs)])
+            for group in (view.by_kind().baselines, view.by_kind().policies)
+            for o in group
+        ),
+        "",
+        view.head(),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _against(view: BenchView) -> list[str]:
+    """The comparison with an earlier run, if there is one."""
+    return [] if view.against is None else [*against_markdown(view.against), ""]
 
 
 def _widths(view: BenchView) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from automix_cli.evaluation.bench import PolicyOutcome
 from automix_cli.evaluation.measures import DISPLAY_ORDER, MEASURE_BY_KEY, MeasureSpec, TableColumn
+from automix_cli.views.against_words import against_lines
 from automix_cli.views.bench_view import BenchView
 from automix_cli.views.cells import MARKED, interval_text, lacks_labels, left_out, value_text
 
@@ -29,6 +30,9 @@ def bench_parts(view: BenchView, width: int = BENCH_WIDE) -> Iterator[str | Tabl
     yield from [*remarks, ""] if remarks else []
     yield from view.payer_lines()
     yield view.sentence()
+    if view.against is not None:
+        yield ""
+        yield from against_lines(view.against)
 
 
 def points_table(view: BenchView, width: int = BENCH_WIDE) -> Table:

@@ -12,6 +12,7 @@ from automix_cli.data.collection_cost import collection_cost
 from automix_cli.data.duplicates import Duplicates
 from automix_cli.data.groups import Grouping, copies_note
 from automix_cli.data.traces import TraceTable
+from automix_cli.evaluation.against import Against
 from automix_cli.evaluation.bench import Bench, LeftOut, PolicyOutcome
 from automix_cli.evaluation.health import mute_tiers, uncompared_note
 from automix_cli.evaluation.measures import MEASURE_BY_KEY
@@ -58,6 +59,7 @@ class BenchView:
         source: the file's name; `sha256` its digest.
         notes: which policies were skipped, and why.
         baseline: the tier that costs are compared with; None chooses one.
+        against: the comparison with an earlier run, if there is one.
     """
 
     comparison: Bench
@@ -66,6 +68,7 @@ class BenchView:
     sha256: str
     notes: tuple[str, ...] = ()
     baseline: str | None = None
+    against: Against | None = None
 
     @property
     def measure(self) -> str:

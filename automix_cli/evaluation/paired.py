@@ -1,0 +1,193 @@
+"""Differences between two runs on the same questions: an interval, and the power of a gate on it.
+
+Most questions come out alike in both runs, so that an interval rests on few that do not, and the usual
+ones are too narrow: of four differing questions all four are lost in one of 16 runs in which nothing
+changed. The interval here is the Bayesian bootstrap (Rubin, Ann. Stat. 9, 1981) by question, with one
+question more at the far end of the scale: lost for the lower bound, won for the upper one. Where a
+question is won or lost this is the exact bound of Clopper and Pearson; for graded scores it is Gaffke's
+(see Learned-Miller and Thomas, 2019). `tests/benchmarks/gate.py` measures how often it is wrong.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from automix_cli.evaluation.bootstrap import Interval
+from automix_cli.pomdp.arrays import Floats
+
+DRAWS = 20_000
+FEWEST_DRAWS = 2_000
+_WEIGHTS = 1 << 25  # weights drawn for one interval
+_BLOCK = 1 << 20  # weights drawn at a time
+_FARTHEST = 1 << 24  # rows beyond which no number of rows is named
+
+
+class PairedSums(NamedTuple):
+    """What two runs come to on each of G questions, or groups of them.
+
+    Attributes:
+        change: G, the sum over its rows of the new value minus the earlier one.
+        base: G, what the sum of changes is divided by: the rows, or the sum of earlier values.
+        most: the largest change that one question more could bring.
+        more: what that question would add to the base.
+    """
+
+    change: Floats
+    base: Floats
+    most: float
+    more: float
+
+    @property
+    def value(self) -> float:
+        """The mean change, or its share of the earlier value."""
+        return float(self.change.sum() / self.base.sum())
+
+
+def paired_interval(
+    sums: PairedSums, level: float = 0.95, *, times: float = 1.0, extra: float = 1.0, seed: int = 0
+) -> Interval:
+    """The interval of a mean change.
+
+    Args:
+        sums: per question.
+        level: its two ends are each wrong with probability (1 - level)/2 at most.
+        times: as if each question had been seen so often.
+        extra: how many questions more there are at each end of the scale.
+        seed: of the draws; the order of the questions changes nothing.
+
+    Example:
+        >>> lost = PairedSums(np.array([-1.0] * 4 + [0.0] * 96), np.ones(100), 1.0, 1.0)
+        >>> [round(bound, 2) for bound in paired_interval(lost)]
+        [-0.1, 0.02]
+    """
+    pairs, counts = np.unique(np.column_stack([sums.change, sums.base]), axis=0, return_counts=True)
+    rng, shapes = np.random.default_rng(seed), counts * times
+    draws = int(np.clip(_WEIGHTS // len(pairs), FEWEST_DRAWS, DRAWS))
+    step = max(1, _BLOCK // len(pairs))
+    sizes = [min(step, draws - start) for start in range(0, draws, step)]
+    change, base = np.concatenate([rng.gamma(shapes, size=(n, len(shapes))) @ pairs for n in sizes]).T
+    more = rng.gamma(extra, size=draws) if extra else np.zeros(draws)
+    ends = [(change + sign * more * sums.most) / (base + more * sums.more) for sign in (-1, 1)]
+    tail = (1 - level) / 2
+    return Interval(float(np.quantile(ends[0], tail)), float(np.quantile(ends[1], 1 - tail)))
+
+
+def rows_to_tell(
+    sums: PairedSums, groups: int, level: float, is_told: Callable[[Interval], bool]
+) -> int | None:
+    """How many questions it takes to tell, if more come out as these did; None for more than can be named.
+
+    Args:
+        sums: per question.
+        groups: how many questions there are now.
+        level: of the interval.
+        is_told: whether an interval tells.
+    """
+    low, high = 1.0, 2.0
+    while not is_told(paired_interval(sums, level, times=high)):
+        low, high = high, 2 * high
+        if high * groups > _FARTHEST:
+            return None
+    for _ in range(5):  # to within 3 %: more would promise too much
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if is_told(paired_interval(sums, level, times=middle)) else (middle, high)
+    return math.ceil(high * groups)
+
+
+# ------------------------------------------------------------------ power
+
+
+def chance_to_catch(
+    rows: int, differing: float, loss: float, bar: float = 0.0, level: float = 0.95, draws: int = 1_000
+) -> float:
+    """The chance that a run with a true loss fails the gate "the change is at least `bar`".
+
+    Args:
+        rows: paired questions.
+        differing: share of them that are won or lost.
+        loss: won minus lost, as a share of all, with the sign turned.
+        bar: of the gate.
+        level: of its interval.
+        draws: for each bound.
+
+    Example:
+        >>> round(chance_to_catch(1000, 0.06, 0.02), 1), round(chance_to_catch(1000, 0.06, 0.0), 2) <= 0.025
+        (0.7, True)
+    """
+    lost, won = (differing + loss) / 2, (differing - loss) / 2
+    if won < -1e-12 or differing > 1:
+        raise ValueError("a loss is at most the share that differs")
+    needed = _losses_needed(rows, won, lost, bar, level, draws)
+    chance_won = _binomial(rows, max(won, 0.0), len(needed))
+    remaining = lost / (1 - won)
+    tails = [_upper_tail(rows - w, remaining, needed[w]) for w in range(len(needed))]
+    return float(chance_won @ np.array(tails))
+
+
+def smallest_loss_caught(
+    rows: int, differing: float, bar: float = 0.0, level: float = 0.95, chance: float = 0.8
+) -> float | None:
+    """The loss that is caught with this chance; None where not even losing all that differ would be.
+
+    Example:
+        >>> round(smallest_loss_caught(400, 0.06), 2), smallest_loss_caught(50, 0.06)
+        (0.04, None)
+    """
+    if chance_to_catch(rows, differing, differing, bar, level) < chance:
+        return None
+    low, high = 0.0, differing
+    for _ in range(7):
+        middle = (low + high) / 2
+        is_caught = chance_to_catch(rows, differing, middle, bar, level) >= chance
+        low, high = (low, middle) if is_caught else (middle, high)
+    return high
+
+
+def _losses_needed(rows: int, won: float, lost: float, bar: float, level: float, draws: int) -> list[int]:
+    """For 0, 1, … questions won, how many must be lost so that the upper bound is below the bar.
+
+    Sums of exponential weights are cumulated once, so that every count has its gamma weight.
+    """
+    most_won, most_lost = _most(rows, won), _most(rows, lost)
+    rng = np.random.default_rng(0)
+    wins = rng.exponential(size=(draws, most_won + 2)).cumsum(axis=1)  # one won question more
+    losses = np.hstack([np.zeros((draws, 1)), rng.exponential(size=(draws, most_lost + 1)).cumsum(axis=1)])
+    noise = rng.standard_normal(draws)
+
+    def is_below(w: int, k: int) -> bool:
+        same = max(rows - w - k, 0)
+        # Wilson and Hilferty's normal form of a gamma variable: `same` is large wherever it matters.
+        weight = same * (1 - 1 / (9 * max(same, 1)) + noise / (3 * math.sqrt(max(same, 1)))) ** 3
+        top, bottom = wins[:, w] - losses[:, k], wins[:, w] + losses[:, k] + weight
+        return bool((top < bar * bottom).mean() >= (1 + level) / 2)
+
+    needed, k = [], 0
+    for w in range(most_won + 1):
+        while k <= most_lost and not is_below(w, k):
+            k += 1
+        needed.append(k)
+    return needed
+
+
+def _most(rows: int, share: float) -> int:
+    """A count that is exceeded about once in a million."""
+    return min(rows, math.ceil(rows * share + 5 * math.sqrt(rows * share) + 5))
+
+
+def _binomial(rows: int, share: float, counts: int) -> Floats:
+    """The probabilities of 0, 1, … of so many rows."""
+    k = np.arange(counts)
+    if not 0 < share < 1:
+        return np.where(k == (rows if share >= 1 else 0), 1.0, 0.0)
+    own = [math.lgamma(rows + 1) - math.lgamma(i + 1) - math.lgamma(rows - i + 1) for i in k]
+    probabilities: Floats = np.exp(np.array(own) + k * math.log(share) + (rows - k) * math.log1p(-share))
+    return probabilities
+
+
+def _upper_tail(rows: int, share: float, least: int) -> float:
+    """The chance of at least so many."""
+    return max(0.0, 1.0 - float(_binomial(rows, share, least).sum())) if least else 1.0
