@@ -121,9 +121,9 @@ class Gating:
         else:
             names = [str(ident) for ident in view.table.ids]
         groups = dict(zip(names, grouping.groups.tolist(), strict=True))
-        paired = [gate for gate in self.gates if gate.is_paired]
+        of_two = [gate for gate in self.gates if gate.is_paired]
         policy = default_policy(view.comparison)
-        return replace(view, against=compare_runs(self.here, self.earlier, paired, policy, groups))
+        return replace(view, against=compare_runs(self.here, self.earlier, of_two, policy, groups))
 
     def check(self, view: BenchView, say: Callable[[str], None]) -> None:
         """Write the summary; then exit 5 where a gate is not met.
@@ -171,11 +171,11 @@ def _summary_path(text: str) -> Path:
     return Path(text)
 
 
-def _append(path: Path, view: BenchView, missed: Sequence[str]) -> None:
+def _append(path: Path, view: BenchView, shortfalls: Sequence[str]) -> None:
     from automix_cli.views.bench_markdown import job_summary
 
     try:
         with path.open("a", encoding="utf-8", newline="\n") as file:
-            file.write(job_summary(view, missed))
+            file.write(job_summary(view, shortfalls))
     except OSError as exc:
         raise StorageError(f"--summary {path}: {exc.strerror or exc}") from exc

@@ -68,8 +68,8 @@ def group_near_copies(texts: Sequence[str], grouping: Grouping, cut_templates: b
     first = blocks.first_of_each()
     if len(np.unique(first)) == count:
         return grouping
-    joined = Grouping.of(grouping.keys[first][grouping.groups], grouping.row_keys)
-    return replace(joined, joins_alike=True)
+    by_copies = Grouping.of(grouping.keys[first][grouping.groups], grouping.row_keys)
+    return replace(by_copies, joins_alike=True)
 
 
 class _Blocks:

@@ -31,8 +31,8 @@ from automix_cli.evaluation.paired import (
 from automix_cli.evaluation.run_lines import RunLines
 from automix_cli.pomdp.arrays import Floats, Ints
 
-_SAME = 1e-9  # values that differ by less, as a share of the larger, are equal
-_BOUNDED = ("score", "share")  # units of values in 0..1
+_EQUAL_SHARE = 1e-9  # values that differ by less, as a share of the larger, are equal
+_BOUNDED_UNITS = ("score", "share")  # units of values in 0..1
 
 
 class Change(NamedTuple):
@@ -47,7 +47,7 @@ class Change(NamedTuple):
         verdict: "" for a gate that only reports.
         why: why nothing can be told.
         more_rows: how many more paired questions are likely needed to tell; None for nobody knows.
-        caught: the loss that would be caught in 8 of 10 runs, where the measure is quality.
+        catchable: the loss that would be caught in 8 of 10 runs, where the measure is quality.
     """
 
     gate: Gate
@@ -59,7 +59,7 @@ class Change(NamedTuple):
     verdict: GateVerdict | Literal[""]
     why: str = ""
     more_rows: int | None = None
-    caught: float | None = None
+    catchable: float | None = None
 
 
 class ChangedRow(NamedTuple):
@@ -80,7 +80,7 @@ class Against:
         only_here, only_there: rows of one run alone.
         same_seeds: whether both have the same splits.
         changes: of each gate, or what is reported where there is none.
-        lost: the questions on which the headline's score fell most.
+        losses: the questions on which the headline's score fell most.
     """
 
     source: str
@@ -92,7 +92,7 @@ class Against:
     only_there: int
     same_seeds: bool
     changes: tuple[Change, ...]
-    lost: tuple[ChangedRow, ...]
+    losses: tuple[ChangedRow, ...]
 
     def verdicts(self, verdict: GateVerdict) -> list[Change]:
         """The changes of which a gate says so."""
@@ -146,7 +146,7 @@ class _Pairs(NamedTuple):
         place = LINE_MEASURES.index(spec)
         new, old = self.new[:, place], self.old[:, place]
         change: Floats = new - old
-        change[np.abs(change) <= _SAME * np.maximum(np.abs(new), np.abs(old))] = 0.0
+        change[np.abs(change) <= _EQUAL_SHARE * np.maximum(np.abs(new), np.abs(old))] = 0.0
         return change
 
     def sums(self, spec: MeasureSpec, form: str) -> PairedSums:
@@ -156,7 +156,7 @@ class _Pairs(NamedTuple):
         parts = (self.rows * change, base, self.rows)
         change_sums, base_sums, rows = (np.bincount(self.groups, x).astype(float) for x in parts)
         largest = float(np.abs(change).max())
-        most = max(largest, 1.0) if spec.unit in _BOUNDED else largest
+        most = max(largest, 1.0) if spec.unit in _BOUNDED_UNITS else largest
         return PairedSums(change_sums, base_sums, most * float(rows.mean()), float(base_sums.mean()))
 
     def why_no_verdict(self) -> str:
@@ -196,11 +196,11 @@ def compare_runs(
         only_there=pairs.only_there,
         same_seeds=here.seeds == there.seeds,
         changes=tuple(changes),
-        lost=_lost(pairs),
+        losses=_losses(pairs),
     )
 
 
-def _lost(pairs: _Pairs, most: int = 5) -> tuple[ChangedRow, ...]:
+def _losses(pairs: _Pairs, most: int = 5) -> tuple[ChangedRow, ...]:
     """The questions on which the score fell most."""
     change = pairs.change(MEASURE_BY_KEY["quality"])
     order = [i for i in np.argsort(change, kind="stable")[:most] if change[i] < 0]
@@ -227,14 +227,14 @@ def _change(here: RunLines, there: RunLines, gate: Gate, policy: str, groups: Ma
     report = report._replace(value=sums.value + offset, interval=interval)
     if why := pairs.why_no_verdict():
         return report._replace(why=why)
-    return _judged(report, sums, offset)
+    return _with_verdict(report, sums, offset)
 
 
-def _judged(report: Change, sums: PairedSums, offset: float) -> Change:
+def _with_verdict(report: Change, sums: PairedSums, offset: float) -> Change:
     """A change with what its gate says, and how many rows it takes where it cannot tell."""
     gate, groups = report.gate, len(sums.change)
     if gate.figure == "quality" and gate.form == "delta":
-        report = report._replace(caught=_caught(sums, gate))
+        report = report._replace(catchable=_catchable_loss(sums, gate))
     if not gate.sign or report.interval is None:
         return report
     if verdict := gate.verdict(report.interval):
@@ -247,7 +247,7 @@ def _judged(report: Change, sums: PairedSums, offset: float) -> Change:
     return report._replace(more_rows=None if total is None else max(1, total - groups))
 
 
-def _caught(sums: PairedSums, gate: Gate) -> float | None:
+def _catchable_loss(sums: PairedSums, gate: Gate) -> float | None:
     """The loss that the gate would catch in 8 of 10 runs, with so many rows that differ so much."""
     bar = gate.value if gate.sign.startswith(">") else 0.0
     spread = float(np.mean((sums.change / sums.base) ** 2))

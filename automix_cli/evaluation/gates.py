@@ -16,14 +16,14 @@ from automix_cli.evaluation.bench import Bench
 from automix_cli.evaluation.bootstrap import Interval
 from automix_cli.evaluation.measures import LINE_MEASURES, MEASURE_BY_KEY
 
-_FIGURE = re.compile(r"[^\s<>=,]+", re.ASCII)
-_SIGN = re.compile(r">=|<=|>(?!=)|<(?!=)")
-_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?(?![\w.])", re.ASCII)
-_LEVEL = re.compile(r"@\s*(\d+(?:\.\d*)?)(?![\w.])", re.ASCII)
-_BLANKS = re.compile(r"\s*")
-_FORMS: tuple[Literal["delta", "ratio"], ...] = ("delta", "ratio")
-_EXAMPLE = "--fail-under 'savings_at_95>=0.3,quality>=0.8'"
-_EXAMPLE_OF_TWO = "--against main/runs.jsonl --fail-under 'quality_delta>=-0.01@95,cost_ratio<=1.1'"
+_GATE_FIGURE = re.compile(r"[^\s<>=,]+", re.ASCII)
+_GATE_SIGN = re.compile(r">=|<=|>(?!=)|<(?!=)")
+_GATE_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?(?![\w.])", re.ASCII)
+_GATE_LEVEL = re.compile(r"@\s*(\d+(?:\.\d*)?)(?![\w.])", re.ASCII)
+_GATE_BLANKS = re.compile(r"\s*")
+_GATE_FORMS: tuple[Literal["delta", "ratio"], ...] = ("delta", "ratio")
+_GATE_EXAMPLE = "--fail-under 'savings_at_95>=0.3,quality>=0.8'"
+_GATE_EXAMPLE_OF_TWO = "--against main/runs.jsonl --fail-under 'quality_delta>=-0.01@95,cost_ratio<=1.1'"
 
 GateVerdict = Literal["met", "missed", "cannot tell"]
 _SIGNS: dict[str, Callable[[float, float], bool]] = {
@@ -112,22 +112,22 @@ def read_gates(text: str) -> tuple[Gate, ...]:
     """
     gates, place = list[Gate](), 0
     while not gates or place < len(text):
-        reader = _Reader(text, place + bool(gates))
+        reader = _GateReader(text, place + bool(gates))
         gates.append(reader.gate())
         place = reader.place
     return tuple(gates)
 
 
-class _Reader:
+class _GateReader:
     """Reads one comparison of an expression; `place` is where it has come to."""
 
     def __init__(self, text: str, place: int) -> None:
         self.text, self.place = text, place
 
     def gate(self) -> Gate:
-        name = self._take(_FIGURE, "a figure, like quality")[0]
-        sign = self._take(_SIGN, ">=, <=, > or <; in a shell, put quotes around the whole")[0]
-        value = float(self._take(_NUMBER, "a number")[0])
+        name = self._take(_GATE_FIGURE, "a figure, like quality")[0]
+        sign = self._take(_GATE_SIGN, ">=, <=, > or <; in a shell, put quotes around the whole")[0]
+        value = float(self._take(_GATE_NUMBER, "a number")[0])
         policy, _, figure = name.rpartition(".")
         form, figure = _form_of(figure)
         if not self._next().startswith("@"):
@@ -135,7 +135,7 @@ class _Reader:
             return Gate(policy, figure, sign, value, form)
         if not form:
             raise self._error("no @, which goes with figures of two runs, like quality_delta")
-        start, level = self.place, float(self._take(_LEVEL, "@ and per cent, like @95")[1])
+        start, level = self.place, float(self._take(_GATE_LEVEL, "@ and per cent, like @95")[1])
         if not 50 <= level < 100:
             self.place = start
             raise self._error("a level from 50 to below 100 per cent")
@@ -144,15 +144,15 @@ class _Reader:
 
     def _next(self) -> str:
         """The character that comes next, after blanks; "" at the end."""
-        blanks = _BLANKS.match(self.text, self.place)
+        blanks = _GATE_BLANKS.match(self.text, self.place)
         self.place = blanks.end() if blanks else self.place
         return self.text[self.place : self.place + 1]
 
-    def _take(self, pattern: re.Pattern[str], wanted: str) -> re.Match[str]:
+    def _take(self, pattern: re.Pattern[str], expectation: str) -> re.Match[str]:
         self._next()
         match = pattern.match(self.text, self.place)
         if match is None:
-            raise self._error(wanted)
+            raise self._error(expectation)
         self.place = match.end()
         return match
 
@@ -160,13 +160,13 @@ class _Reader:
         if self._next() not in ("", ","):
             raise self._error(f"a comma or the end{', or @95' if also else ''}")
 
-    def _error(self, wanted: str) -> UsageError:
+    def _error(self, expectation: str) -> UsageError:
         rest = self.text[self.place :]
         there = f"{rest[:20]!r}" if rest else "the end"
         return UsageError(
-            f"--fail-under: cannot read {self.text!r}: expected {wanted}, got {there} at position "
+            f"--fail-under: cannot read {self.text!r}: expected {expectation}, got {there} at position "
             f"{self.place + 1}",
-            hint=f"{_EXAMPLE}\n{_EXAMPLE_OF_TWO}",
+            hint=f"{_GATE_EXAMPLE}\n{_GATE_EXAMPLE_OF_TWO}",
         )
 
 
@@ -178,17 +178,17 @@ def _form_of(figure: str) -> tuple[Literal["", "delta", "ratio"], str]:
     """
     if figure in MEASURE_BY_KEY:
         return "", figure
-    paired = {spec.key for spec in LINE_MEASURES}
-    for form in _FORMS:
+    of_two = {spec.key for spec in LINE_MEASURES}
+    for form in _GATE_FORMS:
         key = figure.removesuffix(f"_{form}")
-        if key in paired and key != figure:
+        if key in of_two and key != figure:
             return form, key
         if key in MEASURE_BY_KEY and key != figure:
             raise UsageError(
                 f"--fail-under: {key} is no mean over rows, and cannot be compared row by row",
                 hint=f"there are {', '.join(f'{own.key}_{form}' for own in LINE_MEASURES)}",
             )
-    names = [*MEASURE_BY_KEY, *(f"{spec.key}_{form}" for spec in LINE_MEASURES for form in _FORMS)]
+    names = [*MEASURE_BY_KEY, *(f"{spec.key}_{form}" for spec in LINE_MEASURES for form in _GATE_FORMS)]
     raise UsageError(
         f"--fail-under: no figure {figure!r}{did_you_mean(figure, names)}",
         hint=f"there are {', '.join(MEASURE_BY_KEY)}; with --against also "
@@ -219,13 +219,13 @@ def check_against(gates: Sequence[Gate], *, has_earlier: bool, needs_proof: bool
     Raises:
         UsageError: naming the option that is missing.
     """
-    paired = [gate for gate in gates if gate.is_paired]
-    if paired and not has_earlier:
+    of_two = [gate for gate in gates if gate.is_paired]
+    if of_two and not has_earlier:
         raise UsageError(
-            f"--fail-under: {paired[0].name} compares two runs", hint="add --against main/runs.jsonl"
+            f"--fail-under: {of_two[0].name} compares two runs", hint="add --against main/runs.jsonl"
         )
-    if needs_proof and not paired:
-        raise UsageError("--require-proof goes with a gate that compares two runs", hint=_EXAMPLE_OF_TWO)
+    if needs_proof and not of_two:
+        raise UsageError("--require-proof goes with a gate that compares two runs", hint=_GATE_EXAMPLE_OF_TWO)
 
 
 def missed_gates(gates: Sequence[Gate], comparison: Bench) -> list[str]:

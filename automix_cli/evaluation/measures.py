@@ -134,8 +134,8 @@ def _sum(line: RunLine, key: str) -> float | None:
 
 
 def _not_reported(line: RunLine) -> float | None:
-    reported = _sum(line, "report")
-    return None if reported is None else max(0.0, 1.0 - reported)
+    total = _sum(line, "report")
+    return None if total is None else max(0.0, 1.0 - total)
 
 
 # ------------------------------------------------------------------ the list

@@ -22,7 +22,7 @@ from automix_cli.records import Json
 
 KeyName = Literal["key", "id"]
 
-_AGAIN = "run bench again with -o DIR; --against takes the runs.jsonl of an earlier one"
+_RUN_AGAIN = "run bench again with -o DIR; --against takes the runs.jsonl of an earlier one"
 
 
 @dataclass(slots=True)
@@ -73,7 +73,9 @@ class RunLines:
         """
         policy, key = line.get("policy"), line.get(self.by)
         if not isinstance(policy, str) or isinstance(key, bool) or not isinstance(key, str | int):
-            raise DataError(f'{where}: not of runs.jsonl, for want of "policy" or "{self.by}"', hint=_AGAIN)
+            raise DataError(
+                f'{where}: not of runs.jsonl, for want of "policy" or "{self.by}"', hint=_RUN_AGAIN
+            )
         self._check_setting(policy, line, where)
         own = self.policies.setdefault(policy, {}).setdefault(str(key), QuestionLines())
         own.ids.add(str(line.get("id", key)))
@@ -86,7 +88,9 @@ class RunLines:
         """Refuse two chosen settings of one policy in one split: files of two runs, one behind the other."""
         seed, setting = str(line.get("seed")), json.dumps(line.get("setting"), sort_keys=True)
         if self._settings.setdefault((policy, seed), setting) != setting:
-            raise DataError(f"{where}: a second run begins, with another setting of {policy}", hint=_AGAIN)
+            raise DataError(
+                f"{where}: a second run begins, with another setting of {policy}", hint=_RUN_AGAIN
+            )
 
     def keys(self) -> set[str]:
         """The keys of all questions."""
@@ -116,12 +120,12 @@ def _values(line: RunLine, where: str) -> Floats:
     try:
         values = [spec.line(line) for spec in LINE_MEASURES if spec.line is not None]
     except TypeError as exc:
-        raise DataError(f"{where}: a number is wanted where there is none", hint=_AGAIN) from exc
+        raise DataError(f"{where}: a number is wanted where there is none", hint=_RUN_AGAIN) from exc
     for spec, value in zip(LINE_MEASURES, values, strict=True):
         if isinstance(value, bool) or not isinstance(value, float | int | None):
-            raise DataError(f"{where}: {spec.key} is no number", hint=_AGAIN)
+            raise DataError(f"{where}: {spec.key} is no number", hint=_RUN_AGAIN)
         if value is None and spec.key == "quality":
-            raise DataError(f"{where}: the score is missing", hint=_AGAIN)
+            raise DataError(f"{where}: the score is missing", hint=_RUN_AGAIN)
     return np.array([np.nan if value is None else value for value in values], dtype=float)
 
 
@@ -138,7 +142,7 @@ def read_runs(path: Path) -> RunLines:
             return _read_lines(str(path), split_lines(read_chunks(file.fileno())))
     except OSError as exc:
         raise UsageError(
-            f"--against {path}: {exc.strerror or exc}", hint=f"{_AGAIN} (without --runs none)"
+            f"--against {path}: {exc.strerror or exc}", hint=f"{_RUN_AGAIN} (without --runs none)"
         ) from exc
 
 
@@ -148,7 +152,7 @@ def _read_lines(source: str, lines: Iterable[Line]) -> RunLines:
         runs = runs or RunLines(source, "key" if "key" in line else "id")
         runs.add(line, f"{source}:{number}")
     if runs is None:
-        raise DataError(f"{source}: no line of a chosen setting", hint=_AGAIN)
+        raise DataError(f"{source}: no line of a chosen setting", hint=_RUN_AGAIN)
     return runs
 
 
@@ -163,9 +167,11 @@ def _chosen_lines(source: str, lines: Iterable[Line]) -> Iterator[tuple[int, Run
         try:
             row = parse_line(line)
         except DataError as exc:
-            hint = f"if it is the last line, that run was interrupted; {_AGAIN}"
+            hint = f"if it is the last line, that run was interrupted; {_RUN_AGAIN}"
             raise DataError(f"{source}:{line.number}: {exc.message}", hint=hint) from exc
         if not isinstance(row, Mapping) or not isinstance(row.get("role"), str):
-            raise DataError(f'{source}:{line.number}: no line of runs.jsonl: "role" is needed', hint=_AGAIN)
+            raise DataError(
+                f'{source}:{line.number}: no line of runs.jsonl: "role" is needed', hint=_RUN_AGAIN
+            )
         if row["role"].startswith("chosen"):
             yield line.number, row

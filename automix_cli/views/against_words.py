@@ -111,11 +111,11 @@ def _power(against: Against) -> Iterator[str]:
     if own is None or own.interval is None or own.why or not own.differing:
         return
     differing = f"{own.differing:.0%} of {count_of(against.rows, 'row')} score otherwise"
-    if own.caught is None:
+    if own.catchable is None:
         yield f"{differing}: with so few, no loss is sure to be caught"
         return
     level = "" if own.gate.level == 95 else f" at {own.gate.level:g} %"
-    yield f"{differing}: a loss of {100 * own.caught:.1f} points is caught{level} {CAUGHT}"
+    yield f"{differing}: a loss of {100 * own.catchable:.1f} points is caught{level} {CAUGHT}"
 
 
 def change_line(change: Change) -> str:
@@ -128,14 +128,16 @@ def change_line(change: Change) -> str:
 
 def against_markdown(against: Against) -> Iterator[str]:
     """The comparison as lines of Markdown: a row per change, the power, the questions lost."""
-    yield from (f"{escaped(head(against))}.", "")
+    yield from (f"{escape_markdown(head(against))}.", "")
     yield "| figure | change | bar | verdict |"
     yield "|---|--:|---|---|"
     for change in against.changes:
-        yield f"| {' | '.join(map(escaped, _markdown_cells(change)))} |"
+        yield f"| {' | '.join(map(escape_markdown, _markdown_cells(change)))} |"
     yield from ("", *(f"{line}." for line in _power(against)))
-    if against.lost:
-        rows = ", ".join(f"{escaped(one_line(row.ids))} ({100 * row.change:+.0f})" for row in against.lost)
+    if against.losses:
+        rows = ", ".join(
+            f"{escape_markdown(one_line(row.ids))} ({100 * row.change:+.0f})" for row in against.losses
+        )
         yield from ("", f"Lost most, by id, in points: {rows}.")
 
 
@@ -146,7 +148,7 @@ def _markdown_cells(change: Change) -> tuple[str, str, str, str]:
     return change_name(change), value_words(change) or "–", bar, f"{mark}{f': {why}' if why else ''}"
 
 
-def escaped(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """Text that no Markdown or HTML is read in."""
     for character in "\\`*_[]<>|":
         text = text.replace(character, f"\\{character}")
@@ -170,7 +172,7 @@ def against_dict(against: Against | None) -> dict[str, Any] | None:
         "only_there": against.only_there,
         "same_seeds": against.same_seeds,
         "changes": [_change_dict(change) for change in against.changes],
-        "lost": [row._asdict() for row in against.lost],
+        "losses": [row._asdict() for row in against.losses],
     }
 
 
@@ -190,5 +192,5 @@ def _change_dict(change: Change) -> dict[str, Any]:
         "reason": change.why or None,
         "differing": change.differing,
         "more_rows": change.more_rows,
-        "loss_caught_in_8_of_10": change.caught,
+        "loss_caught_in_8_of_10": change.catchable,
     }

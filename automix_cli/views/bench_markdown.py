@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from automix_cli.evaluation.bench import PolicyOutcome
 from automix_cli.evaluation.measures import DISPLAY_ORDER, MEASURE_BY_KEY, MEASURES, MeasureSpec
 from automix_cli.evaluation.settings import setting_text
-from automix_cli.views.against_words import against_markdown, escaped
+from automix_cli.views.against_words import against_markdown, escape_markdown
 from automix_cli.views.bench_view import BenchView
 from automix_cli.views.cells import value_text, value_with_interval
 from automix_cli.views.lines import one_line
@@ -30,21 +30,21 @@ def report_markdown(view: BenchView) -> str:
     return "\n".join(lines) + "\n"
 
 
-def job_summary(view: BenchView, missed: Sequence[str]) -> str:
+def job_summary(view: BenchView, shortfalls: Sequence[str]) -> str:
     """A short report for the page of a CI job: verdict, gates, and the chosen settings.
 
     Args:
         view: the comparison.
-        missed: the gates of this run alone that are not met, a sentence each.
+        shortfalls: the gates of this run alone that are not met, a sentence each.
     """
     keys = ("quality", "cost", "escalated", "votes")
     specs = [MEASURE_BY_KEY[key] for key in keys]
     lines = [
-        *(f"### automix bench: {escaped(view.source)}", ""),
+        *(f"### automix bench: {escape_markdown(view.source)}", ""),
         *(text for line in view.payer_lines() for text in (line, "")),
         *(f"**{view.sentence()}**", ""),
-        *(f"- ❌ {escaped(line)}" for line in missed),
-        *([""] if missed else []),
+        *(f"- ❌ {escape_markdown(line)}" for line in shortfalls),
+        *([""] if shortfalls else []),
         *_against(view),
         _row(["policy", "setting", *(view.words(spec.title) for spec in specs)]),
         "|---|---|" + "--:|" * len(specs),

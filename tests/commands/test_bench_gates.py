@@ -42,7 +42,7 @@ def test_a_run_against_itself_is_met_or_too_small_to_tell(earlier: Path, tmp_pat
     ran = against(earlier, *gate, "--summary", summary, "--json", "-o", tmp_path / "out")
     assert ran.code == 0, ran.err
     own = ran.rows[0]["against"]
-    assert (own["rows"], own["only_here"], own["only_there"], own["lost"]) == (80, 0, 0, [])
+    assert (own["rows"], own["only_here"], own["only_there"], own["losses"]) == (80, 0, 0, [])
     assert [change["verdict"] for change in own["changes"]] == ["met", "met", "cannot tell"]
     assert own["changes"][2]["more_rows"] > 200
     assert "warning: threshold.quality_delta: +0.0 points" in ran.err

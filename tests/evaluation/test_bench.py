@@ -219,7 +219,8 @@ def test_savings_are_those_of_the_cheapest_setting_that_reached_parity_in_traini
 
 
 def test_a_line_of_the_runs_is_shaped_as_documented(played: tuple[Bench, list[dict[str, Any]]]) -> None:
-    keys = ["policy", "setting", "role", "seed", "id", "report", "asked", "votes", "score", "cost", "latency"]
+    names = ("policy", "setting", "role", "seed", "id", "key")
+    keys = [*names, "report", "asked", "votes", "escalated", "score", "cost", "latency"]
     assert all(list(run) == keys for run in played[1])
     for run in played[1]:
         assert sum(run["report"].values()) == pytest.approx(1, abs=1e-12)
