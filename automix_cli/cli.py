@@ -20,6 +20,7 @@ from typer.core import TyperCommand, TyperGroup  # noqa: E402
 
 from automix_cli.commands.options import Version  # noqa: E402
 from automix_cli.errors import AutomixError  # noqa: E402
+from automix_cli.process import own_process  # noqa: E402
 from automix_cli.streams import leave_to_others  # noqa: E402
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # a disk that takes no more
@@ -66,7 +67,8 @@ class Boundary(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run a command; docs/reliability.md has the table of exit codes."""
         try:
-            return super().invoke(ctx)
+            with own_process():
+                return super().invoke(ctx)
         except AutomixError as exc:
             if ctx.params.get("debug"):
                 _show_traceback()

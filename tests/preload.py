@@ -19,6 +19,7 @@ from automix_cli.backends.litellm import LiteLLMBackend
 from automix_cli.backends.openai_http import DirectBackend
 from automix_cli.backends.retry import Retrier
 from automix_cli.errors import BackendError
+from automix_cli.process import own_process
 from automix_cli.records import Message
 from automix_cli.streams import own_streams
 
@@ -33,7 +34,7 @@ async def warm_up(url: str) -> None:
         await backend.aclose()
 
 
-with own_streams(open(os.devnull, "w")):  # as long as the process
+with own_process(), own_streams(open(os.devnull, "w")):  # as long as the process
     asyncio.run(warm_up("http://127.0.0.1:9/v1"))  # nobody listens: errors take modules of their own
     with Loopback() as server:
         asyncio.run(warm_up(server.url))

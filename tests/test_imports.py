@@ -9,10 +9,10 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "automix_cli"
 
-WORDS = ("errors", "records", "prompts", "scoring", "streams", "texts")
+WORDS = ("errors", "records", "process", "prompts", "scoring", "streams", "texts")
 ORDER = (
     *("words", "pomdp", "data", "fitting", "backends", "profile", "cascade"),
-    *("evaluation", "api", "serving", "views", "commands", "cli", "__main__"),
+    *("evaluation", "views", "api", "library", "serving", "commands", "cli", "__main__"),
 )
 LIVE = ("backends", "profile", "cascade")  # what evaluation, which works on recorded rows, does not know
 

@@ -3,8 +3,9 @@
 `-W error` and `PYTHONWARNINGS=error` are meant for the code under test. A library that warns while it
 is imported or called would then fail the call, though nothing is wrong with it.
 
-The command line ignores all warnings but ours (`ignore_foreign_warnings`). In somebody else's program
-only those are ignored that LiteLLM gives, or causes (`ignore_warnings_in_calls`).
+The command line ignores all warnings but ours (`ignore_foreign_warnings`). In somebody else's program the
+filters stay as they are, unless it has turned warnings into errors: then those are ignored that LiteLLM
+gives, or causes (`ignore_warnings_in_calls`), because every call through it would fail.
 """
 
 from __future__ import annotations
@@ -12,8 +13,12 @@ from __future__ import annotations
 import re
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, cast
+
+from automix_cli import process
 
 
 class Foreign:
@@ -64,12 +69,29 @@ def ignore_foreign_warnings(own: str = "automix_cli") -> None:
 def ignore_warnings_in_calls(library: str = "litellm") -> None:
     """Ignore what a library warns of while it works, unless all foreign warnings are ignored already.
 
-    As above, a filter that must stand first: a library may have put filters of its own before it.
+    As above, a filter that must stand first: a library may have put filters of its own before it. In
+    somebody else's program nothing is changed where no warning is an error.
     """
-    if isinstance(_first(), Foreign | Beneath):
+    if isinstance(_first(), Foreign | Beneath) or not (process.is_ours() or _have_errors()):
         return
     foreign = next((p for p in map(_pattern, warnings.filters) if isinstance(p, Foreign)), None)
     _put_first(foreign or Beneath(library))
+
+
+@contextmanager
+def ignored_in_import() -> Iterator[None]:
+    """Ignore all warnings while a library is imported; see `ignore_warnings_in_calls` for other programs."""
+    if not (process.is_ours() or _have_errors()):
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _have_errors() -> bool:
+    """Whether some warnings are errors."""
+    return any(row[0] == "error" for row in warnings.filters)
 
 
 def _first() -> Any:

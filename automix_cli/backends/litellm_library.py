@@ -5,47 +5,70 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import sys
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
+from automix_cli import process
 from automix_cli.backends.catalog import provider_of
 from automix_cli.backends.endpoints import Endpoint, is_openai
-from automix_cli.backends.foreign_warnings import ignore_warnings_in_calls
+from automix_cli.backends.foreign_warnings import ignore_warnings_in_calls, ignored_in_import
 from automix_cli.backends.litellm_errors import message_of
+
+_IMPORT_SETTINGS = {
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else: a price list from the network
+    "LITELLM_MODE": "PRODUCTION",  # else: a `.env` from any folder above
+}
 
 
 @cache
 def load_litellm() -> Any:
     """Import LiteLLM offline and without its `.env`.
 
-    The import makes half a million objects; scanning them for garbage takes as long as
-    making them, hence the pause and the freeze.
+    In a program of somebody else nothing of it stays: the variables are taken back, LiteLLM is as it would
+    be without us, and one that is imported already is taken as it is.
     """
-    import warnings
+    with ignored_in_import(), _import_settings(), _without_collection():
+        import litellm
 
-    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else: a price list from the network
-    os.environ.setdefault("LITELLM_MODE", "PRODUCTION")  # else: a `.env` from any folder above
+        litellm.ModelResponse()  # builds the schemas that every call needs
+    ignore_warnings_in_calls()  # other schemas are built, and warned about, when first needed
+    if process.is_ours():
+        litellm.suppress_debug_info = True  # else: advertisements on stdout
+    return litellm
+
+
+@contextlib.contextmanager
+def _import_settings() -> Iterator[None]:
+    """Set the variables that the import reads, unless they are set; they stay where the process is ours."""
+    names = [name for name in _IMPORT_SETTINGS if name not in os.environ and "litellm" not in sys.modules]
+    os.environ.update({name: _IMPORT_SETTINGS[name] for name in names})
+    try:
+        yield
+    finally:
+        for name in () if process.is_ours() else names:
+            os.environ.pop(name, None)
+
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """Keep the garbage collector from the half a million objects that the import makes.
+
+    Scanning them takes as long as making them, hence the pause and the freeze. The collector of somebody
+    else's program is left alone.
+    """
+    if not process.is_ours():
+        yield
+        return
     collecting = gc.isenabled()
     gc.disable()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import litellm
-
-            litellm.ModelResponse()  # builds the schemas that every call needs
+        yield
     finally:
         gc.freeze()
         if collecting:
             gc.enable()
-    ignore_warnings_in_calls()  # other schemas are built, and warned about, when first needed
-    litellm.suppress_debug_info = True  # else: advertisements on stdout
-    return litellm
-
-
-def skip_last_collection() -> None:
-    """Skip the last garbage collection of a process that is about to end; it would take 1 s."""
-    gc.freeze()
 
 
 @cache

@@ -20,6 +20,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, 
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
+from automix_cli import process
+
 R = TypeVar("R")
 T = TypeVar("T")
 
@@ -188,9 +190,13 @@ def interruptible(batch: Stoppable, say: Callable[[str], None], what: str = "row
     """First Ctrl-C, SIGTERM or SIGHUP: start no more rows and finish those in flight; second: drop them.
 
     Yields the list that grows by every signal received. What the caller had ignored (`nohup`, a job
-    in the background) stays ignored.
+    in the background) stays ignored. In somebody else's program signals are not ours to handle: the list
+    stays empty.
     """
     signals: list[int] = []
+    if not process.is_ours():
+        yield signals
+        return
     kinds = [
         k for k in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(k) != signal.SIG_IGN
     ]

@@ -81,7 +81,12 @@ class Cascade:
 
         A call that fails makes an error row with the route and the money so far; only an
         error of automix itself is raised.
+
+        Raises:
+            DataError: a list, an object or a text that is too long stands where the class is looked for.
         """
+        if self.classes is not None:
+            self.classes.check(question)
         run = QuestionRun(self, question)
         row = await run.answer()
         if self.shadow is None or not self.shadow.draws(question.id):
@@ -99,7 +104,13 @@ class Cascade:
         return await collect_trace(self, question)
 
     async def verify(self, question: Question, answer: str, tier: Tier, votes: int) -> Verification:
-        """Have `tier` check an answer with `votes` votes (samples, for `consistency`)."""
+        """Have `tier` check an answer with `votes` votes (samples, for `consistency`).
+
+        Raises:
+            DataError: as `answer` raises it.
+        """
+        if self.classes is not None:
+            self.classes.check(question)
         from automix_cli.cascade.verify import AnswerCheck
 
         return await AnswerCheck(self, question, answer, tier, votes).run()

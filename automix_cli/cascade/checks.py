@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from automix_cli.data.jsonl import Row
-from automix_cli.errors import DataError
+from automix_cli.errors import DataError, UsageError
 from automix_cli.profile.model import Profile, Tier, VerificationSettings
 from automix_cli.records import Json, Question
 
@@ -45,6 +45,19 @@ def checks_of(
             yield check_of(row, profile, tier)
         except DataError as exc:
             on_fault(row, exc.message)
+
+
+def check_signal_of_answers(profile: Profile) -> None:
+    """Refuse a signal that only the tier's own answer has: here the answer is given.
+
+    Raises:
+        UsageError: the profile's is such a signal.
+    """
+    if profile.verification.signal == "logprob" and profile.verification.logprob_of == "answer":
+        raise UsageError(
+            "logprob_of: answer needs the tier's own answer, and here the answer is given",
+            hint="--signal votes, --signal consistency, or logprob_of: verdict",
+        )
 
 
 def samples_per_check(verification: VerificationSettings, votes: int) -> int:

@@ -203,7 +203,9 @@ async def answer_or_error(cascade: Cascade, question: Question) -> Answer:
 
 
 def fault_row(row: Row) -> Answer:
-    """The error row of a line that holds no question."""
+    """The error row of a line that holds no question, or whose question is not asked."""
+    if row.question is not None:
+        return input_error(row.question, row, row.fault)
     ident = row.index if row.id is None else row.id
     raw = row.raw if isinstance(row.raw, dict) else {}
     text = raw.get("question")

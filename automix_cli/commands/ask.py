@@ -15,10 +15,10 @@ from automix_cli.api import CallOptions, Runtime, choose_profile, router_notes, 
 from automix_cli.commands import options as o
 from automix_cli.commands.command import ModelCommand, command_app
 from automix_cli.commands.rows import RowRun, check_destination, destination_of, pick_rows
-from automix_cli.commands.stops import error_of_row
 from automix_cli.data.shards import MOST_SHARDS, parse_shard
 from automix_cli.errors import UsageError
 from automix_cli.records import ASK_SCHEMA
+from automix_cli.views.stops import error_of_row
 from automix_cli.views.terminal import Reporter, show_plan, stderr_console
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from automix_cli.commands.stops import stop_error
 from automix_cli.errors import BudgetError, UsageError
 from automix_cli.streams import stdout
 from automix_cli.texts import count_of
+from automix_cli.views.stops import stop_error
 from automix_cli.views.terminal import Reporter, row_progress
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from automix_cli.api import CallOptions, Runtime, choose_profile
 from automix_cli.commands import options as o
 from automix_cli.commands.command import ModelCommand, command_app
 from automix_cli.commands.rows import RowRun, check_destination, destination_of, pick_rows
-from automix_cli.commands.stops import error_of_row
 from automix_cli.errors import GateError, UsageError
 from automix_cli.pomdp.signals import Signal
 from automix_cli.records import VERIFY_SCHEMA
 from automix_cli.texts import count_of
+from automix_cli.views.stops import error_of_row
 from automix_cli.views.terminal import Reporter, show_plan
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ def verify(
       automix verify -i answers.jsonl -o verified.jsonl --max-cost 5 --resume
       automix verify -i answers.jsonl --check --threshold 0.8
     """  # noqa: D301
+    from automix_cli.cascade.checks import check_signal_of_answers
     from automix_cli.cascade.jobs import VerifyJob
 
     reporter = Reporter(quiet=quiet, verbose=verbose)
@@ -130,7 +131,7 @@ def verify(
         else _rows(ctx, answer, context, input_file, output, limit, columns, reporter)
     )
     active_profile = _with_signal(choose_profile(calls), signal)
-    _check_signal(active_profile)
+    check_signal_of_answers(active_profile)
     checker = active_profile.tier(tier) if tier is not None else active_profile.tiers[0]
     source = rows or _single(question or "", answer, context, checker, reporter)
     most = votes or active_profile.verification.max_votes or 1
@@ -205,19 +206,6 @@ def _with_signal(profile: Profile, signal: Any) -> Profile:
         return profile
     verification = replace(profile.verification, signal=signal, logprob_of="verdict")
     return replace(profile, verification=verification, router=None)
-
-
-def _check_signal(profile: Profile) -> None:
-    """Refuse a signal that only the tier's own answer has.
-
-    Raises:
-        UsageError: the profile's is such a signal.
-    """
-    if profile.verification.signal == "logprob" and profile.verification.logprob_of == "answer":
-        raise UsageError(
-            "logprob_of: answer needs the tier's own answer, and here the answer is given",
-            hint="--signal votes, --signal consistency, or logprob_of: verdict",
-        )
 
 
 # ---------------------------------------------------------------- run and show

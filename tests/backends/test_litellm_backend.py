@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,7 +34,12 @@ from automix_cli.backends.endpoints import DUMMY_KEY, OWN_HOSTS
 from automix_cli.backends.http_guard import read_body
 from automix_cli.backends.litellm import ANTHROPIC_MAX_TOKENS, LiteLLMBackend
 from automix_cli.backends.litellm_errors import ERROR_CLASSES, map_error, refusal_of
-from automix_cli.backends.litellm_library import listed_params, load_litellm
+from automix_cli.backends.litellm_library import (
+    _import_settings,
+    _without_collection,
+    listed_params,
+    load_litellm,
+)
 from automix_cli.backends.litellm_replies import read_logprobs
 from automix_cli.cascade.requests import with_room_to_think
 from automix_cli.errors import (
@@ -49,6 +55,7 @@ from automix_cli.errors import (
     UnknownModel,
     Unreachable,
 )
+from automix_cli.process import own_process
 from automix_cli.profile.model import Tier
 from automix_cli.records import Message, Usage
 
@@ -402,7 +409,7 @@ import asyncio, json, os, sys
 from automix_cli.backends.base import Request
 from automix_cli.backends.retry import Retrier
 from automix_cli.backends.litellm import LiteLLMBackend
-from automix_cli.backends.litellm_library import skip_last_collection
+from automix_cli.process import own_process
 from automix_cli.records import Message
 
 assert "litellm" not in sys.modules
@@ -418,9 +425,9 @@ async def main():
         print(json.dumps([type(r[0]).__name__, "litellm" in sys.modules]))
     await backend.aclose()
 
-asyncio.run(main())
+with own_process():
+    asyncio.run(main())
 print(json.dumps([os.environ.get("PLANTED"), os.environ.get("OPENAI_API_BASE")]))
-skip_last_collection()
 """
 
 
@@ -441,10 +448,31 @@ def child(*args: str, cwd: Path, **environ: str) -> tuple[list[Any], str]:
     return [json.loads(line) for line in done.stdout.splitlines()], done.stderr
 
 
-def test_what_the_import_made_is_kept_from_the_collector_and_the_collector_goes_on() -> None:
-    load_litellm()
-    assert gc.get_freeze_count() > 100_000
+@pytest.mark.parametrize("is_ours", [True, False], ids=["the command line", "another program"])
+def test_only_the_command_line_keeps_what_the_import_makes_from_the_collector(is_ours: bool) -> None:
+    before = gc.get_freeze_count()
+    with own_process() if is_ours else nullcontext():
+        with _without_collection():
+            assert gc.isenabled() is not is_ours
+        assert (gc.get_freeze_count() > before) is is_ours
     assert gc.isenabled()
+    if is_ours:
+        gc.unfreeze()
+
+
+@pytest.mark.parametrize("is_ours", [True, False], ids=["the command line", "another program"])
+def test_variables_stay_only_where_the_process_is_ours(
+    is_ours: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LITELLM_MODE", "DEV")
+    monkeypatch.delenv("LITELLM_LOCAL_MODEL_COST_MAP", raising=False)
+    monkeypatch.delitem(sys.modules, "litellm", raising=False)
+    with own_process() if is_ours else nullcontext():
+        with _import_settings():
+            assert os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] == "True"
+            assert os.environ["LITELLM_MODE"] == "DEV", "somebody set it"
+        assert ("LITELLM_LOCAL_MODEL_COST_MAP" in os.environ) is is_ours
+    os.environ.pop("LITELLM_LOCAL_MODEL_COST_MAP", None)
 
 
 def test_a_missing_key_costs_no_import(tmp_path: Path) -> None:

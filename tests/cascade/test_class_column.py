@@ -187,6 +187,18 @@ def test_a_profile_gives_back_the_classes_and_the_policy(result: Calibration, pa
     assert router_policy(profile) == result.policy()
 
 
+@pytest.mark.parametrize("call", ["answer", "verify"])
+def test_a_single_question_whose_class_is_a_list_is_refused_before_any_call(call: str, path: Path) -> None:
+    profile = read_profile(path, trusted=True, origin="named")
+    backend = ScriptedBackend(lambda request: "4")
+    cascade = Cascade(profile, backend, router_policy(profile))
+    question = question_from_dict({"question": "2 + 2?", "topic": ["maths"]})
+    job = cascade.answer(question) if call == "answer" else cascade.verify(question, "4", profile.tiers[0], 1)
+    with pytest.raises(DataError, match="topic: a class is text"):
+        asyncio.run(job)
+    assert backend.requests == []
+
+
 BROKEN = {
     "no column": ({"names": ["a", "b"]}, "cannot be read"),
     "a name twice": ({"column": "topic", "names": ["a", "a"]}, "different names"),
