@@ -196,7 +196,7 @@ def test_a_single_question_whose_class_is_a_list_is_refused_before_any_call(call
     job = cascade.answer(question) if call == "answer" else cascade.verify(question, "4", profile.tiers[0], 1)
     with pytest.raises(DataError, match="topic: a class is text"):
         asyncio.run(job)
-    assert backend.requests == []
+    assert backend.calls == []
 
 
 BROKEN = {
