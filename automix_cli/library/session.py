@@ -62,7 +62,7 @@ class Session:
     def submit(self, job: Coroutine[Any, Any, T]) -> Future[T]:
         """Start a coroutine on the loop; see `start`."""
         if self._process != os.getpid():
-            self._forked = (
+            self._parents_own = (
                 self._loop,
                 self._runtime,
             )  # kept: to collect them would close what is the parent's
@@ -70,7 +70,7 @@ class Session:
         with self._lock:
             if self.is_closed:
                 job.close()
-                raise _closed()
+                raise _closed_error()
             if self._loop is None:
                 self._loop = LoopThread(self._close_runtime)
             if self._loop.is_current:
@@ -98,7 +98,7 @@ class Session:
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if self.is_closed and (task is None or not task.cancelling()):
-                raise _closed() from None
+                raise _closed_error() from None
             raise
 
     @contextmanager
@@ -108,7 +108,7 @@ class Session:
             yield
         except CancelledError:
             if self.is_closed:
-                raise _closed() from None
+                raise _closed_error() from None
             raise
 
     def _cascade(self) -> Cascade:
@@ -146,5 +146,5 @@ class Session:
             await runtime.__aexit__(None, None, None)
 
 
-def _closed() -> UsageError:
+def _closed_error() -> UsageError:
     return UsageError("this Automix is closed", hint="make another: Automix.from_profile(…)")
