@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from automix_cli.cascade.cascade import Cascade
     from automix_cli.cascade.verification import Verification
     from automix_cli.library.row_window import RowWindow
-    from automix_cli.library.session import Session
+    from automix_cli.library.session import OpenProfile
 
 
 class Automix:
@@ -53,9 +53,9 @@ class Automix:
     def __init__(
         self, profile: Profile, options: CallOptions | None = None, *, note: TakeNote = lambda line: None
     ) -> None:
-        from automix_cli.library.session import Session
+        from automix_cli.library.session import OpenProfile
 
-        self._session: Session = Session(profile, options or CallOptions(), note)
+        self._session: OpenProfile = OpenProfile(profile, options or CallOptions(), note)
         weakref.finalize(self, self._session.abandon).atexit = False
 
     @classmethod

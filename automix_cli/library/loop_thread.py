@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-PATIENCE = 10.0
+EXIT_PATIENCE = 10.0
 """Seconds that closing may take when the interpreter exits: then the process ends all the same."""
 
 _open_loops: weakref.WeakSet[LoopThread] = weakref.WeakSet()
@@ -126,4 +126,4 @@ def _close_all() -> None:
     """Close what is still open when the interpreter exits."""
     for loop in list(_open_loops):
         with suppress(Exception):
-            loop.close(PATIENCE)
+            loop.close(EXIT_PATIENCE)

@@ -12,7 +12,7 @@ from automix_cli.cascade.cascade import Cascade
 from automix_cli.cascade.jobs import AnswerJob, fault_row
 from automix_cli.data.jsonl import IdCheck, Row
 from automix_cli.library.questions import Askable, row_of
-from automix_cli.library.session import Session
+from automix_cli.library.session import OpenProfile
 from automix_cli.records import Answer, RowError
 from automix_cli.views.stops import stop_error
 
@@ -20,7 +20,7 @@ from automix_cli.views.stops import stop_error
 class RowWindow:
     """The rows that were started and not taken yet; one window for each run over questions."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: OpenProfile) -> None:
         self._session = session
         self._concurrency = session.profile.limits.concurrency
         self._slots = asyncio.Semaphore(self._concurrency)  # belongs to the session's loop once it is used

@@ -20,7 +20,7 @@ from automix_cli.profile.model import Profile
 T = TypeVar("T")
 
 
-class Session:
+class OpenProfile:
     """A profile with its cascade, opened by the first job on an event loop of its own.
 
     `note` gets each line once. In a process that was forked since, all is opened anew: threads are not
