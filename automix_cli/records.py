@@ -228,6 +228,13 @@ class VoteCount(NamedTuple):
         return cls(*(votes.count(v) for v in (Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNPARSED)))
 
 
+class NoId(int):
+    """The id of a question that was given none: 0, until its place in the input is known."""
+
+
+NO_ID = NoId()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """One input record; `expected` holds its gold answers, any of which is right.
@@ -239,7 +246,7 @@ class Question:
     """
 
     text: str
-    id: str | int = 0
+    id: str | int = NO_ID
     index: int = 0
     context: str | None = None
     choices: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from automix_cli.data.jsonl import Row, row_of_value
 from automix_cli.errors import DataError
-from automix_cli.records import Question
+from automix_cli.records import NoId, Question
 
 Askable: TypeAlias = "str | Mapping[str, Any] | Question"
 """A question: its text, a row of the shapes that `automix ask` reads, or the record itself."""
@@ -24,7 +24,7 @@ def row_of(value: Askable, index: int = 0) -> Row:
         ('question: is empty', 'expected text, a row or a Question, got int')
     """
     if isinstance(value, Question):
-        question = replace(value, index=index, id=index if value.id == 0 else value.id)
+        question = replace(value, index=index, id=index if isinstance(value.id, NoId) else value.id)
         fault = "" if question.text.strip() else "question: is empty"
         return Row(
             index, index + 1, None if fault else question, fault, id=question.id, raw=question.to_dict()

@@ -165,16 +165,23 @@ def test_a_row_that_is_no_question_becomes_an_error_row(make: Make) -> None:
         Question(text="say b"),
         3,
         {"id": 0, "question": "say c"},
+        Question(text="say d", id=0),
     ]
     rows = list(make().ask_many(given))
-    assert words(rows) == ["a", None, None, "b", None, None]
+    assert words(rows) == ["a", None, None, "b", None, None, None]
     assert [row.error.message for row in rows if row.error] == [
         "line 2: question: expected text, got a number",
         "line 3: question: is empty",
         "line 5: expected text, a row or a Question, got int",
         "line 6: id 0 stands twice (first in line 1)",
+        "line 7: id 0 stands twice (first in line 1)",
     ]
-    assert [row.question.index for row in rows] == [0, 1, 2, 3, 4, 5]
+    assert [row.question.index for row in rows] == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_the_id_0_of_a_record_is_an_id_and_none_is_its_place(make: Make) -> None:
+    given = [Question(text="say a", id="x"), Question(text="say b", id=0), Question(text="say c")]
+    assert [row.to_dict()["id"] for row in make().ask_many(given)] == ["x", 0, 2]
 
 
 def test_few_rows_are_read_ahead_and_breaking_off_asks_no_more(make: Make, server: Loopback) -> None:
