@@ -8,7 +8,8 @@ import pytest
 from environment import mock_script, server_python
 from servers import Log, Server, User, free_port, server_process, wait_for
 
-collect_ignore = ["llama_server.py", "openai_client.py", "proxy"]  # they run in another environment
+collect_ignore = ["llama_server.py", "notebook_client.py", "openai_client.py", "proxy"]
+"""They run in another environment."""
 
 HERE = Path(__file__).parent
 
