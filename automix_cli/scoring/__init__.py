@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import re
 import string
 import unicodedata
@@ -38,6 +37,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from automix_cli.errors import UsageError
+from automix_cli.scoring.numbers import PLAIN_MARKS, after_marker, read_number, same_number
 from automix_cli.texts import lazy_pattern
 
 Choices = Sequence[str]
@@ -179,7 +179,6 @@ def has_equal_form(a: str, b: str, scorer: str, choices: Choices = ()) -> bool:
 
 # ---------------------------------------------------------------- exact and contains
 
-_PLAIN_MARKS = str.maketrans("‘’‚“”„«»‐‑‒–—−", '\'\'\'"""""------')
 _EDGES = ".,;:!?'\"*_`"
 _ARTICLES = {"a", "an", "the"}
 
@@ -191,7 +190,7 @@ def _words(text: str) -> list[str]:
         >>> _words("**The** “Beatles”!"), _words("Vitamin A"), _words("-3.5")
         (['beatles'], ['vitamin', 'a'], ['-3.5'])
     """
-    raw_words = unicodedata.normalize("NFKC", text).casefold().translate(_PLAIN_MARKS).split()
+    raw_words = unicodedata.normalize("NFKC", text).casefold().translate(PLAIN_MARKS).split()
     bare = [_bare(word) for word in raw_words]
     words = [word for word in bare if word] or raw_words
     pairs = zip(words, [*words[1:], ""], strict=False)  # each with the one that follows it
@@ -243,109 +242,12 @@ def _f1(answer: str, gold: str, choices: Choices = ()) -> float:
 
 # ---------------------------------------------------------------- numeric
 
-_MARKER = lazy_pattern(r"\\boxed\s*\{|####|\banswer\W{0,4}(?:\bis\b|\bwas\b|:|=)", re.IGNORECASE)
-_LATEX = (
-    (lazy_pattern(r"(?<=[0-9])\\[dt]?frac"), r" \\frac"),
-    (lazy_pattern(r"\\[dt]?frac\s*\{([0-9]+)\}\s*\{([0-9]+)\}"), r"\1/\2"),
-    (lazy_pattern(r"\{,\}|,?\\[,!]"), ","),
-    (lazy_pattern(r"\\([$%])"), r"\1"),
-    (lazy_pattern(r"\\(?:times|cdot)"), "x"),
-)
-_QUANTITY = lazy_pattern(
-    r"""
-    (?<![\w./]) (?<![A-Za-z]-) (?<![0-9]:)    # not inside a word, a date, GPT-4 or 2:30
-    (?P<sign>[-+]?) (?:[$€£¥]\s?)?
-    (?: (?P<ones>[0-9]+) \s+ (?=[0-9]+/[1-9]) )?          # the 1 of 1 1/2
-    (?P<digits> (?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9]) | [0-9]+) (?:\.[0-9]+)? | \.[0-9]+ )
-    (?:
-        [eE](?P<exponent>[-+]?[0-9]{1,3})
-      | \s? [x×*] \s? 10 \s? \^ \s? [{(]? (?P<power>[-+]?[0-9]{1,3}) [})]?
-      | \s?/\s? (?P<below>[1-9][0-9]*) (?! [0-9] | / | \.[0-9] )
-    )?
-    (?: [ -]? (?P<scale>thousand|million|billion|trillion)\b )?
-    (?P<percent> \s? (?:% | percent\b) )?
-    """,
-    re.VERBOSE | re.IGNORECASE | re.ASCII,
-)
-_SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-
-
-class _Quantity(NamedTuple):
-    """A number read from text, and half a unit of its last decimal place (0 when it has fewer than two)."""
-
-    value: int | float
-    half: float = 0.0
-    percent: bool = False
-
-    def times(self, factor: float) -> _Quantity:
-        return _Quantity(self.value * factor, self.half * abs(factor), self.percent)
-
-
-def _read_number(text: str) -> _Quantity | None:
-    """Read the number that a text gives as its answer, if it has one.
-
-    Example:
-        >>> _read_number("5 - 2 = 3, so the answer is $1,250.50."), _read_number("none")
-        (_Quantity(value=1250.5, half=0.005, percent=False), None)
-    """
-    plain = text.translate(_PLAIN_MARKS)
-    for pattern, replacement in _LATEX:
-        plain = pattern.sub(replacement, plain)
-    after_marker = _after_marker(plain)
-    match = _QUANTITY.search(after_marker.rpartition("=")[2]) or _QUANTITY.search(after_marker)
-    if match is None:
-        match = next(reversed(list(_QUANTITY.finditer(plain))), None)
-    return None if match is None else _number(match)
-
-
-def _after_marker(text: str) -> str:
-    """The rest of the line after the last marker such as "answer is"; empty without one."""
-    markers = list(_MARKER.finditer(text))
-    return text[markers[-1].end() :].lstrip().partition("\n")[0] if markers else ""
-
-
-def _number(match: re.Match[str]) -> _Quantity | None:
-    """The value of a match of `_QUANTITY`; None when it is too large to be compared."""
-    digits = match["digits"].replace(",", "")
-    decimals = len(digits.partition(".")[2])
-    try:
-        number = _Quantity(
-            float(digits) if decimals else int(digits),
-            0.5 / 10**decimals if decimals > 1 else 0.0,
-            bool(match["percent"]),
-        )
-        if match["below"]:
-            number = number._replace(value=number.value / int(match["below"]) + int(match["ones"] or 0))
-        if exponent := int(match["exponent"] or match["power"] or 0):
-            number = number.times(10.0**exponent)
-        if match["scale"]:
-            number = number.times(_SCALES[match["scale"].lower()])
-        if match["sign"] == "-":
-            number = number.times(-1)
-        return number if math.isfinite(number.value) else None
-    except (ValueError, OverflowError):
-        return None
-
-
-def _same_number(a: _Quantity, b: _Quantity) -> bool:
-    if a.percent != b.percent:
-        part, whole = (a, b) if a.percent else (b, a)
-        return _close(part, whole) or _close(part.times(0.01), whole)
-    return _close(a, b)
-
-
-def _close(a: _Quantity, b: _Quantity) -> bool:
-    if isinstance(a.value, int) and isinstance(b.value, int):
-        return a.value == b.value
-    slack = max(a.half, b.half) * (1 + 1e-9)  # so that 0.125 still rounds to 0.13 in binary
-    return math.isclose(a.value, b.value, rel_tol=1e-9, abs_tol=slack)
-
 
 def _numeric(answer: str, gold: str, choices: Choices = ()) -> float:
-    number, gold_number = _read_number(answer), _read_number(gold)
+    number, gold_number = read_number(answer), read_number(gold)
     if number is None or gold_number is None:
         return float(number is gold_number and _words(answer) == _words(gold))
-    return float(_same_number(number, gold_number))
+    return float(same_number(number, gold_number))
 
 
 # ---------------------------------------------------------------- choice
@@ -370,12 +272,12 @@ def _option(text: str, choices: Choices) -> int | None:
         >>> [_option(text, ["Rome", "Paris"]) for text in ("(B)", "b. Paris", "It is Rome.", "Rome or Paris")]
         [1, 1, 0, None]
     """
-    after_marker = _after_marker(text)
-    for part in (text, after_marker):
+    rest = after_marker(text)
+    for part in (text, rest):
         for place, choice in enumerate(choices):
             if part and _words(part) == _words(choice):
                 return place
-    letter = _LETTER_AFTER_MARKER.match(after_marker) or _LETTER_FIRST.match(text.translate(_PLAIN_MARKS))
+    letter = _LETTER_AFTER_MARKER.match(rest) or _LETTER_FIRST.match(text.translate(PLAIN_MARKS))
     letters = {letter[1]} if letter else {a or b or c for a, b, c in _LETTER_ANYWHERE.findall(text)}
     if len(letters) == 1:
         place = ord(letters.pop().upper()) - ord("A")
@@ -476,7 +378,7 @@ _JUDGES: dict[str, Judge] = {
 
 
 def _canonical_number(answer: str, choices: Choices) -> Hashable | None:
-    number = _read_number(answer)
+    number = read_number(answer)
     if number is None:
         return None
     # 8.2 million is 8199999.999999999 in binary: beyond fifteen digits a float says nothing.
