@@ -27,6 +27,7 @@ from automix_cli.views.cells import interval_text
 from automix_cli.views.payer_lines import offer_lines
 from automix_cli.views.signal_words import signal_words
 from automix_cli.views.verdict_words import (
+    cheaper_row_words,
     edge_words,
     labels_words,
     measure_of,
@@ -267,6 +268,8 @@ class BenchView:
                 few,
                 self.table.beside,
                 self.measure,
+                policy=ours.name,
+                also=self._cheaper_row(ours),
             )
         also = f"; in {alone} of {count_of(splits, 'split')} a single tier was chosen" if alone else ""
         return verdict_sentence(
@@ -277,6 +280,15 @@ class BenchView:
             noun=self.table.grouping.noun,
             measure=self.measure,
         )
+
+    def _cheaper_row(self, ours: PolicyOutcome) -> str:
+        """Name the other policies that are cheaper than the single tier, and good enough."""
+        rows = {
+            o.name: (o.measures["cost"].value or 0.0, o.measures["quality"].value)
+            for o in (*self.by_kind().baselines, *self.by_kind().policies)
+            if o.name.startswith("always:") or (o.group in _LOOKING and o.name != ours.name)
+        }
+        return cheaper_row_words(rows, self.comparison.single, self.comparison.objective)
 
     def _cheapest_is_best(self) -> bool:
         """Whether one single tier has both the least cost and the highest quality."""

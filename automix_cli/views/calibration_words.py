@@ -17,6 +17,7 @@ from automix_cli.views.lines import money
 from automix_cli.views.payer_lines import compare_costs
 from automix_cli.views.verdict_words import (
     chance_words,
+    cheaper_row_words,
     edge_words,
     labels_words,
     lost_points_words,
@@ -107,7 +108,20 @@ def _single_tier_sentence(result: Calibration, grouping: Grouping) -> str:
     if result.objective.kind == "keep" and _cheapest_is_best(result):
         return f"Use {tier}: no tier is better, and none is cheaper."
     times, few = f"in {alone} of {folds} folds", promises_nothing(grouping)
-    return single_tier_words(tier, result.objective, times, result.alternative, few, kind=result.kind)
+    also = _cheaper_row(result, tier)
+    return single_tier_words(
+        tier, result.objective, times, result.alternative, few, kind=result.kind, also=also
+    )
+
+
+def _cheaper_row(result: Calibration, tier: str) -> str:
+    """Name the rule of the table that is cheaper than a tier, and good enough; "" where it is not."""
+    rows = {
+        f.name: (f.cost.value or 0.0, f.quality.value)
+        for f in result.figures
+        if f.name == "threshold" or f.name.startswith("always:")
+    }
+    return cheaper_row_words(rows, tier, result.objective)
 
 
 def _cheapest_is_best(result: Calibration) -> bool:
@@ -165,11 +179,11 @@ def _single_words(result: Calibration, loss: LossAgainst, tier: str, cost: Mappi
     """Write why a tier takes every question."""
     alone, folds = result.single_folds
     times = f"a single tier was chosen in {alone} of {folds} folds"
-    other = other_kind_words(result.kind)
+    other = f"{_cheaper_row(result, tier)}{other_kind_words(result.kind)}"
     if result.objective.kind != "keep":
         return f"Use {tier}: {no_policy_words(result.kind)} serves the objective better ({times}).{other}"
     if cost[f"always:{tier}"] <= min(cost[f"always:{name}"] for name in result.tiers):
-        return f"Use {tier}: nothing is cheaper ({times})."
+        return f"Use {tier}: no tier is cheaper ({times})."
     nothing = no_cheaper_words(result.kind)
     return f"Use {tier}: {nothing} loses {_aim_words(result, loss)} ({times}).{other}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from automix_cli.data.groups import Grouping
@@ -109,6 +110,8 @@ def single_tier_words(
     baseline: str | None = None,
     measure: str = "quality",
     kind: WrittenKind = "pomdp",
+    policy: str | None = None,
+    also: str = "",
 ) -> str:
     """Write what the whole curve says where the objective takes a single tier.
 
@@ -121,14 +124,16 @@ def single_tier_words(
         baseline: the tier that answers are compared with, where not every row has a label.
         measure: what a score is called.
         kind: of the router that was looked for.
+        policy: of `bench` that was looked at in its place; None for the router.
+        also: a sentence on what else is in the table, see `cheaper_row_words`.
     """
-    hint = other_kind_words(kind)
+    hint = f"{also}{other_kind_words(kind)}"
     if objective.kind != "keep":
-        nothing = no_policy_words(kind)
+        nothing = no_policy_words(kind, policy)
         return f"Use {tier}: {nothing} serves the objective better (a single tier was chosen {times}).{hint}"
     chance = "" if few else f" with probability {share_words(objective.sure)}"
     because = f"(a single tier was chosen {times}{few and f'; {few}'})"
-    nothing = no_cheaper_words(kind)
+    nothing = no_cheaper_words(kind, policy)
     if baseline is None:
         aim = f"for {share_words(objective.value)} of the best tier's quality{chance}, {nothing} was found"
     else:
@@ -143,19 +148,57 @@ def single_tier_words(
     return f"{head}. With --keep {other.keep:g} routing saves {saving}, {edge}.{hint}"
 
 
-def no_policy_words(kind: WrittenKind) -> str:
+def no_policy_words(kind: WrittenKind, policy: str | None = None) -> str:
     """Write that nothing serves better, of what was looked at."""
-    return "no policy" if kind == "pomdp" else f"no {kind} router"
+    return f"no {kind_words(kind)}" if policy is None else f"no setting of {policy}"
 
 
-def no_cheaper_words(kind: WrittenKind) -> str:
-    """Write what was not found: only routers of the kind that was asked for were looked at.
+def no_cheaper_words(kind: WrittenKind, policy: str | None = None) -> str:
+    """Write what was not found: only routers of a kind, or settings of a policy, were looked at.
 
     Example:
-        >>> no_cheaper_words("pomdp"), no_cheaper_words("knn")
-        ('nothing cheaper', 'no cheaper knn router')
+        >>> no_cheaper_words("pomdp"), no_cheaper_words("knn"), no_cheaper_words("pomdp", "threshold")
+        ('no cheaper pomdp plan', 'no cheaper knn router', 'no cheaper setting of threshold')
     """
-    return "nothing cheaper" if kind == "pomdp" else f"no cheaper {kind} router"
+    return f"no cheaper {kind_words(kind)}" if policy is None else f"no cheaper setting of {policy}"
+
+
+def kind_words(kind: WrittenKind) -> str:
+    """What a router of a kind is called."""
+    return "pomdp plan" if kind == "pomdp" else f"{kind} router"
+
+
+_ROUNDING = 1e-9  # share by which sums of the same costs may differ
+
+
+def cheaper_row_words(
+    rows: Mapping[str, tuple[float, float | None]], tier: str, objective: Objective
+) -> str:
+    """Name the policies of a table that cost less than a tier and keep what was asked for; "" for none.
+
+    Args:
+        rows: per policy, and per tier as `always:TIER`, mean cost and quality on held-out rows.
+        tier: the one that is taken.
+        objective: what was asked for.
+
+    Example:
+        >>> rows = {"always:large": (0.02, 0.9), "threshold": (0.01, 0.9), "majority": (0.01, 0.5)}
+        >>> cheaper_row_words(rows, "large", Objective("keep", 0.98))
+        ' On these rows threshold is cheaper and keeps it; picked by looking, so confirm on fresh rows.'
+    """
+    own = rows.get(f"always:{tier}")
+    best = max((q for name, (_, q) in rows.items() if name.startswith("always:") and q), default=None)
+    if own is None or best is None or objective.kind != "keep":
+        return ""
+    names = [
+        name
+        for name, (cost, quality) in rows.items()
+        if not name.startswith("always:") and cost < (1 - _ROUNDING) * own[0] and quality and quality >= objective.value * best
+    ]
+    if not names:
+        return ""
+    verbs = "is cheaper and keeps" if len(names) == 1 else "are cheaper and keep"
+    return f" On these rows {' and '.join(names)} {verbs} it; picked by looking, so confirm on fresh rows."
 
 
 def other_kind_words(kind: WrittenKind) -> str:

@@ -171,7 +171,7 @@ def test_of_a_kind_that_was_asked_for_only_that_is_said_not_to_be_cheaper(
 ) -> None:
     words = single_tier_words("medium", objective, "in 3 of 3 folds", None, kind=kind)
     assert f" {kind} router " in words
-    assert "nothing cheaper" not in words
+    assert "pomdp plan" not in words
     assert words.endswith(". --kind pomdp, the default, looks at answers as well.")
 
 
@@ -206,10 +206,10 @@ TIMES = "(a single tier was chosen in 15 of 15 folds)"
 @pytest.mark.parametrize(
     ("tier", "sentence"),
     [
-        ("small", f"Use small: nothing is cheaper {TIMES}. {MOST}; 95 % cheaper than medium alone."),
+        ("small", f"Use small: no tier is cheaper {TIMES}. {MOST}; 95 % cheaper than medium alone."),
         (
             "medium",
-            "Use medium: nothing cheaper loses at most 5 points against medium with probability 80 % "
+            "Use medium: no cheaper pomdp plan loses at most 5 points against medium with probability 80 % "
             f"{TIMES}.",
         ),
     ],
@@ -218,6 +218,23 @@ def test_a_single_tier_that_is_not_the_baseline_comes_with_what_it_can_lose(tier
     choice = SettingChoice(Always(tier), Point(0.001, 0.7))
     result = replace(ROUTED, choice=choice, loss=LOSS, figures=TIERS, single_folds=(15, 15))
     assert calibration_sentence(result, grouping(100)) == sentence
+
+
+@pytest.mark.parametrize(
+    ("cost", "quality", "is_named"),
+    [(0.01, 0.96, True), (0.01, 0.94, False), (0.03, 0.99, False)],
+)
+def test_a_cheaper_rule_of_the_table_is_named_where_it_keeps_what_was_asked_for(
+    cost: float, quality: float, is_named: bool
+) -> None:
+    choice = SettingChoice(Always("medium"), Point(0.02, 1.0))
+    rows = (figures("pomdp", 0.02, 1.0), figures("threshold", cost, quality), *TIERS)
+    single = RoutingVerdict("single tier", 0.0, 0.0, 0.0)
+    result = replace(ROUTED, choice=choice, figures=rows, single_folds=(15, 15), verdict=single)
+    for own in (result, replace(result, loss=LOSS)):
+        words = calibration_sentence(own, grouping(100))
+        assert "no cheaper pomdp plan" in words
+        assert ("On these rows threshold is cheaper and keeps it" in words) == is_named
 
 
 def test_where_labels_are_too_few_no_verdict_is_written_or_told() -> None:
