@@ -43,6 +43,7 @@ class TableColumn:
         wide: whether only wide terminals show it.
         interval: whether its interval is a column of its own, and in which terminals.
         behind: key of a measure that is written behind it in brackets.
+        legend: what the heading stands for, under the table; "" where the heading says it.
     """
 
     table: Literal["points", "curves"]
@@ -51,6 +52,7 @@ class TableColumn:
     wide: bool = False
     interval: Literal["none", "wide", "always"] = "none"
     behind: str = ""
+    legend: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +188,7 @@ MEASURES: tuple[MeasureSpec, ...] = (
     MeasureSpec(
         key="cost",
         title="USD per 1,000",
-        definition="USD per question, votes included",
+        definition="dollars spent, votes included",
         unit="USD per question",
         rows=lambda run, single: run.outcome.cost,
         line=lambda line: line.get("cost"),
@@ -280,7 +282,12 @@ MEASURES: tuple[MeasureSpec, ...] = (
         figure=figures.lift,
         by_labels="tiers",
         better="higher",
-        column=TableColumn(table="curves", head="ΔIBC %", wide=True),
+        column=TableColumn(
+            table="curves",
+            head="ΔIBC %",
+            wide=True,
+            legend="ΔIBC: quality per dollar above the step small to large",
+        ),
         markdown="interval",
     ),
     MeasureSpec(
@@ -292,7 +299,7 @@ MEASURES: tuple[MeasureSpec, ...] = (
         figure=figures.on_curve(aiq),
         by_labels="curve",
         better="higher",
-        column=TableColumn(table="curves", head="AIQ"),
+        column=TableColumn(table="curves", head="AIQ", legend="AIQ: mean height of the curve's hull"),
         markdown="interval",
     ),
     MeasureSpec(
@@ -304,7 +311,11 @@ MEASURES: tuple[MeasureSpec, ...] = (
         figure=figures.on_curve(apgr),
         by_labels="curve",
         better="higher",
-        column=TableColumn(table="curves", head="APGR"),
+        column=TableColumn(
+            table="curves",
+            head="APGR",
+            legend="APGR: share of the gap small to large recovered, mean over cost",
+        ),
         markdown="interval",
     ),
     MeasureSpec(
@@ -316,7 +327,11 @@ MEASURES: tuple[MeasureSpec, ...] = (
         figure=figures.on_curve(cpt(0.5)),
         by_labels="curve",
         better="lower",
-        column=TableColumn(table="curves", head="CPT50"),
+        column=TableColumn(
+            table="curves",
+            head="CPT50",
+            legend="CPT50: least share of the cost range that recovers half of it",
+        ),
         markdown="interval",
     ),
     MeasureSpec(
@@ -328,7 +343,7 @@ MEASURES: tuple[MeasureSpec, ...] = (
         figure=figures.on_curve(cpt(0.8)),
         by_labels="curve",
         better="lower",
-        column=TableColumn(table="curves", head="CPT80"),
+        column=TableColumn(table="curves", head="CPT80", legend="CPT80: 80 % of it"),
         markdown="interval",
     ),
     MeasureSpec(

@@ -125,7 +125,13 @@ def _table(view: BenchView, title: str, columns: Sequence[_Column], width: int) 
             table.add_row("")
     absent = left_out("intervals" if c.is_interval else view.words(c.head) for c in every if c not in columns)
     is_marked = any(c.lacks_labels(o) for c in columns for o in view.comparison.outcomes)
-    legend = "* best of the policies; baselines above, bounds below", MARKED if is_marked else "", absent
+    words = "; ".join(view.words(c.place.legend) for c in columns if c.place.legend and not c.is_interval)
+    legend = (
+        "* best of the policies; baselines above, bounds below",
+        MARKED if is_marked else "",
+        words,
+        absent,
+    )
     table.caption = "\n".join(filter(None, legend))
     table.caption_justify = "left"
     return table

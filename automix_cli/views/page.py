@@ -35,6 +35,11 @@ _EXAMPLE_ROWS = 8
 _LEAST_SHOWN = 0.002  # branches of the plan that are rarer are not shown
 _FIRST = ("quality", "cost", "edge")  # columns that stand beside the name of a policy
 _COLUMNS = tuple(sorted((m for m in DISPLAY_ORDER if m.page), key=lambda m: (*_FIRST, m.key).index(m.key)))
+_ON_CURVES = tuple(m for m in _COLUMNS if m.column is not None and m.column.table == "curves")
+_TABLES = (
+    ("At the setting chosen in training", tuple(m for m in _COLUMNS if m not in _ON_CURVES)),
+    ("Over all settings", _ON_CURVES),
+)
 
 
 def page(view: BenchView, settings: Settings) -> str:
@@ -42,9 +47,6 @@ def page(view: BenchView, settings: Settings) -> str:
     verdict = view.comparison.outcome(view.comparison.headline).verdict
     kind = {"route": "route", "do not route": "not"}.get(verdict.kind if verdict else "", "")
     notes = "".join(f"<li>{escape(note)}</li>" for note in view.remarks())
-    words = "".join(
-        f"<dt>{escape(view.words(m.title))}</dt><dd>{escape(view.words(m.definition))}</dd>" for m in _COLUMNS
-    )
     return _asset("page.html").format(
         title=escape(f"{Path(view.source).name}: comparison of routing policies"),
         style=_asset("page.css"),
@@ -61,7 +63,6 @@ def page(view: BenchView, settings: Settings) -> str:
         verdict=escape(" ".join([*view.payer_lines(), view.sentence()])),
         kind=kind,
         notes=f"<ul>{notes}</ul>" if notes else "",
-        words=words,
         headline=escape(view.comparison.headline),
         chart=page_svg(view),
         phone_chart=phone_svg(view),
@@ -91,16 +92,7 @@ def json_for_script(value: Any) -> str:
 
 def _data(view: BenchView, settings: Settings) -> dict[str, Any]:
     return {
-        "table": {
-            "heads": [
-                {"name": "policy", "about": ""},
-                *(
-                    {"name": view.words(spec.title), "about": view.words(spec.definition)}
-                    for spec in _COLUMNS
-                ),
-            ],
-            "rows": [_row(view, o, _COLUMNS) for o in view.comparison.outcomes],
-        },
+        "tables": [_table(view, title, columns) for title, columns in _TABLES],
         "health": [_health(view, tier) for tier in examine(view.table, settings.pass_score)],
         "share": _health_words(view, "share right"),
         "agreements": _agreements(view, settings),
@@ -109,6 +101,13 @@ def _data(view: BenchView, settings: Settings) -> dict[str, Any]:
         "plan": _plan(view),
         "planless": _planless(view),
     }
+
+
+def _table(view: BenchView, title: str, columns: Sequence[MeasureSpec]) -> dict[str, Any]:
+    """A table of figures; what its columns mean stands in the heads and in the legend below."""
+    words = [{"name": view.words(m.title), "about": view.words(m.definition)} for m in columns]
+    rows = [_row(view, o, columns) for o in view.comparison.outcomes]
+    return {"title": title, "heads": words, "rows": rows}
 
 
 def _row(view: BenchView, o: PolicyOutcome, columns: Sequence[MeasureSpec]) -> dict[str, Any]:

@@ -168,12 +168,10 @@ def kind_words(kind: WrittenKind) -> str:
     return "pomdp plan" if kind == "pomdp" else f"{kind} router"
 
 
-_ROUNDING = 1e-9  # share by which sums of the same costs may differ
+_SAME_COST = 1e-9  # share by which sums of the same costs may differ
 
 
-def cheaper_row_words(
-    rows: Mapping[str, tuple[float, float | None]], tier: str, objective: Objective
-) -> str:
+def cheaper_row_words(rows: Mapping[str, tuple[float, float | None]], tier: str, objective: Objective) -> str:
     """Name the policies of a table that cost less than a tier and keep what was asked for; "" for none.
 
     Args:
@@ -187,13 +185,16 @@ def cheaper_row_words(
         ' On these rows threshold is cheaper and keeps it; picked by looking, so confirm on fresh rows.'
     """
     own = rows.get(f"always:{tier}")
-    best = max((q for name, (_, q) in rows.items() if name.startswith("always:") and q), default=None)
+    best = max(
+        (q for name, (_, q) in rows.items() if name.startswith("always:") and q is not None), default=None
+    )
     if own is None or best is None or objective.kind != "keep":
         return ""
     names = [
         name
         for name, (cost, quality) in rows.items()
-        if not name.startswith("always:") and cost < (1 - _ROUNDING) * own[0] and quality and quality >= objective.value * best
+        if not name.startswith("always:") and cost < (1 - _SAME_COST) * own[0]
+        if quality is not None and quality >= objective.value * best
     ]
     if not names:
         return ""

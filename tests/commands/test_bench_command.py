@@ -424,7 +424,8 @@ def test_the_page_holds_its_data_and_asks_for_nothing(written: tuple[Ran, Path])
     assert EVIL not in text
     assert not re.search(r"""(src|href)=|@import|url\(|https?://(?!www\.w3\.org/2000/svg)""", text)
     data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
-    assert [row["name"] for row in data["table"]["rows"]] == NAMES
+    assert [[row["name"] for row in own["rows"]] for own in data["tables"]] == [NAMES] * 2
+    assert all(head["about"] for own in data["tables"] for head in own["heads"]), "every column is explained"
     layers = ["oracle", *(n for n in NAMES if n not in LAST), "pomdp"]
     assert re.findall(r'data-policy="([^"]*)"', text) == layers * 2, (
         "one chart for wide windows, one for phones"

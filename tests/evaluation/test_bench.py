@@ -550,7 +550,8 @@ def test_where_nothing_cheaper_was_found_the_tier_is_named_with_what_was_asked_f
     assert result.outcome("pomdp").verdict.kind == "single tier"
     sentence = view_of(result, table).sentence()
     assert sentence.startswith(
-        "Use medium: for 98 % of the best tier's quality with probability 80 %, no cheaper setting of pomdp was found"
+        "Use medium: for 98 % of the best tier's quality with probability 80 %, "
+        "no cheaper setting of pomdp was found"
     )
     assert "nor does routing surely pay with --keep" in sentence
 

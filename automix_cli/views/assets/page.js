@@ -89,17 +89,27 @@ function legend(chart, entry, layer) {
 
 // ---------------------------------------------------------------- the other parts
 
-function figures() {
-  const table = node("table", {}, node("tr", {}, ...data.table.heads.map((head) => node("th", { title: head.about }, head.name))));
-  for (const row of data.table.rows) {
+function figures(own) {
+  const heads = own.heads.map((head) => node("th", {}, node("abbr", { title: head.about }, head.name)));
+  const table = node("table", {}, node("tr", {}, node("th", {}, "policy"), ...heads));
+  for (const row of own.rows) {
     const cells = row.cells.map((cell) => {
       const td = node("td", cell.reason ? { title: cell.reason } : {}, cell.value);
-      if (cell.range) td.append(" ", node("span", { class: "range" }, cell.range));
+      if (cell.range) td.append(node("span", { class: "range" }, cell.range));
       return td;
     });
     table.append(node("tr", { class: row.kind }, node("td", {}, row.name), ...cells));
   }
-  byId("figures").append(table);
+  const box = node("div", { class: "wide", role: "region", tabindex: "0", "aria-label": own.title }, table);
+  const hint = node("p", { class: "faint" }, "The table goes on to the right: scroll it sideways.");
+  const fit = () => {
+    hint.hidden = box.scrollWidth <= box.clientWidth;
+    box.classList.toggle("more", !hint.hidden);
+  };
+  const words = own.heads.flatMap((head) => [node("dt", {}, head.name), node("dd", {}, head.about)]);
+  byId("figures").append(node("h3", {}, own.title), hint, box, node("dl", {}, ...words));
+  new ResizeObserver(fit).observe(box);
+  fit();
 }
 
 function reliability() {
@@ -169,7 +179,7 @@ function tree(items) {
 }
 
 document.querySelectorAll(".frontier svg").forEach(frontier);
-figures();
+data.tables.forEach(figures);
 reliability();
 bars(byId("money"), data.money.rows, data.money.keys);
 escalation();
