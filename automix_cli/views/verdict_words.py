@@ -168,7 +168,7 @@ def kind_words(kind: WrittenKind) -> str:
     return "pomdp plan" if kind == "pomdp" else f"{kind} router"
 
 
-_SAME_COST = 1e-9  # share by which sums of the same costs may differ
+_SUM_ERROR = 1e-9  # share by which sums of the same costs may differ
 
 
 def cheaper_row_words(rows: Mapping[str, tuple[float, float | None]], tier: str, objective: Objective) -> str:
@@ -193,7 +193,7 @@ def cheaper_row_words(rows: Mapping[str, tuple[float, float | None]], tier: str,
     names = [
         name
         for name, (cost, quality) in rows.items()
-        if not name.startswith("always:") and cost < (1 - _SAME_COST) * own[0]
+        if not name.startswith("always:") and cost < (1 - _SUM_ERROR) * own[0]
         if quality is not None and quality >= objective.value * best
     ]
     if not names:
