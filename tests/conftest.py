@@ -58,7 +58,7 @@ def _has_room(folder: Path) -> bool:
 WITH_LITELLM = {
     *("test_clients", "test_litellm_backend", "test_openai_http", "test_prefixes", "test_wordings"),
     *("test_embedding", "test_ledger", "test_bundled_profiles"),
-    *("test_attacks", "test_both_clients", "test_true_bills", "test_wire"),
+    *("test_attacks", "test_both_clients", "test_true_bills", "test_wire", "test_litellm_provider"),
 }
 """The files that import LiteLLM, or fork from a process that has: one worker runs them all."""
 

@@ -8,7 +8,10 @@ import pytest
 from environment import mock_script, server_python
 from servers import Log, Server, User, free_port, server_process, wait_for
 
-collect_ignore = ["llama_server.py", "notebook_client.py", "openai_client.py", "proxy"]
+collect_ignore = [
+    *("llama_server.py", "notebook_client.py", "openai_client.py", "proxy", "proxy_client.py"),
+    "spend_log.py",
+]
 """They run in another environment."""
 
 HERE = Path(__file__).parent

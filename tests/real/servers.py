@@ -69,8 +69,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def server_process(log: Path, *command: str | Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A server until the end of the block; it ends by itself when its stdin does."""
+def server_process(log: Path, *command: str | Path, **env: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A server until the end of the block, with variables of its own; it ends when its stdin does."""
     with log.open("wb") as errors:
         process = subprocess.Popen(
             [*map(str, command)],
@@ -78,7 +78,7 @@ def server_process(log: Path, *command: str | Path) -> Iterator[subprocess.Popen
             stdout=subprocess.PIPE if "llama" in log.name else errors,
             stderr=errors,
             cwd=log.parent,
-            env=server_environment(HOME=str(log.parent)),
+            env=server_environment(HOME=str(log.parent), **env),
         )
         try:
             yield process
