@@ -103,6 +103,33 @@ def show(
         return "; ".join(n for n in notes if n)
 
     print("\n".join(lines_of(profile.to_dict(), note=note)))
+    if words := _plan_words(profile):
+        print(f"# plan: {words}")
+
+
+def _plan_words(profile: Profile) -> str:
+    """What the profile's policy does, in a sentence; "" where its router cannot be used."""
+    from automix_cli.cascade.uncalibrated import default_policy
+    from automix_cli.errors import AutomixError
+    from automix_cli.pomdp.prior_policy import UNKNOWN_LENGTH, PriorPolicy
+    from automix_cli.pomdp.signals import recorded_signal
+    from automix_cli.profile.router import query_router, router_policy
+    from automix_cli.views.first_moves_words import plan_sentence
+
+    v = profile.verification
+    try:
+        policy = router_policy(profile) or default_policy(profile)
+        reads = query_router(profile) is not None
+        return plan_sentence(
+            policy,
+            [tier.name for tier in profile.tiers],
+            recorded_signal(v.signal, v.logprob_of),
+            v.max_votes if v.signal == "consistency" else 0,
+            tokens=UNKNOWN_LENGTH if isinstance(policy, PriorPolicy) else None,
+            reads_question=reads,
+        )
+    except AutomixError:
+        return ""
 
 
 def _origin_of(path: str, profile: Profile) -> str:

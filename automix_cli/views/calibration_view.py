@@ -26,7 +26,7 @@ from automix_cli.evaluation.health import (
 )
 from automix_cli.evaluation.payer import CostAndQuality, Offer, make_offer
 from automix_cli.evaluation.reliability import ReliabilityRow
-from automix_cli.pomdp.observations import ConfidenceObservations, NoObservations
+from automix_cli.pomdp.observations import ConfidenceObservations, ConsistencyObservations, NoObservations
 from automix_cli.pomdp.plan import Plan, PlanRow
 from automix_cli.pomdp.policy import PomdpPolicy
 from automix_cli.pomdp.problem import Facts
@@ -47,6 +47,7 @@ from automix_cli.views.calibration_words import (
     start_reader_words,
 )
 from automix_cli.views.cells import left_out
+from automix_cli.views.first_moves_words import plan_sentence
 from automix_cli.views.payer_lines import offer_lines
 from automix_cli.views.plan_words import bins_words, comparison_words, ranges
 from automix_cli.views.signal_words import signal_dict, signal_words
@@ -87,6 +88,7 @@ class CalibrationView:
         yield f"{self.source}: {count_of(len(self.table), 'row')}, {' → '.join(self.calibration.tiers)}"
         yield ""
         yield from self.plan_lines()
+        yield f"in words: {self.plan_sentence()}"
         lines = self.start_line(), self.signal_line(), self.class_line(), self.query_line()
         yield from filter(None, lines)
         yield ""
@@ -122,6 +124,15 @@ class CalibrationView:
             texts += [f"plan{share}{self._class_words(groups[lines]) if share else ''}: {lines[0]}"]
             texts += lines[1:]
         return [*texts, *([f"  ({policy.limitation})"] if policy.limitation else [])]
+
+    def plan_sentence(self) -> str:
+        """The plan in one sentence, as far as one can tell it."""
+        result = self.calibration
+        own = result.fitted.tiers[0].observation
+        samples = own.k if isinstance(own, ConsistencyObservations) else 0
+        reads = result.query is not None
+        policy, signal = result.policy(), self.table.signals[0]
+        return plan_sentence(policy, result.tiers, signal, samples, reads_question=reads)
 
     def _class_words(self, cells: Sequence[int]) -> str:
         """The names of classes in brackets; "" where they have none."""
