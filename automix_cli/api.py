@@ -187,7 +187,7 @@ class Runtime:
         store = Store.temporary() if options.no_cache else Store(cache_folder(os.environ))
         policy = self._policy(profile, store if remembers else None)
         degrading = Degrading() if options.on_budget == "degrade" else None
-        budget = self._budget or _run_budget(profile, final=degrading is None)
+        budget = self._budget or run_budget(profile, final=degrading is None)
         self.meter = open_wire(models, profile, self._late_notes, budget)
         backend = Cached(
             self.meter, store, refresh=options.refresh, offline=options.offline, notes=self._late_notes
@@ -290,7 +290,7 @@ def _result_of(job: Awaitable[T]) -> T:
     raise NeedsLoop
 
 
-def _run_budget(profile: Profile, *, final: bool) -> Budget | None:
+def run_budget(profile: Profile, *, final: bool) -> Budget | None:
     """The budget of one run; None without a cap. A `final` one that has refused a call refuses all others."""
     from automix_cli.backends.budget import Budget
 

@@ -17,6 +17,7 @@ from automix_cli.commands.command import ModelCommand, command_app
 from automix_cli.commands.rows import RowRun, check_destination, destination_of, pick_rows
 from automix_cli.data.shards import MOST_SHARDS, parse_shard
 from automix_cli.errors import UsageError
+from automix_cli.library.option_checks import check_baseline
 from automix_cli.records import ASK_SCHEMA
 from automix_cli.views.stops import error_of_row
 from automix_cli.views.terminal import Reporter, show_plan, stderr_console
@@ -183,7 +184,7 @@ def ask(
     if not isinstance(source, Single):
         calls = replace(calls, max_cost_share=source.share)
     active_profile = choose_profile(calls)
-    o.check_baseline(baseline, [t.name for t in active_profile.tiers])
+    check_baseline(baseline, [t.name for t in active_profile.tiers])
     if resume and unordered:
         raise UsageError("--resume writes rows in the order of the input: it excludes --unordered")
     if shard is not None and unordered:

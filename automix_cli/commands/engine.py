@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from automix_cli.api import CallOptions, choose_profile, router_notes, shadow_plan
-from automix_cli.commands import options as o
 from automix_cli.commands.merge import merge_line, write_merged
 from automix_cli.commands.rows import pick_rows, resume_command
 from automix_cli.errors import AutomixError, BudgetError, UsageError
+from automix_cli.library.option_checks import check_baseline
 from automix_cli.texts import count_of
 from automix_cli.views.terminal import Reporter, share_progress
 
@@ -58,7 +58,7 @@ class EngineRun:
             BudgetError: rows were skipped.
         """
         profile = choose_profile(self.calls)
-        o.check_baseline(self.calls.baseline, [tier.name for tier in profile.tiers])
+        check_baseline(self.calls.baseline, [tier.name for tier in profile.tiers])
         shadow_plan(profile, self.calls)
         for line in router_notes(profile):
             self.reporter.once(line)

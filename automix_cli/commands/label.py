@@ -14,6 +14,7 @@ from automix_cli.commands import options as o
 from automix_cli.commands.command import GroupedCommand, command_app
 from automix_cli.data.labelled import DataFile, TableOptions, read_data
 from automix_cli.errors import DataError, UsageError
+from automix_cli.library.option_checks import check_baseline
 from automix_cli.streams import stderr, stdout
 from automix_cli.texts import count_of
 from automix_cli.views.terminal import Reporter, print_json, print_text, share_progress
@@ -132,7 +133,7 @@ class _LabelJob:
 
     def _profile(self) -> Profile:
         from automix_cli.api import CallOptions
-        from automix_cli.commands.datasets import profile_for_traces
+        from automix_cli.library.trace_source import profile_for_traces
 
         return profile_for_traces(CallOptions(profile=self.profile_name))
 
@@ -156,7 +157,7 @@ class _LabelJob:
 
         table = self._reader(profile).table_beside(self.baseline, say=self.reporter.say)
         own = table.without_short_rows(profile.verification.max_votes)[0]
-        o.check_baseline(self.baseline, own.tiers)
+        check_baseline(self.baseline, own.tiers)
         if own.relative is None or own.relative.has_label.all():
             raise DataError(f"{self.data.name}: every row has a label")
         self.reporter.say(f"fitting on {len(own):,} rows, and measuring on rows held out …")

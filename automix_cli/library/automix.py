@@ -16,18 +16,19 @@ import os
 import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, Unpack
 
 from automix_cli.api import CallOptions, TakeNote, choose_profile
 from automix_cli.library.questions import Askable, question_of
 from automix_cli.profile.model import Profile
-from automix_cli.records import Answer
+from automix_cli.records import Answer, Json
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from automix_cli.cascade.cascade import Cascade
     from automix_cli.cascade.verification import Verification
+    from automix_cli.library.measuring import BenchOptions, CalibrateOptions, LabelledData
     from automix_cli.library.row_window import RowWindow
     from automix_cli.library.session import OpenProfile
 
@@ -298,6 +299,74 @@ class Automix:
             return await job.verify(check)
 
         return self._session.start(verify)
+
+    # ------------------------------------------------------------ calibrate and compare
+
+    def calibrate(self, data: LabelledData, **options: Unpack[CalibrateOptions]) -> dict[str, Json]:
+        """Learn when to escalate from labelled questions, or from traces, and prove what it saves.
+
+        Questions are asked of every tier. Only with `output` the router is written; this object goes on
+        with the profile that it has.
+
+        Args:
+            data: a file, or rows as they stand in one.
+            options: those of the command line; see `CalibrateOptions`.
+
+        Returns:
+            What `automix calibrate --json` prints.
+
+        Raises:
+            DataError: the rows cannot be read.
+            UsageError: the options contradict each other, or as for `ask`.
+            GateError: no setting meets the objective.
+            BackendError: no further call could succeed, or none did.
+
+        Example:
+            >>> scores = {"small": {"score": 1, "cost": 1}, "large": {"score": 1, "cost": 9}}
+            >>> rows = [{"id": n, "tiers": scores} for n in range(30)]
+            >>> Automix.from_profile("demo").calibrate(rows)["setting"]
+            {'always': 'small'}
+        """
+        from automix_cli.library.measuring import calibrate_rows
+
+        return calibrate_rows(self._session, data, options)
+
+    async def acalibrate(self, data: LabelledData, **options: Unpack[CalibrateOptions]) -> dict[str, Json]:
+        """Learn when to escalate, in a thread; see `calibrate`. Cancelling does not end it, `close` does."""
+        import asyncio
+
+        return await asyncio.to_thread(self.calibrate, data, **options)
+
+    def bench(self, data: LabelledData, **options: Unpack[BenchOptions]) -> dict[str, Json]:
+        """Compare ways of routing on rows that they did not learn from.
+
+        Args:
+            data: a file, or rows as they stand in one: traces, or questions, which are asked of every tier.
+            options: those of the command line; see `BenchOptions`.
+
+        Returns:
+            What `automix bench --json` prints.
+
+        Raises:
+            DataError: the rows cannot be read.
+            UsageError: the options contradict each other, or as for `ask`.
+            BackendError: no further call could succeed, or none did.
+
+        Example:
+            >>> scores = {"small": {"score": 1, "cost": 1}, "large": {"score": 1, "cost": 9}}
+            >>> rows = [{"id": n, "tiers": scores} for n in range(30)]
+            >>> sorted(Automix.from_profile("demo").bench(rows, policies="always")["policies"])
+            ['always:large', 'always:small']
+        """
+        from automix_cli.library.measuring import bench_rows
+
+        return bench_rows(self._session, data, options)
+
+    async def abench(self, data: LabelledData, **options: Unpack[BenchOptions]) -> dict[str, Json]:
+        """Compare ways of routing, in a thread; see `bench`. Cancelling does not end it, `close` does."""
+        import asyncio
+
+        return await asyncio.to_thread(self.bench, data, **options)
 
     # ------------------------------------------------------------ the end
 

@@ -11,7 +11,7 @@ from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from automix_cli.api import CallOptions, Runtime, TakeNote, router_notes
+from automix_cli.api import CallOptions, Runtime, TakeNote, router_notes, run_budget
 from automix_cli.cascade.cascade import Cascade
 from automix_cli.errors import UsageError
 from automix_cli.library.loop_thread import LoopThread
@@ -30,6 +30,7 @@ class OpenProfile:
     def __init__(self, profile: Profile, options: CallOptions, note: TakeNote) -> None:
         self.profile, self.options, self._note = profile, options, note
         self.is_closed = False
+        self.budget = run_budget(profile, final=options.on_budget != "degrade")
         self._begin()
 
     def _begin(self) -> None:
@@ -58,6 +59,15 @@ class OpenProfile:
             return await job(self._cascade())
 
         return self.submit(run())
+
+    def run(self, runtime: Runtime, job: Callable[[Cascade], Awaitable[T]]) -> T:
+        """The result of a job with another runtime, which is closed at its end; see `start`."""
+
+        async def main() -> T:
+            async with runtime as cascade:
+                return await job(cascade)
+
+        return self.result(self.submit(main()))
 
     def submit(self, job: Coroutine[Any, Any, T]) -> Future[T]:
         """Start a coroutine on the loop; see `start`."""
@@ -114,7 +124,7 @@ class OpenProfile:
     def _cascade(self) -> Cascade:
         """The cascade, opened on the loop's thread: nobody else comes in between."""
         if self._runtime is None:
-            runtime = Runtime(self.profile, self.options, note=self.note)
+            runtime = Runtime(self.profile, self.options, note=self.note, budget=self.budget)
             for line in router_notes(self.profile):
                 self.note(line)
             self._runtime = runtime

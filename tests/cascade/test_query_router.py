@@ -432,8 +432,8 @@ def test_what_cannot_work_is_refused_before_anything_is_read(tmp_path: Path) -> 
 def test_without_scikit_learn_calibrate_says_how_to_install_it(
     table: TraceTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from automix_cli.commands.calibrate import _check_router
     from automix_cli.fitting import fit_query_router
+    from automix_cli.library.calibration import _check_router
 
     monkeypatch.setattr(fit_query_router, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match="not installed"):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from automix_cli.commands.calibrate_files import use_option
+from automix_cli.library.calibrate_files import use_option
 from automix_cli.profile.model import Origin, Profile, Tier
 
 OWN = Tier(name="small", model="hosted_vllm/x", api_base="http://127.0.0.1:8000/v1")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from automix_cli.commands.options import check_keep
 from automix_cli.errors import UsageError
+from automix_cli.library.option_checks import check_keep
 
 
 @pytest.mark.parametrize(("keep", "beside"), [(1.2, None), (1.0, "large"), (0.0, "large"), (None, "large")])

@@ -10,10 +10,10 @@ import pytest
 from shell import automix, jsonl
 
 from automix_cli.api import CallOptions
-from automix_cli.commands.datasets import TraceSource
 from automix_cli.data.labelled import DataFile, TableOptions
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import UsageError
+from automix_cli.library.trace_source import TraceSource
 from automix_cli.views.terminal import Reporter
 
 PROFILE = "version: 1\nextends: demo\nverification: {{signal: {signal}, logprob_of: {of}}}\n"
