@@ -7,7 +7,7 @@ import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypedDict, get_args
+from typing import Any, Literal, TypeAlias, TypedDict, cast, get_args
 
 from automix_cli.data.jsonl import dumps
 from automix_cli.data.labelled import DataFile, TableOptions, read_data
@@ -81,6 +81,11 @@ _OPTION_BOUNDS: Mapping[str, tuple[float, float]] = {
 }
 
 
+def _present(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options but for those that are None, which stands for the default."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
 def check_names(call: str, options: Iterable[str], names: Collection[str]) -> None:
     """Refuse options that there are not.
 
@@ -95,7 +100,7 @@ def check_names(call: str, options: Iterable[str], names: Collection[str]) -> No
 def check_values(
     options: Mapping[str, Any], bounds: Mapping[str, tuple[float, float]], choices: Mapping[str, object]
 ) -> None:
-    """Refuse numbers out of bounds, and words that are no choice; None stands for the default.
+    """Refuse numbers out of bounds, and words that are no choice.
 
     Raises:
         UsageError: naming the option, and what it takes.
@@ -107,7 +112,7 @@ def check_values(
     """
     for name in options.keys() & bounds.keys():
         value, (low, high) = options[name], bounds[name]
-        if value is not None and not (isinstance(value, int | float) and _is_within(value, low, high)):
+        if not (isinstance(value, int | float) and _is_within(value, low, high)):
             limits = f"from {low:g} to {high:g}" if math.isfinite(high) else f"of at least {low:g}"
             raise UsageError(f"{name}: expected a number {limits}, got {value!r}")
     for name in options.keys() & choices.keys():
@@ -137,6 +142,8 @@ class NoteReporter(Reporter):
 def calibrate_rows(session: OpenProfile, data: LabelledData, options: CalibrateOptions) -> dict[str, Json]:
     """Learn the router; see `Automix.calibrate`."""
     choices = {"query_router": ClassChoice, "kind": WrittenKind, "objective": ObjectiveChoice}
+    session.check()
+    options = cast(CalibrateOptions, _present(options))
     check_names("calibrate", options, CalibrateOptions.__optional_keys__)
     check_values(options, {**_OPTION_BOUNDS, "folds": (3, 20)}, choices)
     output, reporter = options.get("output"), NoteReporter(session)
@@ -178,6 +185,8 @@ def bench_rows(session: OpenProfile, data: LabelledData, options: BenchOptions) 
     from automix_cli.profile.router import settings_of
     from automix_cli.views.bench_files import summary
 
+    session.check()
+    options = cast(BenchOptions, _present(options))
     check_names("bench", options, BenchOptions.__optional_keys__)
     check_values(options, {**_OPTION_BOUNDS, "folds": (2, 20)}, {"query_router": PriorChoice})
     policies, reporter = options.get("policies", "all"), NoteReporter(session)

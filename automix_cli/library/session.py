@@ -30,11 +30,11 @@ class OpenProfile:
     def __init__(self, profile: Profile, options: CallOptions, note: TakeNote) -> None:
         self.profile, self.options, self._note = profile, options, note
         self.is_closed = False
-        self.budget = run_budget(profile, final=options.on_budget != "degrade")
         self._begin()
 
     def _begin(self) -> None:
         self._process = os.getpid()
+        self.budget = run_budget(self.profile, final=self.options.on_budget != "degrade")
         self._lock = threading.RLock()
         self._loop: LoopThread | None = None
         self._runtime: Runtime | None = None
@@ -47,6 +47,15 @@ class OpenProfile:
             self._note(line)
 
     # ------------------------------------------------------------ jobs
+
+    def check(self) -> None:
+        """Refuse what begins after the end.
+
+        Raises:
+            UsageError: it is closed.
+        """
+        if self.is_closed:
+            raise _closed_error()
 
     def start(self, job: Callable[[Cascade], Awaitable[T]]) -> Future[T]:
         """Start a job of the cascade.
@@ -80,7 +89,7 @@ class OpenProfile:
         with self._lock:
             if self.is_closed:
                 job.close()
-                raise _closed_error()
+                self.check()
             if self._loop is None:
                 self._loop = LoopThread(self._close_runtime)
             if self._loop.is_current:

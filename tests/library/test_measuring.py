@@ -67,7 +67,7 @@ Way = Callable[[Automix, Any], dict[str, Any]]
 CALLS: dict[str, tuple[Way, tuple[str, ...]]] = {
     "calibrate": (lambda face, data: face.calibrate(data, folds=3, seed=2), ("--folds", "3", "--seed", "2")),
     "bench": (
-        lambda face, data: face.bench(data, policies="threshold", split=0.4),
+        lambda face, data: face.bench(data, policies="threshold", split=0.4, keep=None),
         ("--policies", "threshold", "--split", "0.4"),
     ),
 }
@@ -156,3 +156,5 @@ def test_what_cannot_be_used_is_refused(path: Path) -> None:
             automix.bench("-")
         with pytest.raises(DataError, match="there are no rows"):
             automix.calibrate([])
+    with pytest.raises(UsageError, match="this Automix is closed"):
+        automix.calibrate(traces())
