@@ -375,7 +375,7 @@ def _why_no_evidence(table: TraceTable, j: int) -> str:
         return f"no {evidence} recorded"
     unread = "" if votes[:2].any() else f"none of {count_of(int(votes[2]), 'recorded vote')} could be read"
     if table.signals[j] == "votes":
-        return f"votes not used: {unread}"
+        return f"votes not used: {unread}; automix verify --explain shows a reply"
     with_votes = int(table.votes[:, j].any(axis=1).sum())
     beside = f"votes are on {with_votes:,} of {count_of(len(table), 'answer')}"
     return f"no {evidence} recorded; {beside}{unread and f', and {unread}'}"

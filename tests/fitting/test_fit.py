@@ -268,7 +268,10 @@ def test_a_tier_without_any_signal_is_said() -> None:
 
 
 UNREAD_VOTES = {
-    "null": ([[None, None]], "s: votes not used: none of 60 recorded votes could be read"),
+    "null": (
+        [[None, None]],
+        "s: votes not used: none of 60 recorded votes could be read; automix verify --explain shows a reply",
+    ),
     "null on some rows": (
         [[None], []],
         "s: no confidence recorded; votes are on 15 of 30 answers, "
