@@ -36,9 +36,13 @@ from typing import Any, NoReturn
 ROOT = Path(__file__).parent.parent
 
 
+GUESTS = ("litellm_provider",)
+"""Modules that no command loads: they import LiteLLM, whose guests they are."""
+
+
 def _modules_of_the_package() -> list[str]:
     paths = (path.relative_to(ROOT).with_suffix("") for path in (ROOT / "automix_cli").rglob("*.py"))
-    return [".".join(path.parts) for path in sorted(paths) if not path.stem.startswith("__")]
+    return [".".join(p.parts) for p in sorted(paths) if not p.stem.startswith("__") and p.stem not in GUESTS]
 
 
 PRELOAD = (  # the command first: it has the warnings of all others ignored
