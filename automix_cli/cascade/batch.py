@@ -4,21 +4,15 @@
 
 Memory stays flat: rows are read only as fast as they are answered, and no more finished
 rows are held back for order than `AHEAD` times the concurrency.
-
-A row gets a task of its own only where its work has to wait. One whose completions are all stored is done
-at once, without a turn of the event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import signal
-import types
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterator
-from functools import partial
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from typing import Generic, Protocol, TypeVar
 
 from automix_cli import process
 
@@ -26,15 +20,11 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 AHEAD = 8
-_MOST_AT_ONCE = 16  # rows started before the event loop has a turn: what is under way waits for it
 _GRACE = 15  # seconds for rows in flight, after a signal to stop
 
 
 class Batch(Generic[R, T]):
     """Runs `work` over rows, at most `concurrency` at a time; one run per object.
-
-    Up to its first wait, `work` runs outside of the task that it may become: it must not ask for the task
-    it is in (as `asyncio.timeout` does) before.
 
     Example:
         >>> async def rows():
@@ -48,15 +38,13 @@ class Batch(Generic[R, T]):
         [0, 2, 4]
     """
 
-    def __init__(
-        self, work: Callable[[R], Coroutine[Any, Any, T]], *, concurrency: int, ordered: bool = True
-    ) -> None:
+    def __init__(self, work: Callable[[R], Awaitable[T]], *, concurrency: int, ordered: bool = True) -> None:
         self.work = work
         self.ordered = ordered
         self.is_stopped = False
         self._slots = asyncio.Semaphore(concurrency)
         self._ahead = asyncio.Semaphore(concurrency * AHEAD)
-        self._results: asyncio.Queue[asyncio.Future[T] | None] = asyncio.Queue()
+        self._results: asyncio.Queue[asyncio.Task[T] | None] = asyncio.Queue()
         self._tasks: set[asyncio.Task[T]] = set()
         self._start_count = 0
         self._feeder: asyncio.Task[None] | None = None
@@ -82,16 +70,16 @@ class Batch(Generic[R, T]):
         try:
             count, at_end = 0, False
             while not at_end or count < self._start_count:
-                result = await self._results.get()
-                if result is None:
+                task = await self._results.get()
+                if task is None:
                     at_end = True
                     continue
                 count += 1
-                if not result.done():
-                    await asyncio.wait([result])
+                if not task.done():
+                    await asyncio.wait([task])
                 self._ahead.release()
-                if not result.cancelled():
-                    yield result.result()
+                if not task.cancelled():
+                    yield task.result()
             if not self.is_stopped:
                 await self._feeder
         finally:
@@ -103,39 +91,24 @@ class Batch(Generic[R, T]):
                 await self._ahead.acquire()
                 await self._slots.acquire()
                 self._start(row)
-                if self.is_stopped:  # by this row, in this very task: nothing has interrupted it yet
-                    return
-                if self._start_count % _MOST_AT_ONCE == 0:
-                    await asyncio.sleep(0)
         finally:
             self._results.put_nowait(None)
 
     def _start(self, row: R) -> None:
-        """Work on a row up to its first wait, and on from there in a task."""
-        context, work = contextvars.copy_context(), self.work(row)
+        async def at_work() -> T:
+            return await self.work(row)
+
+        task = asyncio.create_task(at_work())
         self._start_count += 1
-        try:
-            future = context.run(work.send, None)
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as end:
-            self._slots.release()
-            self._results.put_nowait(_over(end))
-            return
-        task = asyncio.get_running_loop().create_task(_go_on(work, future), context=context)
         self._tasks.add(task)
-        task.add_done_callback(self._end)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: self._slots.release())
+        # Retrieved at once, because asyncio prints those of tasks whose results nobody takes any more.
+        task.add_done_callback(lambda call: call.cancelled() or call.exception())
         if self.ordered:
             self._results.put_nowait(task)
-
-    def _end(self, task: asyncio.Task[T]) -> None:
-        """Make room for another row."""
-        self._tasks.discard(task)
-        self._slots.release()
-        if not task.cancelled():
-            task.exception()  # retrieved, because asyncio prints those of tasks whose results nobody takes
-        if not self.ordered:
-            self._results.put_nowait(task)
+        else:
+            task.add_done_callback(self._results.put_nowait)
 
     async def _clean(self) -> None:
         """Whatever is still under way when the run ends early is given up."""
@@ -152,37 +125,6 @@ class Stoppable(Protocol):
     def stop(self, *, drop: bool = False) -> None:
         """Stop."""
         ...
-
-
-def _over(end: BaseException) -> asyncio.Future[Any]:
-    """What the end of a coroutine that was driven by hand comes to: a result or an error."""
-    result = asyncio.get_running_loop().create_future()
-    if isinstance(end, StopIteration):
-        result.set_result(end.value)
-    elif isinstance(end, asyncio.CancelledError):
-        result.cancel()
-    else:
-        result.set_exception(end)
-        result.exception()  # retrieved, see `Batch._end`
-    return result
-
-
-@types.coroutine
-def _go_on(work: Coroutine[Any, Any, T], future: Any) -> Generator[Any, Any, T]:
-    """The rest of a coroutine that waits for `future`, as `await` would go on with it."""
-    while True:
-        step: Callable[[], Any]
-        try:
-            step = partial(work.send, (yield future))
-        except GeneratorExit:
-            work.close()
-            raise
-        except BaseException as exc:
-            step = partial(work.throw, exc)
-        try:
-            future = step()
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
 
 
 @contextlib.contextmanager

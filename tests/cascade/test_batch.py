@@ -3,7 +3,6 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
-from contextvars import ContextVar
 
 import pytest
 
@@ -153,54 +152,3 @@ def test_an_error_of_the_input_is_raised_after_the_rows_before_it() -> None:
             await anext(results)
 
     asyncio.run(main())
-
-
-def test_work_that_waits_for_nothing_gets_no_task_and_what_is_under_way_still_has_its_turn() -> None:
-    async def main() -> tuple[list[int], set[int], int]:
-        others, count = set(), 0
-
-        async def tick() -> None:
-            nonlocal count
-            while True:
-                count += 1
-                await asyncio.sleep(0)
-
-        async def work(n: int) -> int:
-            others.add(len(asyncio.all_tasks()))
-            return n
-
-        ticking = asyncio.create_task(tick())
-        found = await run(Batch(work, concurrency=64), numbers(400))
-        ticking.cancel()
-        return found, others, count
-
-    found, others, turns = asyncio.run(main())
-    assert found == list(range(400))
-    assert others == {3}  # this one, the ticking one, and the one that reads rows
-    assert turns >= 400 / 16
-
-
-def test_work_keeps_its_own_context_and_meets_errors_and_cancellation_where_it_waits() -> None:
-    own: ContextVar[int] = ContextVar("own", default=-1)
-    ends: dict[int, str] = {}
-
-    async def work(n: int) -> int:
-        before = own.get()
-        own.set(n)
-        try:
-            await asyncio.sleep(0.001 if n < 8 else 30)
-            if n == 2:
-                await asyncio.wait_for(asyncio.sleep(30), 0.001)
-        except (TimeoutError, asyncio.CancelledError) as exc:
-            ends[n] = type(exc).__name__
-            if n != 2:
-                raise
-        return before * 100 + own.get()
-
-    async def main() -> list[int]:
-        batch = Batch(work, concurrency=4)
-        asyncio.get_running_loop().call_later(0.2, lambda: batch.stop(drop=True))
-        return await run(batch, numbers(10))
-
-    assert asyncio.run(main()) == [n - 100 for n in range(8)]
-    assert ends == {2: "TimeoutError", 8: "CancelledError", 9: "CancelledError"}
