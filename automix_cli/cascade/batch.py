@@ -67,6 +67,10 @@ class Batch(Generic[R, T]):
     async def run(self, rows: AsyncIterator[R]) -> AsyncGenerator[T, None]:
         """Yield the result of every row that was started."""
         self._feeder = asyncio.create_task(self._feed(rows))
+        # By a callback: a task that is cancelled before its first step runs no `finally` of its own.
+        self._feeder.add_done_callback(lambda _: self._results.put_nowait(None))
+        if self.is_stopped:
+            self._feeder.cancel()
         try:
             count, at_end = 0, False
             while not at_end or count < self._start_count:
@@ -86,13 +90,10 @@ class Batch(Generic[R, T]):
             await self._clean()
 
     async def _feed(self, rows: AsyncIterator[R]) -> None:
-        try:
-            async for row in rows:
-                await self._ahead.acquire()
-                await self._slots.acquire()
-                self._start(row)
-        finally:
-            self._results.put_nowait(None)
+        async for row in rows:
+            await self._ahead.acquire()
+            await self._slots.acquire()
+            self._start(row)
 
     def _start(self, row: R) -> None:
         async def at_work() -> T:

@@ -122,6 +122,24 @@ def test_a_stop_does_not_wait_for_an_input_that_is_silent() -> None:
     assert asyncio.run(main()) == [1]
 
 
+@pytest.mark.parametrize("drop", [False, True])
+@pytest.mark.parametrize("is_early", [True, False], ids=["before the run", "before its first row is read"])
+def test_a_stop_before_the_first_row_ends_the_run(is_early: bool, drop: bool) -> None:
+    async def work(n: int) -> int:
+        raise AssertionError
+
+    async def main() -> list[int]:
+        batch = Batch(work, concurrency=2)
+        if is_early:
+            batch.stop(drop=drop)
+        else:  # before the step of the task that reads rows, which the run creates later
+            asyncio.get_running_loop().call_soon(lambda: batch.stop(drop=drop))
+        async with asyncio.timeout(5):
+            return await run(batch, numbers(10))
+
+    assert asyncio.run(main()) == []
+
+
 def test_dropping_gives_up_the_rows_in_flight() -> None:
     async def main() -> list[int]:
         async def work(n: int) -> int:

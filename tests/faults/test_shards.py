@@ -27,9 +27,6 @@ from automix_cli.views.terminal import Reporter
 
 ROWS = 12
 
-# In one of some runs a worker does not end after a stop: out of the default run until that is understood.
-pytestmark = pytest.mark.storm
-
 
 @pytest.fixture(scope="module")
 def whole(server: Loopback, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
