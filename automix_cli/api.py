@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from automix_cli.errors import BackendError
     from automix_cli.pomdp.problem import Policy
     from automix_cli.profile.model import Limits, Profile, Tier
-    from automix_cli.records import Price, ServiceTier
+    from automix_cli.records import ServiceTier
+    from automix_cli.usage import Price
 
 T = TypeVar("T")
 

@@ -18,7 +18,8 @@ from automix_cli.cascade.cascade import Cascade
 from automix_cli.cascade.shadow import ShadowPlan
 from automix_cli.profile.model import Profile, Task, Tier, VerificationSettings
 from automix_cli.profile.router import router_policy
-from automix_cli.records import Completion, Price, Question, Usage
+from automix_cli.records import Completion, Question
+from automix_cli.usage import Price, Usage
 
 _MARK = re.compile(r"recorded row (\d+)\b")
 _MICRO = 1_000_000

@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "automix_cli"
 
-WORDS = ("errors", "records", "process", "prompts", "scoring", "streams", "texts")
+WORDS = ("errors", "records", "process", "prompts", "scoring", "streams", "texts", "usage")
 ORDER = (
     *("words", "pomdp", "data", "fitting", "backends", "profile", "cascade"),
     *("evaluation", "views", "api", "library", "serving", "commands", "cli", "__main__"),

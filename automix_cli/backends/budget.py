@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from automix_cli.backends.base import Backend, Request
 from automix_cli.errors import BackendError, BudgetError
-from automix_cli.records import Completion, Price, ServiceTier, Usage
+from automix_cli.records import Completion, ServiceTier
+from automix_cli.usage import Price, Usage
 
 
 @dataclass(slots=True)

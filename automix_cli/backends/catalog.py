@@ -16,8 +16,8 @@ from typing import Any
 
 from automix_cli.backends.openai_providers import PROVIDERS
 from automix_cli.errors import describe_value, did_you_mean
-from automix_cli.records import Price
 from automix_cli.texts import lazy_pattern
+from automix_cli.usage import Price
 
 LOCAL_PROVIDERS = frozenset(
     {"ollama", "ollama_chat", "lm_studio", "llamafile", "hosted_vllm", "docker_model_runner"}

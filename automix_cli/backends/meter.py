@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from automix_cli.backends.base import Backend, Request
 from automix_cli.errors import BackendError
-from automix_cli.records import Completion, Price, ServiceTier, add_money
+from automix_cli.records import Completion, ServiceTier
+from automix_cli.usage import Price, add_money
 
 
 @dataclass(slots=True, kw_only=True)
@@ -20,7 +21,7 @@ class MeteredBackend:
     Example:
         >>> import asyncio
         >>> from automix_cli.backends.base import ScriptedBackend
-        >>> from automix_cli.records import Usage
+        >>> from automix_cli.usage import Usage
         >>> inner = ScriptedBackend([Completion(text="4", usage=Usage(input_tokens=2, calls=1))])
         >>> one = Price(input=1e6, output=1e6)
         >>> meter = MeteredBackend(inner=inner, price=lambda r, s: one, most_price=lambda r: one)

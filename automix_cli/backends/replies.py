@@ -22,8 +22,9 @@ from automix_cli.backends.usage import (
     usage_of,
 )
 from automix_cli.errors import BackendError, BadResponse, ContentFiltered, NoText, without_secrets
-from automix_cli.records import Completion, ServiceTier, TokenLogprob, Usage
+from automix_cli.records import Completion, ServiceTier, TokenLogprob
 from automix_cli.texts import is_blank
+from automix_cli.usage import Usage
 
 MANY_TOKENS = 10_000_000
 """More than any request can use: counts beyond it are a mistake."""

@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 from automix_cli.errors import NO_ANSWER_ERRORS, BackendError
-from automix_cli.records import Completion, TokenLogprob, Usage
+from automix_cli.records import Completion, TokenLogprob
+from automix_cli.usage import Usage
 
 ENTRY_SCHEMA = 1
 """Part of every key: raising it makes all older entries misses."""

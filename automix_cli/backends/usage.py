@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from automix_cli.backends.base import Request
 from automix_cli.backends.budget import most_prompt_tokens
-from automix_cli.records import Usage
+from automix_cli.usage import Usage
 
 _TOKEN_BYTES = 4
 _LONG_TOKEN_BYTES = 5  # of plain English, of which a server's right count must not look like that of a part

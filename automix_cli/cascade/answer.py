@@ -32,8 +32,8 @@ from automix_cli.records import (
     Step,
     Trace,
     VoteCount,
-    add_money,
 )
+from automix_cli.usage import add_money
 
 if TYPE_CHECKING:
     from automix_cli.cascade.cascade import Cascade

@@ -13,7 +13,8 @@ from typing import Literal, NamedTuple
 from automix_cli.fitting.router_block import fitted_answer_cost, held_out_quality, own_quality
 from automix_cli.profile.model import Profile
 from automix_cli.profile.router import differences
-from automix_cli.records import Answer, Step, Usage, add_money
+from automix_cli.records import Answer, Step
+from automix_cli.usage import Usage, add_money
 
 _FACTOR = 3.0  # times: costs that were fitted in another unit, or on other answers, are further away
 

@@ -12,7 +12,7 @@ from automix_cli.cascade.requests import RequestBuilder
 from automix_cli.cascade.uncalibrated import EXPECTED_OUTPUT
 from automix_cli.profile.model import Profile, Tier
 from automix_cli.profile.router import embedder_of
-from automix_cli.records import add_money
+from automix_cli.usage import add_money
 
 
 def plan_verifications(profile: Profile, checks: Iterable[Check], votes: int) -> dict[str, Any]:

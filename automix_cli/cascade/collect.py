@@ -14,7 +14,8 @@ from automix_cli.cascade.visit import list_cost
 from automix_cli.data.jsonl import Row
 from automix_cli.errors import BackendError, BudgetError, DataError, Unauthorised, UnknownModel
 from automix_cli.profile.model import Profile, Tier
-from automix_cli.records import Completion, Json, Question, Trace, add_money
+from automix_cli.records import Completion, Json, Question, Trace
+from automix_cli.usage import add_money
 
 if TYPE_CHECKING:
     from automix_cli.data.traces import TraceTable

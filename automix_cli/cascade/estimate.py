@@ -27,8 +27,9 @@ from automix_cli.profile.router import (
     query_router,
     router_policy,
 )
-from automix_cli.records import Question, Usage, add_money
+from automix_cli.records import Question
 from automix_cli.texts import count_of
+from automix_cli.usage import Usage, add_money
 
 if TYPE_CHECKING:
     from automix_cli.data.question_classes import NamedClasses

@@ -17,7 +17,8 @@ from automix_cli.cascade.visit import LiveVisit
 from automix_cli.data.draws import uniform
 from automix_cli.errors import NO_ANSWER_ERRORS, BackendError
 from automix_cli.profile.model import Tier
-from automix_cli.records import Answer, Json, Shadow, Step, add_money
+from automix_cli.records import Answer, Json, Shadow, Step
+from automix_cli.usage import add_money
 
 if TYPE_CHECKING:
     from automix_cli.cascade.answer import QuestionRun

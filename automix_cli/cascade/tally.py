@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from automix_cli.cascade.baseline import CostTally
 from automix_cli.cascade.verification import Verification
-from automix_cli.records import Answer, RowError, Shadow, Step, Usage, VoteCount, add_money
+from automix_cli.records import Answer, RowError, Shadow, Step, VoteCount
+from automix_cli.usage import Usage, add_money
 
 
 @dataclass(slots=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from automix_cli.records import VERIFY_SCHEMA, Json, Question, RowError, Status, Usage, Vote, VoteCount
+from automix_cli.records import VERIFY_SCHEMA, Json, Question, RowError, Status, Vote, VoteCount
+from automix_cli.usage import Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

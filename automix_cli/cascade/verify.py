@@ -14,7 +14,8 @@ from automix_cli.cascade.visit import LiveVisit
 from automix_cli.errors import BackendError
 from automix_cli.pomdp.problem import Action, Facts, Observation
 from automix_cli.profile.model import Tier
-from automix_cli.records import Question, add_money, total_usage
+from automix_cli.records import Question
+from automix_cli.usage import add_money, total_usage
 
 if TYPE_CHECKING:
     from automix_cli.cascade.cascade import Cascade

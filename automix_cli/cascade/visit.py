@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from automix_cli.errors import BackendError
 from automix_cli.profile.model import Tier
-from automix_cli.records import NO_USAGE, Completion, ServiceTier, Step, Usage, Vote, total_usage
+from automix_cli.records import Completion, ServiceTier, Step, Vote
+from automix_cli.usage import NO_USAGE, Usage, total_usage
 
 
 @dataclass(slots=True)
@@ -194,7 +195,7 @@ def split_cost(tier: Tier, parts: Sequence[ServedUsage], count: int) -> SplitCos
     Where each of them was a call of its own, the prompt is part of what each costs.
 
     Example:
-        >>> from automix_cli.records import Price
+        >>> from automix_cli.usage import Price
         >>> tier = Tier(name="x", model="openai/x", price=Price(input=1e6, output=1e6))  # a dollar a token
         >>> one_call = [ServedUsage(Usage(input_tokens=4, output_tokens=6, calls=1), "standard")]
         >>> split_cost(tier, one_call, 2)

@@ -22,8 +22,9 @@ from automix_cli.data.row_keys import (
     plain_name,
 )
 from automix_cli.errors import DataError, describe_value
-from automix_cli.records import Json, Question, Step, Trace, Usage, Verdict
+from automix_cli.records import Json, Question, Step, Trace, Verdict
 from automix_cli.texts import TIER_NAME, TIER_NAME_RULE, is_blank
+from automix_cli.usage import Usage
 
 
 def value_of(row: Mapping[str, Json], name: str) -> Json:

@@ -25,8 +25,8 @@ from automix_cli.errors import DataError, UsageError
 from automix_cli.evaluation.sequences import ShareBounds, mean_bound, share_bounds, share_move, share_rise
 from automix_cli.fitting.drift import DRIFT_SHARE, Drift, fitted_rates
 from automix_cli.fitting.router_block import differing_share, held_out_cost, own_cost
-from automix_cli.records import add_money
 from automix_cli.texts import count_of
+from automix_cli.usage import add_money
 
 WINDOW = 1_000
 """Comparisons after which a new window starts."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 from automix_cli.api import CallOptions, Runtime, choose_profile, embedding_price_line
 from automix_cli.data.labelled import DataFile, TableOptions, recorded_questions
 from automix_cli.errors import ProfileError, UsageError
-from automix_cli.records import add_money
+from automix_cli.usage import add_money
 from automix_cli.views.terminal import Reporter, row_progress
 
 if TYPE_CHECKING:

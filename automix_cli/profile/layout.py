@@ -43,9 +43,10 @@ from automix_cli.profile.schema import (
 )
 from automix_cli.profile.yamltree import Node
 from automix_cli.prompts.examples import VerificationExample
-from automix_cli.records import Price, ServiceTier
+from automix_cli.records import ServiceTier
 from automix_cli.scoring import SCORERS
 from automix_cli.texts import TIER_NAME, TIER_NAME_RULE
+from automix_cli.usage import Price
 
 _VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]{0,99}")
 _KEY_LIKE = re.compile("(?=.*[a-z])(?=.*[0-9]).{20,}")

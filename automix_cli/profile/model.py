@@ -13,7 +13,8 @@ from automix_cli.backends.choice import BackendName, ClientName, client_of
 from automix_cli.errors import UsageError, did_you_mean
 from automix_cli.pomdp.signals import LogprobOf, Signal
 from automix_cli.prompts.examples import VerificationExample
-from automix_cli.records import Price, ServiceTier
+from automix_cli.records import ServiceTier
+from automix_cli.usage import Price
 
 MAX_TIERS = 6
 MAX_VOTES = 64

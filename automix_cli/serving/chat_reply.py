@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from automix_cli.errors import redact
-from automix_cli.records import Answer, Json, RowError, Usage
+from automix_cli.records import Answer, Json, RowError
+from automix_cli.usage import Usage
 
 DONE = b"data: [DONE]\n\n"
 

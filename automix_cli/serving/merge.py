@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING
 from automix_cli.cascade.requests import input_sha
 from automix_cli.data.shards import Shard, Stamp, shard_of
 from automix_cli.errors import AutomixError, DataError, UsageError
-from automix_cli.records import Json, add_money
+from automix_cli.records import Json
 from automix_cli.serving.parts import PartRow, ShardFile, same_file
 from automix_cli.texts import count_of
+from automix_cli.usage import add_money
 
 if TYPE_CHECKING:
     from automix_cli.data.jsonl import Row

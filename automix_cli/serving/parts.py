@@ -14,7 +14,8 @@ from typing import IO, NamedTuple
 from automix_cli.data.jsonl import parse_json
 from automix_cli.data.shards import Shard, Stamp, shard_of
 from automix_cli.errors import DataError, UsageError
-from automix_cli.records import ASK_SCHEMA, Json, add_money
+from automix_cli.records import ASK_SCHEMA, Json
+from automix_cli.usage import add_money
 
 
 class PartRow(NamedTuple):

@@ -14,7 +14,8 @@ from automix_cli.cascade.estimate import plan_calls
 from automix_cli.cascade.failed_attempts import worst_list_cost
 from automix_cli.errors import BudgetError
 from automix_cli.profile.model import Profile, Tier
-from automix_cli.records import Answer, Completion, Message, Price, Question, Usage
+from automix_cli.records import Answer, Completion, Message, Question
+from automix_cli.usage import Price, Usage
 
 TEXTS = ("2 + 2?", "", "naïve café", "數學題目", "🦀" * 9, "\ud800", "a" * 500)
 PRICE = Price(input=3.0, output=15.0, cached_input=0.3)

@@ -31,7 +31,8 @@ from automix_cli.errors import (
     TimedOut,
     UsageError,
 )
-from automix_cli.records import Completion, Message, Usage
+from automix_cli.records import Completion, Message
+from automix_cli.usage import Usage
 
 BASE = Request(
     model="openai/small",

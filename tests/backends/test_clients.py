@@ -54,7 +54,8 @@ from automix_cli.errors import (
     UnknownModel,
     Unreachable,
 )
-from automix_cli.records import Completion, Message, Usage
+from automix_cli.records import Completion, Message
+from automix_cli.usage import Usage
 
 both = pytest.mark.parametrize("route", BOTH)
 

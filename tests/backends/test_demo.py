@@ -28,7 +28,8 @@ from automix_cli.data.rows import question_from_dict
 from automix_cli.errors import BadRequest
 from automix_cli.pomdp.problem import Facts, Observation
 from automix_cli.pomdp.rules import MajorityPolicy
-from automix_cli.records import Completion, Message, Price, Question, Usage, Verdict, VoteCount, total_usage
+from automix_cli.records import Completion, Message, Question, Verdict, VoteCount
+from automix_cli.usage import Price, Usage, total_usage
 
 SHIPPED = Path(__file__).parents[2] / "profiles" / "demo-questions.jsonl"
 INSTRUCTION = "Answer with the result only."

@@ -57,7 +57,8 @@ from automix_cli.errors import (
 )
 from automix_cli.process import own_process
 from automix_cli.profile.model import Tier
-from automix_cli.records import Message, Usage
+from automix_cli.records import Message
+from automix_cli.usage import Usage
 
 
 def test_log_probabilities_that_make_no_sense_are_no_log_probabilities() -> None:

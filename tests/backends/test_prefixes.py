@@ -14,7 +14,8 @@ from automix_cli.backends.budget import worst_cost
 from automix_cli.backends.catalog import least_marked_prefix, list_price
 from automix_cli.backends.prefixes import Prefixes, marked_messages, plain_messages, prefix_key
 from automix_cli.prompts.messages import answer_messages, verification_messages
-from automix_cli.records import Price, Question, Usage
+from automix_cli.records import Question
+from automix_cli.usage import Price, Usage
 
 SONNET = "anthropic/claude-sonnet-4-5"
 DOCUMENT = "\n".join(f"Line {i} says that the harbour was counted anew in {1800 + i}." for i in range(90))

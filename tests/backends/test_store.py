@@ -22,7 +22,8 @@ from automix_cli.backends.store_entries import entry_key
 from automix_cli.backends.store_folder import cache_folder
 from automix_cli.backends.store_leases import lease_owner
 from automix_cli.errors import StorageError
-from automix_cli.records import Completion, TokenLogprob, Usage
+from automix_cli.records import Completion, TokenLogprob
+from automix_cli.usage import Usage
 
 PROMPT = "0" * 64
 HELLO = Completion(text="hello", usage=Usage(input_tokens=3, output_tokens=1, calls=1), latency_s=0.5)

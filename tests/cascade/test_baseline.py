@@ -17,7 +17,8 @@ from automix_cli.cascade.baseline import (
 )
 from automix_cli.profile.model import Profile, Tier
 from automix_cli.profile.router import fingerprint
-from automix_cli.records import Answer, Price, Question, RowError, Step, Usage
+from automix_cli.records import Answer, Question, RowError, Step
+from automix_cli.usage import Price, Usage
 
 SMALL = Tier(name="small", model="openai/unknown-a", price=Price(input=1.0, output=4.0))
 LARGE = Tier(name="large", model="openai/unknown-b", price=Price(input=10.0, output=40.0))

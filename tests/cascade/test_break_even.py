@@ -11,7 +11,8 @@ from automix_cli.cascade.break_even import BreakEven, break_even, longest_contex
 from automix_cli.cascade.requests import RequestBuilder
 from automix_cli.cli import app
 from automix_cli.profile.model import Profile, Tier, VerificationSettings
-from automix_cli.records import Price, Question
+from automix_cli.records import Question
+from automix_cli.usage import Price
 from automix_cli.views.break_even_words import break_even_line, payback_lines
 
 SMALL = Tier(name="small", model="anthropic/x", price=Price(input=1e6, output=0.0))

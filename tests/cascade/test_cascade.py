@@ -32,17 +32,8 @@ from automix_cli.pomdp.policy import PomdpPolicy
 from automix_cli.pomdp.problem import Action, History, Observation, rollout
 from automix_cli.pomdp.rules import AlwaysPolicy, MajorityPolicy
 from automix_cli.profile.model import Profile, Task, Tier, VerificationSettings
-from automix_cli.records import (
-    Answer,
-    Completion,
-    Message,
-    Price,
-    Question,
-    TokenLogprob,
-    Trace,
-    Usage,
-    Verdict,
-)
+from automix_cli.records import Answer, Completion, Message, Question, TokenLogprob, Trace, Verdict
+from automix_cli.usage import Price, Usage
 
 SMALL = Tier(name="small", model="test/small", price=Price(input=1.0, output=2.0))
 LARGE = Tier(name="large", model="test/large", price=Price(input=10.0, output=20.0))

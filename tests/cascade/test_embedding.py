@@ -60,7 +60,8 @@ from automix_cli.profile.router import (
     router_policy,
 )
 from automix_cli.prompts.messages import decision
-from automix_cli.records import Answer, Completion, Message, Price, Question, Usage
+from automix_cli.records import Answer, Completion, Message, Question
+from automix_cli.usage import Price, Usage
 
 CANARY = "canary-0123456789-abcdef"
 WORDS = ("river", "stone", "cloud", "window", "garden", "letter", "candle", "bridge", "market", "winter")

@@ -12,7 +12,8 @@ from automix_cli.cascade.checks import Check
 from automix_cli.cascade.estimate import plan_calls, plan_collection
 from automix_cli.cascade.lengths import Lengths, TierLengths
 from automix_cli.profile.model import Profile, Tier, VerificationSettings
-from automix_cli.records import Price, Question
+from automix_cli.records import Question
+from automix_cli.usage import Price
 
 TIERS = tuple(
     Tier(name=name, model=f"openai/{name}", price=Price(input=rate, output=8 * rate))

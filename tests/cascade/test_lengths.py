@@ -14,7 +14,8 @@ from automix_cli.cascade.estimate import plan_calls, plan_collection
 from automix_cli.cascade.lengths import cached_lengths
 from automix_cli.cascade.requests import RequestBuilder
 from automix_cli.profile.model import Profile, Tier, VerificationSettings
-from automix_cli.records import Completion, Price, Question, Usage
+from automix_cli.records import Completion, Question
+from automix_cli.usage import Price, Usage
 
 ANSWER, VOTE = 700, 40  # output tokens
 TIERS = tuple(Tier(name=n, model=f"openai/{n}", price=Price(input=0.0, output=1e6)) for n in ("a", "b"))

@@ -6,15 +6,8 @@ import pytest
 
 from automix_cli.cascade.tally import CheckTally, Tally
 from automix_cli.cascade.verification import Verification
-from automix_cli.records import (
-    Answer,
-    Question,
-    RowError,
-    Step,
-    Usage,
-    Verdict,
-    VoteCount,
-)
+from automix_cli.records import Answer, Question, RowError, Step, Verdict, VoteCount
+from automix_cli.usage import Usage
 from automix_cli.views.lines import batch_summary
 
 

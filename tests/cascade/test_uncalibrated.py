@@ -21,7 +21,8 @@ from automix_cli.pomdp.problem import Facts
 from automix_cli.pomdp.rules import AlwaysPolicy
 from automix_cli.profile.model import Profile, Task, Tier, VerificationSettings
 from automix_cli.profile.router import give_up_of
-from automix_cli.records import Answer, Completion, Price, Question, Usage
+from automix_cli.records import Answer, Completion, Question
+from automix_cli.usage import Price, Usage
 
 SMALL = Tier(
     name="small", model="openai/tiny", price=Price(input=0.1, output=0.4), params=(("max_tokens", 80),)

@@ -31,7 +31,8 @@ from automix_cli.backends.usage import TokenCounts, usage_of
 from automix_cli.cascade.cascade import Cascade
 from automix_cli.errors import BudgetError
 from automix_cli.profile.search import profile_of_models
-from automix_cli.records import Completion, Message, Price, Question, Usage
+from automix_cli.records import Completion, Message, Question
+from automix_cli.usage import Price, Usage
 
 TIERS = "tiers: [{name: small, model: demo/small}, {name: large, model: demo/large}]"
 

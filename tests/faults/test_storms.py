@@ -24,7 +24,8 @@ from automix_cli.cascade.cascade import Cascade
 from automix_cli.errors import BackendError, TimedOut
 from automix_cli.profile.model import Profile
 from automix_cli.profile.search import load_profile
-from automix_cli.records import Completion, Price, Question, Usage
+from automix_cli.records import Completion, Question
+from automix_cli.usage import Price, Usage
 
 LARGE = pytest.mark.storm
 

@@ -16,7 +16,8 @@ from automix_cli.api import CallOptions, Runtime, choose_profile
 from automix_cli.cascade.cascade import Cascade
 from automix_cli.errors import BudgetError
 from automix_cli.profile.model import embedding_tier
-from automix_cli.records import Price, Question
+from automix_cli.records import Question
+from automix_cli.usage import Price
 
 CAP = 0.5
 INFLATED = {

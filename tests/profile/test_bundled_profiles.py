@@ -15,7 +15,8 @@ from automix_cli.profile.bundled import bundled_names, bundled_path, folder_of_b
 from automix_cli.profile.model import Profile, Tier
 from automix_cli.profile.read import read_profile
 from automix_cli.profile.search import load_profile
-from automix_cli.records import Price, Question
+from automix_cli.records import Question
+from automix_cli.usage import Price
 
 NAMES = ("anthropic", "demo", "gemini", "ollama", "openai", "openai-compatible", "openrouter")
 TIERS = [

@@ -15,7 +15,7 @@ from automix_cli.profile import yamltree
 from automix_cli.profile.bundled import bundled_names, bundled_path
 from automix_cli.profile.model import Limits, Task, Tier, VerificationSettings
 from automix_cli.profile.read import read_profile
-from automix_cli.records import Price
+from automix_cli.usage import Price
 
 # ── What a good file gives ────────────────────────────────────────────────────────────────────
 

@@ -12,7 +12,7 @@ from profile_files import FULL, read
 from automix_cli.backends import catalog
 from automix_cli.backends.catalog import list_price
 from automix_cli.profile.model import Tier
-from automix_cli.records import Price
+from automix_cli.usage import Price
 
 # ── The short hash ────────────────────────────────────────────────────────────────────────────
 

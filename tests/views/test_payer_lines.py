@@ -10,7 +10,7 @@ from automix_cli.cascade.baseline import CostTally, TierAnswers
 from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.payer import Baseline, Offer
 from automix_cli.profile.model import Profile, Tier
-from automix_cli.records import Price, Usage
+from automix_cli.usage import Price, Usage
 from automix_cli.views.payer_lines import batch_line, compare_costs, offer_lines
 
 # ---------------------------------------------------------------- calibrate and bench

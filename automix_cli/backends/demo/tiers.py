@@ -39,7 +39,8 @@ from automix_cli.backends.demo.generate import generate_questions
 from automix_cli.backends.demo.questions import agrees, solve_question
 from automix_cli.backends.embedding import DEMO_MODEL, demo_vector, pack_vector
 from automix_cli.errors import BadRequest
-from automix_cli.records import Completion, TokenLogprob, Usage
+from automix_cli.records import Completion, TokenLogprob
+from automix_cli.usage import Usage
 
 
 class _Ability(NamedTuple):
