@@ -18,6 +18,7 @@
         ├── BadResponse                   5xx, broken connection, unusable body
         │   ├── NoText                    a well-formed reply without text
         │   └── Unreachable               refused, unknown host, TLS: nothing was sent
+        ├── UnreadVotes                   no vote of a tier can be read: the run does not go on
         ├── CacheMiss                     --offline, and not in the cache
         └── BudgetError          exit 4   the call could exceed --max-cost: it was not made
 
@@ -274,6 +275,13 @@ class CacheMiss(BackendError):
     """`--offline` was given and the completion is not in the cache."""
 
     kind = "cache_miss"
+
+
+class UnreadVotes(BackendError):
+    """No vote of a tier can be read: every further one would be paid for and tell nothing."""
+
+    kind = "unread_votes"
+    fatal = True
 
 
 class BudgetError(BackendError):

@@ -37,6 +37,7 @@ from automix_cli.usage import add_money
 
 if TYPE_CHECKING:
     from automix_cli.cascade.cascade import Cascade
+    from automix_cli.cascade.vote_watch import VoteWatch
     from automix_cli.fitting.query_router import QueryRouter
     from automix_cli.pomdp.arrays import Floats
     from automix_cli.pomdp.tilt import Logits
@@ -399,29 +400,32 @@ class QuestionRun:
             )
 
 
-async def collect_trace(cascade: Cascade, question: Question) -> Trace:
+async def collect_trace(cascade: Cascade, question: Question, watch: VoteWatch | None = None) -> Trace:
     """Ask every tier, buy all votes, score each answer that can be scored.
 
-    A tier that has no answer scores 0 at what that cost, and the others are asked all the same.
+    A tier that has no answer scores 0 at what that cost, and the others are asked all the same. `watch`
+    looks at the votes of each.
 
     Raises:
-        BackendError: when a call fails for a reason that says nothing of the tier; what was paid for is
-            in the cache, and the error says what that was.
+        BackendError: when a call fails for a reason that says nothing of the tier, or no vote can be read;
+            what was paid for is in the cache, and the error says what that was.
     """
     run = QuestionRun(cascade, question)
     try:
-        await _ask_every_tier(run, cascade)
+        await _ask_every_tier(run, cascade, watch)
     except BackendError as exc:
         exc.row_usd = add_money(*(v.step().cost_usd for v in run.visits))
         raise
     return Trace(question=question, steps=tuple([v.step() for v in run.visits]))
 
 
-async def _ask_every_tier(run: QuestionRun, cascade: Cascade) -> None:
+async def _ask_every_tier(run: QuestionRun, cascade: Cascade, watch: VoteWatch | None) -> None:
     """Ask the tiers one after the other, and buy all votes on each answer."""
     for index in range(len(cascade.profile.tiers)):
         observation = await run.observe(Action("start", index))
         votes = sample_counts(cascade.profile, index).votes
         if votes and not observation.failed:
             await run.carry_out(Action("vote", index, votes))
+            if watch is not None:
+                watch.look(run.visits[-1])
         run.score_answer()

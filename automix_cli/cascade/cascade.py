@@ -21,6 +21,7 @@ from automix_cli.records import Answer, Completion, Json, Question, Trace
 if TYPE_CHECKING:
     from automix_cli.cascade.shadow import ShadowPlan
     from automix_cli.cascade.verification import Verification
+    from automix_cli.cascade.vote_watch import VoteWatch
     from automix_cli.data.question_classes import NamedClasses
     from automix_cli.fitting.query_router import QueryRouter
 
@@ -95,13 +96,13 @@ class Cascade:
 
         return await with_shadow(run, row, self.shadow)
 
-    async def collect(self, question: Question) -> Trace:
-        """Ask every tier, buy all votes, score each answer that can be scored.
+    async def collect(self, question: Question, watch: VoteWatch | None = None) -> Trace:
+        """Ask every tier, buy all votes, score each answer that can be scored; `watch` looks at the votes.
 
         Raises:
-            BackendError: when a call fails; what was paid for is in the cache.
+            BackendError: when a call fails, or no vote can be read; what was paid for is in the cache.
         """
-        return await collect_trace(self, question)
+        return await collect_trace(self, question, watch)
 
     async def verify(self, question: Question, answer: str, tier: Tier, votes: int) -> Verification:
         """Have `tier` check an answer with `votes` votes (samples, for `consistency`).

@@ -316,12 +316,15 @@ class TraceSource:
     async def _collect(self, cascade: Cascade, questions: list[Question]) -> Purchases[CollectedRow]:
         """Every tier's answers to every question, written to `--traces` as they come."""
         from automix_cli.cascade.collect import CollectedRow
+        from automix_cli.cascade.vote_watch import VoteWatch
         from automix_cli.data.destination import Destination
 
-        values = self._column_values()
+        name, values = self.calls.profile, self._column_values()
+        option = "" if name is None else f" --profile {shlex.quote(name)}"
+        watch = VoteWatch(cascade.profile.verification, option)
 
         async def buy(cascade: Cascade, question: Question) -> CollectedRow:
-            return CollectedRow(await cascade.collect(question), values.get(question.id, {}))
+            return CollectedRow(await cascade.collect(question, watch), values.get(question.id, {}))
 
         destination = Destination(path=self.traces, force=self.force, silent=self.traces is None)
         return await self._buy(cascade, questions, buy, destination)

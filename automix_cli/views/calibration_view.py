@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from automix_cli.data.collection_cost import collection_cost
-from automix_cli.data.groups import copies_note
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.calibrate import Calibration, Figures
 from automix_cli.evaluation.curves import Measure
@@ -22,7 +21,6 @@ from automix_cli.evaluation.health import (
     alarms,
     examine,
     mute_tiers,
-    uncompared_note,
 )
 from automix_cli.evaluation.payer import CostAndQuality, Offer, make_offer
 from automix_cli.evaluation.reliability import ReliabilityRow
@@ -32,13 +30,8 @@ from automix_cli.pomdp.policy import PomdpPolicy
 from automix_cli.pomdp.problem import Facts
 from automix_cli.pomdp.rules import QuestionPolicy
 from automix_cli.texts import count_of
-from automix_cli.views.beside_words import (
-    WEAK_AUROC,
-    all_alike_words,
-    answer_words,
-    weak_verifier_words,
-    worse_words,
-)
+from automix_cli.views.beside_words import answer_words
+from automix_cli.views.calibration_notes import row_warnings
 from automix_cli.views.calibration_words import (
     calibration_sentence,
     certificate_dict,
@@ -328,29 +321,10 @@ class CalibrationView:
             tiers = self.calibration.tiers
             messages = dict.fromkeys(a for plan in plans for a in alarms(plan.rows(), tiers, policy.cuts))
             lines += [f"alarm: {a}" for a in messages]
-        return lines + [f"note: {text}" for text in self._warnings()]
-
-    def _warnings(self) -> list[str]:
-        right = self.table.score >= self.calibration.settings.pass_score
-        warnings = [*filter(None, (copies_note(self.table.grouping), uncompared_note(self.table)))]
-        for j, name in enumerate(self.calibration.tiers):
-            answers = right[~self.table.failed[:, j], j]
-            if len(answers) and float(answers.mean()) in (0.0, 1.0) and name != self.table.beside:
-                warnings.append(all_alike_words(name, self.table.beside, right=bool(answers[0])))
-        for j in range(1, len(self.calibration.tiers)):
-            if right[:, j].mean() < right[:, j - 1].mean():
-                dearer, cheaper = self.calibration.tiers[j], self.calibration.tiers[j - 1]
-                warnings.append(worse_words(dearer, cheaper, self.table.beside))
-        for h in examine(self.table, self.calibration.settings.pass_score):
-            if h.auroc.value is not None and h.auroc.value < WEAK_AUROC and self._is_verified(h.tier):
-                warnings.append(weak_verifier_words(h.tier, h.auroc.value, self.table.beside))
-        return warnings
+        return lines + [f"note: {text}" for text in row_warnings(self.table, self.calibration)]
 
     def _words(self, text: str) -> str:
         return answer_words(text, self.table.beside)
-
-    def _is_verified(self, tier: str) -> bool:
-        return tier != self.calibration.tiers[-1] or self.calibration.settings.last_tier
 
     def payer_lines(self) -> list[str]:
         """Dollars and quality beside the baseline, and when the labelled rows are paid back."""

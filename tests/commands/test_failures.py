@@ -146,3 +146,24 @@ def test_bench_counts_what_each_tier_did_not_answer(calibrated: tuple[Path, Ran]
     assert ran.code == 0, ran.err
     assert "note: small: mute on 15 of 60 rows" in ran.out
     assert "mute on 15 of 60 rows" in (folder / "out" / "report.md").read_text()
+
+
+@pytest.mark.parametrize("command", ["calibrate", "bench"])
+def test_where_no_vote_can_be_read_no_more_are_bought_and_nothing_is_written(
+    tmp_path: Path, command: str
+) -> None:
+    rows = [{"id": k, "question": f"number #{k}", "expected": f"value {k}"} for k in range(ROWS)]
+    (tmp_path / "q.jsonl").write_text(jsonl(*rows))
+    env = {"AUTOMIX_CACHE_DIR": str(tmp_path / "cache"), "OPENAI_API_KEY": "sk-loopback"}
+    with Loopback(lambda call: "Verdict: CORRECT" if call.verifies else "value 1") as server:
+        args = (command, "q.jsonl", "--profile", profile_for(server, tmp_path), "-j", "2")
+        before = (tmp_path / "loopback.yaml").read_text()
+        ran, again = (automix(*args, cwd=tmp_path, env=env) for _ in range(2))
+        calls = len(server.calls)
+    assert (ran.code, again.code, ran.out) == (1, 1, "")
+    assert 'votes of small could be read, so no more are bought. One reply: "Verdict: CORRECT"' in ran.err
+    assert "automix verify --profile" in ran.err
+    assert "spent $0.00" in ran.err
+    assert "spent $0 on calls" in again.err, "what was bought is in the cache"
+    assert calls < ROWS / 2
+    assert (tmp_path / "loopback.yaml").read_text() == before
