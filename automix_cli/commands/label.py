@@ -223,13 +223,16 @@ class _LabelJob:
             self._show(self._outcome(plan, profile, progress, path))
 
     def _loop(self, terminal: LabelTerminal, session: LabelSession, path: Path) -> None:
-        """Label in the terminal; an interruption says where to go on."""
+        """Label in the terminal; an end before the last row says how to go on."""
+        n = len(session.file.rows)
         try:
             terminal.run()
         except KeyboardInterrupt:
-            state = f"{session.n_done} of {count_of(len(session.file.rows), 'row')} done in {path}"
+            state = f"{session.n_done} of {count_of(n, 'row')} done in {path}"
             self.reporter.say(f"\ninterrupted: {state}; the same command goes on")
             raise
+        if session.n_done < n:
+            self.reporter.say(f"rows are left in {path}; the same command goes on")
 
     def _open(self, plan: LabelPlan, path: Path) -> tuple[LabelDraw, list[Json], bool]:
         """The draw, its rows, and whether they are to be written: those of a file that is there, or more.

@@ -213,6 +213,7 @@ def test_in_a_terminal_one_key_labels_a_row(rows: Path) -> None:
     screen.wait_for("q quit")
     screen.press("q")
     assert screen.end() == 0
+    assert "rows are left in rows.labels.jsonl; the same command goes on" in " ".join(screen.text.split())
     first, second, *others = rows_of(path)
     assert (first["labelled_by"], second["skipped"]) == ("ann", True)
     assert not any("labelled_by" in row for row in others)
