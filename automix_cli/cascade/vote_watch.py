@@ -71,8 +71,7 @@ class VoteWatch:
         yield f"a vote is read from its last line, which should be: {prompts.decision(True)}"
         which = f"{self.profile_option} --tier {visit.tier.name}"
         yield f'automix verify{which} --explain --question "…" --answer "…"   shows what it writes'
-        yield "verification: {examples: […]} in the profile shows how to end"
-        yield "verification: {signal: consistency} needs no vote"
+        yield "verification: {examples: […]} shows a verifier how to end; {signal: consistency} needs no vote"
         yield "the cache keeps what was paid for; --refresh asks anew, where another model has the name now"
 
 
