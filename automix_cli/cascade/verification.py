@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from automix_cli.records import VERIFY_SCHEMA, Json, Question, RowError, Status, Vote, VoteCount
 from automix_cli.usage import Usage
+
+
+class LabelledAnswers(NamedTuple):
+    """The labelled answers of one tier on which a fit learned what its signal shows."""
+
+    answers: int
+    wrong: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
     """The row that `verify` writes: the signal on one answer, and the verdict that follows.
 
-    `calibrated` is true when `confidence` is a posterior probability rather than the
-    signal itself. `verdict` is none when there is no evidence either way.
+    `calibrated` is true when `confidence` is a chance that labelled answers have shown of the signal,
+    rather than the signal itself; `calibrated_on` says how many they were, where the profile tells it.
+    `verdict` is none when there is no evidence either way.
     """
 
     question: Question
@@ -26,6 +34,7 @@ class Verification:
     sampled: int | None = None
     confidence: float | None = None
     calibrated: bool = False
+    calibrated_on: LabelledAnswers | None = None
     verdict: Literal["correct", "incorrect", "none"] = "none"
     usage: Usage = field(default_factory=Usage)
     cost_usd: float | None = 0.0
@@ -65,6 +74,7 @@ class Verification:
         row |= {
             "confidence": self.confidence,
             "calibrated": self.calibrated,
+            "calibrated_on": None if self.calibrated_on is None else self.calibrated_on._asdict(),
             "verdict": self.verdict,
             "usage": self.usage.to_dict(),
             "cost_usd": self.cost_usd,

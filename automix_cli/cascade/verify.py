@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from automix_cli import scoring
 from automix_cli.cascade.answer import QuestionRun, row_error
 from automix_cli.cascade.checks import samples_per_check
 from automix_cli.cascade.failed_attempts import open_bill
-from automix_cli.cascade.verification import Verification
+from automix_cli.cascade.verification import LabelledAnswers, Verification
 from automix_cli.cascade.visit import LiveVisit
 from automix_cli.errors import BackendError
-from automix_cli.pomdp.problem import Action, Facts, Observation
+from automix_cli.pomdp.problem import Action, Facts, Observation, Policy
 from automix_cli.profile.model import Tier
 from automix_cli.records import Question
 from automix_cli.usage import add_money, total_usage
@@ -45,6 +45,7 @@ class AnswerCheck:
             self._row(),
             confidence=None if confidence is None else round(confidence, 6),
             calibrated=calibrated,
+            calibrated_on=self._labelled_answers() if calibrated else None,
             sampled=len(self.visit.answers) or None,
             agreeing=observation.correct if self.visit.answers else None,
         )
@@ -67,14 +68,14 @@ class AnswerCheck:
         return Observation(same, len(self.visit.answers), len(self.visit.answers))
 
     async def _confidence(self, observation: Observation) -> tuple[float | None, bool]:
-        """The posterior under a calibrated policy, else the signal itself; None without evidence.
+        """The posterior where a fit has learned this tier's signal, else the signal itself.
 
-        The second value says which of the two it is: true for the posterior.
+        None stands for no evidence. The second value is true for the posterior.
         """
         if observation.signal is None and not observation.parsed:
             return None, False
         policy = self.cascade.policy
-        if policy is None:
+        if policy is None or not self._knows_signal(policy):
             share = observation.signal
             return (observation.correct / observation.parsed if share is None else share), False
         run = self.question_run
@@ -83,6 +84,24 @@ class AnswerCheck:
         belief = policy.update(belief, Action("start", self.index), Observation())
         belief = policy.update(belief, Action("vote", self.index, observation.n_votes), observation)
         return policy.confidence(belief, self.index), True
+
+    def _knows_signal(self, policy: Policy[Any]) -> bool:
+        """Whether a policy has learned what this tier's signal shows; rules of thumb have learned nothing."""
+        model = getattr(policy, "plan_model", None)
+        if model is None:
+            return False
+        from automix_cli.pomdp.observations import NoObservations
+
+        return not isinstance(model.tiers[self.index].observation, NoObservations)
+
+    def _labelled_answers(self) -> LabelledAnswers | None:
+        """How many labelled answers of the tier the router was fitted on; None where nobody says."""
+        router = self.cascade.profile.router or {}
+        own = (router.get("observations") or {}).get(self.visit.tier.name)
+        if own is None:
+            return None
+        right, wrong = (int(own[kind][1]) for kind in ("right", "wrong"))
+        return LabelledAnswers(right + wrong, wrong)
 
     def _row(self) -> Verification:
         """The row, with all that was paid for, and no verdict yet."""

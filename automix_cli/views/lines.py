@@ -5,7 +5,7 @@ Model text never meets Rich markup: it goes in as `Text`, with its controls made
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from automix_cli.data.jsonl import printable
@@ -296,18 +296,28 @@ def verification_line(row: Verification) -> str:
         ...         votes=votes, confidence=0.75, verdict="correct",
         ...     )
         ... )
-        '0.75 correct (6 of 8 votes, 0 unparsed; small)'
+        '0.75 correct (6 of 8 votes; small)'
     """
     head = "no evidence" if row.confidence is None else f"{row.confidence:.2f} {row.verdict}"
-    parts = ["calibrated"] if row.calibrated else []
+    parts = []
     if row.sampled is not None:
         parts.append(f"{row.agreeing} of {count_of(row.sampled, 'sample')} agree")
     elif row.signal == "logprob":
         parts.append("log-probability of the verdict")
     else:
         count = row.count
-        parts.append(f"{count.correct} of {count_of(count.parsed, 'vote')}, {count.unparsed} unparsed")
-    return f"{head} ({'; '.join([*parts, row.tier])})"
+        unparsed = f", {count.unparsed} unparsed" if count.unparsed else ""
+        parts.append(f"{count.correct} of {count_of(count.parsed, 'vote')}{unparsed}")
+    return f"{head} ({'; '.join([*parts, row.tier, *_learned_from(row)])})"
+
+
+def _learned_from(row: Verification) -> Iterator[str]:
+    """From what the confidence was learned, where it is more than the signal itself."""
+    if row.calibrated_on is not None:
+        answers, wrong = row.calibrated_on
+        yield f"as in {count_of(answers, 'labelled answer')}, {wrong:,} wrong"
+    elif row.calibrated:
+        yield "a chance, not a share"
 
 
 def reasons_lines(row: Verification) -> list[str]:

@@ -29,8 +29,8 @@ from automix_cli.errors import (
     Unauthorised,
 )
 from automix_cli.pomdp.policy import PomdpPolicy
-from automix_cli.pomdp.problem import Action, History, Observation, rollout
-from automix_cli.pomdp.rules import AlwaysPolicy, MajorityPolicy
+from automix_cli.pomdp.problem import Action, History, Observation, Policy, rollout
+from automix_cli.pomdp.rules import AlwaysPolicy, MajorityPolicy, QuestionPolicy, ThresholdPolicy
 from automix_cli.profile.model import Profile, Task, Tier, VerificationSettings
 from automix_cli.records import Answer, Completion, Message, Question, TokenLogprob, Trace, Verdict
 from automix_cli.usage import Price, Usage
@@ -634,6 +634,27 @@ def test_verify_counts_the_votes_of_one_tier() -> None:
     assert (found.count, found.confidence, found.calibrated) == ((2, 1, 1), pytest.approx(2 / 3), False)
     assert found.cost_usd == pytest.approx(4 * SMALL_CALL)
     assert [v.verdict for v in found.votes][3] is Verdict.UNPARSED
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        AlwaysPolicy(2, 1),
+        MajorityPolicy(2, 4),
+        ThresholdPolicy.single(tiers=2, votes=4, cut=0.9),
+        QuestionPolicy(rewards=((0, 1), (0, 1)), costs=(1, 20), cost_weight=0.01),
+        PomdpPolicy(two_tiers()),
+    ],
+    ids=lambda policy: type(policy).__name__,
+)
+@pytest.mark.parametrize("tier", [0, 1])
+def test_verify_calls_a_share_of_votes_no_chance(policy: Policy[Any], tier: int) -> None:
+    cascade = Cascade(profile(), script("++-?"), policy)
+    own = cascade.profile.tiers[tier]
+    row = asyncio.run(cascade.verify(Question(text="9 + 9?"), "18", own, 4))
+    assert row.calibrated is (isinstance(policy, PomdpPolicy) and tier == 0)
+    assert (row.confidence == pytest.approx(2 / 3, abs=1e-6)) is not row.calibrated
+    assert row.calibrated_on is None  # no fit, no rows
 
 
 def test_verify_without_a_parsed_vote_is_no_evidence() -> None:

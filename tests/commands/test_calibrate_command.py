@@ -100,10 +100,17 @@ def test_ask_finds_the_calibrated_profile_and_tells_beliefs(here: Callable[..., 
 
 def test_verify_gives_the_posterior_and_says_so(here: Callable[..., Ran]) -> None:
     ran = here("verify", "--question", "What is 17 * 23?", "--answer", "391")
-    assert "(calibrated; " in ran.out
     [row] = here("verify", "--question", "What is 17 * 23?", "--answer", "391", "--json").rows
+    answers, wrong = row["calibrated_on"].values()
+    assert f"; small; as in {answers} labelled answers, {wrong} wrong)" in ran.out
     assert row["calibrated"] is True
     assert row["confidence"] != row["votes"]["correct"] / sum(row["votes"].values())
+    assert answers == 300
+    [row] = here(
+        "verify", "--question", "What is 17 * 23?", "--answer", "391", "--tier", "large", "--json"
+    ).rows
+    shares = row["votes"]["correct"] / sum(row["votes"].values())
+    assert (row["confidence"], row["calibrated"], row["calibrated_on"]) == (shares, False, None)
 
 
 def test_traces_need_no_calls_and_give_the_same_router(demo: Path, here: Callable[..., Ran]) -> None:

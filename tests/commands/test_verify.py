@@ -15,6 +15,7 @@ QUESTIONS = ROOT / "profiles" / "demo-questions.jsonl"
 SINGLE = ("--question", "9 + 9?", "--answer", "18")
 VERIFY_KEYS = {
     *("schema", "id", "index", "status", "tier", "signal", "votes", "confidence", "calibrated", "verdict"),
+    "calibrated_on",
     *("question", "answer", "usage", "cost_usd", "spent_usd", "error", "input_sha", "profile_sha"),
 }
 
@@ -50,7 +51,7 @@ def verify(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 def test_a_person_reads_confidence_verdict_and_votes(verify: Run) -> None:
     ran = verify()
-    assert (ran.code, ran.out) == (0, "0.75 correct (6 of 8 votes, 0 unparsed; small)\n")
+    assert (ran.code, ran.out) == (0, "0.75 correct (6 of 8 votes; small)\n")
 
 
 def test_json_prints_one_row_and_explain_adds_the_reasons(verify: Run) -> None:
