@@ -7,8 +7,12 @@ Whatever changes one of them asks `is_ours` first.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""How many threads work on one sum. The libraries behind NumPy and scikit-learn read them when they load."""
 
 _commands = 0
 
@@ -22,6 +26,9 @@ def is_ours() -> bool:
 def own_process() -> Iterator[None]:
     """Take the process while a command runs.
 
+    Sums are small here, so that a second thread mostly waits, at full load, and what a sum comes to in its
+    last digits depends on how many threads there are: one adds, unless the environment says otherwise.
+
     Example:
         >>> with own_process():
         ...     is_ours()
@@ -29,6 +36,8 @@ def own_process() -> Iterator[None]:
     """
     global _commands
     _commands += 1
+    for name in ONE_THREAD:
+        os.environ.setdefault(name, "1")
     try:
         yield
     finally:

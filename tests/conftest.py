@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from automix_cli.backends.foreign_warnings import ignore_foreign_warnings
+from automix_cli.process import ONE_THREAD
 
 LEAKY = ("AUTOMIX_", "OPENAI_", "ANTHROPIC_", "GEMINI_", "GOOGLE_API", "OPENROUTER_", "OLLAMA_", "LITELLM_")
 TERMINAL = (
@@ -33,8 +34,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--client", choices=("direct", "litellm"), default="direct")
 
 
-ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-"""Read when NumPy is imported. On small matrices a second thread does nothing but wait, at full load."""
 os.environ |= {name: "1" for name in ONE_THREAD if name not in os.environ}
 
 

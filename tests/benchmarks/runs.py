@@ -17,10 +17,12 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from automix_cli import process
+
 T = TypeVar("T")
 R = TypeVar("R")
 
-ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+ONE_THREAD = dict.fromkeys(process.ONE_THREAD, "1")
 
 
 class Runs(NamedTuple, Generic[R]):
