@@ -27,7 +27,7 @@ BENCH_SCHEMA = "automix.bench/1"
 def summary(view: BenchView) -> dict[str, Any]:
     """Everything as plain values."""
     result = view.comparison
-    grouping = view.table.grouping
+    grouping, own = view.table.grouping, view.reach()
     return {
         "schema": BENCH_SCHEMA,
         "source": view.source,
@@ -42,6 +42,7 @@ def summary(view: BenchView) -> dict[str, Any]:
         "held_out": view.held_out_labels(),
         "level": LEVEL,
         "objective": result.objective._asdict(),
+        "reach": None if own is None else own._asdict(),
         "splits": list(_splits(view)),
         "policies": {o.name: _policy(view, o) for o in result.outcomes},
         "headline": result.headline,

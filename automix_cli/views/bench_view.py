@@ -24,6 +24,7 @@ from automix_cli.pomdp.arrays import Ints
 from automix_cli.texts import count_of
 from automix_cli.views.beside_words import measure_words, worse_words
 from automix_cli.views.cells import interval_text
+from automix_cli.views.missed_words import Attainment, compare_with_objective, missed_words
 from automix_cli.views.payer_lines import offer_lines
 from automix_cli.views.signal_words import signal_words
 from automix_cli.views.verdict_words import (
@@ -241,7 +242,23 @@ class BenchView:
         if ours.verdict is None:
             why = result.no_verdict or "the interval is undefined"
             return f"Not enough rows to tell: {why}.{self._loss_words()}"
-        return f"{self._verdict_words(ours, ours.verdict)}{self._loss_words()} {self._rows_words()}"
+        head = f"{self._verdict_words(ours, ours.verdict)}{self._missed_words()}"
+        return f"{head}{self._loss_words()} {self._rows_words()}"
+
+    def reach(self) -> Attainment | None:
+        """What the headline policy reached of the objective; None where it does not route, or has no bar."""
+        result, ours = self.comparison, self.comparison.outcome(self.comparison.headline)
+        if ours.verdict is None or ours.group == "single tier" or self._single_tier(ours) is not None:
+            return None
+        alone = {tier: result.outcome(f"always:{tier}").measures["quality"].value for tier in result.tiers}
+        best = max(alone, key=lambda tier: alone[tier] or 0.0)
+        cost, quality = (ours.measures[key] for key in ("cost", "quality"))
+        gain = result.gains.get((ours.name, best))
+        return compare_with_objective(result.objective, cost, quality, alone[best] or 0.0, gain)
+
+    def _missed_words(self) -> str:
+        """Say that the objective was missed on held-out rows; "" where it was not."""
+        return missed_words(self.reach(), self.comparison.objective, self.table.beside)
 
     def _loss_words(self) -> str:
         """The most that can be lost against the baseline; "" where every row has a label."""

@@ -587,6 +587,23 @@ def test_what_lower_shares_save_is_said_where_the_one_asked_for_takes_a_single_t
     assert summary(view_of(result, table))["alternative"]["keep"] == other.keep
 
 
+def test_the_verdict_says_where_what_was_asked_for_was_missed(
+    table: TraceTable, played: tuple[Bench, Any]
+) -> None:
+    met = played[0]
+    ours = met.outcome("pomdp").measures
+    best = max(met.outcome(f"always:{tier}").measures["quality"].value for tier in met.tiers)
+    share = ours["quality"].value / best
+    for keep in (share - 0.001, share + 0.001):
+        view = view_of(replace(met, objective=Objective("keep", keep)), table)
+        is_missed = (
+            f"But --keep {keep:g} was missed: on these rows it keeps {100 * share:.3g} %" in view.sentence()
+        )
+        assert is_missed == (keep > share)
+        assert summary(view)["reach"]["is_met"] == (keep < share)
+        assert summary(view)["reach"]["share"] == pytest.approx(share)
+
+
 def test_the_verdict_line_says_what_it_rests_on_and_why_calibrate_may_differ(
     table: TraceTable, played: tuple[Bench, Any]
 ) -> None:
