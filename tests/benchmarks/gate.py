@@ -2,8 +2,8 @@
 
     python tests/benchmarks/gate.py intervals [--runs 600]     of four intervals, in worlds that are known
     python tests/benchmarks/gate.py power [--runs 600]         stated power beside simulated gates
-    python tests/benchmarks/gate.py whole [--runs 200]         policies trained anew on other answers
-    python tests/benchmarks/gate.py recorded [--runs 200]      recorded sets, answers hidden and swapped
+    python tests/benchmarks/gate.py whole [--runs 60]          policies trained anew on other answers
+    python tests/benchmarks/gate.py recorded [--runs 60]       recorded sets, answers hidden and swapped
     python tests/benchmarks/gate.py table                      the losses that are caught in 8 of 10 runs
 
 `intervals`: per cent of runs in which the lower bound lies above the true change, and the upper one
@@ -143,8 +143,25 @@ def lines_of(rows: TraceTable) -> RunLines:
     return own
 
 
-def verdicts(here: list[dict[str, Any]], there: list[dict[str, Any]], **options: Any) -> list[str]:
-    new, old = (lines_of(table_of(rows, **options)) for rows in (here, there))
+class Verdicts(NamedTuple):
+    """What the gates say of a run beside an earlier one: as it is, and with a loss planted in it."""
+
+    unchanged: list[str]
+    lost: list[str]
+
+
+def verdicts(
+    here: list[dict[str, Any]], there: list[dict[str, Any]], seed: int, *tiers: str
+) -> Verdicts:
+    """Judge a run of `bench` on rows, and one on the same rows where these tiers have lost answers."""
+    lost = here
+    for tier in tiers:
+        lost = worse(lost, tier, PLANTED, seed)
+    unchanged, planted, old = (lines_of(table_of(rows)) for rows in (here, lost, there))
+    return Verdicts(_judge(unchanged, old), _judge(planted, old))
+
+
+def _judge(new: RunLines, old: RunLines) -> list[str]:
     groups = {key: i for i, key in enumerate(sorted(new.keys()))}
     gates = read_gates(",".join(GATES))
     return [change.verdict for change in compare_runs(new, old, gates, "pomdp", groups).changes]
@@ -184,13 +201,10 @@ def drawn_worlds(rows: int, seed: int) -> Iterator[list[dict[str, Any]]]:
 
 def whole(runs: int) -> None:
     for rows in (400, 1000):
-        pairs = [tuple(drawn_worlds(rows, seed)) for seed in range(runs)]
-        report(f"{rows} rows, {rows // 2} held out, nothing changed", [verdicts(a, b) for a, b in pairs])
-        planted = [
-            verdicts(worse(worse(a, "medium", PLANTED, k), "small", PLANTED, k), b)
-            for k, (a, b) in enumerate(pairs)
-        ]
-        report(f"{rows} rows, {rows // 2} held out, both tiers {100 * PLANTED:g} points worse", planted)
+        own = [verdicts(*drawn_worlds(rows, seed), seed, "medium", "small") for seed in range(runs)]
+        report(f"{rows} rows, {rows // 2} held out, nothing changed", [one.unchanged for one in own])
+        name = f"{rows} rows, {rows // 2} held out, both tiers {100 * PLANTED:g} points worse"
+        report(name, [one.lost for one in own])
 
 
 def recorded(runs: int) -> None:
@@ -200,17 +214,17 @@ def recorded(runs: int) -> None:
     first, second = (_llama(name) for name in ("automix_repl_selfverify", "automix_repl_logprob"))
     names = sorted(first.keys() & second.keys())
     for rows in (400, 1000):
-        nothing, lost = list[list[str]](), list[list[str]]()
+        own = list[Verdicts]()
         for seed in range(runs):
             rng = np.random.default_rng(seed)
             ids = rng.choice(names, rows, replace=False)
             coins = rng.random(rows) < 0.5
             here = [_row(i, first if coin else second, first) for i, coin in zip(ids, coins, strict=True)]
             there = [_row(i, second if coin else first, first) for i, coin in zip(ids, coins, strict=True)]
-            nothing.append(verdicts(here, there))
-            lost.append(verdicts(worse(worse(here, "large", PLANTED, seed), "small", PLANTED, seed), there))
-        report(f"cnli, {rows} rows, {rows // 2} held out, generations swapped by a coin", nothing)
-        report(f"cnli, {rows} rows, {rows // 2} held out, and {100 * PLANTED:g} points hidden", lost)
+            own.append(verdicts(here, there, seed, "large", "small"))
+        name = f"cnli, {rows} rows, {rows // 2} held out"
+        report(f"{name}, generations swapped by a coin", [one.unchanged for one in own])
+        report(f"{name}, and {100 * PLANTED:g} points hidden", [one.lost for one in own])
 
 
 def _llama(name: str) -> dict[str, dict[str, Any]]:
@@ -250,6 +264,6 @@ if __name__ == "__main__":
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("part", choices=PARTS)
-    parser.add_argument("--runs", type=int, default=200)
+    parser.add_argument("--runs", type=int, help="how often (default: 60 of whole runs, else 600)")
     options = parser.parse_args()
-    PARTS[options.part](options.runs)
+    PARTS[options.part](options.runs or (60 if options.part in ("whole", "recorded") else 600))
