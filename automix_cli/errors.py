@@ -2,6 +2,7 @@
 
     AutomixError                 exit 1   something failed
     ├── UsageError               exit 2   options that do not go together
+    │   └── MissingKey                    the variable of a tier's key is not set
     ├── ProfileError             exit 2   a profile that cannot be used
     ├── DataError                exit 2   input rows that cannot be read
     ├── StorageError             exit 1   cache or output cannot be written
@@ -130,6 +131,19 @@ class UsageError(AutomixError):
     exit_code = 2
 
 
+class MissingKey(UsageError):
+    """A key is in no variable of the environment: no run can begin.
+
+    Attributes:
+        variable: the one that it is looked for in.
+    """
+
+    def __init__(self, message: str, *, variable: str) -> None:
+        hint = f'export {variable}=…, or without a key: automix ask --profile demo "What is 17 * 23?"'
+        super().__init__(message, hint=hint)
+        self.variable = variable
+
+
 class ProfileError(AutomixError):
     """A profile that is missing, malformed or has values that are not allowed."""
 
@@ -147,9 +161,14 @@ class StorageError(AutomixError):
 
 
 class GateError(AutomixError):
-    """A result did not reach the level that a gate requires."""
+    """A result did not reach the level that a gate requires.
+
+    Attributes:
+        report: what `--json` prints of the run, where it got that far and a Python program called it.
+    """
 
     exit_code = 5
+    report: Any = None
 
 
 class BackendError(AutomixError):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,7 +11,6 @@ import typer
 from automix_cli.api import CallOptions
 from automix_cli.commands import options as o
 from automix_cli.commands.bench_folder import ResultFolder, take_runs
-from automix_cli.commands.bench_gates import Gating
 from automix_cli.commands.command import ModelCommand, command_app
 from automix_cli.commands.datasets import dry_run as show_cost
 from automix_cli.data.destination import Destination
@@ -20,11 +18,12 @@ from automix_cli.data.labelled import DataFile, TableOptions, read_data
 from automix_cli.errors import UsageError
 from automix_cli.fitting.query_router_kinds import PriorChoice
 from automix_cli.library.comparison import BenchJob, bench_objective, reads_samples
+from automix_cli.library.gating import Gating
 from automix_cli.library.trace_source import FREE_NOTE, TraceSource, is_free
 from automix_cli.views.terminal import Reporter, print_json, print_text, stdout_console
 
 if TYPE_CHECKING:
-    from automix_cli.evaluation.play import Run, Runs
+    from automix_cli.evaluation.play import Runs
     from automix_cli.views.bench_view import BenchView
 
 ALL_RUNS_ROWS = 20_000  # above, runs.jsonl holds the chosen settings only
@@ -288,7 +287,7 @@ def _run(
         job.reporter.say(FREE_NOTE)
     runs = runs or ("all" if len(table) <= ALL_RUNS_ROWS else "chosen")
     runs = runs if folder is not None else "none"
-    take = _take(gates, folder, runs)
+    take = gates.take(take_runs(folder, runs))
     view = gates.compare(job.compare(table, settings, source.data, gates.least_runs(runs), take))
     config = {**job.config(), **gates.config(), **_config(source.data, source.options, profile.name)}
     try:
@@ -299,10 +298,3 @@ def _run(
     if folder is not None:
         job.reporter.say(f"written: {', '.join(folder.names)} in {folder.path}")
     return view
-
-
-@contextmanager
-def _take(gates: Gating, folder: ResultFolder | None, runs: Runs) -> Iterator[Callable[[Run], None]]:
-    """Take the runs into the folder, and for the comparison with an earlier one."""
-    with take_runs(folder, runs) as on_run:
-        yield gates.take_also(on_run)

@@ -192,4 +192,5 @@ def _binomial(rows: int, share: float, counts: int) -> Floats:
 
 def _upper_tail(rows: int, share: float, least: int) -> float:
     """The chance of at least so many."""
-    return max(0.0, 1.0 - float(_binomial(rows, share, least).sum())) if least else 1.0
+    below = min(least, rows + 1)
+    return max(0.0, 1.0 - float(_binomial(rows, share, below).sum())) if least else 1.0

@@ -318,7 +318,7 @@ class Automix:
         Raises:
             DataError: the rows cannot be read.
             UsageError: the options contradict each other, or as for `ask`.
-            GateError: no setting meets the objective.
+            GateError: no setting meets the objective, or none can be certified.
             BackendError: no further call could succeed, or none did.
 
         Example:
@@ -350,6 +350,7 @@ class Automix:
         Raises:
             DataError: the rows cannot be read.
             UsageError: the options contradict each other, or as for `ask`.
+            GateError: `fail_under` is missed; its `report` is what would have been returned.
             BackendError: no further call could succeed, or none did.
 
         Example:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypedDict, cast, get_args
 
 from automix_cli.data.jsonl import dumps
 from automix_cli.data.labelled import DataFile, TableOptions, read_data
-from automix_cli.errors import UsageError, did_you_mean
+from automix_cli.errors import GateError, UsageError, did_you_mean
 from automix_cli.fitting.query_router_kinds import ClassChoice, PriorChoice, WrittenKind
 from automix_cli.library.calibration import CalibrationJob, objective_of, router_to_fit
 from automix_cli.library.comparison import BenchJob, bench_objective, reads_samples
+from automix_cli.library.gating import Gating
 from automix_cli.library.session import OpenProfile
 from automix_cli.library.trace_source import FREE_NOTE, TraceSource, is_free
 from automix_cli.records import Json
@@ -56,6 +58,7 @@ class CalibrateOptions(RowOptions, total=False):
     output: str | os.PathLike[str] | None
     cost_weight: float | None
     objective: ObjectiveChoice
+    certify: float | None
     query_router: ClassChoice
     kind: WrittenKind
     value_of_time: float
@@ -68,6 +71,9 @@ class BenchOptions(RowOptions, total=False):
     split: float | None
     repeat: int
     query_router: PriorChoice
+    against: str | os.PathLike[str] | None
+    fail_under: str | None
+    require_proof: bool
 
 
 _OPTION_BOUNDS: Mapping[str, tuple[float, float]] = {
@@ -75,6 +81,7 @@ _OPTION_BOUNDS: Mapping[str, tuple[float, float]] = {
     "sure": (0.5, 0.99),
     "budget": (0, math.inf),
     "cost_weight": (0, math.inf),
+    "certify": (0.5, 0.999),
     "value_of_time": (0, math.inf),
     "split": (0, 0.99),
     "repeat": (1, 1000),
@@ -154,9 +161,9 @@ def calibrate_rows(session: OpenProfile, data: LabelledData, options: CalibrateO
             options.get("budget"),
             options.get("cost_weight"),
             options.get("objective", "keep"),
-            None,
+            options.get("certify"),
         ),
-        certify=None,
+        certify=options.get("certify"),
         query_router=router_to_fit(options.get("query_router", "none"), options.get("kind", "pomdp")),
         kind=options.get("kind", "pomdp"),
         class_column=options.get("class_column"),
@@ -173,11 +180,22 @@ def calibrate_rows(session: OpenProfile, data: LabelledData, options: CalibrateO
     )
     job.check()
     source = _source(session, data, options, TableOptions(), reporter)
+    job.check_certificate(source)
     job.check_live(source)
     objects: list[dict[str, Json]] = []
-    with source.spending():
+    with _report(objects), source.spending():
         job.run(source, lambda view: objects.append(view.to_dict()))
     return objects[0]
+
+
+@contextmanager
+def _report(objects: list[dict[str, Json]]) -> Iterator[None]:
+    """Give a gate that is not met the object that would have been returned."""
+    try:
+        yield
+    except GateError as exc:
+        exc.report = objects[0] if objects else None
+        raise
 
 
 def bench_rows(session: OpenProfile, data: LabelledData, options: BenchOptions) -> dict[str, Json]:
@@ -190,6 +208,13 @@ def bench_rows(session: OpenProfile, data: LabelledData, options: BenchOptions) 
     check_names("bench", options, BenchOptions.__optional_keys__)
     check_values(options, {**_OPTION_BOUNDS, "folds": (2, 20)}, {"query_router": PriorChoice})
     policies, reporter = options.get("policies", "all"), NoteReporter(session)
+    against = options.get("against")
+    gates = Gating.read(
+        options.get("fail_under"),
+        None if against is None else Path(against),
+        needs_proof=options.get("require_proof", False),
+        summary=None,
+    )
     job = BenchJob(
         policies=policies,
         query_router=options.get("query_router", "multilabel"),
@@ -209,13 +234,20 @@ def bench_rows(session: OpenProfile, data: LabelledData, options: BenchOptions) 
     judges = TableOptions(judge_samples=reads_samples(policies))
     source = _source(session, data, options, judges, reporter)
     if not source.is_recorded:
-        job.check_tiers(source.profile())
-    with source.spending():
+        gates.check_policies(job.check_tiers(source.profile()))
+        gates.check_questions(source.group_questions)
+    objects: list[dict[str, Json]] = []
+    with _report(objects), source.spending():
         profile, table, _ = source.read()
         settings = settings_of(profile)
         if is_free(table) and not settings.value_of_time:
             reporter.say(FREE_NOTE)
-        return summary(job.compare(table, settings, source.data))
+        view = gates.compare(
+            job.compare(table, settings, source.data, gates.least_runs("none"), gates.take())
+        )
+        objects.append(summary(view))
+        gates.check(view, reporter.say)
+    return objects[0]
 
 
 def _source(

@@ -117,6 +117,13 @@ def test_the_power_is_what_simulated_gates_catch(
     assert caught / 150 == pytest.approx(stated, abs=3 * error + 0.02)
 
 
+@pytest.mark.parametrize("differing", [0.7, 0.95, 1.0])
+def test_the_power_is_a_chance_where_nearly_all_questions_differ(differing: float) -> None:
+    powers = [chance_to_catch(100, differing, share * differing) for share in (0.0, 0.5, 1.0)]
+    assert 0 <= powers[0] <= 0.025 < powers[1] <= powers[2] <= 1
+    assert 0 < (smallest_loss_caught(100, differing) or 0.0) < differing
+
+
 def test_power_rises_with_the_loss_and_falls_with_the_bar() -> None:
     powers = [chance_to_catch(300, 0.1, loss) for loss in (0.0, 0.02, 0.05, 0.1)]
     assert powers == sorted(powers)

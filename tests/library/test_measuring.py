@@ -14,7 +14,7 @@ from shell import automix as command
 from shell import jsonl
 
 from automix_cli import Automix
-from automix_cli.errors import BudgetError, DataError, UsageError
+from automix_cli.errors import BudgetError, DataError, GateError, UsageError
 
 PROFILE = """\
 version: 1
@@ -158,3 +158,50 @@ def test_what_cannot_be_used_is_refused(path: Path) -> None:
             automix.calibrate([])
     with pytest.raises(UsageError, match="this Automix is closed"):
         automix.calibrate(traces())
+
+
+def test_a_gate_that_is_missed_has_the_report_and_one_that_is_met_returns_it(
+    path: Path, tmp_path: Path
+) -> None:
+    rows, worse = traces(120), traces(120)
+    for row in worse:
+        for tier in row["tiers"].values():
+            tier["score"] = 0
+    file = tmp_path / "rows.jsonl"
+    file.write_text(jsonl(*rows))
+    ran = command("bench", file, "--policies", "threshold", "-o", tmp_path / "main")
+    assert ran.code == 0, ran.err
+    gate: Any = {"policies": "threshold", "against": tmp_path / "main", "fail_under": "quality_delta>=-0.5"}
+    with Automix.from_profile(path) as automix:
+        report = automix.bench(rows, **gate)
+        assert report["against"]["changes"][0]["verdict"] == "met"
+        with pytest.raises(GateError, match=r"threshold.quality_delta: -.*is missed") as caught:
+            automix.bench(worse, **gate)
+        assert caught.value.report["against"]["changes"][0]["verdict"] == "missed"
+        with pytest.raises(UsageError, match="compares two runs"):
+            automix.bench(rows, policies="threshold", fail_under="quality_delta>=0")
+
+
+def test_a_certificate_is_that_of_the_command(path: Path, tmp_path: Path) -> None:
+    rows = traces(200)
+    file = tmp_path / "rows.jsonl"
+    file.write_text(jsonl(*rows))
+    options = (
+        "--profile",
+        path,
+        "--keep",
+        "0.8",
+        "--certify",
+        "0.9",
+        "--folds",
+        "3",
+        "-o",
+        tmp_path / "own.yaml",
+    )
+    ran = command("calibrate", file, *options, "--json")
+    notes: list[str] = []
+    with Automix.from_profile(path, note=notes.append) as automix:
+        report = automix.calibrate(rows, keep=0.8, certify=0.9, folds=3)
+        assert report["certificate"] == json.loads(ran.out)["certificate"] is not None
+        with pytest.raises(GateError, match="12 questions cannot certify"):
+            automix.calibrate(sums(12), certify=0.95)

@@ -1,14 +1,16 @@
-"""The gates of `automix bench`: its own figures, an earlier run beside it, and the summary of a CI job."""
+"""The gates of `bench`: its own figures, an earlier run beside it, and the summary of a CI job."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from automix_cli.errors import GateError, StorageError, UsageError
+from automix_cli.library.comparison import NO_RUNS, TakeRuns
 
 if TYPE_CHECKING:
     from automix_cli.data.groups import Grouping
@@ -90,7 +92,13 @@ class Gating:
         """Which runs are wanted, if only for the comparison."""
         return "chosen" if runs == "none" and self.here is not None else runs
 
-    def take_also(self, on_run: Callable[[Run], None]) -> Callable[[Run], None]:
+    @contextmanager
+    def take(self, takers: TakeRuns = NO_RUNS) -> Iterator[Callable[[Run], None]]:
+        """Give the runs to whoever takes them, and keep those that are compared with an earlier one."""
+        with takers as on_run:
+            yield self._take_also(on_run)
+
+    def _take_also(self, on_run: Callable[[Run], None]) -> Callable[[Run], None]:
         """Keep the chosen settings of this run, too, where it is compared."""
         from automix_cli.views.bench_files import run_lines
 
