@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast
 
-from automix_cli.errors import StorageError, UsageError
+from automix_cli.errors import MissingKey, StorageError, UsageError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -345,7 +345,7 @@ def _within_budget(
     """A backend within a budget, told of every attempt of the clients behind it."""
     from automix_cli.backends.budget import BudgetedBackend
 
-    prices = {key: _price_for_budget(profile, tier) for key, tier in tiers.items()}
+    prices = {key: _price_for_budget(profile, tier, budget.option) for key, tier in tiers.items()}
 
     def served_price(request: Request, service: ServiceTier) -> Price:
         key = (request.model, request.api_base)
@@ -424,10 +424,7 @@ def _check_keys(models: Sequence[Tier], profile: Profile) -> None:
         variable = missing_key(tier)
         if variable:
             name = f"tier {tier.name} ({tier.model})" if tier in profile.tiers else tier.model
-            raise UsageError(
-                f"{name} needs a key: {variable} is not set",
-                hint=f'export {variable}=…, or without a key: automix ask --profile demo "What is 17 * 23?"',
-            )
+            raise MissingKey(f"{name} needs a key: {variable} is not set", variable=variable)
 
 
 def _check_signal(profile: Profile) -> None:
@@ -447,13 +444,13 @@ def _check_signal(profile: Profile) -> None:
             )
 
 
-def _price_for_budget(profile: Profile, tier: Tier) -> Price:
-    """What a budget counts for a tier: a cap on unknown prices would be no cap."""
+def _price_for_budget(profile: Profile, tier: Tier, option: str) -> Price:
+    """What the budget of an option counts for a tier: a cap on unknown prices would be no cap."""
     price = profile.budget_price(tier)
     if price is None:
         where = f"at tier {tier.name}: price: {{input: …, output: …}}"
         raise UsageError(
-            f"--max-cost needs the price of {tier.model}, which is unknown",
+            f"{option} needs the price of {tier.model}, which is unknown",
             hint=f"tell it in the profile, {where if tier in profile.tiers else embedding_price_line(tier)}",
         )
     return price

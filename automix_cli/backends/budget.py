@@ -21,7 +21,7 @@ class Budget:
     While no bill exceeds its reserve, `spent_usd` and `reserved_usd` together never exceed `cap`, at any
     concurrency. A bill that does is counted in full and at once: then only the requests already sent can
     go beyond the cap. Once it has refused a call, a `final` budget refuses all others too; any other
-    budget still pays for the calls that fit.
+    budget still pays for the calls that fit. `option` is what sets the cap, for messages.
 
     Example:
         >>> budget = Budget(1.0)
@@ -36,6 +36,7 @@ class Budget:
     reserved_usd: float = 0.0
     has_refused: bool = False
     final: bool = True
+    option: str = "--max-cost"
     _waiting: list[asyncio.Future[None]] = field(default_factory=list)
 
     async def wait_for(self, worst: float) -> None:
@@ -79,7 +80,7 @@ class Budget:
 
     def limit_name(self) -> str:
         """The cap with the option that sets it, for messages."""
-        return f"--max-cost ${self.cap:g}"
+        return f"{self.option} ${self.cap:g}"
 
     def _left(self) -> str:
         """What is left at this moment, for a message; what is spent in the end is known to the run alone."""

@@ -20,7 +20,7 @@ class DayBudget(Budget):
 
     The ledger holds what is reserved, too: a process that is killed leaves the most that its calls can have
     cost. A reserve that is open at midnight counts for the new day. A call that does not fit is refused, and
-    others that fit are still made.
+    others that fit are still made. `option` is what sets the cap, for messages.
 
     Example:
         >>> from pathlib import Path
@@ -35,9 +35,14 @@ class DayBudget(Budget):
     """
 
     def __init__(
-        self, cap: float, ledger: SpendingLedger, *, clock: Callable[[], datetime] = utc_now
+        self,
+        cap: float,
+        ledger: SpendingLedger,
+        *,
+        option: str = "--max-cost-per-day",
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        super().__init__(cap, final=False)
+        super().__init__(cap, final=False, option=option)
         self._ledger, self._clock = ledger, clock
         self._day = self._today()
 
@@ -58,7 +63,7 @@ class DayBudget(Budget):
 
     def limit_name(self) -> str:
         """The cap with its option, and when it starts anew."""
-        return f"--max-cost-per-day ${self.cap:g} (it starts anew at {self.resets_at:%Y-%m-%d %H:%M} UTC)"
+        return f"{super().limit_name()} (it starts anew at {self.resets_at:%Y-%m-%d %H:%M} UTC)"
 
     @contextlib.contextmanager
     def _in_step(self) -> Iterator[None]:

@@ -111,14 +111,19 @@ def _key(variable: str | None) -> str:
 
 def _day_budget(profile: Profile, per_day: float | None) -> DayBudget | None:
     """The budget of a day: the smaller of the option's and the profile's cap; None without either."""
-    caps = [cap for cap in (per_day, profile.limits.max_cost) if cap is not None]
+    caps = [
+        (cap, name)
+        for cap, name in ((per_day, "--max-cost-per-day"), (profile.limits.max_cost, "limits.max_cost"))
+        if cap is not None
+    ]
     if not caps:
         return None
+    cap, name = min(caps)
     from automix_cli.backends.day_budget import DayBudget
     from automix_cli.backends.spending import SpendingLedger
     from automix_cli.backends.store_folder import cache_folder
 
-    return DayBudget(min(caps), SpendingLedger(cache_folder(os.environ), profile.name))
+    return DayBudget(cap, SpendingLedger(cache_folder(os.environ), profile.name), option=name)
 
 
 def _server(

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import litellm
 from litellm import CustomLLM
 
-from automix_cli.errors import AutomixError, DataError, ProfileError, redact
+from automix_cli.errors import AutomixError, DataError, MissingKey, ProfileError, redact
 from automix_cli.library.automix import Automix
 from automix_cli.profile.router import embedder_of
 from automix_cli.records import Answer, Json, RowError
@@ -290,7 +290,10 @@ def _exception_of_row(error: RowError | None, model: str) -> Exception:
 
 
 def _exception_of(error: AutomixError, model: str) -> Exception:
-    """LiteLLM's exception for an error that no row has: of the request, the profile, or the machine."""
+    """LiteLLM's exception for an error that no row has: of request, profile, key, or machine."""
+    if isinstance(error, MissingKey):
+        hint = f"export {error.variable}=… where LiteLLM is started, and start it anew"
+        return _exception("auth", f"{error.message} ({hint})", model)
     kind = "invalid_input" if isinstance(error, DataError) else "internal"
     kind = "model" if isinstance(error, ProfileError) else kind
     hint = f" ({error.hint})" if error.hint else ""

@@ -160,6 +160,26 @@ def test_a_used_up_budget_is_a_rate_limit_before_any_call(litellm: Any, tmp_path
         assert server.calls == []
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+def test_a_key_that_is_not_set_is_a_401_that_names_its_variable(
+    stream: bool, litellm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ask() -> Any:
+        reply = await litellm.acompletion(model=model, messages=said(SUM), stream=stream)
+        return [chunk async for chunk in reply] if stream else reply
+
+    monkeypatch.delenv("OWN_KEY", raising=False)
+    with Loopback(lambda call: "yes") as server:
+        model = own_profile(tmp_path, server, backend="direct, api_key_env: OWN_KEY")
+        with pytest.raises(
+            litellm.AuthenticationError, match=r"OWN_KEY is not set.*export OWN_KEY="
+        ) as caught:
+            asyncio.run(ask())
+        assert (caught.value.status_code, server.calls) == (401, [])
+        monkeypatch.setenv("OWN_KEY", "key-of-a-test")
+        assert asyncio.run(ask())
+
+
 def test_litellms_timeout_ends_the_question(litellm: Any, tmp_path: Path) -> None:
     with Loopback(lambda call: Reply(fault="hang")) as server:
         model = own_profile(tmp_path, server)

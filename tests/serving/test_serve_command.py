@@ -85,6 +85,23 @@ def test_the_budget_of_a_day_survives_a_restart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("limits", "args", "option"),
+    [
+        ("attempts: 2", ("--max-cost-per-day", "1"), "--max-cost-per-day"),
+        ("max_cost: 1", ("--max-cost-per-day", "2"), "limits.max_cost"),
+    ],
+)
+def test_a_price_that_a_budget_needs_is_asked_for_by_the_name_of_its_option(
+    limits: str, args: tuple[str, str], option: str, tmp_path: Path
+) -> None:
+    profile = "version: 1\ntiers: [{name: small, model: openai/x, api_base: 'http://127.0.0.1:9/v1'}]\n"
+    (tmp_path / "p.yaml").write_text(f"{profile}limits: {{{limits}}}\n")
+    ran = automix("serve", "--profile", "./p.yaml", "--port", "0", *args, cwd=tmp_path)
+    assert ran.code == 2
+    assert f"{option} needs the price of openai/x" in ran.err
+
+
+@pytest.mark.parametrize(
     ("args", "words"),
     [
         (["--host", "0.0.0.0"], ["needs a key", "--api-key-env AUTOMIX_SERVER_KEY"]),
