@@ -150,9 +150,7 @@ class Verdicts(NamedTuple):
     lost: list[str]
 
 
-def verdicts(
-    here: list[dict[str, Any]], there: list[dict[str, Any]], seed: int, *tiers: str
-) -> Verdicts:
+def verdicts(here: list[dict[str, Any]], there: list[dict[str, Any]], seed: int, *tiers: str) -> Verdicts:
     """Judge a run of `bench` on rows, and one on the same rows where these tiers have lost answers."""
     lost = here
     for tier in tiers:

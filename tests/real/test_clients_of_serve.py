@@ -104,20 +104,46 @@ def sums():
 """
 
 
-def test_inspect_ai(clients: Path, demo: ServeProcess, tmp_path: Path) -> None:
+def streams(process: ServeProcess) -> set[bool]:
+    """Whether the chats that a server answered were streamed; ends it."""
+    assert process.end(15) == 143
+    chats = [entry for entry in process.entries if entry.get("path") == "/v1/chat/completions"]
+    assert {chat["status"] for chat in chats} == {200}
+    return {chat["stream"] for chat in chats}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+def test_inspect_ai(stream: bool, clients: Path, demo: ServeProcess, tmp_path: Path) -> None:
     (tmp_path / "task.py").write_text(TASK)
     command = ("eval", "task.py", "--model", "openai-api/automix/demo", "--display", "plain")
+    command = (*command, "-M", f"stream={str(stream).lower()}")
     keys = {"AUTOMIX_BASE_URL": demo.url, "AUTOMIX_API_KEY": "none"}
     text = run(clients.parent / "inspect", *command, folder=tmp_path, **keys)
     assert "accuracy  1.000" in text
+    assert streams(demo) == {stream}
 
 
-def test_promptfoo(server_folder: Path, demo: ServeProcess, tmp_path: Path) -> None:
+JOIN_CHUNKS = (
+    "text.split('\\n').filter(line => line.startsWith('data: {'))"
+    ".map(line => JSON.parse(line.slice(6)).choices[0]?.delta?.content ?? '').join('')"
+)
+
+
+def promptfoo_provider(url: str, *, stream: bool) -> dict[str, Any]:
+    """Its provider for OpenAI's protocol, which reads no stream (0.121.20); that for HTTP does."""
+    if not stream:
+        return {"id": "openai:chat:automix", "config": {"apiBaseUrl": url, "apiKey": "none"}}
+    body = {"model": "automix", "stream": True, "messages": [{"role": "user", "content": "{{prompt}}"}]}
+    headers = {"Content-Type": "application/json"}
+    more = {"method": "POST", "headers": headers, "body": body, "transformResponse": JOIN_CHUNKS}
+    return {"id": "http", "config": {"url": f"{url}/chat/completions", **more}}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+def test_promptfoo(stream: bool, server_folder: Path, demo: ServeProcess, tmp_path: Path) -> None:
     program = npm_program(server_folder, "promptfoo", "dist/src/entrypoint.js")
     config = {
-        "providers": [
-            {"id": "openai:chat:automix", "config": {"apiBaseUrl": demo.url, "apiKey": "none"}},
-        ],
+        "providers": [promptfoo_provider(demo.url, stream=stream)],
         "prompts": ["{{question}}"],
         "tests": [{"vars": {"question": SUM}, "assert": [{"type": "equals", "value": "391"}]}],
     }
@@ -127,3 +153,4 @@ def test_promptfoo(server_folder: Path, demo: ServeProcess, tmp_path: Path) -> N
     run(*command, folder=tmp_path, **quiet)
     stats = json.loads((tmp_path / "out.json").read_text())["results"]["stats"]
     assert (stats["successes"], stats["failures"], stats["errors"]) == (1, 0, 0)
+    assert streams(demo) == {stream}
