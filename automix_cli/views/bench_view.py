@@ -38,6 +38,7 @@ from automix_cli.views.verdict_words import (
     single_tier_words,
     unlike_words,
 )
+from automix_cli.views.why_not_words import why_not_lines
 
 _BASELINES = ("single tier", "majority", "mix")
 _LOOKING = ("rule", "pomdp")  # groups of policies that look at answers
@@ -197,9 +198,12 @@ class BenchView:
     # ------------------------------------------------------------ the verdict
 
     def payer_lines(self) -> list[str]:
-        """Dollars and quality beside the baseline, and when the labelled rows are paid back."""
-        offer = self.offer()
-        return offer_lines(offer) if offer else []
+        """Dollars and quality beside the baseline, when labelled rows are paid back, or why not to route."""
+        offer, result = self.offer(), self.comparison
+        if offer is None:
+            return []
+        looks = result.outcome(result.headline).group in _LOOKING
+        return offer_lines(offer) + (why_not_lines(offer, self.table) if looks else [])
 
     def offer(self) -> Offer | None:
         """What the headline policy saves beside the baseline; None where nothing routes."""

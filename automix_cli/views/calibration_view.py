@@ -45,6 +45,7 @@ from automix_cli.views.payer_lines import offer_lines
 from automix_cli.views.plan_words import bins_words, comparison_words, ranges
 from automix_cli.views.signal_words import signal_dict, signal_words
 from automix_cli.views.verdict_words import alternative_dict, loss_dict, measure_of, verdict_dict
+from automix_cli.views.why_not_words import why_not_lines
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -327,9 +328,13 @@ class CalibrationView:
         return answer_words(text, self.table.beside)
 
     def payer_lines(self) -> list[str]:
-        """Dollars and quality beside the baseline, and when the labelled rows are paid back."""
+        """Dollars and quality beside the baseline, when labelled rows are paid back, or why not to route."""
         offer = self._offer()
-        return [] if offer is None else offer_lines(offer)
+        if offer is None:
+            return []
+        result = self.calibration
+        looks = result.kind == "pomdp" and not result.settings.value_of_time
+        return offer_lines(offer) + (why_not_lines(offer, self.table) if looks else [])
 
     def _offer(self) -> Offer | None:
         result, router = self.calibration, self.calibration.router()

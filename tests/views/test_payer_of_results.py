@@ -86,9 +86,9 @@ def test_payer_lines_stand_before_the_verdict_and_in_json(routed: Calibration, t
 def test_where_a_single_tier_is_written_its_price_is_given(routed: Calibration, table: TraceTable) -> None:
     refused = replace(routed, verdict=routed.verdict._replace(kind="do not route"), single="medium")
     cost = next(f.cost.value for f in routed.figures if f.name == "always:medium")
-    assert view(refused, table).payer_lines() == [
-        f"No routing: medium alone costs ${1000 * cost:,.2f} per 1,000 questions."
-    ]
+    price, reason = view(refused, table).payer_lines()
+    assert price == f"No routing: medium alone costs ${1000 * cost:,.2f} per 1,000 questions."
+    assert reason.startswith("Why: small and 6 votes cost 0.11 × what medium costs, with one vote 0.06 ×; ")
     cheaper = view(replace(refused, single="small"), table).payer_lines()
     assert cheaper[0].startswith(
         "small alone: $1,000.00 per 1,000 questions instead of $20,000.00 with medium"
