@@ -191,7 +191,7 @@ class QuestionReading(NamedTuple):
 
     def to_dict(self) -> dict[str, Json]:
         """The `question` of a step."""
-        return {"router": self.router, "right": dict(self.right)}
+        return {"router": self.router, "right": {name: round(p, 4) for name, p in self.right}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,9 @@ from automix_cli import prompts, scoring
 from automix_cli.backends.base import Request
 from automix_cli.backends.embedding import unpack_vector
 from automix_cli.cascade.failed_attempts import FailedAttempt, open_bill
+from automix_cli.cascade.question_facts import planned_tokens
 from automix_cli.cascade.requests import (
     RequestBuilder,
-    estimated_tokens,
     is_verified,
     sample_counts,
 )
@@ -21,7 +21,6 @@ from automix_cli.cascade.visit import LiveVisit
 from automix_cli.errors import NO_ANSWER_ERRORS, BackendError, BudgetError, CacheMiss
 from automix_cli.pomdp.problem import Action, Facts, Observation, Policy, Turn, rollout
 from automix_cli.profile.model import Tier
-from automix_cli.profile.router import is_calibrated
 from automix_cli.records import (
     Answer,
     Completion,
@@ -164,12 +163,8 @@ class QuestionRun:
             return last
 
     async def _facts(self) -> Facts:
-        """Prompt tokens as the fit counted them; it says how far the estimate is off (`token_scale`).
-
-        A profile that was not calibrated has planned costs that are made from the estimate itself.
-        """
-        scale = (self.profile.router or {}).get("token_scale") if is_calibrated(self.profile) else 1.0
-        tokens = None if scale is None else scale * estimated_tokens(self.profile, self.question)
+        """What the policy is told of the question."""
+        tokens = planned_tokens(self.profile, self.question)
         return Facts(tokens, self.question_class(), await self.read_question())
 
     def question_class(self) -> int:
@@ -208,7 +203,7 @@ class QuestionRun:
         from automix_cli.pomdp.tilt import logit
 
         chances = zip((tier.name for tier in self.profile.tiers), probs[0].tolist(), strict=True)
-        self.reading = QuestionReading(query.kind, tuple((name, round(p, 4)) for name, p in chances))
+        self.reading = QuestionReading(query.kind, tuple(chances))
         return tuple(logit(probs[0]).tolist())
 
     def _leave(self, policy: Policy[Any], turn: Turn[Any]) -> None:

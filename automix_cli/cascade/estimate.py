@@ -13,7 +13,8 @@ from automix_cli.backends.base import Request
 from automix_cli.backends.budget import worst_cost
 from automix_cli.cascade.failed_attempts import worst_list_cost
 from automix_cli.cascade.lengths import Lengths, TierLengths
-from automix_cli.cascade.requests import RequestBuilder, embedding_request, estimated_tokens, sample_counts
+from automix_cli.cascade.question_facts import FactsReader
+from automix_cli.cascade.requests import RequestBuilder, embedding_request, sample_counts
 from automix_cli.cascade.shadow import ShadowPlan
 from automix_cli.cascade.uncalibrated import EXPECTED_OUTPUT, default_policy
 from automix_cli.pomdp.prior_policy import PriorPolicy
@@ -23,8 +24,6 @@ from automix_cli.profile.model import Profile, Tier
 from automix_cli.profile.router import (
     embedder_of,
     is_calibrated,
-    named_classes,
-    query_router,
     router_policy,
 )
 from automix_cli.records import Question
@@ -32,9 +31,7 @@ from automix_cli.texts import count_of
 from automix_cli.usage import Usage, add_money
 
 if TYPE_CHECKING:
-    from automix_cli.data.question_classes import NamedClasses
-    from automix_cli.fitting.query_router import QueryRouter
-    from automix_cli.pomdp.tilt import Logits
+    pass
 
 _EXPECTED_ESCALATED = 1 / 3
 _LEAST_OUTPUT = 8  # tokens
@@ -93,7 +90,7 @@ def plan_calls(
     Raises:
         DataError: the profile's router cannot be read, or is of a kind that does not run.
     """
-    policy, reading = _policy_of(profile), _Reading.of(profile)
+    policy, reading = policy_of(profile), FactsReader.of(profile)
     embedder = embedder_of(profile)
     models = profile.tiers if embedder is None else (*profile.tiers, embedder)
     count, escalated, total, draws, extra = 0, 0.0, CallForecast(), 0, CallForecast()
@@ -121,38 +118,6 @@ def plan_calls(
         "assumes": f"expected: {escalated / max(1, count):.0%} of answers escalated, "
         f"{_length_assumption(lengths)}; each vote counted as a call of its own",
     }
-
-
-class _Reading(NamedTuple):
-    """What tells questions apart before any call: the classes of a column, and a router of their texts.
-
-    It is not complete with a router of embeddings, which are bought first.
-    """
-
-    classes: NamedClasses | None
-    query: QueryRouter | None
-    is_complete: bool
-
-    @classmethod
-    def of(cls, profile: Profile) -> _Reading:
-        """What the profile's router reads."""
-        query = query_router(profile)
-        is_complete = query is None or query.embed_model is None
-        return cls(named_classes(profile), query if is_complete else None, is_complete)
-
-    def facts(self, profile: Profile, question: Question) -> Facts:
-        """What the policy plans with: prompt tokens (None for a mean), class, and what is read."""
-        scale = (profile.router or {}).get("token_scale") if is_calibrated(profile) else 1.0
-        tokens = None if scale is None else scale * estimated_tokens(profile, question)
-        own = 0 if self.classes is None else self.classes.place(self.classes.name_of(question))
-        return Facts(tokens, own, self._logits(question))
-
-    def _logits(self, question: Question) -> Logits:
-        if self.query is None:
-            return ()
-        from automix_cli.pomdp.tilt import logit
-
-        return tuple(logit(self.query.predict([question.text])[0]).tolist())
 
 
 def _policy_name(profile: Profile) -> str:
@@ -239,7 +204,7 @@ class _Way(NamedTuple):
         return max(self.reach[self.first + 1 :], default=0.0)
 
 
-def _policy_of(profile: Profile) -> Policy[Any]:
+def policy_of(profile: Profile) -> Policy[Any]:
     """The policy that the profile runs."""
     return router_policy(profile) or default_policy(profile)
 

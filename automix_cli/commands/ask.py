@@ -213,6 +213,8 @@ def ask(
     for line in router_notes(active_profile):
         reporter.once(line)
     command = _Ask(destination, reporter, json=json, explain=explain, ordered=not unordered)
+    if explain and not quiet:
+        command = replace(command, explanation=_Explanation(runtime.cascade, reporter))
     raise typer.Exit(runtime.run(lambda cascade: command.run(cascade, source)))
 
 
@@ -274,11 +276,12 @@ def _dry_run(profile: Profile, source: Single | Rows, shadow: ShadowPlan | None,
     """Say what it would cost: stdout carries the estimate, nothing is sent."""
     from automix_cli.backends.store_folder import cache_folder
     from automix_cli.cascade.break_even import break_even
-    from automix_cli.cascade.estimate import plan_calls
+    from automix_cli.cascade.estimate import plan_calls, policy_of
     from automix_cli.cascade.lengths import MOST_QUESTIONS, cached_lengths
     from automix_cli.data.jsonl import BadRows
     from automix_cli.data.sources import Single
     from automix_cli.profile.router import is_calibrated
+    from automix_cli.views.question_plans import planned_lines
 
     bad = BadRows("" if isinstance(source, Single) else source.name)
     questions = iter([source.question]) if isinstance(source, Single) else bad.questions(source.all())
@@ -286,11 +289,33 @@ def _dry_run(profile: Profile, source: Single | Rows, shadow: ShadowPlan | None,
     lengths = cached_lengths(profile, first, cache_folder(os.environ))
     plan = plan_calls(profile, chain(first, questions), lengths, shadow)
     own = None if is_calibrated(profile) else break_even(profile, first, lengths)
-    show_plan({**plan, **bad.to_dict()}, as_json, own)
+    words = () if as_json else planned_lines(profile, policy_of(profile), first, plan["questions"])
+    show_plan({**plan, **bad.to_dict()}, as_json, own, words=words)
     return 0
 
 
 # ---------------------------------------------------------------- run and show
+
+
+class _Explanation:
+    """Shows for each answer what was planned, and what happened; on a terminal, once, what the words mean."""
+
+    def __init__(self, cascade: Cascade, reporter: Reporter) -> None:
+        from automix_cli.views.question_plans import QuestionPlans
+
+        self.cascade, self.reporter = cascade, reporter
+        self.plans = QuestionPlans(cascade.profile, cascade.active_policy())
+
+    def show(self, answer: Answer) -> None:
+        """Write the tree of one answer on stderr."""
+        from automix_cli.views import lines
+
+        plan = self.plans.of_answer(self.cascade, answer)
+        console = stderr_console()
+        console.print(lines.explain_tree(answer, plan, self.plans.trust))
+        if console.is_terminal:
+            for line in lines.explain_legend(answer):
+                self.reporter.once(line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +327,7 @@ class _Ask:
     json: bool
     explain: bool
     ordered: bool
+    explanation: _Explanation | None = None
 
     async def run(self, cascade: Cascade, source: Single | Rows) -> int:
         """Answer one question, or many; returns the exit code."""
@@ -312,10 +338,8 @@ class _Ask:
         return await self._run_rows(cascade, source)
 
     def _explain(self, answer: Answer | EarlierRow) -> None:
-        from automix_cli.views import lines
-
-        if self.explain and not self.reporter.quiet and not isinstance(answer, dict):
-            stderr_console().print(lines.explain_tree(answer))
+        if self.explanation is not None and not isinstance(answer, dict):
+            self.explanation.show(answer)
 
     # ------------------------------------------------------------ one question
 

@@ -113,13 +113,13 @@ def _plan_words(profile: Profile) -> str:
     from automix_cli.errors import AutomixError
     from automix_cli.pomdp.prior_policy import UNKNOWN_LENGTH, PriorPolicy
     from automix_cli.pomdp.signals import recorded_signal
-    from automix_cli.profile.router import query_router, router_policy
+    from automix_cli.profile.router import named_classes, query_router, router_policy
     from automix_cli.views.first_moves_words import plan_sentence
 
     v = profile.verification
     try:
         policy = router_policy(profile) or default_policy(profile)
-        reads = query_router(profile) is not None
+        reads, own = query_router(profile) is not None, named_classes(profile)
         return plan_sentence(
             policy,
             [tier.name for tier in profile.tiers],
@@ -127,6 +127,7 @@ def _plan_words(profile: Profile) -> str:
             v.max_votes if v.signal == "consistency" else 0,
             tokens=UNKNOWN_LENGTH if isinstance(policy, PriorPolicy) else None,
             reads_question=reads,
+            classes=() if own is None else own.names,
         )
     except AutomixError:
         return ""

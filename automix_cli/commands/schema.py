@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from automix_cli.commands.command import command_app
-from automix_cli.views.terminal import print_text
+from automix_cli.streams import stdout
 
 app = command_app("Print the JSON schema of a file that automix reads.")
 
@@ -24,4 +24,4 @@ def profile() -> None:
 
     from automix_cli.profile.json_schema import profile_schema
 
-    print_text(dumps(profile_schema(), indent=2))
+    print(dumps(profile_schema(), indent=2), file=stdout(), flush=True)

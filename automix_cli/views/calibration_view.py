@@ -126,7 +126,8 @@ class CalibrationView:
         samples = own.k if isinstance(own, ConsistencyObservations) else 0
         reads = result.query is not None
         policy, signal = result.policy(), self.table.signals[0]
-        return plan_sentence(policy, result.tiers, signal, samples, reads_question=reads)
+        own_classes = () if result.fitted.classes is None else result.fitted.classes.names
+        return plan_sentence(policy, result.tiers, signal, samples, reads_question=reads, classes=own_classes)
 
     def _class_words(self, cells: Sequence[int]) -> str:
         """The names of classes in brackets; "" where they have none."""

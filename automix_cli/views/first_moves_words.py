@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from automix_cli.pomdp.first_moves import AnswerLook, FirstMoves, first_moves
 from automix_cli.pomdp.prior_policy import PriorPolicy
 from automix_cli.pomdp.problem import Action, Facts, Policy
-from automix_cli.pomdp.rules import QuestionPolicy
+from automix_cli.pomdp.rules import MajorityPolicy, QuestionPolicy
 from automix_cli.pomdp.signals import RecordedSignal
 from automix_cli.texts import count_of
 
+_MOST_SAY_NO = 0.5  # the share of votes below which the rule of half escalates
+_MOST_SENTENCES = 3  # of classes
+_MOST_CLASS_NAMES = 4  # of classes with one plan
 _ORDER = ("escalate", "vote", "abstain", "report")  # the last one that there is needs no condition
 
 
@@ -23,6 +26,7 @@ def plan_sentence(
     *,
     tokens: float | None = None,
     reads_question: bool = False,
+    classes: Sequence[str] = (),
 ) -> str:
     """Write what a policy does, as far as one sentence can tell it.
 
@@ -33,21 +37,88 @@ def plan_sentence(
         samples: how many answers are sampled, where `signal` is `consistency`.
         tokens: prompt tokens of the question; None for one of the mean length.
         reads_question: whether a query-side router reads each question before.
+        classes: names of those that have a prior of their own; the last prior is of all others.
     """
     if isinstance(policy, QuestionPolicy):
         return "asks the tier that the query router names for the question, and reports its answer"
     model = getattr(policy, "plan_model", None)  # of a plan; rules of thumb have none
-    classes = 1 if model is None else len(model.priors)
-    every = {
-        moves_sentence(first_moves(policy, Facts(tokens, k), signal, samples), names) for k in range(classes)
-    }
-    if len(every) > 1:
-        return "the first moves depend on the class of the question"
-    words = every.pop()
+    cells = 1 if model is None else len(model.priors)
+    groups: dict[str, list[int]] = {}
+    for k in range(cells):
+        own = question_sentence(policy, names, Facts(tokens, k), signal, samples)
+        groups.setdefault(own, []).append(k)
+    if len(groups) > 1:
+        return _classes_sentence(policy, names, groups, classes, tokens)
+    words = next(iter(groups))
     if reads_question:
         return f"where nothing is read in the question: {words}; else it depends on what is read"
     counts_length = isinstance(policy, PriorPolicy) if model is None else model.counts_tokens
     return f"{words} (for a prompt of {_length(tokens)})" if counts_length else words
+
+
+def question_sentence(
+    policy: Policy[Any],
+    names: Sequence[str],
+    facts: Facts,
+    signal: RecordedSignal = "votes",
+    samples: int = 0,
+) -> str:
+    """Write what a policy does on one question, as far as one sentence can tell it.
+
+    Args:
+        policy: any.
+        names: of the tiers.
+        facts: of the question.
+        signal: what is recorded of answers.
+        samples: how many answers are sampled, where `signal` is `consistency`.
+
+    Example:
+        >>> from automix_cli.pomdp.rules import MajorityPolicy
+        >>> policy = MajorityPolicy(tiers=2, max_votes=8, batch=(1, 2, 4))
+        >>> question_sentence(policy, ("small", "large"), Facts())
+        "asks small, buys up to 8 votes; asks large when fewer than half agree, else reports small's answer"
+    """
+    moves = first_moves(policy, facts, signal, samples)
+    if not (isinstance(policy, MajorityPolicy) and moves.is_open and policy.cut == _MOST_SAY_NO):
+        return moves_sentence(moves, names)
+    tier = moves.start.tier
+    follows = "" if tier + 2 == len(names) else f"; and the same with {names[tier + 1]}'s answer"
+    return (
+        f"asks {names[tier]}, buys up to {count_of(policy.max_votes, 'vote')}; asks {names[tier + 1]} "
+        f"when fewer than half agree, else reports {names[tier]}'s answer{follows}"
+    )
+
+
+def _classes_sentence(
+    policy: Policy[Any],
+    names: Sequence[str],
+    groups: Mapping[str, Sequence[int]],
+    classes: Sequence[str],
+    tokens: float | None,
+) -> str:
+    """The sentences of classes that differ, largest groups first; of many only where they start."""
+    if len(groups) <= _MOST_SENTENCES:
+        parts = [f"{_cells_words(cells, classes)}: {words}" for words, cells in groups.items()]
+        return f"by the class of the question. {'. '.join(parts)}"
+    starts: dict[str, list[int]] = {}
+    for k in sorted(k for cells in groups.values() for k in cells):
+        action = policy.action(policy.begin(Facts(tokens, k)))
+        words = f"starts at {names[action.tier]}" if action.kind == "start" else "abstains"
+        starts.setdefault(words, []).append(k)
+    parts = [
+        words if len(starts) == 1 else f"{words} ({_cells_words(own, classes)})"
+        for words, own in starts.items()
+    ]
+    return f"{', '.join(parts)}; what follows depends on the class of the question"
+
+
+def _cells_words(cells: Sequence[int], classes: Sequence[str]) -> str:
+    """The names of classes, at most a few of them; their number where they have no names."""
+    if not classes:
+        return count_of(len(cells), "class")
+    names = [classes[k] if k < len(classes) else "all others" for k in cells]
+    more = f" and {len(names) - _MOST_CLASS_NAMES} more" if len(names) > _MOST_CLASS_NAMES else ""
+    return f"{', '.join(names[:_MOST_CLASS_NAMES])}{more}"
 
 
 def _length(tokens: float | None) -> str:

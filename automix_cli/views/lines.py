@@ -71,8 +71,14 @@ def footer(answer: Answer) -> str:
     return " · ".join([tiers, *votes, bill, f"{calls}, {answer.latency_s:.2f} s"])
 
 
-def explain_tree(answer: Answer) -> Tree:
-    """Each tier with its votes, the belief, the decision and the money, as a Rich tree."""
+def explain_tree(answer: Answer, plan: str = "", trust: str = "") -> Tree:
+    """What was planned, then each tier with its votes, the belief, the decision and the money.
+
+    Args:
+        answer: of one question.
+        plan: in words; "" to leave it out.
+        trust: what the number beside `trust` stands for; "" to leave that out.
+    """
     from rich.text import Text
     from rich.tree import Tree
 
@@ -87,8 +93,10 @@ def explain_tree(answer: Answer) -> Tree:
         if step.reading is not None:
             chances = ", ".join(f"{name} {p:.2f}" for name, p in step.reading.right)
             tree.add(Text.assemble(("read ", "dim"), f"{step.reading.router}, chance to be right: {chances}"))
+        if plan and step is answer.route[0]:
+            tree.add(Text.assemble(("plan ", "dim"), plan))
         branch = tree.add(Text.assemble((step.tier, "cyan"), f"  {step.model or ''}"))
-        for line in _explain_step(step):
+        for line in _explain_step(step, trust):
             branch.add(Text(line))
     if answer.reason:
         tree.add(Text.assemble(("why  ", "dim"), answer.reason))
@@ -103,7 +111,21 @@ def explain_tree(answer: Answer) -> Tree:
     return tree
 
 
-def _explain_step(step: Step) -> list[str]:
+def explain_legend(answer: Answer) -> list[str]:
+    """What the marks and the two sums of `explain_tree` stand for.
+
+    Example:
+        >>> from automix_cli.records import Question
+        >>> explain_legend(Answer(question=Question(text="?")))
+        ['cost: list price of all calls, cached ones too; spent: what this run paid']
+    """
+    has_votes = any(step.votes for step in answer.route)
+    votes = "votes: + correct, - incorrect, ? cannot be read; then: what was decided"
+    bill = "cost: list price of all calls, cached ones too; spent: what this run paid"
+    return [*([votes] if has_votes else []), bill]
+
+
+def _explain_step(step: Step, trust: str) -> list[str]:
     why = f": {step.failed}" if step.failed else ""
     lines = [f"answer  {one_line(step.answer)}" if step.answer is not None else f"no answer{why}"]
     if step.votes:
@@ -112,7 +134,7 @@ def _explain_step(step: Step) -> list[str]:
     if len(step.samples) > 1:
         lines.append(f"samples {len(step.samples)}, the plurality reported")
     if step.confidence is not None:
-        lines.append(f"trust   {step.confidence:.2f} that this is right")
+        lines.append(f"trust   {step.confidence:.2f} {trust}".rstrip())
     if step.flags:
         lines.append(f"flags   {', '.join(step.flags)}")
     if step.action:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO, cast
@@ -94,8 +94,9 @@ def unbroken(text: str, width: int | None) -> str:
 
 
 def print_text(text: str) -> None:
-    """Print text on stdout, if there is one."""
-    print(text, file=stdout(), flush=True)
+    """Print text on stdout, if there is one; on a terminal its lines are cut between words."""
+    out = stdout()
+    print(unbroken(text, width_of(out)), file=out, flush=True)
 
 
 def print_json(row: Json) -> None:
@@ -107,7 +108,12 @@ def print_json(row: Json) -> None:
 
 
 def show_plan(
-    plan: Mapping[str, Any], as_json: bool, own: BreakEven | None = None, *, pays_back: bool = False
+    plan: Mapping[str, Any],
+    as_json: bool,
+    own: BreakEven | None = None,
+    *,
+    pays_back: bool = False,
+    words: Iterable[str] = (),
 ) -> None:
     """Show on stdout what a dry run found out.
 
@@ -116,6 +122,7 @@ def show_plan(
         as_json: whether it is written as JSON.
         own: what verification costs beside the last tier's answer.
         pays_back: whether the calls are to be paid back by what routing saves.
+        words: what is planned for the questions.
     """
     from automix_cli.views.break_even_words import break_even_line, payback_lines
     from automix_cli.views.lines import plan_lines
@@ -124,6 +131,7 @@ def show_plan(
         print_json({**plan, **({} if own is None else {"break_even": own.to_dict()})})
         return
     lines, usd = plan_lines(plan), plan["expected"]["usd"]
+    lines[-1:-1] = words
     if own is not None:
         payback = payback_lines(own, usd) if pays_back and usd is not None else ()
         lines[-1:-1] = [break_even_line(own), *payback]

@@ -19,6 +19,7 @@ from shell import automix, environment, jsonl
 
 from automix_cli.backends.base import ScriptedBackend
 from automix_cli.cascade.cascade import Cascade
+from automix_cli.cascade.question_facts import facts_of_answer
 from automix_cli.data.folds import folds_of
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError, ProfileError, UsageError
@@ -339,6 +340,9 @@ def test_the_row_of_a_plan_says_what_was_read_in_the_question(written: Path) -> 
     (step,) = row.to_dict()["route"]
     assert step["question"]["router"] == "multilabel"
     assert step["question"]["right"]["small"] < 0.3
+    assert facts_of_answer(cascade, row).logits == pytest.approx(
+        logit(cascade.query.predict([row.question.text])[0])
+    )
     explained = Console(width=200, file=io.StringIO())
     explained.print(explain_tree(row))
     assert "read multilabel, chance to be right: small 0." in explained.file.getvalue()
