@@ -81,11 +81,23 @@ class ChatServer:
             try:
                 response = await self._respond(exchange, handle)
                 status = response.status
+                await self._deliver(exchange, response)
                 return response
             finally:
                 self._record(exchange, status)
 
         return handle_request
+
+    async def _deliver(self, exchange: Exchange, response: web.StreamResponse) -> None:
+        """Send a reply that is whole; a stream has been sent already."""
+        if "cut" in exchange.entry:
+            return
+        try:
+            async with asyncio.timeout(self.pace.reader):
+                await response.prepare(exchange.request)
+                await response.write_eof()
+        except (ConnectionError, TimeoutError) as exc:
+            _give_up(exchange, response, exc)
 
     def _record(self, exchange: Exchange, status: int) -> None:
         """Count and log a request that has ended."""
@@ -198,9 +210,8 @@ class ChatServer:
             try:
                 await response.prepare(exchange.request)
                 await self._send_stream(exchange, wish, response, task)
-            except (ConnectionError, TimeoutError) as exc:  # the client went away, or reads no more
-                exchange.entry["cut"] = type(exc).__name__
-                response.force_close()
+            except (ConnectionError, TimeoutError) as exc:
+                _give_up(exchange, response, exc)
             return response
         finally:
             task.cancel()
@@ -255,6 +266,14 @@ class ChatServer:
     async def _metrics(self, exchange: Exchange) -> web.StreamResponse:
         headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
         return web.Response(body=self.metrics.text().encode(), headers=exchange.headers | headers)
+
+
+def _give_up(exchange: Exchange, response: web.StreamResponse, error: Exception) -> None:
+    """Drop a client that went away, or reads no more: closing alone would keep what it has not read."""
+    exchange.entry["cut"] = type(error).__name__
+    response.force_close()
+    if (transport := exchange.request.transport) is not None:
+        transport.abort()
 
 
 # ---------------------------------------------------------------- replies

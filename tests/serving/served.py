@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from automix_cli.profile.model import Profile
 from automix_cli.serving.access import Access
 from automix_cli.serving.app import ChatServer, Pace
 from automix_cli.serving.desk import QuestionDesk
-from automix_cli.serving.lifecycle import runner_of
+from automix_cli.serving.lifecycle import open_socket, runner_of
 from automix_cli.serving.models import ServedModels
 from automix_cli.serving.request_log import LogLevel, RequestLog
 
@@ -90,6 +91,7 @@ async def running(
     budget: DayBudget | None = None,
     pace: Pace = Pace(),  # noqa: B008 (frozen)
     keep_alive: float = 60.0,
+    send_buffer: int = 0,
 ) -> AsyncIterator[Served]:
     runtime, log = Runtime(profile, NO_CACHE, budget=budget), ListedLog()
     async with runtime as cascade:
@@ -97,8 +99,10 @@ async def running(
         server = ChatServer(ServedModels(cascade), desk, Access(key), log, pace=pace)
         runner = runner_of(server, keep_alive=keep_alive)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
+        listener = open_socket("127.0.0.1", 0)
+        if send_buffer:  # of each of its connections, so that a reply does not fit into the system's
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+        await web.SockSite(runner, listener).start()
         url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         connector = aiohttp.TCPConnector(limit=0)
         try:

@@ -3,10 +3,12 @@
 import asyncio
 import json
 import re
+import socket
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from loopback import Call, Loopback, Reply, default_reply
@@ -158,13 +160,6 @@ def test_a_client_that_goes_away_stops_its_question_but_not_that_of_another(tmp_
         prompts.append(call.prompt)
         return replace(default_reply(call), gate=lambda: bool(is_open))
 
-    async def until(condition: Any) -> None:
-        for _ in range(4000):
-            if condition():
-                return
-            await asyncio.sleep(0.005)
-        raise AssertionError("it never came to it")
-
     async def main(profile: Any) -> None:
         async with running(profile) as served:
             await served.ask("first?", model="automix", n=2)  # refused, but the connections are there
@@ -184,6 +179,74 @@ def test_a_client_that_goes_away_stops_its_question_but_not_that_of_another(tmp_
         asyncio.run(main(two_tiers(server, tmp_path)))
     assert sum("alone?" in prompt for prompt in prompts) == 1  # no votes on it, no other tier
     assert sum("same?" in prompt and "Decision" not in prompt for prompt in prompts) <= 2  # one a tier
+
+
+async def deaf_client(port: int, body: dict[str, Any]) -> socket.socket:
+    """A connection that has asked and does not read."""
+    raw = json.dumps({"messages": [{"role": "user", "content": SUM}], **body}).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(raw)}\r\n\r\n"
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(client, ("127.0.0.1", port))
+    await loop.sock_sendall(client, head.encode() + raw)
+    return client
+
+
+async def size_of_the_rest(client: socket.socket) -> int:
+    size = 0
+    while part := await asyncio.get_running_loop().sock_recv(client, 1 << 16):
+        size += len(part)
+    return size
+
+
+async def until(condition: Any) -> None:
+    for _ in range(4000):
+        if condition():
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("it never came to it")
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+def test_a_reader_who_stops_reading_is_dropped_with_what_was_to_be_sent(stream: bool, tmp_path: Path) -> None:
+    async def main(profile: Any) -> None:
+        async with running(profile, pace=Pace(reader=0.1), send_buffer=4096) as served:
+            port = int(urlsplit(served.url).port or 0)
+            with await deaf_client(port, {"model": "small", "stream": stream}) as client:
+                await until(lambda: served.log.entries)
+                assert (served.log.entries[0]["cut"], served.server.desk.at_work) == ("TimeoutError", 0)
+                assert await size_of_the_rest(client) < 400_000  # what the system had taken already
+            assert (await served.ask(SUM, model="large")).status == 200
+
+    with Loopback(lambda call: "4" * 400_000 if call.model == "small" else "4") as server:
+        asyncio.run(main(two_tiers(server, tmp_path)))
+
+
+def test_a_client_that_leaves_in_the_midst_of_a_stream_stops_its_question(tmp_path: Path) -> None:
+    is_open: list[bool] = []
+    prompts: list[str] = []
+
+    async def main(profile: Any) -> None:
+        pace = Pace(before_stream=0.01, between_comments=0.02)
+        async with running(profile, pace=pace) as served:
+            body = {"model": "automix", "stream": True, "messages": [{"role": "user", "content": SUM}]}
+            url = f"{served.url}/v1/chat/completions"
+            async with served.session.post(url, json=body) as reply:
+                assert await reply.content.readline() == b": thinking\n"
+                assert (reply.status, served.server.desk.at_work) == (200, 1)
+            await until(lambda: served.server.desk.at_work == 0)
+            is_open.append(True)
+            assert (await served.ask("another?", model="small")).status == 200
+
+    def reply(call: Call) -> Reply:
+        prompts.append(call.prompt)
+        return Reply(texts=("4",), gate=lambda: bool(is_open))
+
+    with Loopback(reply) as server:
+        asyncio.run(main(two_tiers(server, tmp_path)))
+    assert sum("17 * 23" in prompt for prompt in prompts) <= 1  # no votes, no other tier
 
 
 # ---------------------------------------------------------------- trouble
