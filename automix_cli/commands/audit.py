@@ -11,7 +11,7 @@ import typer
 
 from automix_cli.commands import options as o
 from automix_cli.commands.command import GroupedCommand, command_app
-from automix_cli.views.terminal import Reporter, print_json, print_text
+from automix_cli.views.terminal import Reporter, print_json, print_words
 
 if TYPE_CHECKING:
     from automix_cli.evaluation.audit import Audit
@@ -64,7 +64,7 @@ def audit(
     if json:
         print_json(audit_dict(result))
     else:
-        print_text("\n".join(audit_lines(result)))
+        print_words("\n".join(audit_lines(result)))
     if check and result.has_warning:
         raise GateError("the rows are no longer as they were when the router was fitted")
 

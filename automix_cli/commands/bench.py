@@ -20,7 +20,7 @@ from automix_cli.fitting.query_router_kinds import PriorChoice
 from automix_cli.library.comparison import BenchJob, bench_objective, reads_samples
 from automix_cli.library.gating import Gating
 from automix_cli.library.trace_source import FREE_NOTE, TraceSource, is_free
-from automix_cli.views.terminal import Reporter, print_json, print_text, stdout_console
+from automix_cli.views.terminal import Reporter, print_json, print_parts, print_text, stdout_console
 
 if TYPE_CHECKING:
     from automix_cli.evaluation.play import Runs
@@ -252,8 +252,7 @@ def _show(view: BenchView, as_json: bool, plot: bool) -> None:
     console = stdout_console()
     if not console.is_terminal:
         console.width = 240  # a file has no edge, and tiers have long names
-    for part in bench_parts(view, console.width):
-        console.print(part, soft_wrap=isinstance(part, str))
+    print_parts(console, bench_parts(view, console.width))
     if plot:
         from automix_cli.views.terminal_plot import terminal_plot
 

@@ -15,7 +15,7 @@ from automix_cli.data.labelled import TableOptions, read_data
 from automix_cli.fitting.query_router_kinds import ClassChoice, WrittenKind
 from automix_cli.library.calibration import CalibrationJob, objective_of, router_to_fit
 from automix_cli.library.trace_source import TraceSource
-from automix_cli.views.terminal import Reporter, print_json, stdout_console
+from automix_cli.views.terminal import Reporter, print_json, print_parts, stdout_console
 
 if TYPE_CHECKING:
     from automix_cli.views.calibration_view import CalibrationView
@@ -196,5 +196,4 @@ def _show(view: CalibrationView, as_json: bool) -> None:
         print_json(view.to_dict())
         return
     console = stdout_console()
-    for part in view.parts(console.width):
-        console.print(part, soft_wrap=isinstance(part, str))
+    print_parts(console, view.parts(console.width))

@@ -17,7 +17,7 @@ from automix_cli.errors import DataError, UsageError
 from automix_cli.library.option_checks import check_baseline
 from automix_cli.streams import stderr, stdout
 from automix_cli.texts import count_of
-from automix_cli.views.terminal import Reporter, print_json, print_text, share_progress
+from automix_cli.views.terminal import Reporter, print_json, print_words, share_progress
 
 if TYPE_CHECKING:
     from automix_cli.commands.label_terminal import LabelTerminal
@@ -326,7 +326,7 @@ class _LabelJob:
         if self.json:
             print_json(outcome_dict(outcome))
         else:
-            print_text("\n".join(outcome_lines(outcome)))
+            print_words("\n".join(outcome_lines(outcome)))
 
 
 class _Progress:

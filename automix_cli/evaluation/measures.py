@@ -43,6 +43,7 @@ class TableColumn:
         wide: whether only wide terminals show it.
         interval: whether its interval is a column of its own, and in which terminals.
         behind: key of a measure that is written behind it in brackets.
+        least: of that measure: where it is less, the value itself is not shown.
         legend: what the heading stands for, under the table; "" where the heading says it.
     """
 
@@ -52,6 +53,7 @@ class TableColumn:
     wide: bool = False
     interval: Literal["none", "wide", "always"] = "none"
     behind: str = ""
+    least: float = 0.0
     legend: str = ""
 
 
@@ -152,7 +154,13 @@ def _savings(parity: int) -> MeasureSpec:
         form=".0%",
         figure=figures.savings_at(parity),
         better="higher",
-        column=TableColumn(table="curves", head=f"saves@{parity}", place=2, behind=f"parity_at_{parity}"),
+        column=TableColumn(
+            table="curves",
+            head=f"saves@{parity}",
+            place=2,
+            behind=f"parity_at_{parity}",
+            least=parity / 100,
+        ),
         markdown="interval",
     )
 
@@ -163,7 +171,7 @@ def _parity(parity: int) -> MeasureSpec:
         title=f"parity at {parity} %",
         definition="share of the best tier's quality that this setting reaches",
         unit="share",
-        form=".2f",
+        form=".1%",
         figure=figures.parity_at(parity),
         by_labels="curve",
         page=False,

@@ -9,7 +9,7 @@ from automix_cli.evaluation.measures import DISPLAY_ORDER, MEASURE_BY_KEY, MEASU
 from automix_cli.evaluation.settings import setting_text
 from automix_cli.views.against_words import against_markdown, escape_markdown
 from automix_cli.views.bench_view import BenchView
-from automix_cli.views.cells import value_text, value_with_interval
+from automix_cli.views.cells import NO_VALUE, behind_text, falls_short, value_text, value_with_interval
 from automix_cli.views.lines import one_line
 
 
@@ -83,9 +83,9 @@ def _policies(view: BenchView) -> Iterator[str]:
 
 def _cell(spec: MeasureSpec, o: PolicyOutcome) -> str:
     write = value_with_interval if spec.markdown == "interval" else value_text
-    text = write(spec, o.measures[spec.key])
-    behind = spec.column.behind if spec.column else ""
-    return f"{text}, reaching {value_text(MEASURE_BY_KEY[behind], o.measures[behind])}" if behind else text
+    text = NO_VALUE if falls_short(spec, o.measures) else write(spec, o.measures[spec.key])
+    behind = behind_text(spec, o.measures)
+    return f"{text}, reaching {behind}" if behind else text
 
 
 def _datasets(view: BenchView) -> Iterator[str]:

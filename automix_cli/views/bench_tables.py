@@ -6,10 +6,19 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from automix_cli.evaluation.bench import PolicyOutcome
-from automix_cli.evaluation.measures import DISPLAY_ORDER, MEASURE_BY_KEY, MeasureSpec, TableColumn
+from automix_cli.evaluation.measures import DISPLAY_ORDER, MeasureSpec, TableColumn
 from automix_cli.views.against_words import against_lines
 from automix_cli.views.bench_view import BenchView
-from automix_cli.views.cells import MARKED, interval_text, lacks_labels, left_out, value_text
+from automix_cli.views.cells import (
+    MARKED,
+    NO_VALUE,
+    behind_text,
+    falls_short,
+    interval_text,
+    lacks_labels,
+    left_out,
+    value_text,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -46,7 +55,10 @@ def curves_table(view: BenchView, width: int = BENCH_WIDE) -> Table:
     title = "held out, over all settings (gain: mean points above the line small to large; "
     lead = "lead: above pomdp at equal cost; " if width >= BENCH_WIDE else ""
     return _table(
-        view, f"{title}{lead}saves: at parity, and what it reached)", list(_columns("curves")), width
+        view,
+        f"{title}{lead}saves: in brackets what it kept; – where that is below its name)",
+        list(_columns("curves")),
+        width,
     )
 
 
@@ -75,17 +87,14 @@ class _Column(NamedTuple):
         end = "*" if star else ""
         if self.is_interval:
             return interval_text(self.spec, measure) + end
-        return value_text(self.spec, measure) + self._behind(outcome) + end
+        own = NO_VALUE if falls_short(self.spec, outcome.measures) else value_text(self.spec, measure)
+        behind = behind_text(self.spec, outcome.measures)
+        return own + (f" ({behind})" if behind else "") + end
 
     def lacks_labels(self, outcome: PolicyOutcome) -> bool:
         """Whether too few labels stand behind the cell of a policy, or behind what it is of."""
         keys = (self.spec.key, *filter(None, (self.place.behind,)))
         return not self.is_interval and any(lacks_labels(outcome.measures[key]) for key in keys)
-
-    def _behind(self, outcome: PolicyOutcome) -> str:
-        if not self.place.behind or outcome.measures[self.place.behind].value is None:
-            return ""
-        return f" ({value_text(MEASURE_BY_KEY[self.place.behind], outcome.measures[self.place.behind])})"
 
 
 def _columns(table: Literal["points", "curves"]) -> Iterator[_Column]:
@@ -155,6 +164,7 @@ def _best(view: BenchView, column: _Column) -> str | None:
     values = [
         (sign * value, -place, o.name)
         for place, o in enumerate(view.by_kind().policies)
-        if (value := o.measures[column.spec.key].value) is not None and not column.lacks_labels(o)
+        if (value := o.measures[column.spec.key].value) is not None
+        if not column.lacks_labels(o) and not falls_short(column.spec, o.measures)
     ]
     return max(values)[2] if len(values) > 1 else None

@@ -333,9 +333,27 @@ class BenchView:
 
 
 def left_out_notes(left_out: Sequence[LeftOut]) -> Iterator[str]:
-    """Name the policies that could not take part, those with the same reason together."""
+    """Name the policies that could not take part, a line for each reason.
+
+    Example:
+        >>> names = ("knn", "bound:knn", "bound:kmeans", "bound:multilabel")
+        >>> list(left_out_notes([LeftOut(name, "no question texts are recorded") for name in names]))
+        ['knn, bound:… (3) left out: no question texts are recorded']
+    """
     for why in dict.fromkeys(one.why for one in left_out):
-        yield f"{', '.join(one.name for one in left_out if one.why == why)} left out: {why}"
+        names = _short_names([one.name for one in left_out if one.why == why])
+        yield f"{', '.join(names)} left out: {why}"
+
+
+def _short_names(names: Sequence[str]) -> Iterator[str]:
+    """The names, those of a family of three or more as one."""
+    families = [name.partition(":")[0] for name in names]
+    for family in dict.fromkeys(families):
+        own = [name for name, of in zip(names, families, strict=True) if of == family]
+        yield from [f"{family}:… ({len(own)})"] if len(own) >= _FAMILY else own
+
+
+_FAMILY = 3  # names of policies that are said as one
 
 
 def _duplicates_note(duplicates: Sequence[Duplicates]) -> Iterator[str]:

@@ -20,17 +20,31 @@ def answer_words(text: str, baseline: str | None) -> str:
     return text.replace("right answers", f"answers equal to {baseline}'s")
 
 
-def all_alike_words(tier: str, baseline: str | None, *, right: bool) -> str:
-    """Say that a tier's answers are all right or all wrong, or all equal to the baseline's or none.
+def all_alike_words(tier: str, baseline: str | None, *, right: bool, last: bool = False) -> str:
+    """Say that a tier's answers are all right or all wrong, or all equal to the baseline's, and what follows.
+
+    Args:
+        tier: the one.
+        baseline: whose answers are compared; None for labels.
+        right: whether all are right, or equal to the baseline's.
+        last: whether it is the tier that others escalate to.
 
     Example:
         >>> all_alike_words("small", "large", right=False)
-        "every answer of small differs from large's: nothing to tell apart"
+        'small differs from large on every row: nothing that it answers can be kept'
     """
-    if baseline is None:
-        return f"every answer of {tier} is {'right' if right else 'wrong'}: nothing to tell apart"
-    verb = "is equal to" if right else "differs from"
-    return f"every answer of {tier} {verb} {baseline}'s: nothing to tell apart"
+    if baseline is not None:
+        if right:
+            return f"{tier} answers as {baseline} does on every row: these rows cannot show when it would not"
+        return f"{tier} differs from {baseline} on every row: nothing that it answers can be kept"
+    if right and last:
+        return (
+            f"{tier} is right on every row: escalating to it never fails here, as it may on harder questions"
+        )
+    if right:
+        return f"{tier} is right on every row, so nothing shows when to escalate: add rows that it gets wrong"
+    what = "escalating to it never helps" if last else "nothing that it answers can be kept"
+    return f'{tier} is wrong on every row: {what}; if that surprises you, look at "expected" and task.scorer'
 
 
 WEAK_AUROC = 0.55  # below it a verifier is hardly worth looking at; below 1 less it, it is inverted

@@ -25,7 +25,8 @@ def row_warnings(table: TraceTable, result: Calibration) -> Iterator[str]:
     for j, name in enumerate(result.tiers):
         answers = right[~table.failed[:, j], j]
         if len(answers) and float(answers.mean()) in (0.0, 1.0) and name != table.beside:
-            yield all_alike_words(name, table.beside, right=bool(answers[0]))
+            is_last = j == len(result.tiers) - 1
+            yield all_alike_words(name, table.beside, right=bool(answers[0]), last=is_last)
     for j in range(1, len(result.tiers)):
         if right[:, j].mean() < right[:, j - 1].mean():
             yield worse_words(result.tiers[j], result.tiers[j - 1], table.beside)

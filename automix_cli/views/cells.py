@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 
 from automix_cli.evaluation.curves import Measure
-from automix_cli.evaluation.measures import MeasureSpec
+from automix_cli.evaluation.frontier import ROUNDING_ERROR
+from automix_cli.evaluation.measures import MEASURE_BY_KEY, MeasureSpec
 from automix_cli.texts import TOO_FEW_LABELS
 
 NO_VALUE = "–"
@@ -44,6 +46,27 @@ def value_text(spec: MeasureSpec, measure: Measure) -> str:
     if measure.value is None:
         return NO_VALUE
     return number_text(spec, measure.value) + ("?" if lacks_labels(measure) else "")
+
+
+def behind_text(spec: MeasureSpec, measures: Mapping[str, Measure]) -> str:
+    """Write the measure that stands behind a value; "" where there is none."""
+    behind = spec.column.behind if spec.column else ""
+    if not behind or (value := measures[behind].value) is None:
+        return ""
+    if falls_short(spec, measures):  # rounded down: it must not look as if it did not
+        return value_text(
+            MEASURE_BY_KEY[behind], measures[behind]._replace(value=math.floor(1e3 * value) / 1e3)
+        )
+    return value_text(MEASURE_BY_KEY[behind], measures[behind])
+
+
+def falls_short(spec: MeasureSpec, measures: Mapping[str, Measure]) -> bool:
+    """Whether what stands behind a value is less than its name says, so that the value is not shown."""
+    place = spec.column
+    if place is None or not place.behind:
+        return False
+    level = measures[place.behind].value
+    return level is not None and level < place.least - ROUNDING_ERROR
 
 
 def lacks_labels(measure: Measure) -> bool:

@@ -24,7 +24,7 @@ from automix_cli.pomdp.problem import Action
 from automix_cli.texts import count_of
 from automix_cli.views.bench_view import BenchView
 from automix_cli.views.beside_words import agreement_words
-from automix_cli.views.cells import amount, interval_text, value_text
+from automix_cli.views.cells import NO_VALUE, amount, behind_text, falls_short, interval_text, value_text
 from automix_cli.views.chart import page_svg, phone_svg
 from automix_cli.views.lines import one_line
 from automix_cli.views.marks import SHADES
@@ -117,6 +117,9 @@ def _row(view: BenchView, o: PolicyOutcome, columns: Sequence[MeasureSpec]) -> d
 
 def _cell(view: BenchView, o: PolicyOutcome, spec: MeasureSpec) -> dict[str, str]:
     measure = o.measures[spec.key]
+    if falls_short(spec, o.measures):
+        reason = view.words("below that share of the best tier's quality on held-out rows")
+        return {"value": NO_VALUE, "range": f"(it kept {behind_text(spec, o.measures)})", "reason": reason}
     bounds = interval_text(spec, measure, between=" to ")
     return {
         "value": value_text(spec, measure),

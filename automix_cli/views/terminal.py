@@ -72,11 +72,13 @@ def unbroken(text: str, width: int | None) -> str:
     r"""The text in lines that fit, cut between words; the terminal itself would cut words in two.
 
     A word that is longer than a line stays whole: it may be an address. Lines that fit stay as they are, and
-    so do those that give a command to be copied.
+    so do those that give a command to be copied. What is cut off a line is indented as the line is.
 
     Example:
         >>> unbroken("automix calibrate replaces this", 20)
         'automix calibrate\nreplaces this'
+        >>> unbroken("  small: buys 8 votes, or none", 20)
+        '  small: buys 8\n  votes, or none'
     """
     if width is None:
         return text
@@ -88,7 +90,13 @@ def unbroken(text: str, width: int | None) -> str:
         for part in (
             [line]
             if len(line) < width or ": automix " in line
-            else textwrap.wrap(line, width - 1, break_long_words=False, break_on_hyphens=False)
+            else textwrap.wrap(
+                line,
+                width - 1,
+                subsequent_indent=line[: len(line) - len(line.lstrip())],
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
         )
     )
 
@@ -97,6 +105,11 @@ def print_text(text: str) -> None:
     """Print text on stdout, if there is one; on a terminal its lines are cut between words."""
     out = stdout()
     print(unbroken(text, width_of(out)), file=out, flush=True)
+
+
+def print_words(text: str) -> None:
+    """Print sentences on stdout, on a terminal in lines that are cut between words."""
+    print_text(unbroken(text, width_of(stdout())))
 
 
 def print_json(row: Json) -> None:
@@ -135,7 +148,17 @@ def show_plan(
     if own is not None:
         payback = payback_lines(own, usd) if pays_back and usd is not None else ()
         lines[-1:-1] = [break_even_line(own), *payback]
-    print_text("\n".join(lines))
+    print_words("\n".join(lines))
+
+
+def print_parts(console: Console, parts: Iterable[Any]) -> None:
+    """Print lines and tables; lines that are longer than a terminal is wide are cut between words."""
+    width = width_of(stdout())
+    for part in parts:
+        if isinstance(part, str):
+            console.print(unbroken(part, width), soft_wrap=True)
+        else:
+            console.print(part)
 
 
 def stdout_console() -> Console:

@@ -11,7 +11,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from shell import environment, read_terminal, warm_command
+from known import draw_rows, two_tiers
+from shell import automix, environment, jsonl, read_terminal, warm_command
 from typer.testing import CliRunner
 
 from automix_cli import cli
@@ -105,3 +106,18 @@ def test_rows_that_are_shown_on_the_terminal_have_no_bar_between_them(tmp_path: 
     assert "profile demo is uncalibrated: it escalates when most votes say no; on public" in lines
     to_file = on_one_terminal(80, "ask", "--profile", "demo", "-i", rows, "-o", tmp_path / "answers.jsonl")
     assert "━" in to_file
+
+
+def test_sentences_on_a_narrow_terminal_are_cut_between_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("t.jsonl").write_text(jsonl(*draw_rows(two_tiers(), 40, 0)))
+    Path("q.jsonl").write_text('{"question": "What is 17 * 23?"}\n')
+    bench = ("bench", "t.jsonl", "--policies", "self-consistency")
+    for args in (bench, ("ask", "--profile", "demo", "-i", "q.jsonl", "--dry-run")):
+        lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", on_one_terminal(80, *args)).splitlines()
+        assert [line for line in lines if len(line) > 80] == []
+        whole = automix(*args).out.splitlines()[-2].split()
+        words = " ".join(lines).split()
+        assert any(words[k : k + len(whole)] == whole for k in range(len(words)))

@@ -5,7 +5,7 @@ import pytest
 from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.measures import MEASURE_BY_KEY
 from automix_cli.texts import TOO_FEW_LABELS
-from automix_cli.views.cells import value_text, value_with_interval
+from automix_cli.views.cells import behind_text, falls_short, value_text, value_with_interval
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,23 @@ from automix_cli.views.cells import value_text, value_with_interval
 def test_a_value_with_too_few_labels_behind_it_has_a_mark(measure: Measure, text: str) -> None:
     spec = MEASURE_BY_KEY["aiq"]
     assert value_text(spec, measure) == value_with_interval(spec, measure) == text
+
+
+@pytest.mark.parametrize(
+    ("key", "parity", "text", "is_short"),
+    [
+        ("savings_at_99", 0.99, "99.0%", False),
+        ("savings_at_99", 1.008, "100.8%", False),
+        ("savings_at_99", 0.9899, "98.9%", True),
+        ("savings_at_95", 0.9899, "99.0%", False),
+        ("savings_at_95", 0.9, "90.0%", True),
+        ("savings_at_95", None, "", False),
+        ("aiq", 0.1, "", False),
+    ],
+)
+def test_a_saving_whose_setting_kept_less_than_its_name_says_falls_short(
+    key: str, parity: float | None, text: str, is_short: bool
+) -> None:
+    measures = {f"parity_at_{level}": Measure(parity) for level in (95, 99)}
+    assert behind_text(MEASURE_BY_KEY[key], measures) == text
+    assert falls_short(MEASURE_BY_KEY[key], measures) == is_short
