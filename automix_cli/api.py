@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from automix_cli.errors import MissingKey, StorageError, UsageError
 
@@ -260,35 +260,17 @@ class Runtime:
         Raises:
             NeedsLoop: it has to make a call; nothing was closed.
         """
-        from automix_cli.backends.base import NeedsLoop
+        from automix_cli.backends.base import NeedsLoop, result_at_once
 
-        self._cache.has_loop, is_over = False, True
+        is_over = True
         try:
-            return _result_of(job(self.cascade))
+            return self._cache.without_loop(job(self.cascade))
         except NeedsLoop:
             is_over = False
             raise
         finally:
-            self._cache.has_loop = True
             if is_over:
-                _result_of(self.__aexit__(None, None, None))
-
-
-def _result_of(job: Awaitable[T]) -> T:
-    """The result of a job that waits for nothing.
-
-    Raises:
-        NeedsLoop: it does wait.
-    """
-    from automix_cli.backends.base import NeedsLoop
-
-    steps = job.__await__()
-    try:
-        next(steps)
-    except StopIteration as stop:
-        return cast(T, stop.value)
-    steps.close()
-    raise NeedsLoop
+                result_at_once(self.__aexit__(None, None, None))
 
 
 def run_budget(profile: Profile, *, final: bool) -> Budget | None:

@@ -6,12 +6,14 @@ LiteLLM and the scripted fake all implement it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, cast
 
 from automix_cli.records import Completion, Message, ServiceTier
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +75,26 @@ def endpoint_name(model: str, api_base: str | None) -> str:
     return api_base or model.partition("/")[0]
 
 
-class NeedsLoop(Exception):
-    """A completion has to be bought or waited for, and no event loop runs."""
+class NeedsLoop(BaseException):
+    """A completion has to be bought or waited for, and no event loop runs.
+
+    It tells of no fault, and is no `Exception`, so that no handler of faults takes it for one.
+    """
+
+
+def result_at_once(job: Awaitable[T]) -> T:
+    """The result of a job that waits for nothing.
+
+    Raises:
+        NeedsLoop: it does wait.
+    """
+    steps = job.__await__()
+    try:
+        next(steps)
+    except StopIteration as stop:
+        return cast(T, stop.value)
+    steps.close()
+    raise NeedsLoop
 
 
 class Backend(Protocol):

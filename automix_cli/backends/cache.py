@@ -19,13 +19,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from copy import copy
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from automix_cli.backends.base import Backend, NeedsLoop, Request
+from automix_cli.backends.base import Backend, NeedsLoop, Request, result_at_once
 from automix_cli.backends.store import Store
 from automix_cli.backends.store_entries import ENTRY_SCHEMA, canonical
 from automix_cli.errors import (
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     import asyncio  # imported where a call is made: it takes long to load, and a stored answer needs none
 
     from automix_cli.backends.group_commit import GroupCommit
+
+T = TypeVar("T")
 
 
 def fingerprint(request: Request, schema: int = ENTRY_SCHEMA) -> str:
@@ -193,6 +195,20 @@ class Cached:
         if missing:
             have |= self.store.get_samples(prompt, missing, self._since)
         return tuple(i for i in missing if i not in have)
+
+    def without_loop(self, job: Awaitable[T]) -> T:
+        """The result of a job to which everything that it asks for is stored.
+
+        Nothing is asked for and nothing is spent where something is not: the job can begin anew.
+
+        Raises:
+            NeedsLoop: a sample is not stored, or the job waits for something else.
+        """
+        self.has_loop = False
+        try:
+            return result_at_once(job)
+        finally:
+            self.has_loop = True
 
     # ------------------------------------------------------------ flights
 

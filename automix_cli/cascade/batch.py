@@ -4,27 +4,37 @@
 
 Memory stays flat: rows are read only as fast as they are answered, and no more finished
 rows are held back for order than `AHEAD` times the concurrency.
+
+A row that waits for nothing, because all that it asks for is stored, can be finished where it is read:
+a task takes longer than such a row's look-up.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import signal
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 from automix_cli import process
+from automix_cli.backends.base import NeedsLoop
 
 R = TypeVar("R")
 T = TypeVar("T")
 
 AHEAD = 8
+_MOST_AT_ONCE = 16  # rows finished before what is under way has its turn
+_MOST_PASSED_BY = 64  # rows that get a task untried, where those before them had to wait
 _GRACE = 15  # seconds for rows in flight, after a signal to stop
 
 
 class Batch(Generic[R, T]):
     """Runs `work` over rows, at most `concurrency` at a time; one run per object.
+
+    `at_once` gives the result of a row that waits for nothing, and raises `NeedsLoop` for any other, which
+    then gets a task. The more rows in turn do wait, the fewer are tried.
 
     Example:
         >>> async def rows():
@@ -38,15 +48,25 @@ class Batch(Generic[R, T]):
         [0, 2, 4]
     """
 
-    def __init__(self, work: Callable[[R], Awaitable[T]], *, concurrency: int, ordered: bool = True) -> None:
+    def __init__(
+        self,
+        work: Callable[[R], Awaitable[T]],
+        *,
+        concurrency: int,
+        ordered: bool = True,
+        at_once: Callable[[R], T] | None = None,
+    ) -> None:
         self.work = work
+        self.at_once = at_once
         self.ordered = ordered
         self.is_stopped = False
         self._slots = asyncio.Semaphore(concurrency)
         self._ahead = asyncio.Semaphore(concurrency * AHEAD)
-        self._results: asyncio.Queue[asyncio.Task[T] | None] = asyncio.Queue()
+        self._results: asyncio.Queue[asyncio.Future[T] | None] = asyncio.Queue()
         self._tasks: set[asyncio.Task[T]] = set()
         self._start_count = 0
+        self._finish_count = 0  # rows finished at once
+        self._passed_by = self._next_passed_by = 0
         self._feeder: asyncio.Task[None] | None = None
 
     def stop(self, *, drop: bool = False) -> None:
@@ -74,16 +94,16 @@ class Batch(Generic[R, T]):
         try:
             count, at_end = 0, False
             while not at_end or count < self._start_count:
-                task = await self._results.get()
-                if task is None:
+                result = await self._results.get()
+                if result is None:
                     at_end = True
                     continue
                 count += 1
-                if not task.done():
-                    await asyncio.wait([task])
+                if not result.done():
+                    await asyncio.wait([result])
                 self._ahead.release()
-                if not task.cancelled():
-                    yield task.result()
+                if not result.cancelled():
+                    yield result.result()
             if not self.is_stopped:
                 await self._feeder
         finally:
@@ -92,8 +112,36 @@ class Batch(Generic[R, T]):
     async def _feed(self, rows: AsyncIterator[R]) -> None:
         async for row in rows:
             await self._ahead.acquire()
-            await self._slots.acquire()
-            self._start(row)
+            if not self._finish_at_once(row):
+                await self._slots.acquire()
+                self._start(row)
+            elif self.is_stopped:  # by this row: nothing has interrupted this task yet
+                return
+            elif self._finish_count % _MOST_AT_ONCE == 0:
+                await asyncio.sleep(0)
+
+    def _finish_at_once(self, row: R) -> bool:
+        """Work on a row that waits for nothing; returns whether it is one, as far as it was tried."""
+        if self.at_once is None:
+            return False
+        if self._passed_by < self._next_passed_by:
+            self._passed_by += 1
+            return False
+        result = asyncio.get_running_loop().create_future()
+        try:
+            result.set_result(contextvars.copy_context().run(self.at_once, row))
+        except NeedsLoop:
+            self._passed_by = 0
+            self._next_passed_by = min(2 * self._next_passed_by + 1, _MOST_PASSED_BY)
+            return False
+        except Exception as exc:
+            result.set_exception(exc)
+            result.exception()  # retrieved, as in `_start`
+        self._next_passed_by = 0
+        self._start_count += 1
+        self._finish_count += 1
+        self._results.put_nowait(result)
+        return True
 
     def _start(self, row: R) -> None:
         async def at_work() -> T:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, aclosing
 from dataclasses import replace
 from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
+from automix_cli.backends.cache import Cached
 from automix_cli.cascade.baseline import CostTally
 from automix_cli.cascade.batch import Batch, interruptible
 from automix_cli.cascade.cascade import Cascade
@@ -110,7 +111,9 @@ class RowJob(ABC, Generic[T]):
             self.count(result)
             on_result(result)
 
-        batch = Batch(work, concurrency=self.cascade.profile.limits.concurrency, ordered=ordered)
+        limits = self.cascade.profile.limits
+        at_once = self._at_once(work)
+        batch = Batch(work, concurrency=limits.concurrency, ordered=ordered, at_once=at_once)
         with destination.open() as stream:
             writer = RowWriter(stream, destination.name)
             with stopper(batch, say) as signals:
@@ -119,6 +122,16 @@ class RowJob(ABC, Generic[T]):
             if not ending.early:
                 destination.finish()
         return ending
+
+    def _at_once(self, work: Callable[[Row], Awaitable[T]]) -> Callable[[Row], T] | None:
+        """Work on a row whose completions are all stored; None where rows may not begin anew.
+
+        Looking for the row of an earlier run counts what became of it, which must happen once.
+        """
+        backend = self.cascade.backend
+        if self.earlier is not None or not isinstance(backend, Cached):
+            return None
+        return lambda row: backend.without_loop(work(row))
 
 
 async def _drain_into(take: Callable[[T], None], batch: Batch[Row, T], rows: RowSource) -> None:

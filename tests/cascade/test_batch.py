@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from automix_cli.backends.base import NeedsLoop
 from automix_cli.cascade.batch import AHEAD, Batch
 
 
@@ -167,6 +168,97 @@ def test_an_error_of_the_input_is_raised_after_the_rows_before_it() -> None:
         results = Batch(work, concurrency=1).run(rows())
         assert await anext(results) == 1
         with pytest.raises(OSError, match="gone"):
+            await anext(results)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_rows_that_wait_for_nothing_get_no_task_and_keep_their_place(ordered: bool) -> None:
+    tasks: list[int] = []
+
+    async def work(n: int) -> int:
+        tasks.append(n)
+        await asyncio.sleep(0.001)
+        return n
+
+    def at_once(n: int) -> int:
+        if 100 <= n < 110:
+            raise NeedsLoop
+        return n
+
+    found = asyncio.run(run(Batch(work, concurrency=3, ordered=ordered, at_once=at_once), numbers(400)))
+    assert sorted(found) == list(range(400))
+    assert not ordered or found == sorted(found)
+    assert set(range(100, 110)) <= set(tasks)
+    assert len(tasks) < 100
+
+
+def test_rows_that_all_wait_are_rarely_tried_and_rows_that_do_not_leave_turns_to_others() -> None:
+    tried = turns = 0
+
+    def wait(n: int) -> int:
+        nonlocal tried
+        tried += 1
+        raise NeedsLoop
+
+    async def work(n: int) -> int:
+        return n
+
+    async def tick() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def main() -> list[int]:
+        ticking = asyncio.create_task(tick())
+        found = await run(Batch(work, concurrency=64, at_once=lambda n: n), numbers(400))
+        ticking.cancel()
+        return found
+
+    assert asyncio.run(run(Batch(work, concurrency=4, at_once=wait), numbers(400))) == list(range(400))
+    assert tried < 16
+    assert asyncio.run(main()) == list(range(400))
+    assert turns >= 400 / 16
+
+
+@pytest.mark.parametrize("drop", [False, True])
+def test_a_stop_within_a_row_that_waits_for_nothing_starts_no_other(drop: bool) -> None:
+    started: list[int] = []
+
+    async def work(n: int) -> int:
+        raise AssertionError
+
+    def at_once(n: int) -> int:
+        started.append(n)
+        if n == 3:
+            batch.stop(drop=drop)
+        return n
+
+    async def main() -> list[int]:
+        nonlocal batch
+        batch = Batch(work, concurrency=2, at_once=at_once)
+        async with asyncio.timeout(5):
+            return await run(batch, numbers(100))
+
+    batch: Batch
+    assert asyncio.run(main()) == started == [0, 1, 2, 3]
+
+
+def test_an_error_of_a_row_that_waits_for_nothing_is_raised_at_its_place() -> None:
+    async def work(n: int) -> int:
+        return n
+
+    def at_once(n: int) -> int:
+        if n == 2:
+            raise OSError("full")
+        return n
+
+    async def main() -> None:
+        results = Batch(work, concurrency=1, at_once=at_once).run(numbers(4))
+        assert [await anext(results), await anext(results)] == [0, 1]
+        with pytest.raises(OSError, match="full"):
             await anext(results)
 
     asyncio.run(main())
