@@ -28,6 +28,7 @@ def failure_key(prompt: str, sample: int) -> str:
 
 
 _ENTRY_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+_ENTRY_DECODER = json.JSONDecoder()
 
 
 def canonical(value: Any) -> str:
@@ -76,7 +77,7 @@ def load_entry(key: str, text: str, since: int) -> Completion | None:
     body = "{" + text[_HEAD:]
     if text[:_HEAD] != f'{{"sha256":"{_checksum(key, body)}",':
         raise ValueError("checksum differs")
-    row = json.loads(body)
+    row = _ENTRY_DECODER.decode(body)
     prompt = row.get("prompt")  # older entries have neither this nor a service tier
     if row.get("run", 0) < since:  # entries written before refreshes were counted have no number
         return None

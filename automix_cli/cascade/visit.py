@@ -50,7 +50,8 @@ class LiveVisit:
 
     def note(self, completions: Sequence[Completion], cut: bool) -> None:
         """Keep the flags of completions, each once, in the order of their coming."""
-        self.flags |= dict.fromkeys(flag for c in completions for flag in c.flags)
+        for completion in completions:
+            self.flags |= dict.fromkeys(completion.flags)
         if cut:
             self.flags["context_cut"] = None
 
@@ -84,13 +85,19 @@ class LiveVisit:
 
     def _rounds(self) -> list[list[Completion]]:
         """The votes, round by round."""
+        if not self.checks:
+            return []
         return [self.checks[start:end] for start, end in pairwise([*self.rounds, len(self.checks)])]
 
     def step(self) -> Step:
         """The visit as a record."""
         answers = usage_if_bought([*self.answers, *self.unusable])
         checks = [usage for votes in self._rounds() for usage in usage_if_bought(votes)]
-        purchases = [c for c in (*self.answers, *self.unusable, *self.checks) if not c.cached]
+        purchases = [
+            ServedUsage(c.usage, c.service_tier)
+            for c in (*self.answers, *self.unusable, *self.checks)
+            if not c.cached
+        ]
         samples = self.answers if len(self.answers) > 1 and not self.failed else []
         votes = split_cost(self.tier, checks, len(self.checks))
         answer_usage, answer_cost = total_of(answers), cost_of(self.tier, answers)
@@ -111,7 +118,7 @@ class LiveVisit:
             usage=usage,
             answer_usage=answer_usage,
             cost_usd=cost_of(self.tier, [*answers, *checks]) if checks else answer_cost,
-            spent_usd=cost_of(self.tier, [ServedUsage(c.usage, c.service_tier) for c in purchases]),
+            spent_usd=cost_of(self.tier, purchases),
             answer_cost=answer_cost,
             vote_cost=votes.each,
             round_cost=votes.once,
@@ -140,18 +147,30 @@ def usage_if_bought(completions: Sequence[Completion]) -> list[ServedUsage]:
         >>> total_of(usage_if_bought(votes)).to_dict()["input_tokens"]
         100
     """
-    parts = [
-        ServedUsage(
-            c.usage
-            if c.prompt is None
-            else Usage(output_tokens=c.usage.output_tokens, reasoning_tokens=c.usage.reasoning_tokens),
-            c.service_tier,
-        )
-        for c in completions
-    ]
-    first = next((c for c in completions if c.prompt is not None), None)
-    prompts = [] if first is None or first.prompt is None else [ServedUsage(first.prompt, first.service_tier)]
-    return [*prompts, *parts]
+    parts: list[ServedUsage] = []
+    prompts: list[ServedUsage] = []
+    if len(completions) == 1 and (only := completions[0]).prompt is not None:
+        return [ServedUsage(_with_prompt(only.usage, only.prompt), only.service_tier)]
+    for c in completions:
+        if c.prompt is None:
+            parts.append(ServedUsage(c.usage, c.service_tier))
+            continue
+        own = Usage(output_tokens=c.usage.output_tokens, reasoning_tokens=c.usage.reasoning_tokens)
+        parts.append(ServedUsage(own, c.service_tier))
+        prompts = prompts or [ServedUsage(c.prompt, c.service_tier)]
+    return prompts + parts if prompts else parts
+
+
+def _with_prompt(usage: Usage, prompt: Usage) -> Usage:
+    """What the only completion of a prompt uses."""
+    return Usage(
+        input_tokens=prompt.input_tokens,
+        output_tokens=prompt.output_tokens + usage.output_tokens,
+        cached_input_tokens=prompt.cached_input_tokens,
+        reasoning_tokens=prompt.reasoning_tokens + usage.reasoning_tokens,
+        calls=prompt.calls,
+        cache_write_tokens=prompt.cache_write_tokens,
+    )
 
 
 def total_of(parts: Iterable[ServedUsage]) -> Usage:
@@ -167,14 +186,26 @@ def cost_of(tier: Tier, parts: Sequence[ServedUsage]) -> float | None:
         >>> cost_of(tier, []), cost_of(tier, [ServedUsage(Usage(calls=1), "standard")])
         (0.0, None)
     """
-    total: float | None = 0.0
-    services = dict.fromkeys([part.service_tier for part in parts])
-    for service in services:
-        usage = total_of(parts if len(services) == 1 else [p for p in parts if p.service_tier == service])
-        if usage != NO_USAGE:
-            price = tier.price_of(service)
-            total = None if price is None or total is None else total + price.of(usage)
+    if len(parts) == 1:
+        return _cost_at(tier, parts[0].service_tier, parts[0].usage)
+    costs = [
+        _cost_at(tier, service, total_of([p for p in parts if p.service_tier == service]))
+        for service in dict.fromkeys([part.service_tier for part in parts])
+    ]
+    total = 0.0
+    for cost in costs:
+        if cost is None:
+            return None
+        total += cost
     return total
+
+
+def _cost_at(tier: Tier, service: ServiceTier, usage: Usage) -> float | None:
+    """Dollars at the list price of one service; None when it is unknown and anything was bought."""
+    if usage == NO_USAGE:
+        return 0.0
+    price = tier.price_of(service)
+    return None if price is None else price.of(usage)
 
 
 def list_cost(tier: Tier, completion: Completion) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import select
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Set
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -43,6 +44,8 @@ Form = Literal["auto", "jsonl", "json", "csv", "tsv", "parquet", "text"]
 
 TEXT_LIMIT = 64 * 1024  # a longer text is probably a data file given by mistake, not one question
 CONTEXT_LIMIT = 64 * 1024 * 1024
+_MOST_ROWS_KEPT = 20_000  # of those that were checked: they are not read again
+_MOST_BYTES_KEPT = 4 * 1024 * 1024  # of their lines; rows take several times as much
 WHOLE_FILE_LIMIT = 4 * 1024 * 1024 * 1024  # of a file that is read whole
 _PATIENCE = 2.0
 
@@ -76,6 +79,7 @@ class Rows:
     survey: ShardSurvey | None = None
     counts: RowCount | None = None
     ids: IdCheck = field(default_factory=IdCheck)
+    _kept: deque[Row] = field(init=False, repr=False, compare=False, default_factory=deque)
 
     def check(self, *, strict: bool) -> None:
         """Scan a seekable input once before any call is made, no further than its limit; see `jsonl.scan`.
@@ -88,7 +92,8 @@ class Rows:
         if self.is_pipe:
             self.stamp = None if self.shard is None else Stamp(self.shard)
             return
-        rows: Iterator[Row] = islice(self._rows(), self.limit)
+        is_simple = self.records is None and self.shard is None and self.sample is None
+        rows: Iterator[Row] = islice(self._rows_to_keep() if is_simple else self._rows(), self.limit)
         self.survey = None if self.shard is None else ShardSurvey(self.shard.count)
         rows = rows if self.survey is None else self.survey.of(rows)
         self.counts = scan(rows, self.name, self.ids, strict=strict)
@@ -177,6 +182,29 @@ class Rows:
             return (read(line, index) for index, line in enumerate(self._lines()))
         return (self._row_of_record(record, index) for index, record in enumerate(self.records))
 
+    def _rows_to_keep(self) -> Iterator[Row]:
+        """All rows of lines; the first ones are kept, as far as they take little memory."""
+        self._kept.clear()
+        size = 0
+        for index, line in enumerate(self._lines()):
+            row = self._row(line, index)
+            size += len(line.data or b"")
+            if index < _MOST_ROWS_KEPT and size <= _MOST_BYTES_KEPT:
+                self._kept.append(row)
+            yield row
+
+    def _rows_once_more(self) -> Iterator[Row]:
+        """All rows after `check`: those that it kept, each given away, and the others read again."""
+        kept, self._kept = self._kept, deque()
+        count = len(kept)
+        while kept:
+            yield kept.popleft()
+        if self.counts is not None and count == self.counts.rows:
+            return
+        for index, line in enumerate(self._lines()):
+            if index >= count:
+                yield self._own_row(line, index)
+
     def _own_row(self, line: Line, index: int) -> Row:
         """A line as a row; of one of another shard only what it is known by, which takes half the time."""
         if self.shard is None or self.columns is not None:
@@ -212,7 +240,8 @@ class Rows:
 
     def all(self) -> Iterator[Row]:
         """All rows picked, read without an event loop (dry runs, and samples of a pipe)."""
-        rows = (self.ids.check(row) for row in self._rows(self._own_row))
+        source = self._rows_once_more() if self._kept else self._rows(self._own_row)
+        rows = map(self.ids.check, source)
         choice = islice(rows, self.limit) if self.sample is None else iter(self._draw(rows))
         return choice if self.shard is None else (row for row in choice if self.is_own(row))
 
