@@ -275,10 +275,12 @@ class Runtime:
 
 def run_budget(profile: Profile, *, final: bool) -> Budget | None:
     """The budget of one run; None without a cap. A `final` one that has refused a call refuses all others."""
+    cap = profile.limits.max_cost
+    if cap is None:
+        return None
     from automix_cli.backends.budget import Budget
 
-    cap = profile.limits.max_cost
-    return None if cap is None else Budget(cap, final=final)
+    return Budget(cap, final=final)
 
 
 def open_wire(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from automix_cli.backends.base import Backend, Request
 from automix_cli.errors import BackendError, BudgetError
 from automix_cli.records import Completion, ServiceTier
 from automix_cli.usage import Price, Usage
+
+if TYPE_CHECKING:
+    import asyncio  # imported where a call is made: a stored answer needs no event loop
 
 
 @dataclass(slots=True)
@@ -45,6 +48,8 @@ class Budget:
         Raises:
             BudgetError: when they are not there, whatever the calls under way will cost.
         """
+        import asyncio
+
         while self._may_fit_later(worst):
             wake_up = asyncio.get_running_loop().create_future()
             self._waiting.append(wake_up)
@@ -192,6 +197,8 @@ class BudgetedBackend:
             BudgetError: before anything is sent.
             BackendError: as the inner backend.
         """
+        import asyncio
+
         worst = self.worst(request)
         await self.budget.wait_for(worst)
         bill = estimate = 0.0
