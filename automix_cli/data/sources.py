@@ -79,7 +79,7 @@ class Rows:
     survey: ShardSurvey | None = None
     counts: RowCount | None = None
     ids: IdCheck = field(default_factory=IdCheck)
-    _kept: deque[Row] = field(init=False, repr=False, compare=False, default_factory=deque)
+    _first_rows: deque[Row] = field(init=False, repr=False, compare=False, default_factory=deque)
 
     def check(self, *, strict: bool) -> None:
         """Scan a seekable input once before any call is made, no further than its limit; see `jsonl.scan`.
@@ -184,21 +184,21 @@ class Rows:
 
     def _rows_to_keep(self) -> Iterator[Row]:
         """All rows of lines; the first ones are kept, as far as they take little memory."""
-        self._kept.clear()
+        self._first_rows.clear()
         size = 0
         for index, line in enumerate(self._lines()):
             row = self._row(line, index)
             size += len(line.data or b"")
             if index < _MOST_ROWS_KEPT and size <= _MOST_BYTES_KEPT:
-                self._kept.append(row)
+                self._first_rows.append(row)
             yield row
 
     def _rows_once_more(self) -> Iterator[Row]:
         """All rows after `check`: those that it kept, each given away, and the others read again."""
-        kept, self._kept = self._kept, deque()
-        count = len(kept)
-        while kept:
-            yield kept.popleft()
+        first_rows, self._first_rows = self._first_rows, deque()
+        count = len(first_rows)
+        while first_rows:
+            yield first_rows.popleft()
         if self.counts is not None and count == self.counts.rows:
             return
         for index, line in enumerate(self._lines()):
@@ -240,7 +240,7 @@ class Rows:
 
     def all(self) -> Iterator[Row]:
         """All rows picked, read without an event loop (dry runs, and samples of a pipe)."""
-        source = self._rows_once_more() if self._kept else self._rows(self._own_row)
+        source = self._rows_once_more() if self._first_rows else self._rows(self._own_row)
         rows = map(self.ids.check, source)
         choice = islice(rows, self.limit) if self.sample is None else iter(self._draw(rows))
         return choice if self.shard is None else (row for row in choice if self.is_own(row))
