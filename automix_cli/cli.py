@@ -179,6 +179,10 @@ def main() -> None:
             signal.signal(number, _die_tidily)
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a locale may lack arrows and dashes
+    if os.environ.get("_AUTOMIX_COMPLETE") == "complete_bash":
+        from automix_cli.commands.completion import join_words
+
+        join_words(os.environ)
     if not sys.warnoptions:  # ours are for developers, who ask for them with -W
         import warnings
 

@@ -115,7 +115,12 @@ def ask(
     ] = 0.0,
     baseline: Annotated[
         str | None,
-        typer.Option("--baseline", metavar="TIER", help="Tier to compare with [the dearest]."),
+        typer.Option(
+            "--baseline",
+            metavar="TIER",
+            help="Tier to compare with [the dearest].",
+            autocompletion=o.complete_tier,
+        ),
     ] = None,
     no_cache: o.NoCache = False,
     refresh: o.Refresh = False,

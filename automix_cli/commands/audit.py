@@ -27,7 +27,12 @@ def audit(
     profile: o.ProfileName = None,
     baseline: Annotated[
         str | None,
-        typer.Option("--baseline", metavar="TIER", help="Tier to compare with [the one that was asked]."),
+        typer.Option(
+            "--baseline",
+            metavar="TIER",
+            help="Tier to compare with [the one that was asked].",
+            autocompletion=o.complete_tier,
+        ),
     ] = None,
     output: Annotated[
         Path | None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -67,7 +68,7 @@ def finite(param: typer.CallbackParam, value: float | None) -> float | None:
 
 
 def complete_profile(incomplete: str) -> list[str]:
-    """The profiles that a word may begin: bundled ones, and YAML files of this folder.
+    """The profiles that a word may begin: bundled ones, and YAML files of the folder that it names.
 
     Example:
         >>> complete_profile("dem")
@@ -75,8 +76,23 @@ def complete_profile(incomplete: str) -> list[str]:
     """
     from automix_cli.profile.bundled import bundled_names
 
-    files = sorted(f"./{path}" for path in Path().glob("*.yaml"))
-    return [name for name in (*bundled_names(), *files) if name.startswith(incomplete)]
+    return [name for name in (*bundled_names(), *complete_file(incomplete)) if name.startswith(incomplete)]
+
+
+def complete_file(incomplete: str) -> list[str]:
+    """The YAML files that a word may begin, in the folder that it names.
+
+    Example:
+        >>> complete_file("no-such-folder/a")
+        []
+    """
+    folder, slash, name = incomplete.rpartition("/")
+    head = f"{folder}{slash}" or ("" if name else "./")
+    try:
+        files = sorted(path.name for path in Path(head or ".").glob("*.yaml"))
+    except OSError:
+        return []
+    return [f"{head}{own}" for own in files if own.startswith(name)]
 
 
 def complete_tier(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -98,11 +114,13 @@ def complete_policies(incomplete: str) -> list[str]:
         >>> complete_policies("threshold,orac")
         ['threshold,oracle']
     """
+    from automix_cli.commands.completion import WORD_HEAD, ends_of
     from automix_cli.evaluation.policies import all_policies
 
-    head, comma, last = incomplete.rpartition(",")
-    names = ["all", *(entry.name for entry in all_policies(()))]
-    return [f"{head}{comma}{name}" for name in names if name.startswith(last)]
+    head, comma, _ = f"{os.environ.get(WORD_HEAD, '')}{incomplete}".rpartition(",")
+    before = head.split(",") if head else []
+    names = [*([] if before else ["all"]), *(entry.name for entry in all_policies(()))]
+    return ends_of([f"{head}{comma}{name}" for name in names if name not in before], incomplete)
 
 
 ProfileName = Annotated[

@@ -82,7 +82,12 @@ def _summary(row: dict[str, Any]) -> str:
 @app.command(epilog="Examples: automix profile show · automix profile show openai --origin > mine.yaml")
 def show(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME|FILE]", help="Else the one that would be used.")
+        str | None,
+        typer.Argument(
+            metavar="[NAME|FILE]",
+            help="Else the one that would be used.",
+            autocompletion=o.complete_profile,
+        ),
     ] = None,
     origin: Annotated[bool, typer.Option("--origin", help="Say where every value comes from.")] = False,
     json: o.AsJson = False,
@@ -151,7 +156,7 @@ def _price_note(path: str, profile: Profile) -> str:
 
 @app.command(epilog="Example: automix profile check automix.yaml")
 def check(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A profile.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A profile.", autocompletion=o.complete_file)],
     json: o.AsJson = False,
     quiet: o.Quiet = False,
 ) -> None:

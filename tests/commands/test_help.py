@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from automix_cli import cli
 from automix_cli.commands.option_groups import GROUPS
-from automix_cli.commands.options import complete_policies, complete_profile, complete_tier
+from automix_cli.commands.options import complete_file, complete_policies, complete_profile, complete_tier
 from automix_cli.views.terminal import unbroken
 
 GROUPED = ("ask", "verify", "calibrate", "bench", "label", "audit", "merge")
@@ -63,6 +63,11 @@ def test_profiles_tiers_and_policies_complete(tmp_path: Path, monkeypatch: pytes
     Path("mine.yaml").write_text("tiers: [{name: tiny, model: demo/small}, {name: huge, model: demo/large}]")
     assert complete_profile("o") == ["ollama", "openai", "openai-compatible", "openrouter"]
     assert complete_profile("./m") == ["./mine.yaml"]
+    Path("more").mkdir()
+    Path("more/other.yaml").touch()
+    assert complete_profile("mi") == complete_file("mi") == ["mine.yaml"]
+    assert complete_profile("more/") == ["more/other.yaml"]
+    assert complete_profile("")[-1] == "./mine.yaml"
 
     line = SimpleNamespace(params={"profile": "./mine.yaml"})
     assert complete_tier(line, "") == ["tiny", "huge"]
@@ -70,6 +75,32 @@ def test_profiles_tiers_and_policies_complete(tmp_path: Path, monkeypatch: pytes
     assert complete_tier(line, "") == []
     assert complete_policies("pomdp+") == ["pomdp+query"]
     assert complete_policies("threshold,orac") == ["threshold,oracle"]
+    assert complete_policies("threshold,threshold") == complete_policies("oracle,al") == []
+
+
+@pytest.mark.parametrize(
+    ("line", "ends"),
+    [
+        ("automix|bench|rows.jsonl|--policies|orac", ["oracle"]),
+        ("automix|bench|rows.jsonl|--policies|separate|:|arg", ["argmax"]),
+        ("automix|bench|rows.jsonl|--policies|threshold,separate|:|arg", ["argmax"]),
+        ("automix|bench|rows.jsonl|--policies|separate|:", ["argmax", "random", "prediction", "sorted"]),
+        ("automix|profile|show|openai-", ["openai-compatible"]),
+        ("automix|profile|check|none", []),
+        ("automix|ask|--tiers|ollama/a|:|b,demo/small|--profile|demo|--tier|l", ["large"]),
+        ("automix|ask|-p|demo|--baseline|", ["small", "large"]),
+    ],
+)
+def test_bash_completes_what_it_cut_at_colons(line: str, ends: list[str]) -> None:
+    words = line.split("|")
+    ran = automix(
+        env={
+            "_AUTOMIX_COMPLETE": "complete_bash",
+            "COMP_WORDS": "\n".join(words),
+            "COMP_CWORD": str(len(words) - 1),
+        },
+    )
+    assert ran.out.split() == ends
 
 
 def test_lines_on_a_terminal_are_cut_between_words() -> None:
