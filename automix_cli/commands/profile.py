@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,9 +13,13 @@ from automix_cli.commands import options as o
 from automix_cli.commands.command import command_app
 from automix_cli.commands.profile_init import init
 from automix_cli.errors import DataError, ProfileError
+from automix_cli.streams import stderr, stdout
+from automix_cli.views.terminal import unbroken, width_of
 
 if TYPE_CHECKING:
     from automix_cli.profile.model import Profile
+
+_COMMENT = "#   "  # begins the lines after the first of a long comment
 
 app = command_app("List, show and check profiles; start one of your own.")
 
@@ -41,9 +44,18 @@ def list_profiles(json: o.AsJson = False, quiet: o.Quiet = False) -> None:
     else:
         width = max(len(row["name"]) for row in rows)
         for row in rows:
-            print(f"{'*' if row['used'] else ' '} {row['name']:<{width}}  {_summary(row)}")
+            print(_list_line(f"{'*' if row['used'] else ' '} {row['name']:<{width}}  ", _summary(row)))
     if trouble:
         _note(trouble.message, quiet)
+
+
+def _list_line(head: str, summary: str) -> str:
+    """A profile with its models; on a terminal that is too narrow each model begins a line."""
+    columns = width_of(stdout())
+    if columns is None or len(head) + len(summary) < columns:
+        return f"{head}{summary}"
+    start = "\n" + " " * len(head)
+    return head + summary.replace(" → ", f"{start}→ ")
 
 
 def _profile_in_use() -> tuple[Profile | None, ProfileError | None]:
@@ -109,7 +121,9 @@ def show(
 
     print("\n".join(lines_of(profile.to_dict(), note=note)))
     if words := _plan_words(profile):
-        print(f"# plan: {words}")
+        columns = width_of(stdout())
+        lines = unbroken(f"# plan: {words}", columns and columns - len(_COMMENT))
+        print(lines.replace("\n", f"\n{_COMMENT}"))
 
 
 def _plan_words(profile: Profile) -> str:
@@ -241,4 +255,4 @@ app.command("init")(init)
 
 def _note(text: str, quiet: bool) -> None:
     if not quiet:
-        print(text, file=sys.stderr)
+        print(unbroken(text, width_of(stderr())), file=stderr())

@@ -14,6 +14,7 @@ import typer
 from automix_cli.commands import options as o
 from automix_cli.errors import ProfileError, StorageError, UsageError
 from automix_cli.streams import stderr
+from automix_cli.views.terminal import unbroken, width_of
 
 if TYPE_CHECKING:
     from automix_cli.profile.model import Tier
@@ -309,4 +310,4 @@ def _is_terminal() -> bool:
 
 def _note(text: str, quiet: bool) -> None:
     if not quiet:
-        print(text, file=stderr())
+        print(unbroken(text, width_of(stderr())), file=stderr())

@@ -36,12 +36,16 @@ class Mark(NamedTuple):
 _CIRCLE, _SQUARE, _DIAMOND, _CROSS = Mark(0), Mark(4, 1 / 8), Mark(4), Mark(2)
 _UP, _DOWN, _RIGHT, _LEFT = (Mark(3, turn) for turn in (0, 1 / 2, 1 / 4, 3 / 4))
 _PENTAGON, _HEXAGON, _STAR, _SPARK = Mark(5), Mark(6), Mark(5, inner=0.45), Mark(4, inner=0.4)
+_TRIPOD, _BURST = Mark(3, inner=0.25), Mark(8, inner=0.35)
 _SHAPES: dict[Group, tuple[Mark, ...]] = {
     "single tier": (_SQUARE,),
     "majority": tuple(mark._replace(is_filled=False) for mark in (_SQUARE, _LEFT, _RIGHT)),
     "mix": (_CROSS,),
     "rule": (_UP, _DOWN, _RIGHT, _LEFT),
-    "query": (_DIAMOND, _PENTAGON, _HEXAGON, _SPARK, Mark(8)),
+    "query": (
+        *(_DIAMOND, _PENTAGON, _HEXAGON, _SPARK, Mark(8)),
+        *(_TRIPOD, _SPARK._replace(turn=1 / 8), _TRIPOD._replace(turn=1 / 2), _BURST, Mark(5, 1 / 2)),
+    ),
     "pomdp": (_STAR, Mark(6, inner=0.55), Mark(8, inner=0.6)),
     "bound": tuple(
         mark._replace(is_filled=False) for mark in (_CIRCLE, _DIAMOND, _UP, _PENTAGON, _DOWN, _HEXAGON)

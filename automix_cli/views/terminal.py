@@ -68,6 +68,9 @@ def width_of(stream: TextIO | None) -> int | None:
     return columns if columns >= 20 else None
 
 
+_UNIT_GAP = "\x00"
+
+
 def unbroken(text: str, width: int | None) -> str:
     r"""The text in lines that fit, cut between words; the terminal itself would cut words in two.
 
@@ -77,13 +80,17 @@ def unbroken(text: str, width: int | None) -> str:
     Example:
         >>> unbroken("automix calibrate replaces this", 20)
         'automix calibrate\nreplaces this'
+        >>> unbroken("it saved 49.4 %", 15)
+        'it saved\n49.4 %'
         >>> unbroken("  small: buys 8 votes, or none", 20)
         '  small: buys 8\n  votes, or none'
     """
     if width is None:
         return text
+    import re
     import textwrap
 
+    text = re.sub(r"(?<=\d) (?=[%×])", _UNIT_GAP, text)  # a number stays with its unit
     return "\n".join(
         part
         for line in text.split("\n")
@@ -98,7 +105,7 @@ def unbroken(text: str, width: int | None) -> str:
                 break_on_hyphens=False,
             )
         )
-    )
+    ).replace(_UNIT_GAP, " ")
 
 
 def print_text(text: str) -> None:

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 from known import draw_rows, two_tiers
-from shell import automix, environment, jsonl, read_terminal, warm_command
+from shell import ROOT, automix, environment, jsonl, read_terminal, warm_command
 from typer.testing import CliRunner
 
 from automix_cli import cli
@@ -125,6 +125,21 @@ def on_one_terminal(columns: int, *words: str | Path) -> str:
     with subprocess.Popen([*warm_command(), *map(str, words)], env=env, **streams):
         os.close(theirs)
         return read_terminal(ours)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("profile", "list"),
+        ("profile", "check", str(ROOT / "profiles" / "demo.yaml")),
+        ("ask", "--profile", "demo", "--dry-run", "What is 17 * 23?"),
+    ],
+    ids=lambda words: " ".join(words[:2]),
+)
+def test_no_command_leaves_it_to_the_terminal_to_break_its_lines(words: tuple[str, ...]) -> None:
+    lines = on_one_terminal(70, *words).splitlines()
+    assert len(lines) > 2
+    assert [line for line in lines if len(line) > 70 and " " in line] == []  # an address stays whole
 
 
 def test_rows_that_are_shown_on_the_terminal_have_no_bar_between_them(tmp_path: Path) -> None:

@@ -58,6 +58,11 @@ def test_every_colour_stands_out_from_the_ground(ground: str) -> None:
     assert {c: round(contrast(c, ground), 2) for c in colours if contrast(c, ground) < 3} == {}
 
 
+def test_query_policies_that_take_part_at_once_have_shapes_of_their_own() -> None:
+    shapes = [look_of("separate:argmax", "query", place).mark for place in range(10)]
+    assert len(set(shapes)) == len(shapes)
+
+
 def test_no_two_policies_look_alike() -> None:
     alike = [pair for pair in combinations(LOOKS, 2) if LOOKS[pair[0]] == LOOKS[pair[1]]]
     assert alike == []
