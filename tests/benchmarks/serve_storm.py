@@ -1,10 +1,13 @@
 """A storm of requests on `automix serve`: are all answered, and does its memory stay flat?
 
     python tests/benchmarks/serve_storm.py --requests 24000 --seconds 600
+    python tests/benchmarks/serve_storm.py --requests 50000 --seconds 0
 
 Clients ask at an even pace, each through a connection of a pool, every tenth one in a stream; every fourth
-question was asked before. The model server is on this machine and fails one call in ten, in ways that can be
-recovered from. Prints statuses, seconds, calls, and the server's memory over time.
+question was asked before. With 0 seconds 48 clients ask as fast as they are answered, so that the same
+number of requests is under way all the time, and nothing but a leak makes memory grow. The model server
+is on this machine and fails one call in ten, in ways that can be recovered from. Prints statuses, seconds,
+calls, and the server's memory over time.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,6 +32,7 @@ from serve_process import ServeProcess, serve_process  # noqa: E402
 from served import two_tiers  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
+CLIENTS = 48
 
 
 def memory(pid: int) -> float:
@@ -53,27 +58,34 @@ async def ask(session: aiohttp.ClientSession, url: str, number: int) -> tuple[st
 
 
 async def storm(process: ServeProcess, requests: int, seconds: float) -> dict[str, Any]:
-    """Send all requests at an even pace; what became of them, and the memory meanwhile."""
+    """Send all requests; what became of them, and the memory meanwhile."""
     statuses: Counter[str] = Counter()
     times: list[float] = []
     sizes: list[float] = []
     start = time.monotonic()
 
     async def one(session: aiohttp.ClientSession, number: int) -> None:
+        if number % max(1, requests // 10) == 0:
+            sizes.append(round(memory(process.process.pid), 1))
         status, took = await ask(session, process.url, number)
         statuses[status] += 1
         times.append(took)
+
+    async def ask_on(session: aiohttp.ClientSession, numbers: Iterator[int]) -> None:
+        for number in numbers:
+            await one(session, number)
 
     timeout = aiohttp.ClientTimeout(total=300)
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=256), timeout=timeout) as session,
         asyncio.TaskGroup() as group,
     ):
-        for number in range(requests):
+        numbers = iter(range(requests))
+        for _ in range(0 if seconds else CLIENTS):
+            group.create_task(ask_on(session, numbers))
+        for number in numbers if seconds else ():
             await asyncio.sleep(max(0.0, start + number * seconds / requests - time.monotonic()))
             group.create_task(one(session, number))
-            if number % max(1, requests // 10) == 0:
-                sizes.append(round(memory(process.process.pid), 1))
     times.sort()
     return {
         "requests": requests,
@@ -105,7 +117,7 @@ def main() -> None:
     """Run the storm and print its report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=24_000)
-    parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--seconds", type=float, default=600.0, help="0: as fast as they are answered")
     options = parser.parse_args()
     command = (sys.executable, "-m", "automix_cli")
     with TemporaryDirectory() as folder, Loopback(faults=Storm(seed=7, rate=0.1)) as server:

@@ -6,17 +6,20 @@ AUTOMIX_RAY_PYTHON=RAY/bin/python python -m pytest -n 0 -m real tests/real/test_
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from loopback import Loopback
+from loopback import Loopback, default_reply
 
 PYTHON = os.environ.get("AUTOMIX_RAY_PYTHON", "")
 pytestmark = [
@@ -34,9 +37,14 @@ def server() -> Iterator[Loopback]:
         yield server
 
 
-def ask(
-    folder: Path, server: Loopback, name: str, *args: str, **extra: str
-) -> subprocess.CompletedProcess[str]:
+class Command(NamedTuple):
+    """The words of a command, and its variables."""
+
+    words: list[str]
+    env: dict[str, str]
+
+
+def command(folder: Path, server: Loopback, name: str, *args: str, **extra: str) -> Command:
     tiers = "".join(
         f"  - {{name: {tier}, model: openai/{tier}, backend: direct, api_base: '{server.url}', "
         f"price: {{input: 1, output: 2}}, params: {{max_tokens: 64}}}}\n"
@@ -52,8 +60,15 @@ def ask(
     env |= {"RAY_agent_register_timeout_ms": "300000", "RAY_raylet_start_wait_time_s": "300"}
     env |= {"AUTOMIX_CACHE_DIR": str(folder / f"cache-{name}"), "RAY_USAGE_STATS_ENABLED": "0", **extra}
     script = ("-m", "automix_cli") if not args else (str(Path(__file__).with_name("ray_driver.py")),)
-    command = [PYTHON, *script, "ask", "--profile", "p.yaml", "-i", "q.jsonl", "-o", f"{name}.jsonl", *args]
-    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    words = [PYTHON, *script, "ask", "--profile", "p.yaml", "-i", "q.jsonl", "-o", f"{name}.jsonl", *args]
+    return Command(words, env)
+
+
+def ask(
+    folder: Path, server: Loopback, name: str, *args: str, **extra: str
+) -> subprocess.CompletedProcess[str]:
+    words, env = command(folder, server, name, *args, **extra)
+    return subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, check=False)
 
 
 def comparable(path: Path) -> list[dict[str, Any]]:
@@ -85,3 +100,36 @@ def test_a_worker_that_dies_loses_no_row_and_a_row_that_kills_cannot_loop(
     rows = comparable(tmp_path / "always.jsonl")
     assert rows[17]["error"]["type"] == "internal"
     assert [row for row in rows if row["index"] != 17] == [row for row in whole if row["index"] != 17]
+
+
+def test_ctrl_c_keeps_the_rows_of_all_shards_and_resume_goes_on(server: Loopback, tmp_path: Path) -> None:
+    assert ask(tmp_path, server, "whole").returncode == 0
+    whole = comparable(tmp_path / "whole.jsonl")
+    server.forget()
+
+    server.reply = lambda call: replace(default_reply(call), latency=0.5)
+    words, env = command(tmp_path, server, "cut", "--engine", "ray")
+    pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(words, cwd=tmp_path, env=env, start_new_session=True, **pipes) as process:
+        until(lambda: sum(call.status == 200 for call in server.calls) >= 20, 300)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to Ray's processes, too
+        _, text = process.communicate(timeout=300)
+    assert process.returncode == 130, text
+    assert "stopping: the workers finish the rows they are at work on" in text
+    assert "go on with: " in text
+    parts = (tmp_path / "cut.jsonl.shards").glob("part-*.jsonl.part")
+    rows = sum(len(part.read_text().splitlines()) for part in parts)
+    assert 0 < rows < ROWS
+
+    server.reply = default_reply
+    ran = ask(tmp_path, server, "cut", "--engine", "ray", "--resume")
+    assert ran.returncode == 0, ran.stderr
+    assert comparable(tmp_path / "cut.jsonl") == whole
+    assert max(Counter(call.body_sha for call in server.calls if call.status == 200).values()) == 1
+
+
+def until(condition: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
