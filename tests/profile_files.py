@@ -1,6 +1,8 @@
 """Profile files that several test files write and read."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from automix_cli.errors import ProfileError
 from automix_cli.profile.model import Profile
@@ -60,3 +62,12 @@ def planted(*parts: str | Path, text: str = TWO) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return path
+
+
+def with_mute_votes(profile: Profile, tier: str) -> Profile:
+    """The profile with a router that has learned of a tier's votes that they say nothing."""
+    block: Any = profile.router
+    own = block["observations"][tier]
+    votes = {"signal": "votes", "shapes": [[2.0, 2.0], [2.0, 2.0]], "unparsed": 0.0}
+    observations = {**block["observations"], tier: {**own, "observation": votes}}
+    return replace(profile, router={**block, "observations": observations})

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from known import table_of
 from loopback import Call, Loopback, Reply, default_vector, nobody
+from profile_files import with_mute_votes
 from shell import jsonl
 from typer.testing import CliRunner
 
@@ -425,6 +426,7 @@ def test_a_question_whose_embedding_fails_goes_on_as_any_other_and_says_so(route
     assert query_router(pooled) is None
     believed = {}
     for name, profile in (("router left out", pooled), ("unread", routed)):
+        profile = with_mute_votes(profile, "small")
         backend = ScriptedBackend(lambda r: TimedOut("too slow") if r.embeds else decision(True))
         cascade = Cascade(profile, backend, router_policy(profile))
         check = asyncio.run(cascade.verify(Question(text="maths"), "an answer", routed.tiers[0], 2))
@@ -485,7 +487,7 @@ def test_a_router_keeps_within_its_room_or_says_how_to_make_embeddings_shorter(k
 
 
 def test_verify_starts_from_the_prior_of_the_class_and_bills_the_embedding(routed: Profile) -> None:
-    found = {}
+    routed, found = with_mute_votes(routed, "small"), {}
     for topic in ("maths", "poetry"):
         reply = vector_of(topic)
         backend = ScriptedBackend(lambda r, reply=reply: reply if r.embeds else decision(True))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from known import table_of
+from profile_files import with_mute_votes
 from rich.console import Console
 from shell import automix, environment, jsonl
 
@@ -399,7 +400,7 @@ def test_ask_reads_the_question_with_numpy_alone_and_starts_where_its_plan_says(
 
 
 def test_verify_starts_from_the_prior_of_the_question(written: Path) -> None:
-    profile = read_profile(written, trusted=True, origin="named")
+    profile = with_mute_votes(read_profile(written, trusted=True, origin="named"), "small")
     cascade = Cascade(profile, ScriptedBackend(lambda request: decision(True)), router_policy(profile))
     found = {
         topic: asyncio.run(
