@@ -261,7 +261,9 @@ class CalibrationView:
         heads = (self.measure.split()[0], "", "USD per 1,000", "", "escalated", "votes", "abstained")
         columns = next(places for least, places in _CALIBRATION_COLUMNS if width >= least)
         bounds = ", 95 % intervals" if 1 in columns else ""
-        where = "held out" if not self.calibration.is_certified else "questions of the certificate"
+        where = "held out, means over folds"
+        if self.calibration.is_certified:
+            where = "questions of the certificate"
         table = Table(title=f"{where} ({self.measure}{bounds})", title_justify="left", box=None)
         table.add_column("policy", overflow="fold")  # the one that gives way to long names
         for k in columns:

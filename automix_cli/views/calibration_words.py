@@ -231,11 +231,12 @@ def fold_plans_sentence(result: Calibration, measure: str, payback: int | None) 
     folds = result.single_folds[1]
     if not result.figures or result.router()["kind"] == "always":
         return ""
-    means = f"The figures of routing are means over {folds} folds"
+    above = "The held-out figures (table and dollars above, verdict below)"
+    means = f"{above} are means over {folds} routers, each measured on rows that it was not fitted on"
     own = _written_words(result, measure, payback)
     if result.query is not None:
-        return own and f"{means}, each with a router of its own{own}."
-    return "" if result.n_plans < 2 else f"{means}, which came to {result.n_plans} different plans{own}."
+        return own and f"{means}{own}."
+    return "" if result.n_plans < 2 else f"{means} ({result.n_plans} different plans){own}."
 
 
 def _written_words(result: Calibration, measure: str, payback: int | None) -> str:
@@ -253,7 +254,7 @@ def _written_words(result: Calibration, measure: str, payback: int | None) -> st
         if result.query.kind != "kmeans":
             how = " (its cost_weight, with each row read by a model that was fitted on others)"
     back = "" if payback is None else f", and pays for the labels after {count_of(payback, 'question')}"
-    return f"; the one that is written comes to {own}{how}{back}"
+    return f". The router that is written, fitted on all rows, comes to {own}{how}{back}"
 
 
 def start_reader_words(result: Calibration) -> str:

@@ -388,7 +388,7 @@ def test_figures_are_whole_on_every_terminal(width: int, shown: str, absent: str
     assert ran.code == 0, ran.err
     text = re.sub("\x1b\\[[0-9;]*m", "", ran.out)
     assert shown in text
-    table = text[text.index("held out (") : text.index("verifier small")]
+    table = text[text.index("held out, means over folds (") : text.index("verifier small")]
     assert "…" not in table
     assert max(map(len, table.splitlines())) <= width, table
     assert "always:small" in table

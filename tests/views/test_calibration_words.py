@@ -54,7 +54,12 @@ def grouping(questions: int, *, column: bool = False) -> Grouping:
 
 # ---------------------------------------------------------------- folds
 
-MEANS = "The figures of routing are means over 15 folds, which came to 3 different plans"
+FOLD_ROUTERS = (
+    "The held-out figures (table and dollars above, verdict below) are means over 15 routers, each measured "
+    "on rows that it was not fitted on"
+)
+MEANS = f"{FOLD_ROUTERS} (3 different plans)"
+WRITTEN = "The router that is written, fitted on all rows, comes to"
 
 
 @pytest.mark.parametrize(
@@ -65,12 +70,12 @@ MEANS = "The figures of routing are means over 15 folds, which came to 3 differe
         ({"choice": ALONE}, ""),
         (
             {"choice": SettingChoice(CostWeight(0.01), Point(0.0018, 0.912))},
-            f"{MEANS}; the one that is written comes to $1.80 per 1,000 at quality 0.912 in cross-fitting, "
+            f"{MEANS}. {WRITTEN} $1.80 per 1,000 at quality 0.912 in cross-fitting, "
             "by which it was chosen, and pays for the labels after 9 questions.",
         ),
         (
             {"choice": SettingChoice(CostWeight(0.01), Point(0.00154, 0.92))},
-            f"{MEANS}; the one that is written comes to $1.54 per 1,000 at quality 0.920 in cross-fitting, "
+            f"{MEANS}. {WRITTEN} $1.54 per 1,000 at quality 0.920 in cross-fitting, "
             "by which it was chosen, and pays for the labels after 9 questions.",
         ),
     ],
@@ -80,9 +85,6 @@ def test_folds_with_different_plans_are_named_and_what_is_written_where_it_diffe
     changes: dict[str, object], sentence: str
 ) -> None:
     assert fold_plans_sentence(replace(ROUTED, **changes), "quality", 9) == sentence
-
-
-FOLD_ROUTERS = "The figures of routing are means over 15 folds, each with a router of its own"
 
 
 @pytest.mark.parametrize(
@@ -100,7 +102,7 @@ def test_what_is_written_with_a_router_is_named_where_it_differs(
     router = SimpleNamespace(kind=kind, to_dict=lambda: {"kind": kind})
     own = replace(ROUTED, query=router, kind="pomdp" if plan else kind, query_point=Point(0.00091, 0.85))
     assert fold_plans_sentence(own, "quality", 9) == (
-        f"{FOLD_ROUTERS}; the one that is written comes to $0.91 per 1,000 at quality 0.850 {how}, "
+        f"{FOLD_ROUTERS}. {WRITTEN} $0.91 per 1,000 at quality 0.850 {how}, "
         "and pays for the labels after 9 questions."
     )
     assert fold_plans_sentence(replace(own, query_point=Point(0.00154, 0.912)), "quality", 9) == ""

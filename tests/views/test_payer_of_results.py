@@ -76,7 +76,7 @@ def test_another_baseline_gives_another_comparison(routed: Calibration, table: T
 def test_payer_lines_stand_before_the_verdict_and_in_json(routed: Calibration, table: TraceTable) -> None:
     shown = view(routed, table)
     parts = [part for part in shown.parts() if isinstance(part, str)]
-    means = "The figures of routing are means over 5 folds, which came to 3 different plans"
+    means = "The held-out figures (table and dollars above, verdict below) are means over 5 routers, each "
     assert parts[-4:-2] == shown.payer_lines()
     assert parts[-2].startswith(means)
     assert parts[-1] == shown.sentence()
