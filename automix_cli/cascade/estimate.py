@@ -248,7 +248,7 @@ def _forecast(
     for index in range(way.first, len(profile.tiers)):
         answers, most = sample_counts(profile, index).answers, way.most[index]
         fewest = min(way.fewest, most)
-        price = _VisitRequests(profile, index, question, lengths)
+        price = VisitRequests(profile, index, question, lengths)
         total = total.plus(
             CallForecast(
                 price.low_bill(float(index == way.first), answers, fewest),
@@ -264,7 +264,7 @@ def _shadow_forecast(
 ) -> CallForecast:
     """What the shadow call of one question costs: nothing where the baseline is asked anyway, as at worst."""
     index = profile.tiers.index(baseline)
-    price = _VisitRequests(profile, index, question, lengths)
+    price = VisitRequests(profile, index, question, lengths)
     rest = 1 - way.reach[index]
     return CallForecast(price.low_bill(float(index != way.first), 1, 0), price.expected_bill(rest, 1, 0))
 
@@ -281,7 +281,7 @@ def _visit_forecast(
 ) -> CallForecast:
     """What asking one tier and buying all votes costs."""
     answers, votes = sample_counts(profile, index)
-    visit = _VisitRequests(profile, index, question, lengths)
+    visit = VisitRequests(profile, index, question, lengths)
     low, expected = visit.low_bill(1.0, answers, votes), visit.expected_bill(1.0, answers, votes)
     return CallForecast(low, expected, visit.worst_bill(answers, votes))
 
@@ -298,7 +298,7 @@ def _vote_cost(
 ) -> CallCost:
     """What one tier's votes on its own answer are expected to cost: a part of `_visit_forecast`."""
     votes = sample_counts(profile, index).votes
-    return _VisitRequests(profile, index, question, lengths).expected_bill(1.0, 0, votes)
+    return VisitRequests(profile, index, question, lengths).expected_bill(1.0, 0, votes)
 
 
 def _embedding_forecast(tier: Tier, question: Question) -> CallForecast:
@@ -309,7 +309,7 @@ def _embedding_forecast(tier: Tier, question: Question) -> CallForecast:
     return CallForecast(CallCost(1.0, low), CallCost(1.0, expected), CallCost(1.0, worst))
 
 
-class _VisitRequests:
+class VisitRequests:
     """One question at one tier: the request for an answer and that for a vote, not yet sent."""
 
     def __init__(

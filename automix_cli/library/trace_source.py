@@ -181,13 +181,19 @@ class TraceSource:
         from automix_cli.backends.store_folder import cache_folder
         from automix_cli.cascade.estimate import plan_collection, plan_embeddings
         from automix_cli.cascade.lengths import cached_lengths
+        from automix_cli.cascade.pay_now import plan_with_cache
 
         questions = self.questions()
         self._column_values()  # before anything is paid for
-        lengths = cached_lengths(profile, questions, cache_folder(os.environ))
+        folder = cache_folder(os.environ)
+        lengths = cached_lengths(profile, questions, folder)
         plan = plan_collection(profile, questions, lengths)
         embedder = self._embedder(profile)
-        return plan if embedder is None else plan_embeddings(plan, embedder, questions)
+        if embedder is not None:
+            plan = plan_embeddings(plan, embedder, questions)
+        if self.calls.refresh or self.calls.no_cache:
+            return plan
+        return plan_with_cache(plan, profile, questions, lengths, folder)
 
     def plan_of_traces(self) -> dict[str, Any]:
         """What the embeddings of recorded questions would cost."""

@@ -239,7 +239,13 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
     for name in ("low", "expected", "worst"):
         row = plan[name]
         lines.append(f"{name:10}{row['calls']:>12,}{money(row['usd']):>14}")
-    parts = (*_shadow_lines(plan), *_votes_lines(plan), *_check_lines(plan), *_bad_lines(plan))
+    parts = (
+        *_shadow_lines(plan),
+        *_votes_lines(plan),
+        *_check_lines(plan),
+        *_pay_lines(plan),
+        *_bad_lines(plan),
+    )
     return [*lines, *parts, plan["assumes"], "nothing was sent"]
 
 
@@ -252,6 +258,20 @@ def _bad_lines(plan: Mapping[str, Any]) -> list[str]:
         f"not counted: {count_of(bad, 'row')} that cannot be read, which would be "
         f"{'an error row' if bad == 1 else 'error rows'}; the first: {plan['first_bad_row']}"
     ]
+
+
+def _pay_lines(plan: Mapping[str, Any]) -> list[str]:
+    """What is still to be paid of the expected bill, where the cache holds some of it."""
+    own = plan.get("to_pay")
+    if not own:
+        return []
+    cached = f"{own['cached_calls']:,} of {count_of(plan['expected']['calls'], 'call')}"
+    if not own["calls"]:
+        return ["to pay now: $0, all of it is in the cache"]
+    some = plan["questions"] > own["looked_up"]
+    rest = f" (of the first {own['looked_up']:,} questions; the others count in full)" if some else ""
+    embeddings = ", embeddings in full" if plan.get("embeddings") else ""
+    return [f"to pay now: about {money(own['usd'])}; {cached} are in the cache{rest}{embeddings}"]
 
 
 def _shadow_lines(plan: Mapping[str, Any]) -> list[str]:

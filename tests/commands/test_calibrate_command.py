@@ -267,7 +267,7 @@ def synthetic(rows: int, small: float, large: float, votes: bool = True, seed: i
             ("hardly tells right from wrong",),
         ),
         (synthetic(12, 0.6, 0.9), "Not enough to tell: 12 questions", ("The router is large alone.",)),
-        (synthetic(60, 1.0, 1.0), "", ("every answer of small is right",)),
+        (synthetic(60, 1.0, 1.0), "", ("small is right on every row",)),
     ],
     ids=["pays", "dearer is worse", "uninformative verifier", "too few rows", "one class"],
 )
