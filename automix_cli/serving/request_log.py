@@ -46,9 +46,11 @@ class RequestLog:
             self.write(event, **fields)
 
     def error_of(self, answer: Answer) -> dict[str, Json] | None:
-        """What is written of a row's error."""
+        """What is written of a row's error; of a fault of automix its kind alone."""
         if answer.error is None:
             return None
         fields = {"type": answer.error.type, "tier": answer.error.tier, "attempts": answer.error.attempts}
         more = {"hint": answer.error.hint} if answer.error.hint else {}
+        if answer.error.type == "internal":
+            more["cause"] = answer.error.message.partition(":")[0]
         return {**fields, **more, **({"message": answer.error.message} if self.verbose else {})}

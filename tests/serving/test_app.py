@@ -19,9 +19,10 @@ from automix_cli.backends.day_budget import DayBudget
 from automix_cli.backends.spending import SpendingLedger
 from automix_cli.errors import UsageError
 from automix_cli.profile.search import load_profile
-from automix_cli.records import Question
+from automix_cli.records import Answer, Question, RowError
 from automix_cli.serving.app import Pace
 from automix_cli.serving.lifecycle import check_reach, open_socket
+from automix_cli.serving.request_log import RequestLog
 
 SUM = "What is 17 * 23?"
 DEMO = load_profile("demo")
@@ -350,6 +351,17 @@ def test_a_slow_answer_is_kept_alive_by_comments_and_its_error_comes_as_an_event
 
     with Loopback(reply) as server:
         asyncio.run(main(two_tiers(server, tmp_path)))
+
+
+def test_the_log_says_what_kind_of_fault_it_was_and_quotes_nothing() -> None:
+    answer = Answer(question=Question(text=SUM))
+    row = answer.with_error(RowError(type="internal", message=f"KeyError: {SUM}"))
+    assert RequestLog().error_of(row) == {
+        "type": "internal",
+        "tier": None,
+        "attempts": 0,
+        "cause": "KeyError",
+    }
 
 
 # ---------------------------------------------------------------- the budget of a day
