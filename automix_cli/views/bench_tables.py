@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 BENCH_WIDE = 120  # columns of a terminal, for every column of a table
-_LEAST_NAME = 12  # characters of a policy's name, before columns make room for it
+_LEAST_NAME = 20  # characters of a policy's name, before columns make room for it
 
 
 def bench_parts(view: BenchView, width: int = BENCH_WIDE) -> Iterator[str | Table]:
