@@ -97,11 +97,15 @@ async def storm(process: ServeProcess, requests: int, seconds: float) -> dict[st
     }
 
 
-async def read_log(process: ServeProcess) -> None:
-    """Take the lines of the log, so that the server need not wait for a reader."""
+async def read_log(process: ServeProcess) -> list[Any]:
+    """Take the lines of the log, so that the server need not wait for a reader; those of errors."""
     assert process.process.stderr
-    while await asyncio.to_thread(process.process.stderr.readline):
-        pass
+    errors = []
+    while line := await asyncio.to_thread(process.process.stderr.readline):
+        entry = json.loads(line)
+        if entry.get("level") == "error":
+            errors.append(entry)
+    return errors
 
 
 async def run(process: ServeProcess, requests: int, seconds: float) -> dict[str, Any]:
@@ -109,8 +113,8 @@ async def run(process: ServeProcess, requests: int, seconds: float) -> dict[str,
     reader = asyncio.create_task(read_log(process))
     report = await storm(process, requests, seconds)
     process.process.terminate()
-    await reader
-    return {**report, "exit_code": process.process.wait()}
+    errors = await reader
+    return {**report, "errors": errors[:5], "exit_code": process.process.wait()}
 
 
 def main() -> None:
