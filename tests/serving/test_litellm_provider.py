@@ -217,10 +217,8 @@ def test_loggers_see_each_answer_once_and_nothing_else_changes(litellm: Any, tmp
     assert [line for line in lines if line[0] == name] == [
         (name, pytest.approx(7e-6), threading.current_thread())
     ] * 2
-    assert {logged for logged, *_ in lines} <= {
-        name,
-        "demo",
-    }  # LiteLLM logs calls of tests before this one, too
+    # No call of a tier is logged; of tests before this one LiteLLM may still have calls of profiles to log.
+    assert all(logged == "demo" or logged.endswith(".yaml") for logged, *_ in lines)
     assert before == (dict(os.environ), litellm.suppress_debug_info, list(sys.path))
 
 
