@@ -140,17 +140,25 @@ def usage_if_bought(completions: Sequence[Completion]) -> list[ServedUsage]:
     """What completions of one round use if all are bought now: a prompt that they share counts once.
 
     Which of them came from the cache, and in how many requests the others were bought, makes no difference.
+    A text that came without a prompt to share tells that the server gives one completion a request, which
+    those that were bought one by one before could not tell: then each has a prompt of its own.
 
     Example:
-        >>> prompt = Usage(input_tokens=100, calls=1)
-        >>> votes = [Completion(text="", usage=Usage(input_tokens=50, output_tokens=7), prompt=prompt)] * 2
+        >>> prompt, half = Usage(input_tokens=100, calls=1), Usage(input_tokens=50, output_tokens=7)
+        >>> votes = [Completion(text="yes", usage=half, prompt=prompt)] * 2
         >>> total_of(usage_if_bought(votes)).to_dict()["input_tokens"]
         100
+        >>> single = Completion(text="yes", usage=Usage(input_tokens=100, output_tokens=7, calls=1))
+        >>> total_of(usage_if_bought([*votes, single])).to_dict()["input_tokens"]
+        300
     """
     parts: list[ServedUsage] = []
     prompts: list[ServedUsage] = []
-    if len(completions) == 1 and (only := completions[0]).prompt is not None:
-        return [ServedUsage(_with_prompt(only.usage, only.prompt), only.service_tier)]
+    if len(completions) == 1 or any(c.text and c.prompt is None for c in completions):
+        return [
+            ServedUsage(c.usage if c.prompt is None else _with_prompt(c.usage, c.prompt), c.service_tier)
+            for c in completions
+        ]
     for c in completions:
         if c.prompt is None:
             parts.append(ServedUsage(c.usage, c.service_tier))
@@ -162,7 +170,7 @@ def usage_if_bought(completions: Sequence[Completion]) -> list[ServedUsage]:
 
 
 def _with_prompt(usage: Usage, prompt: Usage) -> Usage:
-    """What the only completion of a prompt uses."""
+    """What a completion uses that has its prompt for itself."""
     return Usage(
         input_tokens=prompt.input_tokens,
         output_tokens=prompt.output_tokens + usage.output_tokens,

@@ -255,6 +255,8 @@ class _Verify:
         if self.explain and not self.json:
             for line in lines.reasons_lines(row):
                 self.reporter.say(line)
+        elif line := lines.unread_votes_note(row):
+            self.reporter.say(line)
         bill = f"cost {lines.money(row.cost_usd)}, spent {lines.money(row.spent_usd)}"
         self.reporter.say(f"{row.tier} · {bill} · {count_of(row.usage.calls, 'call')}")
         return 0 if failure is None else failure.exit_code

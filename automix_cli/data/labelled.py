@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -148,7 +149,8 @@ class DataFile:
             hint=f"{option}   names the column that holds them\n"
             "--baseline TIER      bounds what can be lost against that tier, without any label\n"
             "--labels-from TIER   takes that tier's answers for the right ones\n"
-            "automix label        asks for labels of recorded answers, where they tell most",
+            "automix label        asks for labels, where they tell most, of the rows that --baseline TIER\n"
+            "                     --traces rows.jsonl has recorded",
         )
 
     def questions(self) -> list[Question]:
@@ -291,6 +293,19 @@ def _score_answers(row: Json, scorer: str) -> Json:
     return {**row, "tiers": steps}
 
 
+def _no_tiers(name: str, row: Mapping[str, Json]) -> DataError:
+    """The error of rows without recorded answers: how to record them, or which columns hold them."""
+    columns = "--columns small.score=COLUMN,large.score=COLUMN"
+    if "question" not in row:
+        return DataError(f"{name}: the rows hold no tiers", hint=columns)
+    file = "FILE" if name == "stdin" else shlex.quote(name)
+    return DataError(
+        f"{name}: the rows hold questions, and no answers of tiers",
+        hint=f"automix calibrate {file} --baseline TIER --traces rows.jsonl   asks every tier, without any\n"
+        f"label, and writes rows.jsonl with the answers\n{columns}   where columns hold them",
+    )
+
+
 def table_of(
     rows: Iterator[tuple[int, Any]], options: TableOptions, name: str, scorer: str, compare: str
 ) -> TraceTable:
@@ -312,9 +327,7 @@ def table_of(
     if first is None:
         raise DataError(f"{name}: there are no rows")
     if "tiers" not in first[1]:
-        raise DataError(
-            f"{name}: the rows hold no tiers", hint="--columns small.score=COLUMN,large.score=COLUMN"
-        )
+        raise _no_tiers(name, first[1])
     try:
         return read_table(
             chain((first,), rows),

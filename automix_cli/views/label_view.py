@@ -57,6 +57,8 @@ def plan_lines(plan: LabelPlan, draw: LabelDraw, scorer: str, name: str) -> Iter
             "and only tell how often each tier is right"
         )
     parts = f"{len(draw.by_weight):,} chosen by what they tell, {len(draw.random):,} drawn from all rows"
+    if both := len(draw.by_weight) + len(draw.random) - len(draw.order):
+        parts += f", {both:,} of them both"
     yield f"{count_of(len(draw.order), 'row')} to label{name and f' in {name}'}: {parts}"
 
 

@@ -353,6 +353,26 @@ def verification_line(row: Verification) -> str:
     return f"{head} ({'; '.join([*parts, row.tier, *_learned_from(row)])})"
 
 
+def unread_votes_note(row: Verification) -> str:
+    """What to do where no vote of a verification could be read; "" elsewhere.
+
+    Example:
+        >>> from automix_cli.cascade.verification import Verification
+        >>> from automix_cli.records import Question, Verdict, Vote
+        >>> mute = (Vote(verdict=Verdict.UNPARSED),)
+        >>> row = Verification(question=Question(text="?"), tier="small", signal="votes", votes=mute)
+        >>> unread_votes_note(row).splitlines()[0]
+        'no vote could be read: its last line should be'
+    """
+    from automix_cli import prompts
+
+    if not row.votes or row.count.parsed:
+        return ""
+    origin = "" if row.spent_usd else "\nthese votes came from the cache: --refresh asks anew"
+    form = f"no vote could be read: its last line should be\n  {prompts.decision(True)}"
+    return f"{form}\n--explain shows what {row.tier} wrote{origin}"
+
+
 def _learned_from(row: Verification) -> Iterator[str]:
     """From what the confidence was learned, where it is more than the signal itself."""
     if row.calibrated_on is not None:

@@ -101,6 +101,13 @@ def test_a_file_of_another_draw_is_refused(
     assert message in ran.err
 
 
+def test_questions_without_answers_lead_to_the_command_that_records_them(tmp_path: Path) -> None:
+    (tmp_path / "my questions.jsonl").write_text(jsonl({"question": "What is 2 + 2?"}), "utf-8")
+    ran = automix("label", "my questions.jsonl", cwd=tmp_path)
+    assert (ran.code, "and no answers of tiers" in ran.err) == (2, True)
+    assert "automix calibrate 'my questions.jsonl' --baseline TIER --traces rows.jsonl" in ran.err
+
+
 def test_the_rows_themselves_are_never_replaced_nor_what_lies_beside(rows: Path) -> None:
     lock, before = rows.parent / "mine.jsonl.lock", rows.read_bytes()
     lock.touch()

@@ -92,6 +92,7 @@ def test_no_readable_vote_is_no_evidence_and_fails_a_check(tmp_path: Path) -> No
         ran = automix("verify", "--profile", profile_for(server, tmp_path), *SINGLE, "--check")
     assert ran.code == 5
     assert ran.out == "no evidence (0 of 0 votes, 8 unparsed; small)\n"
+    assert "no vote could be read: its last line should be" in ran.err
 
 
 @pytest.mark.parametrize(
