@@ -229,6 +229,8 @@ def outcome_lines(outcome: LabelOutcome) -> Iterator[str]:
 def _so_far_words(loss: LossSoFar) -> str:
     """Write a loss with its interval, or why there is no estimate."""
     low, high = loss.bounds
+    if low == high:
+        return f"{points(low)} points exactly, since every row that can change it has a label"
     bounds = f"{points(low)} to {points(high)}"
     if loss.value is not None:
         return f"{points(loss.value)} points (95 %: {bounds}, at every look)"

@@ -71,6 +71,12 @@ def test_of_new_questions_it_says_what_labels_support(loss: LossAgainst, words: 
     assert words in "\n".join(outcome_lines(OUTCOME._replace(loss=loss)))
 
 
+def test_a_loss_of_which_nothing_is_open_is_exact() -> None:
+    settled = SO_FAR._replace(value=0.0, bounds=LossBounds(-0.017, -0.017))
+    text = "\n".join(outcome_lines(OUTCOME._replace(so_far=settled)))
+    assert "on these 1,319 rows: -1.7 points exactly, since every row that can change it has a label" in text
+
+
 def test_a_loss_of_another_policy_is_named_and_a_missing_one_has_its_reason() -> None:
     skips = SO_FAR._replace(value=None, n_skipped=1)
     text = "\n".join(outcome_lines(OUTCOME._replace(so_far=skips, policy="every other answer")))
