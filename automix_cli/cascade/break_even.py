@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import product
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from automix_cli import prompts
-from automix_cli.cascade.estimate import cost_of
+from automix_cli.cascade.estimate import LEAST_PROMPT, VisitRequests, prompt_is_shared
 from automix_cli.cascade.lengths import Lengths, TierLengths
-from automix_cli.cascade.requests import RequestBuilder, sample_counts
-from automix_cli.cascade.uncalibrated import EXPECTED_OUTPUT, takes_n
+from automix_cli.cascade.requests import sample_counts
+from automix_cli.cascade.uncalibrated import EXPECTED_OUTPUT, shares_prompt
 from automix_cli.profile.model import Profile, Tier
 from automix_cli.records import Question
 
 ANSWER_TOKENS = 128
 """The length of a first tier's answer where nothing is known; the last goes by the ratio of max_tokens."""
+
+SHORTEST, LONGEST = 2, 512
+"""Between which lengths an answer is taken to be where nothing is known: a word, and a long explanation."""
+
+SHORTEST_VOTE = 8
+"""The same of a vote, up to what is expected of it (`EXPECTED_OUTPUT`)."""
 
 THIRD = 1 / 3
 """The share of questions that go on to the last tier, where nothing is known of it."""
@@ -39,6 +45,9 @@ class BreakEven(NamedTuple):
         fewer_votes: the most votes that, with the answers, cost less than that; 0 where none do.
         prompt_tokens: of a prompt for an answer.
         answer_tokens, baseline_tokens: of an answer of the tier and of the last tier.
+        least_times, most_times: how many times the last tier's answer the evidence costs at the lengths that
+            favour either most; None where the cache tells the lengths.
+        own_prompts: whether a prompt for each vote is an assumption, as nobody knows the tier's server.
     """
 
     tier: str
@@ -52,6 +61,9 @@ class BreakEven(NamedTuple):
     prompt_tokens: float
     answer_tokens: float
     baseline_tokens: float
+    least_times: float | None = None
+    most_times: float | None = None
+    own_prompts: bool = False
 
     @property
     def times(self) -> float:
@@ -105,29 +117,52 @@ def break_even(
         return None
     if not last.list_price() or not first.list_price():
         return None
-    costs = [_costs(profile, question, lengths) for question in questions]
-    mean = _QuestionCosts(*(math.fsum(values) / len(costs) for values in zip(*costs, strict=True)))
-    if mean.baseline <= 0:
+    visits = [_Visits(profile, question, lengths) for question in questions]
+    own, other = (lengths.get(tier.name) for tier in (first, last))
+    is_shared = prompt_is_shared(first, own)
+    ranges = visits[0].ranges(own, other)
+    typical = visits[0].typical(own, other)
+
+    def costs(written: _Written, votes: int, read: float = 1.0) -> tuple[float, float]:
+        """USD of the evidence and of the last tier's answer, a question's mean; `read` of prompts' tokens."""
+        paid = math.ceil(votes / max(profile.verification.batch)) if is_shared else votes
+        pairs = [visit.costs(counts.answers, votes, paid, written, read) for visit in visits]
+        evidence, baseline = (math.fsum(usd) / len(pairs) for usd in zip(*pairs, strict=True))
+        return evidence, baseline
+
+    evidence_usd, baseline_usd = costs(typical, counts.votes)
+    if baseline_usd <= 0:
         return None
-
-    def evidence(votes: int) -> float:
-        prompts_usd = _prompts(profile, first, votes) * mean.prompt
-        return counts.answers * mean.answer + prompts_usd + votes * mean.verdict
-
-    cheap = [votes for votes in range(1, counts.votes + 1) if evidence(votes) < mean.baseline]
+    cheap = [votes for votes in range(1, counts.votes + 1) if costs(typical, votes)[0] < baseline_usd]
+    corners = {_Written(*corner) for corner in product(*ranges)}
+    if ranges[0] == ranges[1]:  # neither is known: the dearer tier's answers are rarely the shorter ones
+        corners = {corner for corner in corners if corner.answer <= corner.baseline}
+    ends = [(corner, read) for corner in corners for read in (LEAST_PROMPT, 1.0)]
+    times = [
+        evidence / usd for evidence, usd in (costs(c, counts.votes, read) for c, read in ends) if usd > 0
+    ]
+    is_range = len(corners) > 1 and bool(times)
     return BreakEven(
         tier=first.name,
         baseline=last.name,
         answers=counts.answers,
         votes=counts.votes,
-        evidence_usd=evidence(counts.votes),
-        one_vote_usd=evidence(min(1, counts.votes)),
-        baseline_usd=mean.baseline,
+        evidence_usd=evidence_usd,
+        one_vote_usd=costs(typical, min(1, counts.votes))[0],
+        baseline_usd=baseline_usd,
         fewer_votes=max(cheap, default=0),
-        prompt_tokens=mean.prompt_tokens,
-        answer_tokens=mean.answer_tokens,
-        baseline_tokens=mean.baseline_tokens,
+        prompt_tokens=math.fsum(v.first.prompt_tokens(0.0)[0] for v in visits) / len(visits),
+        answer_tokens=typical.answer,
+        baseline_tokens=typical.baseline,
+        least_times=min(times) if is_range else None,
+        most_times=max(times) if is_range else None,
+        own_prompts=counts.votes > 1 and not is_shared and _is_guess(first, own),
     )
+
+
+def _is_guess(tier: Tier, lengths: TierLengths | None) -> bool:
+    """Whether neither the cache nor the provider tells if votes share a prompt."""
+    return (lengths is None or lengths.votes.shares_prompt is None) and shares_prompt(tier) is None
 
 
 def longest_context(profile: Profile) -> float | None:
@@ -146,53 +181,51 @@ def longest_context(profile: Profile) -> float | None:
     return tokens * (short.baseline_usd - short.evidence_usd) / growth if growth > 0 else None
 
 
-def _prompts(profile: Profile, tier: Tier, votes: int) -> int:
-    """How many prompts are paid for so many votes, bought in the largest rounds that there are."""
-    return math.ceil(votes / max(profile.verification.batch)) if takes_n(tier) else votes
-
-
-class _QuestionCosts(NamedTuple):
-    """USD of an answer, a vote's prompt, a verdict and the last tier's answer; tokens as in `BreakEven`."""
+class _Written(NamedTuple):
+    """Tokens of an answer of the first tier, of one of the last, and of a vote."""
 
     answer: float
-    prompt: float
-    verdict: float
     baseline: float
-    prompt_tokens: float
-    answer_tokens: float
-    baseline_tokens: float
+    vote: float
 
 
-def _costs(profile: Profile, question: Question, lengths: Mapping[str, TierLengths]) -> _QuestionCosts:
-    """What one question costs."""
-    builder, first, last = RequestBuilder(profile), profile.tiers[0], profile.tiers[-1]
-    ask = builder.for_answer(question, first).request
-    check = builder.for_votes(question, "", first, first=0, n=1).request
-    ask_last = builder.for_answer(question, last).request
-    own, other = lengths.get(first.name), lengths.get(last.name)
-    short = min(ANSWER_TOKENS, ask.max_tokens)
-    answer_tokens = _answer_tokens(own and own.answers, short)
-    baseline_tokens = _answer_tokens(other and other.answers, short * ask_last.max_tokens / ask.max_tokens)
-    vote = cost_of(first, check, _share(own and own.votes, check.max_tokens))
-    prompt = cost_of(first, check, 0.0)
-    return _QuestionCosts(
-        answer=cost_of(first, ask, answer_tokens / ask.max_tokens),
-        prompt=prompt,
-        verdict=vote - prompt,
-        baseline=cost_of(last, ask_last, baseline_tokens / ask_last.max_tokens),
-        prompt_tokens=float(prompts.estimate_tokens(ask.messages)),
-        answer_tokens=answer_tokens,
-        baseline_tokens=baseline_tokens,
-    )
+class _Visits:
+    """One question at the first tier and at the last."""
+
+    def __init__(self, profile: Profile, question: Question, lengths: Mapping[str, TierLengths]) -> None:
+        self.first = VisitRequests(profile, 0, question, lengths)
+        self.last = VisitRequests(profile, len(profile.tiers) - 1, question, lengths)
+        self.most = self.first.ask.max_tokens, self.last.ask.max_tokens, self.first.check.max_tokens
+
+    def costs(
+        self, answers: int, votes: int, paid: int, written: _Written, read: float
+    ) -> tuple[float, float]:
+        """USD of the evidence, with `paid` prompts of votes, and of the last tier's answer."""
+        evidence = self.first.usd(answers, votes, paid, written.answer, written.vote, read)
+        return evidence, self.last.usd(1, 0, 0, written.baseline, 0.0, read)
+
+    def typical(self, own: TierLengths | None, other: TierLengths | None) -> _Written:
+        """The lengths as before, else as they are assumed."""
+        short = min(ANSWER_TOKENS, self.most[0])
+        known = _known(own, other)
+        assumed = short, short * self.most[1] / self.most[0], EXPECTED_OUTPUT * self.most[2]
+        return _Written(*(a if k is None else k for k, a in zip(known, assumed, strict=True)))
+
+    def ranges(self, own: TierLengths | None, other: TierLengths | None) -> list[tuple[float, float]]:
+        """The least and the most of each length: the same twice where it is known, or of no account."""
+        longest = LONGEST, LONGEST, EXPECTED_OUTPUT * self.most[2]
+        shortest = SHORTEST, SHORTEST, min(SHORTEST_VOTE, longest[2])
+        bounds = zip(shortest, longest, self.most, strict=True)
+        guesses = [(float(min(low, most)), float(min(high, most))) for low, high, most in bounds]
+        return [g if k is None else (k, k) for k, g in zip(_known(own, other), guesses, strict=True)]
 
 
-def _answer_tokens(lengths: Lengths | None, otherwise: float) -> float:
-    """The length of an answer: as before, else what is assumed."""
-    mean = None if lengths is None else lengths.mean
-    return otherwise if mean is None else mean
+def _known(
+    own: TierLengths | None, other: TierLengths | None
+) -> tuple[float | None, float | None, float | None]:
+    """The mean lengths that the cache tells of."""
+    return _mean(own and own.answers), _mean(other and other.answers), _mean(own and own.votes)
 
 
-def _share(lengths: Lengths | None, longest: int) -> float:
-    """The share of max_tokens that is written: as before, else as `EXPECTED_OUTPUT` says."""
-    mean = None if lengths is None else lengths.mean
-    return EXPECTED_OUTPUT if mean is None else mean / longest
+def _mean(lengths: Lengths | None) -> float | None:
+    return None if lengths is None else lengths.mean

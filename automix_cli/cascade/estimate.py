@@ -16,7 +16,7 @@ from automix_cli.cascade.lengths import Lengths, TierLengths
 from automix_cli.cascade.question_facts import FactsReader
 from automix_cli.cascade.requests import RequestBuilder, embedding_request, sample_counts
 from automix_cli.cascade.shadow import ShadowPlan
-from automix_cli.cascade.uncalibrated import EXPECTED_OUTPUT, default_policy
+from automix_cli.cascade.uncalibrated import EXPECTED_OUTPUT, default_policy, shares_prompt
 from automix_cli.pomdp.prior_policy import PriorPolicy
 from automix_cli.pomdp.problem import Facts, Observation, Policy
 from automix_cli.pomdp.rules import AlwaysPolicy, QuestionPolicy, ThresholdPolicy
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 _EXPECTED_ESCALATED = 1 / 3
 _LEAST_OUTPUT = 8  # tokens
+LEAST_PROMPT = 3 / 5
+"""Of an estimate, how few tokens a prompt may have: a token is worth five bytes of it, not three."""
 
 NO_CALLS = {
     **{name: {"calls": 0, "usd": 0.0} for name in ("low", "expected", "worst")},
@@ -160,8 +162,21 @@ def plan_collection(
         "policy": "every tier, all votes",
         "votes": _votes_row(votes, total.expected) if is_priced else None,
         **CallForecast(*(bill._replace(calls=calls) for bill in total)).rows(is_priced=is_priced),
-        "assumes": f"expected: {_length_assumption(lengths)}; each vote counted as a call of its own",
+        "assumes": f"expected: {_length_assumption(lengths)}; each vote counted as a call of its own"
+        f"{_prompt_assumption(profile, lengths)}",
     }
+
+
+def _prompt_assumption(profile: Profile, lengths: Mapping[str, TierLengths]) -> str:
+    """What is assumed of the prompts of votes; "" where there are none."""
+    tiers = [tier for index, tier in enumerate(profile.tiers) if sample_counts(profile, index).votes]
+    shared = [prompt_is_shared(tier, lengths.get(tier.name)) for tier in tiers]
+    if not tiers or not any(shared):
+        return " with a prompt of its own" if tiers else ""
+    of = (
+        "" if all(shared) else f" of {', '.join(t.name for t, own in zip(tiers, shared, strict=True) if own)}"
+    )
+    return f", one prompt paid for all votes{of} on an answer"
 
 
 def _length_assumption(lengths: Mapping[str, TierLengths]) -> str:
@@ -282,7 +297,9 @@ def _visit_forecast(
     """What asking one tier and buying all votes costs."""
     answers, votes = sample_counts(profile, index)
     visit = VisitRequests(profile, index, question, lengths)
-    low, expected = visit.low_bill(1.0, answers, votes), visit.expected_bill(1.0, answers, votes)
+    expected = visit.collected_bill(answers, votes)
+    low = visit.low_bill(1.0, answers, votes)
+    low = low._replace(usd=min(low.usd, expected.usd))  # where votes share a prompt
     return CallForecast(low, expected, visit.worst_bill(answers, votes))
 
 
@@ -298,7 +315,7 @@ def _vote_cost(
 ) -> CallCost:
     """What one tier's votes on its own answer are expected to cost: a part of `_visit_forecast`."""
     votes = sample_counts(profile, index).votes
-    return VisitRequests(profile, index, question, lengths).expected_bill(1.0, 0, votes)
+    return VisitRequests(profile, index, question, lengths).collected_bill(0, votes)
 
 
 def _embedding_forecast(tier: Tier, question: Question) -> CallForecast:
@@ -307,6 +324,12 @@ def _embedding_forecast(tier: Tier, question: Question) -> CallForecast:
     low, expected = least_cost_of(tier, request, 1.0), cost_of(tier, request, 1.0)
     worst = worst_list_cost(tier, request) or 0.0
     return CallForecast(CallCost(1.0, low), CallCost(1.0, expected), CallCost(1.0, worst))
+
+
+def prompt_is_shared(tier: Tier, lengths: TierLengths | None) -> bool:
+    """Whether votes of one call pay one prompt: as the cache shows, else where the provider is known to."""
+    seen = None if lengths is None else lengths.votes.shares_prompt
+    return bool(shares_prompt(tier)) if seen is None else seen
 
 
 class VisitRequests:
@@ -319,19 +342,59 @@ class VisitRequests:
         self.ask = builder.for_answer(question, self.tier, n=sample_counts(profile, index).answers).request
         self.check = builder.for_votes(question, "", self.tier, first=0, n=1).request
         self.lengths = lengths.get(self.tier.name)
+        self.most_votes = sample_counts(profile, index).votes
 
     def low_bill(self, share: float, answers: int, votes: float) -> CallCost:
         """The bill for a share of such visits, if next to nothing is written."""
         ask, check = self._shares
-        usd = answers * least_cost_of(self.tier, self.ask, ask)
-        usd += votes * least_cost_of(self.tier, self.check, check)
+        written = (
+            min(_LEAST_OUTPUT, ask * self.ask.max_tokens),
+            min(_LEAST_OUTPUT, check * self.check.max_tokens),
+        )
+        usd = self.usd(answers, votes, votes, *written, prompt_share=LEAST_PROMPT)
         return CallCost(share * (answers + votes), share * usd)
 
     def expected_bill(self, share: float, answers: int, votes: float) -> CallCost:
         """The bill for a share of such visits, if completions are as long as those before."""
         ask, check = self._shares
-        usd = answers * cost_of(self.tier, self.ask, ask) + votes * cost_of(self.tier, self.check, check)
+        usd = self.usd(answers, votes, votes, ask * self.ask.max_tokens, check * self.check.max_tokens)
         return CallCost(share * (answers + votes), share * usd)
+
+    def collected_bill(self, answers: int, votes: int) -> CallCost:
+        """The same where all votes are bought at once, for one prompt where the server shares it."""
+        ask, check = self._shares
+        is_shared = bool(votes) and prompt_is_shared(self.tier, self.lengths)
+        prompts_paid = votes / self.most_votes if is_shared else votes
+        usd = self.usd(answers, votes, prompts_paid, ask * self.ask.max_tokens, check * self.check.max_tokens)
+        return CallCost(answers + votes, usd)
+
+    def usd(
+        self,
+        answers: int,
+        votes: float,
+        prompts_paid: float,
+        answer_tokens: float,
+        vote_tokens: float,
+        prompt_share: float = 1.0,
+    ) -> float:
+        """Dollars of answers and votes of these lengths, and of so many prompts of votes."""
+        price = self.tier.list_price()
+        if price is None:
+            return 0.0
+        ask, check = self.prompt_tokens(answer_tokens)
+        written = answers * answer_tokens + votes * vote_tokens
+        read = prompt_share * (answers * ask + prompts_paid * check)
+        return (read * price.input + written * price.output) / 1e6
+
+    def prompt_tokens(self, answer_tokens: float) -> tuple[float, float]:
+        """The tokens of a prompt for an answer, and of one for a vote on an answer of this length.
+
+        They are estimated, and brought to the server's own count where the cache holds that.
+        """
+        ask, check = (prompts.estimate_tokens(r.messages) for r in (self.ask, self.check))
+        own = self.lengths or TierLengths(Lengths(), Lengths())
+        scale = own.votes.scale if own.votes.estimated_tokens else own.answers.scale
+        return ask * own.answers.scale, check * scale + answer_tokens
 
     @property
     def _shares(self) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from automix_cli.backends.store import Store
 from automix_cli.cascade.requests import RequestBuilder, sample_counts
 from automix_cli.errors import StorageError
 from automix_cli.profile.model import Profile
+from automix_cli.prompts import estimate_tokens
 from automix_cli.records import Completion, Question
 
 MOST_QUESTIONS = 200
@@ -20,15 +21,54 @@ MOST_QUESTIONS = 200
 
 
 class Lengths(NamedTuple):
-    """The output tokens of completions, added up."""
+    """The tokens of completions and of their prompts, added up.
+
+    Attributes:
+        tokens: written.
+        completions: how many.
+        prompt_tokens: of their prompts as servers count them, each completion's own or shared one in full.
+        estimated_tokens: of the same prompts as they are estimated before a call.
+        shared: completions that came with others for one prompt.
+        single: completions of a server that gives one for a prompt.
+    """
 
     tokens: int = 0
     completions: int = 0
+    prompt_tokens: int = 0
+    estimated_tokens: int = 0
+    shared: int = 0
+    single: int = 0
 
     @classmethod
-    def of(cls, completions: Sequence[Completion]) -> Lengths:
-        """Count completions."""
-        return cls(sum(c.usage.output_tokens for c in completions), len(completions))
+    def of(cls, completions: Sequence[Completion], estimate: int = 0) -> Lengths:
+        """Count completions of one prompt, whose tokens were estimated."""
+        counts = [(c.prompt or c.usage).input_tokens for c in completions]
+        return cls(
+            tokens=sum(c.usage.output_tokens for c in completions),
+            completions=len(completions),
+            prompt_tokens=sum(counts),
+            estimated_tokens=estimate * sum(count > 0 for count in counts),
+            shared=sum(
+                c.prompt is not None and c.usage.input_tokens < c.prompt.input_tokens for c in completions
+            ),
+            single=sum(c.prompt is None for c in completions),
+        )
+
+    @property
+    def scale(self) -> float:
+        """How many tokens a server counts for one that is estimated; 1 where none was counted."""
+        return (
+            self.prompt_tokens / self.estimated_tokens
+            if self.prompt_tokens and self.estimated_tokens
+            else 1.0
+        )
+
+    @property
+    def shares_prompt(self) -> bool | None:
+        """Whether the server gave several completions for one prompt; None where that was not seen."""
+        if self.shared:
+            return True
+        return False if self.single else None
 
     @property
     def mean(self) -> float | None:
@@ -97,7 +137,7 @@ def _balance(book: _ByQuestion, first: _ByQuestion) -> Lengths:
 def _total(book: _ByQuestion, places: Container[int]) -> Lengths:
     """The lengths on some questions, added up."""
     own = [lengths for place, lengths in book.items() if place in places]
-    return Lengths(sum(o.tokens for o in own), sum(o.completions for o in own))
+    return Lengths(*(sum(parts) for parts in zip(*own, strict=True))) if own else Lengths()
 
 
 def _read_store(
@@ -109,14 +149,15 @@ def _read_store(
         for place, question in enumerate(questions):
             for index, tier in enumerate(profile.tiers):
                 counts = sample_counts(profile, index)
-                answers = _look_up(store, builder.for_answer(question, tier, n=counts.answers).request)
+                ask = builder.for_answer(question, tier, n=counts.answers).request
+                answers = _look_up(store, ask)
                 if answers:
-                    books[index].answers[place] = Lengths.of(answers)
+                    books[index].answers[place] = Lengths.of(answers, estimate_tokens(ask.messages))
                 if answers and counts.votes:
                     text = answers[0].text.strip()
                     votes = builder.for_votes(question, text, tier, first=0, n=counts.votes).request
                     if checks := _look_up(store, votes):
-                        books[index].votes[place] = Lengths.of(checks)
+                        books[index].votes[place] = Lengths.of(checks, estimate_tokens(votes.messages))
     finally:
         store.close()
 

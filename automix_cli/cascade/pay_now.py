@@ -86,7 +86,7 @@ def _covered_visit(
         check = builder.for_votes(question, answers.texts[0], tier, first=0, n=counts.votes).request
         votes = _look_up(store, check).calls
     calls = answers.calls if answers.texts else counts.answers
-    return VisitRequests(profile, index, question, lengths).expected_bill(1.0, calls, votes)
+    return VisitRequests(profile, index, question, lengths).collected_bill(calls, votes)
 
 
 class _LookUp(NamedTuple):

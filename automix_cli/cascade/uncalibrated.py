@@ -132,6 +132,26 @@ def _tier_costs(profile: Profile, index: int) -> TierCosts | None:
     return TierCosts(answers, vote_prompt + verdict, FREE)
 
 
+def shares_prompt(tier: Tier) -> bool | None:
+    """Whether a call of a tier gives several completions for one prompt; None for a server nobody knows.
+
+    An address of one's own may be any server, and many that take `n` give one completion.
+
+    Example:
+        >>> own = Tier(name="b", model="openai/x", api_base="http://localhost:8000/v1")
+        >>> shares_prompt(Tier(name="a", model="openai/x")), shares_prompt(own)
+        (True, None)
+    """
+    if tier.client() != "direct" or not takes_n(tier):
+        return takes_n(tier)
+    from automix_cli.backends.openai_providers import PROVIDERS
+
+    name = provider_of(tier.model) or tier.model.partition("/")[0]
+    address = PROVIDERS[name].address
+    is_known = name == "hosted_vllm" or (address is not None and tier.api_base in (None, address))
+    return True if is_known else None
+
+
 def takes_n(tier: Tier) -> bool:
     """Whether one call of a tier gives several completions, as far as that is known before any.
 

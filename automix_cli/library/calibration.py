@@ -94,10 +94,12 @@ class CalibrationJob:
         from automix_cli.profile.router import check_signal
         from automix_cli.views.calibration_view import CalibrationView
 
+        if not self.value_of_time:
+            source.note_free()
         labelled = source.read()
         profile, table, _ = labelled
         if is_free(table) and not self.value_of_time:
-            self.reporter.say(FREE_NOTE)
+            self.reporter.once(FREE_NOTE)
         if self.query_router != "none":
             table = join_near_copies(table)
         check_baseline(self.baseline, table.tiers)

@@ -153,6 +153,13 @@ class TraceSource:
             profile.tier(self.labels_from)
         return profile
 
+    def note_free(self) -> None:
+        """Say before any call that nothing can be saved, where the tiers that would be asked cost nothing."""
+        from automix_cli.cascade.uncalibrated import is_free
+
+        if not self.is_recorded and is_free(self.profile()):
+            self.reporter.once(FREE_NOTE)
+
     def group_questions(self) -> Grouping:
         """Which questions are the same, before anything is asked."""
         from automix_cli.data.groups import group_questions

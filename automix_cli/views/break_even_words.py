@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from automix_cli.cascade.break_even import THIRD, BreakEven
+from automix_cli.cascade.break_even import ANSWER_TOKENS, LONGEST, SHORTEST, THIRD, BreakEven
 from automix_cli.texts import count_of
 from automix_cli.views.lines import money
 
@@ -24,24 +24,56 @@ def evidence_words(own: BreakEven) -> str:
 
 def break_even_line(own: BreakEven) -> str:
     """Whether verification can pay, and what would make it pay where it cannot."""
+    if own.least_times is not None and own.most_times is not None:
+        return f"{_range_words(own, own.least_times, own.most_times)}{_prompt_words(own)}"
     head = f"{evidence_words(own)} cost {own.times:.2g} × {own.baseline}'s answer at {_length_words(own)}"
     if own.can_pay:
-        return f"{head}: routing saves where more than {own.times:.0%} of answers need no {own.baseline}"
-    return f"{head}: {_way_out(own)}"
+        saves = f"routing saves where more than {own.times:.0%} of answers need no {own.baseline}"
+        return f"{head}: {saves}{_prompt_words(own)}"
+    return f"{head}: {_way_out(own)}{_prompt_words(own)}"
+
+
+def _range_words(own: BreakEven, least: float, most: float) -> str:
+    """Whether verification can pay where lengths are not known, and between which they are taken to be."""
+    head = (
+        f"{evidence_words(own)} cost {least:.2g} to {most:.2g} × {own.baseline}'s answer at "
+        f"{_prompt_length(own)}, by the lengths of answers and votes, which nothing in the cache tells "
+        f"(answers of {SHORTEST} to {LONGEST} tokens)"
+    )
+    if most < 1:
+        saves = f"routing saves where more than {most:.0%} of answers need no {own.baseline}"
+        return f"{head}: {saves}, at any of these lengths"
+    if least >= 1:
+        return f"{head}: not all of them can pay at any of these lengths; fewer votes (max_votes) cost less"
+    return (
+        f"{head}: whether routing can pay hangs on these; automix calibrate on a few labelled rows shows them"
+    )
+
+
+def _prompt_words(own: BreakEven) -> str:
+    """That votes may share a prompt, which is not counted on."""
+    if not own.own_prompts:
+        return ""
+    return (
+        f"; each vote with a prompt of its own, as nobody knows whether the server of {own.tier} shares one"
+    )
 
 
 def _length_words(own: BreakEven) -> str:
     """The lengths that it holds for.
 
     Example:
-        >>> _length_words(BreakEven("small", "large", 1, 8, 0.2, 0.1, 1.0, 8, 100.0, 12.0, 90.0))
-        'prompts of about 100 tokens and answers of about 12 (small) and 90 (large)'
+        >>> _length_words(BreakEven("small", "large", 1, 8, 0.2, 0.1, 1.0, 8, 14.0, 12.0, 90.0))
+        'prompts of about 14 tokens and answers of about 12 (small) and 90 (large)'
     """
-    prompts = f"prompts of about {max(100, round(own.prompt_tokens, -2)):,.0f} tokens"
     small, large = round(own.answer_tokens), round(own.baseline_tokens)
     if small == large:
-        return f"{prompts} and answers of about {small:,}"
-    return f"{prompts} and answers of about {small:,} ({own.tier}) and {large:,} ({own.baseline})"
+        return f"{_prompt_length(own)} and answers of about {small:,}"
+    return f"{_prompt_length(own)} and answers of about {small:,} ({own.tier}) and {large:,} ({own.baseline})"
+
+
+def _prompt_length(own: BreakEven) -> str:
+    return f"prompts of about {_two_digits(own.prompt_tokens):,} tokens"
 
 
 def _way_out(own: BreakEven) -> str:
@@ -56,6 +88,9 @@ def _way_out(own: BreakEven) -> str:
 def payback_lines(own: BreakEven, usd: float) -> Iterator[str]:
     """After how many questions labelled rows that cost `usd` to answer are paid back."""
     head = f"this file costs about {money(usd)}"
+    if own.least_times is not None and own.most_times is not None and own.least_times < 1:
+        yield f"{head}; after how many questions that is paid back hangs on the same lengths"
+        return
     earliest, likely = own.earliest_payback(usd), own.payback(usd)
     if earliest is None:
         yield f"{head}, which routing cannot pay back as the profile stands"
@@ -68,7 +103,8 @@ def payback_lines(own: BreakEven, usd: float) -> Iterator[str]:
 def context_line(tokens: float | None) -> Iterator[str]:
     """From which length of context on the evidence costs more than it can save, if there is one."""
     if tokens:
-        yield f"with over {_two_digits(tokens):,} tokens of context they cost more than that answer"
+        longer = f"with over {_two_digits(tokens):,} tokens of context"
+        yield f"{longer} they cost more than that answer where answers have about {ANSWER_TOKENS} tokens"
 
 
 def _two_digits(number: float) -> int:

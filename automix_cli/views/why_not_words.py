@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from automix_cli.evaluation.reliability import auroc
 from automix_cli.texts import count_of
 
 _TELLS = 0.8  # AUROC from which on a signal tells much, though less than was asked for
+_ALL = 0.995  # and from which on it tells all
 
 
 class Obstacle(NamedTuple):
@@ -26,6 +28,9 @@ class Obstacle(NamedTuple):
         enough: on what share of the rows its answer scores as high as the other's.
         signal: what shows whether an answer is right.
         auroc: how well that tells answers that are right from others; None where it cannot be said.
+        fewer: the most votes with which a perfect verifier would save anything; 0 where one is too many.
+        fewer_cost: how many times the other's answer the tier's answer and these cost.
+        fewer_auroc: how well so few, drawn from those that are recorded, tell right answers from others.
     """
 
     tier: str
@@ -36,6 +41,9 @@ class Obstacle(NamedTuple):
     enough: float
     signal: str
     auroc: float | None
+    fewer: int = 0
+    fewer_cost: float = 0.0
+    fewer_auroc: float | None = None
 
 
 def obstacle(table: TraceTable, tier: str, other: str) -> Obstacle | None:
@@ -48,17 +56,38 @@ def obstacle(table: TraceTable, tier: str, other: str) -> Obstacle | None:
     answer = float(table.cost[:, j].mean())
     if not base > 0 or not np.isfinite(answer):
         return None
-    signal = signal_of(table, j)
+    signal, enough = signal_of(table, j), float((table.score[:, j] >= table.score[:, k]).mean())
+    costs = [(answer + once + n * each) / base for n in range(1, votes + 1)]
+    fewer = sum(cost < enough for cost in costs)
     return Obstacle(
         tier=tier,
         other=other,
         votes=votes,
         whole=(answer + (once + votes * each if votes else 0.0)) / base,
         least=(answer + (once + each if votes else 0.0)) / base,
-        enough=float((table.score[:, j] >= table.score[:, k]).mean()),
+        enough=enough,
         signal=table.signals[j],
         auroc=auroc(signal, table.score[:, j] >= 0.5).value if np.isfinite(signal).any() else None,
+        fewer=fewer,
+        fewer_cost=costs[fewer - 1] if fewer else 0.0,
+        fewer_auroc=_auroc_of_fewer(table, j, fewer) if fewer else None,
     )
+
+
+def _auroc_of_fewer(table: TraceTable, j: int, n: int) -> float | None:
+    """AUROC of the share of CORRECT among `n` votes drawn from those that each row holds, exactly."""
+    right = table.score[:, j] >= 0.5
+    shares: tuple[dict[float, float], dict[float, float]] = ({}, {})  # of wrong answers, of right ones
+    for (correct, incorrect), hit in zip(table.votes[:, j, :2].tolist(), right.tolist(), strict=True):
+        drawn = min(n, correct + incorrect)
+        ways = math.comb(correct + incorrect, drawn)
+        for k in range(drawn + 1) if drawn else ():
+            chance = math.comb(correct, k) * math.comb(incorrect, drawn - k) / ways
+            shares[hit][k / drawn] = shares[hit].get(k / drawn, 0.0) + chance
+    wrong, hits = shares
+    pairs = sum(wrong.values()) * sum(hits.values())
+    better = sum(p * q * ((x > y) + (x == y) / 2) for x, p in hits.items() for y, q in wrong.items())
+    return better / pairs if pairs else None
 
 
 def why_not_words(own: Obstacle) -> str:
@@ -78,7 +107,25 @@ def why_not_words(own: Obstacle) -> str:
         perfect = "even a perfect verifier would save nothing"
         return f"Why: {cost}, and does as well as {own.other} on {share} of these rows only: {perfect}."
     does = f"it does as well as {own.other} on {share} of these rows"
+    if 0 < own.fewer < own.votes and own.auroc is not None and own.auroc >= _TELLS:
+        return f"Why: {cost}; {does}. {_too_dear_words(own)}."
     return f"Why: {cost}; {does}, but {_signal_words(own)}."
+
+
+def _too_dear_words(own: Obstacle) -> str:
+    """Say that all votes tell enough and cost too much, and what the most that can save anything tell."""
+    scale = f"AUROC {own.auroc:.2f}, where 0.5 is chance and 1 is perfect"
+    every = (
+        f"All {own.votes} votes tell which ones ({scale}), but at {own.whole:.3g} × they cost more than "
+        "they can save"
+    )
+    few = f"{count_of(own.fewer, 'vote')}, the most that can save anything, with the answer"
+    tell = "tells" if own.fewer == 1 else "tell"
+    if own.fewer_auroc is None:
+        return f"{every}; {few} cost {own.fewer_cost:.3g} ×"
+    little = own.fewer_auroc < _TELLS
+    worth = f"{tell} too little" if little else f"{tell} not surely enough for what was asked"
+    return f"{every}; {few} cost {own.fewer_cost:.3g} × and {worth} (AUROC {own.fewer_auroc:.2f})"
 
 
 def _signal_words(own: Obstacle) -> str:
@@ -86,10 +133,14 @@ def _signal_words(own: Obstacle) -> str:
     if own.auroc is None:
         return "nothing that is recorded tells which ones"
     name = "votes tell" if own.signal == "votes" else "confidence tells"
+    scale = f"AUROC {own.auroc:.2f}, where 0.5 is chance and 1 is perfect"
+    if own.auroc >= _ALL:
+        saving = f"the {100 * (own.enough - own.least):.0f} % that could be saved at most"
+        return f"though its {name} which ones ({scale}), {saving} are not sure on these rows"
     little = (
         "too little which ones" if own.auroc < _TELLS else "which ones not surely enough for what was asked"
     )
-    return f"its {name} {little} (AUROC {own.auroc:.2f}, where 0.5 is chance and 1 is perfect)"
+    return f"its {name} {little} ({scale})"
 
 
 def why_not_lines(offer: Offer, table: TraceTable) -> list[str]:

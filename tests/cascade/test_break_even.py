@@ -8,6 +8,8 @@ from typer.testing import CliRunner
 
 from automix_cli import prompts
 from automix_cli.cascade.break_even import BreakEven, break_even, longest_context
+from automix_cli.cascade.estimate import plan_collection
+from automix_cli.cascade.lengths import Lengths, TierLengths
 from automix_cli.cascade.requests import RequestBuilder
 from automix_cli.cli import app
 from automix_cli.profile.model import Profile, Tier, VerificationSettings
@@ -24,11 +26,11 @@ def profile(small: Tier = SMALL, large: Tier = LARGE, **settings: object) -> Pro
 
 
 def tokens(own: Profile, question: Question) -> tuple[int, int]:
-    """The tokens of a prompt for an answer, and of one for a vote."""
+    """The tokens of a prompt for an answer, and of one for a vote, which holds the answer."""
     builder, tier = RequestBuilder(own), own.tiers[0]
     requests = builder.for_answer(question, tier), builder.for_votes(question, "", tier, first=0, n=1)
     ask, check = (prompts.estimate_tokens(built.request.messages) for built in requests)
-    return ask, check
+    return ask, check + 128
 
 
 @pytest.mark.parametrize("votes", [1, 4, 8])
@@ -87,11 +89,87 @@ def test_the_longest_context_is_where_both_cost_the_same() -> None:
     assert [own.can_pay for own in near if own] == [True, False]
 
 
+def seen(written: int, prompt: int, estimate: int, *, shared: bool) -> Lengths:
+    """What the cache tells of completions of one call each, or of calls that gave several for a prompt."""
+    return Lengths(written, 1, prompt, estimate, int(shared), int(not shared))
+
+
+OWN = replace(SMALL, model="openai/x", api_base="http://127.0.0.1:1/v1")
+
+
+@pytest.mark.parametrize(
+    ("small", "shared", "prompts_paid", "is_guess"),
+    [
+        (SMALL, None, 8, False),
+        (replace(SMALL, model="openai/x"), None, 2, False),
+        (OWN, None, 8, True),
+        (replace(OWN, model="hosted_vllm/x"), None, 2, False),
+        (OWN, False, 8, False),
+        (OWN, True, 2, False),
+        (replace(SMALL, model="openai/x"), False, 8, False),
+    ],
+    ids=[
+        "one by one",
+        "provider",
+        "own server",
+        "vllm",
+        "own, seen to give one",
+        "own, seen to share",
+        "seen",
+    ],
+)
+def test_votes_pay_a_prompt_each_unless_a_server_is_known_to_share_one(
+    small: Tier, shared: bool | None, prompts_paid: int, is_guess: bool
+) -> None:
+    own, question = profile(small, max_votes=8), Question(text="What is 17 * 23?")
+    ask, check = tokens(own, question)
+    written = seen(0, 0, 0, shared=bool(shared)) if shared is not None else Lengths()
+    result = break_even(own, [question], {"small": TierLengths(Lengths(), written)})
+    assert result is not None
+    assert (result.evidence_usd, result.own_prompts) == (pytest.approx(ask + prompts_paid * check), is_guess)
+    assert ("prompt of its own" in break_even_line(result)) == is_guess
+
+
+@pytest.mark.parametrize("large_tokens", [2, 222])
+def test_what_the_cache_tells_is_what_calls_cost(large_tokens: int) -> None:
+    """A server counts 3 tokens where 4 are estimated; answers of the small tier have 2 tokens, votes 20."""
+    price = {"small": Price(input=1e6, output=2e6), "large": Price(input=4e6, output=8e6)}
+    own = profile(replace(OWN, price=price["small"]), replace(OWN, name="large", price=price["large"]))
+    question = Question(text="What is 17 * 23?")
+    ask, check = tokens(own, question)
+    lengths = {
+        "small": TierLengths(seen(2, 3 * ask, 4 * ask, shared=False), seen(20, 3, 4, shared=False)),
+        "large": TierLengths(seen(large_tokens, 3 * ask, 4 * ask, shared=False), Lengths()),
+    }
+    result = break_even(own, [question], lengths)
+    assert result is not None
+    prompt, votes = 0.75 * ask, 8 * (0.75 * (check - 128) + 2 + 2 * 20)
+    evidence, baseline = prompt + 2 * 2 + votes, 4 * prompt + 8 * large_tokens
+    assert result.times == pytest.approx(evidence / baseline)
+    assert (result.least_times, result.own_prompts) == (None, False)
+    assert f"{result.times:.2g} × large's answer at prompts of about 19 tokens" in break_even_line(result)
+    plan = plan_collection(own, [question], lengths)
+    assert plan["votes"]["usd"] == pytest.approx(votes)
+    assert plan["votes"]["times_answers"] == pytest.approx(votes / (prompt + 2 * 2 + baseline))
+    guess = break_even(own, [question])
+    assert guess is not None
+    assert guess.least_times is not None
+    assert guess.most_times is not None
+    assert guess.least_times < evidence / baseline < guess.most_times, "a range that holds it"
+
+
+@pytest.mark.parametrize(("model", "prompts_paid"), [("openai/x", 1), ("anthropic/x", 8)])
+def test_a_bill_counts_the_prompts_of_votes_that_are_bought_at_once(model: str, prompts_paid: int) -> None:
+    own, question = profile(replace(SMALL, model=model)), Question(text="What is 17 * 23?")
+    votes = plan_collection(own, [question])["votes"]
+    assert votes["usd"] == pytest.approx(prompts_paid * tokens(own, question)[1])
+
+
 def one(**changes: object) -> BreakEven:
     return BreakEven("small", "large", 1, 8, 0.25, 0.1, 1.0, 8, 212.0, 64.0, 64.0)._replace(**changes)  # type: ignore[arg-type]
 
 
-SHORT = "at prompts of about 200 tokens and answers of about 64"
+SHORT = "at prompts of about 210 tokens and answers of about 64"
 FULL = "small's answer and 8 votes on it cost"
 
 
@@ -130,6 +208,23 @@ FULL = "small's answer and 8 votes on it cost"
 )
 def test_the_sentence_says_whether_it_can_pay_and_what_would(own: BreakEven, parts: tuple[str, str]) -> None:
     assert break_even_line(own) == ": ".join(parts)
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "end"),
+    [
+        (0.1, 0.4, "routing saves where more than 40% of answers need no large, at any of these lengths"),
+        (0.1, 4.0, "whether routing can pay hangs on these"),
+        (2.0, 4.0, "not all of them can pay at any of these lengths"),
+    ],
+)
+def test_where_lengths_are_unknown_a_range_is_said(least: float, most: float, end: str) -> None:
+    own = one(least_times=least, most_times=most)
+    line = break_even_line(own)
+    assert line.startswith(f"{FULL} {least:.2g} to {most:.2g} × large's answer")
+    assert end in line
+    [payback] = payback_lines(own, 10.0)
+    assert ("hangs on the same lengths" in payback) == (least < 1)
 
 
 @pytest.mark.parametrize(

@@ -46,11 +46,41 @@ DOES = "it does as well as large on 70 % of these rows"
             f"Why: small and 1 vote cost 0.2 × what large costs; {DOES}, "
             "but nothing that is recorded tells which ones.",
         ),
+        (
+            {
+                "whole": 4.52,
+                "least": 0.579,
+                "auroc": 1.0,
+                "fewer": 1,
+                "fewer_cost": 0.579,
+                "fewer_auroc": 0.7,
+            },
+            f"Why: small and 8 votes cost 4.52 × what large costs, with one vote 0.579 ×; {DOES}. All 8 "
+            "votes tell which ones (AUROC 1.00, where 0.5 is chance and 1 is perfect), but at 4.52 × they "
+            "cost more than they can save; 1 vote, the most that can save anything, with the answer cost "
+            "0.579 × and "
+            "tells too little (AUROC 0.70).",
+        ),
+        (
+            {"whole": 0.9, "auroc": 0.9, "fewer": 5, "fewer_cost": 0.66, "fewer_auroc": 0.88},
+            f"Why: small and 8 votes cost 0.9 × what large costs, with one vote 0.2 ×; {DOES}. All 8 votes "
+            "tell which ones (AUROC 0.90, where 0.5 is chance and 1 is perfect), but at 0.9 × they cost more "
+            "than they can save; 5 votes, the most that can save anything, with the answer cost 0.66 × and "
+            "tell not surely enough for what was asked (AUROC 0.88).",
+        ),
+        (
+            {"auroc": 1.0},
+            f"{COST}; {DOES}, but though its votes tell which ones (AUROC 1.00, where 0.5 is chance and 1 is "
+            "perfect), the 50 % that could be saved at most are not sure on these rows.",
+        ),
     ],
-    ids=["costs", "seldom right", "votes tell little", "asked too much", "confidence", "no signal"],
+    ids=[
+        *("costs", "seldom right", "votes tell little", "asked too much", "confidence", "no signal"),
+        *("one vote of eight pays", "some votes pay", "perfect and cheap"),
+    ],
 )
 def test_the_reason_is_the_one_that_the_figures_give(changes: dict[str, object], sentence: str) -> None:
-    own = Obstacle("small", "large", 8, 0.4, 0.2, 0.7, "votes", 0.55)
+    own = Obstacle("small", "large", 8, 0.4, 0.2, 0.7, "votes", 0.55, 8)
     assert why_not_words(own._replace(**changes)) == sentence
 
 
@@ -71,6 +101,22 @@ def test_the_figures_are_those_of_the_rows(table: TraceTable) -> None:
     assert own.whole == pytest.approx((2 + 6 * 0.5) / 20)
     assert own.least == pytest.approx((2 + 0.5) / 20)
     assert own.enough == pytest.approx((table.score[:, 0] >= table.score[:, 1]).mean())
+
+
+def test_what_fewer_votes_cost_and_tell_is_what_one_drawn_vote_does(table: TraceTable) -> None:
+    enough = float((table.score[:, 0] >= table.score[:, 1]).mean())
+    priced = table.with_costs({"small": 0.0, "medium": 10.0}, {"small": 10.0 * enough / 1.5})
+    own = obstacle(priced, "small", "medium")
+    assert own is not None
+    assert (own.fewer, own.fewer_cost) == (1, pytest.approx(enough / 1.5))
+    parsed = table.votes[:, 0, :2].sum(axis=1) > 0
+    share = table.votes[parsed, 0, 0] / table.votes[parsed, 0, :2].sum(axis=1)
+    right = table.score[parsed, 0] >= 0.5
+    # Two single votes differ by chance p (1 - q) and q (1 - p), so that AUROC is 1/2 + (p - q)/2.
+    assert own.fewer_auroc == pytest.approx(0.5 + (share[right].mean() - share[~right].mean()) / 2)
+    whole = obstacle(table.with_costs({"small": 0.0, "medium": 10.0}, {"small": 1e-9}), "small", "medium")
+    assert whole is not None
+    assert (whole.fewer, whole.fewer_auroc) == (whole.votes, pytest.approx(whole.auroc))
 
 
 def test_a_reason_is_given_where_a_cheaper_tier_is_there_whose_cost_can_be_compared(
