@@ -117,46 +117,29 @@ def break_even(
         return None
     if not last.list_price() or not first.list_price():
         return None
-    visits = [_Visits(profile, question, lengths) for question in questions]
     own, other = (lengths.get(tier.name) for tier in (first, last))
-    is_shared = prompt_is_shared(first, own)
-    ranges = visits[0].ranges(own, other)
-    typical = visits[0].typical(own, other)
-
-    def costs(written: _Written, votes: int, read: float = 1.0) -> tuple[float, float]:
-        """USD of the evidence and of the last tier's answer, a question's mean; `read` of prompts' tokens."""
-        paid = math.ceil(votes / max(profile.verification.batch)) if is_shared else votes
-        pairs = [visit.costs(counts.answers, votes, paid, written, read) for visit in visits]
-        evidence, baseline = (math.fsum(usd) / len(pairs) for usd in zip(*pairs, strict=True))
-        return evidence, baseline
-
-    evidence_usd, baseline_usd = costs(typical, counts.votes)
+    scale = _Scale(profile, questions, lengths)
+    typical = scale.visits[0].typical(own, other)
+    evidence_usd, baseline_usd = scale.costs(typical, counts.votes)
     if baseline_usd <= 0:
         return None
-    cheap = [votes for votes in range(1, counts.votes + 1) if costs(typical, votes)[0] < baseline_usd]
-    corners = {_Written(*corner) for corner in product(*ranges)}
-    if ranges[0] == ranges[1]:  # neither is known: the dearer tier's answers are rarely the shorter ones
-        corners = {corner for corner in corners if corner.answer <= corner.baseline}
-    ends = [(corner, read) for corner in corners for read in (LEAST_PROMPT, 1.0)]
-    times = [
-        evidence / usd for evidence, usd in (costs(c, counts.votes, read) for c, read in ends) if usd > 0
-    ]
-    is_range = len(corners) > 1 and bool(times)
+    cheap = [votes for votes in range(1, counts.votes + 1) if scale.costs(typical, votes)[0] < baseline_usd]
+    times = scale.times(own, other)
     return BreakEven(
         tier=first.name,
         baseline=last.name,
         answers=counts.answers,
         votes=counts.votes,
         evidence_usd=evidence_usd,
-        one_vote_usd=costs(typical, min(1, counts.votes))[0],
+        one_vote_usd=scale.costs(typical, min(1, counts.votes))[0],
         baseline_usd=baseline_usd,
         fewer_votes=max(cheap, default=0),
-        prompt_tokens=math.fsum(v.first.prompt_tokens(0.0)[0] for v in visits) / len(visits),
+        prompt_tokens=scale.prompt_tokens,
         answer_tokens=typical.answer,
         baseline_tokens=typical.baseline,
-        least_times=min(times) if is_range else None,
-        most_times=max(times) if is_range else None,
-        own_prompts=counts.votes > 1 and not is_shared and _is_guess(first, own),
+        least_times=min(times) if times else None,
+        most_times=max(times) if times else None,
+        own_prompts=counts.votes > 1 and not scale.is_shared and _is_guess(first, own),
     )
 
 
@@ -181,12 +164,49 @@ def longest_context(profile: Profile) -> float | None:
     return tokens * (short.baseline_usd - short.evidence_usd) / growth if growth > 0 else None
 
 
-class _Written(NamedTuple):
+class _MeanTokens(NamedTuple):
     """Tokens of an answer of the first tier, of one of the last, and of a vote."""
 
     answer: float
     baseline: float
     vote: float
+
+
+class _Scale:
+    """What the evidence costs beside the last tier's answer, at any lengths; USD are a question's mean."""
+
+    def __init__(
+        self, profile: Profile, questions: Sequence[Question], lengths: Mapping[str, TierLengths]
+    ) -> None:
+        first = profile.tiers[0]
+        self.counts, self.batch = sample_counts(profile, 0), max(profile.verification.batch)
+        self.is_shared = prompt_is_shared(first, lengths.get(first.name))
+        self.visits = [_Visits(profile, question, lengths) for question in questions]
+
+    @property
+    def prompt_tokens(self) -> float:
+        """Of a prompt for an answer."""
+        return math.fsum(visit.first.prompt_tokens(0.0)[0] for visit in self.visits) / len(self.visits)
+
+    def costs(self, tokens: _MeanTokens, votes: int, read: float = 1.0) -> tuple[float, float]:
+        """USD of the evidence and of the last tier's answer, at a share of the prompts' tokens."""
+        count = math.ceil(votes / self.batch) if self.is_shared else votes
+        pairs = [visit.costs(self.counts.answers, votes, count, tokens, read) for visit in self.visits]
+        evidence, baseline = (math.fsum(usd) / len(pairs) for usd in zip(*pairs, strict=True))
+        return evidence, baseline
+
+    def times(self, own: TierLengths | None, other: TierLengths | None) -> list[float]:
+        """How many times the answer the evidence costs at the ends of what is not known; empty: all is."""
+        ranges = self.visits[0].ranges(own, other)
+        corners = {_MeanTokens(*corner) for corner in product(*ranges)}
+        if len(corners) == 1:
+            return []
+        if ranges[0] == ranges[1]:  # neither is known: the dearer tier's answers are rarely the shorter ones
+            corners = {corner for corner in corners if corner.answer <= corner.baseline}
+        is_counted = own is not None and own.answers.prompt_tokens > 0
+        reads = (1.0,) if is_counted else (LEAST_PROMPT, 1.0)
+        pairs = (self.costs(corner, self.counts.votes, read) for corner in corners for read in reads)
+        return [evidence / usd for evidence, usd in pairs if usd > 0]
 
 
 class _Visits:
@@ -198,18 +218,18 @@ class _Visits:
         self.most = self.first.ask.max_tokens, self.last.ask.max_tokens, self.first.check.max_tokens
 
     def costs(
-        self, answers: int, votes: int, paid: int, written: _Written, read: float
+        self, answers: int, votes: int, prompt_count: int, tokens: _MeanTokens, read: float
     ) -> tuple[float, float]:
-        """USD of the evidence, with `paid` prompts of votes, and of the last tier's answer."""
-        evidence = self.first.usd(answers, votes, paid, written.answer, written.vote, read)
-        return evidence, self.last.usd(1, 0, 0, written.baseline, 0.0, read)
+        """USD of the evidence, with `prompt_count` prompts of votes, and of the last tier's answer."""
+        evidence = self.first.usd(answers, votes, prompt_count, tokens.answer, tokens.vote, read)
+        return evidence, self.last.usd(1, 0, 0, tokens.baseline, 0.0, read)
 
-    def typical(self, own: TierLengths | None, other: TierLengths | None) -> _Written:
+    def typical(self, own: TierLengths | None, other: TierLengths | None) -> _MeanTokens:
         """The lengths as before, else as they are assumed."""
         short = min(ANSWER_TOKENS, self.most[0])
-        known = _known(own, other)
-        assumed = short, short * self.most[1] / self.most[0], EXPECTED_OUTPUT * self.most[2]
-        return _Written(*(a if k is None else k for k, a in zip(known, assumed, strict=True)))
+        means = _means(own, other)
+        guesses = short, short * self.most[1] / self.most[0], EXPECTED_OUTPUT * self.most[2]
+        return _MeanTokens(*(a if k is None else k for k, a in zip(means, guesses, strict=True)))
 
     def ranges(self, own: TierLengths | None, other: TierLengths | None) -> list[tuple[float, float]]:
         """The least and the most of each length: the same twice where it is known, or of no account."""
@@ -217,10 +237,12 @@ class _Visits:
         shortest = SHORTEST, SHORTEST, min(SHORTEST_VOTE, longest[2])
         bounds = zip(shortest, longest, self.most, strict=True)
         guesses = [(float(min(low, most)), float(min(high, most))) for low, high, most in bounds]
-        return [g if k is None else (k, k) for k, g in zip(_known(own, other), guesses, strict=True)]
+        if not self.first.most_votes:
+            guesses[2] = (0.0, 0.0)
+        return [g if k is None else (k, k) for k, g in zip(_means(own, other), guesses, strict=True)]
 
 
-def _known(
+def _means(
     own: TierLengths | None, other: TierLengths | None
 ) -> tuple[float | None, float | None, float | None]:
     """The mean lengths that the cache tells of."""

@@ -170,12 +170,10 @@ def plan_collection(
 def _prompt_assumption(profile: Profile, lengths: Mapping[str, TierLengths]) -> str:
     """What is assumed of the prompts of votes; "" where there are none."""
     tiers = [tier for index, tier in enumerate(profile.tiers) if sample_counts(profile, index).votes]
-    shared = [prompt_is_shared(tier, lengths.get(tier.name)) for tier in tiers]
-    if not tiers or not any(shared):
+    joint = [prompt_is_shared(tier, lengths.get(tier.name)) for tier in tiers]
+    if not tiers or not any(joint):
         return " with a prompt of its own" if tiers else ""
-    of = (
-        "" if all(shared) else f" of {', '.join(t.name for t, own in zip(tiers, shared, strict=True) if own)}"
-    )
+    of = "" if all(joint) else f" of {', '.join(t.name for t, own in zip(tiers, joint, strict=True) if own)}"
     return f", one prompt paid for all votes{of} on an answer"
 
 
@@ -328,8 +326,8 @@ def _embedding_forecast(tier: Tier, question: Question) -> CallForecast:
 
 def prompt_is_shared(tier: Tier, lengths: TierLengths | None) -> bool:
     """Whether votes of one call pay one prompt: as the cache shows, else where the provider is known to."""
-    seen = None if lengths is None else lengths.votes.shares_prompt
-    return bool(shares_prompt(tier)) if seen is None else seen
+    tells = None if lengths is None else lengths.votes.shares_prompt
+    return bool(shares_prompt(tier)) if tells is None else tells
 
 
 class VisitRequests:
@@ -343,15 +341,16 @@ class VisitRequests:
         self.check = builder.for_votes(question, "", self.tier, first=0, n=1).request
         self.lengths = lengths.get(self.tier.name)
         self.most_votes = sample_counts(profile, index).votes
+        self._estimates = tuple(prompts.estimate_tokens(r.messages) for r in (self.ask, self.check))
 
     def low_bill(self, share: float, answers: int, votes: float) -> CallCost:
         """The bill for a share of such visits, if next to nothing is written."""
         ask, check = self._shares
-        written = (
+        least = (
             min(_LEAST_OUTPUT, ask * self.ask.max_tokens),
             min(_LEAST_OUTPUT, check * self.check.max_tokens),
         )
-        usd = self.usd(answers, votes, votes, *written, prompt_share=LEAST_PROMPT)
+        usd = self.usd(answers, votes, votes, *least, prompt_share=LEAST_PROMPT)
         return CallCost(share * (answers + votes), share * usd)
 
     def expected_bill(self, share: float, answers: int, votes: float) -> CallCost:
@@ -364,15 +363,15 @@ class VisitRequests:
         """The same where all votes are bought at once, for one prompt where the server shares it."""
         ask, check = self._shares
         is_shared = bool(votes) and prompt_is_shared(self.tier, self.lengths)
-        prompts_paid = votes / self.most_votes if is_shared else votes
-        usd = self.usd(answers, votes, prompts_paid, ask * self.ask.max_tokens, check * self.check.max_tokens)
+        prompt_count = votes / self.most_votes if is_shared else votes
+        usd = self.usd(answers, votes, prompt_count, ask * self.ask.max_tokens, check * self.check.max_tokens)
         return CallCost(answers + votes, usd)
 
     def usd(
         self,
         answers: int,
         votes: float,
-        prompts_paid: float,
+        prompt_count: float,
         answer_tokens: float,
         vote_tokens: float,
         prompt_share: float = 1.0,
@@ -382,16 +381,16 @@ class VisitRequests:
         if price is None:
             return 0.0
         ask, check = self.prompt_tokens(answer_tokens)
-        written = answers * answer_tokens + votes * vote_tokens
-        read = prompt_share * (answers * ask + prompts_paid * check)
-        return (read * price.input + written * price.output) / 1e6
+        output = answers * answer_tokens + votes * vote_tokens
+        read = prompt_share * (answers * ask + prompt_count * check)
+        return (read * price.input + output * price.output) / 1e6
 
     def prompt_tokens(self, answer_tokens: float) -> tuple[float, float]:
         """The tokens of a prompt for an answer, and of one for a vote on an answer of this length.
 
         They are estimated, and brought to the server's own count where the cache holds that.
         """
-        ask, check = (prompts.estimate_tokens(r.messages) for r in (self.ask, self.check))
+        ask, check = self._estimates
         own = self.lengths or TierLengths(Lengths(), Lengths())
         scale = own.votes.scale if own.votes.estimated_tokens else own.answers.scale
         return ask * own.answers.scale, check * scale + answer_tokens

@@ -28,7 +28,7 @@ class Lengths(NamedTuple):
         completions: how many.
         prompt_tokens: of their prompts as servers count them, each completion's own or shared one in full.
         estimated_tokens: of the same prompts as they are estimated before a call.
-        shared: completions that came with others for one prompt.
+        joint: completions that came with others for one prompt.
         single: completions of a server that gives one for a prompt.
     """
 
@@ -36,7 +36,7 @@ class Lengths(NamedTuple):
     completions: int = 0
     prompt_tokens: int = 0
     estimated_tokens: int = 0
-    shared: int = 0
+    joint: int = 0
     single: int = 0
 
     @classmethod
@@ -48,7 +48,7 @@ class Lengths(NamedTuple):
             completions=len(completions),
             prompt_tokens=sum(counts),
             estimated_tokens=estimate * sum(count > 0 for count in counts),
-            shared=sum(
+            joint=sum(
                 c.prompt is not None and c.usage.input_tokens < c.prompt.input_tokens for c in completions
             ),
             single=sum(c.prompt is None for c in completions),
@@ -66,7 +66,7 @@ class Lengths(NamedTuple):
     @property
     def shares_prompt(self) -> bool | None:
         """Whether the server gave several completions for one prompt; None where that was not seen."""
-        if self.shared:
+        if self.joint:
             return True
         return False if self.single else None
 

@@ -79,11 +79,11 @@ def _auroc_of_fewer(table: TraceTable, j: int, n: int) -> float | None:
     right = table.score[:, j] >= 0.5
     shares: tuple[dict[float, float], dict[float, float]] = ({}, {})  # of wrong answers, of right ones
     for (correct, incorrect), hit in zip(table.votes[:, j, :2].tolist(), right.tolist(), strict=True):
-        drawn = min(n, correct + incorrect)
-        ways = math.comb(correct + incorrect, drawn)
-        for k in range(drawn + 1) if drawn else ():
-            chance = math.comb(correct, k) * math.comb(incorrect, drawn - k) / ways
-            shares[hit][k / drawn] = shares[hit].get(k / drawn, 0.0) + chance
+        size = min(n, correct + incorrect)
+        ways = math.comb(correct + incorrect, size)
+        for k in range(size + 1) if size else ():
+            chance = math.comb(correct, k) * math.comb(incorrect, size - k) / ways
+            shares[hit][k / size] = shares[hit].get(k / size, 0.0) + chance
     wrong, hits = shares
     pairs = sum(wrong.values()) * sum(hits.values())
     better = sum(p * q * ((x > y) + (x == y) / 2) for x, p in hits.items() for y, q in wrong.items())
