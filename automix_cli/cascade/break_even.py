@@ -48,6 +48,7 @@ class BreakEven(NamedTuple):
         least_times, most_times: how many times the last tier's answer the evidence costs at the lengths that
             favour either most; None where the cache tells the lengths.
         own_prompts: whether a prompt for each vote is an assumption, as nobody knows the tier's server.
+        unknown_lengths: what the cache does not tell the length of, with the tokens it is taken to have.
     """
 
     tier: str
@@ -64,6 +65,7 @@ class BreakEven(NamedTuple):
     least_times: float | None = None
     most_times: float | None = None
     own_prompts: bool = False
+    unknown_lengths: tuple[str, ...] = ()
 
     @property
     def times(self) -> float:
@@ -140,7 +142,20 @@ def break_even(
         least_times=min(times) if times else None,
         most_times=max(times) if times else None,
         own_prompts=counts.votes > 1 and not scale.is_shared and _is_guess(first, own),
+        unknown_lengths=_range_names(scale.visits[0].ranges(own, other), first.name, last.name),
     )
+
+
+def _range_names(ranges: Sequence[tuple[float, float]], first: str, last: str) -> tuple[str, ...]:
+    """What has no known length, with its range.
+
+    Example:
+        >>> _range_names([(3.0, 3.0), (2.0, 512.0), (8.0, 128.0)], "small", "large")
+        ('answers of large (2 to 512 tokens)', 'votes (8 to 128 tokens)')
+    """
+    names = f"answers of {first}", f"answers of {last}", "votes"
+    pairs = zip(names, ranges, strict=True)
+    return tuple(f"{name} ({low:,.0f} to {high:,.0f} tokens)" for name, (low, high) in pairs if low < high)
 
 
 def _is_guess(tier: Tier, lengths: TierLengths | None) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from automix_cli.cascade.break_even import ANSWER_TOKENS, LONGEST, SHORTEST, THIRD, BreakEven
+from automix_cli.cascade.break_even import ANSWER_TOKENS, THIRD, BreakEven
 from automix_cli.texts import count_of
 from automix_cli.views.lines import money
 
@@ -37,16 +37,15 @@ def _range_words(own: BreakEven, least: float, most: float) -> str:
     """Whether verification can pay where lengths are not known, and between which they are taken to be."""
     head = (
         f"{evidence_words(own)} cost {least:.2g} to {most:.2g} × {own.baseline}'s answer at "
-        f"{_prompt_length(own)}, by the lengths of answers and votes, which nothing in the cache tells "
-        f"(answers of {SHORTEST} to {LONGEST} tokens)"
+        f"{_prompt_length(own)}, by lengths that the cache does not tell: {', '.join(own.unknown_lengths)}"
     )
     if most < 1:
         saves = f"routing saves where more than {most:.0%} of answers need no {own.baseline}"
-        return f"{head}: {saves}, at any of these lengths"
+        return f"{head}; {saves}, at any of these lengths"
     if least >= 1:
-        return f"{head}: not all of them can pay at any of these lengths; fewer votes (max_votes) cost less"
+        return f"{head}; not all of them can pay at any of these lengths; fewer votes (max_votes) cost less"
     return (
-        f"{head}: whether routing can pay hangs on these; automix calibrate on a few labelled rows shows them"
+        f"{head}; whether routing can pay hangs on these; automix calibrate on a few labelled rows shows them"
     )
 
 

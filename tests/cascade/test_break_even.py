@@ -156,6 +156,9 @@ def test_what_the_cache_tells_is_what_calls_cost(large_tokens: int) -> None:
     assert guess.least_times is not None
     assert guess.most_times is not None
     assert guess.least_times < evidence / baseline < guess.most_times, "a range that holds it"
+    half = break_even(own, [question], {"small": lengths["small"]})
+    assert half is not None
+    assert half.unknown_lengths == ("answers of large (2 to 512 tokens)",)
 
 
 @pytest.mark.parametrize(("model", "prompts_paid"), [("openai/x", 1), ("anthropic/x", 8)])
@@ -219,9 +222,11 @@ def test_the_sentence_says_whether_it_can_pay_and_what_would(own: BreakEven, par
     ],
 )
 def test_where_lengths_are_unknown_a_range_is_said(least: float, most: float, end: str) -> None:
-    own = one(least_times=least, most_times=most)
+    unknown = ("answers of large (2 to 512 tokens)", "votes (8 to 128 tokens)")
+    own = one(least_times=least, most_times=most, unknown_lengths=unknown)
     line = break_even_line(own)
     assert line.startswith(f"{FULL} {least:.2g} to {most:.2g} × large's answer")
+    assert f"the cache does not tell: {', '.join(unknown)}; " in line
     assert end in line
     [payback] = payback_lines(own, 10.0)
     assert ("hangs on the same lengths" in payback) == (least < 1)
