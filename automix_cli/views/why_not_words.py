@@ -123,6 +123,10 @@ def _too_dear_words(own: Obstacle) -> str:
     tell = "tells" if own.fewer == 1 else "tell"
     if own.fewer_auroc is None:
         return f"{every}; {few} cost {own.fewer_cost:.3g} ×"
+    if own.fewer_auroc >= _ALL:
+        most = f"{100 * (own.enough - own.least):.0f} %"
+        as_much = f"{tell} as much, but the {most} that could be saved at most are not sure on these rows"
+        return f"{every}; {few} cost {own.fewer_cost:.3g} × and {as_much}"
     little = own.fewer_auroc < _TELLS
     worth = f"{tell} too little" if little else f"{tell} not surely enough for what was asked"
     return f"{every}; {few} cost {own.fewer_cost:.3g} × and {worth} (AUROC {own.fewer_auroc:.2f})"

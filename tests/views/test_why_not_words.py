@@ -69,6 +69,13 @@ DOES = "it does as well as large on 70 % of these rows"
             "tell not surely enough for what was asked (AUROC 0.88).",
         ),
         (
+            {"whole": 4.52, "least": 0.69, "auroc": 1.0, "fewer": 1, "fewer_cost": 0.69, "fewer_auroc": 1.0},
+            f"Why: small and 8 votes cost 4.52 × what large costs, with one vote 0.69 ×; {DOES}. All 8 "
+            "votes tell which ones (AUROC 1.00, where 0.5 is chance and 1 is perfect), but at 4.52 × they "
+            "cost more than they can save; 1 vote, the most that can save anything, with the answer cost "
+            "0.69 × and tells as much, but the 1 % that could be saved at most are not sure on these rows.",
+        ),
+        (
             {"auroc": 1.0},
             f"{COST}; {DOES}, but though its votes tell which ones (AUROC 1.00, where 0.5 is chance and 1 is "
             "perfect), the 50 % that could be saved at most are not sure on these rows.",
@@ -76,7 +83,7 @@ DOES = "it does as well as large on 70 % of these rows"
     ],
     ids=[
         *("costs", "seldom right", "votes tell little", "asked too much", "confidence", "no signal"),
-        *("one vote of eight pays", "some votes pay", "perfect and cheap"),
+        *("one vote of eight pays", "some votes pay", "one vote tells all", "perfect and cheap"),
     ],
 )
 def test_the_reason_is_the_one_that_the_figures_give(changes: dict[str, object], sentence: str) -> None:
