@@ -134,7 +134,10 @@ class ForkServer:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._process.kill()
-        self._process.communicate()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):  # a copy that is left may hold the other end
+            if pipe is not None:
+                pipe.close()
 
 
 # ---------------------------------------------------------------- the server

@@ -54,4 +54,8 @@ def serve_process(
             else:
                 raise AssertionError(entries)
         finally:
-            process.kill()
+            process.terminate()  # a kill would not reach the copy that the command may run in
+            try:
+                process.communicate(timeout=60)
+            except subprocess.TimeoutExpired:
+                process.kill()
