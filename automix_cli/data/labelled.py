@@ -293,16 +293,14 @@ def _score_answers(row: Json, scorer: str) -> Json:
     return {**row, "tiers": steps}
 
 
-def _no_tiers(name: str, row: Mapping[str, Json]) -> DataError:
+def _no_tiers(name: str) -> DataError:
     """The error of rows without recorded answers: how to record them, or which columns hold them."""
-    columns = "--columns small.score=COLUMN,large.score=COLUMN"
-    if "question" not in row:
-        return DataError(f"{name}: the rows hold no tiers", hint=columns)
     file = "FILE" if name == "stdin" else shlex.quote(name)
     return DataError(
-        f"{name}: the rows hold questions, and no answers of tiers",
-        hint=f"automix calibrate {file} --baseline TIER --traces rows.jsonl   asks every tier, without any\n"
-        f"label, and writes rows.jsonl with the answers\n{columns}   where columns hold them",
+        f"{name}: the rows hold no answers of tiers",
+        hint=f"automix calibrate {file} --baseline TIER --traces rows.jsonl -o bound.yaml   asks all tiers,\n"
+        "without a label, and writes rows.jsonl with the answers (-o leaves your profile's router as it is)\n"
+        "--columns small.score=COLUMN,large.score=COLUMN   where columns hold them",
     )
 
 
@@ -327,7 +325,7 @@ def table_of(
     if first is None:
         raise DataError(f"{name}: there are no rows")
     if "tiers" not in first[1]:
-        raise _no_tiers(name, first[1])
+        raise _no_tiers(name)
     try:
         return read_table(
             chain((first,), rows),

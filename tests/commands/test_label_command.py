@@ -101,11 +101,20 @@ def test_a_file_of_another_draw_is_refused(
     assert message in ran.err
 
 
-def test_questions_without_answers_lead_to_the_command_that_records_them(tmp_path: Path) -> None:
-    (tmp_path / "my questions.jsonl").write_text(jsonl({"question": "What is 2 + 2?"}), "utf-8")
-    ran = automix("label", "my questions.jsonl", cwd=tmp_path)
-    assert (ran.code, "and no answers of tiers" in ran.err) == (2, True)
-    assert "automix calibrate 'my questions.jsonl' --baseline TIER --traces rows.jsonl" in ran.err
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("my questions.jsonl", '{"question": "What is 2 + 2?"}\n'),
+        ("my questions.csv", "Question\nWhat is 2?\n"),
+    ],
+)
+def test_questions_without_answers_lead_to_the_command_that_records_them(
+    name: str, text: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(text, "utf-8")
+    ran = automix("label", name, cwd=tmp_path)
+    assert (ran.code, "the rows hold no answers of tiers" in ran.err) == (2, True)
+    assert f"automix calibrate '{name}' --baseline TIER --traces rows.jsonl -o bound.yaml" in ran.err
 
 
 def test_the_rows_themselves_are_never_replaced_nor_what_lies_beside(rows: Path) -> None:
