@@ -75,29 +75,34 @@ def notes(profile: Profile) -> Iterator[str]:
     first, last = profile.tiers[0].name, profile.tiers[-1].name
     head, reason = f"profile {profile.name} is uncalibrated: ", why_no_prior(profile)
     if (profile.router or {}).get("kind") == "majority":
-        yield f"{head}it escalates when most votes say no; {_result_words(HALF_RULE, last)}"
+        dearer = last if len(profile.tiers) == 2 else "the next tier"
+        rule = f"it asks {dearer} when most votes say no, a rule of thumb"
+        yield f"{head}{rule} ({_result_words(HALF_RULE, last)})"
     elif reason:
         yield f"{head}{reason}: {last} answers every question"
     else:
         give_up = give_up_of(profile)
+        words = _result_words(result_of(give_up), last)
         yield (
             f"{head}{last} answers, unless {first} and votes on its answer are expected to be worth it "
-            f"({100 * give_up:g} points of quality for the price of an answer); "
-            f"{_result_words(result_of(give_up), last)}"
+            f"({100 * give_up:g} points of quality for the price of an answer); {words}"
         )
     if is_free(profile):
         yield "price: {input: 0.1, output: 0.4} under a tier says what a million tokens are worth in USD"
     else:
-        yield "automix calibrate replaces this by what your own labelled rows show"
+        yield "automix calibrate replaces it by a rule measured on your own labelled rows"
 
 
 def _result_words(result: PublicResult | None, last: str) -> str:
     if result is None:
         return "that was tried on no public set"
-    if result.quality >= 1:
+    quality, cost = result
+    if quality.least >= 1:
         return f"on public sets that kept {last}'s quality, and saved nothing"
-    quality = f"kept at least {result.quality:.0%} of {last}'s quality"
-    return f"on public sets that {quality} at up to {result.cost:.0%} of its cost"
+    return (
+        f"on public sets: {100 * quality.least:.0f} to {quality.most:.0%} of {last}'s quality, "
+        f"{cost.least:.3g} to {cost.most:.3g} times its cost"
+    )
 
 
 # ---------------------------------------------------------------- planned costs

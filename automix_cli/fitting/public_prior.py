@@ -62,22 +62,34 @@ KINDS = (
 )
 
 
-class PublicResult(NamedTuple):
-    """Least quality and highest cost of a rule on the public sets, as shares of the last tier's."""
+class Extent(NamedTuple):
+    """The least and the most."""
 
-    quality: float
-    cost: float
+    least: float
+    most: float
+
+
+class PublicResult(NamedTuple):
+    """Quality and cost of a rule on the public sets, as shares of the last tier's.
+
+    Attributes:
+        quality: on the worst and on the best set, each at its worst price.
+        cost: over all sets and prices.
+    """
+
+    quality: Extent
+    cost: Extent
 
 
 RESULTS = {
-    0.05: PublicResult(1.0, 1.0),
-    0.1: PublicResult(0.723, 1.0),
-    0.2: PublicResult(0.644, 1.03),
-    0.3: PublicResult(0.359, 1.0),
+    0.05: PublicResult(Extent(1.0, 1.0), Extent(1.0, 1.0)),
+    0.1: PublicResult(Extent(0.723, 1.0), Extent(0.39, 1.0)),
+    0.2: PublicResult(Extent(0.644, 1.0), Extent(0.29, 1.03)),
+    0.3: PublicResult(Extent(0.359, 0.998), Extent(0.02, 1.0)),
 }
 """By `give_up`, each set played with the prior of the other families, at twenty prices from 1:2 to 1:1000."""
 
-HALF_RULE = PublicResult(0.511, 5.54)
+HALF_RULE = PublicResult(Extent(0.511, 0.987), Extent(0.1, 5.54))
 """The rule of half on the same sets at the same prices."""
 
 
@@ -99,7 +111,7 @@ def result_of(give_up: float) -> PublicResult | None:
     """The result of the smallest tabulated amount that is no smaller; None beyond the table.
 
     Example:
-        >>> result_of(0.08), result_of(0.5)
-        (PublicResult(quality=0.723, cost=1.0), None)
+        >>> result_of(0.08) == RESULTS[0.1], result_of(0.5)
+        (True, None)
     """
     return next((result for amount, result in RESULTS.items() if amount >= give_up), None)
