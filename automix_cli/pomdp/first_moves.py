@@ -14,7 +14,7 @@ from automix_cli.errors import AutomixError
 from automix_cli.pomdp.problem import Action, Facts, Observation, Policy
 from automix_cli.pomdp.signals import RecordedSignal
 
-MOST_ROUNDS = 2  # at the votes on one answer, before the rest is left open
+MOST_DECISIONS = 3  # on one answer and its votes, before the rest is left open
 
 
 class AnswerLook(NamedTuple):
@@ -41,12 +41,14 @@ class FirstMoves(NamedTuple):
         looks: at the evidence, in order; the first may be at none (`of` 0 and no cuts).
         next_settles: whether the answer of the tier that is asked next is reported, whatever it shows.
         is_open: whether more is decided on the first answer than `looks` tell.
+        most_votes: the most that the first answer can get, where that is open; else 0.
     """
 
     start: Action
     looks: tuple[AnswerLook, ...]
     next_settles: bool
     is_open: bool
+    most_votes: int = 0
 
 
 def first_moves(
@@ -80,7 +82,8 @@ def first_moves(
     next_settles = _leaving(policy, beliefs, signal, samples)
     is_open = False
     while votes := {a.votes for a in looks[-1].actions.values() if a.kind == "vote"}:
-        is_open = len(votes) > 1 or len(looks) > MOST_ROUNDS
+        decisions = sum(len(set(look.actions.values())) > 1 for look in looks)
+        is_open = len(votes) > 1 or decisions > MOST_DECISIONS - 1
         if is_open:
             break
         ahead = _buy(policy, beliefs, min(votes), start.tier, signal)
@@ -92,7 +95,8 @@ def first_moves(
         of = 0 if is_single else looks[-1].of + min(votes)
         looks.append(AnswerLook(min(votes), of, cuts if is_single else (), _actions(policy, beliefs)))
         next_settles = next_settles and _leaving(policy, beliefs, signal, samples)
-    return FirstMoves(start, tuple(looks), next_settles, is_open)
+    most = _most_votes(policy, beliefs, looks[-1].of, start.tier) if is_open else 0
+    return FirstMoves(start, tuple(looks), next_settles, is_open, most)
 
 
 def _actions(policy: Policy[Any], beliefs: dict[int, Any]) -> dict[int, Action]:
@@ -154,6 +158,24 @@ def _buy(
                 return None
             after[k] = own
     return after
+
+
+def _most_votes(policy: Policy[Any], beliefs: dict[int, Any], of: int, tier: int) -> int:
+    """The most votes that an answer can get, from beliefs by the count that agrees of those there."""
+    beliefs_of = {(of, count): belief for count, belief in beliefs.items()}
+    ahead = list(beliefs_of)
+    while ahead:
+        votes, count = ahead.pop()
+        action = policy.action(beliefs_of[votes, count])
+        if action.kind != "vote" or action.tier != tier:
+            continue
+        m = action.votes
+        evidence = {count + yes: Observation(yes, m, m) for yes in range(m + 1)}
+        for k, own in _beliefs_after(policy, beliefs_of[votes, count], action, evidence).items():
+            if (votes + m, k) not in beliefs_of:
+                beliefs_of[votes + m, k] = own
+                ahead.append((votes + m, k))
+    return max(votes for votes, _ in beliefs_of)
 
 
 def _leaving(policy: Policy[Any], beliefs: dict[int, Any], signal: RecordedSignal, samples: int) -> bool:

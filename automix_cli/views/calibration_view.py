@@ -42,7 +42,7 @@ from automix_cli.views.calibration_words import (
 from automix_cli.views.cells import left_out
 from automix_cli.views.first_moves_words import plan_sentence
 from automix_cli.views.payer_lines import offer_lines
-from automix_cli.views.plan_words import bins_words, comparison_words, ranges
+from automix_cli.views.plan_words import bins_words, comparison_words, condition_words, ranges
 from automix_cli.views.signal_words import signal_dict, signal_words
 from automix_cli.views.verdict_words import alternative_dict, loss_dict, measure_of, verdict_dict
 from automix_cli.views.why_not_words import why_not_lines
@@ -243,14 +243,15 @@ class CalibrationView:
         ):
             return ""
         if isinstance(tier.observation, ConfidenceObservations):
-            return f"at {', '.join(bins_words(counts_of_rows, tier.observation.cuts))}"
-        at_once = ["the answer alone"] if any(not c.n_votes for c in counts_of_rows) else []
+            at_once = any(not c.n_votes and not c.parsed for c in counts_of_rows)
+            return condition_words(bins_words(counts_of_rows, tier.observation.cuts), at_once=at_once)
+        at_once = any(not c.n_votes for c in counts_of_rows)
         by_parsed: dict[int, set[int]] = {}
         for c in counts_of_rows:
             if c.n_votes:
                 by_parsed.setdefault(c.parsed, set()).add(c.value)
         counts = [f"{r}/{n}" for n, values in sorted(by_parsed.items()) for r in ranges(values)]
-        return f"at {', '.join(at_once + counts)}"
+        return condition_words(counts, at_once=at_once)
 
     # ------------------------------------------------------------ the figures
 

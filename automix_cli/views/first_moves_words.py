@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from automix_cli.pomdp.first_moves import AnswerLook, FirstMoves, first_moves
 from automix_cli.pomdp.prior_policy import PriorPolicy
@@ -136,22 +136,41 @@ def moves_sentence(moves: FirstMoves, names: Sequence[str]) -> str:
     """
     if moves.start.kind != "start":
         return "abstains"
-    first, *later = moves.looks
+    first, *later = _decisions(moves.looks)
     text = f"asks {names[moves.start.tier]}"
-    only = _only(first)
+    only = _only(first.look)
     if only is not None and only.kind != "vote":
         text += " and reports its answer" if only.kind == "report" else f", then {_act(only, names, first)}"
     elif only is not None:
         text += f", {_act(only, names, first)}"
     else:
         text += f"; {_clauses(first, names)}"
-    text += "".join(f"; {'then ' if k else ''}{_clauses(look, names)}" for k, look in enumerate(later))
+    text += "".join(f"; {'then ' if k else ''}{_clauses(own, names)}" for k, own in enumerate(later))
     after = {a.tier for look in moves.looks for a in look.actions.values() if a.kind == "escalate"}
     if moves.is_open:
-        text += "; the rest depends on further votes"
+        text += f"; then goes by further votes, up to {moves.most_votes} in all"
     elif not moves.next_settles:
         text += f"; the rest depends on what {' or '.join(names[t] for t in sorted(after))} answers"
     return text
+
+
+class _Decision(NamedTuple):
+    """A look at which something is decided; `more` votes are bought after its own, whatever these say."""
+
+    look: AnswerLook
+    more: int = 0
+
+
+def _decisions(looks: Sequence[AnswerLook]) -> list[_Decision]:
+    """The first look, and those after it at which the votes so far make a difference."""
+    own = [_Decision(looks[0])]
+    for look in looks[1:]:
+        only = _only(look)
+        if only is not None and only.kind == "vote":
+            own[-1] = own[-1]._replace(more=own[-1].more + only.votes)
+        else:
+            own.append(_Decision(look))
+    return own
 
 
 def _only(look: AnswerLook) -> Action | None:
@@ -160,26 +179,29 @@ def _only(look: AnswerLook) -> Action | None:
     return actions.pop() if len(actions) == 1 else None
 
 
-def _clauses(look: AnswerLook, names: Sequence[str]) -> str:
+def _clauses(decision: _Decision, names: Sequence[str]) -> str:
     """The actions of a look with the values at which they are taken."""
+    look = decision.look
     actions = sorted(set(look.actions.values()), key=lambda a: (_ORDER.index(a.kind), a))
     if len(actions) == 1:
-        return f"{_act(actions[0], names, look)} whatever {'they say' if look.of else 'it is'}"
+        what = {0: "it is", 1: "it says"}.get(look.of, "they say")
+        return f"{_act(actions[0], names, decision)} whatever {what}"
     *others, last = actions
     parts = [
-        f"{_act(action, names, look)} when {_when({k for k, a in look.actions.items() if a == action}, look)}"
+        f"{_act(action, names, decision)} when "
+        f"{_when({k for k, a in look.actions.items() if a == action}, look)}"
         for action in others
     ]
-    return f"{', '.join(parts)}, else {_act(last, names, look)}"
+    return f"{', '.join(parts)}, else {_act(last, names, decision)}"
 
 
-def _act(action: Action, names: Sequence[str], look: AnswerLook) -> str:
+def _act(action: Action, names: Sequence[str], decision: _Decision) -> str:
     """An action as a verb with its object."""
     if action.kind == "escalate":
         return f"asks {names[action.tier]}"
     if action.kind == "vote":
-        more = " more" if look.votes else ""
-        return f"buys {action.votes}{more}" if more else f"buys {count_of(action.votes, 'vote')}"
+        votes = action.votes + decision.more
+        return f"buys {votes} more" if decision.look.votes else f"buys {count_of(votes, 'vote')}"
     return f"reports {names[action.tier]}'s answer" if action.kind == "report" else "abstains"
 
 
@@ -197,18 +219,25 @@ def _when(values: set[int], look: AnswerLook) -> str:
     if look.cuts:
         bins = [_bin_words(low, high, possible, look.cuts) for low, high in spans]
         return f"its confidence is {' or '.join(bins)}"
-    words = [_count_words(low, high, possible) for low, high in spans]
-    return f"{' or '.join(words)} of {look.of} agree"
+    if look.of == 1:
+        return "it agrees" if values == {1} else "it does not agree"
+    if values == {0}:
+        return "neither agrees" if look.of == 2 else f"none of {look.of} agree"
+    if values == {look.of}:
+        return "both agree" if look.of == 2 else f"all {look.of} agree"
+    words = [word for low, high in spans for word in _count_words(low, high, possible)]
+    counts = " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+    return f"{counts} of {look.of} agree"
 
 
-def _count_words(low: int, high: int, possible: list[int]) -> str:
+def _count_words(low: int, high: int, possible: list[int]) -> list[str]:
     if low == high:
-        return str(low)
+        return [str(low)]
     if low == possible[0]:
-        return f"at most {high}"
+        return [f"at most {high}"]
     if high == possible[-1]:
-        return f"at least {low}"
-    return f"{low} or {high}" if high == low + 1 else f"{low} to {high}"
+        return [f"at least {low}"]
+    return [str(low), str(high)] if high == low + 1 else [f"{low} to {high}"]
 
 
 def _bin_words(low: int, high: int, possible: list[int], cuts: Sequence[float]) -> str:

@@ -49,6 +49,17 @@ def ranges(values: Iterable[int]) -> list[str]:
     return [str(low) if low == high else f"{low}–{high}" for low, high in spans]
 
 
+def condition_words(values: Sequence[str], *, at_once: bool) -> str:
+    """At which values an action is taken, and whether already at the answer, before any vote.
+
+    Example:
+        >>> condition_words(["1/1"], at_once=False), condition_words(["1/1", "2/2"], at_once=True)
+        ('at 1/1', 'at once, and at 1/1, 2/2')
+    """
+    parts = ("at once" if at_once else "", f"at {', '.join(values)}" if values else "")
+    return ", and ".join(filter(None, parts))
+
+
 def bins_words(counts_of_rows: list[Counts], cuts: tuple[float, ...]) -> list[str]:
     """Bins of a confidence as ranges of it; one past the last is a confidence that is missing."""
     edges = ("0", *(f"{c:.3g}" for c in cuts), "1")
@@ -56,8 +67,4 @@ def bins_words(counts_of_rows: list[Counts], cuts: tuple[float, ...]) -> list[st
     bounds = [r.partition("–") for r in ranges(bins)]
     spans = [f"{edges[int(low)]}–{edges[int(high or low) + 1]}" for low, _, high in bounds]
     missing = ["no confidence"] if any(c.value > len(cuts) for c in counts_of_rows) else []
-    return (
-        (["the answer alone"] if any(not c.n_votes and not c.parsed for c in counts_of_rows) else [])
-        + spans
-        + missing
-    )
+    return spans + missing

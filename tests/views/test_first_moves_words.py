@@ -82,12 +82,24 @@ def test_the_moves_are_those_of_rollout(name: str) -> None:
             assert told == action or (told is None and moves.is_open)
 
 
-CLAUSE = re.compile(r"asks \w+ when (.*?) of (\d+) agree|else asks \w+")
+CLAUSE = re.compile(r"asks \w+ when (.*?)(?:,? else|$)")
+WHOLE = {
+    "it agrees": "1 of 1 agree",
+    "it does not agree": "0 of 1 agree",
+    "both agree": "2 of 2 agree",
+    "neither agrees": "0 of 2 agree",
+}
 
 
 def counts_of(words: str, of: int) -> Iterator[int]:
-    """The counts that a condition names."""
-    for part in words.split(" or "):
+    """The counts that a condition names, such as `at most 3 of 8 agree`."""
+    words = WHOLE.get(words, words)
+    if words in (f"all {of} agree", f"none of {of} agree"):
+        yield of if words.startswith("all") else 0
+        return
+    listed, _, rest = words.partition(" of ")
+    assert rest == f"{of} agree"
+    for part in re.split(" or |, ", listed):
         kind, _, number = part.rpartition(" ")
         if kind.endswith(" to"):
             yield from range(int(kind.split()[0]), int(number) + 1)
@@ -110,8 +122,27 @@ def test_the_sentence_names_the_counts_at_which_rollout_asks_the_next_tier(name:
         assert climbs in (set(), set(range(of + 1)))
         assert whole in sentence
         return
-    assert int(clause[2]) == of
     assert set(counts_of(clause[1], of)) == climbs
+
+
+@pytest.mark.parametrize("name", [n for n in POLICIES if n != "majority"])
+def test_the_votes_that_the_sentence_names_first_are_bought_whatever_they_say(name: str) -> None:
+    policy = POLICIES[name]
+    first = re.match(r"asks \w+, buys (\d+) votes?(;|$| \()", plan_sentence(policy, NAMES))
+    bought = [leaving(policy, yes)[2] for yes in product((0, 1), repeat=8)]
+    assert min(bought) == (int(first[1]) if first else 0)
+
+
+def test_rounds_that_decide_nothing_are_one_purchase_and_the_most_votes_are_said_where_much_follows() -> None:
+    one_by_one = MajorityPolicy(2, 8, batch=(1,), cut=0.6)
+    moves = first_moves(one_by_one)
+    most = max(leaving(one_by_one, yes)[2] for yes in product((0, 1), repeat=8))
+    assert moves.is_open
+    assert moves.most_votes == most
+    sentence = moves_sentence(moves, NAMES)
+    assert sentence.startswith("asks small, buys 4 votes; ")
+    assert sentence.endswith(f"; then goes by further votes, up to {most} in all")
+    assert "whatever" not in sentence
 
 
 @pytest.mark.parametrize(
