@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import signal
 import sys
@@ -153,12 +154,22 @@ def _hold_closed_streams() -> None:
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 (lasts as long as the process)
 
 
+_IMPORTED_OBJECTS = 50_000
+"""Objects made since, and still there, before Python looks for cycles among them: imports make that many."""
+
+
 def run() -> None:
-    """Run the `automix` script: a process that ends with its command."""
+    """Run the `automix` script: a process that ends with its command.
+
+    At the end Python looks for cycles among all objects, whose memory goes with the process in any case:
+    they are taken out of its sight.
+    """
+    gc.set_threshold(_IMPORTED_OBJECTS, *gc.get_threshold()[1:])
     try:
         main()
     except SystemExit:
         leave_to_others()
+        gc.freeze()
         raise
 
 

@@ -143,11 +143,14 @@ def _litellm_folder() -> Path | None:
 
 
 @cache
-def _price_table() -> str:
-    """LiteLLM's bundled table of models as JSON text; empty when there is none."""
+def _price_table() -> bytes:
+    """LiteLLM's bundled table of models as JSON; empty when there is none.
+
+    It stays bytes, since to decode three megabytes takes several times as long as to search them.
+    """
     folder = _litellm_folder()
     path = folder / "model_prices_and_context_window_backup.json" if folder else None
-    return path.read_text(encoding="utf-8") if path and path.is_file() else ""
+    return path.read_bytes() if path and path.is_file() else b""
 
 
 @cache
@@ -156,7 +159,8 @@ def _providers() -> frozenset[str]:
     folder = _litellm_folder()
     if folder is None:
         return frozenset()
-    providers = set(re.findall(r'"litellm_provider": "([a-z0-9_.-]+)"', _price_table()))
+    names = re.findall(rb'"litellm_provider": "([a-z0-9_.-]+)"', _price_table())
+    providers = {name.decode() for name in names}
     providers |= {p.name for p in folder.glob("llms/[a-z]*") if p.is_dir()}
     endpoints, types = folder / "provider_endpoints_support_backup.json", folder / "types" / "utils.py"
     if endpoints.is_file():
@@ -169,20 +173,35 @@ def _providers() -> frozenset[str]:
     return frozenset(providers)
 
 
-_VALUE = re.compile(r":\s*(?=\{)")
+_VALUE = re.compile(rb":\s*(?=\{)")
+_MOST_OF_ENTRIES = 4096  # bytes
 
 
 @cache
 def _table_entry(model: str) -> dict[str, Any] | None:
     """LiteLLM's entry for a model; only this entry of the three megabytes is decoded."""
-    table, key = _price_table(), json.dumps(model)
+    table, key = _price_table(), json.dumps(model).encode()
     start = -1 if model == "sample_spec" else table.find(key)
     while start >= 0:
         if match := _VALUE.match(table, start + len(key)):
-            entry: dict[str, Any] = json.JSONDecoder().raw_decode(table, match.end())[0]
-            return entry
+            return _object_at(table, match.end())
         start = table.find(key, start + 1)
     return None
+
+
+def _object_at(table: bytes, start: int) -> dict[str, Any]:
+    """The JSON object that begins at a place."""
+    size = _MOST_OF_ENTRIES
+    while True:
+        piece = table[start : start + size]
+        try:
+            entry: dict[str, Any] = json.JSONDecoder().raw_decode(piece.decode("utf-8", "replace"))[0]
+        except ValueError:
+            if start + size >= len(table):
+                raise
+            size *= 16
+        else:
+            return entry
 
 
 @cache
@@ -287,9 +306,10 @@ def least_marked_prefix(model: str) -> int | None:
         >>> least_marked_prefix("nobody/claude") is None
         True
     """
+    if "claude" not in model or provider_of(model) not in MARKS_PREFIXES:
+        return None  # without a look at the table, which takes some milliseconds to read
     entry = _entry(model)
-    is_claude = "claude" in model and provider_of(model) in MARKS_PREFIXES
-    if not (is_claude and entry.get("supports_prompt_caching")):
+    if not entry.get("supports_prompt_caching"):
         return None
     tokens = entry.get("prompt_cache_min_tokens")
     return tokens if isinstance(tokens, int) else _CACHEABLE_TOKENS

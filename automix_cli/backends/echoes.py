@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from automix_cli.texts import lazy_pattern
+
 _BEYOND = 8
 """Characters that an echo shares with the request beyond the words that it was searched for.
 
@@ -22,17 +24,17 @@ _EXCERPT = 12
 _OCCURRENCES = 100
 _LEVELS = 8
 
-_FIELDS = re.compile(
+_FIELDS = lazy_pattern(
     r"(?:^|_)(?:inputs?|prompts?|messages|requests?|query|headers|user|text|ctx|content|generation)(?:_|$)"
 )
-_REST = re.compile(
+_REST = lazy_pattern(
     r"""['"](?:input|prompt|messages)['"]: ?['"\[{].*|\binput_value=.*""", re.DOTALL
 )  # Pydantic's, as text
-_QUOTED = re.compile(
+_QUOTED = lazy_pattern(
     r"""(?<!\w)"[^"\n]*"(?!\w) | “[^”\n]*” | ‘[^’\n]*’ | (?<!\w)'[^'\n]*'(?!\w) | `[^`\n]*`""",
     re.VERBOSE,
 )
-_PARAMETER = re.compile(r"max_\w+", re.ASCII)
+_PARAMETER = lazy_pattern(r"max_\w+", re.ASCII)
 
 
 def is_echo_field(name: str) -> bool:

@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-import aiohttp
-
 from automix_cli.backends.answers import json_object, read_pieces
+from automix_cli.backends.bare_contexts import bare_contexts
 from automix_cli.backends.base import Request
 from automix_cli.backends.catalog import is_loopback, provider_of
 from automix_cli.backends.client import Client
@@ -26,6 +25,9 @@ from automix_cli.backends.openai_wire import chat_body, embedding_body, read_cha
 from automix_cli.backends.refusals import Refusal, status_error, with_hint
 from automix_cli.backends.replies import Reply
 from automix_cli.errors import BackendError, BadRequest
+
+with bare_contexts():
+    import aiohttp
 
 CONNECT_SECONDS = 30.0
 """Within which a connection must be made; until then nothing was sent, and nothing is billed."""
@@ -91,6 +93,8 @@ class DirectBackend(Client):
         """
         parts = urlsplit(url)
         where = parts.netloc
+        proxy = self._proxy(parts.scheme, parts.hostname or "", url)
+        speaks_tls = parts.scheme == "https" or (proxy or "").startswith("https:")
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
         if endpoint.api_key and endpoint.api_key != DUMMY_KEY:
             headers["Authorization"] = f"Bearer {endpoint.api_key}"
@@ -100,8 +104,8 @@ class DirectBackend(Client):
                 data=body,
                 headers=headers,
                 allow_redirects=False,
-                proxy=self._proxy(parts.scheme, parts.hostname or "", url),
-                ssl=self._trust_store() if parts.scheme == "https" else True,
+                proxy=proxy,
+                ssl=self._trust_store() if speaks_tls else True,
             ) as response:
                 packing = response.headers.get("Content-Encoding", "identity")
                 answer = await read_pieces(response.content.iter_any(), packing)

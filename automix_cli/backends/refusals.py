@@ -32,6 +32,7 @@ from automix_cli.errors import (
     UnknownModel,
     redact,
 )
+from automix_cli.texts import lazy_pattern
 
 
 def status_error(
@@ -205,7 +206,7 @@ def _hint(error: BackendError, model: str, key_env: str) -> str:
 
 # ---------------------------------------------------------------- parameters that a refusal names
 
-_SAMPLING = re.compile(r"\bsampling (param|setting|option|control)", re.IGNORECASE)
+_SAMPLING = lazy_pattern(r"\bsampling (param|setting|option|control)", re.IGNORECASE)
 
 
 class Refusal(NamedTuple):

@@ -7,18 +7,19 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC
 
 from automix_cli.backends.echoes import is_echo
+from automix_cli.texts import lazy_pattern
 
 _MILLIS: Mapping[str, int] = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _UNIT = r"(ms|millis\w*|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)"
 _FIGURE = r"\d{1,9}(?:\.\d{1,9})?"
-_PART = re.compile(rf"({_FIGURE})\s?{_UNIT}(?![a-z])", re.IGNORECASE | re.ASCII)
+_PART = lazy_pattern(rf"({_FIGURE})\s?{_UNIT}(?![a-z])", re.IGNORECASE | re.ASCII)
 _JOINT = r"(?:,? and |, |\s)?"
 _DURATION = rf"({_FIGURE}\s?{_UNIT}(?![a-z])(?:{_JOINT}{_FIGURE}\s?{_UNIT}(?![a-z]))*|{_FIGURE}(?!\d))"
 _ABOUT = r"(?:about |approximately |around |~ ?)?"
 
 
 def _asks(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern + _DURATION, re.IGNORECASE | re.ASCII)
+    return lazy_pattern(pattern + _DURATION, re.IGNORECASE | re.ASCII)
 
 
 _ASKED_MILLIS = _asks(r"retry[-_]?(?:delay|after)[-_]?(?:ms|millis\w*)\W{1,6}")

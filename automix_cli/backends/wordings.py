@@ -27,6 +27,7 @@ from automix_cli.errors import (
     Unauthorised,
     UnknownModel,
 )
+from automix_cli.texts import lazy_pattern
 
 # ---------------------------------------------------------------- the table
 
@@ -74,7 +75,7 @@ def _doubtful(status: int) -> bool:
 
 
 def _says(kind: type[BackendError], pattern: str, *, certain: bool = True, advice: str = "") -> Wording:
-    return Wording(kind, re.compile(pattern, re.IGNORECASE), certain, advice)
+    return Wording(kind, lazy_pattern(pattern, re.IGNORECASE), certain, advice)
 
 
 WORDINGS: tuple[Wording, ...] = (
@@ -231,9 +232,9 @@ def _litellm_says_context(text: str) -> bool:
 _CODES = frozenset({"code", "type", "status", "reason", "error", "error_type", "error_code", "errorType"})
 """Fields for codes: what stands there comes from the server's own program."""
 
-_CODE = re.compile(r"[\w.-]{1,100}", re.ASCII)
-_EXCEPTIONS = re.compile(r"(?:[\w.]*(?:Error|Exception)\s*[:-]\s*)+", re.ASCII)
-_OBJECT = re.compile(r"""\{\s*['"](?:error|message|detail|code|type|status|object)['"]\s*:""")
+_CODE = lazy_pattern(r"[\w.-]{1,100}", re.ASCII)
+_EXCEPTIONS = lazy_pattern(r"(?:[\w.]*(?:Error|Exception)\s*[:-]\s*)+", re.ASCII)
+_OBJECT = lazy_pattern(r"""\{\s*['"](?:error|message|detail|code|type|status|object)['"]\s*:""")
 _MOST = 20_000
 _DEEP = 16
 

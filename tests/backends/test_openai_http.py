@@ -390,6 +390,8 @@ try: main()
 except SystemExit as end: assert not end.code, end.code
 loaded = {"litellm", "openai", "httpx", "pydantic", "aiohttp"} & set(sys.modules)
 assert loaded == {"aiohttp"}, loaded
+from automix_cli.backends.bare_contexts import _bare
+assert _bare, "aiohttp has read the certificates of the system"
 """
 
 

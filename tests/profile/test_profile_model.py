@@ -72,7 +72,10 @@ def test_a_list_price_is_the_tables_in_dollars_per_million() -> None:
         assert catalog.context_window(model) == entry["max_input_tokens"]
 
 
-def test_a_single_entry_is_read_as_the_whole_table_has_it() -> None:
+@pytest.mark.parametrize("most", [4096, 40])
+def test_a_single_entry_is_read_as_the_whole_table_has_it(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog, "_MOST_OF_ENTRIES", most)
+    catalog._table_entry.cache_clear()
     table = json.loads(catalog._price_table())
     for model in random.Random(0).sample(sorted(table.keys() - {"sample_spec"}), 60):
         assert catalog._table_entry(model) == table[model]
