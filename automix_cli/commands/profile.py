@@ -130,6 +130,7 @@ def _plan_words(profile: Profile) -> str:
     """What the profile's policy does, in a sentence; "" where its router cannot be used."""
     from automix_cli.cascade.uncalibrated import default_policy
     from automix_cli.errors import AutomixError
+    from automix_cli.fitting.router_block import start_shares
     from automix_cli.pomdp.prior_policy import UNKNOWN_LENGTH, PriorPolicy
     from automix_cli.pomdp.signals import recorded_signal
     from automix_cli.profile.router import named_classes, query_router, router_policy
@@ -138,14 +139,15 @@ def _plan_words(profile: Profile) -> str:
     v = profile.verification
     try:
         policy = router_policy(profile) or default_policy(profile)
-        reads, own = query_router(profile) is not None, named_classes(profile)
+        starts = None if query_router(profile) is None else start_shares(profile.router or {})
+        own = named_classes(profile)
         return plan_sentence(
             policy,
             [tier.name for tier in profile.tiers],
             recorded_signal(v.signal, v.logprob_of),
             v.max_votes if v.signal == "consistency" else 0,
             tokens=UNKNOWN_LENGTH if isinstance(policy, PriorPolicy) else None,
-            reads_question=reads,
+            starts=starts,
             classes=() if own is None else own.names,
         )
     except AutomixError:

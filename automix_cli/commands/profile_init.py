@@ -115,6 +115,9 @@ def _of_bundled(name: str) -> Proposal:
     from automix_cli.profile.proposal import Proposal
     from automix_cli.profile.search import load_profile
 
+    if (name.endswith((".yaml", ".yml")) or "/" in name) and not Path(name).exists():
+        hint = f"automix profile init -o {shlex.quote(name)}   starts this file"
+        raise UsageError(f"{name}: NAME is a bundled profile to start from, not the file to start", hint=hint)
     profile = load_profile(name)
     if profile.origin != "bundled":
         raise UsageError(f"{name} is a file, and can be used as it is", hint=f"--profile {name}")

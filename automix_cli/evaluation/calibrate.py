@@ -203,6 +203,8 @@ class Calibration:
         rates = {name: [hits, cases] for name, hits, cases in self.rates}
         if self.differing:
             proof["differing"] = {name: [hits, cases] for name, hits, cases in self.differing}
+        if self.query is not None and self.starts:
+            proof["starts"] = {start.tier: round(start.share, 4) for start in self.starts}
         if self.figures and not self._single:
             proof["written"] = list(self.written_figures)
         return {**proof, "held_out": held_out, "rates": rates}

@@ -303,6 +303,19 @@ def _held_out(router: Mapping[str, Any], policy: str, place: int) -> float | Non
         return None
 
 
+def start_shares(router: Mapping[str, Any]) -> dict[str, float] | None:
+    """Return which share of questions began at which tier in calibration, by what is read in them.
+
+    None without a query-side router; {} where all began at the cheapest tier, or nobody counted.
+    """
+    if router.get("query") is None:
+        return None
+    try:
+        return {str(tier): float(share) for tier, share in dict(router["fitted"]["starts"]).items()}
+    except (KeyError, TypeError, ValueError):
+        return {}
+
+
 def differing_share(router: Mapping[str, Any], tier: str) -> tuple[float, float] | None:
     """Return on how many of how many questions the router's answer was not the tier's; None for unknown."""
     try:

@@ -124,10 +124,10 @@ class CalibrationView:
         result = self.calibration
         own = result.fitted.tiers[0].observation
         samples = own.k if isinstance(own, ConsistencyObservations) else 0
-        reads = result.query is not None
+        starts = None if result.query is None else {s.tier: s.share for s in result.starts}
         policy, signal = result.policy(), self.table.signals[0]
         own_classes = () if result.fitted.classes is None else result.fitted.classes.names
-        return plan_sentence(policy, result.tiers, signal, samples, reads_question=reads, classes=own_classes)
+        return plan_sentence(policy, result.tiers, signal, samples, starts=starts, classes=own_classes)
 
     def _class_words(self, cells: Sequence[int]) -> str:
         """The names of classes in brackets; "" where they have none."""

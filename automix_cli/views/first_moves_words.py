@@ -25,7 +25,7 @@ def plan_sentence(
     samples: int = 0,
     *,
     tokens: float | None = None,
-    reads_question: bool = False,
+    starts: Mapping[str, float] | None = None,
     classes: Sequence[str] = (),
 ) -> str:
     """Write what a policy does, as far as one sentence can tell it.
@@ -36,11 +36,13 @@ def plan_sentence(
         signal: what is recorded of answers.
         samples: how many answers are sampled, where `signal` is `consistency`.
         tokens: prompt tokens of the question; None for one of the mean length.
-        reads_question: whether a query-side router reads each question before.
+        starts: which share of questions starts at which tier by what a query-side router reads in them; {}
+            where that is not known, None where none reads them.
         classes: names of those that have a prior of their own; the last prior is of all others.
     """
     if isinstance(policy, QuestionPolicy):
-        return "asks the tier that the query router names for the question, and reports its answer"
+        shares = f" ({_starts_words(starts)})" if starts else ""
+        return f"asks the tier that the query router names for the question{shares}, and reports its answer"
     model = getattr(policy, "plan_model", None)  # of a plan; rules of thumb have none
     cells = 1 if model is None else len(model.priors)
     groups: dict[str, list[int]] = {}
@@ -50,8 +52,10 @@ def plan_sentence(
     if len(groups) > 1:
         return _classes_sentence(policy, names, groups, classes, tokens)
     words = next(iter(groups))
-    if reads_question:
-        return f"where nothing is read in the question: {words}; else it depends on what is read"
+    if starts is not None:
+        where = f"starts at {_starts_words(starts)}, by what is read in them" if starts else ""
+        rest = "" if starts else "; else it depends on what is read"
+        return "; ".join(filter(None, (where, f"where nothing is read in the question: {words}{rest}")))
     counts_length = isinstance(policy, PriorPolicy) if model is None else model.counts_tokens
     return f"{words} (for a prompt of {_length(tokens)})" if counts_length else words
 
@@ -87,6 +91,18 @@ def question_sentence(
         f"asks {names[tier]}, buys up to {count_of(policy.max_votes, 'vote')}; asks {names[tier + 1]} "
         f"when fewer than half agree, else reports {names[tier]}'s answer{follows}"
     )
+
+
+def _starts_words(starts: Mapping[str, float]) -> str:
+    """The tiers at which questions start, the most frequent first.
+
+    Example:
+        >>> _starts_words({"small": 0.3, "large": 0.7})
+        'large for 70% of questions, small for 30%'
+    """
+    (first, share), *others = sorted(starts.items(), key=lambda start: -start[1])
+    rest = [f"{name} for {own:.0%}" for name, own in others]
+    return ", ".join([f"{first} for {share:.0%} of questions", *rest])
 
 
 def _classes_sentence(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from automix_cli.cascade.plan_memo import PlanMemo
 from automix_cli.cascade.question_facts import FactsReader, facts_of_answer
+from automix_cli.fitting.router_block import start_shares
 from automix_cli.pomdp.problem import Facts, Policy
 from automix_cli.pomdp.rules import QuestionPolicy
 from automix_cli.pomdp.signals import recorded_signal
@@ -82,7 +83,8 @@ def planned_lines(
     reader, plans = FactsReader.of(profile), QuestionPlans(profile, policy)
     if not reader.is_complete:  # an embedding, which costs, decides
         names = [tier.name for tier in profile.tiers]
-        yield f"plan: {plan_sentence(policy, names, reads_question=True)}"
+        starts = start_shares(profile.router or {}) or {}
+        yield f"plan: {plan_sentence(policy, names, starts=starts)}"
         return
     every = Counter(plans.sentence(reader.facts(profile, question)) for question in questions)
     whole = f"the first {len(questions):,}" if count > len(questions) else f"{count:,}"

@@ -17,10 +17,12 @@ from known import table_of
 from profile_files import with_mute_votes
 from rich.console import Console
 from shell import automix, environment, jsonl
+from typer.testing import CliRunner
 
 from automix_cli.backends.base import ScriptedBackend
 from automix_cli.cascade.cascade import Cascade
 from automix_cli.cascade.question_facts import facts_of_answer
+from automix_cli.cli import app
 from automix_cli.data.folds import folds_of
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError, ProfileError, UsageError
@@ -35,7 +37,7 @@ from automix_cli.evaluation.replay import replay
 from automix_cli.evaluation.settings import Always, CostWeight, narrow
 from automix_cli.fitting.classes import Classes, classes_for
 from automix_cli.fitting.fit import fit
-from automix_cli.fitting.router_block import Settings
+from automix_cli.fitting.router_block import Settings, start_shares
 from automix_cli.pomdp.policy import PomdpPolicy
 from automix_cli.pomdp.tilt import logit, sigmoid
 from automix_cli.profile.read import read_profile
@@ -359,9 +361,25 @@ def test_the_report_says_where_questions_start_and_what_that_saves(
     line = CalibrationView(found, table, "rows").start_line()
     assert f"large in {shares['large']:.0%} of questions" in line
     assert "the calls of small that are skipped save" in line
+    (first, *rest) = _by_share(shares)
+    words = f"starts at {', '.join([f'{first} of questions', *rest])}, by what is read in them; where nothing"
+    assert CalibrationView(found, table, "rows").plan_sentence().startswith(words)
+    assert start_shares(found.router()) == pytest.approx(shares, abs=1e-4)
     without = calibrate(table, SETTINGS, OBJECTIVE, options=CROSSFIT)
+    assert start_shares(without.router()) is None
     small = replace(without, starts=())
     assert CalibrationView(small, table, "rows").start_line() == ""
+
+
+def _by_share(shares: dict[str, float]) -> list[str]:
+    return [f"{name} for {share:.0%}" for name, share in sorted(shares.items(), key=lambda own: -own[1])]
+
+
+def test_a_profile_says_at_which_tiers_its_questions_start(
+    written: Path, found: Calibration, table: TraceTable
+) -> None:
+    shown = CliRunner().invoke(app, ["profile", "show", str(written)]).stdout
+    assert f"# plan: {CalibrationView(found, table, 'rows').plan_sentence()}" in shown.replace("\n#  ", "")
 
 
 def test_progress_comes_to_the_whole(table: TraceTable) -> None:

@@ -141,6 +141,8 @@ def test_a_key_selects_its_provider_s_profile(folder: Path, monkeypatch: pytest.
     [
         ((), "no key, and no server with models"),
         (("openai-compatible",), "no server on this machine lists models"),
+        (("mine.yaml",), "automix profile init -o mine.yaml"),
+        (("sub folder/mine.yml",), "automix profile init -o 'sub folder/mine.yml'"),
         (("--tiers", "nobody/x"), "unknown provider nobody"),
         (("--tiers", "a=openai/gpt-5,b=openai/gpt-5-nano"), "put the cheapest tier first"),
         (("--tiers", "a=demo/small,a=demo/large"), "is named a like tiers[0]"),
