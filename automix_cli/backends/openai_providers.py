@@ -20,7 +20,8 @@ class Provider:
     keys elsewhere, which are ignored. Without an address of its own, a server is found by
     `api_base` or by the variable `address_env`, then at `default`. `key_envs` may hold the key.
 
-    `takes_n` and `logprobs` tell what its servers give, as far as that is known without asking one.
+    `takes_n` and `logprobs` tell what its servers give, as far as that is known without asking one;
+    `bills_prompt_once`, that it says it bills one prompt for all completions of a call.
     `renames` are its own names of parameters. `native_params` are parameters that it takes in another
     protocol only, for which LiteLLM is needed.
     """
@@ -31,6 +32,7 @@ class Provider:
     default: str | None = None
     key_envs: tuple[str, ...] = ()
     takes_n: bool = True
+    bills_prompt_once: bool = False
     logprobs: bool = True
     renames: Mapping[str, str] = field(default_factory=dict)
     native_params: frozenset[str] = frozenset()
@@ -50,6 +52,7 @@ PROVIDERS: Mapping[str, Provider] = {
         address="https://api.openai.com/v1",
         redirects=("OPENAI_BASE_URL", "OPENAI_API_BASE"),
         key_envs=("OPENAI_API_KEY",),
+        bills_prompt_once=True,
     ),
     "openrouter": Provider(
         address="https://openrouter.ai/api/v1",

@@ -12,11 +12,11 @@ from itertools import product
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from automix_cli.cascade.estimate import LEAST_PROMPT, VisitRequests, prompt_is_shared
+from automix_cli.cascade.call_costs import LEAST_PROMPT, VisitRequests
 from automix_cli.cascade.lengths import Lengths, TierLengths
 from automix_cli.cascade.requests import sample_counts
-from automix_cli.cascade.uncalibrated import EXPECTED_OUTPUT, shares_prompt
-from automix_cli.profile.model import Profile, Tier
+from automix_cli.cascade.uncalibrated import EXPECTED_OUTPUT
+from automix_cli.profile.model import Profile
 from automix_cli.records import Question
 
 ANSWER_TOKENS = 128
@@ -141,7 +141,7 @@ def break_even(
         baseline_tokens=typical.baseline,
         least_times=min(times) if times else None,
         most_times=max(times) if times else None,
-        own_prompts=counts.votes > 1 and not scale.is_shared and _is_guess(first, own),
+        own_prompts=counts.votes > 1 and scale.visits[0].first.sharing == "unknown",
         unknown_lengths=_range_names(scale.visits[0].ranges(own, other), first.name, last.name),
     )
 
@@ -156,11 +156,6 @@ def _range_names(ranges: Sequence[tuple[float, float]], first: str, last: str) -
     names = f"answers of {first}", f"answers of {last}", "votes"
     pairs = zip(names, ranges, strict=True)
     return tuple(f"{name} ({low:,.0f} to {high:,.0f} tokens)" for name, (low, high) in pairs if low < high)
-
-
-def _is_guess(tier: Tier, lengths: TierLengths | None) -> bool:
-    """Whether neither the cache nor the provider tells if votes share a prompt."""
-    return (lengths is None or lengths.votes.shares_prompt is None) and shares_prompt(tier) is None
 
 
 def longest_context(profile: Profile) -> float | None:
@@ -193,9 +188,7 @@ class _Scale:
     def __init__(
         self, profile: Profile, questions: Sequence[Question], lengths: Mapping[str, TierLengths]
     ) -> None:
-        first = profile.tiers[0]
         self.counts, self.batch = sample_counts(profile, 0), max(profile.verification.batch)
-        self.is_shared = prompt_is_shared(first, lengths.get(first.name))
         self.visits = [_Visits(profile, question, lengths) for question in questions]
 
     @property
@@ -205,7 +198,8 @@ class _Scale:
 
     def costs(self, tokens: _MeanTokens, votes: int, read: float = 1.0) -> tuple[float, float]:
         """USD of the evidence and of the last tier's answer, at a share of the prompts' tokens."""
-        count = math.ceil(votes / self.batch) if self.is_shared else votes
+        is_shared = self.visits[0].first.sharing == "one"
+        count = math.ceil(votes / self.batch) if is_shared else votes
         pairs = [visit.costs(self.counts.answers, votes, count, tokens, read) for visit in self.visits]
         evidence, baseline = (math.fsum(usd) / len(pairs) for usd in zip(*pairs, strict=True))
         return evidence, baseline

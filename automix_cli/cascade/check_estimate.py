@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from automix_cli.cascade.call_costs import CallCost, CallForecast, cost_of, least_cost_of
 from automix_cli.cascade.checks import Check, samples_per_check
-from automix_cli.cascade.estimate import CallCost, CallForecast, cost_of, least_cost_of, plan_embeddings
+from automix_cli.cascade.estimate import plan_embeddings, prompt_words
 from automix_cli.cascade.failed_attempts import worst_list_cost
+from automix_cli.cascade.prompt_sharing import prompt_sharing, prompts_billed
 from automix_cli.cascade.requests import RequestBuilder
 from automix_cli.cascade.uncalibrated import EXPECTED_OUTPUT
 from automix_cli.profile.model import Profile, Tier
@@ -30,6 +32,7 @@ def plan_verifications(profile: Profile, checks: Iterable[Check], votes: int) ->
     for bill in bills:
         total = total.plus(bill)
     is_priced = all(check.tier.list_price() is not None for check in every)
+    sharing = {check.tier.name: prompt_sharing(check.tier) for check in every}
     plan = {
         "answers": len(every),
         "profile": profile.name,
@@ -37,7 +40,7 @@ def plan_verifications(profile: Profile, checks: Iterable[Check], votes: int) ->
         **total.rows(is_priced=is_priced),
         **_by_tier(profile, every, bills, number),
         "answers_usd": add_money(*(check.cost_usd for check in every)),
-        "assumes": f"expected: 1/8 of max_tokens written; each {word} counted as a call of its own",
+        "assumes": f"expected: 1/8 of max_tokens written; {prompt_words(sharing, word)}",
     }
     embedder = embedder_of(profile)
     return plan if embedder is None else plan_embeddings(plan, embedder, (c.question for c in every))
@@ -66,6 +69,10 @@ def check_forecast(profile: Profile, tier: Tier, check: Check, number: int) -> C
         request = builder.for_answer(check.question, tier, n=number).request
     else:
         request = builder.for_votes(check.question, check.answer, tier, first=0, n=1).request
-    low, expected = (number * cost(tier, request, EXPECTED_OUTPUT) for cost in (least_cost_of, cost_of))
+    count = prompts_billed(number, prompt_sharing(tier))
+    low, expected = (
+        number * cost(tier, request, EXPECTED_OUTPUT, prompt_share=count / number)
+        for cost in (least_cost_of, cost_of)
+    )
     worst = number * (worst_list_cost(tier, request.part(0, 1)) or 0.0)
     return CallForecast(*(CallCost(number, usd) for usd in (low, expected, worst)))

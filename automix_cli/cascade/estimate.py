@@ -6,17 +6,16 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from automix_cli import prompts
-from automix_cli.backends.base import Request
-from automix_cli.backends.budget import worst_cost
+from automix_cli.cascade.call_costs import CallCost, CallForecast, VisitRequests, cost_of, least_cost_of
 from automix_cli.cascade.failed_attempts import worst_list_cost
-from automix_cli.cascade.lengths import Lengths, TierLengths
+from automix_cli.cascade.lengths import TierLengths
+from automix_cli.cascade.prompt_sharing import Sharing, prompt_sharing
 from automix_cli.cascade.question_facts import FactsReader
-from automix_cli.cascade.requests import RequestBuilder, embedding_request, sample_counts
+from automix_cli.cascade.requests import embedding_request, sample_counts
 from automix_cli.cascade.shadow import ShadowPlan
-from automix_cli.cascade.uncalibrated import EXPECTED_OUTPUT, default_policy, shares_prompt
+from automix_cli.cascade.uncalibrated import default_policy
 from automix_cli.pomdp.prior_policy import PriorPolicy
 from automix_cli.pomdp.problem import Facts, Observation, Policy
 from automix_cli.pomdp.rules import AlwaysPolicy, QuestionPolicy, ThresholdPolicy
@@ -28,51 +27,15 @@ from automix_cli.profile.router import (
 )
 from automix_cli.records import Question
 from automix_cli.texts import count_of
-from automix_cli.usage import Usage, add_money
-
-if TYPE_CHECKING:
-    pass
+from automix_cli.usage import add_money
 
 _EXPECTED_ESCALATED = 1 / 3
-_LEAST_OUTPUT = 8  # tokens
-LEAST_PROMPT = 3 / 5
-"""Of an estimate, how few tokens a prompt may have: a token is worth five bytes of it, not three."""
 
 NO_CALLS = {
     **{name: {"calls": 0, "usd": 0.0} for name in ("low", "expected", "worst")},
     "assumes": "tiers are not asked: the rows are traces",
 }
 """The plan for rows that hold traces."""
-
-
-class CallCost(NamedTuple):
-    """Calls and list price in dollars."""
-
-    calls: float = 0.0
-    usd: float = 0.0
-
-    def plus(self, other: CallCost) -> CallCost:
-        """Both together."""
-        return CallCost(self.calls + other.calls, self.usd + other.usd)
-
-
-class CallForecast(NamedTuple):
-    """A bill at best, as expected, and at worst."""
-
-    low: CallCost = CallCost()
-    expected: CallCost = CallCost()
-    worst: CallCost = CallCost()
-
-    def plus(self, other: CallForecast) -> CallForecast:
-        """Both together."""
-        return CallForecast(*(a.plus(b) for a, b in zip(self, other, strict=True)))
-
-    def rows(self, *, is_priced: bool) -> dict[str, Any]:
-        """The JSON form; dollars are null unless every price is known."""
-        return {
-            name: {"calls": round(bill.calls), "usd": bill.usd if is_priced else None}
-            for name, bill in self._asdict().items()
-        }
 
 
 def plan_calls(
@@ -118,7 +81,7 @@ def plan_calls(
         **total.rows(is_priced=is_priced),
         **(_shadow_row(shadow, draws, extra.expected, is_priced) if shadow and shadow.share else {}),
         "assumes": f"expected: {escalated / max(1, count):.0%} of answers escalated, "
-        f"{_length_assumption(lengths)}; each vote counted as a call of its own",
+        f"{_length_assumption(lengths)}{_prompt_assumption(profile, lengths)}",
     }
 
 
@@ -151,30 +114,53 @@ def plan_collection(
 ) -> dict[str, Any]:
     """The plan for asking every tier every question and buying all votes; `low` assumes short replies."""
     plan = plan_calls(replace(profile, router={"kind": "majority"}), questions)
-    total, votes = CallForecast(), CallCost()
+    total, votes, if_shared = CallForecast(), CallCost(), CallCost()
     for question in questions:
         for index in range(len(profile.tiers)):
-            total = total.plus(_visit_forecast(profile, index, question, lengths))
-            votes = votes.plus(_vote_cost(profile, index, question, lengths))
+            visit, counts = VisitRequests(profile, index, question, lengths), sample_counts(profile, index)
+            total = total.plus(_visit_forecast(visit, *counts))
+            votes = votes.plus(visit.collected_bill(0, counts.votes))
+            if_shared = if_shared.plus(visit.collected_bill(*counts, if_shared=True))
     calls, is_priced = plan["worst"]["calls"], plan["worst"]["usd"] is not None
+    usd = if_shared.usd if is_priced and if_shared.usd < total.expected.usd else None
     return {
         **plan,
         "policy": "every tier, all votes",
         "votes": _votes_row(votes, total.expected) if is_priced else None,
         **CallForecast(*(bill._replace(calls=calls) for bill in total)).rows(is_priced=is_priced),
-        "assumes": f"expected: {_length_assumption(lengths)}; each vote counted as a call of its own"
-        f"{_prompt_assumption(profile, lengths)}",
+        **({} if usd is None else {"usd_if_shared": usd}),
+        "assumes": f"expected: {_length_assumption(lengths)}{_prompt_assumption(profile, lengths)}",
     }
 
 
 def _prompt_assumption(profile: Profile, lengths: Mapping[str, TierLengths]) -> str:
-    """What is assumed of the prompts of votes; "" where there are none."""
-    tiers = [tier for index, tier in enumerate(profile.tiers) if sample_counts(profile, index).votes]
-    joint = [prompt_is_shared(tier, lengths.get(tier.name)) for tier in tiers]
-    if not tiers or not any(joint):
-        return " with a prompt of its own" if tiers else ""
-    of = "" if all(joint) else f" of {', '.join(t.name for t, own in zip(tiers, joint, strict=True) if own)}"
-    return f", one prompt paid for all votes{of} on an answer"
+    """How many prompts votes are billed with; "" where there are none."""
+    sharing = {
+        tier.name: prompt_sharing(tier, lengths.get(tier.name, TierLengths()).shares_prompt)
+        for index, tier in enumerate(profile.tiers)
+        if sample_counts(profile, index).votes
+    }
+    return f"; {prompt_words(sharing)}" if sharing else ""
+
+
+def prompt_words(sharing: Mapping[str, Sharing], vote: str = "vote") -> str:
+    """With how many prompts the votes of tiers are billed, as a dry run says it.
+
+    Example:
+        >>> prompt_words({"small": "one"})
+        'votes that are bought together are billed with one prompt'
+        >>> prompt_words({"small": "unknown", "mid": "each"})
+        "each vote is billed with a prompt of its own (small's server has not shown otherwise)"
+    """
+    joint = [name for name, own in sharing.items() if own == "one"]
+    unknown = [name for name, own in sharing.items() if own == "unknown"]
+    if len(joint) == len(sharing):
+        return f"{vote}s that are bought together are billed with one prompt"
+    words = f"each {vote} is billed with a prompt of its own"
+    if joint:
+        words = f"{words}, but for {' and '.join(joint)}, where those bought together are billed with one"
+    servers = " and ".join(f"{name}'s" for name in unknown)
+    return f"{words} ({servers} server has not shown otherwise)" if unknown else words
 
 
 def _length_assumption(lengths: Mapping[str, TierLengths]) -> str:
@@ -289,15 +275,9 @@ def _shadow_row(shadow: ShadowPlan, draws: int, bill: CallCost, is_priced: bool)
     return {"shadow": row}
 
 
-def _visit_forecast(
-    profile: Profile, index: int, question: Question, lengths: Mapping[str, TierLengths]
-) -> CallForecast:
+def _visit_forecast(visit: VisitRequests, answers: int, votes: int) -> CallForecast:
     """What asking one tier and buying all votes costs."""
-    answers, votes = sample_counts(profile, index)
-    visit = VisitRequests(profile, index, question, lengths)
-    expected = visit.collected_bill(answers, votes)
-    low = visit.low_bill(1.0, answers, votes)
-    low = low._replace(usd=min(low.usd, expected.usd))  # where votes share a prompt
+    expected, low = visit.collected_bill(answers, votes), visit.low_bill(1.0, answers, votes)
     return CallForecast(low, expected, visit.worst_bill(answers, votes))
 
 
@@ -308,133 +288,9 @@ def _votes_row(votes: CallCost, whole: CallCost) -> dict[str, Any]:
     return {"calls": round(votes.calls), "usd": votes.usd, "times_answers": times}
 
 
-def _vote_cost(
-    profile: Profile, index: int, question: Question, lengths: Mapping[str, TierLengths]
-) -> CallCost:
-    """What one tier's votes on its own answer are expected to cost: a part of `_visit_forecast`."""
-    votes = sample_counts(profile, index).votes
-    return VisitRequests(profile, index, question, lengths).collected_bill(0, votes)
-
-
 def _embedding_forecast(tier: Tier, question: Question) -> CallForecast:
     """What one embedding costs."""
     request = embedding_request(question.text, tier, 1.0)
     low, expected = least_cost_of(tier, request, 1.0), cost_of(tier, request, 1.0)
     worst = worst_list_cost(tier, request) or 0.0
     return CallForecast(CallCost(1.0, low), CallCost(1.0, expected), CallCost(1.0, worst))
-
-
-def prompt_is_shared(tier: Tier, lengths: TierLengths | None) -> bool:
-    """Whether votes of one call pay one prompt: as the cache shows, else where the provider is known to."""
-    tells = None if lengths is None else lengths.votes.shares_prompt
-    return bool(shares_prompt(tier)) if tells is None else tells
-
-
-class VisitRequests:
-    """One question at one tier: the request for an answer and that for a vote, not yet sent."""
-
-    def __init__(
-        self, profile: Profile, index: int, question: Question, lengths: Mapping[str, TierLengths]
-    ) -> None:
-        builder, self.tier = RequestBuilder(profile), profile.tiers[index]
-        self.ask = builder.for_answer(question, self.tier, n=sample_counts(profile, index).answers).request
-        self.check = builder.for_votes(question, "", self.tier, first=0, n=1).request
-        self.lengths = lengths.get(self.tier.name)
-        self.most_votes = sample_counts(profile, index).votes
-        self._estimates = tuple(prompts.estimate_tokens(r.messages) for r in (self.ask, self.check))
-
-    def low_bill(self, share: float, answers: int, votes: float) -> CallCost:
-        """The bill for a share of such visits, if next to nothing is written."""
-        ask, check = self._shares
-        least = (
-            min(_LEAST_OUTPUT, ask * self.ask.max_tokens),
-            min(_LEAST_OUTPUT, check * self.check.max_tokens),
-        )
-        usd = self.usd(answers, votes, votes, *least, prompt_share=LEAST_PROMPT)
-        return CallCost(share * (answers + votes), share * usd)
-
-    def expected_bill(self, share: float, answers: int, votes: float) -> CallCost:
-        """The bill for a share of such visits, if completions are as long as those before."""
-        ask, check = self._shares
-        usd = self.usd(answers, votes, votes, ask * self.ask.max_tokens, check * self.check.max_tokens)
-        return CallCost(share * (answers + votes), share * usd)
-
-    def collected_bill(self, answers: int, votes: int) -> CallCost:
-        """The same where all votes are bought at once, for one prompt where the server shares it."""
-        ask, check = self._shares
-        is_shared = bool(votes) and prompt_is_shared(self.tier, self.lengths)
-        prompt_count = votes / self.most_votes if is_shared else votes
-        usd = self.usd(answers, votes, prompt_count, ask * self.ask.max_tokens, check * self.check.max_tokens)
-        return CallCost(answers + votes, usd)
-
-    def usd(
-        self,
-        answers: int,
-        votes: float,
-        prompt_count: float,
-        answer_tokens: float,
-        vote_tokens: float,
-        prompt_share: float = 1.0,
-    ) -> float:
-        """Dollars of answers and votes of these lengths, and of so many prompts of votes."""
-        price = self.tier.list_price()
-        if price is None:
-            return 0.0
-        ask, check = self.prompt_tokens(answer_tokens)
-        output = answers * answer_tokens + votes * vote_tokens
-        read = prompt_share * (answers * ask + prompt_count * check)
-        return (read * price.input + output * price.output) / 1e6
-
-    def prompt_tokens(self, answer_tokens: float) -> tuple[float, float]:
-        """The tokens of a prompt for an answer, and of one for a vote on an answer of this length.
-
-        They are estimated, and brought to the server's own count where the cache holds that.
-        """
-        ask, check = self._estimates
-        own = self.lengths or TierLengths(Lengths(), Lengths())
-        scale = own.votes.scale if own.votes.estimated_tokens else own.answers.scale
-        return ask * own.answers.scale, check * scale + answer_tokens
-
-    @property
-    def _shares(self) -> tuple[float, float]:
-        """How much of max_tokens answers and votes are expected to take."""
-        answers, votes = (self.lengths.answers, self.lengths.votes) if self.lengths else (None, None)
-        return _share(self.ask, answers), _share(self.check, votes)
-
-    def worst_bill(self, answers: int, votes: int) -> CallCost:
-        """The bill if every call costs as much as it can; each vote's prompt holds the longest answer."""
-        price = self.tier.most_price()
-        if price is None:
-            return CallCost(answers + votes)
-        answer = price.of(Usage(input_tokens=self.ask.max_tokens))
-        usd = worst_cost(self.ask, price) + votes * (worst_cost(self.check, price) + answer)
-        return CallCost(answers + votes, usd)
-
-
-def _share(request: Request, lengths: Lengths | None) -> float:
-    """The share of max_tokens that completions have been long, or `EXPECTED_OUTPUT`."""
-    mean = None if lengths is None else lengths.mean
-    return EXPECTED_OUTPUT if mean is None else mean / request.max_tokens
-
-
-def cost_of(tier: Tier, request: Request, output: float) -> float:
-    """Dollars of one completion whose length is a share of max_tokens."""
-    price = tier.list_price()
-    if price is None:
-        return 0.0
-    prompt, completion = _tokens(request, output)
-    return price.of(Usage(input_tokens=prompt, output_tokens=completion))
-
-
-def least_cost_of(tier: Tier, request: Request, output: float) -> float:
-    """The same if next to nothing is written, and a token is worth five bytes of the prompt, not three."""
-    price = tier.list_price()
-    if price is None:
-        return 0.0
-    prompt, completion = _tokens(request, output)
-    return price.of(Usage(input_tokens=prompt * 3 // 5, output_tokens=min(completion, _LEAST_OUTPUT)))
-
-
-def _tokens(request: Request, output: float) -> tuple[int, int]:
-    """The tokens of a prompt, and of a completion whose length is a share of max_tokens."""
-    return prompts.estimate_tokens(request.messages), math.ceil(request.max_tokens * output)

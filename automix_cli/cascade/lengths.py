@@ -65,10 +65,13 @@ class Lengths(NamedTuple):
 
     @property
     def shares_prompt(self) -> bool | None:
-        """Whether the server gave several completions for one prompt; None where that was not seen."""
-        if self.joint:
-            return True
-        return False if self.single else None
+        """Whether the server gave several completions for one prompt; None where that was not seen.
+
+        One that did and did not counts as one that does not.
+        """
+        if self.single:
+            return False
+        return True if self.joint else None
 
     @property
     def mean(self) -> float | None:
@@ -84,8 +87,13 @@ class Lengths(NamedTuple):
 class TierLengths(NamedTuple):
     """The lengths of a tier's answers and of its votes."""
 
-    answers: Lengths
-    votes: Lengths
+    answers: Lengths = Lengths()
+    votes: Lengths = Lengths()
+
+    @property
+    def shares_prompt(self) -> bool | None:
+        """Whether the tier's server gave several completions for one prompt; None where that was not seen."""
+        return self.answers.shares_prompt if self.votes.shares_prompt is None else self.votes.shares_prompt
 
 
 _ByQuestion: TypeAlias = dict[int, Lengths]

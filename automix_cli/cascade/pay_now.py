@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from automix_cli.backends.base import Request
 from automix_cli.backends.cache import fingerprint
 from automix_cli.backends.store import Store
-from automix_cli.cascade.estimate import CallCost, VisitRequests
+from automix_cli.cascade.call_costs import CallCost, VisitRequests
 from automix_cli.cascade.lengths import TierLengths
 from automix_cli.cascade.requests import RequestBuilder, sample_counts
 from automix_cli.errors import StorageError
@@ -75,7 +75,11 @@ def find_in_cache(
 def _covered_visit(
     store: Store, profile: Profile, index: int, question: Question, lengths: Mapping[str, TierLengths]
 ) -> CallCost:
-    """The part of one visit that is stored."""
+    """What is stored of one visit, worth the bill of all of it less that of the rest.
+
+    The rest is bought at once: where a server shares prompts, its votes have one together, however
+    the stored ones were paid for.
+    """
     builder, tier, counts = RequestBuilder(profile), profile.tiers[index], sample_counts(profile, index)
     ask = builder.for_answer(question, tier, n=counts.answers).request
     answers = _look_up(store, ask)
@@ -86,7 +90,9 @@ def _covered_visit(
         check = builder.for_votes(question, answers.texts[0], tier, first=0, n=counts.votes).request
         votes = _look_up(store, check).calls
     calls = answers.calls if answers.texts else counts.answers
-    return VisitRequests(profile, index, question, lengths).collected_bill(calls, votes)
+    visit = VisitRequests(profile, index, question, lengths)
+    rest = visit.collected_bill(counts.answers - calls, counts.votes - votes)
+    return CallCost(calls + votes, visit.collected_bill(*counts).usd - rest.usd)
 
 
 class _LookUp(NamedTuple):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from automix_cli import prompts
-from automix_cli.backends.catalog import provider_of
+from automix_cli.cascade.prompt_sharing import prompt_sharing, prompts_billed
 from automix_cli.cascade.requests import RequestBuilder, sample_counts
 from automix_cli.fitting.public_prior import HALF_RULE, PublicResult, public_evidence, result_of
 from automix_cli.pomdp.cost import FREE, Cost
@@ -14,7 +14,7 @@ from automix_cli.pomdp.prior_policy import PriorPolicy, TierCosts
 from automix_cli.pomdp.problem import Policy
 from automix_cli.pomdp.rules import AlwaysPolicy, MajorityPolicy
 from automix_cli.pomdp.signals import signal_facts
-from automix_cli.profile.model import Profile, Tier
+from automix_cli.profile.model import Profile
 from automix_cli.profile.router import give_up_of
 from automix_cli.records import Question
 
@@ -111,8 +111,9 @@ def _result_words(result: PublicResult | None, last: str) -> str:
 def planned_costs(profile: Profile) -> tuple[TierCosts, ...] | None:
     """What each tier is expected to cost at this profile's prices; None where one is unknown.
 
-    Prompts are counted, completions are taken for an eighth of max_tokens, and votes share a prompt
-    where the provider is known to sample several at once.
+    Prompts are counted, completions are taken for an eighth of max_tokens, and the votes of a round have one
+    prompt where the provider is known to bill them so. The cache is not looked at: the same profile
+    decides alike everywhere.
     """
     costs = [_tier_costs(profile, index) for index in range(len(profile.tiers))]
     return None if None in costs else tuple(cost for cost in costs if cost is not None)
@@ -130,43 +131,8 @@ def _tier_costs(profile: Profile, index: int) -> TierCosts | None:
     input_rate, output_rate = price.input * _PER_TOKEN, price.output * _PER_TOKEN
     prompt, vote_prompt = Cost(0.0, input_rate), Cost(input_rate * max(0.0, longer), input_rate)
     verdict = Cost(output_rate * EXPECTED_OUTPUT * check.max_tokens)
-    count, shares_prompt = sample_counts(profile, index).answers, takes_n(tier)
-    answers = (prompt if shares_prompt else prompt * count) + Cost(output_rate * output * count)
-    if shares_prompt:
+    count, sharing = sample_counts(profile, index).answers, prompt_sharing(tier)
+    answers = prompt * prompts_billed(count, sharing) + Cost(output_rate * output * count)
+    if sharing == "one":
         return TierCosts(answers, verdict, vote_prompt)
     return TierCosts(answers, vote_prompt + verdict, FREE)
-
-
-def shares_prompt(tier: Tier) -> bool | None:
-    """Whether a call of a tier gives several completions for one prompt; None for a server nobody knows.
-
-    An address of one's own may be any server, and many that take `n` give one completion.
-
-    Example:
-        >>> own = Tier(name="b", model="openai/x", api_base="http://localhost:8000/v1")
-        >>> shares_prompt(Tier(name="a", model="openai/x")), shares_prompt(own)
-        (True, None)
-    """
-    if tier.client() != "direct" or not takes_n(tier):
-        return takes_n(tier)
-    from automix_cli.backends.openai_providers import PROVIDERS
-
-    name = provider_of(tier.model) or tier.model.partition("/")[0]
-    address = PROVIDERS[name].address
-    is_known = name == "hosted_vllm" or (address is not None and tier.api_base in (None, address))
-    return True if is_known else None
-
-
-def takes_n(tier: Tier) -> bool:
-    """Whether one call of a tier gives several completions, as far as that is known before any.
-
-    Example:
-        >>> takes_n(Tier(name="a", model="openai/gpt-5")), takes_n(Tier(name="b", model="anthropic/claude-x"))
-        (True, False)
-    """
-    client = tier.client()
-    if client == "direct":
-        from automix_cli.backends.openai_providers import PROVIDERS
-
-        return PROVIDERS[provider_of(tier.model) or tier.model.partition("/")[0]].takes_n
-    return client == "demo"

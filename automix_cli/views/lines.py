@@ -242,6 +242,7 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
     parts = (
         *_shadow_lines(plan),
         *_votes_lines(plan),
+        *_shared_lines(plan),
         *_check_lines(plan),
         *_pay_lines(plan),
         *_bad_lines(plan),
@@ -292,6 +293,12 @@ def _votes_lines(plan: Mapping[str, Any]) -> list[str]:
         return []
     times = f", {votes['times_answers']:.1f} times the answers" if votes["times_answers"] else ""
     return [f"of expected: votes of each tier on its own answers {money(votes['usd'])}{times}"]
+
+
+def _shared_lines(plan: Mapping[str, Any]) -> list[str]:
+    """What is expected of a server that nobody knows if it shares prompts, which is not counted on."""
+    usd = plan.get("usd_if_shared")
+    return [] if usd is None else [f"expected where one prompt pays for all votes on an answer: {money(usd)}"]
 
 
 def _check_lines(plan: Mapping[str, Any]) -> list[str]:

@@ -103,7 +103,7 @@ OWN = replace(SMALL, model="openai/x", api_base="http://127.0.0.1:1/v1")
         (SMALL, None, 8, False),
         (replace(SMALL, model="openai/x"), None, 2, False),
         (OWN, None, 8, True),
-        (replace(OWN, model="hosted_vllm/x"), None, 2, False),
+        (replace(OWN, model="hosted_vllm/x"), None, 8, True),
         (OWN, False, 8, False),
         (OWN, True, 2, False),
         (replace(SMALL, model="openai/x"), False, 8, False),

@@ -1,0 +1,103 @@
+"""What dry runs say of money, beside the bill that a server then writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from loopback import Call, Loopback, Reply, default_reply, openai_body
+from shell import automix
+
+PRICES = {"tiny": (1.0, 2.0), "huge": (10.0, 20.0)}  # USD per million tokens, read and written
+PASSAGE = "The ledger of the harbour lists each ship, its cargo and its master. " * 12
+
+
+class Till:
+    """A server's replies, and the dollars that it bills for them.
+
+    Attributes:
+        gives_n: whether it gives as many choices as are asked for, for one prompt.
+        usd: billed so far.
+    """
+
+    def __init__(self, *, gives_n: bool) -> None:
+        self.gives_n, self.usd = gives_n, 0.0
+
+    def __call__(self, call: Call) -> Reply:
+        own = call if self.gives_n else call._replace(n=1)
+        body = openai_body(own, default_reply(own))
+        usage, (read, written) = body["usage"], PRICES[call.model]
+        self.usd += (usage["prompt_tokens"] * read + usage["completion_tokens"] * written) / 1e6
+        return Reply(body=json.dumps(body).encode())
+
+    def bill_of(self, *command: object) -> float:
+        """What a command makes it bill."""
+        before = self.usd
+        ran = automix(*command)
+        assert ran.code == 0, ran.err
+        return self.usd - before
+
+
+@pytest.fixture(params=[False, True], ids=["one choice", "several choices"])
+def till(request: pytest.FixtureRequest) -> Till:
+    return Till(gives_n=request.param)
+
+
+@pytest.fixture
+def server(till: Till) -> Iterator[Loopback]:
+    with Loopback(till) as server:
+        yield server
+
+
+def profile_at(server: Loopback, folder: Path, batch: tuple[int, ...] = (1, 2, 4)) -> Path:
+    path = folder / "own.yaml"
+    tiers = "\n".join(
+        f'  - {{name: {name}, model: hosted_vllm/{model}, api_base: "{server.url}", '
+        f"price: {{input: {PRICES[model][0]}, output: {PRICES[model][1]}}}}}"
+        for name, model in (("small", "tiny"), ("large", "huge"))
+    )
+    path.write_text(
+        f"version: 1\nname: own\ntiers:\n{tiers}\nrouter: {{kind: majority}}\n"
+        f"verification: {{batch: {list(batch)}}}\n"
+    )
+    return path
+
+
+def rows_in(folder: Path, count: int) -> Path:
+    rows = [
+        {"id": n, "question": f"Which ship came as number {n}?", "context": PASSAGE, "expected": "answer"}
+        for n in range(count)
+    ]
+    path = folder / f"{count}.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return path
+
+
+def dry_run(*command: object) -> dict[str, Any]:
+    ran = automix(*command, "--dry-run", "--json")
+    assert ran.code == 0, ran.err
+    return dict(json.loads(ran.out))
+
+
+def test_before_a_server_has_shown_anything_each_vote_has_a_prompt_and_the_lower_bill_is_named(
+    till: Till, server: Loopback, tmp_path: Path
+) -> None:
+    plan = dry_run("calibrate", rows_in(tmp_path, 12), "-p", profile_at(server, tmp_path))
+    assert "each vote is billed with a prompt of its own" in plan["assumes"]
+    assert plan["usd_if_shared"] < 0.6 * plan["expected"]["usd"]
+
+
+@pytest.mark.parametrize("batch", [(1, 2, 4), (1,)], ids=["rounds", "one by one"])
+def test_labels_cost_what_the_dry_run_said_or_less_where_the_server_has_not_shown_that_it_gives_several(
+    till: Till, server: Loopback, tmp_path: Path, batch: tuple[int, ...]
+) -> None:
+    rows, profile = rows_in(tmp_path, 12), profile_at(server, tmp_path, batch)
+    till.bill_of("ask", "-i", rows_in(tmp_path, 4), "-p", profile)
+    plan = dry_run("bench", rows, "-p", profile)
+    ratio = till.bill_of("bench", rows, "-p", profile, "--policies", "threshold") / plan["to_pay"]["usd"]
+    is_known = batch != (1,)  # asked for one vote at a time, a server cannot show that it gives several
+    assert ("usd_if_shared" in plan) == (not is_known)
+    assert ratio == pytest.approx(1, abs=0.02) if is_known or not till.gives_n else 0.3 < ratio < 0.7
