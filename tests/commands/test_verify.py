@@ -9,6 +9,8 @@ import pytest
 from loopback import Call, Loopback, Reply, profile_for
 from shell import ROOT, Ran, automix, jsonl
 
+from automix_cli.views.lines import money
+
 Run = Callable[..., Ran]
 DEMO = ("verify", "--profile", "demo")
 QUESTIONS = ROOT / "profiles" / "demo-questions.jsonl"
@@ -341,7 +343,8 @@ def test_a_dry_run_says_what_it_costs_that_each_tier_checks_its_own_answers() ->
     assert sum(row["usd"] for row in tiers.values()) == pytest.approx(plan["expected"]["usd"])
     assert plan["cheapest"] == {"tier": "small", "usd": pytest.approx(by_small["expected"]["usd"])}
     assert plan["answers_usd"] == pytest.approx(0.003)
-    assert "large $0.02 (1 answer); all by small $0.0036 (--tier small)" in ran.out
+    dear, cheap = (money(own["usd"]) for own in (tiers["large"], by_small["expected"]))
+    assert f"large {dear} (1 answer); all by small {cheap} (--tier small)" in ran.out
     assert f"{plan['expected']['usd'] / 0.003:.1f} times what the answers cost ($0.003)" in ran.out
 
 
