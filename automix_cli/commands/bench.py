@@ -280,10 +280,12 @@ def _run(
     """Read the rows, compare, write and show."""
     from automix_cli.profile.router import settings_of
 
+    if not source.is_recorded and not settings_of(source.profile()).value_of_time:
+        source.note_free()
     profile, table, _ = source.read()
     settings = settings_of(profile)
     if is_free(table) and not settings.value_of_time:
-        job.reporter.say(FREE_NOTE)
+        job.reporter.once(FREE_NOTE)
     runs = runs or ("all" if len(table) <= ALL_RUNS_ROWS else "chosen")
     runs = runs if folder is not None else "none"
     take = gates.take(take_runs(folder, runs))

@@ -158,6 +158,7 @@ def _savings(parity: int) -> MeasureSpec:
             table="curves",
             head=f"saves@{parity}",
             place=2,
+            legend="saves: in brackets what it kept of the best tier's quality; – where that is less",
             behind=f"parity_at_{parity}",
             least=parity / 100,
         ),

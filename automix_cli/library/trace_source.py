@@ -253,6 +253,7 @@ class TraceSource:
 
         self.check_traces()
         profile, questions = self.profile(), self.questions()
+        self._check_prices(profile)
         embedder = self._embedder(profile)
         for line in lines.plan_lines(self.plan(profile))[:-1]:
             self.reporter.say(line)
@@ -273,6 +274,28 @@ class TraceSource:
         if embedder is not None:
             table = with_embeddings(table, embedder, embeddings)
         return Labelled(profile, table, scale)
+
+    def _check_prices(self, profile: Profile) -> None:
+        """Refuse tiers whose prices are unknown before they are asked: nothing could be compared.
+
+        Raises:
+            UsageError: naming them, and both ways to say what they cost.
+        """
+        from automix_cli.data.columns import read_amounts
+
+        own_costs = read_amounts(self.options.costs, "--costs") if self.options.costs else {}
+        unknown = [
+            tier.name
+            for tier in profile.tiers
+            if tier.list_price() is None and tier.standard_price() is None and tier.name not in own_costs
+        ]
+        if unknown:
+            costs = ",".join(f"{name}=1" for name in unknown)
+            raise UsageError(
+                f"the price of {' and '.join(unknown)} is unknown, and ways of routing are compared by cost",
+                hint="price: {input: 0.1, output: 0.4} under a tier says what a million tokens cost in USD\n"
+                f"--costs {costs} --vote-costs {costs}   says what an answer and a vote cost",
+            )
 
     def table(
         self, profile: Profile, rows: Callable[[], Iterator[tuple[int, Any]]], options: TableOptions

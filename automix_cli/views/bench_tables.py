@@ -18,6 +18,7 @@ from automix_cli.views.cells import (
     lacks_labels,
     left_out,
     value_text,
+    why_blank,
 )
 
 if TYPE_CHECKING:
@@ -30,10 +31,10 @@ _LEAST_NAME = 20  # characters of a policy's name, before columns make room for 
 def bench_parts(view: BenchView, width: int = BENCH_WIDE) -> Iterator[str | Table]:
     """Head, both tables, notes and verdict: lines of text and tables."""
     yield view.head()
-    yield ""
-    yield points_table(view, width)
-    yield ""
-    yield curves_table(view, width)
+    for own in (bench_table(view, "points", width), bench_table(view, "curves", width)):
+        yield ""
+        yield own.table
+        yield from own.legend
     yield ""
     remarks = view.remarks()
     yield from [*remarks, ""] if remarks else []
@@ -44,22 +45,25 @@ def bench_parts(view: BenchView, width: int = BENCH_WIDE) -> Iterator[str | Tabl
         yield from against_lines(view.against)
 
 
-def points_table(view: BenchView, width: int = BENCH_WIDE) -> Table:
-    """Each policy at the setting that was chosen in training."""
-    title = f"held out, at the setting chosen in training ({view.measure}; edge: points above a random mix)"
-    return _table(view, title, list(_columns("points")), width)
+class TableWithLegend(NamedTuple):
+    """A table, and what is said below it, a line each."""
+
+    table: Table
+    legend: tuple[str, ...]
 
 
-def curves_table(view: BenchView, width: int = BENCH_WIDE) -> Table:
-    """Each policy over all its settings."""
-    title = "held out, over all settings (gain: mean points above the line small to large; "
-    lead = "lead: above pomdp at equal cost; " if width >= BENCH_WIDE else ""
-    return _table(
-        view,
-        f"{title}{lead}saves: in brackets what it kept; – where that is below its name)",
-        list(_columns("curves")),
-        width,
-    )
+def bench_table(
+    view: BenchView, table: Literal["points", "curves"], width: int = BENCH_WIDE
+) -> TableWithLegend:
+    """Each policy at the setting that was chosen in training, or over all its settings."""
+    if table == "points":
+        title = (
+            f"held out, at the setting chosen in training ({view.measure}; edge: points above a random mix)"
+        )
+    else:
+        lead = "; lead: above pomdp at equal cost" if width >= BENCH_WIDE else ""
+        title = f"held out, over all settings (gain: mean points above the line small to large{lead})"
+    return _table(view, title, list(_columns(table)), width)
 
 
 # ------------------------------------------------------------------ columns
@@ -119,10 +123,11 @@ def _fitting(columns: Sequence[_Column], outcomes: Sequence[PolicyOutcome], widt
 # ------------------------------------------------------------------ rows
 
 
-def _table(view: BenchView, title: str, columns: Sequence[_Column], width: int) -> Table:
+def _table(view: BenchView, title: str, columns: Sequence[_Column], width: int) -> TableWithLegend:
     from rich.table import Table
 
-    every, columns = columns, _fitting(columns, view.comparison.outcomes, width)
+    every, blank = _without_blank(view, columns)
+    columns = _fitting(every, view.comparison.outcomes, width)
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("policy", overflow="fold")  # the one that gives way to long names
     for column in columns:
@@ -134,16 +139,27 @@ def _table(view: BenchView, title: str, columns: Sequence[_Column], width: int) 
             table.add_row("")
     absent = left_out("intervals" if c.is_interval else view.words(c.head) for c in every if c not in columns)
     is_marked = any(c.lacks_labels(o) for c in columns for o in view.comparison.outcomes)
-    words = "; ".join(view.words(c.place.legend) for c in columns if c.place.legend and not c.is_interval)
+    legends = (view.words(c.place.legend) for c in columns if c.place.legend and not c.is_interval)
     legend = (
         "* best of the policies; baselines above, bounds below",
         MARKED if is_marked else "",
-        words,
+        "; ".join(dict.fromkeys(legends)),
+        *(f"{', '.join(heads)} left out: {view.words(why)}" for why, heads in blank.items()),
         absent,
     )
-    table.caption = "\n".join(filter(None, legend))
-    table.caption_justify = "left"
-    return table
+    return TableWithLegend(table, tuple(filter(None, legend)))
+
+
+def _without_blank(view: BenchView, columns: Sequence[_Column]) -> tuple[list[_Column], dict[str, list[str]]]:
+    """The columns that show a value of somebody; of the others the headings, by why they are left out."""
+    every = {o.name: o.measures for o in view.comparison.outcomes}
+    policies = {o.name: o.measures for o in view.by_kind().policies} or every
+    blank = [column for column in columns if why_blank(column.spec, every)]
+    heads: dict[str, list[str]] = {}
+    for column in blank:
+        own = heads.setdefault(why_blank(column.spec, policies), [])
+        own += [] if column.is_interval else [view.words(column.head)]
+    return [column for column in columns if column not in blank], heads
 
 
 def _add_rows(

@@ -169,7 +169,7 @@ class BenchView:
                 "from questions with a profile whose verification.signal is votes, logprob or consistency, "
                 "or name a column, --columns TIER.confidence=COLUMN"
             )
-        elif not looking:
+        elif not looking and not {"threshold", "pomdp"} & {one.name for one in self.comparison.left_out}:
             yield "no policy looked at an answer, though a signal is recorded: --policies threshold,pomdp do"
 
     def _worse_tier_note(self) -> Iterator[str]:

@@ -11,6 +11,7 @@ from automix_cli.evaluation.measures import MEASURE_BY_KEY, MeasureSpec
 from automix_cli.texts import TOO_FEW_LABELS
 
 NO_VALUE = "–"
+_FELL_SHORT = "settings that reached this in training kept less on held-out rows"
 MARKED = f"? {TOO_FEW_LABELS}"
 """What the mark behind a value means."""
 
@@ -72,6 +73,25 @@ def falls_short(spec: MeasureSpec, measures: Mapping[str, Measure]) -> bool:
 def lacks_labels(measure: Measure) -> bool:
     """Whether too few labels stand behind a value."""
     return measure.value is not None and measure.reason == TOO_FEW_LABELS
+
+
+def why_blank(spec: MeasureSpec, policies: Mapping[str, Mapping[str, Measure]]) -> str:
+    """Why no policy has a value to show; "" where one has.
+
+    Args:
+        spec: the measure.
+        policies: all measures of each, by name.
+    """
+    why: dict[str, list[str]] = {}
+    for name, measures in policies.items():
+        if falls_short(spec, measures):
+            why.setdefault(_FELL_SHORT, []).append(f"{name} {behind_text(spec, measures)}")
+        elif measures[spec.key].value is None:
+            why.setdefault(measures[spec.key].reason, [])
+        else:
+            return ""
+    parts = (reason + (f" ({', '.join(names)})" if names else "") for reason, names in why.items())
+    return "; ".join(filter(None, parts))
 
 
 def interval_text(spec: MeasureSpec, measure: Measure, between: str | None = None) -> str:

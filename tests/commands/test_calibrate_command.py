@@ -312,6 +312,9 @@ def test_where_nothing_can_be_saved_no_more_rows_are_asked_for(tmp_path: Path) -
     assert ran.err.index(note) < ran.err.index("every tier, all votes"), "before anything is asked"
     assert "Nothing to save: every tier costs $0, which more rows would not change." in ran.out
     assert "are needed" not in ran.out
+    bench = automix("bench", "few.jsonl", "--policies", "threshold", "--offline", cwd=tmp_path)
+    assert bench.err.count(note) == 1
+    assert bench.err.index(note) < bench.err.index("every tier, all votes"), "before anything is asked"
     for dry in ((), ("--dry-run",)):
         again = automix(*CALIBRATE, "few.jsonl", "--traces", "t.jsonl", *dry, cwd=tmp_path)
         assert (again.code, again.out) == (2, "")
@@ -319,6 +322,23 @@ def test_where_nothing_can_be_saved_no_more_rows_are_asked_for(tmp_path: Path) -
         assert "--force overwrites the traces" in again.err
         assert "--resume" not in again.err
         assert "every tier, all votes" not in again.err
+
+
+@pytest.mark.parametrize("command", ["calibrate", "bench"])
+def test_prices_that_nobody_knows_are_refused_before_anything_is_asked(command: str, tmp_path: Path) -> None:
+    rows = QUESTIONS.read_text().splitlines(keepends=True)
+    (tmp_path / "few.jsonl").write_text("".join(rows[:2]))
+    with Loopback() as server:
+        tiers = [{"name": name, "model": f"openai/{name}-x", "api_base": server.url} for name in ("a", "b")]
+        (tmp_path / "own.yaml").write_text(yaml.safe_dump({"version": 1, "tiers": tiers}))
+        own = (command, "few.jsonl", "--profile", "./own.yaml")
+        env = {"OPENAI_API_KEY": "x"}
+        ran = automix(*own, "--costs", "a=1", cwd=tmp_path, env=env)
+        assert (ran.code, server.calls) == (2, [])
+        assert "the price of b is unknown, and ways of routing are compared by cost" in ran.err
+        assert "--costs b=1 --vote-costs b=1   says what an answer and a vote cost" in ran.err
+        told = automix(*own, "--costs", "a=1,b=2", "--vote-costs", "a=1,b=2", cwd=tmp_path, env=env)
+        assert (told.code, bool(server.calls)) == (0, True), told.err
 
 
 def test_one_tier_is_legal_and_has_nothing_to_route(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError, UsageError
 from automix_cli.evaluation.bench import Bench, bench
 from automix_cli.evaluation.bootstrap import split_resamples
+from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.measures import MEASURES
 from automix_cli.evaluation.objective import Objective
 from automix_cli.evaluation.partition import partitions_of
@@ -706,6 +707,21 @@ def test_a_very_narrow_terminal_still_reads_names_and_whole_figures(
             console.print(part)
     assert "…" not in text.getvalue()
     assert re.search(r"^always:small +0\.\d{3}", text.getvalue(), re.MULTILINE)
+
+
+def test_a_column_that_shows_nothing_is_left_out_and_its_reason_said_once(
+    table: TraceTable, played: tuple[Bench, Any]
+) -> None:
+    text = "\n".join(map(str, bench_parts(view_of(played[0], table))))
+    assert "left out: " not in text
+    keys = [f"{name}_at_{level}" for name in ("savings", "parity") for level in (95, 99)]
+    blank = {key: Measure(None, "nobody") for key in keys}
+    outcomes = tuple(replace(o, measures={**o.measures, **blank}) for o in played[0].outcomes)
+    parts = list(bench_parts(view_of(replace(played[0], outcomes=outcomes), table)))
+    assert "saves@99, saves@95 left out: nobody" in parts
+    heads = [str(column.header) for part in parts if not isinstance(part, str) for column in part.columns]
+    assert "ΔIBC %" in heads
+    assert "saves@99" not in heads
 
 
 def test_narrow_terminals_get_fewer_columns(table: TraceTable, played: tuple[Bench, Any]) -> None:

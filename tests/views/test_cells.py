@@ -5,7 +5,7 @@ import pytest
 from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.measures import MEASURE_BY_KEY
 from automix_cli.texts import TOO_FEW_LABELS
-from automix_cli.views.cells import behind_text, falls_short, value_text, value_with_interval
+from automix_cli.views.cells import behind_text, falls_short, value_text, value_with_interval, why_blank
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,31 @@ def test_a_saving_whose_setting_kept_less_than_its_name_says_falls_short(
     measures = {f"parity_at_{level}": Measure(parity) for level in (95, 99)}
     assert behind_text(MEASURE_BY_KEY[key], measures) == text
     assert falls_short(MEASURE_BY_KEY[key], measures) == is_short
+
+
+NONE = {"savings_at_99": Measure(None, "no setting reached it"), "parity_at_99": Measure(None, "no setting")}
+SHORT = {"savings_at_99": Measure(0.4), "parity_at_99": Measure(0.9899)}
+KEPT = {"savings_at_99": Measure(0.4), "parity_at_99": Measure(0.99)}
+
+
+@pytest.mark.parametrize(
+    ("policies", "why"),
+    [
+        ((NONE, NONE), "no setting reached it"),
+        (
+            (SHORT, NONE),
+            "settings that reached this in training kept less on held-out rows (p0 98.9%); no setting",
+        ),
+        (
+            (SHORT, SHORT),
+            "settings that reached this in training kept less on held-out rows (p0 98.9%, p1 98.9%)",
+        ),
+        ((NONE, KEPT), ""),
+        ((SHORT, KEPT), ""),
+        ((), ""),
+    ],
+)
+def test_a_column_without_a_value_says_why(policies: tuple[dict[str, Measure], ...], why: str) -> None:
+    words = why_blank(MEASURE_BY_KEY["savings_at_99"], {f"p{k}": own for k, own in enumerate(policies)})
+    assert words.startswith(why)
+    assert bool(words) == bool(why)
