@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 from typing import NamedTuple
 
 from automix_cli.evaluation.bench import PolicyOutcome
@@ -21,6 +22,7 @@ from automix_cli.evaluation.policy_entry import Group
 from automix_cli.evaluation.settings import setting_text
 from automix_cli.views.bench_view import BenchView
 from automix_cli.views.cells import amount, interval_text, value_text
+from automix_cli.views.chart_labels import Box, Segment, labels_beside
 from automix_cli.views.marks import Look, look_of, mark_svg
 
 # ------------------------------------------------------------------ series
@@ -208,6 +210,8 @@ class _Layout(NamedTuple):
 
 
 _WIDE = _Layout(width=1000, height=600, left=72, right=250, top=54, bottom=64)
+_SIZE, _HEADLINE_SIZE, _RING_SIZE = 5, 7, 9  # of marks
+_NEAR = 6.0  # marks whose centres are nearer lie on one another
 _ENTRY = 22  # height of an entry of the legend below the plot
 _LONGEST_IN_COLUMN = 22  # characters of a name where two columns are 380 units wide
 
@@ -272,8 +276,9 @@ class _Chart:
         )
 
     def lines(self) -> Iterator[str]:
-        """The whole SVG; bounds lie below the other policies, and the headline policy above all."""
+        """The whole SVG: lines below marks, bounds below other policies, the headline policy's line above."""
         by_layer = sorted(self.series, key=lambda s: (s.group != "bound", s.name == self.headline))
+        marks = sorted(self.series, key=lambda s: (s.group != "bound", s.name != self.headline))
         yield from self._head()
         if not self.layout.columns:
             words = f"Cost against {escape(self.measure)}, held out"
@@ -281,7 +286,9 @@ class _Chart:
         yield from self._frame()
         yield f'<polyline class="hull" points="{self._path(single_hull(self.series))}"/>'
         for s in by_layer:
-            yield from self._policy(s)
+            yield from self._lines_of(s)
+        for s in marks:
+            yield from self._mark(s)
         yield from self._tier_names()
         yield from self._legend()
         yield "</svg>"
@@ -330,8 +337,8 @@ class _Chart:
 
     # -------------------------------------------------------------- policies
 
-    def _policy(self, s: Series) -> Iterator[str]:
-        """Curve, both intervals, the other settings on the page, the point itself."""
+    def _lines_of(self, s: Series) -> Iterator[str]:
+        """Curve, both intervals, and on the page the other settings of a policy."""
         is_headline = s.name == self.headline
         soft = "" if is_headline else ' class="softer"' if s.group == "bound" else ' class="soft"'
         yield self._group(s)
@@ -340,11 +347,25 @@ class _Chart:
         yield from self._bars(s)
         if self.on_page:
             yield from self._dots(s)
-        yield "</g>"
+        yield "</g></g>"
+
+    def _mark(self, s: Series) -> Iterator[str]:
+        """The point of a policy at its chosen setting."""
+        yield self._group(s)
         x, y = self._at(s.point)
-        mark = mark_svg(s.look, x, y, 7 if is_headline else 5)
+        mark = mark_svg(s.look, x, y, self._size(s))
         yield f'<g class="hit" data-text="{escape(s.text)}">{mark}</g>' if self.on_page else mark
         yield "</g>"
+
+    def _size(self, s: Series) -> float:
+        """The size of a mark: the headline policy's can be seen around one that lies on it."""
+        if s.name != self.headline:
+            return _SIZE
+        own = self._at(s.point)
+        is_covered = any(
+            s is not other and math.dist(own, self._at(other.point)) < _NEAR for other in self.series
+        )
+        return _RING_SIZE if is_covered else _HEADLINE_SIZE
 
     def _group(self, s: Series) -> str:
         if self.on_page:
@@ -360,10 +381,7 @@ class _Chart:
 
     def _bars(self, s: Series) -> Iterator[str]:
         """The intervals of cost and of quality."""
-        for start, end in (
-            (Point(s.cost.low, s.quality.value), Point(s.cost.high, s.quality.value)),
-            (Point(s.cost.value, s.quality.low), Point(s.cost.value, s.quality.high)),
-        ):
+        for start, end in _bars(s):
             (x1, y1), (x2, y2) = self._at(start), self._at(end)
             yield (
                 f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" '
@@ -380,13 +398,20 @@ class _Chart:
 
     def _tier_names(self) -> Iterator[str]:
         """Single tiers by name, beside their squares."""
-        for s in self.series:
-            if s.group == "single tier":
-                x, y = self._at(s.point)
-                at_edge = x > self.layout.x[1] - 90
-                anchor, dx = ("end", -12) if at_edge else ("start", 12)
-                name = escape(s.name.removeprefix("always:"))
-                yield f'<text x="{x + dx:.1f}" y="{y + 18:.1f}" text-anchor="{anchor}">{name}</text>'
+        (left, right), (top, bottom) = self.layout.x, self.layout.y
+        points = [
+            (s.name.removeprefix("always:"), self._at(s.point))
+            for s in self.series
+            if s.group == "single tier"
+        ]
+        for text, x, y, anchor in labels_beside(points, self._segments(), Box(left, top, right, bottom)):
+            yield f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+
+    def _segments(self) -> list[Segment]:
+        """Every line that is drawn within the frame."""
+        paths = [single_hull(self.series), *(s.curve for s in self.series)]
+        paths += [ends for s in self.series for ends in _bars(s)]
+        return [pair for path in paths for pair in pairwise(map(self._at, path))]
 
     # -------------------------------------------------------------- the legend
 
@@ -412,6 +437,14 @@ class _Chart:
             return layout.x[1] + 24, layout.top + 4 + step * place
         row, column = divmod(place - 1, layout.columns) if place else (-1, 0)
         return 18 + column * layout.width / layout.columns, layout.y[1] + 76 + _ENTRY * row + _ENTRY
+
+
+def _bars(s: Series) -> tuple[tuple[Point, Point], ...]:
+    """The ends of both intervals."""
+    return (
+        (Point(s.cost.low, s.quality.value), Point(s.cost.high, s.quality.value)),
+        (Point(s.cost.value, s.quality.low), Point(s.cost.value, s.quality.high)),
+    )
 
 
 def _for_policy(s: Series) -> str:

@@ -160,7 +160,7 @@ def _money(view: BenchView) -> dict[str, Any]:
     for o in view.comparison.outcomes:
         parts = [1000 * part for tier in o.spending for part in (tier.answers, tier.votes)]
         texts = [f"{amount(part)} USD per 1,000" for part in parts]
-        rows.append({"name": o.name, "parts": parts, "texts": texts, "text": amount(sum(parts))})
+        rows.append({"name": o.name, "parts": parts, "texts": texts, "text": f"{amount(sum(parts))} USD"})
     colours = [SHADES[k % len(SHADES)] for k in range(len(keys))]
     return {"keys": [{"name": n, "colour": c} for n, c in zip(keys, colours, strict=True)], "rows": rows}
 
@@ -180,7 +180,9 @@ def _escalation(view: BenchView) -> dict[str, Any]:
         own = [m for m, dataset in zip(escalated_rows, datasets, strict=True) if dataset == name]
         parts = [sum(m.chance for m in own if _effect(m) == effect) for effect, _, _ in _EFFECTS]
         texts = [f"{_expected(part)} rows" for part in parts]
-        rows.append({"name": one_line(name), "parts": parts, "texts": texts, "text": _expected(sum(parts))})
+        rows.append(
+            {"name": one_line(name), "parts": parts, "texts": texts, "text": f"{_expected(sum(parts))} rows"}
+        )
     return {
         "none": "Too few rows have a label." if view.table.has_some_labels else "No row was escalated.",
         "keys": [{"name": view.words(effect), "colour": colour} for effect, _, colour in _EFFECTS],

@@ -426,9 +426,10 @@ def test_the_page_holds_its_data_and_asks_for_nothing(written: tuple[Ran, Path])
     data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
     assert [[row["name"] for row in own["rows"]] for own in data["tables"]] == [NAMES] * 2
     assert all(head["about"] for own in data["tables"] for head in own["heads"]), "every column is explained"
-    layers = ["oracle", *(n for n in NAMES if n not in LAST), "pomdp"]
+    others = [n for n in NAMES if n not in LAST]
+    layers = ["oracle", *others, "pomdp", "oracle", "pomdp", *others]
     assert re.findall(r'data-policy="([^"]*)"', text) == layers * 2, (
-        "one chart for wide windows, one for phones"
+        "lines, then marks; one chart for wide windows, one for phones"
     )
     examples = [row["question"] for e in data["escalation"]["examples"] for row in e["rows"]]
     assert any(EVIL in question for question in examples)
@@ -494,7 +495,7 @@ def test_the_page_draws_in_a_browser_without_an_error(written: tuple[Ran, Path],
     assert shot.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     dom = chromium(written[1] / "index.html", "--dump-dom", home=tmp_path / "b").stdout
     assert dom.count('class="entry"') == 12
-    assert dom.count("data-policy=") == 12
+    assert dom.count("data-policy=") == 24
     for part in ("figures", "reliability", "money", "escalation", "plan"):
         assert re.search(rf'id="{part}"[^>]*><', dom), part
     assert "<title>owned" not in dom
@@ -514,8 +515,8 @@ def test_a_click_in_the_legend_hides_a_policy_and_pointing_shows_its_figures(
     page = tmp_path / "probed.html"
     page.write_text(text, encoding="utf-8")
     dom = chromium(page, "--dump-dom", home=tmp_path / "home").stdout
-    assert '<g class="policy off" data-policy="pomdp">' in dom
-    assert '<g class="policy focus" data-policy="oracle">' in dom
+    assert dom.count('<g class="policy off" data-policy="pomdp">') == 2
+    assert dom.count('<g class="policy focus" data-policy="oracle">') == 2
     assert re.search(r'<div id="tip"(?! hidden)[^>]*>threshold\nvotes \d, cut', dom)
 
 

@@ -63,19 +63,21 @@ function hover(target, text) {
 // The charts are there already, one for wide windows and one for phones. This adds what answers to the pointer and to the keyboard.
 function frontier(chart) {
   for (const point of chart.querySelectorAll("[data-text]")) hover(point, point.dataset.text);
-  const layers = new Map([...chart.querySelectorAll("[data-policy]")].map((layer) => [layer.dataset.policy, layer]));
-  for (const entry of chart.querySelectorAll("[data-for]")) legend(chart, entry, layers.get(entry.dataset.for));
+  const layers = [...chart.querySelectorAll("[data-policy]")];
+  for (const entry of chart.querySelectorAll("[data-for]"))
+    legend(chart, entry, layers.filter((layer) => layer.dataset.policy === entry.dataset.for));
 }
 
-function legend(chart, entry, layer) {
+// A policy has two layers: its lines, and above all lines its mark.
+function legend(chart, entry, layers) {
   const toggle = () => {
     const shown = entry.getAttribute("aria-pressed") !== "true";
     entry.setAttribute("aria-pressed", String(shown));
-    layer.classList.toggle("off", !shown);
+    for (const layer of layers) layer.classList.toggle("off", !shown);
   };
   const focus = (on) => {
     chart.classList.toggle("focused", on);
-    layer.classList.toggle("focus", on);
+    for (const layer of layers) layer.classList.toggle("focus", on);
   };
   entry.addEventListener("click", toggle);
   entry.addEventListener("keydown", (event) => {
