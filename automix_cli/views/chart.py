@@ -211,7 +211,7 @@ class _Layout(NamedTuple):
 
 _WIDE = _Layout(width=1000, height=600, left=72, right=250, top=54, bottom=64)
 _SIZE, _HEADLINE_SIZE, _RING_SIZE = 5, 7, 9  # of marks
-_NEAR = 6.0  # marks whose centres are nearer lie on one another
+_SAME_PLACE = 6.0  # marks whose centres are nearer lie on one another
 _ENTRY = 22  # height of an entry of the legend below the plot
 _LONGEST_IN_COLUMN = 22  # characters of a name where two columns are 380 units wide
 
@@ -363,7 +363,7 @@ class _Chart:
             return _SIZE
         own = self._at(s.point)
         is_covered = any(
-            s is not other and math.dist(own, self._at(other.point)) < _NEAR for other in self.series
+            s is not other and math.dist(own, self._at(other.point)) < _SAME_PLACE for other in self.series
         )
         return _RING_SIZE if is_covered else _HEADLINE_SIZE
 
