@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from automix_cli import prompts
@@ -31,6 +31,12 @@ class CallCost(NamedTuple):
     def plus(self, other: CallCost) -> CallCost:
         """Both together."""
         return CallCost(self.calls + other.calls, self.usd + other.usd)
+
+
+def sum_of(bills: Iterable[CallCost]) -> CallCost:
+    """All together."""
+    every = list(bills)
+    return CallCost(math.fsum(bill.calls for bill in every), math.fsum(bill.usd for bill in every))
 
 
 class CallForecast(NamedTuple):

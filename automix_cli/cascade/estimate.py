@@ -6,19 +6,25 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
-from automix_cli.cascade.call_costs import CallCost, CallForecast, VisitRequests, cost_of, least_cost_of
+from automix_cli.cascade.call_costs import (
+    CallCost,
+    CallForecast,
+    VisitRequests,
+    cost_of,
+    least_cost_of,
+    sum_of,
+)
 from automix_cli.cascade.failed_attempts import worst_list_cost
 from automix_cli.cascade.lengths import TierLengths
 from automix_cli.cascade.prompt_sharing import Sharing, prompt_sharing
 from automix_cli.cascade.question_facts import FactsReader
+from automix_cli.cascade.question_ways import Way, measured_costs, way_of
 from automix_cli.cascade.requests import embedding_request, sample_counts
 from automix_cli.cascade.shadow import ShadowPlan
 from automix_cli.cascade.uncalibrated import default_policy
-from automix_cli.pomdp.prior_policy import PriorPolicy
-from automix_cli.pomdp.problem import Facts, Observation, Policy
-from automix_cli.pomdp.rules import AlwaysPolicy, QuestionPolicy, ThresholdPolicy
+from automix_cli.pomdp.problem import Facts, Policy
 from automix_cli.profile.model import Profile, Tier
 from automix_cli.profile.router import (
     embedder_of,
@@ -28,8 +34,6 @@ from automix_cli.profile.router import (
 from automix_cli.records import Question
 from automix_cli.texts import count_of
 from automix_cli.usage import add_money
-
-_EXPECTED_ESCALATED = 1 / 3
 
 NO_CALLS = {
     **{name: {"calls": 0, "usd": 0.0} for name in ("low", "expected", "worst")},
@@ -48,41 +52,118 @@ def plan_calls(
 
     `low`: every answer of the tier that is asked first is reported after one round of votes.
     `worst`: every tier is asked and gets all the votes that the policy may buy, and every call costs
-    as much as it can (`budget.worst_cost`). `expected` assumes what stands under `assumes`; `lengths`
-    says how long the completions of a tier have been; `shadow` draws questions that the baseline is
+    as much as it can (`budget.worst_cost`). `expected` assumes what stands under `assumes`: a calibrated
+    plan is followed at what calibration measured, and `likely_usd` is the range of that; else `lengths`
+    says how long the completions of a tier have been. `shadow` draws questions that the baseline is
     asked, too. An unknown price makes the dollars None.
 
     Raises:
         DataError: the profile's router cannot be read, or is of a kind that does not run.
     """
-    policy, reading = policy_of(profile), FactsReader.of(profile)
-    embedder = embedder_of(profile)
-    models = profile.tiers if embedder is None else (*profile.tiers, embedder)
-    count, escalated, total, draws, extra = 0, 0.0, CallForecast(), 0, CallForecast()
-    ways: dict[Facts, _Way] = {}
+    embedder, sums = embedder_of(profile), _QuestionSums(profile, lengths)
+    draws, shadow_bill, extra = 0, CallForecast(), CallForecast()
     for question in questions:
-        facts = reading.facts(profile, question)
-        same = policy.relevant(facts)
-        if same not in ways:
-            ways[same] = _way(policy, profile, facts, is_read=reading.is_complete)
-        way = ways[same]
-        count, escalated = count + 1, escalated + way.escalated
-        total = total.plus(_forecast(profile, question, way, lengths))
+        way = sums.add(question)
         if embedder is not None:
-            total = total.plus(_embedding_forecast(embedder, question))
+            extra = extra.plus(_embedding_forecast(embedder, question))
         if shadow is not None and shadow.draws(question.id):
             draws += 1
-            extra = extra.plus(_shadow_forecast(profile, question, shadow.baseline, way, lengths))
-    total, is_priced = total.plus(extra), all(tier.list_price() is not None for tier in models)
+            own = _shadow_forecast(profile, question, shadow.baseline, way, lengths)
+            shadow_bill = shadow_bill.plus(own)
+    total = sums.total.plus(extra).plus(shadow_bill)
+    models = profile.tiers if embedder is None else (*profile.tiers, embedder)
+    is_priced = all(tier.list_price() is not None for tier in models)
+    half = sums.deviation()
     return {
-        "questions": count,
+        "questions": sums.questions,
         "profile": profile.name,
         "policy": _policy_name(profile),
         **total.rows(is_priced=is_priced),
-        **(_shadow_row(shadow, draws, extra.expected, is_priced) if shadow and shadow.share else {}),
-        "assumes": f"expected: {escalated / max(1, count):.0%} of answers escalated, "
-        f"{_length_assumption(lengths)}{_prompt_assumption(profile, lengths)}",
+        **({} if half is None or not is_priced else _likely_row(total, 2 * half)),
+        **(_shadow_row(shadow, draws, shadow_bill.expected, is_priced) if shadow and shadow.share else {}),
+        "assumes": sums.assumption(),
     }
+
+
+def _likely_row(total: CallForecast, half: float) -> dict[str, Any]:
+    """The part of a plan that tells between which sums the bill is likely to lie."""
+    low, usd, worst = (bill.usd for bill in total)
+    return {"likely_usd": [max(low, usd - half), min(worst, usd + half)]}
+
+
+class _QuestionSums:
+    """The sums of a plan over its questions.
+
+    Attributes:
+        questions: how many.
+        escalated, votes: as expected of all of them.
+        total: of the policy's own calls.
+        guesses: how many questions no plan tells the way of.
+        variance: of the dollars, as a question goes on to later tiers or does not.
+        per_share: dollars, by which the sum moves where the share that goes on is off by one deviation.
+    """
+
+    def __init__(self, profile: Profile, lengths: Mapping[str, TierLengths]) -> None:
+        self.profile, self.lengths = profile, lengths
+        self.policy, self.reading = policy_of(profile), FactsReader.of(profile)
+        self.costs = measured_costs(profile, self.policy)
+        self.ways: dict[Facts, Way] = {}
+        self.questions, self.escalated, self.votes, self.total = 0, 0.0, 0.0, CallForecast()
+        self.guesses, self.variance, self.per_share = 0, 0.0, 0.0
+
+    def add(self, question: Question) -> Way:
+        """Add one question; returns its way through the tiers."""
+        facts = self.reading.facts(self.profile, question)
+        same = self.policy.relevant(facts)
+        if same not in self.ways:
+            is_read = self.reading.is_complete
+            self.ways[same] = way_of(self.policy, self.profile, facts, is_read=is_read)
+        way = self.ways[same]
+        self.questions, self.escalated = self.questions + 1, self.escalated + way.escalated
+        self.votes += sum(n * votes for n, votes in zip(way.reach, way.votes, strict=True))
+        self.guesses += not way.is_planned
+        tiers = [self._tier_forecast(question, way, facts, i) for i in range(way.first, len(way.reach))]
+        low, expected, worst = map(sum_of, zip(*tiers, strict=True))
+        low = CallCost(min(low.calls, expected.calls), min(low.usd, expected.usd))
+        self.total = self.total.plus(CallForecast(low, expected, worst))
+        if 0 < way.escalated < 1:
+            further = sum_of(bill.expected for bill in tiers[1:]).usd / way.escalated
+            variance = way.escalated * (1 - way.escalated)
+            self.variance += variance * further**2
+            self.per_share += math.sqrt(variance) * further
+        return way
+
+    def _tier_forecast(self, question: Question, way: Way, facts: Facts, index: int) -> CallForecast:
+        """What one tier costs on the way of a question; where calibration did not measure it, by lengths."""
+        answers, most = sample_counts(self.profile, index).answers, way.most[index]
+        price = VisitRequests(self.profile, index, question, self.lengths)
+        low = price.low_bill(float(index == way.first), answers, min(way.fewest, most))
+        own = None if self.costs is None else self.costs.visit_bill(price, index, way, facts)
+        if own is None:
+            self.costs = None
+            own = price.expected_bill(way.reach[index], answers, way.votes[index], way.rounds[index])
+        return CallForecast(low, own, price.worst_bill(answers, most))
+
+    def deviation(self) -> float | None:
+        """The standard deviation of the dollars; None where calibration did not measure them.
+
+        Questions differ by chance, and so did the rows that the shares were learned from.
+        """
+        if self.costs is None or not self.costs.rows or not self.questions:
+            return None
+        return math.sqrt(self.variance + self.per_share**2 / self.costs.rows)
+
+    def assumption(self) -> str:
+        """What the expected figures rest on."""
+        count, is_planned = max(1, self.questions), is_calibrated(self.profile) and not self.guesses
+        by = " by the calibrated plan" if is_planned else ""
+        words = f"expected: {self.escalated / count:.0%} of answers escalated{by}"
+        if self.votes and is_planned:
+            words = f"{words}, {self.votes / count:.1f} votes a question"
+        if self.costs is not None:
+            return f"{words}, each call as dear as on the {self.costs.rows:,} rows of calibration"
+        prompts = _prompt_assumption(self.profile, self.lengths)
+        return f"{words}, {_length_assumption(self.lengths)}{prompts}"
 
 
 def _policy_name(profile: Profile) -> str:
@@ -180,86 +261,13 @@ def samples_of(profile: Profile) -> tuple[int, ...]:
 # ---------------------------------------------------------------- one question
 
 
-class _Way(NamedTuple):
-    """How a policy goes through the tiers, as far as it is known before any call.
-
-    Attributes:
-        first: the tier that is asked first; where a call tells more before, the lowest that can be.
-        fewest: the votes of the first round at the tier `first`.
-        most: per tier, the most votes that one answer may get.
-        reach: per tier, how often it is expected to be asked.
-        votes: per tier, the votes that an answer of it is expected to get.
-    """
-
-    first: int
-    fewest: int
-    most: tuple[int, ...]
-    reach: tuple[float, ...]
-    votes: tuple[float, ...]
-
-    @property
-    def escalated(self) -> float:
-        """How often more than the first tier is expected to be asked."""
-        return max(self.reach[self.first + 1 :], default=0.0)
-
-
 def policy_of(profile: Profile) -> Policy[Any]:
     """The policy that the profile runs."""
     return router_policy(profile) or default_policy(profile)
 
 
-def _way(policy: Policy[Any], profile: Profile, facts: Facts, *, is_read: bool = True) -> _Way:
-    """The way of a policy, for questions of these facts; `is_read`: no call tells more before the first."""
-    tiers = range(len(profile.tiers))
-    most = tuple(_most_votes(policy, profile, tier) for tier in tiers)
-    belief = policy.begin(facts)
-    start = policy.action(belief)
-    first = start.tier if is_read else 0
-    fewest, is_settled = 0, isinstance(policy, AlwaysPolicy | QuestionPolicy)
-    if most[start.tier] and start.tier == first:
-        following = policy.action(policy.update(belief, start, Observation()))
-        fewest, is_settled = following.votes, following.kind == "report"
-    share = 0.0 if is_settled and is_read else _EXPECTED_ESCALATED
-    reach = tuple(share ** (i - first) if i >= first else 0.0 for i in tiers)
-    votes = tuple(0.0 if is_settled and is_read else (min(fewest, own) + own) / 2 for own in most)
-    if isinstance(policy, PriorPolicy) and first < tiers[-1]:
-        forecast = policy.forecast(facts)
-        reach = (1.0, *(0.0 for _ in tiers[1:-1]), forecast.escalated)
-        votes = (forecast.votes, *votes[1:])
-    return _Way(first, fewest, most, reach, votes)
-
-
-def _most_votes(policy: Policy[Any], profile: Profile, tier: int) -> int:
-    """The most votes that the policy buys on one answer of a tier."""
-    limit = sample_counts(profile, tier).votes
-    if isinstance(policy, AlwaysPolicy | QuestionPolicy):
-        return 0
-    if isinstance(policy, ThresholdPolicy):
-        return min(limit, policy.rules[tier].votes) if tier < len(policy.rules) else 0
-    return limit
-
-
-def _forecast(
-    profile: Profile, question: Question, way: _Way, lengths: Mapping[str, TierLengths]
-) -> CallForecast:
-    """What one question costs on its way through the tiers."""
-    total = CallForecast()
-    for index in range(way.first, len(profile.tiers)):
-        answers, most = sample_counts(profile, index).answers, way.most[index]
-        fewest = min(way.fewest, most)
-        price = VisitRequests(profile, index, question, lengths)
-        total = total.plus(
-            CallForecast(
-                price.low_bill(float(index == way.first), answers, fewest),
-                price.expected_bill(way.reach[index], answers, way.votes[index]),
-                price.worst_bill(answers, most),
-            )
-        )
-    return total
-
-
 def _shadow_forecast(
-    profile: Profile, question: Question, baseline: Tier, way: _Way, lengths: Mapping[str, TierLengths]
+    profile: Profile, question: Question, baseline: Tier, way: Way, lengths: Mapping[str, TierLengths]
 ) -> CallForecast:
     """What the shadow call of one question costs: nothing where the baseline is asked anyway, as at worst."""
     index = profile.tiers.index(baseline)

@@ -143,13 +143,15 @@ class PairCharges(NamedTuple):
 class PairForecast(NamedTuple):
     """What a plan is expected to do on one question, under its prior.
 
-    `cost` is in prices of one answer of the large tier; `escalated` is a chance, `votes` a mean.
+    `cost` is in prices of one answer of the large tier; `escalated` is a chance, `votes` and `rounds` of
+    votes are means.
     """
 
     quality: float
     cost: float
     escalated: float
     votes: float
+    rounds: float = 0.0
 
 
 class _BestAction(NamedTuple):
@@ -210,7 +212,7 @@ class PairPlan:
         """Follow the plan from its start, under the prior."""
         if self.first().tier == LARGE:
             return PairForecast(self.evidence.after(0, 0).large, 1.0, 0.0, 0.0)
-        cost, escalated, votes = self.charges.small, 0.0, 0.0
+        cost, escalated, votes, rounds = self.charges.small, 0.0, 0.0, 0.0
         level: dict[_Votes, float] = dict(self._begin())
         while level:
             following: dict[_Votes, float] = {}
@@ -219,10 +221,11 @@ class PairPlan:
                 escalated += chance * (action.kind == "escalate")
                 cost += chance * self._price(action)
                 votes += chance * action.votes
+                rounds += chance * (action.votes > 0)
                 for key, ways in self._after(at, action.votes):
                     following[key] = following.get(key, 0.0) + orders * ways
             level = following
-        return PairForecast(self.value() + self.give_up * cost, cost, escalated, votes)
+        return PairForecast(self.value() + self.give_up * cost, cost, escalated, votes, rounds)
 
     # -------------------------------------------------------------- induction
 

@@ -275,14 +275,19 @@ class Plan:
         cost = own.cost + own.per_token * ((self.tokens if tokens is None else tokens) - self.tokens)
         return own._replace(cost=cost, value=own.quality - self.cost_weight * cost)
 
+    def times(self) -> list[tuple[Action, float]]:
+        """How often each action is expected to be taken on one question."""
+        chances = np.zeros(len(self.actions))
+        for path, chance in self.reach().items():
+            chances = chances + np.bincount(self.block(path).choice.ravel(), chance.ravel(), len(chances))
+        return list(zip(self.actions, map(float, chances), strict=True))
+
     def _look_ahead(self) -> Forecast:
-        chances, escalations = np.zeros(len(self.actions)), 0.0
+        times, escalations = self.times(), 0.0
         climbs = np.array([a.kind == "escalate" for a in self.actions])
         for path, chance in self.reach().items():
-            of_path = np.bincount(self.block(path).choice.ravel(), chance.ravel(), len(chances))
-            chances = chances + of_path
-            escalations += float(of_path[climbs].sum()) if len(path) == 1 else 0.0
-        times = list(zip(self.actions, map(float, chances), strict=True))
+            if len(path) == 1:
+                escalations += float(chance.ravel() @ climbs[self.block(path).choice.ravel()])
         total = sum((self.model.charge(action) * n for action, n in times), FREE)
         cost, value = total.at(self.tokens), self.value(self.start)
         return Forecast(

@@ -240,6 +240,7 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
         row = plan[name]
         lines.append(f"{name:10}{row['calls']:>12,}{money(row['usd']):>14}")
     parts = (
+        *_likely_lines(plan),
         *_shadow_lines(plan),
         *_votes_lines(plan),
         *_shared_lines(plan),
@@ -248,6 +249,12 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
         *_bad_lines(plan),
     )
     return [*lines, *parts, plan["assumes"], "nothing was sent"]
+
+
+def _likely_lines(plan: Mapping[str, Any]) -> list[str]:
+    """Between which sums the bill is likely to lie, where calibration tells."""
+    likely = plan.get("likely_usd")
+    return [] if likely is None else [f"likely {money(likely[0])} to {money(likely[1])} (95 %)"]
 
 
 def _bad_lines(plan: Mapping[str, Any]) -> list[str]:

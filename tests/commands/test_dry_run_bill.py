@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from loopback import Call, Loopback, Reply, default_reply, openai_body
-from shell import automix
+from shell import ROOT, automix
+
+from automix_cli.cascade.estimate import plan_calls
+from automix_cli.profile.read import read_profile
+from automix_cli.records import Question
+from automix_cli.usage import Price
 
 PRICES = {"tiny": (1.0, 2.0), "huge": (10.0, 20.0)}  # USD per million tokens, read and written
 PASSAGE = "The ledger of the harbour lists each ship, its cargo and its master. " * 12
@@ -82,6 +88,10 @@ def dry_run(*command: object) -> dict[str, Any]:
     return dict(json.loads(ran.out))
 
 
+def demo_lines() -> list[str]:
+    return (ROOT / "profiles" / "demo-questions.jsonl").read_text().splitlines(keepends=True)
+
+
 def test_before_a_server_has_shown_anything_each_vote_has_a_prompt_and_the_lower_bill_is_named(
     till: Till, server: Loopback, tmp_path: Path
 ) -> None:
@@ -101,3 +111,30 @@ def test_labels_cost_what_the_dry_run_said_or_less_where_the_server_has_not_show
     is_known = batch != (1,)  # asked for one vote at a time, a server cannot show that it gives several
     assert ("usd_if_shared" in plan) == (not is_known)
     assert ratio == pytest.approx(1, abs=0.02) if is_known or not till.gives_n else 0.3 < ratio < 0.7
+
+
+def test_a_calibrated_profile_is_expected_to_cost_what_its_plan_then_costs(tmp_path: Path) -> None:
+    lines = demo_lines()
+    labelled, rows = tmp_path / "labelled.jsonl", tmp_path / "rows.jsonl"
+    labelled.write_text("".join(lines[:120]))
+    rows.write_text("".join(lines[-150:]))
+    profile = tmp_path / "own.yaml"
+    assert automix("calibrate", labelled, "-p", "demo", "-o", profile, "--folds", "3").code == 0
+    plan = dry_run("ask", "-i", rows, "-p", profile)
+    answers = automix("ask", "-i", rows, "-p", profile).rows
+    bill, (low, high) = sum(row["cost_usd"] for row in answers), plan["likely_usd"]
+    assert plan["expected"]["usd"] == pytest.approx(bill, rel=0.1)
+    assert plan["low"]["usd"] <= low < bill < high <= plan["worst"]["usd"]
+    assert high < 1.5 * low
+    assert "by the calibrated plan" in plan["assumes"]
+    # Where prices have changed since, the plan is the same, at the new prices.
+    now = read_profile(profile, trusted=True, origin="named")
+    tiers = tuple(
+        replace(tier, price=Price(input=3 * own.input, output=3 * own.output))
+        for tier, own in ((tier, tier.list_price()) for tier in now.tiers)
+        if own is not None
+    )
+    questions = [Question(text=json.loads(line)["question"]) for line in rows.read_text().splitlines()]
+    dearer, same = (plan_calls(own, questions) for own in (replace(now, tiers=tiers), now))
+    assert ("likely_usd" in dearer, dearer["expected"]["calls"]) == (False, same["expected"]["calls"])
+    assert 2 * same["expected"]["usd"] < dearer["expected"]["usd"] < 5 * same["expected"]["usd"]
