@@ -35,13 +35,13 @@ class Damaged(StorageError):
 
 # Every setting is passed on opening, so that none is read from the database. The file is not mapped into
 # memory, because truncating a mapped file kills the process, and its pages count as memory used.
-# SQLite caches 8 MB of pages rather than 32, which a long run would fill; the system caches the rest.
+# SQLite caches 2 MB of pages rather than 32, which a long run would fill; the system caches the rest.
 _SETTINGS = DEFAULT_SETTINGS | {
     "eviction_policy": "none",
     "cull_limit": 0,
     "statistics": 0,
     "sqlite_mmap_size": 0,
-    "sqlite_cache_size": 2048,
+    "sqlite_cache_size": 512,
 }
 
 _SCHEMA_DATABASES = {

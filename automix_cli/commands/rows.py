@@ -111,7 +111,7 @@ def _earlier_rows(
     earlier = EarlierRows(output, profile_sha, schema)
     _check_shard(earlier, "" if rows is None or rows.shard is None else str(rows.shard))
     ids = None if rows is None else rows.all_ids()
-    if ids is not None and earlier.ids and ids.isdisjoint(earlier.ids):
+    if ids is not None and earlier.ids and not any(ident in ids for ident in earlier.ids):
         earlier.close()
         raise UsageError(
             f"{output}: holds rows of another input: no id in common",

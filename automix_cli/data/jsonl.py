@@ -13,12 +13,13 @@ import os
 import stat
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterable, Iterator, Set
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, NamedTuple
 
+from automix_cli.data.id_lines import IdLines
 from automix_cli.data.rows import question_from_dict, value_of
 from automix_cli.errors import DataError
 from automix_cli.records import Json, Question
@@ -251,21 +252,20 @@ class RowCount(NamedTuple):
 
 
 class IdCheck:
-    """Finds duplicate ids; `1` and `"1"` count as the same id, because joins by id treat them so."""
+    """Finds duplicate ids; `1` and `"1"` count as the same id, because joins by id treat them so.
+
+    Attributes:
+        ids: those of all rows checked so far.
+    """
 
     def __init__(self) -> None:
-        self._line_of: dict[str, int] = {}
-
-    @property
-    def ids(self) -> Set[str]:
-        """The ids of all rows checked so far."""
-        return self._line_of.keys()
+        self.ids = IdLines()
 
     def check(self, row: Row) -> Row:
         """Return the row, or a row with a fault when an earlier one had its id."""
         if row.id is None:
             return row
-        first = self._line_of.setdefault(str(row.id), row.line)
+        first = self.ids.first(str(row.id), row.line)
         if first == row.line:
             return row
         return replace(row, question=None, fault=f"id {row.id!r} stands twice (first in line {first})")

@@ -39,12 +39,13 @@ from automix_cli.records import Question
 if TYPE_CHECKING:  # a question on the command line needs neither
     from automix_cli.data.columns import ColumnMapping
     from automix_cli.data.file_formats import FileRecord
+    from automix_cli.data.id_lines import IdLines
 
 Form = Literal["auto", "jsonl", "json", "csv", "tsv", "parquet", "text"]
 
 TEXT_LIMIT = 64 * 1024  # a longer text is probably a data file given by mistake, not one question
 CONTEXT_LIMIT = 64 * 1024 * 1024
-_MOST_ROWS_KEPT = 10_000  # of those that were checked: they are not read again
+_MOST_ROWS_KEPT = 2_000  # of those that were checked: they are not read again
 _MOST_BYTES_KEPT = 4 * 1024 * 1024  # of their lines; rows take several times as much
 WHOLE_FILE_LIMIT = 4 * 1024 * 1024 * 1024  # of a file that is read whole
 _PATIENCE = 2.0
@@ -119,7 +120,7 @@ class Rows:
         """The number of rows, after `check`; None for a pipe."""
         return None if self.counts is None else self.counts.rows
 
-    def all_ids(self) -> Set[str] | None:
+    def all_ids(self) -> IdLines | None:
         """The ids of all rows, or of the shard's, after `check`; None for a pipe."""
         return None if self.is_pipe else self.ids.ids
 
