@@ -21,7 +21,7 @@ from typer.core import TyperCommand, TyperGroup  # noqa: E402
 
 from automix_cli.commands.options import Version  # noqa: E402
 from automix_cli.errors import AutomixError  # noqa: E402
-from automix_cli.process import own_process  # noqa: E402
+from automix_cli.process import collect_rarely, own_process  # noqa: E402
 from automix_cli.streams import leave_to_others  # noqa: E402
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # a disk that takes no more
@@ -154,17 +154,13 @@ def _hold_closed_streams() -> None:
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 (lasts as long as the process)
 
 
-_IMPORTED_OBJECTS = 50_000
-"""Objects made since, and still there, before Python looks for cycles among them: imports make that many."""
-
-
 def run() -> None:
     """Run the `automix` script: a process that ends with its command.
 
     At the end Python looks for cycles among all objects, whose memory goes with the process in any case:
     they are taken out of its sight.
     """
-    gc.set_threshold(_IMPORTED_OBJECTS, *gc.get_threshold()[1:])
+    collect_rarely()
     try:
         main()
     except SystemExit:

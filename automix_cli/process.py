@@ -7,6 +7,7 @@ Whatever changes one of them asks `is_ours` first.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,10 @@ from contextlib import contextmanager
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """How many threads work on one sum. The libraries behind NumPy and scikit-learn read them when they load."""
 
+_IMPORTED_OBJECTS = 50_000
+"""Objects made since, and still there, before Python looks for cycles among them: imports make that many."""
+
+_USUAL = gc.get_threshold()
 _commands = 0
 
 
@@ -42,3 +47,14 @@ def own_process() -> Iterator[None]:
         yield
     finally:
         _commands -= 1
+
+
+def collect_rarely() -> None:
+    """Look for cycles of objects more rarely: most commands end before they have made many."""
+    gc.set_threshold(_IMPORTED_OBJECTS, *_USUAL[1:])
+
+
+def collect_as_usual() -> None:
+    """Look for cycles as often as Python does by itself, in a process of ours that goes on for long."""
+    if is_ours():
+        gc.set_threshold(*_USUAL)

@@ -11,6 +11,7 @@ from automix_cli.api import CallOptions, Runtime, choose_profile, router_notes
 from automix_cli.commands import options as o
 from automix_cli.commands.command import ModelCommand, command_app
 from automix_cli.errors import UsageError, keep_secret
+from automix_cli.process import collect_as_usual
 
 if TYPE_CHECKING:
     from automix_cli.backends.day_budget import DayBudget
@@ -86,6 +87,7 @@ def serve(
         async def main() -> int:
             from automix_cli.serving.lifecycle import serve as run_server
 
+            collect_as_usual()
             async with runtime as cascade:
                 server = _server(cascade, runtime, key, budget, log)
                 return await run_server(server, listener)
