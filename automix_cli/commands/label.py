@@ -160,7 +160,10 @@ class _LabelJob:
         check_baseline(self.baseline, own.tiers)
         if own.relative is None or own.relative.has_label.all():
             raise DataError(f"{self.data.name}: every row has a label")
-        self.reporter.say(f"fitting on {len(own):,} rows, and measuring on rows held out …")
+        self.reporter.say(
+            f"fitting a policy on {len(own):,} rows, and running it on rows held out, to find the rows whose "
+            "labels tell most …"
+        )
         with share_progress(self.reporter, "fitting") as advance:
             return LabelPlan.of(own, settings_of(profile), Objective("keep", self.keep), self.seed, advance)
 
@@ -217,7 +220,9 @@ class _LabelJob:
                 baseline, policy = str(plan.table.beside), labelled_policy(plan)
 
                 def line_of() -> str:
-                    return progress_line(session.n_done, len(rows), baseline, progress.so_far(), policy)
+                    return progress_line(
+                        session.n_done, len(rows), len(plan.table), baseline, progress.so_far(), policy
+                    )
 
                 self._loop(LabelTerminal(session, line_of), session, path)
             self._show(self._outcome(plan, profile, progress, path))

@@ -95,7 +95,9 @@ def with_label_intervals(
         return figures, gains
     every = {**runs, **{f"always:{tier}": single_reports(table, tier) for tier in table.tiers}}
     losses: dict[str, LossByLabels | None] = {
-        name: estimate_loss(run, resamples, float(table.grouping.means(run.differing).mean()), relative)
+        name: LossByLabels(0.0, 0.0, 0.0)
+        if _is_baseline_alone(run)
+        else estimate_loss(run, resamples, float(table.grouping.means(run.differing).mean()), relative)
         for name, run in every.items()
     }
     losses[f"always:{relative.baseline}"] = LossByLabels(0.0, 0.0, 0.0)
@@ -109,6 +111,11 @@ def with_label_intervals(
         if f.name != "oracle"  # the best of scores that are expected is no answer's
     )
     return tuple(own_figures), own_gains
+
+
+def _is_baseline_alone(run: Reports | HeldOutRun) -> bool:
+    """Whether every answer that is reported is equal to the baseline's, and scores as that does."""
+    return not run.differing.any() and bool((run.score == 1).all())
 
 
 # ---------------------------------------------------------------- draws that are as wide as labels tell

@@ -44,7 +44,13 @@ from automix_cli.views.first_moves_words import plan_sentence
 from automix_cli.views.payer_lines import offer_lines
 from automix_cli.views.plan_words import bins_words, comparison_words, condition_words, ranges
 from automix_cli.views.signal_words import signal_dict, signal_words
-from automix_cli.views.verdict_words import alternative_dict, loss_dict, measure_of, verdict_dict
+from automix_cli.views.verdict_words import (
+    alternative_dict,
+    label_counts_words,
+    loss_dict,
+    measure_of,
+    verdict_dict,
+)
 from automix_cli.views.why_not_words import why_not_lines
 
 if TYPE_CHECKING:
@@ -275,7 +281,10 @@ class CalibrationView:
             name, style = (router_name(self.calibration), "bold") if is_own else (f.name, None)
             table.add_row(name, *(cells[k] for k in columns), style=style)
         words = (*heads[:1], f"interval of {heads[0]}", heads[2], "interval of USD", *heads[4:])
-        table.caption = left_out(word for k, word in enumerate(words) if k not in columns)
+        absent = left_out(word for k, word in enumerate(words) if k not in columns)
+        is_withheld = any(f.quality.value is None for f in self.calibration.figures)
+        labels = label_counts_words(self.calibration.loss, len(self.table), is_withheld=is_withheld)
+        table.caption = "\n".join(filter(None, (labels, absent)))
         table.caption_justify = "left"
         return table
 

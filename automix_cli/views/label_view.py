@@ -11,6 +11,7 @@ from automix_cli.evaluation.label_plan import LabelPlan, LossSoFar
 from automix_cli.evaluation.loss import LossAgainst
 from automix_cli.evaluation.sequences import share_bounds
 from automix_cli.texts import count_of, is_blank
+from automix_cli.views.loss_words import loss_bounds_words, loss_words
 from automix_cli.views.verdict_words import skipped_words
 
 ANSWER_KEYS = "123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -166,14 +167,11 @@ def points(share: float) -> str:
     return "0.0" if text == "-0.0" else text
 
 
-def progress_line(n_done: int, n: int, baseline: str, loss: LossSoFar, policy: str = "") -> str:
-    """Say how far the labels are, and what they settle of the loss of a policy."""
-    value = "" if loss.value is None else f" {points(loss.value)} points,"
-    bounds = f"{points(loss.bounds.low)} to {points(loss.bounds.high)}"
-    own = f"loss{policy and f' of {policy}'} against {baseline}"
-    head = f"{n_done} of {n} · {own} so far{value} {bounds} (95 %, at every look)"
+def progress_line(n_done: int, n: int, n_rows: int, baseline: str, loss: LossSoFar, policy: str = "") -> str:
+    """Say how far the labels are, and what they settle of the loss of a policy on the rows of the file."""
+    own = f"on {_these_rows(n_rows)}, {_so_far_words(loss, baseline, policy)}"
     after = "" if loss.next_step is None else _next_words(loss)
-    return f"{head}; all {n}: ± {points(loss.at_end)}{after}"
+    return f"{n_done} of {n} · {own}; all {n}: ± {points(loss.at_end)}{after}"
 
 
 def _next_words(loss: LossSoFar) -> str:
@@ -215,28 +213,29 @@ def outcome_lines(outcome: LabelOutcome) -> Iterator[str]:
     skips = f", {outcome.n_skipped:,} skipped" if outcome.n_skipped else ""
     yield f"{outcome.n_labelled:,} of {count_of(outcome.n, 'row')} labelled{skips}"
     if outcome.n_labelled:
-        policy = outcome.policy and f" of {outcome.policy}"
-        rows = _these_rows(outcome.n_rows)
-        yield f"loss{policy} against {outcome.baseline} on {rows}: {_so_far_words(outcome.so_far)}"
+        words = _so_far_words(outcome.so_far, outcome.baseline, outcome.policy)
+        yield f"on {_these_rows(outcome.n_rows)}: {words}"
         if outcome.loss is not None:
             yield f"on new questions: {_new_questions(outcome)}"
-        if outcome.policy:
-            yield "with the labels calibrate may choose another policy, whose loss it tells"
+        yield "calibrate fits with the labels, and tells the loss of the policy that it then chooses"
         yield from _right_lines(outcome)
         yield f"use the labels: {outcome.command}"
 
 
-def _so_far_words(loss: LossSoFar) -> str:
-    """Write a loss with its interval, or why there is no estimate."""
+def _so_far_words(loss: LossSoFar, baseline: str, policy: str) -> str:
+    """Say what a policy loses, with the interval, or why there is no estimate."""
     low, high = loss.bounds
+    subject = policy or "the policy"
     if low == high:
-        return f"{points(low)} points exactly, since every row that can change it has a label"
-    bounds = f"{points(low)} to {points(high)}"
+        exactly = f"{loss_words(low)} against {baseline}"
+        return f"{subject} {exactly} exactly, since every row that can change it has a label"
     if loss.value is not None:
-        return f"{points(loss.value)} points (95 %: {bounds}, at every look)"
+        bounds = loss_bounds_words(low, high, loss.value)
+        return f"{subject} {loss_words(loss.value)} against {baseline} (95 %: {bounds}, at every look)"
     few = f"{count_of(loss.n_skipped, 'row')} {_was(loss.n_skipped)} skipped" if loss.n_skipped else ""
     why = f"since {few}" if few else "too few labels"
-    return f"no estimate, {why}; {bounds} points (95 %, at every look)"
+    bounds = loss_bounds_words(low, high)
+    return f"{subject} against {baseline}: no estimate, {why}; {bounds} (95 %, at every look)"
 
 
 def _was(n: int) -> str:
@@ -254,9 +253,13 @@ def _new_questions(outcome: LabelOutcome) -> str:
     if loss.by_labels is None:
         return f"{most}; {loss_reason(loss)}"
     value, low, high = loss.by_labels
-    bounds = f"{points(low)} to {points(high)}"
     when = "fixed before" if loss.look == 1 else f"fixed anew, look {loss.look}"
-    return f"{points(value)} points (95 %: {bounds}, at the number of labels {when}{skipped_words(loss)})"
+    every, differing = loss.labels
+    labels = f"{count_of(every, 'label')}, {differing:,} where answers differ"
+    return (
+        f"it {loss_words(value)} (95 %: {loss_bounds_words(low, high, value)}; by {labels}, "
+        f"their number {when}{skipped_words(loss)})"
+    )
 
 
 def loss_reason(loss: LossAgainst) -> str:

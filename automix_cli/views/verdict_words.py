@@ -13,6 +13,7 @@ from automix_cli.evaluation.objective import Objective
 from automix_cli.evaluation.verdict import OTHER_SHARES, Alternative, Edge, RoutingVerdict
 from automix_cli.fitting.query_router_kinds import WrittenKind
 from automix_cli.texts import count_of
+from automix_cli.views.loss_words import loss_bounds_words, loss_words
 
 
 def measure_of(table: TraceTable) -> str:
@@ -251,9 +252,25 @@ def labels_words(loss: LossAgainst) -> str:
             else "too few for an estimate"
         )
         return f" By labels ({counts}): {why}."
-    value, low, high = (100 * share for share in loss.by_labels)
-    bounds = f"95 %: {low:+.1f} to {high:+.1f}{skipped_words(loss)}"
-    return f" By labels ({counts}) the loss is {value:.1f} points ({bounds})."
+    value, low, high = loss.by_labels
+    bounds = f"95 %: {loss_bounds_words(low, high, value)}{skipped_words(loss)}"
+    return f" By labels ({counts}) it {loss_words(value)} ({bounds})."
+
+
+def label_counts_words(loss: LossAgainst | None, n_rows: int, *, is_withheld: bool) -> str:
+    """Say on how many labels qualities beside a baseline stand; "" where every row has one, or none.
+
+    Args:
+        loss: against the baseline; None where every row has a label.
+        n_rows: of the table.
+        is_withheld: whether some quality is not shown.
+    """
+    if loss is None or not loss.labels[0]:
+        return ""
+    every, differing = loss.labels
+    counts = f"{every:,} of {count_of(n_rows, 'row')} have a label, {differing:,} where answers differ"
+    empty = "; empty: too few labels to say" if is_withheld else ""
+    return f"quality: {counts}; other rows count as these show{empty}"
 
 
 def skipped_words(loss: LossAgainst) -> str:

@@ -14,6 +14,7 @@ from automix_cli.views.label_view import (
     outcome_lines,
     progress_line,
 )
+from automix_cli.views.verdict_words import label_counts_words
 
 SO_FAR = LossSoFar(value=0.004, bounds=LossBounds(-0.002, 0.011), at_end=0.008, next_step=NextStep(6, 0.005))
 LOSS = LossAgainst(
@@ -37,19 +38,30 @@ OUTCOME = LabelOutcome(
 
 
 def test_progress_says_what_is_settled_and_what_more_labels_would_do() -> None:
-    assert progress_line(22, 28, "large", SO_FAR) == (
-        "22 of 28 · loss against large so far 0.4 points, -0.2 to 1.1 (95 %, at every look); "
-        "all 28: ± 0.8; 6 labels more than that: ± 0.5"
+    assert progress_line(22, 28, 1319, "large", SO_FAR) == (
+        "22 of 28 · on these 1,319 rows, the policy loses 0.4 points against large "
+        "(95 %: from a gain of 0.2 to a loss of 1.1, at every look); all 28: ± 0.8; "
+        "6 labels more than that: ± 0.5"
     )
     nothing = SO_FAR._replace(value=None, next_step=None)
-    assert "so far -0.2 to 1.1" in progress_line(0, 28, "large", nothing)
+    assert "too few labels; from a gain of 0.2 to a loss of 1.1" in progress_line(0, 28, 9, "large", nothing)
+    settled = SO_FAR._replace(value=-0.004, bounds=LossBounds(-0.004, -0.004))
+    assert "on these 9 rows, the policy gains 0.4 points against large exactly" in progress_line(
+        28, 28, 9, "large", settled
+    )
 
 
 def test_the_outcome_says_which_interval_is_meant() -> None:
     text = "\n".join(outcome_lines(OUTCOME))
     assert "27 of 28 rows labelled, 1 skipped" in text
-    assert "on these 1,319 rows: 0.4 points (95 %: -0.2 to 1.1, at every look)" in text
-    assert "on new questions: 0.5 points (95 %: -0.3 to 1.3, at the number of labels fixed before)" in text
+    assert (
+        "on these 1,319 rows: the policy loses 0.4 points against large (95 %: from a gain of 0.2 to a l"
+        in text
+    )
+    assert (
+        "on new questions: it loses 0.5 points (95 %: from a gain of 0.3 to a loss of 1.3; "
+        "by 28 labels, 20 where answers differ, their number fixed before)" in text
+    )
     assert "large on 9 of 10" in text
     assert outcome_dict(OUTCOME)["loss_on_new"] == pytest.approx([0.5, -0.3, 1.3])
 
@@ -58,7 +70,7 @@ def test_the_outcome_says_which_interval_is_meant() -> None:
     ("loss", "words"),
     [
         (LOSS._replace(n_skipped=1), "fixed before, 1 row without its label lost and won)"),
-        (LOSS._replace(look=2), "at the number of labels fixed anew, look 2"),
+        (LOSS._replace(look=2), "their number fixed anew, look 2"),
         (
             LOSS._replace(by_labels=None),
             "at most 6.0 points (95 %), by the share that differs; too few labels",
@@ -74,21 +86,23 @@ def test_of_new_questions_it_says_what_labels_support(loss: LossAgainst, words: 
 def test_a_loss_of_which_nothing_is_open_is_exact() -> None:
     settled = SO_FAR._replace(value=0.0, bounds=LossBounds(-0.017, -0.017))
     text = "\n".join(outcome_lines(OUTCOME._replace(so_far=settled)))
-    assert "on these 1,319 rows: -1.7 points exactly, since every row that can change it has a label" in text
+    assert (
+        "on these 1,319 rows: the policy gains 1.7 points against large exactly, "
+        "since every row that can change it has a label" in text
+    )
 
 
 def test_a_loss_of_another_policy_is_named_and_a_missing_one_has_its_reason() -> None:
     skips = SO_FAR._replace(value=None, n_skipped=1)
     text = "\n".join(outcome_lines(OUTCOME._replace(so_far=skips, policy="every other answer")))
     assert (
-        "loss of every other answer against large on these 1,319 rows: no estimate, since 1 row was skip"
-        in text
+        "on these 1,319 rows: every other answer against large: no estimate, since 1 row was skipped" in text
     )
-    assert "-0.2 to 1.1 points (95 %, at every look)" in text
-    assert "with the labels calibrate may choose another policy" in text
+    assert "from a gain of 0.2 to a loss of 1.1 (95 %, at every look)" in text
+    assert "calibrate fits with the labels, and tells the loss of the policy that it then chooses" in text
     assert outcome_dict(OUTCOME._replace(so_far=skips))["loss_points"] is None
-    assert "loss of every other answer against large so far 0.4" in progress_line(
-        9, 28, "large", SO_FAR, "every other answer"
+    assert "every other answer loses 0.4 points against large" in progress_line(
+        9, 28, 1319, "large", SO_FAR, "every other answer"
     )
 
 
@@ -107,3 +121,12 @@ def test_long_texts_are_cut_until_somebody_wants_all() -> None:
     assert (short.is_whole, whole.is_whole) == (False, True)
     assert len(short.context) < 80
     assert len(short.answers[0][1]) < 1000 < len(whole.answers[0][1])
+
+
+def test_a_table_of_qualities_says_on_how_many_labels_they_stand() -> None:
+    assert label_counts_words(None, 9, is_withheld=False) == ""
+    assert label_counts_words(LOSS._replace(labels=(0, 0)), 9, is_withheld=True) == ""
+    assert label_counts_words(LOSS, 1319, is_withheld=True) == (
+        "quality: 28 of 1,319 rows have a label, 20 where answers differ; other rows count as these show; "
+        "empty: too few labels to say"
+    )

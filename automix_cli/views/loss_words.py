@@ -1,0 +1,41 @@
+"""A loss in words that need no sign: what is below zero is a gain, and is called one."""
+
+from __future__ import annotations
+
+
+def loss_words(share: float) -> str:
+    """Say what is lost or gained, of a loss in points of 1.
+
+    Example:
+        >>> loss_words(0.0123), loss_words(-0.004), loss_words(-0.00001)
+        ('loses 1.2 points', 'gains 0.4 points', 'loses nothing')
+    """
+    amount = _points(share)
+    if amount == "0.0":
+        return "loses nothing"
+    return f"{'gains' if share < 0 else 'loses'} {amount} points"
+
+
+def loss_bounds_words(low: float, high: float, value: float | None = None) -> str:
+    """The bounds of a loss; the numbers alone where they have the sign of its estimate.
+
+    Example:
+        >>> loss_bounds_words(0.002, 0.011, 0.004), loss_bounds_words(-0.011, -0.002, -0.004)
+        ('0.2 to 1.1', '0.2 to 1.1')
+        >>> loss_bounds_words(-0.002, 0.011, 0.004), loss_bounds_words(0.002, 0.011)
+        ('from a gain of 0.2 to a loss of 1.1', 'from a loss of 0.2 to a loss of 1.1')
+    """
+    if value is not None and value > 0 and low >= 0:
+        return f"{_points(low)} to {_points(high)}"
+    if value is not None and value < 0 and high <= 0:
+        return f"{_points(high)} to {_points(low)}"
+    return f"from {_noun(low)} to {_noun(high)}"
+
+
+def _noun(share: float) -> str:
+    amount = _points(share)
+    return "no loss" if amount == "0.0" else f"a {'gain' if share < 0 else 'loss'} of {amount}"
+
+
+def _points(share: float) -> str:
+    return f"{100 * abs(share):.1f}"
