@@ -243,6 +243,7 @@ class TraceTable:
 
     def subset(self, rows: Ints | NDArray[np.bool_]) -> TraceTable:
         """The table of some rows (indices or a mask)."""
+        rows = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows  # found once, not in every column
         per_row = {name: getattr(self, name)[rows] for name in _PER_ROW}
         per_row["grouping"] = self.grouping.subset(rows)
         if self.embeddings is not None:

@@ -20,7 +20,6 @@ from automix_cli.texts import TOO_FEW_LABELS
 
 POISSON_GROUPS = 20_000
 NORMAL = 1.96  # standard deviations in a normal 95 % interval
-_BLOCK = 1 << 20  # questions drawn at a time
 _CACHED = 1 << 17  # weights turned into floats at a time: 1 MB, which stays in a processor's cache
 
 
@@ -32,10 +31,16 @@ class Resamples:
     row i is in draw d, and a mean is a ratio of sums. Up to 20,000 questions these are exact
     bootstrap resamples (multinomial counts); above, 200 draws of independent Poisson(1)
     weights, which come to the same for many questions.
+
+    Attributes:
+        drawn: draws×m, how often each of the rows that were drawn is in a draw.
+        groups: n, the question of each row.
+        places: n, where these rows are among those that were drawn; None for all of them.
     """
 
-    counts: NDArray[np.uint8]
+    drawn: NDArray[np.uint8]
     groups: Ints
+    places: Ints | None = None
 
     @classmethod
     def of(cls, groups: Ints, seed: int, draws: int = 1000) -> Resamples:
@@ -66,6 +71,15 @@ class Resamples:
         """Draw resamples of a table's questions; the order of its rows changes no weight."""
         return cls.of(table.groups, seed, draws)
 
+    @property
+    def counts(self) -> NDArray[np.uint8]:
+        """How often each row is in each draw, draws×n; a draw without any of them has each once."""
+        if self.places is None:
+            return self.drawn
+        counts = self.drawn.take(self.places, axis=1)
+        counts[~counts.any(axis=1)] = 1
+        return counts
+
     def means(self, columns: ArrayLike) -> Floats:
         """Mean of each column in each draw: n×K (or n) to draws×K (or draws).
 
@@ -73,16 +87,21 @@ class Resamples:
         be passed at once.
         """
         values = np.asarray(columns, dtype=float)
-        draws, rows = self.counts.shape
-        summands = np.column_stack([values, np.ones(rows)])  # the last sum is that of the weights
+        draws, rows = self.drawn.shape
+        own = np.column_stack([values, np.ones(len(values))])  # the last sum is that of the weights
+        summands = own
+        if self.places is not None:
+            summands = np.zeros((rows, own.shape[1]))
+            summands[self.places] = own
         step = max(1, _CACHED // rows)
-        blocks = (self.counts[d : d + step].astype(float) for d in range(0, draws, step))
+        blocks = (self.drawn[d : d + step].astype(float) for d in range(0, draws, step))
         sums: Floats = np.concatenate([weights @ summands for weights in blocks])
+        sums[sums[:, -1] == 0] = own.sum(axis=0)
         means: Floats = sums[:, :-1] / sums[:, -1:]
         return means if values.ndim > 1 else means[:, 0]
 
     def on_rows(self, rows: Ints | Bools) -> Resamples | None:
-        """The same resamples seen by some of the rows; None for fewer than two questions.
+        """The same resamples seen by some of the rows, each once; None for fewer than two questions.
 
         A draw that contains none of these rows would have no mean. It is replaced by one that
         contains each of them once, which is rare unless the rows are few.
@@ -90,11 +109,12 @@ class Resamples:
         groups = self.groups[rows]
         if len(groups) == len(self.groups) and np.array_equal(groups, self.groups):
             return self
-        counts = self.counts.take(np.arange(len(self.groups))[rows], axis=1)
         if not (groups != groups[:1]).any():
             return None
-        counts[~counts.any(axis=1)] = 1
-        return Resamples(counts, groups)
+        places = np.arange(len(self.groups))[rows] if self.places is None else self.places[rows]
+        part = Resamples(self.drawn, groups, places)
+        # Of most rows a sum passes over the others; few are taken out, so that sums are short.
+        return part if 2 * len(places) > self.drawn.shape[1] else Resamples(part.counts, groups)
 
 
 def split_resamples(test_rows: Sequence[Ints], table: TraceTable, seed: int) -> list[Resamples | None]:
@@ -117,12 +137,8 @@ def split_resamples(test_rows: Sequence[Ints], table: TraceTable, seed: int) -> 
 
 
 def _multinomial(rng: np.random.Generator, draws: int, groups: int) -> Iterator[NDArray[np.uint8]]:
-    step = max(1, _BLOCK // groups)
-    for start in range(0, draws, step):
-        size = min(step, draws - start)
-        places = rng.integers(groups, size=(size, groups)) + groups * np.arange(size)[:, None]
-        counts = np.bincount(places.ravel(), minlength=size * groups)
-        yield counts.reshape(size, groups).astype(np.uint8)
+    for _ in range(draws):
+        yield np.bincount(rng.integers(groups, size=groups), minlength=groups).astype(np.uint8)[None]
 
 
 def _poisson(rng: np.random.Generator, draws: int, groups: int) -> Iterator[NDArray[np.uint8]]:

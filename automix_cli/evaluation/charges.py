@@ -122,17 +122,27 @@ def single_tier(run: ManyOutcomes) -> int | None:
 def expected_score(
     table: TraceTable, rows: Ints, signature: Ints, outcomes: Outcomes, abstain_value: float
 ) -> Floats:
-    """Return the expected score of each row; NaN where an answer without a score may be reported."""
-    total = outcomes.abstained[..., signature] * abstain_value
+    """Return the expected score of each row; NaN where an answer without a score may be reported.
+
+    Args:
+        table: the rows.
+        rows: n of them.
+        signature: of each row; with an axis of policies before where they do not share it.
+        outcomes: of one policy, or of several.
+        abstain_value: the score of an abstention.
+    """
+    total = _on_rows(outcomes.abstained, signature) * abstain_value
     for j in range(len(table.tiers)):
-        chance = outcomes.reports[..., j][..., signature]
-        if chance.any():
+        if outcomes.reports[..., j].any():
+            chance = _on_rows(outcomes.reports[..., j], signature)
             total = total + np.where(chance > 0, chance * table.worth[rows, j], 0.0)
     return np.asarray(total)
 
 
 def expected_cost(table: TraceTable, rows: Ints, signature: Ints, outcomes: Outcomes) -> Floats:
     """Return dollars per row: answers, votes, prompts of rounds, as recorded or at the tier's mean.
+
+    Arguments are those of `expected_score`.
 
     Raises:
         DataError: when what may be asked or bought has no recorded cost on any row.
@@ -142,15 +152,22 @@ def expected_cost(table: TraceTable, rows: Ints, signature: Ints, outcomes: Outc
         asks, votes = outcomes.asks[..., j], outcomes.votes[..., j]
         if asks.any():
             answer = _with_mean(table.cost[:, j], f"an answer of tier {name!r}", f"--costs {name}=1")[rows]
-            total += asks[..., signature] * answer
+            total += _on_rows(asks, signature) * answer
         if votes.any():
             vote_cost = table.vote_cost[:, j]
             vote = _with_mean(vote_cost, f"a vote of tier {name!r}", f"--vote-costs {name}=1")[rows]
-            total += votes[..., signature] * vote
+            total += _on_rows(votes, signature) * vote
             prompt = table.round_cost[:, j]
             if not np.isnan(prompt).all():  # most providers charge none
-                total += outcomes.rounds[..., j][..., signature] * _with_mean(prompt, "", "")[rows]
+                total += _on_rows(outcomes.rounds[..., j], signature) * _with_mean(prompt, "", "")[rows]
     return total
+
+
+def _on_rows(values: Floats, signature: Ints) -> Floats:
+    """Return the value of each row's signature."""
+    if signature.ndim == 1:
+        return values[..., signature]
+    return np.take_along_axis(values, signature, axis=1)
 
 
 def expected_latency(table: TraceTable, rows: Ints, signature: Ints, outcomes: Outcomes) -> Floats:

@@ -133,25 +133,26 @@ class CurveSums:
 
     def __init__(self, rows: int) -> None:
         self._times = np.zeros(rows)
-        self._score: Floats | None = None
-        self._cost: Floats | None = None
+        self._parts: list[tuple[Ints, SettingRows]] = []
 
     def add(self, rows: Ints, setting_rows: SettingRows) -> None:
         """Add what the settings came to on some rows."""
-        if self._score is None or self._cost is None:
-            self._score, self._cost = np.zeros((2, len(setting_rows.score), len(self._times)))
-        self._score[:, rows] += setting_rows.score
-        self._cost[:, rows] += setting_rows.cost
+        self._parts.append((rows, setting_rows))
         self._times[rows] += 1
 
     def curve(self, settings: Sequence[Setting]) -> Curve:
         """Return the means."""
-        if self._score is None or self._cost is None:
+        if not self._parts:
             return NO_CURVE
         rows = np.flatnonzero(self._times)
+        place_of = np.zeros(len(self._times), dtype=np.intp)
+        place_of[rows] = np.arange(len(rows))
+        score, cost = np.zeros((2, len(self._parts[0][1].score), len(rows)))
+        for own_rows, own in self._parts:
+            score[:, place_of[own_rows]] += own.score
+            cost[:, place_of[own_rows]] += own.cost
         times = self._times[rows]
-        columns = SettingRows(self._score[:, rows] / times, self._cost[:, rows] / times)
-        return Curve(tuple(settings), columns, rows)
+        return Curve(tuple(settings), SettingRows(score / times, cost / times), rows)
 
 
 class Singles(NamedTuple):

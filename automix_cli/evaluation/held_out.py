@@ -93,7 +93,6 @@ def held_out(
     objectives: Sequence[Objective],
     *,
     seed: int,
-    abstain_value: float,
     resamples: Resamples,
     options: Crossfit = CROSSFIT,
     classes: Classes = NO_CLASSES,
@@ -108,7 +107,6 @@ def held_out(
         family: of the policies.
         objectives: each is served by a run of its own.
         seed: of the divisions.
-        abstain_value: the score of an abstention.
         resamples: of the table's questions, by which settings are chosen.
         options: of cross-fitting; `repeats` counts divisions.
         classes: what may tell questions apart beforehand.
@@ -125,7 +123,7 @@ def held_out(
         raise ValueError(f"nested folds need three parts at least, got {options.folds}")
     table = table.with_vote_limit()
     paths = _Paths.of(family, whole_tables or {}, len(table))
-    choices = _ObjectiveRuns.of(table, objectives, resamples, abstain_value)
+    choices = _ObjectiveRuns.of(table, objectives, resamples)
     for r in range(divisions(options, classes, table.n_groups, compares_signals=signals is not None)):
         division = _Division(family, folds_of(table, options.folds, seed + 1000 * r), options)
         for k in range(options.folds):
@@ -274,28 +272,60 @@ class _ObjectiveRuns(NamedTuple):
     alone: Singles
     objectives: Sequence[Objective]
     resamples: Resamples
-    abstain_value: float
     sums: Sequence[_RunSums]
 
     @classmethod
-    def of(
-        cls, table: TraceTable, objectives: Sequence[Objective], resamples: Resamples, abstain_value: float
-    ) -> _ObjectiveRuns:
+    def of(cls, table: TraceTable, objectives: Sequence[Objective], resamples: Resamples) -> _ObjectiveRuns:
         """Begin with nothing."""
         sums = [_RunSums(*table.score.shape) for _ in objectives]
-        return cls(table, singles(table), objectives, resamples, abstain_value, sums)
+        return cls(table, singles(table), objectives, resamples, sums)
 
     def run_all(self, outer: _OuterFold, learn: Ints) -> None:
         """Choose on the training rows of an outer fold, for each objective, and run on its own rows."""
         curves = {source: own.curve for source, own in outer.fits.items()}
         chooser = _Chooser(self.table.tiers, self.alone, learn, self.resamples, curves)
+        runs: dict[tuple[ClassSource, Setting], _SettingRun] = {}  # objectives often choose the same
         for total, objective in zip(self.sums, self.objectives, strict=True):
             source, setting, best = chooser.choose(objective)
-            total.add(outer.fits[source], setting, outer.rows, self.alone, best, self.abstain_value)
+            key = source, setting
+            if key not in runs:
+                runs[key] = _SettingRun.of(outer.fits[source], setting, outer.rows, self.alone)
+            total.add(runs[key], outer.rows, self.alone.score[outer.rows, best])
 
     def runs(self) -> tuple[HeldOutRun, ...]:
         """Return the means."""
         return tuple(total.run(self.table.score) for total in self.sums)
+
+
+class _SettingRun(NamedTuple):
+    """What a setting came to on m rows of an outer fold.
+
+    Attributes:
+        figures: 5×m: score, cost, abstained, escalated, number of votes.
+        reports: m×N.
+        is_single: whether it is a single tier, by name or by what it does.
+        plan: what tells it from others; see `_decisions`.
+    """
+
+    figures: Floats
+    reports: Floats
+    is_single: bool
+    plan: Hashable
+
+    @classmethod
+    def of(cls, own: _FoldFit, setting: Setting, rows: Ints, alone: Singles) -> _SettingRun:
+        """Run it on the rows."""
+        if isinstance(setting, Always):
+            tier = own.table.tiers.index(setting.tier)
+            figures, reports = np.zeros((5, len(rows))), np.zeros((len(rows), len(own.table.tiers)))
+            figures[:2], reports[:, tier] = (alone.score[rows, tier], alone.cost[rows, tier]), 1.0
+            return cls(figures, reports, True, tier)
+        place = own.place(setting)
+        run = next(own.fitted.runs(own.table, rows, np.array([place])))
+        only = single_tier(run)
+        plan = _decisions(own.fitted.policy(place), setting) if only is None else only
+        figures = np.stack([run.score, run.cost, run.abstained, run.escalated, run.votes.sum(axis=1)])
+        return cls(figures, run.reports, only is not None, plan)
 
 
 class _RunSums:
@@ -308,27 +338,15 @@ class _RunSums:
         self._folds = self._single_folds = 0
         self._plans: set[Hashable] = set()
 
-    def add(
-        self, own: _FoldFit, setting: Setting, rows: Ints, alone: Singles, best: int, abstain_value: float
-    ) -> None:
-        """Run a setting on the rows of an outer fold."""
+    def add(self, own: _SettingRun, rows: Ints, best_score: Floats) -> None:
+        """Add what a setting came to on rows of an outer fold, and what the best single tier scores there."""
         self._folds += 1
+        self._single_folds += own.is_single
+        self._plans.add(own.plan)
         self._times[rows] += 1
-        self._sums[5, rows] += alone.score[rows, best]
-        if isinstance(setting, Always):
-            tier = own.table.tiers.index(setting.tier)
-            self._single_folds += 1
-            self._plans.add(tier)
-            self._sums[:2, rows] += alone.score[rows, tier], alone.cost[rows, tier]
-            self._reports[rows, tier] += 1
-            return
-        place = own.place(setting)
-        policy, run = own.fitted.policy(place), next(own.fitted.runs(own.table, rows, np.array([place])))
-        only = single_tier(run)
-        self._single_folds += only is not None
-        self._plans.add(_decisions(policy, setting) if only is None else only)
-        self._sums[:5, rows] += run.score, run.cost, run.abstained, run.escalated, run.votes.sum(axis=1)
-        self._reports[rows] += run.reports
+        self._sums[:5, rows] += own.figures
+        self._sums[5, rows] += best_score
+        self._reports[rows] += own.reports
 
     def run(self, is_equal: Floats) -> HeldOutRun:
         """Return the means; `is_equal` says which answers are equal to the baseline's (n×N)."""

@@ -254,7 +254,6 @@ def _held_out_runs(
             family,
             [objective, *lower_shares(objective)],
             seed=seed,
-            abstain_value=settings.abstain_value or 0.0,
             resamples=resamples,
             options=options,
             advance=lambda: advance(step),

@@ -192,13 +192,8 @@ class FittedPlans:
     def play(self, table: TraceTable, rows: Ints, places: Ints) -> SettingRows:
         """Replay the plans at some places on some rows, in exact expectation over vote orders."""
         outcome = self._play(table, rows, places)
-        if outcome.of_row.ndim == 1:
-            score = expected_score(table, rows, outcome.of_row, outcome.outcomes, self._abstain_value)
-            cost = expected_cost(table, rows, outcome.of_row, outcome.outcomes)
-        else:
-            each = [outcome.of_place(k) for k in range(len(places))]
-            score = np.stack([expected_score(table, rows, *own, self._abstain_value) for own in each])
-            cost = np.stack([expected_cost(table, rows, *own) for own in each])
+        score = expected_score(table, rows, outcome.of_row, outcome.outcomes, self._abstain_value)
+        cost = expected_cost(table, rows, outcome.of_row, outcome.outcomes)
         for k, place in enumerate(places):
             others = outcome.others(k)
             if len(others):  # evidence of a kind that no row of the fit had: the policies plan anew for it
@@ -260,7 +255,7 @@ class FittedPlans:
         return max(1, _LARGEST_PASS // (20 * settings * count_histories(self.plan_model)))
 
     def _facts(self, table: TraceTable, rows: Ints) -> _QuestionFacts:
-        return _QuestionFacts.of(self.plan_model, table.subset(rows))
+        return _QuestionFacts.of(self.plan_model, table, rows)
 
     def _tokens(self, table: TraceTable, rows: Ints) -> Floats:
         tokens = table.prompt_tokens[rows]
@@ -291,16 +286,16 @@ class _QuestionFacts(NamedTuple):
     priors: Floats | None
 
     @classmethod
-    def of(cls, model: Model, table: TraceTable) -> _QuestionFacts:
-        """Find the roots of all rows of a table."""
-        classes = np.zeros(len(table), dtype=np.intp)
+    def of(cls, model: Model, table: TraceTable, rows: Ints) -> _QuestionFacts:
+        """Find the roots of some rows of a table."""
+        classes = np.zeros(len(rows), dtype=np.intp)
         if table.question_classes is not None and len(model.priors) > 1:
-            classes = table.question_classes
+            classes = table.question_classes[rows]
         if table.question_logits is None or not model.trust:
             rows_of = {Root(int(c)): np.flatnonzero(classes == c) for c in np.unique(classes)}
             return cls(rows_of, {root: np.ones(len(own)) for root, own in rows_of.items()}, None)
         own_priors = np.array(model.priors)[classes]
-        targets = shrink_logits(own_priors, table.question_logits, model.trust)
+        targets = shrink_logits(own_priors, table.question_logits[rows], model.trust)
         return cls(*_roots(classes, grid_corners(targets)), tilt(own_priors, sigmoid(targets)))
 
 
@@ -322,7 +317,7 @@ def _roots(classes: Ints, corners: Corners) -> tuple[dict[Root, Ints], dict[Root
 
 def _root_shares(model: Model, table: TraceTable) -> dict[Root, float]:
     """Each root's share of the questions."""
-    facts = _QuestionFacts.of(model, table)
+    facts = _QuestionFacts.of(model, table, np.arange(len(table)))
     return {root: float(own.sum()) / max(len(table), 1) for root, own in facts.shares.items()}
 
 

@@ -176,7 +176,6 @@ def test_held_out_figures_are_those_of_a_router_fitted_without_the_fold(table: T
         [Objective("cost_weight", 20.0)],
         options=CROSSFIT,
         seed=0,
-        abstain_value=0.0,
         resamples=Resamples.of_table(table, 0, draws=50),
         classes=classes("multilabel"),
     ).runs

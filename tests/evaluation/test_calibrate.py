@@ -93,7 +93,6 @@ def test_figures_and_verdict_are_those_of_the_held_out_run(found: Calibration, t
         PlanFamily(settings=SETTINGS),
         [Objective("budget", 12.0)],
         seed=0,
-        abstain_value=0.0,
         resamples=resamples,
         options=ONCE,
     ).runs
@@ -241,7 +240,6 @@ def test_a_single_tier_comes_with_the_strictest_lower_share_at_which_routing_pay
         PlanFamily(settings=SETTINGS),
         [Objective("keep", other.keep, 0.99)],
         seed=0,
-        abstain_value=0.0,
         resamples=Resamples.of_table(table, 0),
         options=ONCE,
     ).runs

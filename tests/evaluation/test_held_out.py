@@ -48,7 +48,6 @@ def run_on(
         family,
         OBJECTIVES,
         seed=seed,
-        abstain_value=0.0,
         resamples=resamples,
         options=options,
         **more,
@@ -209,7 +208,7 @@ def test_copies_of_a_question_are_held_out_together() -> None:
 def test_divisions_are_averaged_row_by_row_and_their_folds_counted(table: TraceTable) -> None:
     family = FAMILIES["rules"]()
     resamples = Resamples.of_table(table, 0, draws=100)
-    options = {"abstain_value": 0.0, "resamples": resamples}
+    options = {"resamples": resamples}
     runs = [
         held_out(table, family, OBJECTIVES, seed=1000 * r, options=ONCE, **options).runs for r in range(3)
     ]
@@ -231,7 +230,6 @@ def test_a_single_tier_that_every_fold_chooses_is_charged_and_counted_as_such(ta
         family,
         [Objective("budget", 0.5)],
         seed=0,
-        abstain_value=0.0,
         resamples=resamples,
         options=ONCE,
     ).runs
