@@ -157,6 +157,10 @@ class Histories:
         before = [self.step_of(visit) for visit in self.visits_before]
         return answer_classes(step for step in (*before, *path) if not step.failed)
 
+    def is_end(self, path: TierPath) -> bool:
+        """Whether nothing is left but to report or to abstain."""
+        return not (self.next_tiers(path) or any(level.rounds for level in self.levels(path)))
+
     def levels(self, path: TierPath) -> tuple[Level, ...]:
         """The levels of the last tier's counts."""
         return self.table(path[-1]).levels if path else (Level(slice(0, 1), ()),)

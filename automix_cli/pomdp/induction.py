@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -148,6 +149,11 @@ def solve_cases(model: Model, tasks: Sequence[PlanTask], numbers: ActionCodes) -
     ]
 
 
+def _once(values: Floats) -> Floats:
+    """The values of all plans, once where they are the same for all of them."""
+    return values[:1] if values.strides[0] == 0 else values
+
+
 def prior_table(model: Model, roots: Sequence[Root]) -> Floats:
     """The priors of roots before any call, a line each; one line where all have the same."""
     if len({(root.question_class, root.logits) for root in roots}) == 1:
@@ -239,10 +245,15 @@ class PlanPath:
         total = weight @ likelihood.T
         options = list(self._options_without_votes(path, weight, likelihood, total))
         shape = (len(self.weights), *total.shape[-2:])
-        block = Block(total, np.empty(shape), np.empty(shape, dtype=np.int16))
+        # At the end nothing has a charge: what is best there is the same for every cost_weight.
+        plans = shape[:1] if not self.histories.is_end(path) else total.shape[:-2] or (1,)
+        own_shape = (*plans, *total.shape[-2:])
+        block = Block(total, np.empty(own_shape), np.empty(own_shape, dtype=np.int16))
         for level in reversed(self.histories.levels(path)):
             self._choose(block, level, options, path)
-        self.blocks[path] = block
+        self.blocks[path] = Block(
+            total, np.broadcast_to(block.value, shape), np.broadcast_to(block.choice, shape)
+        )
 
     def _options_without_votes(
         self, path: TierPath, weight: Floats, likelihood: Floats, total: Floats
@@ -260,7 +271,7 @@ class PlanPath:
         for tier in histories.next_tiers(path):
             action = Action("escalate" if histories.is_later(path) else "start", tier)
             ahead = sum(
-                self.blocks[(*path, step)].value @ histories.table(step).entry
+                _once(self.blocks[(*path, step)].value) @ histories.table(step).entry
                 for step in histories.next_steps(path, tier)
             )
             yield self._with_charge(action, np.reshape(ahead, (-1, *total.shape[-2:])), total)
@@ -271,23 +282,25 @@ class PlanPath:
             charges = self.weights * (cost.fixed + cost.per_token * self._lengths)
             self._charges[action] = charges[:, None, None], cost.at(self.tokens)
         charge, dollars = self._charges[action]
-        return _Option(action, ahead - charge * weight, dollars)
+        charges = charge * weight
+        return _Option(action, np.subtract(ahead, charges, out=charges), dollars)
 
     def _choose(self, block: Block, level: Level, options: list[_Option], path: TierPath) -> None:
         """Find the best action at each history of one level; what follows it has been solved."""
-        here = [o._replace(value=o.value[..., level.rows]) for o in options]
-        weight, best = block.weight[..., level.rows], block.value[..., level.rows]
-        values = block.value.reshape(-1, block.value.shape[-1])
+        # Lines of one level are short: side by side in memory they are compared much faster.
+        here = [o._replace(value=np.ascontiguousarray(o.value[..., level.rows])) for o in options]
+        weight = np.ascontiguousarray(block.weight[..., level.rows])
+        values, shape = block.value.reshape(-1, block.value.shape[-1]), block.value[..., level.rows].shape
         for votes, to, orders in level.rounds:
-            ahead = (values[:, to] @ orders.T).reshape(best.shape)
+            ahead = (values[:, to] @ orders.T).reshape(shape)
             here.append(self._with_charge(Action("vote", path[-1].tier, votes), ahead, weight))
         here.sort(key=lambda option: option.rank)
-        best[...] = here[0].value
-        for option in here[1:]:
-            np.maximum(best, option.value, out=best)
-        good_enough, choice = best - VALUE_TIE * weight, block.choice[..., level.rows]
+        # What has no charge has one value for all plans, and is compared before what has more.
+        best = reduce(np.maximum, sorted((option.value for option in here), key=np.size))
+        good_enough, choice = best - VALUE_TIE * weight, np.empty(shape, dtype=np.int16)
         for option in reversed(here):  # the first of equals is written last, and stays
             np.copyto(choice, self._code(option.action), where=option.value >= good_enough)
+        block.value[..., level.rows], block.choice[..., level.rows] = best, choice
 
     def _code(self, action: Action) -> int:
         if action not in self.codes:
@@ -308,7 +321,7 @@ class PlanPath:
         w(h)/w(root) under the model, times that of drawing it from a row's recorded votes in
         `replay`.
         """
-        orders = {path: np.zeros_like(block.value) for path, block in self.blocks.items()}
+        orders = {path: np.zeros(block.choice.shape) for path, block in self.blocks.items()}
         orders[self.histories.start][:, 0, 0] = 1.0
         for path in sorted(orders, key=len):
             block, ways = self.blocks[path], orders[path]
@@ -346,7 +359,8 @@ class PlanPath:
     def spending(self, orders: Mapping[TierPath, Floats]) -> Spending:
         """What each plan is expected to cost on a question, under the model."""
         costs = np.array([self.histories.model.charge(action) for action in self.actions]).reshape(-1, 2)
-        fixed, per_token = (self.action_chances(orders) @ costs).T
+        charged = {path: ways for path, ways in orders.items() if not self.histories.is_end(path)}
+        fixed, per_token = (self.action_chances(charged) @ costs).T
         return Spending(np.asarray(fixed + per_token * self._lengths), per_token)
 
     def root_values(self) -> Floats:
