@@ -148,19 +148,41 @@ def expected_cost(table: TraceTable, rows: Ints, signature: Ints, outcomes: Outc
         DataError: when what may be asked or bought has no recorded cost on any row.
     """
     total = np.zeros((*outcomes.abstained.shape[:-1], len(rows))) + _fee(table, rows, 0)
+    for times, dollars in _charged(table, outcomes):
+        total += _on_rows(times, signature) * dollars[rows]
+    return total
+
+
+def mean_points(
+    table: TraceTable, signature: Ints, outcomes: Outcomes, abstain_value: float
+) -> tuple[Floats, Floats]:
+    """Return the mean cost and score of each of W policies over all rows, from sums per signature.
+
+    So many policies are compared quickly; see `expected_score`.
+    """
+    size, count = outcomes.abstained.shape[-1], len(table)
+    score = outcomes.abstained @ np.bincount(signature, minlength=size) * abstain_value
+    for j in range(len(table.tiers)):
+        chance, worth = outcomes.reports[..., j], np.bincount(signature, table.worth[:, j], size)
+        score = score + np.where(chance > 0, chance * worth, 0.0).sum(axis=-1)
+    cost = np.zeros(len(score)) + np.sum(_fee(table, np.arange(count), 0))
+    for times, dollars in _charged(table, outcomes):
+        cost += times @ np.bincount(signature, dollars, size)
+    return cost / count, score / count
+
+
+def _charged(table: TraceTable, outcomes: Outcomes) -> Iterator[tuple[Floats, Floats]]:
+    """Yield how often something is paid for on each signature, and what it costs on each row of the table."""
     for j, name in enumerate(table.tiers):
         asks, votes = outcomes.asks[..., j], outcomes.votes[..., j]
         if asks.any():
-            answer = _with_mean(table.cost[:, j], f"an answer of tier {name!r}", f"--costs {name}=1")[rows]
-            total += _on_rows(asks, signature) * answer
+            yield asks, _with_mean(table.cost[:, j], f"an answer of tier {name!r}", f"--costs {name}=1")
         if votes.any():
             vote_cost = table.vote_cost[:, j]
-            vote = _with_mean(vote_cost, f"a vote of tier {name!r}", f"--vote-costs {name}=1")[rows]
-            total += _on_rows(votes, signature) * vote
+            yield votes, _with_mean(vote_cost, f"a vote of tier {name!r}", f"--vote-costs {name}=1")
             prompt = table.round_cost[:, j]
             if not np.isnan(prompt).all():  # most providers charge none
-                total += _on_rows(outcomes.rounds[..., j], signature) * _with_mean(prompt, "", "")[rows]
-    return total
+                yield outcomes.rounds[..., j], _with_mean(prompt, "", "")
 
 
 def _on_rows(values: Floats, signature: Ints) -> Floats:

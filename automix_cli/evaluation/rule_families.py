@@ -20,6 +20,7 @@ from automix_cli.evaluation.charges import (
     RowOutcomes,
     expected_cost,
     expected_score,
+    mean_points,
     outcomes_by_row,
 )
 from automix_cli.evaluation.families import SettingRows
@@ -33,7 +34,7 @@ from automix_cli.pomdp.rules import Rule, ThresholdPolicy
 from automix_cli.pomdp.signals import SIGNAL_FACTS
 
 _MOST_COMBINATIONS = 5_000  # of a number of votes and a cut per tier
-_PLAYED_CELLS = 4_000_000  # settings times rows that are played at a time
+_PLAYED_CELLS = 400_000  # settings times signatures that are played at a time
 _COST_STEPS = 60  # of the combinations the best one in each even step of cost is tried
 
 Rules = tuple[Rule, ...]
@@ -267,15 +268,13 @@ def _rule(table: TraceTable, j: int, votes: int, cuts: Sequence[float], escalate
 def _mean_points(fitted: FittedRules, table: TraceTable) -> tuple[Floats, Floats]:
     """Mean cost and score of every setting on the rows that the rules were made for."""
     signatures = _signatures(table, np.arange(len(table)), fitted.rules)
-    size = max(1, _PLAYED_CELLS // max(len(signatures), len(table)))
-    costs, scores = [], []
-    for start in range(0, len(fitted.rules), size):
-        part = fitted.rules[start : start + size]
-        outcomes = _outcomes(table, signatures, part)
-        every = np.arange(len(table))
-        score = expected_score(table, every, signatures.of_row, outcomes, fitted.abstain_value)
-        scores.append(score.mean(axis=1))
-        costs.append(expected_cost(table, every, signatures.of_row, outcomes).mean(axis=1))
+    size = max(1, _PLAYED_CELLS // max(len(signatures), 1))
+    parts = [fitted.rules[start : start + size] for start in range(0, len(fitted.rules), size)]
+    points = [
+        mean_points(table, signatures.of_row, _outcomes(table, signatures, part), fitted.abstain_value)
+        for part in parts
+    ]
+    costs, scores = zip(*points, strict=True)
     return np.concatenate(costs), np.concatenate(scores)
 
 

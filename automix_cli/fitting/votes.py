@@ -35,11 +35,15 @@ def fit_shapes(histogram: Floats) -> Floats:
     log_shapes = _grid_start(*exceed)
     damping = np.full(len(histogram), 1e-3)
     value, slope, curve = _posterior_of(log_shapes, *exceed)
+    least_slope = 1e-9 * (1 + histogram.sum(axis=(1, 2)))
+    is_done = np.zeros(len(histogram), dtype=bool)
     for _ in range(60):
         slope, curve = _stop_at_bounds(log_shapes, slope, curve)
-        if (np.abs(slope).max(axis=1, initial=0.0) < 1e-9 * (1 + histogram.sum(axis=(1, 2)))).all():
+        if (is_done | (np.abs(slope).max(axis=1, initial=0.0) < least_slope)).all():
             break
         candidate = np.clip(log_shapes + _step(slope, curve, damping), _LOG_SHAPE_MIN, _LOG_SHAPE_MAX)
+        # Where rounding hides whether a step leads uphill, steps shrink until they lead nowhere.
+        is_done |= (candidate == log_shapes).all(axis=1)
         new_value, new_slope, new_curve = _posterior_of(candidate, *exceed)
         better = new_value >= value
         damping = np.where(better, damping * 0.2, damping * 10)
@@ -72,18 +76,16 @@ def _grid_start(yes: Floats, no: Floats, all_: Floats) -> Floats:
 
 def _posterior_of(log_shapes: Floats, yes: Floats, no: Floats, all_: Floats) -> tuple[Floats, Floats, Floats]:
     """Log posterior, its gradient and its Hessian in (log a, log b); shapes (p,), (p, 2), (p, 2, 2)."""
-    i = np.arange(yes.shape[1])
-    a, b = np.exp(log_shapes[:, :1]), np.exp(log_shapes[:, 1:])
-    value = (yes * np.log(a + i) + no * np.log(b + i) - all_ * np.log(a + b + i)).sum(axis=1)
-    value = value - (log_shapes**2).sum(axis=1) / (2 * _LOG_SHAPE_SD**2)
-    both, both2 = (all_ / (a + b + i)).sum(axis=1), (all_ / (a + b + i) ** 2).sum(axis=1)
-    first = np.stack([(yes / (a + i)).sum(axis=1) - both, (no / (b + i)).sum(axis=1) - both], axis=1)
-    second = np.stack(
-        [both2 - (yes / (a + i) ** 2).sum(axis=1), both2 - (no / (b + i) ** 2).sum(axis=1)], axis=1
-    )
     shapes = np.exp(log_shapes)
+    sums = np.stack([shapes[:, 0], shapes[:, 1], shapes[:, 0] + shapes[:, 1]])
+    terms = sums[:, :, None] + np.arange(yes.shape[1])  # a + i, b + i, a + b + i
+    counts, logs = np.stack([yes, no, all_]), np.log(terms)
+    value = (yes * logs[0] + no * logs[1] - all_ * logs[2]).sum(axis=1)
+    value = value - (log_shapes**2).sum(axis=1) / (2 * _LOG_SHAPE_SD**2)
+    ratios, squares = (counts / terms).sum(axis=2).T, (counts / terms**2).sum(axis=2).T
+    first, second = ratios[:, :2] - ratios[:, 2:], squares[:, 2:] - squares[:, :2]
     curve = np.empty((len(shapes), 2, 2))
-    curve[:, 0, 1] = curve[:, 1, 0] = shapes.prod(axis=1) * both2
+    curve[:, 0, 1] = curve[:, 1, 0] = shapes.prod(axis=1) * squares[:, 2]
     diagonal = shapes**2 * second + shapes * first - 1 / _LOG_SHAPE_SD**2
     curve[:, 0, 0], curve[:, 1, 1] = diagonal[:, 0], diagonal[:, 1]
     return value, shapes * first - log_shapes / _LOG_SHAPE_SD**2, curve
