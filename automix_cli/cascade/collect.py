@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 from automix_cli.backends.embedding import unpack_vector
 from automix_cli.cascade.cascade import Cascade
 from automix_cli.cascade.jobs import Ending, RowJob
-from automix_cli.cascade.requests import estimated_tokens
 from automix_cli.cascade.visit import list_cost
 from automix_cli.data.jsonl import Row
 from automix_cli.errors import BackendError, BudgetError, DataError, Unauthorised, UnknownModel
-from automix_cli.profile.model import Profile, Tier
+from automix_cli.profile.model import Tier
 from automix_cli.records import Completion, Json, Question, Trace
 from automix_cli.usage import add_money
 
@@ -161,30 +160,3 @@ def with_embeddings(table: TraceTable, tier: Tier, purchases: Iterable[Embedded]
     vectors, costs, seconds = zip(*(by_text[str(text)] for text in rows.texts), strict=True)
     embeddings = Embeddings(tier.model, np.array(vectors), np.array(costs, dtype=float), np.array(seconds))
     return replace(rows, embeddings=embeddings)
-
-
-_ENOUGH = 5_000  # rows to tell how tokens are counted
-
-
-def token_scale(
-    profile: Profile, table: TraceTable, questions: Sequence[Question] | None = None
-) -> float | None:
-    """Prompt tokens as counted by the first tier per token as estimated; None where they were not counted.
-
-    Without `questions`, one per row, the recorded texts stand for them; some thousands, evenly spaced,
-    are enough. Rows that no tier counted because it failed are left out.
-    """
-    import numpy as np
-
-    counts = table.prompt_tokens
-    has_count = np.isfinite(counts)
-    if not (has_count | table.failed.any(axis=1)).all():
-        return None
-    table, counts = table.subset(has_count), counts[has_count]
-    if questions is not None:
-        questions = [q for q, is_known in zip(questions, has_count, strict=True) if is_known]
-    if questions is None:
-        some = np.flatnonzero(table.texts != "")[:: max(1, len(table) // _ENOUGH)]
-        questions, counts = [Question(text=str(text)) for text in table.texts[some]], counts[some]
-    estimate = sum(estimated_tokens(profile, q) for q in questions if q.text)
-    return float(counts.sum()) / estimate if estimate else None

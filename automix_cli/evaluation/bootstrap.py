@@ -33,12 +33,12 @@ class Resamples:
     weights, which come to the same for many questions.
 
     Attributes:
-        drawn: draws×m, how often each of the rows that were drawn is in a draw.
+        draw_counts: draws×m, how often each of the rows that were drawn is in a draw.
         groups: n, the question of each row.
         places: n, where these rows are among those that were drawn; None for all of them.
     """
 
-    drawn: NDArray[np.uint8]
+    draw_counts: NDArray[np.uint8]
     groups: Ints
     places: Ints | None = None
 
@@ -75,8 +75,8 @@ class Resamples:
     def counts(self) -> NDArray[np.uint8]:
         """How often each row is in each draw, draws×n; a draw without any of them has each once."""
         if self.places is None:
-            return self.drawn
-        counts = self.drawn.take(self.places, axis=1)
+            return self.draw_counts
+        counts = self.draw_counts.take(self.places, axis=1)
         counts[~counts.any(axis=1)] = 1
         return counts
 
@@ -87,14 +87,14 @@ class Resamples:
         be passed at once.
         """
         values = np.asarray(columns, dtype=float)
-        draws, rows = self.drawn.shape
+        draws, rows = self.draw_counts.shape
         own = np.column_stack([values, np.ones(len(values))])  # the last sum is that of the weights
         summands = own
         if self.places is not None:
             summands = np.zeros((rows, own.shape[1]))
             summands[self.places] = own
         step = max(1, _CACHED // rows)
-        blocks = (self.drawn[d : d + step].astype(float) for d in range(0, draws, step))
+        blocks = (self.draw_counts[d : d + step].astype(float) for d in range(0, draws, step))
         sums: Floats = np.concatenate([weights @ summands for weights in blocks])
         sums[sums[:, -1] == 0] = own.sum(axis=0)
         means: Floats = sums[:, :-1] / sums[:, -1:]
@@ -112,9 +112,9 @@ class Resamples:
         if not (groups != groups[:1]).any():
             return None
         places = np.arange(len(self.groups))[rows] if self.places is None else self.places[rows]
-        part = Resamples(self.drawn, groups, places)
+        part = Resamples(self.draw_counts, groups, places)
         # Of most rows a sum passes over the others; few are taken out, so that sums are short.
-        return part if 2 * len(places) > self.drawn.shape[1] else Resamples(part.counts, groups)
+        return part if 2 * len(places) > self.draw_counts.shape[1] else Resamples(part.counts, groups)
 
 
 def split_resamples(test_rows: Sequence[Ints], table: TraceTable, seed: int) -> list[Resamples | None]:

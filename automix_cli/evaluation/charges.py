@@ -148,7 +148,7 @@ def expected_cost(table: TraceTable, rows: Ints, signature: Ints, outcomes: Outc
         DataError: when what may be asked or bought has no recorded cost on any row.
     """
     total = np.zeros((*outcomes.abstained.shape[:-1], len(rows))) + _fee(table, rows, 0)
-    for times, dollars in _charged(table, outcomes):
+    for times, dollars in _charges(table, outcomes):
         total += _on_rows(times, signature) * dollars[rows]
     return total
 
@@ -166,12 +166,12 @@ def mean_points(
         chance, worth = outcomes.reports[..., j], np.bincount(signature, table.worth[:, j], size)
         score = score + np.where(chance > 0, chance * worth, 0.0).sum(axis=-1)
     cost = np.zeros(len(score)) + np.sum(_fee(table, np.arange(count), 0))
-    for times, dollars in _charged(table, outcomes):
+    for times, dollars in _charges(table, outcomes):
         cost += times @ np.bincount(signature, dollars, size)
     return cost / count, score / count
 
 
-def _charged(table: TraceTable, outcomes: Outcomes) -> Iterator[tuple[Floats, Floats]]:
+def _charges(table: TraceTable, outcomes: Outcomes) -> Iterator[tuple[Floats, Floats]]:
     """Yield how often something is paid for on each signature, and what it costs on each row of the table."""
     for j, name in enumerate(table.tiers):
         asks, votes = outcomes.asks[..., j], outcomes.votes[..., j]

@@ -231,7 +231,7 @@ class TraceSource:
 
     def read_recorded(self) -> Labelled:
         """The table of the file."""
-        from automix_cli.cascade.collect import token_scale, with_embeddings
+        from automix_cli.cascade.token_scale import token_scale
         from automix_cli.data.label_file import trace_rows
 
         self.check_traces()
@@ -241,6 +241,8 @@ class TraceSource:
         embedder = self._embedder(profile)
         if embedder is None:
             return Labelled(profile, table, scale)
+        from automix_cli.cascade.collect import with_embeddings  # here, because it is slow to import
+
         questions = recorded_questions(table, self.data.name)
         runtime = self._open(replace(profile, tiers=(), router=None), embedder)
         embeddings = self.runner(runtime, lambda cascade: self._embed(cascade, questions, embedder))
@@ -248,7 +250,8 @@ class TraceSource:
 
     def collect_rows(self) -> Labelled:
         """The table of every question asked of every tier of the profile."""
-        from automix_cli.cascade.collect import token_scale, with_embeddings
+        from automix_cli.cascade.collect import with_embeddings
+        from automix_cli.cascade.token_scale import token_scale
         from automix_cli.views import lines
 
         self.check_traces()

@@ -359,8 +359,8 @@ class PlanPath:
     def spending(self, orders: Mapping[TierPath, Floats]) -> Spending:
         """What each plan is expected to cost on a question, under the model."""
         costs = np.array([self.histories.model.charge(action) for action in self.actions]).reshape(-1, 2)
-        charged = {path: ways for path, ways in orders.items() if not self.histories.is_end(path)}
-        fixed, per_token = (self.action_chances(charged) @ costs).T
+        with_charges = {path: ways for path, ways in orders.items() if not self.histories.is_end(path)}
+        fixed, per_token = (self.action_chances(with_charges) @ costs).T
         return Spending(np.asarray(fixed + per_token * self._lengths), per_token)
 
     def root_values(self) -> Floats:

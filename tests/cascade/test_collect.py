@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from trace_rows import numbered, trace_row
 
-from automix_cli.cascade.collect import token_scale
 from automix_cli.cascade.requests import estimated_tokens
+from automix_cli.cascade.token_scale import token_scale
 from automix_cli.data.read_traces import read_table
 from automix_cli.profile.search import profile_of_models
 from automix_cli.records import Question
