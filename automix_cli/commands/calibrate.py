@@ -115,7 +115,7 @@ def calibrate(
     dry_run: o.DryRun = False,
     max_cost: o.MaxCost = None,
     concurrency: o.Concurrency = None,
-    force: o.Force = False,
+    force: o.ForceRouter = False,
     no_cache: o.NoCache = False,
     refresh: o.Refresh = False,
     offline: o.Offline = False,
@@ -169,6 +169,7 @@ def calibrate(
         writes=True,
         tells_ways=not json,
         reporter=Reporter(quiet=quiet, verbose=verbose),
+        force=force,
     )
     job.check()
     source = TraceSource(

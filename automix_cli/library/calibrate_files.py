@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from automix_cli.errors import UsageError
+from automix_cli.texts import count_of
 
 if TYPE_CHECKING:
     from automix_cli.data.labelled import DataFile
@@ -93,11 +94,75 @@ def _is_foreign(profile: Profile) -> bool:
     return any(t.api_key_env or (t.api_base and not is_loopback(t.api_base)) for t in profile.tiers)
 
 
+class FitLabels(NamedTuple):
+    """What a router is fitted on.
+
+    Attributes:
+        rows: how many.
+        labels: how many of them have one.
+        beside: the tier whose answers the others are compared with; None where every row has a label.
+    """
+
+    rows: int
+    labels: int
+    beside: str | None = None
+
+    @classmethod
+    def of_router(cls, router: Mapping[str, Any] | None) -> FitLabels | None:
+        """What a `router:` block says; None where it was fitted on nothing."""
+        fitted = (router or {}).get("fitted")
+        if not isinstance(fitted, Mapping) or not isinstance(fitted.get("rows"), int):
+            return None
+        rows, beside = fitted["rows"], fitted.get("labels_from")
+        labels = fitted.get("labels", 0 if beside else rows)
+        return cls(rows, labels if isinstance(labels, int) else rows, beside)
+
+    @property
+    def words(self) -> str:
+        """In words.
+
+        Example:
+            >>> FitLabels(400, 400).words, FitLabels(400, 28, "large").words
+            ('400 labelled rows', '28 labels of 400 rows')
+            >>> FitLabels(400, 0, "large").words
+            '400 rows without a label, by agreement with large'
+        """
+        if not self.labels:
+            of = f", by agreement with {self.beside}" if self.beside else ""
+            return f"{count_of(self.rows, 'row')} without a label{of}"
+        if self.labels < self.rows:
+            return f"{count_of(self.labels, 'label')} of {count_of(self.rows, 'row')}"
+        return count_of(self.rows, "labelled row")
+
+
+def check_replacement(target: Path, new: FitLabels, *, force: bool) -> str:
+    """Say whether the router that is written replaces one of other evidence; "" where it does not.
+
+    Raises:
+        UsageError: it would replace one that was fitted on labels by one that saw none.
+    """
+    from automix_cli.profile.bundled import shown_path
+    from automix_cli.profile.read import read_profile
+
+    if not target.exists():
+        return ""
+    old = FitLabels.of_router(read_profile(target, trusted=True, origin="named").router)
+    if old is None or bool(old.labels) == bool(new.labels):
+        return ""
+    if new.labels or force:
+        return f"note: the router of {shown_path(target)}, fitted on {old.words}, is replaced"
+    raise UsageError(
+        f"{shown_path(target)} has a router that was fitted on {old.words}; this one would be fitted on "
+        f"{new.words}",
+        hint="-o OTHER.yaml keeps both\n--force replaces it",
+    )
+
+
 def with_origin(
     router: dict[str, Any],
     data: DataFile,
     profile: Profile,
-    options: dict[str, str | None],
+    options: dict[str, Any],
     extra: dict[str, Any],
 ) -> dict[str, Any]:
     """The `router:` block: what was learned, and everything it was learned from."""

@@ -11,6 +11,8 @@ from automix_cli.data.labelled import DataFile
 from automix_cli.errors import GateError, UsageError
 from automix_cli.fitting.query_router_kinds import ClassChoice, WrittenKind
 from automix_cli.library.calibrate_files import (
+    FitLabels,
+    check_replacement,
     router_file,
     router_file_or_refusal,
     use_option,
@@ -39,7 +41,8 @@ class CalibrationJob:
     """What is wanted of a calibration, and where it goes.
 
     `writes`: a router is written, to `output`, else to the profile's own file or automix.yaml;
-    `tells_ways`: what to do where the profile has other tiers is told.
+    `tells_ways`: what to do where the profile has other tiers is told; `force`: a router that was fitted on
+    labels may be replaced by one that saw none.
     """
 
     objective: Objective
@@ -57,6 +60,7 @@ class CalibrationJob:
     writes: bool
     tells_ways: bool
     reporter: Reporter
+    force: bool = False
 
     def check(self) -> None:
         """Refuse options that cannot work, before anything is read."""
@@ -81,7 +85,12 @@ class CalibrationJob:
             live = source.profile()
             check_baseline(self.baseline, [tier.name for tier in live.tiers])
             if self.writes:
-                router_file(self.output, live, [tier.name for tier in live.tiers])
+                target = router_file(self.output, live, [tier.name for tier in live.tiers])
+                questions = source.questions()
+                labels = sum(bool(question.expected) for question in questions)
+                self._check_replacement(
+                    target, FitLabels(len(questions), labels, source.labels_from or self.baseline)
+                )
 
     def run(self, source: TraceSource, show: Callable[[CalibrationView], None]) -> None:
         """Fit, measure, show and write.
@@ -105,6 +114,8 @@ class CalibrationJob:
         check_baseline(self.baseline, table.tiers)
         check_keep(self.objective.value if self.objective.kind == "keep" else None, table.beside)
         target, refusal = self._file(profile, table)
+        if (note := self._check_replacement(target, _fit_labels(table))) != "":
+            self.reporter.say(note)
         result = self._calibrate(table, target, profile)
         if result.signal is not None:
             table = with_recorded(table, result.signal.name)
@@ -161,15 +172,28 @@ class CalibrationJob:
         """The file to write, or why it cannot be."""
         return router_file_or_refusal(self.output, profile, table.tiers) if self.writes else (None, None)
 
+    def _check_replacement(self, target: Path | None, evidence: FitLabels) -> str:
+        """Refuse to replace a router of labels by one without; returns what is said of other cases."""
+        return "" if target is None else check_replacement(target, evidence, force=self.force)
+
     def _write(self, result: Calibration, target: Path, data: DataFile, labelled: Labelled) -> None:
         from automix_cli.profile.write import write_router
 
         extra = {"token_scale": labelled.token_scale, "value_of_time": self.value_of_time or None}
-        options = {"labels_from": labelled.table.beside, "baseline": self.baseline}
+        own = _fit_labels(labelled.table)
+        labels = own.labels if own.labels > 0 and own.beside else None
+        options = {"labels_from": own.beside, "labels": labels, "baseline": self.baseline}
         block = with_origin(result.router(), data, labelled.profile, options, extra)
         write_router(target, block, profile=labelled.profile)
         self.reporter.say(f"written: {written_words(result, target)}")
         self.reporter.say(f'use it: automix ask{use_option(target, labelled.profile)} "…"')
+
+
+def _fit_labels(table: TraceTable) -> FitLabels:
+    """What a router of this table is fitted on."""
+    if table.relative is None:
+        return FitLabels(len(table), len(table))
+    return FitLabels(len(table), int(table.relative.has_label.sum()), table.beside)
 
 
 def objective_of(

@@ -177,6 +177,7 @@ def calibrate_rows(session: OpenProfile, data: LabelledData, options: CalibrateO
         writes=output is not None,
         tells_ways=False,
         reporter=reporter,
+        force=True,  # the caller names the file, and is told
     )
     job.check()
     source = _source(session, data, options, TableOptions(), reporter)
