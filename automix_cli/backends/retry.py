@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from automix_cli.backends.base import Request
+from automix_cli.backends.places import Places, note_call, waiting
 from automix_cli.errors import (
     BackendError,
     BadResponse,
@@ -45,11 +46,11 @@ class RateLimiter:
     _next_start: float = -math.inf
     _epoch: int = 0
     _withheld: int = 0
-    _slots: asyncio.Semaphore = field(init=False)
+    _places: Places = field(init=False)
 
     def __post_init__(self) -> None:
         self.window = float(self.width)
-        self._slots = asyncio.Semaphore(self.width)
+        self._places = Places(self.width)
 
     def delay(self, now: float) -> float:
         """Seconds until a request may start."""
@@ -76,7 +77,7 @@ class RateLimiter:
 
     async def acquire(self) -> None:
         """Wait for one of the `window` places."""
-        await self._slots.acquire()
+        await self._places.take()
 
     def release(self) -> None:
         """Free the place, unless the window has shrunk and there is one place too many."""
@@ -84,10 +85,10 @@ class RateLimiter:
         if self._withheld < short:
             self._withheld += 1
             return
-        self._slots.release()
+        self._places.give()
         if self._withheld > short:
             self._withheld -= 1
-            self._slots.release()
+            self._places.give()
 
 
 RECOVERY = 30.0
@@ -121,7 +122,7 @@ class HeadStart:
         if self.is_open or not self._under_way:
             self._under_way = True
             return
-        with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(TimeoutError), waiting():
             async with asyncio.timeout(self.seconds):
                 await self._first_ended.wait()
         self.check(clock())
@@ -227,10 +228,10 @@ class Retrier:
     _rate_limiters: dict[tuple[str, str], RateLimiter] = field(default_factory=dict)
     _breakers: dict[str, Breaker] = field(default_factory=dict)
     _head_starts: dict[tuple[str | None, ...], HeadStart] = field(default_factory=dict)
-    _slots: asyncio.Semaphore = field(init=False)
+    _places: Places = field(init=False)
 
     def __post_init__(self) -> None:
-        self._slots = asyncio.Semaphore(self.concurrency)
+        self._places = Places(self.concurrency)
 
     def rate_limiter(self, request: Request) -> RateLimiter:
         """The rate limiter of a request's model at its endpoint."""
@@ -299,7 +300,7 @@ class Retrier:
         while True:
             await rate_limiter.acquire()
             try:
-                async with self._slots:
+                async with self._places:
                     self._first(request).check(self.clock())
                     pause = breaker.delay(self.clock())
                     if pause and breaker.dead is not None:
@@ -321,6 +322,7 @@ class Retrier:
         """Send one request in its time; tell the rate limiter and the breaker how it ended."""
         if self.before_send is not None:
             self.before_send(request)
+        note_call()
         breaker.start(self.clock())
         epoch = rate_limiter.start(self.clock())
         try:

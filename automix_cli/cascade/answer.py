@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from automix_cli import prompts, scoring
 from automix_cli.backends.base import Request
 from automix_cli.backends.embedding import unpack_vector
+from automix_cli.backends.places import first_call
 from automix_cli.cascade.failed_attempts import FailedAttempt, open_bill
 from automix_cli.cascade.question_facts import planned_tokens
 from automix_cli.cascade.requests import (
@@ -117,7 +118,7 @@ class QuestionRun:
             embedding=None if self.embedding is None else self.embedding.step(),
             reason=self.reason,
             failed_usd=self.failed_usd(),
-            latency_s=round(time.perf_counter() - start, 4),
+            latency_s=round(time.perf_counter() - max(start, first_call()), 4),
             **outcome,
         )
 
@@ -311,7 +312,7 @@ class QuestionRun:
         try:
             return await call
         finally:
-            visit.seconds += time.perf_counter() - start
+            visit.seconds += time.perf_counter() - max(start, first_call())
 
     async def _ask(self, visit: LiveVisit, tier: int) -> Observation:
         n = sample_counts(self.profile, tier).answers

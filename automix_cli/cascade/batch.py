@@ -1,6 +1,6 @@
 """Many questions: bounded concurrency, input order, and a stop that loses nothing.
 
-    rows ──▶ at most `concurrency` at work ──▶ results, in input order or as they finish
+    rows ──▶ at most `concurrency` at work, `ready` more ──▶ results, in input order or as they finish
 
 Memory stays flat: rows are read only as fast as they are answered, and no more finished
 rows are held back for order than `AHEAD` times the concurrency.
@@ -20,6 +20,7 @@ from typing import Generic, Protocol, TypeVar
 
 from automix_cli import process
 from automix_cli.backends.base import NeedsLoop
+from automix_cli.backends.places import RowCalls, open_calls
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -33,6 +34,7 @@ _GRACE = 15  # seconds for rows in flight, after a signal to stop
 class Batch(Generic[R, T]):
     """Runs `work` over rows, at most `concurrency` at a time; one run per object.
 
+    `ready` more are at work where calls wait for places, so that a place that becomes free is taken at once.
     `at_once` gives the result of a row that waits for nothing, and raises `NeedsLoop` for any other, which
     then gets a task. The more rows in turn do wait, the fewer are tried.
 
@@ -53,6 +55,7 @@ class Batch(Generic[R, T]):
         work: Callable[[R], Awaitable[T]],
         *,
         concurrency: int,
+        ready: int = 0,
         ordered: bool = True,
         at_once: Callable[[R], T] | None = None,
     ) -> None:
@@ -60,22 +63,25 @@ class Batch(Generic[R, T]):
         self.at_once = at_once
         self.ordered = ordered
         self.is_stopped = False
-        self._slots = asyncio.Semaphore(concurrency)
+        self._slots = asyncio.Semaphore(concurrency + ready)
         self._ahead = asyncio.Semaphore(concurrency * AHEAD)
         self._results: asyncio.Queue[asyncio.Future[T] | None] = asyncio.Queue()
-        self._tasks: set[asyncio.Task[T]] = set()
+        self._tasks: dict[asyncio.Task[T], RowCalls] = {}
         self._start_count = 0
         self._finish_count = 0  # rows finished at once
         self._passed_by = self._next_passed_by = 0
         self._feeder: asyncio.Task[None] | None = None
 
     def stop(self, *, drop: bool = False) -> None:
-        """Start no further row; `drop` also gives up those in flight, whose results never come."""
+        """Start no further row; `drop` also gives up those in flight, whose results never come.
+
+        A row that waits for its first call has not been started.
+        """
         self.is_stopped = True
         if self._feeder is not None:
             self._feeder.cancel()
-        if drop:
-            for task in self._tasks:
+        for task, calls in self._tasks.items():
+            if drop or calls.is_waiting:
                 task.cancel()
 
     async def drain(self) -> None:
@@ -144,20 +150,28 @@ class Batch(Generic[R, T]):
         return True
 
     def _start(self, row: R) -> None:
+        calls = RowCalls()
+
         async def at_work() -> T:
+            open_calls(calls)
             return await self.work(row)
 
         task = asyncio.create_task(at_work())
         self._start_count += 1
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda _: self._slots.release())
-        # Retrieved at once, because asyncio prints those of tasks whose results nobody takes any more.
-        task.add_done_callback(lambda call: call.cancelled() or call.exception())
+        self._tasks[task] = calls
+        task.add_done_callback(self._end)
         if self.ordered:
             self._results.put_nowait(task)
         else:
             task.add_done_callback(self._results.put_nowait)
+
+    def _end(self, task: asyncio.Task[T]) -> None:
+        """Let another row begin where one is over."""
+        del self._tasks[task]
+        self._slots.release()
+        # Retrieved at once, because asyncio prints those of tasks whose results nobody takes any more.
+        if not task.cancelled():
+            task.exception()
 
     async def _clean(self) -> None:
         """Whatever is still under way when the run ends early is given up."""

@@ -111,9 +111,9 @@ class RowJob(ABC, Generic[T]):
             self.count(result)
             on_result(result)
 
-        limits = self.cascade.profile.limits
+        at_most = self.cascade.profile.limits.concurrency
         at_once = self._at_once(work)
-        batch = Batch(work, concurrency=limits.concurrency, ordered=ordered, at_once=at_once)
+        batch = Batch(work, concurrency=at_most, ready=at_most, ordered=ordered, at_once=at_once)
         with destination.open() as stream:
             writer = RowWriter(stream, destination.name)
             with stopper(batch, say) as signals:

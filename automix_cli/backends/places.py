@@ -1,0 +1,110 @@
+"""Places for calls: who waits for one, and who goes first.
+
+More rows are at work than there are places, so that a call stands ready whenever one becomes free. A row
+whose first call still waits has not begun: the calls of rows that have go before it, and a batch that stops
+gives it up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class RowCalls:
+    """How far the calls of a row have come: when the first was sent, and whether that one waits to be."""
+
+    start: float | None = None
+    is_waiting: bool = False
+
+
+_calls: ContextVar[RowCalls | None] = ContextVar("calls", default=None)
+
+
+def open_calls(calls: RowCalls) -> None:
+    """Let the calls of this task, and of those that it makes, be noted."""
+    _calls.set(calls)
+
+
+def note_call() -> None:
+    """Note that a call of this row is sent."""
+    calls = _calls.get()
+    if calls is not None and calls.start is None:
+        calls.start = time.perf_counter()
+
+
+def first_call() -> float:
+    """When the first call of this row was sent, by `time.perf_counter`; minus infinity where none was."""
+    calls = _calls.get()
+    return float("-inf") if calls is None or calls.start is None else calls.start
+
+
+@contextmanager
+def waiting() -> Iterator[bool]:
+    """Mark a row that waits for its first call to be sent; yields whether this is one."""
+    calls = _calls.get()
+    if calls is None or calls.start is not None:
+        yield False
+        return
+    calls.is_waiting = True
+    try:
+        yield True
+    finally:
+        calls.is_waiting = False
+
+
+class Places:
+    """A number of places; those who wait are served in turn, but for rows that have begun, which go first.
+
+    Example:
+        >>> async def main():
+        ...     places = Places(1)
+        ...     await places.take()
+        ...     places.give()
+        ...     await places.take()
+        >>> asyncio.run(main())
+    """
+
+    __slots__ = ("_begun_rows", "_free", "_other_rows")
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._begun_rows: deque[asyncio.Future[None]] = deque()
+        self._other_rows: deque[asyncio.Future[None]] = deque()
+
+    async def take(self) -> None:
+        """Take a place, once there is one."""
+        if self._free:
+            self._free -= 1
+            return
+        place = asyncio.get_running_loop().create_future()
+        with waiting() as is_first:
+            (self._other_rows if is_first else self._begun_rows).append(place)
+            try:
+                await place
+            except asyncio.CancelledError:
+                if place.done() and not place.cancelled():
+                    self.give()
+                raise
+
+    async def __aenter__(self) -> None:
+        await self.take()
+
+    async def __aexit__(self, *error: object) -> None:
+        self.give()
+
+    def give(self) -> None:
+        """Hand a place to whoever is next."""
+        for queue in (self._begun_rows, self._other_rows):
+            while queue:
+                place = queue.popleft()
+                if not place.done():
+                    place.set_result(None)
+                    return
+        self._free += 1
