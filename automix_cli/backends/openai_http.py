@@ -22,6 +22,7 @@ from automix_cli.backends.connections import connection_error
 from automix_cli.backends.endpoints import DUMMY_KEY, Endpoint, openai_endpoint
 from automix_cli.backends.openai_providers import PROVIDERS, gives_logprobs, name_on_wire, own_params
 from automix_cli.backends.openai_wire import chat_body, embedding_body, read_chat, read_embedding
+from automix_cli.backends.places import leave_place
 from automix_cli.backends.refusals import Refusal, status_error, with_hint
 from automix_cli.backends.replies import Reply
 from automix_cli.errors import BackendError, BadRequest
@@ -110,6 +111,8 @@ class DirectBackend(Client):
                 packing = response.headers.get("Content-Encoding", "identity")
                 answer = await read_pieces(response.content.iter_any(), packing)
                 status, reply_headers = response.status, response.headers
+                if status < 300:
+                    leave_place()
         except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as exc:
             raise connection_error(exc, parts.scheme, where) from exc
         if status >= 300:

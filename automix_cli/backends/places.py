@@ -1,4 +1,4 @@
-"""Places for calls: who waits for one, and who goes first.
+"""Places for calls: who waits for one, who goes first, and when a place is free again.
 
 More rows are at work than there are places, so that a call stands ready whenever one becomes free. A row
 whose first call still waits has not begun: the calls of rows that have go before it, and a batch that stops
@@ -7,21 +7,28 @@ gives it up.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio  # imported where a call has to wait: a stored answer needs no event loop
 
 
 @dataclass(slots=True)
 class RowCalls:
-    """How far the calls of a row have come: when the first was sent, and whether that one waits to be."""
+    """How far the calls of a row have come: when the first was sent, and whether that one waits to be.
+
+    Where none was and `may_begin` is false, none will be.
+    """
 
     start: float | None = None
     is_waiting: bool = False
+    may_begin: bool = True
 
 
 _calls: ContextVar[RowCalls | None] = ContextVar("calls", default=None)
@@ -59,12 +66,13 @@ def waiting() -> Iterator[bool]:
         calls.is_waiting = False
 
 
-class Places:
+class CallPlaces:
     """A number of places; those who wait are served in turn, but for rows that have begun, which go first.
 
     Example:
+        >>> import asyncio
         >>> async def main():
-        ...     places = Places(1)
+        ...     places = CallPlaces(1)
         ...     await places.take()
         ...     places.give()
         ...     await places.take()
@@ -79,7 +87,16 @@ class Places:
         self._other_rows: deque[asyncio.Future[None]] = deque()
 
     async def take(self) -> None:
-        """Take a place, once there is one."""
+        """Take a place, once there is one.
+
+        Raises:
+            CancelledError: the row has not begun, and is not to begin any more.
+        """
+        import asyncio
+
+        calls = _calls.get()
+        if calls is not None and calls.start is None and not calls.may_begin:
+            raise asyncio.CancelledError
         if self._free:
             self._free -= 1
             return
@@ -93,12 +110,6 @@ class Places:
                     self.give()
                 raise
 
-    async def __aenter__(self) -> None:
-        await self.take()
-
-    async def __aexit__(self, *error: object) -> None:
-        self.give()
-
     def give(self) -> None:
         """Hand a place to whoever is next."""
         for queue in (self._begun_rows, self._other_rows):
@@ -108,3 +119,33 @@ class Places:
                     place.set_result(None)
                     return
         self._free += 1
+
+
+class HeldPlace:
+    """A place in each of several `CallPlaces`, which is given back once."""
+
+    __slots__ = ("_givers",)
+
+    def __init__(self, *givers: Callable[[], None]) -> None:
+        self._givers = givers
+
+    def give_back(self) -> None:
+        """Let the next call have it."""
+        givers, self._givers = self._givers, ()
+        for give in givers:
+            give()
+
+
+_place: ContextVar[HeldPlace | None] = ContextVar("place", default=None)
+
+
+def hold_place(place: HeldPlace) -> None:
+    """Note the place of the call that this task makes."""
+    _place.set(place)
+
+
+def leave_place() -> None:
+    """Give back the place of the call that this task makes: all of a good reply is here, but not read yet."""
+    place = _place.get()
+    if place is not None:
+        place.give_back()

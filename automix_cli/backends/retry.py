@@ -10,10 +10,10 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from copy import copy
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from automix_cli.backends.base import Request
-from automix_cli.backends.places import Places, note_call, waiting
+from automix_cli.backends.places import CallPlaces, HeldPlace, hold_place, note_call, waiting
 from automix_cli.errors import (
     BackendError,
     BadResponse,
@@ -46,11 +46,11 @@ class RateLimiter:
     _next_start: float = -math.inf
     _epoch: int = 0
     _withheld: int = 0
-    _places: Places = field(init=False)
+    _places: CallPlaces = field(init=False)
 
     def __post_init__(self) -> None:
         self.window = float(self.width)
-        self._places = Places(self.width)
+        self._places = CallPlaces(self.width)
 
     def delay(self, now: float) -> float:
         """Seconds until a request may start."""
@@ -190,6 +190,14 @@ class Breaker:
                 self.dead, self._open_until = error, now + RECOVERY
 
 
+class Lane(NamedTuple):
+    """What requests share: their head start, those for a model its pace, those to an endpoint the breaker."""
+
+    first: HeadStart
+    rate_limiter: RateLimiter
+    breaker: Breaker
+
+
 @dataclass(slots=True, kw_only=True)
 class Retrier:
     """Decides every retry: which errors, how often, how long to wait, how many at once.
@@ -227,34 +235,27 @@ class Retrier:
     clock: Callable[[], float] = time.monotonic
     _rate_limiters: dict[tuple[str, str], RateLimiter] = field(default_factory=dict)
     _breakers: dict[str, Breaker] = field(default_factory=dict)
-    _head_starts: dict[tuple[str | None, ...], HeadStart] = field(default_factory=dict)
-    _places: Places = field(init=False)
+    _lanes: dict[tuple[str | None, ...], Lane] = field(default_factory=dict)
+    _places: CallPlaces = field(init=False)
 
     def __post_init__(self) -> None:
-        self._places = Places(self.concurrency)
+        self._places = CallPlaces(self.concurrency)
 
-    def rate_limiter(self, request: Request) -> RateLimiter:
-        """The rate limiter of a request's model at its endpoint."""
-        key = (request.model, request.endpoint)
-        if key not in self._rate_limiters:
-            self._rate_limiters[key] = RateLimiter(
-                self.concurrency, self.rpm.get(request.model), self.max_wait
-            )
-        return self._rate_limiters[key]
-
-    def breaker(self, request: Request) -> Breaker:
-        """The breaker of a request's endpoint."""
-        if request.endpoint not in self._breakers:
+    def _lane(self, request: Request) -> Lane:
+        """What a request shares with others; looked up once a call."""
+        key = (request.model, request.api_base, request.api_key_env)
+        lane = self._lanes.get(key)
+        if lane is None:
+            model, endpoint = request.model, request.endpoint
             # One row that always fails must not trip the breaker, so it takes more than a row's attempts.
-            self._breakers[request.endpoint] = Breaker(max(10, 2 * self.attempts), self.patience)
-        return self._breakers[request.endpoint]
-
-    def _first(self, request: Request) -> HeadStart:
-        """The head start at a model, for its endpoint and key."""
-        key = (request.model, request.endpoint, request.api_key_env)
-        if key not in self._head_starts:
-            self._head_starts[key] = HeadStart(self.head_start)
-        return self._head_starts[key]
+            breaker = Breaker(max(10, 2 * self.attempts), self.patience)
+            limiter = RateLimiter(self.concurrency, self.rpm.get(model), self.max_wait)
+            lane = self._lanes[key] = Lane(
+                HeadStart(self.head_start),
+                self._rate_limiters.setdefault((model, endpoint), limiter),
+                self._breakers.setdefault(endpoint, breaker),
+            )
+        return lane
 
     async def call(self, request: Request, attempt: Callable[[Request], Awaitable[T]]) -> T:
         """Send one request, again when that may help.
@@ -263,76 +264,90 @@ class Retrier:
             BackendError: the last error, with `attempts` made; `fatal` when no further call can succeed.
         """
         errors: list[BackendError] = []
-        first = self._first(request)
+        lane = self._lane(request)
         while True:
-            await first.enter(self.clock)
+            await lane.first.enter(self.clock)
             error: BackendError | None = None
             try:
-                return await self._try_once(request, attempt)
+                return await self._try_once(lane, request, attempt)
             except BackendError as exc:
                 error = exc
                 if exc.attempts:  # it was sent
                     errors.append(exc)
-                    error = self._judge(request, errors)
+                    error = self._judge(lane, request, errors)
             finally:
-                first.leave(error, self.clock())
+                lane.first.leave(error, self.clock())
             if not errors or error is not errors[-1] or not self._worth_retrying(errors):
                 raise error
             await self.sleep(self._wait(errors))
 
-    def _judge(self, request: Request, errors: list[BackendError]) -> BackendError:
+    def _judge(self, lane: Lane, request: Request, errors: list[BackendError]) -> BackendError:
         """The error of the latest attempt, counted, billed, and `fatal` where all others would meet it."""
-        error, breaker = errors[-1], self.breaker(request)
+        error, breaker = errors[-1], lane.breaker
         error.attempts = len(errors)
         if error.maybe_billed and self.on_maybe_billed is not None:
             self.on_maybe_billed(request, error)
         if error.retry_after is not None and error.retry_after > self.max_wait:
             return wait_too_long_error(error)
-        if isinstance(error, UnknownModel) and not self.rate_limiter(request).successes:
+        if isinstance(error, UnknownModel) and not lane.rate_limiter.successes:
             error.fatal = True
         if isinstance(error, Unreachable):
             error.fatal = breaker.dead is not None or (not breaker.seen_alive and len(errors) > 1)
         return error
 
-    async def _try_once(self, request: Request, attempt: Callable[[Request], Awaitable[T]]) -> T:
+    async def _try_once(self, lane: Lane, request: Request, attempt: Callable[[Request], Awaitable[T]]) -> T:
         """Wait for a place and until a request may be sent, then send one."""
-        rate_limiter, breaker = self.rate_limiter(request), self.breaker(request)
         while True:
-            await rate_limiter.acquire()
+            place = await self._take_place(lane.rate_limiter)
             try:
-                async with self._places:
-                    self._first(request).check(self.clock())
-                    pause = breaker.delay(self.clock())
-                    if pause and breaker.dead is not None:
-                        raise dead_endpoint_error(request, breaker.dead)
-                    pause = max(rate_limiter.delay(self.clock()), pause)
-                    if not pause:
-                        return await self._send(rate_limiter, breaker, request, attempt)
+                pause = self._pause(lane, request)
+                if not pause:
+                    hold_place(place)
+                    return await self._send(lane, request, attempt)
             finally:
-                rate_limiter.release()
+                place.give_back()
             await self.sleep(pause)
 
-    async def _send(
-        self,
-        rate_limiter: RateLimiter,
-        breaker: Breaker,
-        request: Request,
-        attempt: Callable[[Request], Awaitable[T]],
-    ) -> T:
+    async def _take_place(self, rate_limiter: RateLimiter) -> HeldPlace:
+        """Wait for a place among the requests for a model, and for one among all."""
+        await rate_limiter.acquire()
+        try:
+            await self._places.take()
+        except BaseException:
+            rate_limiter.release()
+            raise
+        return HeldPlace(self._places.give, rate_limiter.release)
+
+    def _pause(self, lane: Lane, request: Request) -> float:
+        """Seconds until a request that has a place may be sent.
+
+        Raises:
+            BackendError: it is not to be sent: all would be refused, or the endpoint was given up.
+        """
+        now = self.clock()
+        lane.first.check(now)
+        pause = lane.breaker.delay(now)
+        if pause and lane.breaker.dead is not None:
+            raise dead_endpoint_error(request, lane.breaker.dead)
+        return max(lane.rate_limiter.delay(now), pause)
+
+    async def _send(self, lane: Lane, request: Request, attempt: Callable[[Request], Awaitable[T]]) -> T:
         """Send one request in its time; tell the rate limiter and the breaker how it ended."""
         if self.before_send is not None:
             self.before_send(request)
         note_call()
-        breaker.start(self.clock())
-        epoch = rate_limiter.start(self.clock())
+        now = self.clock()
+        lane.breaker.start(now)
+        epoch = lane.rate_limiter.start(now)
         try:
             result = await attempt_in_time(request, attempt)
         except BackendError as error:
-            rate_limiter.finish(epoch, error, self.clock())
-            breaker.finish(error, self.clock())
+            lane.rate_limiter.finish(epoch, error, self.clock())
+            lane.breaker.finish(error, self.clock())
             raise
-        rate_limiter.finish(epoch, None, self.clock())
-        breaker.finish(None, self.clock())
+        now = self.clock()
+        lane.rate_limiter.finish(epoch, None, now)
+        lane.breaker.finish(None, now)
         if self.on_reply is not None:
             self.on_reply(request, result)
         return result
@@ -364,11 +379,36 @@ class Retrier:
 async def attempt_in_time(request: Request, attempt: Callable[[Request], Awaitable[T]]) -> T:
     """Make one attempt within the request's timeout, however slowly the body trickles in."""
     try:
-        async with asyncio.timeout(request.timeout):
-            return await attempt(request)
+        return await result_in_time(attempt(request), request.timeout)
     except TimeoutError as exc:
         what = f"{request.model} gave no complete answer in {request.timeout:g} s"
         raise TimedOut(what, hint="limits: {timeout: …} in the profile", maybe_billed=True) from exc
+
+
+async def result_in_time(job: Awaitable[T], seconds: float) -> T:
+    """What `asyncio.timeout` does, at a third of its price: every call needs it.
+
+    Raises:
+        TimeoutError: the job was not done in time, and was cancelled.
+    """
+    task, is_late = asyncio.current_task(), False
+    assert task is not None
+    others = task.cancelling()
+
+    def cancel() -> None:
+        nonlocal is_late
+        is_late = True
+        task.cancel()
+
+    timer = asyncio.get_running_loop().call_later(seconds, cancel)
+    try:
+        return await job
+    except asyncio.CancelledError as exc:
+        if is_late and task.uncancel() <= others:
+            raise TimeoutError from exc
+        raise
+    finally:
+        timer.cancel()
 
 
 def wait_too_long_error(error: BackendError) -> BackendError:

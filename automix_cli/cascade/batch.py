@@ -75,12 +75,13 @@ class Batch(Generic[R, T]):
     def stop(self, *, drop: bool = False) -> None:
         """Start no further row; `drop` also gives up those in flight, whose results never come.
 
-        A row that waits for its first call has not been started.
+        A row whose first call was not sent is not finished, but given up.
         """
         self.is_stopped = True
         if self._feeder is not None:
             self._feeder.cancel()
         for task, calls in self._tasks.items():
+            calls.may_begin = False
             if drop or calls.is_waiting:
                 task.cancel()
 

@@ -24,6 +24,10 @@ from automix_cli.records import Answer, Json, Question, RowError
 
 T = TypeVar("T")
 
+_READY_FROM = 16
+"""Calls at once from which on as many rows more stand ready. With fewer, the next call of a row that has
+begun would wait long for a place that such a row has taken."""
+
 Stopper: TypeAlias = Callable[[Batch[Any, Any], Callable[[str], None]], AbstractContextManager[list[int]]]
 """Stops a batch from outside, and yields a list that is not empty once it did; see `interruptible`."""
 
@@ -112,8 +116,8 @@ class RowJob(ABC, Generic[T]):
             on_result(result)
 
         at_most = self.cascade.profile.limits.concurrency
-        at_once = self._at_once(work)
-        batch = Batch(work, concurrency=at_most, ready=at_most, ordered=ordered, at_once=at_once)
+        ready = at_most if at_most >= _READY_FROM else 0
+        batch = Batch(work, concurrency=at_most, ready=ready, ordered=ordered, at_once=self._at_once(work))
         with destination.open() as stream:
             writer = RowWriter(stream, destination.name)
             with stopper(batch, say) as signals:
