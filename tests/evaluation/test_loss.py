@@ -259,3 +259,12 @@ def test_equal_answers_that_score_otherwise_count_against_a_certificate() -> Non
     """Half a point in a hundred may be lost: with 8 of 40 equal answers scored otherwise that is no more."""
     proofs = [certify(table_with_scores(n), Settings(), keep=0.5, confidence=0.8) for n in (0, 8)]
     assert [proof.routes for proof in proofs] == [True, False]
+
+
+def test_a_policy_that_always_reports_the_baseline_keeps_its_quality_however_few_labels_there_are() -> None:
+    table = table_with(2)
+    figures = (Figures("pomdp", Measure(9.0), Measure(1.0, "", 1.0, 1.0)),)
+    run = Reports(np.ones(ROWS), np.zeros(ROWS))
+    own, points = with_label_intervals(figures, {}, table, {"pomdp": run}, Resamples.of_table(table, 0))
+    assert own[0].quality == Measure(1.0, "", 1.0, 1.0)
+    assert points["pomdp", "large"].value == 0
