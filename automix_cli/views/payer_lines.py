@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from automix_cli.cascade.baseline import (
@@ -34,7 +35,8 @@ def _offer_sentence(offer: Offer) -> str:
     baseline = offer.baseline
     if offer.cost is None:
         return f"{offer.subject}: the cost is unknown, because a price is."
-    price = f"{money(1000 * offer.cost)} per 1,000 questions"
+    own, other = _money_apart(1000 * offer.cost, 1000 * (baseline.cost or 0.0))
+    price = f"{own} per 1,000 questions"
     if offer.is_baseline:
         why = f", {baseline.why}," if baseline.why else ""
         return f"No routing: {baseline.tier} alone{why} costs {price}."
@@ -43,8 +45,22 @@ def _offer_sentence(offer: Offer) -> str:
     why = f", {baseline.why}" if baseline.why else ""
     saving = compare_costs(offer.cost, baseline.cost)
     bracket = f" ({saving.words})" if saving else ""
-    instead = f"instead of {money(1000 * baseline.cost)} with {baseline.tier}{why}{bracket}"
+    instead = f"instead of {other} with {baseline.tier}{why}{bracket}"
     return f"{offer.subject}: {price} {instead}{_gain_words(offer)}."
+
+
+def _money_apart(cost: float, other: float) -> tuple[str, str]:
+    """Two sums, with more digits where they would look the same and are not.
+
+    Example:
+        >>> _money_apart(1.2, 2.08), _money_apart(0.0916, 0.09), _money_apart(0.09, 0.09)
+        (('$1.20', '$2.08'), ('$0.0916', '$0.0900'), ('$0.09', '$0.09'))
+    """
+    own, beside = money(cost), money(other)
+    if own != beside or cost == other or not cost:
+        return own, beside
+    digits = max(2, 2 - math.floor(math.log10(abs(cost))))
+    return f"${cost:,.{digits}f}", f"${other:,.{digits}f}"
 
 
 def _payback_sentence(offer: Offer) -> str:

@@ -141,10 +141,13 @@ def _signal_words(own: Obstacle) -> str:
     if own.auroc >= _ALL:
         saving = f"the {100 * (own.enough - own.least):.0f} % that could be saved at most"
         return f"though its {name} which ones ({scale}), {saving} are not sure on these rows"
-    little = (
-        "too little which ones" if own.auroc < _TELLS else "which ones not surely enough for what was asked"
-    )
-    return f"its {name} {little} ({scale})"
+    if own.auroc < _TELLS:
+        return f"its {name} too little which ones ({scale})"
+    noun = "votes do" if own.signal == "votes" else "confidence does"
+    most, left = own.enough - own.whole, ""
+    if own.votes > 1 and most > 0:
+        left = f"; with all of them at most {100 * most:.0f} % could be saved"
+    return f"its {noun} not tell which ones surely enough for what was asked ({scale}){left}"
 
 
 def why_not_lines(offer: Offer, table: TraceTable) -> list[str]:

@@ -33,8 +33,9 @@ DOES = "it does as well as large on 70 % of these rows"
         ),
         (
             {"auroc": 0.9},
-            f"{COST}; {DOES}, but its votes tell which ones not "
-            "surely enough for what was asked (AUROC 0.90, where 0.5 is chance and 1 is perfect).",
+            f"{COST}; {DOES}, but its votes do not tell which ones surely enough for what was asked "
+            "(AUROC 0.90, where 0.5 is chance and 1 is perfect); with all of them at most 30 % could be "
+            "saved.",
         ),
         (
             {"votes": 0, "whole": 0.2, "signal": "logprob", "auroc": 0.6},
