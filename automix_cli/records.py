@@ -162,6 +162,8 @@ class Question:
 
     def material(self, *others: str) -> dict[str, Json]:
         """Context, choices and `others`, where there are any: rows keep them for those who read them."""
+        if not others and self.context is None and not self.choices:
+            return {}
         row = self.to_dict()
         return {key: row[key] for key in ("context", "choices", *others) if key in row}
 

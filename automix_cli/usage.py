@@ -16,9 +16,8 @@ def add_money(*amounts: float | None) -> float | None:
     """
     if None in amounts:
         return None
-    if not any(amounts):
-        return 0.0
-    return round(math.fsum(amounts), 12)  # type: ignore[arg-type]  # finer than any price list
+    total = math.fsum(amounts)  # type: ignore[arg-type]
+    return round(total, 12) if total else 0.0  # finer than any price list
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -194,7 +194,7 @@ class Cached:
         missing = [i for i in samples if i not in have]
         if missing:
             have |= self.store.get_samples(prompt, missing, self._since)
-        return tuple(i for i in missing if i not in have)
+        return tuple([i for i in missing if i not in have])
 
     def without_loop(self, job: Awaitable[T]) -> T:
         """The result of a job to which everything that it asks for is stored.

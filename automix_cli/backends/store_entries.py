@@ -87,8 +87,10 @@ def load_entry(key: str, text: str, since: int) -> Completion | None:
         finish_reason=row["finish_reason"],
         latency_s=row["latency_s"],
         logprobs=tuple(
-            TokenLogprob(token, logprob, tuple((t, p) for t, p in top))
-            for token, logprob, top in row["logprobs"]
+            [
+                TokenLogprob(token, logprob, tuple([(t, p) for t, p in top]))
+                for token, logprob, top in row["logprobs"]
+            ]
         ),
         cached=True,
         prompt=None if prompt is None else Usage(**prompt),

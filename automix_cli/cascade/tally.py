@@ -119,12 +119,12 @@ class Tally:
 
     def _add_step(self, step: Step) -> None:
         self.tier_cost[step.tier] = add_money(self.tier_cost.get(step.tier, 0.0), step.cost_usd)
-        self.votes = self.votes.plus(step.count)
         if step.failed:
             self.mute[step.tier] = self.mute.get(step.tier, 0) + 1
         for kind, hint in step.hints:
             self.faults.advise(kind, hint)
         if step.votes:
+            self.votes = self.votes.plus(step.count)
             first = VoteCount.of(step.votes[:1])
             self.first_votes[step.tier] = self.first_votes.get(step.tier, VoteCount()).plus(first)
 
