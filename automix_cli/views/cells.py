@@ -39,7 +39,12 @@ def amount(dollars: float) -> str:
 
 def number_text(spec: MeasureSpec, value: float) -> str:
     """Write a number in the form of its measure; dollars are per 1,000 questions."""
-    return amount(1000 * value) if spec.unit == "USD per question" else f"{value:{spec.form}}"
+    if spec.unit == "USD per question":
+        return amount(1000 * value)
+    text = f"{value:{spec.form}}"
+    if text.startswith("-") and not any(digit in text for digit in "123456789"):
+        return f"{0.0:{spec.form}}"  # what rounds to nothing has no sign
+    return text
 
 
 def value_text(spec: MeasureSpec, measure: Measure) -> str:

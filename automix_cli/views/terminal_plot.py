@@ -20,10 +20,16 @@ def terminal_plot(view: BenchView, width: int = 100, height: int = 20) -> str:
     letters = dict(zip((s.name for s in rows), _LETTERS, strict=False))
     grid = [[" "] * columns for _ in range(height)]
     for place, mark in _marks(rows, letters, view.comparison.headline, columns):
-        column = round(both.x.share(place.cost) * (columns - 1))
-        row = round((1 - both.y.share(place.quality)) * (height - 1))
+        row, column = _cell(place, both, grid)
         grid[row][column] = mark
-    return "\n".join([*_frame(grid, both, view.measure), "", *_keys(rows, letters, columns)])
+    marks = {s.name: grid[row][column] for s in rows for row, column in [_cell(s.point, both, grid)]}
+    return "\n".join([*_frame(grid, both, view.measure), "", *_keys(rows, letters, marks, columns)])
+
+
+def _cell(place: Point, both: Axes, grid: Sequence[Sequence[str]]) -> tuple[int, int]:
+    """Row and column of a place."""
+    row = round((1 - both.y.share(place.quality)) * (len(grid) - 1))
+    return row, round(both.x.share(place.cost) * (len(grid[0]) - 1))
 
 
 def _marks(
@@ -51,19 +57,26 @@ def _frame(grid: list[list[str]], both: Axes, measure: str) -> Iterator[str]:
 
 def _ruler(both: Axes, columns: int) -> str:
     """The ticks of the cost axis; a tick that would touch the one before it is left out."""
-    ruler = [" "] * (columns + 12)
+    ruler = [" "] * (columns + 9)
     for tick in both.x.ticks:
         text = f"{tick:g}"
         start = 9 + round(both.x.share(tick) * (columns - 1)) - len(text) // 2
+        start = min(start, len(ruler) - len(text))
         is_free = not "".join(ruler[max(start - 1, 0) : start + len(text)]).strip()
-        if start + len(text) <= len(ruler) and is_free:
+        if is_free:
             ruler[start : start + len(text)] = text
     return "".join(ruler).rstrip()
 
 
-def _keys(rows: Sequence[Series], letters: Mapping[str, str], columns: int) -> Iterator[str]:
-    """The letter of each policy, in columns."""
-    cells = [f"{letters.get(s.name, '?')} {s.name}" for s in rows] + ["· best mix of single tiers"]
+def _keys(
+    rows: Sequence[Series], letters: Mapping[str, str], marks: Mapping[str, str], columns: int
+) -> Iterator[str]:
+    """The letter of each policy, in columns; of one that another lies on, that one's, too."""
+    own = [(letters.get(s.name, "?"), s.name) for s in rows]
+    cells = [
+        f"{letter} {name}{'' if marks[name] == letter else f', at {marks[name]}'}" for letter, name in own
+    ]
+    cells.append("· best mix of single tiers")
     width = max(len(cell) for cell in cells) + 2
     many = max(1, (columns + 8) // width)
     for start in range(0, len(cells), many):

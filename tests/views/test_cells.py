@@ -42,6 +42,13 @@ def test_a_saving_whose_setting_kept_less_than_its_name_says_falls_short(
     assert falls_short(MEASURE_BY_KEY[key], measures) == is_short
 
 
+def test_what_rounds_to_nothing_is_not_below_zero() -> None:
+    edge = MEASURE_BY_KEY["edge"]
+    assert value_with_interval(edge, Measure(-0.001, "", -0.04, 0.01)) == "+0.0 (+0.0 to +0.0)"
+    assert value_text(edge, Measure(-0.06)) == "-0.1"
+    assert value_text(MEASURE_BY_KEY["savings_at_95"], Measure(-0.004)) == "0%"
+
+
 NONE = {"savings_at_99": Measure(None, "no setting reached it"), "parity_at_99": Measure(None, "no setting")}
 SHORT = {"savings_at_99": Measure(0.4), "parity_at_99": Measure(0.9899)}
 KEPT = {"savings_at_99": Measure(0.4), "parity_at_99": Measure(0.99)}

@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from known import draw_rows, draw_table, two_tiers
 from shell import Ran, automix, jsonl
@@ -97,7 +98,7 @@ def test_where_a_single_tier_is_written_its_price_is_given(routed: Calibration, 
 
 
 def test_one_tier_and_too_few_rows_have_nothing_to_compare(table: TraceTable) -> None:
-    few = table.subset(range(5))
+    few = table.subset(np.arange(5))
     assert view(calibrate(few, SETTINGS), few).payer_lines() == []
     one = table.pick(["small"])
     assert view(calibrate(one, SETTINGS, options=ONCE), one).payer_lines() == []
