@@ -12,7 +12,7 @@ from itertools import product
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from automix_cli.cascade.call_costs import LEAST_PROMPT, VisitRequests
+from automix_cli.cascade.call_costs import LEAST_PROMPT, MOST_PROMPT, VisitRequests
 from automix_cli.cascade.lengths import Lengths, TierLengths
 from automix_cli.cascade.requests import sample_counts
 from automix_cli.cascade.uncalibrated import EXPECTED_OUTPUT
@@ -213,7 +213,7 @@ class _Scale:
         if ranges[0] == ranges[1]:  # neither is known: the dearer tier's answers are rarely the shorter ones
             corners = {corner for corner in corners if corner.answer <= corner.baseline}
         is_counted = own is not None and own.answers.prompt_tokens > 0
-        reads = (1.0,) if is_counted else (LEAST_PROMPT, 1.0)
+        reads = (1.0,) if is_counted else (LEAST_PROMPT, MOST_PROMPT)
         pairs = (self.costs(corner, self.counts.votes, read) for corner in corners for read in reads)
         return [evidence / usd for evidence, usd in pairs if usd > 0]
 

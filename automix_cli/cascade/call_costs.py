@@ -6,10 +6,9 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from automix_cli import prompts
 from automix_cli.backends.base import Request
 from automix_cli.backends.budget import worst_cost
-from automix_cli.cascade.lengths import Lengths, TierLengths
+from automix_cli.cascade.lengths import Lengths, TierLengths, prompt_tokens
 from automix_cli.cascade.prompt_sharing import Sharing, prompt_sharing, prompts_billed
 from automix_cli.cascade.requests import RequestBuilder, sample_counts
 from automix_cli.cascade.uncalibrated import EXPECTED_OUTPUT
@@ -18,8 +17,8 @@ from automix_cli.records import Question
 from automix_cli.usage import Usage
 
 _LEAST_OUTPUT = 8  # tokens
-LEAST_PROMPT = 3 / 5
-"""Of an estimate, how few tokens a prompt may have: a token is worth five bytes of it, not three."""
+LEAST_PROMPT, MOST_PROMPT = 4 / 5, 5 / 4
+"""Of the tokens that a prompt is expected to have, how few and how many it may have by a server's count."""
 
 
 class CallCost(NamedTuple):
@@ -74,7 +73,7 @@ class VisitRequests:
         self.lengths = lengths.get(self.tier.name, TierLengths())
         self.most_votes = sample_counts(profile, index).votes
         self.sharing = prompt_sharing(self.tier, self.lengths.shares_prompt)
-        self._estimates = tuple(prompts.estimate_tokens(r.messages) for r in (self.ask, self.check))
+        self._estimates = tuple(prompt_tokens(self.tier, r) for r in (self.ask, self.check))
 
     def low_bill(self, share: float, answers: int, votes: float) -> CallCost:
         """The bill for a share of such visits, if next to nothing is written, and prompts are shared."""
@@ -167,13 +166,13 @@ def _share(request: Request, lengths: Lengths) -> float:
 
 def cost_of(tier: Tier, request: Request, output: float, *, prompt_share: float = 1.0) -> float:
     """Dollars of one completion whose length is a share of max_tokens, and of its share of a prompt."""
-    prompt, completion = _tokens(request, output)
+    prompt, completion = _tokens(tier, request, output)
     return _usd(tier, prompt_share * prompt, completion)
 
 
 def least_cost_of(tier: Tier, request: Request, output: float, *, prompt_share: float = 1.0) -> float:
     """The same if next to nothing is written, and the prompt is as short as it may be."""
-    prompt, completion = _tokens(request, output)
+    prompt, completion = _tokens(tier, request, output)
     return _usd(tier, prompt_share * LEAST_PROMPT * prompt, min(completion, _LEAST_OUTPUT))
 
 
@@ -183,6 +182,6 @@ def _usd(tier: Tier, input_tokens: float, output_tokens: float) -> float:
     return 0.0 if price is None else (input_tokens * price.input + output_tokens * price.output) / 1e6
 
 
-def _tokens(request: Request, output: float) -> tuple[int, int]:
+def _tokens(tier: Tier, request: Request, output: float) -> tuple[int, int]:
     """The tokens of a prompt, and of a completion whose length is a share of max_tokens."""
-    return prompts.estimate_tokens(request.messages), math.ceil(request.max_tokens * output)
+    return prompt_tokens(tier, request), math.ceil(request.max_tokens * output)

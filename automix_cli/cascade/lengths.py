@@ -12,12 +12,18 @@ from automix_cli.backends.cache import fingerprint
 from automix_cli.backends.store import Store
 from automix_cli.cascade.requests import RequestBuilder, sample_counts
 from automix_cli.errors import StorageError
-from automix_cli.profile.model import Profile
-from automix_cli.prompts import estimate_tokens
+from automix_cli.profile.model import Profile, Tier
+from automix_cli.prompts import estimate_tokens, expected_tokens
 from automix_cli.records import Completion, Question
 
 MOST_QUESTIONS = 200
 """Whose completions are looked up: enough for a mean."""
+
+
+def prompt_tokens(tier: Tier, request: Request) -> int:
+    """The tokens that a server is expected to count for a prompt; simulated tiers count by bytes."""
+    count = estimate_tokens if tier.client() == "demo" else expected_tokens
+    return count(request.messages)
 
 
 class Lengths(NamedTuple):
@@ -160,12 +166,12 @@ def _read_store(
                 ask = builder.for_answer(question, tier, n=counts.answers).request
                 answers = _look_up(store, ask)
                 if answers:
-                    books[index].answers[place] = Lengths.of(answers, estimate_tokens(ask.messages))
+                    books[index].answers[place] = Lengths.of(answers, prompt_tokens(tier, ask))
                 if answers and counts.votes:
                     text = answers[0].text.strip()
                     votes = builder.for_votes(question, text, tier, first=0, n=counts.votes).request
                     if checks := _look_up(store, votes):
-                        books[index].votes[place] = Lengths.of(checks, estimate_tokens(votes.messages))
+                        books[index].votes[place] = Lengths.of(checks, prompt_tokens(tier, votes))
     finally:
         store.close()
 

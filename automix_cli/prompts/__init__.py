@@ -45,6 +45,7 @@ from automix_cli.prompts.replies import (
     read_votes,
     verdict_confidence,
 )
+from automix_cli.prompts.token_count import expected_tokens
 from automix_cli.prompts.window import FittedPrompt, estimate_tokens, fit_window, shorten
 
 __all__ = [
@@ -59,6 +60,7 @@ __all__ = [
     "decision",
     "digest",
     "estimate_tokens",
+    "expected_tokens",
     "fence",
     "fit_window",
     "is_verification",

@@ -29,7 +29,7 @@ def tokens(own: Profile, question: Question) -> tuple[int, int]:
     """The tokens of a prompt for an answer, and of one for a vote, which holds the answer."""
     builder, tier = RequestBuilder(own), own.tiers[0]
     requests = builder.for_answer(question, tier), builder.for_votes(question, "", tier, first=0, n=1)
-    ask, check = (prompts.estimate_tokens(built.request.messages) for built in requests)
+    ask, check = (prompts.expected_tokens(built.request.messages) for built in requests)
     return ask, check + 128
 
 
@@ -85,7 +85,7 @@ def test_the_longest_context_is_where_both_cost_the_same() -> None:
     dear = profile(large=replace(LARGE, price=Price(input=2e6, output=4e7)), max_votes=2)
     length = longest_context(dear)
     assert length is not None
-    near = [break_even(dear, [Question(text="?", context="x" * int(3 * length * f))]) for f in (0.8, 1.25)]
+    near = [break_even(dear, [Question(text="?", context="x" * int(8 * length * f))]) for f in (0.8, 1.25)]
     assert [own.can_pay for own in near if own] == [True, False]
 
 
