@@ -169,9 +169,10 @@ def points(share: float) -> str:
 
 def progress_line(n_done: int, n: int, n_rows: int, baseline: str, loss: LossSoFar, policy: str = "") -> str:
     """Say how far the labels are, and what they settle of the loss of a policy on the rows of the file."""
-    own = f"on {_these_rows(n_rows)}, {_so_far_words(loss, baseline, policy)}"
+    so_far = "" if loss.bounds.low == loss.bounds.high else "so far "
+    own = f"{so_far}on {_these_rows(n_rows)}, {_so_far_words(loss, baseline, policy)}"
     after = "" if loss.next_step is None else _next_words(loss)
-    return f"{n_done} of {n} · {own}; all {n}: ± {points(loss.at_end)}{after}"
+    return f"{n_done} of {n} · {own}; all {n}: ± {points(loss.at_end)} points{after}"
 
 
 def _next_words(loss: LossSoFar) -> str:

@@ -39,8 +39,8 @@ OUTCOME = LabelOutcome(
 
 def test_progress_says_what_is_settled_and_what_more_labels_would_do() -> None:
     assert progress_line(22, 28, 1319, "large", SO_FAR) == (
-        "22 of 28 · on these 1,319 rows, the policy loses 0.4 points against large "
-        "(95 %: from a gain of 0.2 to a loss of 1.1, at every look); all 28: ± 0.8; "
+        "22 of 28 · so far on these 1,319 rows, the policy loses 0.4 points against large "
+        "(95 %: from a gain of 0.2 to a loss of 1.1, at every look); all 28: ± 0.8 points; "
         "6 labels more than that: ± 0.5"
     )
     nothing = SO_FAR._replace(value=None, next_step=None)
