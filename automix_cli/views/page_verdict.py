@@ -11,7 +11,7 @@ from automix_cli.evaluation.payer import Offer
 from automix_cli.views.bench_view import BenchView
 from automix_cli.views.cells import interval_text
 from automix_cli.views.lines import money
-from automix_cli.views.payer_lines import compare_costs
+from automix_cli.views.payer_lines import compare_costs, money_apart
 from automix_cli.views.verdict_words import points_dict
 
 
@@ -54,7 +54,8 @@ def _saving(offer: Offer, cost: float) -> Iterator[Tile]:
     baseline = offer.baseline
     saving = None if baseline.cost is None else compare_costs(cost, baseline.cost)
     if saving and baseline.cost is not None:
-        prices = f"{money(1000 * cost)} instead of {money(1000 * baseline.cost)} per 1,000 questions"
+        own, other = money_apart(1000 * cost, 1000 * baseline.cost)
+        prices = f"{own} instead of {other} per 1,000 questions"
         yield Tile(saving.words, f"{saving.joint} {baseline.tier} for every question: {prices}")
 
 

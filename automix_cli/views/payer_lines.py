@@ -35,7 +35,7 @@ def _offer_sentence(offer: Offer) -> str:
     baseline = offer.baseline
     if offer.cost is None:
         return f"{offer.subject}: the cost is unknown, because a price is."
-    own, other = _money_apart(1000 * offer.cost, 1000 * (baseline.cost or 0.0))
+    own, other = money_apart(1000 * offer.cost, 1000 * (baseline.cost or 0.0))
     price = f"{own} per 1,000 questions"
     if offer.is_baseline:
         why = f", {baseline.why}," if baseline.why else ""
@@ -49,11 +49,11 @@ def _offer_sentence(offer: Offer) -> str:
     return f"{offer.subject}: {price} {instead}{_gain_words(offer)}."
 
 
-def _money_apart(cost: float, other: float) -> tuple[str, str]:
+def money_apart(cost: float, other: float) -> tuple[str, str]:
     """Two sums, with more digits where they would look the same and are not.
 
     Example:
-        >>> _money_apart(1.2, 2.08), _money_apart(0.0916, 0.09), _money_apart(0.09, 0.09)
+        >>> money_apart(1.2, 2.08), money_apart(0.0916, 0.09), money_apart(0.09, 0.09)
         (('$1.20', '$2.08'), ('$0.0916', '$0.0900'), ('$0.09', '$0.09'))
     """
     own, beside = money(cost), money(other)
