@@ -83,13 +83,15 @@ class LineSplitter:
         *whole, rest = chunk.split(b"\n")
         for part in whole:
             self._keep(part)
-            yield from self._flush()
+            if line := self._flush():
+                yield line
             self._number += 1
         self._keep(rest)
 
     def close(self) -> Iterator[Line]:
         """Yield the last line when it has no line feed."""
-        yield from self._flush()
+        if line := self._flush():
+            yield line
 
     def _keep(self, part: bytes) -> None:
         self._length += len(part)
@@ -98,7 +100,8 @@ class LineSplitter:
         else:
             self._parts.clear()
 
-    def _flush(self) -> Iterator[Line]:
+    def _flush(self) -> Line | None:
+        """The line that is whole now; None for a blank one."""
         data = b"".join(self._parts)
         too_long = self._length > self.limit
         self._parts, self._length = [], 0
@@ -106,7 +109,8 @@ class LineSplitter:
             data = data.removeprefix(_BOM)
         data = data.removesuffix(b"\r")
         if too_long or data.strip():
-            yield Line(self._number, None if too_long else data)
+            return Line(self._number, None if too_long else data)
+        return None
 
 
 def read_chunks(fd: int) -> Iterator[bytes]:

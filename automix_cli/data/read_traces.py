@@ -302,7 +302,8 @@ class _Cells(NamedTuple):
         """Read a tier's cells; null is a tier that was not recorded."""
         _expect({dict, NoneType}, cells)
         objects = [_NOTHING if cell is None else cell for cell in cells]
-        plain = {key: _plain([cell.get(key) for cell in objects]) for key in TABLE_COLUMNS}
+        columns = _columns(objects, (*TABLE_COLUMNS, "samples", "votes"))
+        plain = {key: _plain(columns[key]) for key in TABLE_COLUMNS}
         if None in plain["score"]:
             plain["score"] = [
                 cell.get(SCORE_ALIAS) if score is None else score
@@ -314,15 +315,18 @@ class _Cells(NamedTuple):
         if (numbers["score"][failed] > 0).any():
             raise _OddRowError
         numbers["score"][failed] = 0.0
-        samples = [cell.get("samples") for cell in objects]
+        samples = columns["samples"]
         _expect({list, NoneType}, samples)
         sample_counts = np.array([len(texts) if texts else 0 for texts in samples], dtype=np.int16)
-        votes = _count_votes([cell.get("votes") for cell in objects])
+        votes = _count_votes(columns["votes"])
         return cls(failed, numbers, votes, sample_counts, np.full(len(cells), -1, dtype=np.int16))
 
 
 def _compare(rows: list[Json], names: Sequence[str], scorer: str) -> dict[str, NDArray[np.int16]]:
     """The classes of equal answers of a chunk of rows, per tier."""
+    cells = (cell for row in rows for cell in row["tiers"].values())
+    if not any("answer" in cell for cell in cells if isinstance(cell, dict)):
+        return {name: np.full(len(rows), -1, dtype=np.int16) for name in names}
     classes = np.array([_classes_of_row(row, names, scorer) for row in rows], dtype=np.int16)
     return {name: classes[:, j] for j, name in enumerate(names)}
 
@@ -374,6 +378,13 @@ _KEYS_WITHOUT_TEXT = {"id", "dataset", "split", "tiers"}
 def _expect(kinds: set[type], values: list[Json]) -> None:
     if not set(map(type, values)) <= kinds:
         raise _OddRowError
+
+
+def _columns(cells: list[dict[str, Json]], keys: Sequence[str]) -> dict[str, list[Json]]:
+    """The values under each key; most keys stand in no cell, and are not looked for in each."""
+    present = set[str]().union(*cells)
+    nothing: list[Json] = [None] * len(cells)
+    return {key: [cell.get(key) for cell in cells] if key in present else nothing for key in keys}
 
 
 def _failed_rows(cells: list[dict[str, Json]]) -> NDArray[np.bool_]:

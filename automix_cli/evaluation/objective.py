@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -16,6 +16,8 @@ from automix_cli.evaluation.frontier import ROUNDING_ERROR, Point, edge
 from automix_cli.evaluation.settings import Always, CostWeight, Setting, is_rule, narrow
 from automix_cli.fitting.query_router_kinds import ClassSource
 from automix_cli.pomdp.arrays import Floats
+
+_COLUMNS_AT_ONCE = 10  # of scores that are resampled in one pass
 
 
 class Objective(NamedTuple):
@@ -77,6 +79,7 @@ class Candidates:
         self, curve: Curve, tiers: tuple[str, ...], alone: Singles, resamples: Resamples | None
     ) -> None:
         self.curve, self.tiers, self.alone, self.resamples = curve, tiers, alone, resamples
+        self._draws: dict[int, Floats] = {}
 
     @cached_property
     def _tier_points(self) -> tuple[Point, ...]:
@@ -99,8 +102,11 @@ class Candidates:
             most = objective.value * (1 + ROUNDING_ERROR)
             affordable = [c for c in choices if c.point.cost <= most]
             return affordable[-1] if affordable else choices[0]._replace(is_met=False)
-        chances = self.chances_to_keep(objective.value)
-        sure = (c for c, p in zip(choices, self.places, strict=True) if chances[p] >= objective.sure)
+        sure = (
+            choice
+            for choice, place in zip(choices, self.places, strict=True)
+            if self.chance_to_keep(place, objective.value) >= objective.sure
+        )
         return next(sure, self.choice(best_tier(self._tier_points)))
 
     def _at_weight(self, weight: float) -> SettingChoice:
@@ -154,27 +160,35 @@ class Candidates:
         points = [self.choice(place).point for place in places]
         return measure(points, ends_of(single_points)).value or 0.0
 
-    def chances_to_keep(self, keep: float) -> dict[int, float]:
-        """The bootstrap chance of each place worth having to keep a share of the best tier's quality.
+    def chance_to_keep(self, place: int, keep: float) -> float:
+        """The bootstrap chance of a place worth having to keep a share of the best tier's quality.
 
         The best tier is chosen again in every draw. A policy that is not a single tier is given half
         a lost row more: among few rows, losses that were not seen are not taken for none.
         """
-        draws, half_a_row = self._draws
         tiers = len(self.tiers)
-        target = keep * draws[:, :tiers].max(axis=1, keepdims=True)
-        loss = np.where(np.arange(draws.shape[1]) < tiers, 0.0, half_a_row)
-        chances = (draws - loss >= target - ROUNDING_ERROR).mean(axis=0).tolist()
-        return dict(zip([*range(tiers), *self._settings_worth_having], chances, strict=True))
+        best = reduce(np.maximum, map(self._draws_of, range(tiers)))
+        column = place if place < tiers else tiers + self._settings_worth_having.index(place)
+        loss = 0.0 if place < tiers else self._resampling.half_a_row
+        return float((self._draws_of(column) - loss >= keep * best - ROUNDING_ERROR).mean())
 
-    @property
+    @cached_property
     def _settings_worth_having(self) -> list[int]:
         """The places that are no single tier."""
         return [place for place in self.places if place >= len(self.tiers)]
 
+    def _draws_of(self, column: int) -> Floats:
+        """Mean scores in every draw of a column; those behind the choice are never drawn."""
+        part = column // _COLUMNS_AT_ONCE
+        if part not in self._draws:
+            columns, resamples, _ = self._resampling
+            own = columns[part * _COLUMNS_AT_ONCE : (part + 1) * _COLUMNS_AT_ONCE]
+            self._draws[part] = own.mean(axis=1)[None] if resamples is None else resamples.means(own.T)
+        return self._draws[part][:, column % _COLUMNS_AT_ONCE]
+
     @cached_property
-    def _draws(self) -> tuple[Floats, float]:
-        """Mean scores of tiers and of settings worth having in every draw; what half a lost row costs."""
+    def _resampling(self) -> _Resampling:
+        """The scores of tiers, then of settings worth having, and the resamples of their rows."""
         curve, own, resamples = self.curve, self.alone.score, self.resamples
         if curve.settings:
             own = own[curve.rows]
@@ -182,8 +196,16 @@ class Candidates:
         settings = np.array(self._settings_worth_having, dtype=np.intp) - len(self.tiers)
         columns = np.vstack([own.T, curve.columns.score[settings]]) if curve.settings else own.T
         if resamples is None:
-            return columns.mean(axis=1)[None], 0.0
-        return resamples.means(columns.T), 0.5 / len(np.unique(resamples.groups))
+            return _Resampling(columns, None, 0.0)
+        return _Resampling(columns, resamples, 0.5 / np.count_nonzero(np.bincount(resamples.groups)))
+
+
+class _Resampling(NamedTuple):
+    """Scores (K×n), resamples of their rows (None where there are too few), what half a lost row costs."""
+
+    columns: Floats
+    resamples: Resamples | None
+    half_a_row: float
 
 
 def best_tier(points: Sequence[Point]) -> int:

@@ -347,7 +347,7 @@ def _fit_signal(
     signal, usable = SIGNAL_FACTS[table.signals[j]], _usable(table, j)
     weight = max(table.n_groups, 1) / max(len(table), 1)
     labels = Labels(own, last, folds_of(table, TEST_FOLDS, seed=0), weight)
-    wrong_and_right = [len(np.unique(table.groups[usable & (own == s)])) for s in (0, 1)]
+    wrong_and_right = [int(np.bincount(table.groups[usable & (own == s)]).astype(bool).sum()) for s in (0, 1)]
     if not usable.any():
         return NO_OBSERVATIONS, 0, _why_no_evidence(table, j) if len(table) else ""
     if min(wrong_and_right) < LEAST_SIGNAL_ANSWERS:
