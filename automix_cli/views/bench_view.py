@@ -270,7 +270,9 @@ class BenchView:
         if loss is None:
             return ""
         most = most_lost_words(loss, noun)
-        subject = f"{self.comparison.headline}: {most[0].lower()}{most[1:]}"
+        splits = len(self.comparison.partitions)  # figures are means over them, and bounds are of one
+        one = f", in the split of {splits} where most can be lost" if splits > 1 else ""
+        subject = f"{self.comparison.headline}{one}: {most[0].lower()}{most[1:]}"
         return f" {subject}.{unlike_words(loss)}{labels_words(loss)}"
 
     def _verdict_words(self, ours: PolicyOutcome, verdict: RoutingVerdict) -> str:

@@ -120,6 +120,15 @@ def test_bench_says_how_many_labels_stand_behind_its_figures(labels: int) -> Non
     assert ("| agreement |" in report) == (labels == 0)
 
 
+@pytest.mark.parametrize("splits", [1, 3])
+def test_a_loss_of_one_of_several_splits_is_called_one(splits: int) -> None:
+    table = table_with(30)
+    result = compared(table, "threshold")
+    view = view_of(replace(result, partitions=result.partitions * splits), table, baseline="large")
+    one = ", in the split of 3 where most can be lost" if splits > 1 else ""
+    assert f"threshold{one}: at most " in view.sentence()
+
+
 def page_words(view: BenchView) -> str:
     """What a page shows, and the texts in its data."""
     text = page(view, Settings())
