@@ -44,6 +44,20 @@ class Usage:
             cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
         )
 
+    def of_prompt(self) -> Usage:
+        """The same without the output.
+
+        Example:
+            >>> Usage(input_tokens=3, output_tokens=5, calls=1).of_prompt().to_dict()["output_tokens"]
+            0
+        """
+        return Usage(
+            input_tokens=self.input_tokens,
+            cached_input_tokens=self.cached_input_tokens,
+            calls=self.calls,
+            cache_write_tokens=self.cache_write_tokens,
+        )
+
     def to_dict(self) -> dict[str, int]:
         """The `usage` object of a row; `cache_write_tokens` only where there are any.
 

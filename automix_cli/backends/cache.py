@@ -246,7 +246,8 @@ class Cached:
     async def _fly(self, flight: _Flight, prompt: str, request: Request) -> None:
         """Take the lease, look up what others have stored meanwhile, request the rest."""
         try:
-            await self._take_lease(flight, prompt, request)
+            if self.store.is_shared:
+                await self._take_lease(flight, prompt, request)
             runs = _runs(i for i in flight.samples if i not in flight.completions)
             for first, n in runs:
                 is_last = (first, n) == runs[-1]
@@ -291,9 +292,9 @@ class Cached:
                 raise BadResponse(f"{request.model}: no completion came back")
             new = dict(enumerate(completions, request.first))
             is_whole = len(new) == request.n
-            keep = functools.partial(self._keep, prompt, new, is_end=is_last and is_whole)
-            await self._commits.do(keep, is_owed=True)
-            flight.has_lease = not (is_last and is_whole)
+            is_end = flight.has_lease and is_last and is_whole
+            await self._commits.do(functools.partial(self._keep, prompt, new, is_end=is_end), is_owed=True)
+            flight.has_lease = flight.has_lease and not is_end
             flight.completions |= new
             if is_whole:
                 return

@@ -33,12 +33,19 @@ with bare_contexts():
 CONNECT_SECONDS = 30.0
 """Within which a connection must be made; until then nothing was sent, and nothing is billed."""
 
+_HEADERS = {
+    "User-Agent": "automix",
+    "Content-Type": "application/json",
+    "Accept-Encoding": "identity",
+}
+
 
 @dataclass(slots=True)
 class DirectBackend(Client):
     """Completions from every provider in `openai_providers.PROVIDERS`; see `Client`."""
 
     _session: aiohttp.ClientSession | None = None
+    _endpoints: dict[tuple[str, str | None, str | None], Endpoint] = field(default_factory=dict, repr=False)
     _proxies: dict[str, str | None] = field(default_factory=dict, repr=False)
     _certificates: ssl.SSLContext | None = field(default=None, repr=False)
 
@@ -49,8 +56,13 @@ class DirectBackend(Client):
             await session.close()
 
     def endpoint(self, request: Request) -> Endpoint:
-        """Address and key of a request."""
-        return openai_endpoint(request, os.environ if self.environ is None else self.environ)
+        """Address and key of a request, looked up once for a model and address."""
+        key = (request.model, request.api_base, request.api_key_env)
+        endpoint = self._endpoints.get(key)
+        if endpoint is None:
+            environ = os.environ if self.environ is None else self.environ
+            endpoint = self._endpoints[key] = openai_endpoint(request, environ)
+        return endpoint
 
     def provider_takes_n(self, model: str) -> bool:
         """Whether the list of providers has it so."""
@@ -96,9 +108,9 @@ class DirectBackend(Client):
         where = parts.netloc
         proxy = self._proxy(parts.scheme, parts.hostname or "", url)
         speaks_tls = parts.scheme == "https" or (proxy or "").startswith("https:")
-        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        headers = None
         if endpoint.api_key and endpoint.api_key != DUMMY_KEY:
-            headers["Authorization"] = f"Bearer {endpoint.api_key}"
+            headers = {"Authorization": f"Bearer {endpoint.api_key}"}
         try:
             async with self._open_session().post(
                 url,
@@ -129,7 +141,7 @@ class DirectBackend(Client):
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
                 auto_decompress=False,
                 trust_env=False,  # a `.netrc` may hold a key for this host, which is not ours to send
-                headers={"User-Agent": "automix"},
+                headers=_HEADERS,
             )
         return self._session
 

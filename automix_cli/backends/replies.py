@@ -7,7 +7,6 @@ doubtful count is treated, is decided here once.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from automix_cli.backends.base import Request
@@ -90,7 +89,7 @@ def completions_of(
         "usage_corrected": correction is not None,
         "context_cut_by_server": is_prompt_cut(reply.counts, request),
     }
-    prompt = replace(usage, output_tokens=0, reasoning_tokens=0) if shares_prompt else None
+    prompt = usage.of_prompt() if shares_prompt else None
     service_tier = service_tier_of(reply.service_tier, request)
     return tuple(
         Completion(

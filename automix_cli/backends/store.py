@@ -66,15 +66,20 @@ class Store:
     Opening it creates what is missing, and waits up to `patience` seconds for a lock. The
     methods take 10 to 150 µs, and raise `Busy` after 50 ms of waiting for a lock.
 
+    Attributes:
+        is_shared: whether other processes may open it, too: only then leases are needed.
+
     Raises:
         StorageError: when the folder is not private, not ours or not writable.
         Damaged: when the database is broken; it has been renamed, and opening again
             starts an empty one.
     """
 
-    def __init__(self, folder: Path, *, patience: float = 30.0) -> None:
+    def __init__(self, folder: Path, *, patience: float = 30.0, is_shared: bool = True) -> None:
         self.folder = folder
         self.patience = patience
+        self.is_shared = is_shared
+        self._may_hold_failures = is_shared
         self.stats = Stats()
         self._bad: set[str] = set()
         self._id = os.urandom(8).hex()
@@ -94,7 +99,7 @@ class Store:
         """A store that lasts until it is closed: `--no-cache`."""
         folder = tempfile.TemporaryDirectory(prefix="automix-")
         temporary_folders.add(folder.name)
-        store = cls(Path(folder.name))
+        store = cls(Path(folder.name), is_shared=False)
         store._temporary = folder
         return store
 
@@ -114,6 +119,8 @@ class Store:
 
     def get_failure(self, prompt: str, sample: int, since: int = 0) -> BackendError | None:
         """The reply without text that a sample of a prompt got and was charged for; see `get`."""
+        if not self._may_hold_failures:
+            return None
         return self._load(failure_key(prompt, sample), load_failure, since)
 
     def _load(
@@ -174,6 +181,7 @@ class Store:
     def put_failure(self, prompt: str, sample: int, error: BackendError) -> None:
         """Store a reply without text, with what it used, so that it is not bought again; see `put`."""
         key = failure_key(prompt, sample)
+        self._may_hold_failures = True
         self._write({key: dump_failure(key, error, self._run)})
 
     def _write(self, entries: Mapping[str, str]) -> None:

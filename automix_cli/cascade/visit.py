@@ -210,7 +210,7 @@ def cost_of(tier: Tier, parts: Sequence[ServedUsage]) -> float | None:
 
 def _cost_at(tier: Tier, service: ServiceTier, usage: Usage) -> float | None:
     """Dollars at the list price of one service; None when it is unknown and anything was bought."""
-    if usage == NO_USAGE:
+    if not usage.calls and usage == NO_USAGE:
         return 0.0
     price = tier.price_of(service)
     return None if price is None else price.of(usage)
@@ -249,8 +249,6 @@ def split_cost(tier: Tier, parts: Sequence[ServedUsage], count: int) -> SplitCos
     calls = total_of(parts).calls
     if calls >= count:
         return SplitCost(None, whole / count)
-    prompts = [
-        part._replace(usage=replace(part.usage, output_tokens=0, reasoning_tokens=0)) for part in parts
-    ]
+    prompts = [part._replace(usage=part.usage.of_prompt()) for part in parts]
     prompt = cost_of(tier, prompts) or 0.0
     return SplitCost(prompt / max(1, calls), (whole - prompt) / count)
