@@ -12,6 +12,7 @@ from automix_cli.backends.base import Request
 from automix_cli.backends.replies import Choice, Reply, count, read_one_choice, sendable
 from automix_cli.backends.usage import TokenCounts
 from automix_cli.records import TokenLogprob
+from automix_cli.texts import json_encoder
 
 _THOUGHTS = re.compile(
     r"<(?:think|thinking|budget:thinking)>.*?</(?:think|thinking|budget:thinking)>", re.DOTALL
@@ -48,10 +49,10 @@ def _with_extra(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _encode(body: Mapping[str, Any]) -> bytes:
-    return _BODY_ENCODER.encode(body).encode("utf-8", "replace")
+    return _encode_body(body).encode("utf-8", "replace")
 
 
-_BODY_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_encode_body = json_encoder(json.JSONEncoder(ensure_ascii=False, separators=(",", ":")))
 
 
 def read_chat(body: Mapping[str, Any]) -> Reply:

@@ -11,6 +11,7 @@ from typing import Any
 
 from automix_cli.errors import NO_ANSWER_ERRORS, BackendError
 from automix_cli.records import Completion, TokenLogprob
+from automix_cli.texts import json_encoder
 from automix_cli.usage import Usage
 
 ENTRY_SCHEMA = 1
@@ -27,13 +28,13 @@ def failure_key(prompt: str, sample: int) -> str:
     return f"{prompt}/{sample}/mute"
 
 
-_ENTRY_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+_encode_entry = json_encoder(json.JSONEncoder(sort_keys=True, separators=(",", ":")))
 _ENTRY_DECODER = json.JSONDecoder()
 
 
 def canonical(value: Any) -> str:
     """JSON with one spelling per value, in ASCII, because SQLite cannot store a lone surrogate."""
-    return _ENTRY_ENCODER.encode(value)
+    return _encode_entry(value)
 
 
 def _checksum(key: str, body: str) -> str:

@@ -14,6 +14,9 @@ from automix_cli.backends.embedding import MOST_BYTES
 from automix_cli.pomdp.signals import signal_facts
 from automix_cli.profile.model import Profile, Tier, VerificationSettings
 from automix_cli.records import Json, Message, Question
+from automix_cli.texts import json_encoder
+
+_encode = json_encoder(json.JSONEncoder())
 
 TOP_LOGPROBS = 5  # what every server that gives log-probabilities is willing to give
 MAX_TOKENS = 1024  # of a tier whose profile sets none: every call needs a bound that a budget can count on
@@ -29,7 +32,7 @@ def input_sha(question: Question, *others: Json, question_class: Json = None) ->
     parts = [question.text, question.context, question.choices, question.history, *others]
     if question_class is not None:
         parts.append({"class": question_class})
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+    return hashlib.sha256(_encode(parts).encode()).hexdigest()[:12]
 
 
 class SampleCounts(NamedTuple):

@@ -23,7 +23,7 @@ from automix_cli.data.id_lines import IdLines
 from automix_cli.data.rows import question_from_dict, value_of
 from automix_cli.errors import DataError
 from automix_cli.records import Json, Question
-from automix_cli.texts import lazy_pattern
+from automix_cli.texts import json_encoder, lazy_pattern
 
 if TYPE_CHECKING:
     from automix_cli.data.shards import Shard
@@ -357,7 +357,7 @@ def open_input(path: Path) -> IO[bytes]:
 _UNSAFE = lazy_pattern("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]")
 
 
-_ROW_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+_encode_row = json_encoder(json.JSONEncoder(ensure_ascii=False, allow_nan=False))
 
 
 def dumps(row: Json) -> str:
@@ -370,7 +370,7 @@ def dumps(row: Json) -> str:
         >>> dumps({"answer": "Köln"})
         '{"answer": "Köln"}'
     """
-    text = _ROW_ENCODER.encode(row)
+    text = _encode_row(row)
     if text.isascii() and "\x7f" not in text:
         return text
     return _UNSAFE.sub(lambda m: f"\\u{ord(m.group()):04x}", text)
