@@ -24,7 +24,15 @@ from automix_cli.pomdp.problem import Action
 from automix_cli.texts import count_of
 from automix_cli.views.bench_view import BenchView
 from automix_cli.views.beside_words import agreement_words
-from automix_cli.views.cells import NO_VALUE, amount, behind_text, falls_short, interval_text, value_text
+from automix_cli.views.cells import (
+    NO_VALUE,
+    amount,
+    behind_text,
+    falls_short,
+    interval_text,
+    value_text,
+    why_blank,
+)
 from automix_cli.views.chart import page_svg, phone_svg
 from automix_cli.views.lines import one_line
 from automix_cli.views.marks import SHADES
@@ -104,10 +112,18 @@ def _data(view: BenchView, settings: Settings) -> dict[str, Any]:
 
 
 def _table(view: BenchView, title: str, columns: Sequence[MeasureSpec]) -> dict[str, Any]:
-    """A table of figures; what its columns mean stands in the heads and in the legend below."""
+    """A table of figures; what its columns mean stands in the heads and in the legend below.
+
+    A column that shows a value of nobody is left out; why is said below.
+    """
+    every = {o.name: o.measures for o in view.comparison.outcomes}
+    policies = {o.name: o.measures for o in view.by_kind().policies} or every
+    blank = {m.title: why_blank(m, policies) for m in columns if why_blank(m, every)}
+    columns = [m for m in columns if m.title not in blank]
     words = [{"name": view.words(m.title), "about": view.words(m.definition)} for m in columns]
     rows = [_row(view, o, columns) for o in view.comparison.outcomes]
-    return {"title": title, "heads": words, "rows": rows}
+    absent = [view.words(f"{name} left out: {why}") for name, why in blank.items()]
+    return {"title": title, "heads": words, "rows": rows, "absent": absent}
 
 
 def _row(view: BenchView, o: PolicyOutcome, columns: Sequence[MeasureSpec]) -> dict[str, Any]:

@@ -45,6 +45,7 @@ from automix_cli.pomdp.arrays import Floats
 from automix_cli.views.bench_files import run_lines, summary, summary_csv
 from automix_cli.views.bench_markdown import report_markdown
 from automix_cli.views.bench_tables import bench_parts
+from automix_cli.views.page import page
 
 
 @pytest.fixture(scope="module")
@@ -722,6 +723,11 @@ def test_a_column_that_shows_nothing_is_left_out_and_its_reason_said_once(
     heads = [str(column.header) for part in parts if not isinstance(part, str) for column in part.columns]
     assert "ΔIBC %" in heads
     assert "saves@99" not in heads
+    shown = page(view_of(replace(played[0], outcomes=outcomes), table), SETTINGS)
+    own = json.loads(re.search(r'id="data">(.*?)</script>', shown, re.DOTALL)[1])["tables"][1]
+    assert own["absent"] == ["saves at 99 % left out: nobody", "saves at 95 % left out: nobody"]
+    assert not [head for head in own["heads"] if head["name"].startswith("saves")]
+    assert {len(row["cells"]) for row in own["rows"]} == {len(own["heads"])}
 
 
 def test_narrow_terminals_get_fewer_columns(table: TraceTable, played: tuple[Bench, Any]) -> None:

@@ -109,7 +109,8 @@ function figures(own) {
     box.classList.toggle("more", !hint.hidden);
   };
   const words = own.heads.flatMap((head) => [node("dt", {}, head.name), node("dd", {}, head.about)]);
-  byId("figures").append(node("h3", {}, own.title), hint, box, node("dl", {}, ...words));
+  const absent = own.absent.map((text) => node("p", { class: "faint" }, text));
+  byId("figures").append(node("h3", {}, own.title), hint, box, ...absent, node("dl", {}, ...words));
   new ResizeObserver(fit).observe(box);
   fit();
 }
