@@ -58,7 +58,9 @@ _encode_body = json_encoder(json.JSONEncoder(ensure_ascii=False, separators=(","
 def read_chat(body: Mapping[str, Any]) -> Reply:
     """The reply to a request for completions; what is malformed in it counts as missing."""
     choices = tuple(read_choice(choice) for choice in sound_choices(body.get("choices")))
-    counts = read_counts(body.get("usage"))._replace(one_choice=read_one_choice(body.get("timings")))
+    counts = read_counts(body.get("usage"))
+    if (timings := body.get("timings")) is not None:
+        counts = counts._replace(one_choice=read_one_choice(timings))
     return Reply(choices, counts, service_tier=body.get("service_tier"))
 
 
@@ -103,20 +105,22 @@ def finish_reason(reason: Any) -> str:
 
 def read_counts(usage: Any) -> TokenCounts:
     """The token counts; of a usage whose main counts are no whole numbers none is believed."""
-    usage = usage if isinstance(usage, dict) else {}
-    names = ("prompt_tokens", "completion_tokens", "total_tokens")
-    if any(not _whole(usage.get(name, 0)) for name in names):
+    if not isinstance(usage, dict) or not usage:
         return TokenCounts()
     # A count that is left out is 0 rather than unknown: some servers leave out the zeros.
-    prompt, output, total = (count(usage.get(name, 0)) for name in names) if usage else (None, None, None)
-    inputs, outputs = (_mapping(usage.get(f"{side}_tokens_details")) for side in ("prompt", "completion"))
-    hits = usage.get("prompt_cache_hit_tokens")  # DeepSeek's name
-    cached_tokens = count(hits) if count(hits) is not None else count(inputs.get("cached_tokens"))
+    prompt, output = usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0)
+    total = usage.get("total_tokens", 0)
+    if not (_whole(prompt) and _whole(output) and _whole(total)):
+        return TokenCounts()
+    inputs = _mapping(usage.get("prompt_tokens_details"))
+    outputs = _mapping(usage.get("completion_tokens_details"))
+    hits = count(usage.get("prompt_cache_hit_tokens"))  # DeepSeek's name
+    cached_tokens = count(inputs.get("cached_tokens")) if hits is None else hits
     reasoning = outputs.get("reasoning_tokens") or usage.get("reasoning_tokens")
     return TokenCounts(
-        prompt,
-        output,
-        total,
+        count(prompt),
+        count(output),
+        count(total),
         cached_tokens=cached_tokens,
         reasoning=count(reasoning),
         written_tokens=count(inputs.get("cache_write_tokens")),

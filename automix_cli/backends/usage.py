@@ -125,6 +125,8 @@ def is_prompt_cut(counts: TokenCounts, request: Request) -> bool:
     Ollama cuts what does not fit `num_ctx`, and says nothing. Runs of blanks count as one character here:
     tokens for indentation are long.
     """
+    if sum(len(m.content) + 1 for m in request.messages) < _LEAST_TO_CUT:
+        return False  # a character has four bytes at most, which are an estimated token
     text = prompt_text(request)
     if estimate(text) < _LEAST_TO_CUT:
         return False
