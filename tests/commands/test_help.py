@@ -149,7 +149,7 @@ def test_rows_that_are_shown_on_the_terminal_have_no_bar_between_them(tmp_path: 
     lines = screen.splitlines()
     assert "━" not in screen
     assert len([line for line in lines if line.startswith('{"schema"')]) == 2
-    assert "profile demo is uncalibrated: it escalates when most votes say no; on public" in lines
+    assert "profile demo is uncalibrated: it asks large when most votes say no, a rule of" in lines
     to_file = on_one_terminal(80, "ask", "--profile", "demo", "-i", rows, "-o", tmp_path / "answers.jsonl")
     assert "━" in to_file
 
