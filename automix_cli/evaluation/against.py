@@ -5,8 +5,9 @@
     this run           ─┘
 
 A gate is met where the whole interval lies on its good side, and missed where it lies on the other.
-Policies are trained anew in every run, and what that brings is part of the change: the interval is that
-for new questions answered by these two.
+Policies are trained anew in every run, and on other answers they choose other settings by luck. The
+interval is that for new questions, with that luck in it (`choice_luck.py`): none where all training rows
+came out alike.
 """
 
 from __future__ import annotations
@@ -20,9 +21,12 @@ import numpy as np
 from automix_cli.data.groups import Grouping, why_no_verdict
 from automix_cli.errors import UsageError
 from automix_cli.evaluation.bootstrap import Interval
+from automix_cli.evaluation.bootstrap import interval as interval_of
+from automix_cli.evaluation.choice_luck import luck_of_two
 from automix_cli.evaluation.gates import Gate, GateVerdict
 from automix_cli.evaluation.measures import LINE_MEASURES, MEASURE_BY_KEY, MeasureSpec
 from automix_cli.evaluation.paired import (
+    NO_LUCK,
     PairedSums,
     paired_interval,
     rows_to_tell,
@@ -48,6 +52,8 @@ class Change(NamedTuple):
         why: why nothing can be told.
         more_rows: how many more paired questions are likely needed to tell; None for nobody knows.
         catchable: the loss that would be caught in 8 of 10 runs, where the measure is quality.
+        luck: how far the luck of training alone may move the change, at the gate's level; None for not.
+        knows_luck: whether both runs tell of it.
     """
 
     gate: Gate
@@ -60,6 +66,8 @@ class Change(NamedTuple):
     why: str = ""
     more_rows: int | None = None
     catchable: float | None = None
+    luck: Interval | None = None
+    knows_luck: bool = True
 
 
 class ChangedRow(NamedTuple):
@@ -217,17 +225,33 @@ def _change(here: RunLines, there: RunLines, gate: Gate, policy: str, groups: Ma
     pairs = _Pairs.of(here, there, (policy, earlier), groups)
     differing = float(pairs.rows @ (pairs.change(spec) != 0) / pairs.rows.sum())
     report = Change(gate, policy, earlier, None, None, differing, "cannot tell" if gate.sign else "")
+    report = report._replace(knows_luck=here.knows_luck(policy) and there.knows_luck(earlier))
     sums = pairs.sums(spec, gate.form)
     if np.isnan(sums.change).any():
         return report._replace(why=f"no {spec.key} is recorded on some rows")
     if sums.base.sum() <= 0:
         return report._replace(why=f"the earlier {spec.key} is 0, and has no ratio")
     offset = 1.0 if gate.form == "ratio" else 0.0
+    luck = _luck(sums, report, here, there) / (sums.base.sum() / pairs.rows.sum())
+    if len(luck):
+        sums, report = sums._replace(luck=luck), report._replace(luck=interval_of(luck, gate.share))
     interval = Interval(*(bound + offset for bound in paired_interval(sums, gate.share)))
     report = report._replace(value=sums.value + offset, interval=interval)
     if why := pairs.why_no_verdict():
         return report._replace(why=why)
     return _with_verdict(report, sums, offset)
+
+
+def _luck(sums: PairedSums, report: Change, here: RunLines, there: RunLines) -> Floats:
+    """How far luck of training alone moves the mean change, as equally likely values; () for not at all.
+
+    Of a ratio r it is that of `new - r · earlier`: to the first order, both over the earlier mean.
+    """
+    if not report.knows_luck:
+        return NO_LUCK
+    own, earlier = here.choices.get(report.policy, {}), there.choices.get(report.earlier, {})
+    times = 1 + sums.value if report.gate.form == "ratio" else 1.0
+    return luck_of_two(own, earlier, report.gate.figure, times)
 
 
 def _with_verdict(report: Change, sums: PairedSums, offset: float) -> Change:
@@ -251,4 +275,4 @@ def _catchable_loss(sums: PairedSums, gate: Gate) -> float | None:
     """The loss that the gate would catch in 8 of 10 runs, with so many rows that differ so much."""
     bar = gate.value if gate.sign.startswith(">") else 0.0
     spread = float(np.mean((sums.change / sums.base) ** 2))
-    return smallest_loss_caught(len(sums.change), min(spread, 1.0), min(bar, 0.0), gate.share)
+    return smallest_loss_caught(len(sums.change), min(spread, 1.0), min(bar, 0.0), gate.share, luck=sums.luck)

@@ -12,10 +12,11 @@ from automix_cli.errors import GateError
 from automix_cli.evaluation.bootstrap import Resamples
 from automix_cli.evaluation.crossfit import NO_CURVE, Curve, Singles
 from automix_cli.evaluation.curves import Ends, gain_above_mix, gain_area, ibc_lift
+from automix_cli.evaluation.families import SettingRows
 from automix_cli.evaluation.frontier import ROUNDING_ERROR, Point, edge
 from automix_cli.evaluation.settings import Always, CostWeight, Setting, is_rule, narrow
 from automix_cli.fitting.query_router_kinds import ClassSource
-from automix_cli.pomdp.arrays import Floats
+from automix_cli.pomdp.arrays import Floats, Ints
 
 _COLUMNS_AT_ONCE = 10  # of scores that are resampled in one pass
 
@@ -189,15 +190,55 @@ class Candidates:
     @cached_property
     def _resampling(self) -> _Resampling:
         """The scores of tiers, then of settings worth having, and the resamples of their rows."""
-        curve, own, resamples = self.curve, self.alone.score, self.resamples
-        if curve.settings:
-            own = own[curve.rows]
-            resamples = resamples and resamples.on_rows(curve.rows)
-        settings = np.array(self._settings_worth_having, dtype=np.intp) - len(self.tiers)
-        columns = np.vstack([own.T, curve.columns.score[settings]]) if curve.settings else own.T
+        resamples = self.resamples
+        if self.curve.settings:
+            resamples = resamples and resamples.on_rows(self.curve.rows)
         if resamples is None:
-            return _Resampling(columns, None, 0.0)
-        return _Resampling(columns, resamples, 0.5 / np.count_nonzero(np.bincount(resamples.groups)))
+            return _Resampling(self.rows.score, None, 0.0)
+        half_a_row = 0.5 / np.count_nonzero(np.bincount(resamples.groups))
+        return _Resampling(self.rows.score, resamples, half_a_row)
+
+    # ------------------------------------------------------------ what other training rows might choose
+
+    @cached_property
+    def every(self) -> tuple[SettingChoice, ...]:
+        """The single tiers, then the settings worth having: C."""
+        return tuple(map(self.choice, [*range(len(self.tiers)), *self._settings_worth_having]))
+
+    @cached_property
+    def order(self) -> Ints:
+        """Which of `every` no cheaper one equals, cheapest first."""
+        tiers = len(self.tiers)
+        place = {own: tiers + k for k, own in enumerate(self._settings_worth_having)}
+        return np.array([own if own < tiers else place[own] for own in self.places], dtype=np.intp)
+
+    @property
+    def row_places(self) -> Ints:
+        """The places of `rows` in the table."""
+        return self.curve.rows if self.curve.settings else np.arange(len(self.alone.score))
+
+    @cached_property
+    def rows(self) -> SettingRows:
+        """What each of `every` scores and costs on each training row."""
+        curve, alone = self.curve, self.alone
+        if not curve.settings:
+            return SettingRows(alone.score.T, alone.cost.T)
+        settings = np.array(self._settings_worth_having, dtype=np.intp) - len(self.tiers)
+        alone = alone.on_rows(curve.rows)
+        scores, costs = (own[settings] for own in curve.columns)
+        return SettingRows(np.vstack([alone.score.T, scores]), np.vstack([alone.cost.T, costs]))
+
+    @property
+    def draws(self) -> tuple[Floats, float]:
+        """Mean scores of each of `every` in every draw; what half a lost row costs."""
+        columns = [self._draws_of(column) for column in range(len(self.rows.score))]
+        return np.stack(columns, axis=1), self._resampling.half_a_row
+
+    @cached_property
+    def cost_draws(self) -> Floats:
+        """Mean costs of each of `every` in every draw."""
+        columns, resamples = self.rows.cost, self._resampling.resamples
+        return columns.mean(axis=1)[None] if resamples is None else resamples.means(columns.T)
 
 
 class _Resampling(NamedTuple):

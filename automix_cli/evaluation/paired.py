@@ -5,13 +5,16 @@ ones are too narrow: of four differing questions all four are lost in one of 16 
 changed. The interval here is the Bayesian bootstrap (Rubin, Ann. Stat. 9, 1981) by question, with one
 question more at the far end of the scale: lost for the lower bound, won for the upper one. Where a
 question is won or lost this is the exact bound of Clopper and Pearson; for graded scores it is Gaffke's
-(see Learned-Miller and Thomas, 2019). `tests/benchmarks/gate.py` measures how often it is wrong.
+(see Learned-Miller and Thomas, 2019). Where both policies were trained, the luck of their training
+(`choice_luck.py`) is convolved with it: to each draw of the mean change a draw of the luck is added, which
+rests on other rows, and which more held-out rows do not narrow. `tests/benchmarks/gate.py` measures how
+often it is wrong.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +27,8 @@ FEWEST_INTERVAL_DRAWS = 2_000
 _ALL_WEIGHTS = 1 << 25  # weights drawn for one interval
 _WEIGHTS_AT_ONCE = 1 << 20  # weights drawn at a time
 _FARTHEST = 1 << 24  # rows beyond which no number of rows is named
+NO_LUCK: Floats = np.empty(0)
+_LUCK_POINTS = 15  # of the luck of a run, over which its power is averaged
 
 
 class PairedSums(NamedTuple):
@@ -34,12 +39,14 @@ class PairedSums(NamedTuple):
         base: G, what the sum of changes is divided by: the rows, or the sum of earlier values.
         most: the largest change that one question more could bring.
         more: what that question would add to the base.
+        luck: equally likely values by which the luck of training moves the mean change; () for none.
     """
 
     change: Floats
     base: Floats
     most: float
     more: float
+    luck: Floats = NO_LUCK
 
     @property
     def value(self) -> float:
@@ -71,7 +78,8 @@ def paired_interval(
     sizes = [min(step, draws - start) for start in range(0, draws, step)]
     change, base = np.concatenate([rng.gamma(shapes, size=(n, len(shapes))) @ pairs for n in sizes]).T
     more = rng.gamma(extra, size=draws) if extra else np.zeros(draws)
-    ends = [(change + sign * more * sums.most) / (base + more * sums.more) for sign in (-1, 1)]
+    luck = rng.choice(sums.luck, draws) if len(sums.luck) else np.zeros(draws)
+    ends = [(change + sign * more * sums.most) / (base + more * sums.more) + luck for sign in (-1, 1)]
     tail = (1 - level) / 2
     return Interval(float(np.quantile(ends[0], tail)), float(np.quantile(ends[1], 1 - tail)))
 
@@ -102,7 +110,14 @@ def rows_to_tell(
 
 
 def chance_to_catch(
-    rows: int, differing: float, loss: float, bar: float = 0.0, level: float = 0.95, draws: int = 1_000
+    rows: int,
+    differing: float,
+    loss: float,
+    bar: float = 0.0,
+    level: float = 0.95,
+    draws: int = 1_000,
+    *,
+    luck: Floats = NO_LUCK,
 ) -> float:
     """The chance that a run with a true loss fails the gate "the change is at least `bar`".
 
@@ -113,23 +128,44 @@ def chance_to_catch(
         bar: of the gate.
         level: of its interval.
         draws: for each bound.
+        luck: of training, see `PairedSums`: it moves what is lost, and it widens the interval.
 
     Example:
         >>> 0.6 < chance_to_catch(1000, 0.06, 0.02) < 0.75, chance_to_catch(1000, 0.06, 0.0) <= 0.025
         (True, True)
     """
-    loss_share, win_share = (differing + loss) / 2, (differing - loss) / 2
-    if win_share < -1e-12 or differing > 1:
+    if loss > differing + 1e-12 or differing > 1:
         raise ValueError("a loss is at most the share that differs")
-    least_losses = _losses_needed(rows, win_share, loss_share, bar, level, draws)
-    win_chances = _binomial(rows, max(win_share, 0.0), len(least_losses))
+    luck = luck - luck.mean() if len(luck) else np.zeros(1)
+    points = np.quantile(luck, (np.arange(_LUCK_POINTS) + 0.5) / _LUCK_POINTS) if luck.any() else luck
+    shares = [_lost_and_won(differing, loss - own) for own in points.tolist()]
+    most_lost, most_won = (_most(rows, max(own)) for own in zip(*shares, strict=True))
+    least_losses = _losses_needed(rows, most_won, most_lost, bar, level, draws, luck)
+    return float(np.mean([_chance_of(rows, lost, won, least_losses) for lost, won in shares]))
+
+
+def _lost_and_won(differing: float, loss: float) -> tuple[float, float]:
+    """The shares that are lost and won, of those that differ."""
+    own = min(max(loss, -differing), differing)
+    return (differing + own) / 2, (differing - own) / 2
+
+
+def _chance_of(rows: int, loss_share: float, win_share: float, least_losses: Sequence[int]) -> float:
+    """The chance that so many are lost, beside those won, that the gate fails."""
+    win_chances = _binomial(rows, win_share, len(least_losses))
     rate = loss_share / (1 - win_share)
     tails = [_upper_tail(rows - w, rate, least) for w, least in enumerate(least_losses)]
     return float(win_chances @ np.array(tails))
 
 
 def smallest_loss_caught(
-    rows: int, differing: float, bar: float = 0.0, level: float = 0.95, chance: float = 0.8
+    rows: int,
+    differing: float,
+    bar: float = 0.0,
+    level: float = 0.95,
+    chance: float = 0.8,
+    *,
+    luck: Floats = NO_LUCK,
 ) -> float | None:
     """The loss that is caught with this chance; None where not even losing all that differ would be.
 
@@ -137,35 +173,35 @@ def smallest_loss_caught(
         >>> round(smallest_loss_caught(400, 0.06), 2), smallest_loss_caught(50, 0.06)
         (0.04, None)
     """
-    if chance_to_catch(rows, differing, differing, bar, level) < chance:
+    if chance_to_catch(rows, differing, differing, bar, level, luck=luck) < chance:
         return None
     low, high = 0.0, differing
     for _ in range(7):
         middle = (low + high) / 2
-        is_caught = chance_to_catch(rows, differing, middle, bar, level) >= chance
+        is_caught = chance_to_catch(rows, differing, middle, bar, level, luck=luck) >= chance
         low, high = (low, middle) if is_caught else (middle, high)
     return high
 
 
 def _losses_needed(
-    rows: int, win_share: float, loss_share: float, bar: float, level: float, draws: int
+    rows: int, most_won: int, most_lost: int, bar: float, level: float, draws: int, luck: Floats
 ) -> list[int]:
     """For 0, 1, … questions won, how many must be lost so that the upper bound is below the bar.
 
     Sums of exponential weights are cumulated once, so that every count has its gamma weight.
     """
-    most_won, most_lost = _most(rows, win_share), _most(rows, loss_share)
     rng = np.random.default_rng(0)
     wins = rng.exponential(size=(draws, most_won + 2)).cumsum(axis=1)  # one won question more
     losses = np.hstack([np.zeros((draws, 1)), rng.exponential(size=(draws, most_lost + 1)).cumsum(axis=1)])
     noise = rng.standard_normal(draws)
+    bars = bar - (rng.choice(luck, draws) if luck.any() else np.zeros(draws))
 
     def is_below(w: int, k: int) -> bool:
         same = max(rows - w - k, 0)
         # Wilson and Hilferty's normal form of a gamma variable: `same` is large wherever it matters.
         weight = same * (1 - 1 / (9 * max(same, 1)) + noise / (3 * math.sqrt(max(same, 1)))) ** 3
         top, bottom = wins[:, w] - losses[:, k], wins[:, w] + losses[:, k] + weight
-        return bool((top < bar * bottom).mean() >= (1 + level) / 2)
+        return bool((top < bars * bottom).mean() >= (1 + level) / 2)
 
     least, k = list[int](), 0
     for w in range(most_won + 1):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, NamedTuple
@@ -14,9 +14,10 @@ from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.beside import LabelMeans, with_label_spread
 from automix_cli.evaluation.bootstrap import ColumnMeans, Resamples
 from automix_cli.evaluation.charges import RowOutcomes, single_tier
+from automix_cli.evaluation.choice_luck import ChoiceLuck, choose_again, held_out_figures, sums_by_key
 from automix_cli.evaluation.crossfit import singles
 from automix_cli.evaluation.frontier import Point
-from automix_cli.evaluation.objective import Objective, SettingChoice, choose, settings_worth_having
+from automix_cli.evaluation.objective import Candidates, Objective, SettingChoice
 from automix_cli.evaluation.own_time import clock
 from automix_cli.evaluation.policy_entry import (
     PolicyEntry,
@@ -41,7 +42,7 @@ Role = Literal["chosen", "curve", "chosen+curve", "path"]
 
 
 class Run(NamedTuple):
-    """One policy at one setting on the held-out rows of one split."""
+    """One policy at one setting on the held-out rows of one split; of the one chosen, also its luck."""
 
     policy: str
     setting: Setting
@@ -49,6 +50,7 @@ class Run(NamedTuple):
     seed: int
     table: TraceTable
     outcome: Replayed | RowOutcomes
+    luck: ChoiceLuck | None = None
 
 
 # ------------------------------------------------------------------ single tiers
@@ -167,17 +169,27 @@ def play_policy(
 ) -> PolicyRun:
     """Train a policy, choose its settings in training, and replay them on the held-out rows."""
     policy = entry.train(single.split)
-    choice, curve = _choose_setting(policy, single, objective)
+    candidates = _candidates(policy, single)
+    choice, curve = _choose_setting(policy, candidates, objective)
     outcome = _replay_setting(policy, single, choice.setting)
     scores, costs, differing = np.empty((3, len(outcome.score), len(curve)))
     places = {c.setting: k for k, c in enumerate(curve)}
+    figures: dict[Setting, dict[str, float]] = {}
+
+    def hand_out(setting: Setting, own: Replayed | RowOutcomes, luck: ChoiceLuck | None = None) -> None:
+        role = _role(setting, choice, places)
+        on_run(Run(entry.name, setting, role, single.split.seed, single.split.test, own, luck))
+
     for setting, own in _play_settings(policy, single, choice, outcome, places, runs):
-        if runs == "all" or (runs == "chosen" and setting == choice.setting):
-            role = _role(setting, choice, places)
-            on_run(Run(entry.name, setting, role, single.split.seed, single.split.test, own))
+        if runs == "all" and setting != choice.setting:
+            hand_out(setting, own)
         if setting in places:
             scores[:, places[setting]], costs[:, places[setting]] = own.score, own.cost
             differing[:, places[setting]] = differing_chances(own.reports, single.split.test.score)
+        figures[setting] = held_out_figures(own) if runs != "none" else {}
+    if runs != "none":
+        luck = None if policy.fixed else _luck(candidates, objective, choice, figures, policy, single)
+        hand_out(choice.setting, outcome, luck)
     return PolicyRun(
         entry=entry,
         choice=choice,
@@ -218,18 +230,42 @@ def _role(setting: Setting, choice: SettingChoice, curve: Collection[Setting]) -
     return "curve" if on_curve else "path"
 
 
+def _candidates(policy: TrainedPolicy, single: SingleTiers) -> Candidates:
+    return Candidates(policy.curve, single.names, single.split.alone, single.split.resamples)
+
+
 def _choose_setting(
-    policy: TrainedPolicy, single: SingleTiers, objective: Objective
+    policy: TrainedPolicy, candidates: Candidates, objective: Objective
 ) -> tuple[SettingChoice, tuple[SettingChoice, ...]]:
     """The setting that the objective takes, and those of the curve; both by training points alone."""
-    split = single.split
-    curve = tuple(settings_worth_having(policy.curve, single.names, split.alone))
+    curve = tuple(candidates.choice(place) for place in candidates.places)
     if not (policy.fixed and policy.curve.settings):
-        return choose(policy.curve, single.names, split.alone, objective, split.resamples), curve
+        return candidates.choose(objective), curve
     by_setting = dict(zip(policy.curve.settings, policy.curve.points, strict=True))
     first = policy.curve.settings[0]
     choice = SettingChoice(first, by_setting[first])
     return choice, (choice,) if len(by_setting) == 1 else curve
+
+
+def _luck(
+    candidates: Candidates,
+    objective: Objective,
+    choice: SettingChoice,
+    figures: Mapping[Setting, Mapping[str, float]],
+    policy: TrainedPolicy,
+    single: SingleTiers,
+) -> ChoiceLuck:
+    """How far other training answers might have moved the choice; a tier off the curve is played for it."""
+    draws = choose_again(candidates, objective, choice)
+    settings = [own.setting for own in draws.choices]
+    results = [figures.get(s) or held_out_figures(_replay_setting(policy, single, s)) for s in settings]
+    keys = [f"{key:016x}" for key in single.split.train.grouping.row_keys[candidates.row_places].tolist()]
+    return ChoiceLuck(
+        settings=tuple(setting.to_dict() for setting in settings),
+        chances=draws.chances,
+        figures={key: np.array([own[key] for own in results]) for key in results[0]},
+        values=sums_by_key(keys, draws.values),
+    )
 
 
 def _replay_setting(policy: TrainedPolicy, single: SingleTiers, setting: Setting) -> Replayed:

@@ -16,6 +16,7 @@ import numpy as np
 
 from automix_cli.data.jsonl import Line, parse_line, read_chunks, split_lines
 from automix_cli.errors import DataError, UsageError
+from automix_cli.evaluation.choice_luck import ChoiceLuck
 from automix_cli.evaluation.measures import LINE_MEASURES, RunLine
 from automix_cli.pomdp.arrays import Floats
 from automix_cli.records import Json
@@ -56,6 +57,7 @@ class RunLines:
         policies: by name, the questions by key.
         seeds: of its splits.
         measure: what a score is called, where it is not plain quality.
+        choices: by policy, how each split's choice depends on the luck of training answers, by its seed.
     """
 
     source: str
@@ -63,6 +65,7 @@ class RunLines:
     policies: dict[str, dict[str, QuestionLines]] = field(default_factory=dict)
     seeds: set[Json] = field(default_factory=set)
     measure: str = ""
+    choices: dict[str, dict[str, ChoiceLuck]] = field(default_factory=dict)
     _settings: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def add(self, line: RunLine, where: str) -> None:
@@ -77,6 +80,8 @@ class RunLines:
                 f'{where}: not of runs.jsonl, for want of "policy" or "{self.by}"', hint=_RUN_AGAIN
             )
         self._check_setting(policy, line, where)
+        if "choice" in line:
+            self.choices.setdefault(policy, {})[str(line.get("seed"))] = _choice(line, where)
         own = self.policies.setdefault(policy, {}).setdefault(str(key), QuestionLines())
         own.ids.add(str(line.get("id", key)))
         own.lines += 1
@@ -91,6 +96,10 @@ class RunLines:
             raise DataError(
                 f"{where}: a second run begins, with another setting of {policy}", hint=_RUN_AGAIN
             )
+
+    def knows_luck(self, policy: str) -> bool:
+        """Whether the luck of a policy's training answers is told; single tiers have none."""
+        return policy.startswith(_NOT_ROUTING) or bool(self.choices)
 
     def keys(self) -> set[str]:
         """The keys of all questions."""
@@ -114,6 +123,13 @@ class RunLines:
 
 
 _NOT_ROUTING = ("always:", "maj@", "random-mix", "oracle", "bound:")
+
+
+def _choice(line: RunLine, where: str) -> ChoiceLuck:
+    try:
+        return ChoiceLuck.of_dict(line["choice"])
+    except (ValueError, TypeError, KeyError, AttributeError) as exc:
+        raise DataError(f"{where}: the choice of its setting cannot be read", hint=_RUN_AGAIN) from exc
 
 
 def _values(line: RunLine, where: str) -> Floats:

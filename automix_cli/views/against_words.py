@@ -16,7 +16,7 @@ CAUGHT = "in 8 of 10 runs"
 
 def against_lines(against: Against) -> list[str]:
     """What a terminal shows: which rows are compared, then a line per change."""
-    return [head(against), *map(change_line, against.changes), *_power(against)]
+    return [head(against), *map(change_line, against.changes), *_power(against), *_luck(against)]
 
 
 def head(against: Against) -> str:
@@ -97,6 +97,11 @@ def _number(change: Change, value: float) -> str:
     return f"{value:+.2f}"
 
 
+def _luck_number(change: Change, value: float) -> str:
+    """A move of a change; of a ratio with its sign."""
+    return f"{value:+.3f}" if change.gate.form == "ratio" else _number(change, value)
+
+
 def _unit(change: Change) -> str:
     unit = MEASURE_BY_KEY[change.gate.figure].unit
     if change.gate.form == "ratio":
@@ -118,6 +123,24 @@ def _power(against: Against) -> Iterator[str]:
     yield f"{differing}: a loss of {100 * own.catchable:.1f} points is caught{level} {CAUGHT}"
 
 
+def _luck(against: Against) -> Iterator[str]:
+    """What the luck of training alone may do, of the figure that the power is about, else of the first."""
+    unknown = dict.fromkeys(change.policy for change in against.changes if not change.knows_luck)
+    if unknown:
+        yield (
+            f"{against.source} does not tell how {', '.join(unknown)} was chosen: the luck of training "
+            "answers is not in the interval; run bench there again"
+        )
+    lucky = [change for change in against.changes if change.luck is not None]
+    change = next((own for own in lucky if own.gate.figure == "quality"), lucky[0] if lucky else None)
+    if change is not None and change.luck is not None:
+        low, high = (_luck_number(change, bound) for bound in change.luck)
+        yield (
+            f"training answers differ, and by their luck alone {change_name(change)} moves by {low} to {high}"
+            f"{_unit(change)} ({change.gate.level:g} %), however many rows are held out"
+        )
+
+
 def change_line(change: Change) -> str:
     """The name of a figure, its change, and what its gate says."""
     return f"{change_name(change)}: {change_words(change)}"
@@ -133,7 +156,7 @@ def against_markdown(against: Against) -> Iterator[str]:
     yield "|---|--:|---|---|"
     for change in against.changes:
         yield f"| {' | '.join(map(escape_markdown, _markdown_cells(change)))} |"
-    yield from ("", *(f"{line}." for line in _power(against)))
+    yield from ("", *(f"{escape_markdown(line)}." for line in (*_power(against), *_luck(against))))
     if against.losses:
         rows = ", ".join(
             f"{escape_markdown(one_line(row.ids))} ({100 * row.change:+.0f})" for row in against.losses
@@ -193,4 +216,6 @@ def _change_dict(change: Change) -> dict[str, Any]:
         "differing": change.differing,
         "more_rows": change.more_rows,
         "loss_caught_in_8_of_10": change.catchable,
+        "training_luck": None if change.luck is None else list(change.luck),
+        "training_luck_known": change.knows_luck,
     }

@@ -142,7 +142,7 @@ def run_lines(run: Run) -> Iterator[str]:
     """The lines of one policy at one setting: one per row, in the order of the table.
 
     There may be millions of them. What many rows share is therefore serialised once, and the
-    line is joined from text.
+    line is joined from text. The first line of the setting chosen also holds how it was chosen.
     """
     out, table = run.outcome, run.table
     setting = ",".join(f"{dumps(key)}:{dumps(value)}" for key, value in run.setting.to_dict().items())
@@ -150,6 +150,7 @@ def run_lines(run: Run) -> Iterator[str]:
     start = f'{{"policy":{dumps(run.policy)},"setting":{{{setting}}},"role":"{run.role}","seed":{run.seed}'
     start += measure
     tiers = [dumps(name) for name in table.tiers]
+    choice = "" if run.luck is None else f',"choice":{dumps(run.luck.to_dict())}'
     actions: dict[bytes, str] = {}
     rows = zip(
         table.ids[out.rows],
@@ -167,7 +168,8 @@ def run_lines(run: Run) -> Iterator[str]:
             actions[key] = _actions(tiers, chances.tolist())
         seconds = "null" if latency != latency else repr(latency)
         figures = f'"escalated":{escalated:.14g},"score":{score!r},"cost":{cost!r},"latency":{seconds}'
-        yield f'{start},"id":{dumps(ident)},"key":"{question:016x}",{actions[key]},{figures}}}\n'
+        yield f'{start},"id":{dumps(ident)},"key":"{question:016x}",{actions[key]},{figures}{choice}}}\n'
+        choice = ""
 
 
 def _actions(tiers: Sequence[str], actions: Sequence[float]) -> str:

@@ -135,7 +135,8 @@ def test_the_workflow_runs_and_its_second_run_makes_no_call(tmp_path: Path) -> N
     assert "pomdp.cost_ratio: 1.000 (95 %: 1.000 to 1.000): <= 1.1 is met" in second.stdout
     assert "| pomdp.cost\\_ratio | 1.000" in (tmp_path / "summary.md").read_text(encoding="utf-8")
     lines = (tmp_path / "main" / "runs.jsonl").read_text(encoding="utf-8").splitlines()
-    others = [json.dumps({**json.loads(line), "key": "0" * 16}) + "\n" for line in lines[:1]]
+    line = next(line for line in lines if '"role":"chosen' in line)
+    others = [json.dumps({**json.loads(line), "key": "0" * 16}) + "\n"]
     (tmp_path / "main" / "runs.jsonl").write_text("".join(others), encoding="utf-8")
     refused = run_step("Gate", tmp_path, GITHUB_STEP_SUMMARY=str(tmp_path / "summary.md"))
     assert refused.returncode == 2
