@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from automix_cli.evaluation.bootstrap import Interval
-from automix_cli.pomdp.arrays import Floats
+from automix_cli.pomdp.arrays import Floats, Ints
 
 INTERVAL_DRAWS = 20_000
 FEWEST_INTERVAL_DRAWS = 2_000
@@ -153,9 +153,7 @@ def _lost_and_won(differing: float, loss: float) -> tuple[float, float]:
 def _chance_of(rows: int, loss_share: float, win_share: float, least_losses: Sequence[int]) -> float:
     """The chance that so many are lost, beside those won, that the gate fails."""
     win_chances = _binomial(rows, win_share, len(least_losses))
-    rate = loss_share / (1 - win_share)
-    tails = [_upper_tail(rows - w, rate, least) for w, least in enumerate(least_losses)]
-    return float(win_chances @ np.array(tails))
+    return float(win_chances @ _upper_tails(rows, loss_share / (1 - win_share), np.array(least_losses)))
 
 
 def smallest_loss_caught(
@@ -218,15 +216,23 @@ def _most(rows: int, share: float) -> int:
 
 def _binomial(rows: int, share: float, counts: int) -> Floats:
     """The probabilities of 0, 1, … of so many rows."""
-    k = np.arange(counts)
-    if not 0 < share < 1:
-        return np.where(k == (rows if share >= 1 else 0), 1.0, 0.0)
-    own = [math.lgamma(rows + 1) - math.lgamma(i + 1) - math.lgamma(rows - i + 1) for i in k]
-    probabilities: Floats = np.exp(np.array(own) + k * math.log(share) + (rows - k) * math.log1p(-share))
+    probabilities: Floats = _binomials(np.array([rows]), share, counts)[0]
     return probabilities
 
 
-def _upper_tail(rows: int, share: float, least: int) -> float:
-    """The chance of at least so many."""
-    below = min(least, rows + 1)
-    return max(0.0, 1.0 - float(_binomial(rows, share, below).sum())) if least else 1.0
+def _binomials(rows: Ints, share: float, counts: int) -> Floats:
+    """The probabilities of 0, 1, …, for several numbers of rows: a line each."""
+    k, n = np.arange(counts), rows[:, None]
+    if not 0 < share < 1:
+        return np.where(k == (n if share >= 1 else 0 * n), 1.0, 0.0)
+    logs = np.concatenate([[0.0], np.log(np.arange(1, int(rows.max()) + 1)).cumsum()])
+    rest = np.maximum(n - k, 0)
+    ways = logs[n] - logs[np.minimum(k, n)] - logs[rest]
+    return np.where(k <= n, np.exp(ways + k * math.log(share) + rest * math.log1p(-share)), 0.0)
+
+
+def _upper_tails(rows: int, share: float, least: Ints) -> Floats:
+    """For 0, 1, … rows taken away, the chance of at least so many of those that are left."""
+    below = _binomials(rows - np.arange(len(least)), share, int(least.max()) + 1).cumsum(axis=1)
+    of_less = below[np.arange(len(least)), np.maximum(least - 1, 0)]
+    return np.where(least > 0, np.maximum(0.0, 1.0 - of_less), 1.0)

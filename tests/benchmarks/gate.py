@@ -14,7 +14,8 @@ half a question and a whole one more at the far end of the scale; `betting` is t
 same model, or, in the second, with a large tier that is 2 points worse; both gates are `>=0` and
 `>=-0.01`. `recorded` does it with the two Llama generations of one set: in a row of the second run they are
 swapped or not by a coin, so that nothing changed on average; then correct answers of large are
-made wrong in 2 of 100 rows. The recorded sets are looked for as `recorded.py` says.
+made wrong in 2 of 100 rows. The recorded sets are looked for as `recorded.py` says. Beside a share of pairs
+stands its exact 95 % interval, and beside those with a loss the mean of what `chance_to_catch` states.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from recorded import DATA
 
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.against import compare_runs
+from automix_cli.evaluation.choice_luck import luck_of_two
 from automix_cli.evaluation.gates import read_gates
 from automix_cli.evaluation.paired import (
     PairedSums,
@@ -60,6 +62,7 @@ ROWS = (50, 100, 300, 1000)
 EXTRA = {"plain": 0.0, "half": 0.5, "whole": 1.0}
 GATES = ("quality_delta>=0", "quality_delta>=-0.01")
 PLANTED = 0.02
+VERDICTS = ("missed", "cannot tell", "met")
 
 
 class Missed(NamedTuple):
@@ -144,10 +147,15 @@ def lines_of(rows: TraceTable) -> RunLines:
 
 
 class Verdicts(NamedTuple):
-    """What the gates say of a run beside an earlier one: as it is, and with a loss planted in it."""
+    """What the gates say of a run beside an earlier one: as it is, and with a loss planted in it.
+
+    Attributes:
+        stated: by gate, the chance with which such a loss is caught, as `bench` states it.
+    """
 
     unchanged: list[str]
     lost: list[str]
+    stated: list[float]
 
 
 def verdicts(here: list[dict[str, Any]], there: list[dict[str, Any]], seed: int, *tiers: str) -> Verdicts:
@@ -156,13 +164,23 @@ def verdicts(here: list[dict[str, Any]], there: list[dict[str, Any]], seed: int,
     for tier in tiers:
         lost = worse(lost, tier, PLANTED, seed)
     unchanged, planted, old = (lines_of(table_of(rows)) for rows in (here, lost, there))
-    return Verdicts(_judge(unchanged, old), _judge(planted, old))
+    stated = [_stated(planted, old, gate.value) for gate in read_gates(",".join(GATES))]
+    return Verdicts(_judge(unchanged, old), _judge(planted, old), stated)
 
 
 def _judge(new: RunLines, old: RunLines) -> list[str]:
     groups = {key: i for i, key in enumerate(sorted(new.keys()))}
     gates = read_gates(",".join(GATES))
     return [change.verdict for change in compare_runs(new, old, gates, "pomdp", groups).changes]
+
+
+def _stated(new: RunLines, old: RunLines, bar: float) -> float:
+    """The power that two runs state against a loss of `PLANTED`."""
+    luck = luck_of_two(new.choices["pomdp"], old.choices["pomdp"], "quality")
+    here, there = new.policies["pomdp"], old.policies["pomdp"]
+    changes = np.array([here[key].means[0] - there[key].means[0] for key in here.keys() & there.keys()])
+    spread = max(float((changes**2).mean()), PLANTED)
+    return chance_to_catch(len(changes), spread, PLANTED, bar, luck=luck)
 
 
 def worse(rows: list[dict[str, Any]], tier: str, share: float, seed: int) -> list[dict[str, Any]]:
@@ -202,7 +220,7 @@ def whole(runs: int) -> None:
         own = [verdicts(*drawn_worlds(rows, seed), seed, "medium", "small") for seed in range(runs)]
         report(f"{rows} rows, {rows // 2} held out, nothing changed", [one.unchanged for one in own])
         name = f"{rows} rows, {rows // 2} held out, both tiers {100 * PLANTED:g} points worse"
-        report(name, [one.lost for one in own])
+        report(name, [one.lost for one in own], [one.stated for one in own])
 
 
 def recorded(runs: int) -> None:
@@ -222,7 +240,11 @@ def recorded(runs: int) -> None:
             own.append(verdicts(here, there, seed, "large", "small"))
         name = f"cnli, {rows} rows, {rows // 2} held out"
         report(f"{name}, generations swapped by a coin", [one.unchanged for one in own])
-        report(f"{name}, and {100 * PLANTED:g} points hidden", [one.lost for one in own])
+        report(
+            f"{name}, and {100 * PLANTED:g} points hidden",
+            [one.lost for one in own],
+            [one.stated for one in own],
+        )
 
 
 def _llama(name: str) -> dict[str, dict[str, Any]]:
@@ -245,12 +267,22 @@ def _row(name: str, own: dict[str, Any], votes: dict[str, Any]) -> dict[str, Any
     }
 
 
-def report(name: str, own: list[list[str]]) -> None:
-    for gate, verdicts_of_gate in zip(GATES, zip(*own, strict=True), strict=True):
-        shares = {
-            v: np.mean([one == v for one in verdicts_of_gate]) for v in ("missed", "cannot tell", "met")
-        }
-        print(f"{name}; {gate}: {', '.join(f'{v} {100 * s:.1f} %' for v, s in shares.items())}", flush=True)
+def report(name: str, own: list[list[str]], stated: list[list[float]] | None = None) -> None:
+    for i, gate in enumerate(GATES):
+        verdicts_of_gate = [one[i] for one in own]
+        shares = {v: f"{100 * np.mean([one == v for one in verdicts_of_gate]):.1f} %" for v in VERDICTS}
+        low, high = exact_interval(verdicts_of_gate.count("missed"), len(own))
+        shares["missed"] += f" of {len(own)} ({100 * low:.1f} to {100 * high:.1f})"
+        power = "" if stated is None else f"; stated {100 * np.mean([one[i] for one in stated]):.1f} %"
+        print(f"{name}; {gate}: {', '.join(f'{v} {s}' for v, s in shares.items())}{power}", flush=True)
+
+
+def exact_interval(count: int, runs: int) -> tuple[float, float]:
+    """The 95 % interval of Clopper and Pearson of a share, by its beta quantiles."""
+    rng = np.random.default_rng(0)
+    low = np.quantile(rng.beta(count, runs - count + 1, 200_000), 0.025) if count else 0.0
+    high = np.quantile(rng.beta(count + 1, runs - count, 200_000), 0.975) if count < runs else 1.0
+    return float(low), float(high)
 
 
 PARTS: dict[str, Callable[[int], None]] = {
