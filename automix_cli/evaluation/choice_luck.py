@@ -111,13 +111,16 @@ def _number(x: float) -> float | None:
 # ------------------------------------------------------------------ one run
 
 
-def choose_again(candidates: Candidates, objective: Objective, choice: SettingChoice) -> ChoiceDraws:
+def choose_again(
+    candidates: Candidates, objective: Objective, choice: SettingChoice, *, is_fixed: bool = False
+) -> ChoiceDraws:
     """Choose again in draws of the training rows, by the rule that made the choice.
 
-    A setting that the objective names is chosen in every draw; so is one where rows are too few to draw.
+    A setting that is fixed, or that the objective names, is chosen in every draw; so is one where rows are
+    too few to draw.
     """
     settings = [own.setting for own in candidates.every]
-    is_named = objective.kind == "cost_weight" and choice.setting == CostWeight(objective.value)
+    is_named = is_fixed or (objective.kind == "cost_weight" and choice.setting == CostWeight(objective.value))
     if is_named or candidates.resamples is None or choice.setting not in settings:
         return ChoiceDraws((choice,), np.ones((len(SIZES), 1)), np.empty(0))
     place = settings.index(choice.setting)

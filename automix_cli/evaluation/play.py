@@ -188,7 +188,8 @@ def play_policy(
             differing[:, places[setting]] = differing_chances(own.reports, single.split.test.score)
         figures[setting] = held_out_figures(own) if runs != "none" else {}
     if runs != "none":
-        luck = None if policy.fixed else _luck(candidates, objective, choice, figures, policy, single)
+        is_tier = entry.group == "single tier"
+        luck = None if is_tier else _luck(candidates, objective, choice, figures, policy, single)
         hand_out(choice.setting, outcome, luck)
     return PolicyRun(
         entry=entry,
@@ -256,7 +257,7 @@ def _luck(
     single: SingleTiers,
 ) -> ChoiceLuck:
     """How far other training answers might have moved the choice; a tier off the curve is played for it."""
-    draws = choose_again(candidates, objective, choice)
+    draws = choose_again(candidates, objective, choice, is_fixed=policy.fixed)
     settings = [own.setting for own in draws.choices]
     results = [figures.get(s) or held_out_figures(_replay_setting(policy, single, s)) for s in settings]
     keys = [f"{key:016x}" for key in single.split.train.grouping.row_keys[candidates.row_places].tolist()]
