@@ -161,24 +161,26 @@ def play_path(
     tiers = len(path.histories.model.tiers)
     reports, asks, votes, rounds, abstained, escalated = Outcomes.nothing((len(places), evidence.size), tiers)
     for steps, block in path.blocks.items():
-        ways = orders[steps][places]
-        choice = block.choice[places]
-        for code in np.unique(choice[ways > 0]):
+        leads = np.asarray(orders[steps].any(axis=(1, 2)))
+        own = np.flatnonzero(leads[places])  # the plans that lead there
+        ways, choice = orders[steps][places[own]], block.choice[places[own]]
+        for code in np.flatnonzero(np.bincount(choice[ways > 0])):
             action = path.actions[code]
             if action.kind in ("start", "escalate"):
                 continue
             chance = _meet(path, steps, np.where(choice == code, ways, 0.0), evidence)
             if action.kind == "vote":
-                votes[..., action.tier] += action.votes * chance
-                rounds[..., action.tier] += chance
+                votes[own, :, action.tier] += action.votes * chance
+                rounds[own, :, action.tier] += chance
                 continue
             if action.kind == "report":
-                reports[..., action.tier] += chance
+                reports[own, :, action.tier] += chance
             else:
-                abstained += chance
-            asks[..., [step.tier for step in steps]] += chance[..., None]
+                abstained[own] += chance
+            for step in steps:
+                asks[own, :, step.tier] += chance
             if len(steps) > 1:
-                escalated += chance
+                escalated[own] += chance
     return Outcomes(reports, asks, votes, rounds, abstained, escalated)
 
 

@@ -49,18 +49,19 @@ class FittedRules:
         settings: one per combination of rules.
         rules: per setting.
         abstain_value: the score of an abstention, to which only failures of all tiers lead.
-        worth_trying: places of the settings that are compared; all by default.
+        trial: the rows on which it is found which settings are worth comparing; None compares all.
     """
 
     settings: tuple[Setting, ...]
     rules: tuple[Rules, ...]
     abstain_value: float = 0.0
-    worth_trying: Ints | None = None
+    trial: TraceTable | None = None
 
     def levels(self) -> Floats:
         """The places themselves: a rule is the same on all rows."""
-        places = np.arange(len(self.rules)) if self.worth_trying is None else self.worth_trying
-        return places.astype(float)
+        if self.trial is None:
+            return np.arange(len(self.rules), dtype=float)
+        return _best_of_steps(*_mean_points(self, self.trial)).astype(float)
 
     def places(self, levels: Floats) -> Ints:
         """The places that the levels are."""
@@ -208,14 +209,12 @@ class ThresholdFamily:
         settings = self._rule_settings(len(table.tiers) - 1)
         most = table.max_votes
         rules = tuple(self._rules(table, setting, most) for setting in settings)
-        fitted = FittedRules(settings=settings, rules=rules, abstain_value=self.settings.abstain_value or 0.0)
-        if len(table.tiers) < 3 or self.double or not len(table):
-            return fitted
+        compares_all = len(table.tiers) < 3 or self.double or not len(table)
         return FittedRules(
             settings=settings,
             rules=rules,
-            abstain_value=fitted.abstain_value,
-            worth_trying=_best_of_steps(*_mean_points(fitted, table)),
+            abstain_value=self.settings.abstain_value or 0.0,
+            trial=None if compares_all else table,
         )
 
     def policy(self, table: TraceTable, setting: Setting) -> Policy[Any]:
