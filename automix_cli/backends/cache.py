@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     import asyncio  # imported where a call is made: it takes long to load, and a stored answer needs none
 
     from automix_cli.backends.group_commit import GroupCommit
+    from automix_cli.backends.server_record import ServerRecord
 
 T = TypeVar("T")
 
@@ -150,6 +151,12 @@ class Cached:
         from automix_cli.backends.group_commit import GroupCommit
 
         return GroupCommit(self.store)
+
+    @functools.cached_property
+    def _record(self) -> ServerRecord:
+        from automix_cli.backends.server_record import ServerRecord  # a run that buys nothing needs none
+
+        return ServerRecord()
 
     async def complete(self, request: Request) -> tuple[Completion, ...]:
         """Return all `n` completions; fewer only when a later one failed, or has no text.
@@ -290,6 +297,7 @@ class Cached:
                 raise
             if not completions:
                 raise BadResponse(f"{request.model}: no completion came back")
+            self._record.note(request, completions)
             new = dict(enumerate(completions, request.first))
             is_whole = len(new) == request.n
             is_end = flight.has_lease and is_last and is_whole
@@ -329,6 +337,8 @@ class Cached:
             if old := len(self._old_refusals):
                 refusals = "1 refusal" if old == 1 else f"{old:,} refusals"
                 self._notes.append(f"{refusals} remembered from an earlier run; --refresh asks again")
+            if "_record" in vars(self):
+                self._record.save(self.store)
             self.store.close()
 
 

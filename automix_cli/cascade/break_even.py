@@ -12,8 +12,9 @@ from itertools import product
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from automix_cli.backends.server_record import Lengths
 from automix_cli.cascade.call_costs import LEAST_PROMPT, MOST_PROMPT, VisitRequests
-from automix_cli.cascade.lengths import Lengths, TierLengths
+from automix_cli.cascade.lengths import TierLengths
 from automix_cli.cascade.requests import sample_counts
 from automix_cli.cascade.uncalibrated import EXPECTED_OUTPUT
 from automix_cli.profile.model import Profile

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from automix_cli.backends.base import Request
 from automix_cli.backends.budget import worst_cost
-from automix_cli.cascade.lengths import Lengths, TierLengths, prompt_tokens
+from automix_cli.backends.server_record import Lengths, prompt_tokens
+from automix_cli.cascade.lengths import TierLengths
 from automix_cli.cascade.prompt_sharing import Sharing, prompt_sharing, prompts_billed
 from automix_cli.cascade.requests import RequestBuilder, sample_counts
 from automix_cli.cascade.uncalibrated import EXPECTED_OUTPUT
@@ -73,7 +74,7 @@ class VisitRequests:
         self.lengths = lengths.get(self.tier.name, TierLengths())
         self.most_votes = sample_counts(profile, index).votes
         self.sharing = prompt_sharing(self.tier, self.lengths.shares_prompt)
-        self._estimates = tuple(prompt_tokens(self.tier, r) for r in (self.ask, self.check))
+        self._estimates = tuple(prompt_tokens(r) for r in (self.ask, self.check))
 
     def low_bill(self, share: float, answers: int, votes: float) -> CallCost:
         """The bill for a share of such visits, if next to nothing is written, and prompts are shared."""
@@ -166,13 +167,13 @@ def _share(request: Request, lengths: Lengths) -> float:
 
 def cost_of(tier: Tier, request: Request, output: float, *, prompt_share: float = 1.0) -> float:
     """Dollars of one completion whose length is a share of max_tokens, and of its share of a prompt."""
-    prompt, completion = _tokens(tier, request, output)
+    prompt, completion = _tokens(request, output)
     return _usd(tier, prompt_share * prompt, completion)
 
 
 def least_cost_of(tier: Tier, request: Request, output: float, *, prompt_share: float = 1.0) -> float:
     """The same if next to nothing is written, and the prompt is as short as it may be."""
-    prompt, completion = _tokens(tier, request, output)
+    prompt, completion = _tokens(request, output)
     return _usd(tier, prompt_share * LEAST_PROMPT * prompt, min(completion, _LEAST_OUTPUT))
 
 
@@ -182,6 +183,6 @@ def _usd(tier: Tier, input_tokens: float, output_tokens: float) -> float:
     return 0.0 if price is None else (input_tokens * price.input + output_tokens * price.output) / 1e6
 
 
-def _tokens(tier: Tier, request: Request, output: float) -> tuple[int, int]:
+def _tokens(request: Request, output: float) -> tuple[int, int]:
     """The tokens of a prompt, and of a completion whose length is a share of max_tokens."""
-    return prompt_tokens(tier, request), math.ceil(request.max_tokens * output)
+    return prompt_tokens(request), math.ceil(request.max_tokens * output)

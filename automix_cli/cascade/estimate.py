@@ -163,7 +163,7 @@ class _QuestionSums:
         if self.costs is not None:
             return f"{words}, each call as dear as on the {self.costs.rows:,} rows of calibration"
         prompts = _prompt_assumption(self.profile, self.lengths)
-        return f"{words}, {_length_assumption(self.lengths)}{prompts}"
+        return f"{words}, {length_words(self.lengths)}{prompts}"
 
 
 def _policy_name(profile: Profile) -> str:
@@ -210,18 +210,23 @@ def plan_collection(
         "votes": _votes_row(votes, total.expected) if is_priced else None,
         **CallForecast(*(bill._replace(calls=calls) for bill in total)).rows(is_priced=is_priced),
         **({} if usd is None else {"usd_if_shared": usd}),
-        "assumes": f"expected: {_length_assumption(lengths)}{_prompt_assumption(profile, lengths)}",
+        "assumes": f"expected: {length_words(lengths)}{_prompt_assumption(profile, lengths)}",
     }
 
 
 def _prompt_assumption(profile: Profile, lengths: Mapping[str, TierLengths]) -> str:
     """How many prompts votes are billed with; "" where there are none."""
     sharing = {
-        tier.name: prompt_sharing(tier, lengths.get(tier.name, TierLengths()).shares_prompt)
+        tier.name: sharing_of(tier, lengths)
         for index, tier in enumerate(profile.tiers)
         if sample_counts(profile, index).votes
     }
     return f"; {prompt_words(sharing)}" if sharing else ""
+
+
+def sharing_of(tier: Tier, lengths: Mapping[str, TierLengths]) -> Sharing:
+    """How many prompts a call for several completions of a tier is billed with, as far as lengths tell."""
+    return prompt_sharing(tier, lengths.get(tier.name, TierLengths()).shares_prompt)
 
 
 def prompt_words(sharing: Mapping[str, Sharing], vote: str = "vote") -> str:
@@ -244,7 +249,7 @@ def prompt_words(sharing: Mapping[str, Sharing], vote: str = "vote") -> str:
     return f"{words} ({servers} server has not shown otherwise)" if unknown else words
 
 
-def _length_assumption(lengths: Mapping[str, TierLengths]) -> str:
+def length_words(lengths: Mapping[str, TierLengths]) -> str:
     """What is assumed of the lengths of completions."""
     count = sum(own.answers.completions + own.votes.completions for own in lengths.values())
     if not count:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -189,13 +190,17 @@ def _rows(
 
 def _dry_run(profile: Profile, source: Check | Rows, tier: str | None, votes: int, *, as_json: bool) -> int:
     """Say what it would cost: stdout carries the estimate, nothing is sent."""
+    from automix_cli.backends.store_folder import cache_folder
     from automix_cli.cascade.check_estimate import plan_verifications
     from automix_cli.cascade.checks import Check, checks_of
+    from automix_cli.cascade.lengths import cached_lengths
     from automix_cli.data.jsonl import BadRows
 
     bad = BadRows("" if isinstance(source, Check) else source.name)
     checks = [source] if isinstance(source, Check) else checks_of(source.all(), profile, tier, bad.add)
-    plan = plan_verifications(profile, checks, votes)
+    every = list(checks)
+    lengths = cached_lengths(profile, [check.question for check in every], cache_folder(os.environ))
+    plan = plan_verifications(profile, every, votes, lengths)
     show_plan({**plan, **bad.to_dict()}, as_json)
     return 0
 

@@ -7,9 +7,10 @@ import pytest
 from typer.testing import CliRunner
 
 from automix_cli import prompts
+from automix_cli.backends.server_record import Lengths
 from automix_cli.cascade.break_even import BreakEven, break_even, longest_context
 from automix_cli.cascade.estimate import plan_collection
-from automix_cli.cascade.lengths import Lengths, TierLengths
+from automix_cli.cascade.lengths import TierLengths
 from automix_cli.cascade.requests import RequestBuilder
 from automix_cli.cli import app
 from automix_cli.profile.model import Profile, Tier, VerificationSettings

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from automix_cli.backends.server_record import Lengths
 from automix_cli.cascade.check_estimate import plan_verifications
 from automix_cli.cascade.checks import Check
 from automix_cli.cascade.estimate import plan_calls, plan_collection
-from automix_cli.cascade.lengths import Lengths, TierLengths
+from automix_cli.cascade.lengths import TierLengths
 from automix_cli.profile.model import Profile, Tier, VerificationSettings
 from automix_cli.records import Question
 from automix_cli.usage import Price

@@ -1,6 +1,7 @@
 """The forecast learns from the cache how long completions are."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,14 @@ def test_a_tier_that_was_asked_of_long_questions_only_is_not_expected_to_answer_
     lengths = cached_lengths(PROFILE, QUESTIONS, tmp_path)
     assert lengths["a"].answers.mean == 160
     assert lengths["b"].answers.mean == 3 * 160
+
+
+def test_questions_that_were_never_asked_are_expected_to_be_answered_as_others_were(tmp_path: Path) -> None:
+    asyncio.run(collect(tmp_path, [Question(text="another one", id=99)]))
+    lengths = cached_lengths(PROFILE, QUESTIONS, tmp_path)
+    assert (lengths["a"].answers.mean, lengths["a"].votes.mean) == (ANSWER, VOTE)
+    assert lengths["a"].shares_prompt is False  # each completion came with a prompt of its own
+    asyncio.run(collect(tmp_path, [Question(text="yet another", id=98)]))
+    assert cached_lengths(PROFILE, QUESTIONS, tmp_path)["a"].votes.completions == 8
+    elsewhere = replace(PROFILE, tiers=tuple(replace(t, api_base="http://127.0.0.1:1/v1") for t in TIERS))
+    assert cached_lengths(elsewhere, QUESTIONS, tmp_path)["a"].answers.mean is None
