@@ -35,6 +35,8 @@ from automix_cli.records import Question
 from automix_cli.texts import count_of
 from automix_cli.usage import add_money
 
+_SPREAD = 0.5  # by how much of their mean the costs of calls of one tier are taken to differ
+
 NO_CALLS = {
     **{name: {"calls": 0, "usd": 0.0} for name in ("low", "expected", "worst")},
     "assumes": "tiers are not asked: the rows are traces",
@@ -99,7 +101,7 @@ class _QuestionSums:
         escalated, votes: as expected of all of them.
         total: of the policy's own calls.
         guesses: how many questions no plan tells the way of.
-        variance: of the dollars, as a question goes on to later tiers or does not.
+        variance: of the dollars, as questions go on to later tiers or not, and calls are longer or shorter.
         per_share: dollars, by which the sum moves where the share that goes on is off by one deviation.
     """
 
@@ -126,6 +128,7 @@ class _QuestionSums:
         low, expected, worst = map(sum_of, zip(*tiers, strict=True))
         low = CallCost(min(low.calls, expected.calls), min(low.usd, expected.usd))
         self.total = self.total.plus(CallForecast(low, expected, worst))
+        self.variance += (_SPREAD * expected.usd) ** 2
         if 0 < way.escalated < 1:
             further = sum_of(bill.expected for bill in tiers[1:]).usd / way.escalated
             variance = way.escalated * (1 - way.escalated)
@@ -147,11 +150,12 @@ class _QuestionSums:
     def deviation(self) -> float | None:
         """The standard deviation of the dollars; None where calibration did not measure them.
 
-        Questions differ by chance, and so did the rows that the shares were learned from.
+        Questions differ by chance, and so did the rows that shares and costs were learned from.
         """
         if self.costs is None or not self.costs.rows or not self.questions:
             return None
-        return math.sqrt(self.variance + self.per_share**2 / self.costs.rows)
+        of_means = self.per_share**2 + (_SPREAD * self.total.expected.usd) ** 2
+        return math.sqrt(self.variance + of_means / self.costs.rows)
 
     def assumption(self) -> str:
         """What the expected figures rest on."""
