@@ -63,7 +63,7 @@ def _why_no_policy_is_judged(split: Split) -> str:
         words = count_of(questions, split.train.grouping.noun)
         return f"to learn from are {words}, and at least {least} are needed"
     why = why_no_verdict(split.test.grouping)
-    return f"of the rows held out: {why}" if why else ""
+    return f"held out are {why}" if why[:1].isdigit() else f"of the rows held out, {why}" if why else ""
 
 
 def _edge(measure: Measure) -> Edge | None:

@@ -54,9 +54,9 @@ def condition_words(values: Sequence[str], *, at_once: bool) -> str:
 
     Example:
         >>> condition_words(["1/1"], at_once=False), condition_words(["1/1", "2/2"], at_once=True)
-        ('at 1/1', 'at once, and at 1/1, 2/2')
+        ('at 1/1', 'right away, and at 1/1, 2/2')
     """
-    parts = ("at once" if at_once else "", f"at {', '.join(values)}" if values else "")
+    parts = ("right away" if at_once else "", f"at {', '.join(values)}" if values else "")
     return ", and ".join(filter(None, parts))
 
 

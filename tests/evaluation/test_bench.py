@@ -626,7 +626,7 @@ def test_the_verdict_line_says_what_it_rests_on_and_why_calibrate_may_differ(
 @pytest.mark.parametrize(
     ("rows", "share", "why"),
     [
-        (59, 0.5, "of the rows held out: 29 questions, and at least 30 are needed"),
+        (59, 0.5, "held out are 29 questions, and at least 30 are needed"),
         (60, 0.25, "to learn from are 15 questions, and at least 20 are needed"),
         (5, 0.5, "to learn from are 2 questions, and at least 20 are needed"),
     ],
