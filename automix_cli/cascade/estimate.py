@@ -35,7 +35,7 @@ from automix_cli.records import Question
 from automix_cli.texts import count_of
 from automix_cli.usage import add_money
 
-_SPREAD = 0.5  # by how much of their mean the costs of calls of one tier are taken to differ
+_CALL_SPREAD = 0.5  # by how much of their mean the costs of calls of one tier are taken to differ
 
 NO_CALLS = {
     **{name: {"calls": 0, "usd": 0.0} for name in ("low", "expected", "worst")},
@@ -128,7 +128,7 @@ class _QuestionSums:
         low, expected, worst = map(sum_of, zip(*tiers, strict=True))
         low = CallCost(min(low.calls, expected.calls), min(low.usd, expected.usd))
         self.total = self.total.plus(CallForecast(low, expected, worst))
-        self.variance += (_SPREAD * expected.usd) ** 2
+        self.variance += (_CALL_SPREAD * expected.usd) ** 2
         if 0 < way.escalated < 1:
             further = sum_of(bill.expected for bill in tiers[1:]).usd / way.escalated
             variance = way.escalated * (1 - way.escalated)
@@ -154,7 +154,7 @@ class _QuestionSums:
         """
         if self.costs is None or not self.costs.rows or not self.questions:
             return None
-        of_means = self.per_share**2 + (_SPREAD * self.total.expected.usd) ** 2
+        of_means = self.per_share**2 + (_CALL_SPREAD * self.total.expected.usd) ** 2
         return math.sqrt(self.variance + of_means / self.costs.rows)
 
     def assumption(self) -> str:

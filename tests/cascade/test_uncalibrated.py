@@ -121,8 +121,12 @@ def test_an_amount_that_is_none_is_refused(amount: Any) -> None:
         give_up_of(profile(router={"kind": "prior", "give_up": amount}))
 
 
-def test_votes_share_a_prompt_where_the_provider_samples_several_at_once() -> None:
-    costs = planned_costs(profile(SMALL, replace(SMALL, name="other", model="mistral/tiny"), LARGE))
+@pytest.mark.parametrize(
+    ("model", "api_base"),
+    [("mistral/tiny", None), ("hosted_vllm/tiny", "http://127.0.0.1:1/v1"), ("groq/tiny", None)],
+)
+def test_votes_share_a_prompt_only_where_the_provider_says_so(model: str, api_base: str | None) -> None:
+    costs = planned_costs(profile(SMALL, replace(SMALL, name="other", model=model, api_base=api_base), LARGE))
     assert costs is not None
     at_once, one_by_one, _ = costs
     assert at_once.round.at(100) > 0
