@@ -53,15 +53,15 @@ def first_call() -> float:
 
 
 @contextmanager
-def waiting() -> Iterator[bool]:
-    """Mark a row that waits for its first call to be sent; yields whether this is one."""
+def waiting() -> Iterator[None]:
+    """Mark a row that waits for its first call to be sent."""
     calls = _calls.get()
     if calls is None or calls.start is not None:
-        yield False
+        yield
         return
     calls.is_waiting = True
     try:
-        yield True
+        yield
     finally:
         calls.is_waiting = False
 
@@ -95,20 +95,35 @@ class CallPlaces:
         import asyncio
 
         calls = _calls.get()
-        if calls is not None and calls.start is None and not calls.may_begin:
+        if calls is not None and calls.start is not None:
+            calls = None  # a row that has begun
+        if calls is not None and not calls.may_begin:
             raise asyncio.CancelledError
         if self._free:
             self._free -= 1
             return
         place = asyncio.get_running_loop().create_future()
-        with waiting() as is_first:
-            (self._other_rows if is_first else self._begun_rows).append(place)
-            try:
-                await place
-            except asyncio.CancelledError:
-                if place.done() and not place.cancelled():
-                    self.give()
-                raise
+        if calls is None:
+            self._begun_rows.append(place)
+            await self._wait(place)
+            return
+        self._other_rows.append(place)
+        calls.is_waiting = True
+        try:
+            await self._wait(place)
+        finally:
+            calls.is_waiting = False
+
+    async def _wait(self, place: asyncio.Future[None]) -> None:
+        """Wait until a place is handed over; one that comes too late goes to the next."""
+        import asyncio
+
+        try:
+            await place
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled():
+                self.give()
+            raise
 
     def give(self) -> None:
         """Hand a place to whoever is next."""
