@@ -83,7 +83,7 @@ class VisitRequests:
             min(_LEAST_OUTPUT, ask * self.ask.max_tokens),
             min(_LEAST_OUTPUT, check * self.check.max_tokens),
         )
-        count = prompts_billed(votes, _if_shared(self.sharing))
+        count = prompts_billed(votes, at_best(self.sharing))
         usd = self.usd(answers, votes, count, *least, prompt_share=LEAST_PROMPT)
         return CallCost(share * (answers + votes), share * usd)
 
@@ -112,7 +112,7 @@ class VisitRequests:
             if_shared: whether a server of which nobody knows it is taken to bill one prompt for all.
         """
         ask, check = self._shares
-        count = prompts_billed(votes, _if_shared(self.sharing) if if_shared else self.sharing)
+        count = prompts_billed(votes, at_best(self.sharing) if if_shared else self.sharing)
         usd = self.usd(answers, votes, count, ask * self.ask.max_tokens, check * self.check.max_tokens)
         return CallCost(answers + votes, usd)
 
@@ -155,7 +155,7 @@ class VisitRequests:
         return CallCost(answers + votes, usd)
 
 
-def _if_shared(sharing: Sharing) -> Sharing:
+def at_best(sharing: Sharing) -> Sharing:
     """The same, where a server of which nobody knows it shares prompts."""
     return "one" if sharing == "unknown" else sharing
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from automix_cli.cascade.call_costs import CallCost, CallForecast, cost_of, least_cost_of
+from automix_cli.cascade.call_costs import CallCost, CallForecast, at_best, cost_of, least_cost_of, sum_of
 from automix_cli.cascade.checks import Check, samples_per_check
 from automix_cli.cascade.estimate import length_words, plan_embeddings, prompt_words, sharing_of
 from automix_cli.cascade.failed_attempts import worst_list_cost
@@ -47,11 +47,24 @@ def plan_verifications(
         "policy": f"{number} {word}{'' if number == 1 else 's'} on each",
         **total.rows(is_priced=is_priced),
         **_by_tier(profile, every, bills, number, lengths),
+        **(
+            _if_shared_row(profile, every, number, lengths)
+            if is_priced and "unknown" in sharing.values()
+            else {}
+        ),
         "answers_usd": add_money(*(check.cost_usd for check in every)),
         "assumes": f"expected: {length_words(lengths)}; {prompt_words(sharing, word)}",
     }
     embedder = embedder_of(profile)
     return plan if embedder is None else plan_embeddings(plan, embedder, (c.question for c in every))
+
+
+def _if_shared_row(
+    profile: Profile, checks: Sequence[Check], number: int, lengths: Mapping[str, TierLengths]
+) -> dict[str, float]:
+    """What is expected if servers of which nobody knows it bill one prompt for what one call gives."""
+    bills = (check_forecast(profile, c.tier, c, number, lengths, if_shared=True).expected for c in checks)
+    return {"usd_if_shared": sum_of(bills).usd}
 
 
 def _by_tier(
@@ -75,9 +88,15 @@ def _by_tier(
 
 
 def check_forecast(
-    profile: Profile, tier: Tier, check: Check, number: int, lengths: Mapping[str, TierLengths]
+    profile: Profile,
+    tier: Tier,
+    check: Check,
+    number: int,
+    lengths: Mapping[str, TierLengths],
+    *,
+    if_shared: bool = False,
 ) -> CallForecast:
-    """What it costs that a tier checks one answer."""
+    """What it costs that a tier checks one answer; `if_shared` as in `VisitRequests.collected_bill`."""
     builder, own = RequestBuilder(profile), lengths.get(tier.name, TierLengths())
     if profile.verification.signal == "consistency":
         request, earlier = builder.for_answer(check.question, tier, n=number).request, own.answers
@@ -85,7 +104,8 @@ def check_forecast(
         request = builder.for_votes(check.question, check.answer, tier, first=0, n=1).request
         earlier = own.votes
     output = EXPECTED_OUTPUT if earlier.mean is None else earlier.mean / request.max_tokens
-    share = earlier.scale * prompts_billed(number, sharing_of(tier, lengths)) / number
+    sharing = sharing_of(tier, lengths)
+    share = earlier.scale * prompts_billed(number, at_best(sharing) if if_shared else sharing) / number
     low, expected = (
         number * cost(tier, request, output, prompt_share=share) for cost in (least_cost_of, cost_of)
     )

@@ -113,6 +113,18 @@ def test_labels_cost_what_the_dry_run_said_or_less_where_the_server_has_not_show
     assert ratio == pytest.approx(1, abs=0.02) if is_known or not till.gives_n else 0.3 < ratio < 0.7
 
 
+def test_votes_on_answers_that_exist_cost_what_the_dry_run_said(
+    till: Till, server: Loopback, tmp_path: Path
+) -> None:
+    profile, out = profile_at(server, tmp_path), tmp_path / "out.jsonl"
+    till.bill_of("ask", "-i", rows_in(tmp_path, 6), "-p", profile)  # shows what the servers do
+    till.bill_of("ask", "-i", rows_in(tmp_path, 20), "-p", profile, "--tier", "small", "-o", out)
+    verify = ("verify", "-i", out, "-p", profile, "--no-cache")
+    plan = dry_run(*verify)
+    assert "usd_if_shared" not in plan
+    assert plan["expected"]["usd"] == pytest.approx(till.bill_of(*verify), rel=0.05)
+
+
 def test_a_calibrated_profile_is_expected_to_cost_what_its_plan_then_costs(tmp_path: Path) -> None:
     lines = demo_lines()
     labelled, rows = tmp_path / "labelled.jsonl", tmp_path / "rows.jsonl"
