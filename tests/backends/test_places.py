@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from automix_cli.backends.places import CallPlaces, HeldPlace, RowCalls, note_call, open_calls
+from automix_cli.backends.places import CallPlaces, HeldPlace, RowCalls, first_call, note_call, open_calls
 from automix_cli.cascade.batch import Batch
 
 
@@ -60,6 +60,31 @@ def test_a_place_is_given_back_once() -> None:
     place.give_back()
     place.give_back()
     assert gifts == [1]
+
+
+def test_the_first_call_of_a_row_is_noted_once() -> None:
+    async def main() -> None:
+        open_calls(RowCalls())
+        assert first_call() == float("-inf")
+        note_call()
+        start = first_call()
+        assert start > 0
+        note_call()
+        assert first_call() == start
+
+    asyncio.run(main())
+
+
+def test_a_row_that_may_not_begin_any_more_takes_no_place() -> None:
+    async def main() -> None:
+        places = CallPlaces(1)
+        task = asyncio.create_task(in_row(RowCalls(may_begin=False), places.take()))
+        await asyncio.wait({task})
+        assert task.cancelled()
+        async with asyncio.timeout(5):
+            await places.take()
+
+    asyncio.run(main())
 
 
 def test_a_stop_gives_up_the_rows_that_wait_for_their_first_call_and_no_other() -> None:
