@@ -22,11 +22,10 @@ from automix_cli.data.groups import Grouping, why_no_verdict
 from automix_cli.errors import UsageError
 from automix_cli.evaluation.bootstrap import Interval
 from automix_cli.evaluation.bootstrap import interval as interval_of
-from automix_cli.evaluation.choice_luck import luck_of_two
+from automix_cli.evaluation.choice_luck import Luck, luck_of_two
 from automix_cli.evaluation.gates import Gate, GateVerdict
 from automix_cli.evaluation.measures import LINE_MEASURES, MEASURE_BY_KEY, MeasureSpec
 from automix_cli.evaluation.paired import (
-    NO_LUCK,
     PairedSums,
     paired_interval,
     rows_to_tell,
@@ -232,9 +231,10 @@ def _change(here: RunLines, there: RunLines, gate: Gate, policy: str, groups: Ma
     if sums.base.sum() <= 0:
         return report._replace(why=f"the earlier {spec.key} is 0, and has no ratio")
     offset = 1.0 if gate.form == "ratio" else 0.0
-    luck = _luck(sums, report, here, there) / (sums.base.sum() / pairs.rows.sum())
-    if len(luck):
-        sums, report = sums._replace(luck=luck), report._replace(luck=interval_of(luck, gate.share))
+    luck, earlier_mean = _luck(sums, report, here, there), sums.base.sum() / pairs.rows.sum()
+    if len(luck.moves):
+        sums = sums._replace(luck=luck.moves / earlier_mean, effect=luck.effect / earlier_mean)
+        report = report._replace(luck=interval_of(sums.luck, gate.share))
     interval = Interval(*(bound + offset for bound in paired_interval(sums, gate.share)))
     report = report._replace(value=sums.value + offset, interval=interval)
     if why := pairs.why_no_verdict():
@@ -242,14 +242,13 @@ def _change(here: RunLines, there: RunLines, gate: Gate, policy: str, groups: Ma
     return _with_verdict(report, sums, offset)
 
 
-def _luck(sums: PairedSums, report: Change, here: RunLines, there: RunLines) -> Floats:
-    """How far luck of training alone moves the mean change, as equally likely values; () for not at all.
+def _luck(sums: PairedSums, report: Change, here: RunLines, there: RunLines) -> Luck:
+    """How far luck of training alone moves the mean change.
 
     Of a ratio r it is that of `new - r · earlier`: to the first order, both over the earlier mean.
     """
-    if not report.knows_luck:
-        return NO_LUCK
-    own, earlier = here.choices.get(report.policy, {}), there.choices.get(report.earlier, {})
+    runs = ((here, report.policy), (there, report.earlier)) if report.knows_luck else ()
+    own, earlier = [run.choices.get(policy, {}) for run, policy in runs] or [{}, {}]
     times = 1 + sums.value if report.gate.form == "ratio" else 1.0
     return luck_of_two(own, earlier, report.gate.figure, times)
 
@@ -275,4 +274,6 @@ def _catchable_loss(sums: PairedSums, gate: Gate) -> float | None:
     """The loss that the gate would catch in 8 of 10 runs, with so many rows that differ so much."""
     bar = gate.value if gate.sign.startswith(">") else 0.0
     spread = float(np.mean((sums.change / sums.base) ** 2))
-    return smallest_loss_caught(len(sums.change), min(spread, 1.0), min(bar, 0.0), gate.share, luck=sums.luck)
+    return smallest_loss_caught(
+        len(sums.change), min(spread, 1.0), min(bar, 0.0), gate.share, luck=sums.luck, effect=sums.effect
+    )

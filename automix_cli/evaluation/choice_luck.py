@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -35,6 +36,7 @@ from automix_cli.records import Json
 
 SIZES: Floats = np.linspace(0.0, 1.0, 11)
 _POINTS = 2_000  # equally likely values that stand for the luck of two runs
+_COARSE_POINTS = 100
 _DECIMALS = 6  # of what is written
 
 
@@ -237,8 +239,21 @@ Splits = Mapping[str, ChoiceLuck]
 """The choices of one policy, by the seed of their split."""
 
 
-def luck_of_two(here: Splits, there: Splits, measure: str, times: float = 1.0) -> Floats:
+class Luck(NamedTuple):
     """How far luck alone moves the difference between two runs, as equally likely values; () for not at all.
+
+    Attributes:
+        moves: the difference itself.
+        effect: the middle of its interval: draws around a lucky choice lie on the side of the others, and so
+            draw it back. The power of a gate goes by it.
+    """
+
+    moves: Floats
+    effect: Floats
+
+
+def luck_of_two(here: Splits, there: Splits, measure: str, times: float = 1.0) -> Luck:
+    """The luck that two runs do not share.
 
     Args:
         here: the choices of the new run; () where it made none.
@@ -246,16 +261,28 @@ def luck_of_two(here: Splits, there: Splits, measure: str, times: float = 1.0) -
         measure: of `figures`.
         times: by which the earlier run is multiplied.
     """
-    size = luck_size(here, there)
+    size, none = luck_size(here, there), Luck(np.empty(0), np.empty(0))
     if not size:
-        return np.empty(0)
+        return none
     rng, sides = np.random.default_rng(0), list[Floats]()
     for own in (here, there):
         shifts = [luck.shifts(measure, size) for luck in own.values() if measure in luck.figures]
         mean: Floats = np.mean(shifts, axis=0) if shifts else np.zeros(_POINTS)
-        sides.append(rng.permutation(mean))
-    luck: Floats = np.nan_to_num(sides[0] - times * sides[1])
-    return luck if luck.any() else np.empty(0)
+        mean = np.nan_to_num(mean)
+        sides.append(np.stack([mean, _drawn_back(mean)])[:, rng.permutation(_POINTS)])
+    moves, effect = sides[0] - times * sides[1]
+    return Luck(moves, effect) if moves.any() else none
+
+
+def _drawn_back(shifts: Floats) -> Floats:
+    """Of each point, the mean of normal draws around it, of which the points are the quantiles."""
+    normal = NormalDist()
+    middles = (np.arange(_COARSE_POINTS) + 0.5) / _COARSE_POINTS
+    z = np.array([normal.inv_cdf(u) for u in middles.tolist()])
+    ends = np.linspace(-6, 6, 241)
+    chances = np.interp(z[:, None] + z, ends, [normal.cdf(end) for end in ends.tolist()])
+    means: Floats = shifts[(chances * _POINTS).astype(np.intp).clip(0, _POINTS - 1)].mean(axis=1)
+    return means.repeat(_POINTS // _COARSE_POINTS)
 
 
 def luck_size(here: Splits, there: Splits) -> float:

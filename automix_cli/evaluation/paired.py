@@ -40,6 +40,7 @@ class PairedSums(NamedTuple):
         most: the largest change that one question more could bring.
         more: what that question would add to the base.
         luck: equally likely values by which the luck of training moves the mean change; () for none.
+        effect: the same for the middle of its interval; () for the same values.
     """
 
     change: Floats
@@ -47,6 +48,7 @@ class PairedSums(NamedTuple):
     most: float
     more: float
     luck: Floats = NO_LUCK
+    effect: Floats = NO_LUCK
 
     @property
     def value(self) -> float:
@@ -118,6 +120,7 @@ def chance_to_catch(
     draws: int = 1_000,
     *,
     luck: Floats = NO_LUCK,
+    effect: Floats = NO_LUCK,
 ) -> float:
     """The chance that a run with a true loss fails the gate "the change is at least `bar`".
 
@@ -128,7 +131,8 @@ def chance_to_catch(
         bar: of the gate.
         level: of its interval.
         draws: for each bound.
-        luck: of training, see `PairedSums`: it moves what is lost, and it widens the interval.
+        luck: of training, see `PairedSums`: it widens the interval.
+        effect: of training, see `PairedSums`: it moves what is lost.
 
     Example:
         >>> 0.6 < chance_to_catch(1000, 0.06, 0.02) < 0.75, chance_to_catch(1000, 0.06, 0.0) <= 0.025
@@ -137,7 +141,8 @@ def chance_to_catch(
     if loss > differing + 1e-12 or differing > 1:
         raise ValueError("a loss is at most the share that differs")
     luck = luck - luck.mean() if len(luck) else np.zeros(1)
-    points = np.quantile(luck, (np.arange(_LUCK_POINTS) + 0.5) / _LUCK_POINTS) if luck.any() else luck
+    effect = effect - effect.mean() if len(effect) else luck
+    points = np.quantile(effect, (np.arange(_LUCK_POINTS) + 0.5) / _LUCK_POINTS) if luck.any() else luck
     shares = [_lost_and_won(differing, loss - own) for own in points.tolist()]
     most_lost, most_won = (_most(rows, max(own)) for own in zip(*shares, strict=True))
     least_losses = _losses_needed(rows, most_won, most_lost, bar, level, draws, luck)
@@ -164,6 +169,7 @@ def smallest_loss_caught(
     chance: float = 0.8,
     *,
     luck: Floats = NO_LUCK,
+    effect: Floats = NO_LUCK,
 ) -> float | None:
     """The loss that is caught with this chance; None where not even losing all that differ would be.
 
@@ -171,13 +177,16 @@ def smallest_loss_caught(
         >>> round(smallest_loss_caught(400, 0.06), 2), smallest_loss_caught(50, 0.06)
         (0.04, None)
     """
-    if chance_to_catch(rows, differing, differing, bar, level, luck=luck) < chance:
+
+    def is_caught(loss: float) -> bool:
+        return chance_to_catch(rows, differing, loss, bar, level, luck=luck, effect=effect) >= chance
+
+    if not is_caught(differing):
         return None
     low, high = 0.0, differing
     for _ in range(7):
         middle = (low + high) / 2
-        is_caught = chance_to_catch(rows, differing, middle, bar, level, luck=luck) >= chance
-        low, high = (low, middle) if is_caught else (middle, high)
+        low, high = (low, middle) if is_caught(middle) else (middle, high)
     return high
 
 

@@ -180,7 +180,7 @@ def _stated(new: RunLines, old: RunLines, bar: float) -> float:
     here, there = new.policies["pomdp"], old.policies["pomdp"]
     changes = np.array([here[key].means[0] - there[key].means[0] for key in here.keys() & there.keys()])
     spread = max(float((changes**2).mean()), PLANTED)
-    return chance_to_catch(len(changes), spread, PLANTED, bar, luck=luck)
+    return chance_to_catch(len(changes), spread, PLANTED, bar, luck=luck.moves, effect=luck.effect)
 
 
 def worse(rows: list[dict[str, Any]], tier: str, share: float, seed: int) -> list[dict[str, Any]]:

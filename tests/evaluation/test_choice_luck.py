@@ -111,7 +111,8 @@ def test_runs_that_share_no_training_row_have_all_of_the_luck(two: tuple[RunLine
     )
     assert luck_size({"0": first}, {"0": apart}) == pytest.approx(1)
     assert luck_size({"0": first}, {"0": second}) <= 1
-    assert luck_of_two({"0": first}, {"0": apart}, "quality").std() > 0
+    moves, effect = luck_of_two({"0": first}, {"0": apart}, "quality")
+    assert 0 < effect.std() < moves.std(), "draws around a lucky choice draw it back"
 
 
 def test_a_choice_that_is_broken_is_refused_with_its_line() -> None:
