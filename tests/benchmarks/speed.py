@@ -5,7 +5,8 @@
 Prints one Markdown table. A line compares automix with something else: both run in turn, `--pairs` times,
 each in a process of its own, and the table has medians and ranges of the ratios within the pairs, for seconds
 of the processor (user and system) and of the clock. `--only` takes keys of lines and prefixes of them.
-Generated rows, a calibrated profile, caches and a server on 127.0.0.1 are made anew and removed at the end.
+Generated rows, a calibrated profile, caches and a server on 127.0.0.1 are made anew and removed at the end. A
+batch of calls fills a cache on disk, empty at its start, with the leases that keep two processes apart.
 `--peers` names a folder for environments of other programs, which are installed there when they are missing;
 without it their lines are skipped. `--scale` makes all batches smaller or larger.
 
@@ -169,6 +170,10 @@ class Kit:
         run(self.automix("ask", "--profile", path, QUESTION), self.env)
         return path
 
+    def empty_cache(self) -> dict[str, str]:
+        """The environment with a cache that holds nothing yet."""
+        return self.env | {"AUTOMIX_CACHE_DIR": tempfile.mkdtemp(prefix="cache-", dir=self.folder)}
+
     def automix(self, *words: object) -> list[object]:
         """A command of automix."""
         return [sys.executable, "-m", "automix_cli", *words]
@@ -264,8 +269,8 @@ def ask_live(kit: Kit) -> Pair:
 def batch_direct(kit: Kit) -> Pair:
     """Rows of the whole command beside calls of LiteLLM alone, whose import is not counted."""
     rows, calls = kit.count(6_000), kit.count(600)
-    command = kit.batch(kit.profile(kit.fast_server), kit.rows(rows), "--tier", "small", "--no-cache")
-    ours, theirs = run(command, kit.env).per(rows), kit.litellm_calls(calls).per(calls)
+    command = kit.batch(kit.profile(kit.fast_server), kit.rows(rows), "--tier", "small")
+    ours, theirs = run(command, kit.empty_cache()).per(rows), kit.litellm_calls(calls).per(calls)
     return gains(ours, theirs, f"{ours.cpu * 1e3:.2f} ms CPU a row against {theirs.cpu * 1e3:.2f}")
 
 
@@ -273,7 +278,7 @@ def batch_litellm(kit: Kit) -> Pair:
     """Rows through LiteLLM beside calls of LiteLLM alone; both import it."""
     count = kit.count(1_000)
     profile = kit.profile(kit.fast_server, "litellm")
-    ours = run(kit.batch(profile, kit.rows(count), "--tier", "small", "--no-cache"), kit.env)
+    ours = run(kit.batch(profile, kit.rows(count), "--tier", "small"), kit.empty_cache())
     peer = [sys.executable, HERE / "speed_peers.py", "litellm", f"{kit.fast_server}/v1", count, AT_ONCE]
     return gains(ours, run(peer), f"{ours.cpu / count * 1e3:.2f} ms CPU a row")
 
@@ -281,8 +286,8 @@ def batch_litellm(kit: Kit) -> Pair:
 def _to_ideal(kit: Kit, rows: int, *options: object) -> Pair:
     """The time that the calls of a batch need at least beside the time that they take."""
     span(kit.slow_server)
-    command = kit.batch(kit.profile(kit.slow_server), kit.rows(rows), "--no-cache", *options)
-    used, (calls, seconds) = run(command, kit.env), span(kit.slow_server)
+    command = kit.batch(kit.profile(kit.slow_server), kit.rows(rows), *options)
+    used, (calls, seconds) = run(command, kit.empty_cache()), span(kit.slow_server)
     ideal = calls * 0.2 / AT_ONCE
     return Pair(None, ideal / seconds, f"{calls:,} calls, {used.cpu / calls * 1e3:.2f} ms CPU a call")
 
@@ -322,8 +327,8 @@ def memory(kit: Kit) -> Pair:
     """Memory of ten times as many rows; in both columns, since it has nothing to do with seconds."""
     few, many = (
         run(
-            kit.batch(kit.profile(kit.fast_server), kit.rows(kit.count(n)), "--tier", "small", "--no-cache"),
-            kit.env,
+            kit.batch(kit.profile(kit.fast_server), kit.rows(kit.count(n)), "--tier", "small"),
+            kit.empty_cache(),
         )
         for n in (10_000, 100_000)
     )
