@@ -56,7 +56,7 @@ class DirectBackend(Client):
             await session.close()
 
     def endpoint(self, request: Request) -> Endpoint:
-        """Address and key of a request, looked up once for a model and address."""
+        """Address and key of a request, looked up once for a model and address, and anew after an error."""
         key = (request.model, request.api_base, request.api_key_env)
         endpoint = self._endpoints.get(key)
         if endpoint is None:
@@ -87,6 +87,7 @@ class DirectBackend(Client):
                     refusal = Refusal(error.param, error.code)
                     if self.learn(request, params, error.message, refusal):
                         continue
+                self._endpoints.clear()  # whoever sets another key or address expects it to be taken
                 raise with_hint(error, request.model, endpoint.key_env) from error.__cause__
 
     async def _post(self, request: Request, endpoint: Endpoint, params: dict[str, Any]) -> Reply:

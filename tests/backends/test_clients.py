@@ -813,6 +813,17 @@ def test_a_key_that_the_server_quotes_is_masked(route: str) -> None:
         assert error.hint == "check the key: export MY_KEY=…"
 
 
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_key_that_is_set_anew_after_a_refusal_is_taken(route: str) -> None:
+    with Loopback(lambda call: "391" if call.auth.endswith("new") else says(401, "no")) as server:
+        environ, now = {"MY_KEY": "old"}, [0.0]
+        backend = client(route, Retrier(clock=lambda: now[0]), environ=environ)
+        request = ask(server, route, api_key_env="MY_KEY")
+        assert type(error_of(complete(request, backend=backend)[0])) is Unauthorised
+        environ["MY_KEY"], now[0] = "new", 100.0
+        assert texts(complete(request, backend=backend)[0]) == ["391"]
+
+
 @both
 @pytest.mark.parametrize("name", ["api_key", "base_url", "num_retries", "extra_headers", "mock_response"])
 def test_what_is_not_a_sampling_parameter_cannot_be_slipped_in(route: str, name: str) -> None:
