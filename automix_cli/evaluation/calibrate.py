@@ -253,7 +253,8 @@ def calibrate(
     if not options.enough(table.n_groups):
         sources = _classes_of_all_rows(table, NO_CLASSES, partial(advance, 1.0))
         curves: dict[ClassSource, Curve] = {"none": _unmeasured_curve(objective, table)}
-        return _with_rates(*_with_choice(unproven, table, sources, curves, resamples, with_path=False))
+        chosen = _with_choice(unproven, table, sources, curves, resamples, with_path=False)
+        return _with_rates(*(_with_last_tier(chosen) if objective.kind == "keep" else chosen))
     rounds = divisions(options, classes, table.n_groups, compares_signals=signals is not None)
     step = partial(advance, 1 / (len(classes.sources) * (1 + options.folds * rounds)))
     sources = _classes_of_all_rows(table, classes, step)
@@ -336,6 +337,15 @@ def _with_choice(
     table = best.as_read()
     run = _replay_written(with_choice, table)
     return _ChoiceRun(_with_tier_named(with_choice, run) if with_path else with_choice, table, run)
+
+
+def _with_last_tier(chosen: _ChoiceRun) -> _ChoiceRun:
+    """Take the last tier alone, as without calibration: so few rows cannot show that another keeps its quality."""
+    calibration, table, _ = chosen
+    last = table.tiers[-1]
+    point = Point(float(table.cost[:, -1].mean()), float(table.worth[:, -1].mean()))
+    calibration = replace(calibration, choice=SettingChoice(Always(last), point), single=last)
+    return _ChoiceRun(calibration, table, _replay_written(calibration, table))
 
 
 class _ChoiceRun(NamedTuple):

@@ -304,9 +304,21 @@ def test_too_few_rows_to_hold_any_out_give_an_unproven_router(rows: int) -> None
     assert result.unproven
     assert result.figures == ()
     assert result.router()["fitted"]["unproven"] is True
+    assert result.router()["tier"] == result.tiers[-1]
     given = calibrate(draw_table(two_tiers(), rows, 0), SETTINGS, Objective("cost_weight", 0.01))
     assert given.router()["kind"] == "pomdp"
     json.dumps(given.router(), allow_nan=False)
+
+
+@pytest.mark.parametrize("right", [0.0, 1.0])
+def test_a_few_rows_that_come_out_alike_hand_nothing_to_a_cheaper_tier(right: float) -> None:
+    rows = draw_rows(two_tiers(), 12, 0)
+    for row in rows:
+        for tier in row["tiers"].values():
+            tier["score"] = right
+    result = calibrate(table_of(rows), SETTINGS)
+    assert result.router()["tier"] == result.tiers[-1]
+    assert result.unproven
 
 
 def test_no_rows_and_unknown_costs_are_refused(table: TraceTable) -> None:
