@@ -8,7 +8,6 @@ The choice of a setting costs rows too: therefore the nesting.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -26,7 +25,6 @@ from automix_cli.evaluation.bootstrap import BootstrapFigure, Resamples, quality
 from automix_cli.evaluation.charges import single_tier
 from automix_cli.evaluation.crossfit import CROSSFIT, NO_CURVE, Crossfit, Curve, singles
 from automix_cli.evaluation.curves import Measure
-from automix_cli.evaluation.families import SettingRows
 from automix_cli.evaluation.frontier import ROUNDING_ERROR, Point
 from automix_cli.evaluation.held_out import HeldOutRun, divisions
 from automix_cli.evaluation.held_out_trial import HeldOutTrial, lower_shares
@@ -38,6 +36,7 @@ from automix_cli.evaluation.objective import (
     best_source,
     best_tier,
     choose_each,
+    unmeasured_curve,
 )
 from automix_cli.evaluation.paired_columns import PairedColumns
 from automix_cli.evaluation.rates import DifferingShare, differing_shares, rates_of
@@ -252,7 +251,7 @@ def calibrate(
     resamples = Resamples.of_table(table, seed)
     if not options.enough(table.n_groups):
         sources = _classes_of_all_rows(table, NO_CLASSES, partial(advance, 1.0))
-        curves: dict[ClassSource, Curve] = {"none": _unmeasured_curve(objective, table)}
+        curves: dict[ClassSource, Curve] = {"none": unmeasured_curve(objective, len(table))}
         chosen = _with_choice(unproven, table, sources, curves, resamples, with_path=False)
         return _with_rates(*(_with_last_tier(chosen) if objective.kind == "keep" else chosen))
     rounds = divisions(options, classes, table.n_groups, compares_signals=signals is not None)
@@ -297,14 +296,6 @@ def _classes_of_all_rows(
     return each
 
 
-def _unmeasured_curve(objective: Objective, table: TraceTable) -> Curve:
-    """Return the curve of too few rows: empty, or the one cost_weight that was asked for."""
-    if objective.kind != "cost_weight":
-        return NO_CURVE
-    unknown = np.full((1, len(table)), math.nan)
-    return Curve((CostWeight(objective.value),), SettingRows(unknown, unknown), np.arange(len(table)))
-
-
 def _with_choice(
     calibration: Calibration,
     table: TraceTable,
@@ -340,11 +331,10 @@ def _with_choice(
 
 
 def _with_last_tier(chosen: _ChoiceRun) -> _ChoiceRun:
-    """Take the last tier alone, as without calibration: so few rows cannot show that another keeps its quality."""
+    """Take the last tier alone, as without calibration: so few rows prove no other one."""
     calibration, table, _ = chosen
-    last = table.tiers[-1]
-    point = Point(float(table.cost[:, -1].mean()), float(table.worth[:, -1].mean()))
-    calibration = replace(calibration, choice=SettingChoice(Always(last), point), single=last)
+    last = Always(table.tiers[-1])
+    calibration = replace(calibration, choice=calibration.choice._replace(setting=last), single=last.tier)
     return _ChoiceRun(calibration, table, _replay_written(calibration, table))
 
 

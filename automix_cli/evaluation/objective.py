@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property, reduce
 from typing import Literal, NamedTuple
@@ -269,6 +270,14 @@ def best_single(
 
 def _no_curve(alone: Singles) -> Curve:
     return NO_CURVE._replace(rows=np.arange(len(alone.score)))
+
+
+def unmeasured_curve(objective: Objective, rows: int) -> Curve:
+    """Return the curve of too few rows: empty, or the one cost_weight that was asked for."""
+    if objective.kind != "cost_weight":
+        return NO_CURVE
+    unknown = np.full((1, rows), math.nan)
+    return Curve((CostWeight(objective.value),), SettingRows(unknown, unknown), np.arange(rows))
 
 
 def settings_worth_having(curve: Curve, tiers: Sequence[str], alone: Singles) -> list[SettingChoice]:
