@@ -104,7 +104,7 @@ class Tally:
         self.skipped += row.status == "skipped"
         self.degraded += any("degraded" in step.flags for step in row.route)
         self.errors += row.status == "error"
-        self.escalated += row.escalated
+        self.escalated += row.escalated and row.status in ("ok", "abstained")
         self.without_class += row.tells_classes and row.question_class is None
         self.cost_usd = add_money(self.cost_usd, row.cost_usd)
         self.spent_usd = add_money(self.spent_usd, row.spent_usd)
@@ -135,13 +135,16 @@ class Tally:
 
     @property
     def escalated_share(self) -> float | None:
-        """Share of the rows with a route that went beyond their first tier."""
+        """Share of the rows run to their end that went beyond their first tier."""
         return self.escalated / self.answered if self.answered else None
 
     def rates(self) -> dict[str, tuple[int, int]]:
-        """(hits, cases) of what a fitted router expects: escalations, and first votes that say CORRECT."""
+        """(hits, cases) of what a fitted router expects: escalations, and first votes that say CORRECT.
+
+        Where rows were skipped, they are those that would have gone on: nothing is said of escalations.
+        """
         first = {tier: (count.correct, count.parsed) for tier, count in self.first_votes.items()}
-        return {"escalated": (self.escalated, self.answered), **first}
+        return first if self.skipped else {"escalated": (self.escalated, self.answered), **first}
 
 
 @dataclass(slots=True)

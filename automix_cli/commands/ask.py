@@ -143,6 +143,7 @@ def ask(
       automix ask -i questions.jsonl -o answers.jsonl --shadow 0.02
       automix ask -i questions.jsonl -o part-0.jsonl --shard 0/4
     """  # noqa: D301
+    from automix_cli.cascade.cap_notes import cap_notes
     from automix_cli.data.sources import Single, find_source
     from automix_cli.views import lines
 
@@ -215,9 +216,11 @@ def ask(
         detail=reporter.detail,
         is_single=isinstance(source, Single),
     )
-    for line in router_notes(active_profile):
+    for line in (*router_notes(active_profile), *cap_notes(active_profile)):
         reporter.once(line)
-    command = _Ask(destination, reporter, json=json, explain=explain, ordered=not unordered)
+    command = _Ask(
+        *(destination, reporter), json=json, explain=explain, ordered=not unordered, is_cached=not no_cache
+    )
     if explain and not quiet:
         command = replace(command, explanation=_Explanation(runtime.cascade, reporter))
     raise typer.Exit(runtime.run(lambda cascade: command.run(cascade, source)))
@@ -333,6 +336,7 @@ class _Ask:
     explain: bool
     ordered: bool
     explanation: _Explanation | None = None
+    is_cached: bool = True
 
     async def run(self, cascade: Cascade, source: Single | Rows) -> int:
         """Answer one question, or many; returns the exit code."""
@@ -389,7 +393,7 @@ class _Ask:
 
         def summary(seconds: float) -> Iterator[str]:
             yield from lines.batch_summary(job.tally, seconds)
-            if line := batch_line(job.tally.costs, cascade.profile):
+            if line := batch_line(job.tally.costs, cascade.profile, job.tally.skipped):
                 yield line
 
         run = RowRun(
@@ -399,6 +403,7 @@ class _Ask:
             job.tally,
             note=lambda seconds: lines.progress_note(job.tally, seconds),
             summary=summary,
+            is_cached=self.is_cached,
         )
         ending = await run.run(job, self._explain, ordered=self.ordered)
         for drift in drifts_from_fit(cascade.profile.router, job.tally.rates()):

@@ -169,6 +169,7 @@ class RowRun:
     """One run over rows: where they come from, where they go, and what is shown of them.
 
     `note` is the text beside the bar and `summary` the lines at the end, both given the seconds so far.
+    `is_cached` says whether completions are kept for another run.
     """
 
     rows: Rows
@@ -177,6 +178,7 @@ class RowRun:
     tally: RowTally
     note: Callable[[float], str]
     summary: Callable[[float], Iterable[str]]
+    is_cached: bool = True
 
     async def run(
         self,
@@ -247,9 +249,18 @@ class RowRun:
         if self.tally.skipped:
             raise BudgetError(
                 f"stopped by --max-cost: {count_of(self.tally.skipped, 'row')} skipped",
-                hint="run it again with more: what is done is in the cache and costs nothing",
+                hint=self._more_words(),
             )
         return 3 if self.tally.errors else 0
+
+    def _more_words(self) -> str:
+        """What becomes of the rows that are done, when the command is run again with a higher cap."""
+        if self.is_cached:
+            return "run it again with more: what is done is in the cache and costs nothing"
+        if self.rows.is_pipe or self.destination.path is None:
+            return "run it again with more: without a cache (--no-cache) every row is paid for again"
+        again = "calls of the others are not cached (--no-cache), and are paid for again"
+        return f"run it again with more and --resume: rows that are done are kept; {again}"
 
 
 _NEW_OBJECTS = 20_000

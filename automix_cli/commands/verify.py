@@ -147,7 +147,9 @@ def verify(
         force=force,
         resume=resume,
     )
-    command = _Verify(destination, reporter, json=json, explain=explain, check=check)
+    command = _Verify(
+        *(destination, reporter), json=json, explain=explain, check=check, is_cached=not no_cache
+    )
 
     async def run(cascade: Cascade) -> int:
         job = VerifyJob(
@@ -225,6 +227,7 @@ class _Verify:
     json: bool
     explain: bool
     check: bool
+    is_cached: bool = True
 
     async def run(self, job: VerifyJob, source: Check | Rows, threshold: float) -> int:
         """Check one answer, or many; returns the exit code.
@@ -277,6 +280,7 @@ class _Verify:
             job.tally,
             note=lambda seconds: lines.check_note(job.tally, seconds),
             summary=lambda seconds: lines.check_summary(job.tally, seconds),
+            is_cached=self.is_cached,
         )
         return run.exit_code(await run.run(job))
 

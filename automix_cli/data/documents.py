@@ -17,7 +17,7 @@ from automix_cli.records import Json
 from automix_cli.texts import TIER_NAME
 
 _INSPECT = "inspect_ai.sample"
-_PROMPTFOO = "promptfoo.result"
+PROMPTFOO = "promptfoo.result"
 
 
 def rows_of_document(document: Json, name: str) -> list[Json]:
@@ -169,7 +169,7 @@ def _provider(result: Mapping[str, Json]) -> str:
 
 def _promptfoo_question(result: Mapping[str, Json], prompt: str) -> dict[str, Json]:
     """What a result asks, and what its assertions expect."""
-    row: dict[str, Json] = {"schema": _PROMPTFOO, "id": ""}
+    row: dict[str, Json] = {"schema": PROMPTFOO, "id": ""}
     try:
         messages = json.loads(prompt) if prompt.lstrip().startswith("[") else None
     except ValueError:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from automix_cli.data.columns import ColumnMapping, read_amounts, read_columns
-from automix_cli.data.documents import is_promptfoo, promptfoo_rows
+from automix_cli.data.documents import PROMPTFOO, is_promptfoo, promptfoo_rows
 from automix_cli.data.file_formats import FileRecord, form_of_content, read_records
 from automix_cli.data.jsonl import (
     IdCheck,
@@ -142,11 +142,15 @@ class DataFile:
 
     def _no_label(self, row: Mapping[str, Json], n_rows: int) -> DataError:
         """The error of rows without a gold answer; it names the columns, and the option that maps one."""
-        option = columns_option(row, ("expected",))
+        names = columns_option(row, ("expected",))
+        is_found = "expected=" in names  # an answer that is recorded beside it may pass for it
+        option = names if is_found else "--columns expected=COLUMN"
+        promptfoo = "\nequals, contains and the like among promptfoo's assertions hold right answers"
         return DataError(
             f'{self.name}: {n_rows} of {n_rows} rows have no "expected"; '
             f"the columns are {', '.join(names_in(row))}",
-            hint=f"{option}   names the column that holds them\n"
+            hint=f"{option}   names the column that holds them"
+            f"{promptfoo if row.get('schema') == PROMPTFOO else ''}\n"
             "--baseline TIER      bounds what can be lost against that tier, without any label\n"
             "--labels-from TIER   takes that tier's answers for the right ones\n"
             "automix label        asks for labels, where they tell most, of the rows that --baseline TIER\n"

@@ -175,11 +175,12 @@ class BenchView:
     def _worse_tier_note(self) -> Iterator[str]:
         result = self.comparison
         small, large = (
-            result.outcome(f"always:{tier}").measures["quality"].value or 0
+            [result.outcome(f"always:{tier}").measures[key].value or 0 for key in ("quality", "cost")]
             for tier in (result.small, result.large)
         )
-        if len(result.tiers) > 1 and large < small:
-            yield worse_words(result.large, result.small, self.table.beside)
+        if len(result.tiers) > 1 and large[0] < small[0]:
+            more = large[1] > small[1]
+            yield worse_words(result.large, result.small, self.table.beside, costs_more=more)
 
     def _winners_note(self) -> Iterator[str]:
         """Name policies that pay where the headline policy does not: a choice made on held-out rows."""

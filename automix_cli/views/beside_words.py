@@ -67,15 +67,17 @@ def weak_verifier_words(tier: str, auroc: float, baseline: str | None) -> str:
     return f"{tier}: its verifier hardly tells {what} {figure}"
 
 
-def worse_words(dearer: str, cheaper: str, baseline: str | None) -> str:
-    """Say that a tier costs more than another and is worse, or is equal to the baseline less often.
+def worse_words(later: str, earlier: str, baseline: str | None, *, costs_more: bool = True) -> str:
+    """Say that a tier is worse than one before it, or equal to the baseline less often, and dearer if it is.
 
     Example:
         >>> worse_words("mid", "small", "large")
         'mid costs more than small and agrees less with large on these rows'
+        >>> worse_words("mid", "small", None, costs_more=False)
+        'mid comes after small and is worse on these rows'
     """
     worse = "is worse" if baseline is None else f"agrees less with {baseline}"
-    return f"{dearer} costs more than {cheaper} and {worse} on these rows"
+    return f"{later} {'costs more than' if costs_more else 'comes after'} {earlier} and {worse} on these rows"
 
 
 def measure_words(text: str, table: TraceTable) -> str:

@@ -27,9 +27,12 @@ def row_warnings(table: TraceTable, result: Calibration) -> Iterator[str]:
         if len(answers) and float(answers.mean()) in (0.0, 1.0) and name != table.beside:
             is_last = j == len(result.tiers) - 1
             yield all_alike_words(name, table.beside, right=bool(answers[0]), last=is_last)
+    costs = {f.name.removeprefix("always:"): f.cost.value for f in result.figures}
     for j in range(1, len(result.tiers)):
         if right[:, j].mean() < right[:, j - 1].mean():
-            yield worse_words(result.tiers[j], result.tiers[j - 1], table.beside)
+            later, earlier = result.tiers[j], result.tiers[j - 1]
+            more = (costs[later] or 0.0) > (costs[earlier] or 0.0)
+            yield worse_words(later, earlier, table.beside, costs_more=more)
     for health in examine(table, result.settings.pass_score):
         if health.tier != result.tiers[-1] or result.settings.last_tier:
             yield from verifier_warnings(health, table.beside)

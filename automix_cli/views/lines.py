@@ -160,7 +160,8 @@ def batch_summary(tally: Tally, seconds: float) -> list[str]:
         if number:
             parts[0] += f", {number:,} {word}"
     if tally.escalated_share is not None:
-        parts.append(f"{tally.escalated_share:.0%} escalated")
+        of = " of the answered rows" if tally.skipped else ""
+        parts.append(f"{tally.escalated_share:.0%}{of} escalated")
     if tally.votes.unparsed:
         parts.append(f"{tally.votes.unparsed / tally.votes.n_votes:.1%} of votes unparsed")
     parts.append(f"cost {money(tally.cost_usd)}, spent {money(tally.spent_usd)}")
@@ -189,10 +190,13 @@ def _shadow_line(shadow: ShadowTally) -> list[str]:
     return [f"{head} · {count_of(shadow.calls, 'shadow call')}, spent {money(shadow.spent_usd)}"]
 
 
+_REASON_LENGTH = 200  # characters: what a budget says has two sums and what lies between them
+
+
 def _fault_lines(faults: Faults) -> list[str]:
     """How often each kind of error occurred, and the first of it; then how to mend each kind, once."""
     counts = [
-        f"  {count:,} × {kind}, the first: {one_line(first, 100)}"
+        f"  {count:,} × {kind}, the first: {one_line(first, _REASON_LENGTH)}"
         for kind, (count, first) in sorted(faults.kinds.items())
     ]
     return [*counts, *(f"  {kind}: {hint}" for kind, hint in sorted(faults.hints.items()))]

@@ -45,8 +45,10 @@ def _offer_sentence(offer: Offer) -> str:
     why = f", {baseline.why}" if baseline.why else ""
     saving = compare_costs(offer.cost, baseline.cost)
     bracket = f" ({saving.words})" if saving else ""
-    instead = f"instead of {other} with {baseline.tier}{why}{bracket}"
-    return f"{offer.subject}: {price} {instead}{_gain_words(offer)}."
+    gain = _gain_words(offer)
+    comma = "," if why and not bracket and gain.startswith(" ") else ""
+    instead = f"instead of {other} with {baseline.tier}{why}{bracket}{comma}"
+    return f"{offer.subject}: {price} {instead}{gain}."
 
 
 def money_apart(cost: float, other: float) -> tuple[str, str]:
@@ -116,8 +118,11 @@ def compare_costs(cost: float, other: float) -> Comparison | None:
 # ---------------------------------------------------------------- a batch of ask
 
 
-def batch_line(costs: CostTally, profile: Profile) -> str:
-    """Write what a batch cost per 1,000 questions, beside the dearest tier alone; "" without answers."""
+def batch_line(costs: CostTally, profile: Profile, skipped: int = 0) -> str:
+    """Write what a batch cost per 1,000 questions, beside the dearest tier alone; "" without answers.
+
+    Rows that the budget skipped are mostly those that escalate: a saving without them would be too large.
+    """
     if not costs.rows:
         return ""
     if costs.cost_usd is None:
@@ -126,6 +131,9 @@ def batch_line(costs: CostTally, profile: Profile) -> str:
     line = f"{money(1000 * costs.cost_usd / costs.rows)} per 1,000 questions at list price"
     if len(profile.tiers) == 1:
         return line
+    if skipped:
+        rows = count_of(costs.rows, "answered row")
+        return f"{line}, of the {rows} alone: skipped ones may cost more, so that no saving is claimed"
     line += _beside_baseline(costs.cost_usd, costs.rows, baseline_cost(costs, profile))
     quality = calibrated_quality(profile, costs.baseline)
     return line if quality is None else f"{line}; {_quality_words(quality, costs.baseline)}"

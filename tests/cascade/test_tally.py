@@ -32,6 +32,22 @@ def test_a_tally_counts_rows_money_and_votes() -> None:
     assert tally.rates() == {"escalated": (1, 2), "small": (3, 3)}
 
 
+def test_a_row_that_the_budget_stopped_on_its_way_up_is_no_escalation_of_the_answered_rows() -> None:
+    small, large = Step(tier="small", action="escalate"), Step(tier="large")
+    tally = Tally()
+    tally.add(answer(answer="a", route=(small,)))
+    tally.add(answer(answer="b", route=(small, large)))
+    error = RowError(type="budget", message="could exceed --max-cost $1: " + "x" * 80 + " was left over")
+    skipped = answer(route=(small, large)).with_error(error, "skipped")
+    assert skipped.escalated
+    tally.add(skipped)
+    assert (tally.skipped, tally.escalated, tally.escalated_share) == (1, 1, 0.5)
+    assert "escalated" not in tally.rates()  # what would have gone on was left out
+    summary = "\n".join(batch_summary(tally, 1.0))
+    assert "50% of the answered rows escalated" in summary
+    assert "was left over" in summary
+
+
 def test_a_tally_counts_the_rows_on_which_each_tier_gave_no_answer_and_the_summary_says_so() -> None:
     mute, large = Step(tier="small", failed="no_text", action="escalate"), Step(tier="large", answer="b")
     tally = Tally()

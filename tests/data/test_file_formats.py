@@ -264,6 +264,18 @@ def test_what_a_tool_recorded_of_a_model_is_an_answer_and_no_label(tmp_path: Pat
         read_data(path).labelled_questions(None)
 
 
+def test_rows_of_promptfoo_without_a_right_answer_are_told_which_assertions_hold_one(tmp_path: Path) -> None:
+    result = promptfoo_result("small", "390", 0, 0.001)
+    result["testCase"] = {"assert": [{"type": "javascript", "value": "true"}]}
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(promptfoo(result)))
+    with pytest.raises(DataError) as refusal:
+        read_data(path).labelled_questions(None)
+    first, second, *_ = refusal.value.hint.splitlines()
+    assert first == "--columns expected=COLUMN   names the column that holds them"
+    assert second.startswith("equals, contains and the like among promptfoo's assertions")
+
+
 # ---------------------------------------------------------------- by an option
 
 

@@ -220,3 +220,10 @@ def costs(cost: float | None, *, small: int, large: int, large_usd: float | None
 )
 def test_a_batch_in_words(tally: CostTally, prices: tuple[float | None, ...], line: str) -> None:
     assert batch_line(tally, profile(*prices)) == line
+
+
+def test_no_saving_is_claimed_where_the_budget_skipped_rows() -> None:
+    tally = costs(0.1, small=100, large=20, large_usd=0.2)
+    assert "cheaper than large alone" in batch_line(tally, profile(1.0, 20.0))
+    line = batch_line(tally, profile(1.0, 20.0), skipped=3)
+    assert line.endswith("answered rows alone: skipped ones may cost more, so that no saving is claimed")
