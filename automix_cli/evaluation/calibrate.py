@@ -252,8 +252,8 @@ def calibrate(
     if not options.enough(table.n_groups):
         sources = _classes_of_all_rows(table, NO_CLASSES, partial(advance, 1.0))
         curves: dict[ClassSource, Curve] = {"none": unmeasured_curve(objective, len(table))}
-        chosen = _with_choice(unproven, table, sources, curves, resamples, with_path=False)
-        return _with_rates(*(_with_last_tier(chosen) if objective.kind == "keep" else chosen))
+        outcome = _with_choice(unproven, table, sources, curves, resamples, with_path=False)
+        return _with_rates(*(_with_last_tier(outcome) if objective.kind == "keep" else outcome))
     rounds = divisions(options, classes, table.n_groups, compares_signals=signals is not None)
     step = partial(advance, 1 / (len(classes.sources) * (1 + options.folds * rounds)))
     sources = _classes_of_all_rows(table, classes, step)
@@ -330,9 +330,9 @@ def _with_choice(
     return _ChoiceRun(_with_tier_named(with_choice, run) if with_path else with_choice, table, run)
 
 
-def _with_last_tier(chosen: _ChoiceRun) -> _ChoiceRun:
+def _with_last_tier(outcome: _ChoiceRun) -> _ChoiceRun:
     """Take the last tier alone, as without calibration: so few rows prove no other one."""
-    calibration, table, _ = chosen
+    calibration, table, _ = outcome
     last = Always(table.tiers[-1])
     calibration = replace(calibration, choice=calibration.choice._replace(setting=last), single=last.tier)
     return _ChoiceRun(calibration, table, _replay_written(calibration, table))
