@@ -16,6 +16,8 @@ import threading
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
+from json.scanner import make_scanner
+from math import isinf
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, NamedTuple
 
@@ -82,8 +84,13 @@ class LineSplitter:
         """Yield the lines that `chunk` completes."""
         *whole, rest = chunk.split(b"\n")
         for part in whole:
-            self._keep(part)
-            if line := self._flush():
+            # A line that lies in one chunk is the usual one; the first may begin with a mark.
+            if self._length or self._number == 1 or len(part) > self.limit:
+                self._keep(part)
+                line = self._flush()
+            else:
+                line = _line_of(self._number, part)
+            if line:
                 yield line
             self._number += 1
         self._keep(rest)
@@ -107,10 +114,13 @@ class LineSplitter:
         self._parts, self._length = [], 0
         if self._number == 1:
             data = data.removeprefix(_BOM)
-        data = data.removesuffix(b"\r")
-        if too_long or data.strip():
-            return Line(self._number, None if too_long else data)
-        return None
+        return Line(self._number, None) if too_long else _line_of(self._number, data)
+
+
+def _line_of(number: int, data: bytes) -> Line | None:
+    """The line without the carriage return at its end; None for a blank one."""
+    data = data.removesuffix(b"\r")
+    return None if data.isspace() or not data else Line(number, data)
 
 
 def read_chunks(fd: int) -> Iterator[bytes]:
@@ -179,12 +189,22 @@ def _no_constant(name: str) -> Json:
 
 def _finite(text: str) -> float:
     value = float(text)
-    if value in (float("inf"), float("-inf")):
+    if isinf(value):
         raise DataError(f"{text} is out of range")
     return value
 
 
 _STRICT = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_finite)
+_scan = make_scanner(_STRICT)  # type: ignore[arg-type]  # a decoder is what it takes
+
+
+def _decode(text: str) -> Json:
+    """Decode strict JSON; a text that is one value, with nothing around it, in one step."""
+    try:
+        value, end = _scan(text, 0)
+    except StopIteration:
+        end = -1
+    return value if end == len(text) else _STRICT.decode(text)
 
 
 def parse_json(data: bytes | str) -> Json:
@@ -200,7 +220,7 @@ def parse_json(data: bytes | str) -> Json:
     """
     try:
         text = data.decode("utf-8") if isinstance(data, bytes) else data
-        return _STRICT.decode(text)
+        return _decode(text)
     except UnicodeDecodeError as exc:
         raise DataError(f"invalid UTF-8 at byte {exc.start + 1}") from exc
     except json.JSONDecodeError as exc:

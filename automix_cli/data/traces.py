@@ -244,7 +244,7 @@ class TraceTable:
     def subset(self, rows: Ints | NDArray[np.bool_]) -> TraceTable:
         """The table of some rows (indices or a mask)."""
         rows = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows  # found once, not in every column
-        per_row = {name: getattr(self, name)[rows] for name in _PER_ROW}
+        per_row = {name: getattr(self, name).take(rows, axis=0) for name in _PER_ROW}
         per_row["grouping"] = self.grouping.subset(rows)
         if self.embeddings is not None:
             per_row["embeddings"] = self.embeddings.take(rows)
@@ -265,7 +265,7 @@ class TraceTable:
             recorded_votes=recorded_votes,
             question_classes=question_classes,
             samples=tuple(s and s.subset(rows) for s in self.samples),
-            confidences={key: column[rows] for key, column in self.confidences.items()},
+            confidences={key: column.take(rows, axis=0) for key, column in self.confidences.items()},
             **per_row,
         )
 
