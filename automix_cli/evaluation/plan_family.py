@@ -402,10 +402,11 @@ class _PlayedCell(NamedTuple):
         """Lay the plans of several cases side by side: each case has its own copy of the signatures."""
         is_own, places = np.zeros((settings, len(rows)), dtype=bool), np.zeros((settings, len(rows)), int)
         for k, end in enumerate(part):
-            own = np.searchsorted(rows, end.rows)
-            which = np.ix_(end.settings, own)
-            is_own[which] |= end.is_followed
-            places[which] = np.where(end.is_followed, k * len(foreseen) + of_row[own], places[which])
+            setting, row = np.nonzero(end.is_followed)
+            row = np.searchsorted(rows, end.rows)[row]
+            which = end.settings[setting], row
+            is_own[which] = True
+            places[which] = k * len(foreseen) + of_row[row]
         cases = Outcomes(*(_side_by_side(array, len(part), settings) for array in outcomes))
         return cls(rows, places, is_own, cases, np.tile(foreseen, len(part)))
 

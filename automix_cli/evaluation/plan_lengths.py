@@ -97,7 +97,7 @@ class PlansByLength:
     model: Model
     weights: Floats
     places: Ints
-    _codes: ActionCodes = field(default_factory=lambda: ActionCodes([], {}), repr=False)
+    _codes: ActionCodes = field(default_factory=lambda: ActionCodes([], {}, {}), repr=False)
     _stock: dict[PlanCase, _KeptPlans] = field(default_factory=dict, repr=False)
 
     def plans(self, case: PlanCase) -> SolvedPlans:
@@ -136,11 +136,13 @@ class PlansByLength:
         """Some plans of each of several cases side by side, to be played in one pass; case by case."""
         own = [(self.plans(case), which) for case, which in zip(cases, plans, strict=True)]
         orders = {
-            steps: np.concatenate([one.orders[steps][which] for one, which in own])
+            steps: np.concatenate([one.orders[steps].take(which, axis=0) for one, which in own])
             for steps in own[0][0].orders
         }
         blocks = {
-            steps: Block(_NONE, _NONE, np.concatenate([one.choices[steps][which] for one, which in own]))
+            steps: Block(
+                _NONE, _NONE, np.concatenate([one.choices[steps].take(which, axis=0) for one, which in own])
+            )
             for steps in orders
         }
         weights = np.concatenate([self.weights[which] for which in plans])

@@ -12,12 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import NamedTuple
+from operator import attrgetter, itemgetter
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
+from automix_cli.pomdp.cost import Cost
 from automix_cli.pomdp.histories import Histories, Root, TierPath
 from automix_cli.pomdp.length_grid import ValueLine
 from automix_cli.pomdp.model import Model
@@ -42,24 +44,31 @@ class Block(NamedTuple):
 
 
 class ActionCodes(NamedTuple):
-    """Every action that some plan takes, with its number; plans that are played together share them."""
+    """Every action that some plan takes, with its number; plans that are played together share them.
+
+    `costs` are those of the actions that were looked at, for the one model that the plans are of.
+    """
 
     actions: list[Action]
     codes: dict[Action, int]
+    costs: dict[Action, Cost]
 
 
 class _Option(NamedTuple):
-    """An action open at some rows: its value there (-inf where it is not legal), its charge in dollars."""
+    """An action open at some rows: its rank in a tie, and its value there (-inf where it is not legal)."""
 
+    rank: _Rank
     action: Action
     value: Floats
-    charge: float
 
-    @property
-    def rank(self) -> tuple[float, int, int]:
-        """In a tie the cheaper action wins, then report, abstain, escalate, vote."""
-        kinds = ("report", "abstain", "start", "escalate", "vote")
-        return (self.charge, kinds.index(self.action.kind), self.action.tier)
+
+_Rank: TypeAlias = tuple[float, int, int]
+_TIE_ORDER = ("report", "abstain", "start", "escalate", "vote")
+
+
+def _rank_of(action: Action, charge: float) -> _Rank:
+    """In a tie the cheaper action wins, then report, abstain, escalate, vote."""
+    return (charge, _TIE_ORDER.index(action.kind), action.tier)
 
 
 def solve_path(
@@ -127,6 +136,7 @@ def solve_cases(model: Model, tasks: Sequence[PlanTask], numbers: ActionCodes) -
         np.concatenate([task.weights for task in tasks]),
         actions=numbers.actions,
         codes=numbers.codes,
+        costs=numbers.costs,
         lengths=np.repeat([case.tokens for case in cases], sizes),
     )
     priors = prior_table(model, [case.root for case in cases])
@@ -147,6 +157,11 @@ def solve_cases(model: Model, tasks: Sequence[PlanTask], numbers: ActionCodes) -
         )
         for own, case in zip(parts, cases, strict=True)
     ]
+
+
+def _free(action: Action, value: Floats) -> _Option:
+    """An action without a charge."""
+    return _Option(_rank_of(action, 0.0), action, value)
 
 
 def _once(values: Floats) -> Floats:
@@ -214,7 +229,8 @@ class PlanPath:
     actions: list[Action] = field(default_factory=list)
     codes: dict[Action, int] = field(default_factory=dict)
     lengths: Floats | None = None
-    _charges: dict[Action, tuple[Floats, float]] = field(default_factory=dict)
+    costs: dict[Action, Cost] = field(default_factory=dict)
+    _charges: dict[Action, tuple[Floats, _Rank]] = field(default_factory=dict)
 
     @property
     def _lengths(self) -> Floats | float:
@@ -263,11 +279,11 @@ class PlanPath:
         answers = histories.answers(path)
         for tier in answers:
             value = (weight * model.reward(tier)) @ likelihood.T
-            yield _Option(Action("report", tier), value, 0.0)
+            yield _free(Action("report", tier), value)
         if histories.is_later(path) and model.abstain_value is not None:
-            yield _Option(Action("abstain"), model.abstain_value * total, 0.0)
+            yield _free(Action("abstain"), model.abstain_value * total)
         elif not (histories.next_tiers(path) or answers):  # every tier has failed
-            yield _Option(Action("abstain"), np.zeros_like(total), 0.0)
+            yield _free(Action("abstain"), np.zeros_like(total))
         for tier in histories.next_tiers(path):
             action = Action("escalate" if histories.is_later(path) else "start", tier)
             ahead = sum(
@@ -278,27 +294,33 @@ class PlanPath:
 
     def _with_charge(self, action: Action, ahead: Floats, weight: Floats) -> _Option:
         if action not in self._charges:
-            cost = self.histories.model.charge(action)
+            cost = self._cost(action)
             charges = self.weights * (cost.fixed + cost.per_token * self._lengths)
-            self._charges[action] = charges[:, None, None], cost.at(self.tokens)
-        charge, dollars = self._charges[action]
+            self._charges[action] = charges[:, None, None], _rank_of(action, cost.at(self.tokens))
+        charge, rank = self._charges[action]
         charges = charge * weight
-        return _Option(action, np.subtract(ahead, charges, out=charges), dollars)
+        return _Option(rank, action, np.subtract(ahead, charges, out=charges))
+
+    def _cost(self, action: Action) -> Cost:
+        if action not in self.costs:
+            self.costs[action] = self.histories.model.charge(action)
+        return self.costs[action]
 
     def _choose(self, block: Block, level: Level, options: list[_Option], path: TierPath) -> None:
         """Find the best action at each history of one level; what follows it has been solved."""
         # Lines of one level are short: side by side in memory they are compared much faster.
-        here = [o._replace(value=np.ascontiguousarray(o.value[..., level.rows])) for o in options]
+        here = [_Option(o.rank, o.action, np.ascontiguousarray(o.value[..., level.rows])) for o in options]
         weight = np.ascontiguousarray(block.weight[..., level.rows])
         values, shape = block.value.reshape(-1, block.value.shape[-1]), block.value[..., level.rows].shape
         for votes, to, orders in level.rounds:
             ahead = (values[:, to] @ orders.T).reshape(shape)
             here.append(self._with_charge(Action("vote", path[-1].tier, votes), ahead, weight))
-        here.sort(key=lambda option: option.rank)
+        here.sort(key=itemgetter(0))
         # What has no charge has one value for all plans, and is compared before what has more.
-        best = reduce(np.maximum, sorted((option.value for option in here), key=np.size))
-        good_enough, choice = best - VALUE_TIE * weight, np.empty(shape, dtype=np.int16)
-        for option in reversed(here):  # the first of equals is written last, and stays
+        best = reduce(np.maximum, sorted((option.value for option in here), key=attrgetter("size")))
+        *others, last = here
+        good_enough, choice = best - VALUE_TIE * weight, np.full(shape, self._code(last.action), np.int16)
+        for option in reversed(others):  # the first of equals is written last, and stays
             np.copyto(choice, self._code(option.action), where=option.value >= good_enough)
         block.value[..., level.rows], block.choice[..., level.rows] = best, choice
 
@@ -328,12 +350,12 @@ class PlanPath:
             for level in self.histories.levels(path):
                 for votes, to, steps in level.rounds:
                     follows = self.takes(block, level.rows, Action("vote", path[-1].tier, votes))
-                    if follows.any():
+                    if np.count_nonzero(follows):  # much quicker than `any` where there are few
                         ways[..., to] += (ways[..., level.rows] * follows) @ steps
             for tier in self.histories.next_tiers(path):
                 kind: ActionKind = "escalate" if self.histories.is_later(path) else "start"
                 follows = self.takes(block, slice(None), Action(kind, tier))
-                if follows.any():
+                if np.count_nonzero(follows):
                     asked_orders = (ways * follows).reshape(len(self.weights), -1, 1)
                     for step in self.histories.next_steps(path, tier):
                         orders[(*path, step)] += asked_orders * self.histories.table(step).entry
@@ -358,7 +380,7 @@ class PlanPath:
 
     def spending(self, orders: Mapping[TierPath, Floats]) -> Spending:
         """What each plan is expected to cost on a question, under the model."""
-        costs = np.array([self.histories.model.charge(action) for action in self.actions]).reshape(-1, 2)
+        costs = np.array([self._cost(action) for action in self.actions]).reshape(-1, 2)
         with_charges = {path: ways for path, ways in orders.items() if not self.histories.is_end(path)}
         fixed, per_token = (self.action_chances(with_charges) @ costs).T
         return Spending(np.asarray(fixed + per_token * self._lengths), per_token)
@@ -381,7 +403,7 @@ class PlanPath:
             for code in np.unique(choice[ways > 0]):
                 action, own = self.actions[code], np.where(choice == code, ways, 0.0)
                 times = own.reshape(len(own), -1) @ chance
-                cost = model.charge(action)
+                cost = self._cost(action)
                 charge = self.weights * (cost.fixed + cost.per_token * self._lengths)
                 value += times * (model.payoff(action) - charge[:, None])
                 fall += times * (self.weights * cost.per_token)[:, None]
