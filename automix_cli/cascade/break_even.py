@@ -50,6 +50,7 @@ class BreakEven(NamedTuple):
             favour either most; None where the cache tells the lengths.
         own_prompts: whether a prompt for each vote is an assumption, as nobody knows the tier's server.
         unknown_lengths: what the cache does not tell the length of, with the tokens it is taken to have.
+        vote_calls: in how many calls a plan buys the votes, as each pays a prompt; 0 where each vote does.
     """
 
     tier: str
@@ -67,6 +68,7 @@ class BreakEven(NamedTuple):
     most_times: float | None = None
     own_prompts: bool = False
     unknown_lengths: tuple[str, ...] = ()
+    vote_calls: int = 0
 
     @property
     def times(self) -> float:
@@ -144,6 +146,7 @@ def break_even(
         most_times=max(times) if times else None,
         own_prompts=counts.votes > 1 and scale.visits[0].first.sharing == "unknown",
         unknown_lengths=_range_names(scale.visits[0].ranges(own, other), first.name, last.name),
+        vote_calls=scale.vote_calls(counts.votes) if scale.is_shared else 0,
     )
 
 
@@ -193,14 +196,22 @@ class _Scale:
         self.visits = [_Visits(profile, question, lengths) for question in questions]
 
     @property
+    def is_shared(self) -> bool:
+        """Whether votes that are bought together pay one prompt."""
+        return self.visits[0].first.sharing == "one"
+
+    def vote_calls(self, votes: int) -> int:
+        """In how many calls a plan, which buys at most a batch at once, buys votes."""
+        return math.ceil(votes / self.batch)
+
+    @property
     def prompt_tokens(self) -> float:
         """Of a prompt for an answer."""
         return math.fsum(visit.first.prompt_tokens(0.0)[0] for visit in self.visits) / len(self.visits)
 
     def costs(self, tokens: _MeanTokens, votes: int, read: float = 1.0) -> tuple[float, float]:
         """USD of the evidence and of the last tier's answer, at a share of the prompts' tokens."""
-        is_shared = self.visits[0].first.sharing == "one"
-        count = math.ceil(votes / self.batch) if is_shared else votes
+        count = self.vote_calls(votes) if self.is_shared else votes
         pairs = [visit.costs(self.counts.answers, votes, count, tokens, read) for visit in self.visits]
         evidence, baseline = (math.fsum(usd) / len(pairs) for usd in zip(*pairs, strict=True))
         return evidence, baseline

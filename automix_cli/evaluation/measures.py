@@ -285,7 +285,7 @@ MEASURES: tuple[MeasureSpec, ...] = (
     MeasureSpec(
         key="ibc_lift",
         title="ΔIBC %",
-        definition="ΔIBC: quality per dollar above the step from small to large, per cent (AutoMix)",
+        definition="how many per cent more quality a dollar buys than going from small to large (AutoMix)",
         unit="per cent",
         form="+.0f",
         figure=figures.lift,
@@ -295,7 +295,7 @@ MEASURES: tuple[MeasureSpec, ...] = (
             table="curves",
             head="ΔIBC %",
             wide=True,
-            legend="ΔIBC: quality per dollar above the step small to large",
+            legend="ΔIBC: how many per cent more quality a dollar buys than going from small to large",
         ),
         markdown="interval",
     ),

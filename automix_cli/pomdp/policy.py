@@ -160,7 +160,7 @@ class PomdpPolicy:
         others = sorted((worth, kind) for kind, worth in best.items() if kind != choice.kind)
         terms = [f"{kind} {worth:.2f}" for worth, kind in others]
         evidence = "; ".join(filter(None, (_evidence(belief), self._comparison(belief))))
-        return f"{evidence}: {_chain([*terms, f'{choice.kind} {best.get(choice.kind, 0.0):.2f}'])}"
+        return f"{evidence}; worth: {_chain([*terms, f'{choice.kind} {best.get(choice.kind, 0.0):.2f}'])}"
 
     def _comparison(self, belief: Belief) -> str:
         """The earlier answers that the one in hand is equal to, and what this says of it, in words."""
@@ -174,7 +174,8 @@ class PomdpPolicy:
         words = f"agrees with {' and '.join(equal)}"
         if not equal:
             words = f"differs from {' and '.join(map(self._name, earlier))}"
-        return f"{words}, {alone @ right / alone.sum():.2f} → {posterior @ right:.2f}"
+        chance, before = posterior @ right, alone @ right / alone.sum()
+        return f"{words}, so that it is right with chance {chance:.2f} instead of {before:.2f}"
 
     def _name(self, visit: Visit) -> str:
         return self.names[visit.tier] if self.names else f"tier {visit.tier + 1}"

@@ -15,11 +15,15 @@ def evidence_words(own: BreakEven) -> str:
     Example:
         >>> evidence_words(BreakEven("small", "large", 1, 8, 0.2, 0.1, 1.0, 8, 100.0, 64.0, 64.0))
         "small's answer and 8 votes on it"
+        >>> shared = BreakEven("small", "large", 1, 8, 0.2, 0.1, 1.0, 8, 100.0, 64.0, 64.0, vote_calls=2)
+        >>> evidence_words(shared)
+        "small's answer and 8 votes on it in 2 calls"
     """
     answers = f"{own.tier}'s answer" if own.answers == 1 else f"{own.answers} answers of {own.tier}"
     if not own.votes:
         return answers
-    return f"{answers} and {count_of(own.votes, 'vote')} on {'it' if own.answers == 1 else 'them'}"
+    calls = f" in {count_of(own.vote_calls, 'call')}" if own.vote_calls else ""
+    return f"{answers} and {count_of(own.votes, 'vote')} on {'it' if own.answers == 1 else 'them'}{calls}"
 
 
 def break_even_line(own: BreakEven) -> str:

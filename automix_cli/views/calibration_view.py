@@ -305,14 +305,18 @@ class CalibrationView:
 
     def health_lines(self) -> list[str]:
         """How often tiers give no answer or agree, and how well their signals tell right from wrong."""
-        lines = [mute.text for mute in mute_tiers(self.table)]
+        lines, tiers = [mute.text for mute in mute_tiers(self.table)], list(self.table.tiers)
         for h in examine(self.table, self.calibration.settings.pass_score):
             why = self._words(h.auroc.reason)
             auc = f"AUROC: {why}" if h.auroc.value is None else f"AUROC {h.auroc.value:.2f}"
             absent = "unparsed" if h.signal == "votes" else "not recorded"
             text = f"verifier {h.tier} ({h.signal}): {auc}, {h.unparsed:.1%} {absent}"
             if h.auroc_next is not None and h.auroc_next.value is not None:
-                text += f", {h.auroc_next.value:.2f} for the next tier among {self._words('wrong answers')}"
+                following = tiers[tiers.index(h.tier) + 1]
+                own = (
+                    f"; among its {self._words('wrong answers')} AUROC {h.auroc_next.value:.2f} for whether "
+                )
+                text += f"{own}{following} {'is right' if self.table.beside is None else 'agrees'}"
             lines.append(text)
             verb = "right" if self.table.beside is None else "agrees"
             lines.append(f"  {verb} by confidence: " + "  ".join(_reliability_cell(r) for r in h.table))

@@ -122,7 +122,9 @@ def explain_legend(answer: Answer) -> list[str]:
     has_votes = any(step.votes for step in answer.route)
     votes = "votes: + correct, - incorrect, ? cannot be read; then: what was decided"
     bill = "cost: list price of all calls, cached ones too; spent: what this run paid"
-    return [*([votes] if has_votes else []), bill]
+    why = "why: what each next step is worth, in score less weighted cost; the best last"
+    has_worth = answer.reason is not None and "; worth: " in answer.reason
+    return [*([votes] if has_votes else []), *([why] if has_worth else []), bill]
 
 
 def _explain_step(step: Step, trust: str) -> list[str]:
@@ -234,11 +236,14 @@ def resume_line(earlier: EarlierRows) -> str:
 
 
 def plan_lines(plan: Mapping[str, Any]) -> list[str]:
-    """A dry run for people: calls and dollars at best, expected, at worst."""
+    """A dry run for people: completions and dollars at best, expected, at worst.
+
+    Several completions may come in one request, and requests are what a run counts as calls.
+    """
     unit = "answer" if "answers" in plan else "question"
     lines = [
         f"{count_of(plan[f'{unit}s'], unit)}, profile {plan['profile']} ({plan['policy']})",
-        f"{'':10}{'calls':>12}{'dollars':>14}",
+        f"{'':10}{'completions':>12}{'dollars':>14}",
     ]
     for name in ("low", "expected", "worst"):
         row = plan[name]
@@ -277,7 +282,7 @@ def _pay_lines(plan: Mapping[str, Any]) -> list[str]:
     own = plan.get("to_pay")
     if not own:
         return []
-    cached = f"{own['cached_calls']:,} of {count_of(plan['expected']['calls'], 'call')}"
+    cached = f"{own['cached_calls']:,} of {count_of(plan['expected']['calls'], 'completion')}"
     if not own["calls"]:
         return ["to pay now: $0, all of it is in the cache"]
     some = plan["questions"] > own["looked_up"]

@@ -258,8 +258,8 @@ def test_dry_runs_and_profile_check_say_it(tmp_path: Path, monkeypatch: pytest.M
         "calibrate": CliRunner().invoke(app, ["calibrate", *words]).stdout,
     }
     for out in runs.values():
-        assert "small's answer and 8 votes on it cost" in out
+        assert "small's answer and 8 votes on it in 2 calls cost" in out
     assert "this file costs about $" in runs["calibrate"]
     Path("p.yaml").write_text("extends: demo\n")
     ran = CliRunner().invoke(app, ["profile", "check", "p.yaml"])
-    assert "small's answer and 8 votes on it cost" in ran.stderr
+    assert "small's answer and 8 votes on it in 2 calls cost" in ran.stderr

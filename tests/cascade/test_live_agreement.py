@@ -81,7 +81,7 @@ def test_an_earlier_answer_is_reported_because_the_second_tier_agrees(answers: d
         ("middle", "small", "report", "small"),
     ]
     assert row["confidence"] > 0.9
-    assert "agrees with small, 0.55 → 0.9" in row["reason"]
+    assert "agrees with small, so that it is right with chance 0.9" in row["reason"]
     assert row["cost_usd"] == pytest.approx(sum(s["cost_usd"] for s in row["route"]))
 
 
@@ -89,7 +89,7 @@ def test_answers_that_differ_are_settled_by_the_last_tier(answers: dict[str, Ans
     row = answers["differ"].to_dict()
     assert (row["tier"], row["answer"]) == ("large", "9")
     assert [s.get("agrees_with") for s in row["route"]] == [None, None, None]
-    assert "differs from small and middle, 0.90 → " in row["reason"]
+    assert " instead of 0.90; worth: " in row["reason"]
     late = answers["late"].to_dict()
     assert (late["answer"], late["route"][2]["agrees_with"]) == ("7", "small")
     assert late["confidence"] > row["confidence"]

@@ -100,7 +100,7 @@ def test_questions_that_are_not_looked_up_count_in_full(
     assert own["usd"] == pytest.approx(whole["expected"]["usd"] * 4 / 6)
     [line] = [line for line in plan_lines(whole) if line.startswith("to pay now")]
     assert line.endswith(
-        "12 of 36 calls are in the cache (of the first 2 questions; the others count in full)"
+        "12 of 36 completions are in the cache (of the first 2 questions; the others count in full)"
     )
 
 

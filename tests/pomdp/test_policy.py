@@ -23,7 +23,7 @@ def test_reasons_name_the_evidence_and_end_with_what_is_chosen() -> None:
     assert policy.reason(policy.begin(Facts())).startswith("before any call: start 0.")
     assert (
         policy.reason(run(policy, START, vote(0, 2)))
-        == "0 of 2 votes: report 0.20 < vote 0.68 = escalate 0.68"
+        == "0 of 2 votes; worth: report 0.20 < vote 0.68 = escalate 0.68"
     )
     settled = run(policy, START, vote(4, 4))
     assert policy.action(settled) == Action("report", 0)
