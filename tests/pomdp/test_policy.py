@@ -27,7 +27,7 @@ def test_reasons_name_the_evidence_and_end_with_what_is_chosen() -> None:
     )
     settled = run(policy, START, vote(4, 4))
     assert policy.action(settled) == Action("report", 0)
-    assert policy.reason(settled).startswith("4 of 4 votes: escalate 0.")
+    assert policy.reason(settled).startswith("4 of 4 votes; worth: escalate 0.")
     assert " < report 0." in policy.reason(settled)
 
 
@@ -54,7 +54,9 @@ def test_a_round_that_brings_no_vote_at_all_does_not_go_on_for_ever() -> None:
         belief = policy.update(belief, policy.action(belief), Observation())
         rounds += 1
     assert 0 < rounds <= 4
-    assert policy.reason(belief).startswith(f"none of {belief.visits[0].n_votes} votes could be read: ")
+    assert policy.reason(belief).startswith(
+        f"none of {belief.visits[0].n_votes} votes could be read; worth: "
+    )
 
 
 def test_fewer_votes_than_asked_for_lead_to_a_plan_from_there() -> None:
@@ -71,7 +73,7 @@ def test_a_failed_tier_is_never_reported_and_leaves_no_evidence() -> None:
     assert policy.action(failed) == Action("escalate", 1)
     assert policy.confidence(failed, 0) is None
     np.testing.assert_allclose(policy.posterior(failed), policy.model.priors[0])
-    assert policy.reason(failed).startswith("no usable answer from this tier: escalate ")
+    assert policy.reason(failed).startswith("no usable answer from this tier; worth: escalate ")
     both = policy.update(failed, Action("escalate", 1), Observation(failed=True))
     assert policy.action(both) == Action("abstain")
 
