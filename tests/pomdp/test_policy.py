@@ -20,7 +20,7 @@ from automix_cli.pomdp.problem import Action, Facts, Observation, Visit
 
 def test_reasons_name_the_evidence_and_end_with_what_is_chosen() -> None:
     policy = PomdpPolicy(two_tiers())
-    assert policy.reason(policy.begin(Facts())).startswith("before any call: start 0.")
+    assert policy.reason(policy.begin(Facts())).startswith("before any call; worth: start 0.")
     assert (
         policy.reason(run(policy, START, vote(0, 2)))
         == "0 of 2 votes; worth: report 0.20 < vote 0.68 = escalate 0.68"
