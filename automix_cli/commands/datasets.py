@@ -32,6 +32,7 @@ def dry_run(source: TraceSource, as_json: bool, *, note_free: bool = True) -> in
     profile = source.profile()
     if note_free and all_free(profile):
         say(FREE_NOTE)
+    source.note_samples()
     plan = source.plan(profile)
     if not as_json:
         print_text(source.data.reading_line())

@@ -9,19 +9,19 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from automix_cli.errors import DataError
 from automix_cli.records import Json
-from automix_cli.texts import TIER_NAME
+from automix_cli.texts import TIER_NAME, count_of
 
 _INSPECT = "inspect_ai.sample"
 PROMPTFOO = "promptfoo.result"
 
 
-def rows_of_document(document: Json, name: str) -> list[Json]:
-    """The rows of a JSON document.
+def rows_of_document(document: Json, name: str, say: Callable[[str], None] = lambda text: None) -> list[Json]:
+    """The rows of a JSON document; `say` takes a note on what is not read.
 
     Raises:
         DataError: naming the file, that it holds none, or several lists that may be meant.
@@ -33,7 +33,7 @@ def rows_of_document(document: Json, name: str) -> list[Json]:
     else:
         raise DataError(f"{name}: expected a list of rows, or an object that holds one")
     if rows and all(map(is_promptfoo, rows)):
-        return promptfoo_rows(rows)
+        return promptfoo_rows(rows, say)
     return rows
 
 
@@ -60,7 +60,9 @@ def _rows_of_object(document: Mapping[str, Json], name: str) -> list[Json]:
     return [dict(document)]
 
 
-_KEYS_OF_A_ROW = frozenset({"question", "messages", "prompt", "input", "query", "body", "tiers", "schema"})
+_KEYS_OF_A_ROW = frozenset(
+    {"question", "messages", "prompt", "instruction", "input", "query", "body", "tiers", "schema"}
+)
 
 
 # ---------------------------------------------------------------- SQuAD
@@ -131,24 +133,35 @@ def is_promptfoo(row: Json) -> bool:
     return isinstance(row, dict) and {"testIdx", "promptIdx", "testCase"} <= row.keys()
 
 
-def promptfoo_rows(results: Sequence[Mapping[str, Json]]) -> list[Json]:
-    """The results of promptfoo as rows: of one provider questions, of several traces."""
+def promptfoo_rows(
+    results: Sequence[Mapping[str, Json]], say: Callable[[str], None] = lambda text: None
+) -> list[Json]:
+    """The results of promptfoo as rows: of one provider questions, of several traces.
+
+    `say` takes a note on rows whose assertions are templates that the row's variables do not fill.
+    """
     questions: dict[tuple[Json, str], dict[str, Mapping[str, Json]]] = {}
     for result in results:
         key = (result["testIdx"], _prompt_of(result))
         questions.setdefault(key, {}).setdefault(_provider(result), result)
     per_test: dict[Json, int] = {}
     rows: list[Json] = []
+    templates: list[str] = []
     n_providers = len({_provider(result) for result in results})
     for (test, prompt), own in questions.items():
         nth = per_test[test] = per_test.get(test, 0) + 1
-        row = _promptfoo_question(next(iter(own.values())), prompt)
+        row = _promptfoo_question(next(iter(own.values())), prompt, templates)
         row["id"] = f"{test}" if nth == 1 else f"{test}.{nth}"
         if n_providers > 1:
             row["tiers"] = {name: _promptfoo_step(result) for name, result in own.items()}
         else:
             row["answer"] = _promptfoo_step(next(iter(own.values()))).get("answer")
         rows.append(row)
+    if templates:
+        say(
+            f"note: {count_of(len(templates), 'row')} of {len(rows):,} without a label: the row's variables "
+            f"do not fill the assertion {templates[0]!r:.60}"
+        )
     return rows
 
 
@@ -167,8 +180,8 @@ def _provider(result: Mapping[str, Json]) -> str:
     return name if TIER_NAME.fullmatch(name) else f"p{name}"[:100]
 
 
-def _promptfoo_question(result: Mapping[str, Json], prompt: str) -> dict[str, Json]:
-    """What a result asks, and what its assertions expect."""
+def _promptfoo_question(result: Mapping[str, Json], prompt: str, templates: list[str]) -> dict[str, Json]:
+    """What a result asks, and what its assertions expect; `templates` gets a template that names no text."""
     row: dict[str, Json] = {"schema": PROMPTFOO, "id": ""}
     try:
         messages = json.loads(prompt) if prompt.lstrip().startswith("[") else None
@@ -177,7 +190,31 @@ def _promptfoo_question(result: Mapping[str, Json], prompt: str) -> dict[str, Js
     row |= {"question": prompt} if not isinstance(messages, list) else {"messages": messages}
     test = result.get("testCase") or {}
     names = result.get("vars") or test.get("vars") or None
-    return {**row, "expected": _texts_of_assertions(test.get("assert") or ()) or None, "metadata": names}
+    texts = _texts_of_assertions(test.get("assert") or ())
+    labels = [own for text in texts if (own := _fill(text, names)) is not None]
+    if texts and not labels:
+        templates.append(str(texts[0]))
+    return {**row, "expected": labels or None, "metadata": names}
+
+
+_PLACE = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*\}\}")
+
+
+def _fill(text: Json, variables: Json) -> Json:
+    """An expected text with the test's variables for `{{name}}`; None where that does not fill it.
+
+    Example:
+        >>> _fill("{{ town }}!", {"town": "Rome"}), _fill("{{ town | upper }}", {"town": "Rome"})
+        ('Rome!', None)
+    """
+    if not isinstance(text, str):
+        return text
+    values = variables if isinstance(variables, dict) else {}
+    names = set(_PLACE.findall(text))
+    plain = all(isinstance(values.get(n), str | int | float) for n in names)
+    if not plain or re.search(r"\{\{|\{%", _PLACE.sub("", text)):
+        return None
+    return _PLACE.sub(lambda match: str(values[match[1]]), text)
 
 
 _TEXT_ASSERTIONS = ("equals", "iequals", "contains", "icontains", "contains-any", "icontains-any", "similar")

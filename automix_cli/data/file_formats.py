@@ -89,7 +89,7 @@ def read_records(content: bytes, form: FileFormat, name: str, say: Callable[[str
     if form == "eval":
         return _with_numbers(rows_of_archive(content, name))
     if form == "json":
-        return _with_numbers(rows_of_document(parse_document(content, name), name))
+        return _with_numbers(rows_of_document(parse_document(content, name), name, say))
     return list(_table(decode(content, name, say), name, "\t" if form == "tsv" else "", say))
 
 

@@ -262,7 +262,7 @@ def _data_file(name: str, content: bytes, say: Callable[[str], None]) -> DataFil
         return replace(data, records=tuple(read_records(content, form, name, say)))
     rows = [record.row for record in islice(data._lines(), 1)]
     if rows and is_promptfoo(rows[0]):
-        results = promptfoo_rows([row for _, row in data.numbered_rows()])
+        results = promptfoo_rows([row for _, row in data.numbered_rows()], say)
         return replace(data, records=tuple(FileRecord(number, row) for number, row in enumerate(results, 1)))
     return data
 

@@ -27,7 +27,7 @@ class RowKey(NamedTuple):
 
 ROW_KEYS = (
     RowKey("id", ("custom_id",)),
-    RowKey("question", ("prompt", "input", "query")),
+    RowKey("question", ("prompt", "instruction", "input", "query")),
     RowKey("context"),
     RowKey("expected", ("reference", "gold", "label", "output", "target", "ideal")),
     RowKey("choices"),

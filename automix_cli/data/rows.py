@@ -45,6 +45,21 @@ def _value_in(row: Mapping[str, Json], layout: _KeyPlaces, name: str) -> Json:
     return _texts_of_answers(row.get("answers")) if name == "expected" and not layout.is_own else None
 
 
+def _context_in(row: Mapping[str, Json], layout: _KeyPlaces, text: str) -> Json:
+    """The context of a row; below an `instruction` that is the question, its input, as Alpaca has it.
+
+    Example:
+        >>> question_from_dict({"instruction": "Say the opposite.", "input": "hot"}).context
+        'hot'
+    """
+    context = _value_in(row, layout, "context")
+    names = [key for key in layout.names["question"] if row[key] is not None]
+    if context is not None or len(names) < 2 or plain_name(names[0]) != "instruction":
+        return context
+    own = row[names[1]]
+    return own if isinstance(own, str) and row[names[0]] == text and not is_blank(own) else None
+
+
 _ANSWERS = frozenset(map(plain_name, ANSWER_NAMES))
 _CHAT_KEYS = frozenset({"messages", "body", "input"})
 
@@ -170,7 +185,7 @@ def question_from_dict(row: Json, index: int = 0, *, textless: bool = False) -> 
         raise no_question(row, text)
     text = _question_text(text, textless)
     ident = _question_id(_value_in(row, layout, "id"), index)
-    context, choices = _value_in(row, layout, "context"), _value_in(row, layout, "choices")
+    context, choices = _context_in(row, layout, text), _value_in(row, layout, "choices")
     expected = _value_in(row, layout, "expected")
     expected = reply if expected is None else expected
     return Question(

@@ -160,6 +160,22 @@ class TraceSource:
         if not self.is_recorded and is_free(self.profile()):
             self.reporter.once(FREE_NOTE)
 
+    def note_samples(self) -> None:
+        """Say before any call that rows are those of `automix profile init`, which stand for one's own."""
+        from automix_cli.data.groups import FEWEST_GROUPS
+        from automix_cli.profile.starter import labelled_rows
+
+        if self.is_recorded:
+            return
+        samples = {(row["question"], row["expected"]) for row in labelled_rows()}
+        questions = self.questions()
+        count = sum((q.text, *q.expected) in samples for q in questions)
+        if 2 * count > len(questions):
+            self.reporter.once(
+                f"note: {count:,} of {len(questions):,} rows are the sample rows of automix profile init: "
+                f"replace them by your own, at least {FEWEST_GROUPS}"
+            )
+
     def group_questions(self) -> Grouping:
         """Which questions are the same, before anything is asked."""
         from automix_cli.data.groups import group_questions
@@ -256,6 +272,7 @@ class TraceSource:
 
         self.check_traces()
         profile, questions = self.profile(), self.questions()
+        self.note_samples()
         self._check_prices(profile)
         embedder = self._embedder(profile)
         for line in lines.plan_lines(self.plan(profile))[:-1]:

@@ -54,6 +54,8 @@ def test_models_of_a_local_ollama_become_tiers_without_a_question(
     assert "wrote automix.yaml, automix.schema.json, labelled.jsonl" in ran.stderr
     assert "into labelled.jsonl; automix calibrate labelled.jsonl --dry-run" in ran.stderr
     assert len(read_data(Path("labelled.jsonl")).labelled_questions(None)) == 10
+    planned = automix("calibrate", "labelled.jsonl", "--dry-run")
+    assert "10 of 10 rows are the sample rows of automix profile init: replace them" in planned.stderr
 
 
 def test_tiers_and_an_address_make_a_profile_that_answers(folder: Path) -> None:

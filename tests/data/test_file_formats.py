@@ -225,6 +225,38 @@ def test_several_providers_of_promptfoo_are_tiers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("template", "variables", "expected", "notes"),
+    [
+        ("{{expected}}", {"expected": RIGHT}, [RIGHT], []),
+        ("It is {{ n }}.", {"n": 486}, ["It is 486."], []),
+        (
+            "{{expected}}",
+            {"other": "x"},
+            None,
+            ["{{expected}}"],
+        ),
+        (
+            "{{n | upper}}",
+            {"n": "x"},
+            None,
+            ["{{n | upper}}"],
+        ),
+    ],
+)
+def test_templates_of_assertions_are_filled_from_the_variables_or_are_no_label(
+    template: str, variables: dict[str, Any], expected: list[str] | None, notes: list[str], tmp_path: Path
+) -> None:
+    result = {**promptfoo_result("small", "390", 0, 0.001), "vars": variables}
+    result["testCase"] = {"assert": [{"type": "equals", "value": template}]}
+    (tmp_path / "r.jsonl").write_bytes(lines(result))
+    said: list[str] = []
+    rows = [row for _, row in read_data(tmp_path / "r.jsonl", say=said.append).numbered_rows()]
+    assert rows[0]["expected"] == expected
+    note = "note: 1 row of 1 without a label: the row's variables do not fill the assertion"
+    assert said == [f"{note} {own!r}" for own in notes]
+
+
+@pytest.mark.parametrize(
     ("name", "text", "columns", "line"),
     [
         (

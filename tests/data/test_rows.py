@@ -32,6 +32,22 @@ def test_a_bad_row_is_refused_with_its_key(row: Any, problem: str) -> None:
     assert problem in refused.value.message
 
 
+@pytest.mark.parametrize(
+    ("row", "text", "context"),
+    [
+        ({"instruction": "Sum up.", "input": "A text.", "output": "x"}, "Sum up.", "A text."),
+        ({"instruction": "Say hello.", "input": "", "output": "x"}, "Say hello.", None),
+        ({"instruction": "Sum up.", "context": "Given.", "input": "A text."}, "Sum up.", "Given."),
+        ({"question": "Who?", "instruction": "Be brief.", "input": "A text."}, "Who?", None),
+    ],
+)
+def test_an_instruction_is_the_question_and_its_input_the_context(
+    row: dict[str, Any], text: str, context: str | None
+) -> None:
+    question = question_from_dict(row)
+    assert (question.text, question.context) == (text, context)
+
+
 def test_a_chat_row_keeps_the_messages_before_the_question() -> None:
     chat = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
     for row in ({"messages": chat}, {"custom_id": "x", "body": {"model": "m", "messages": chat}}):
