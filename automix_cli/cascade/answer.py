@@ -19,6 +19,7 @@ from automix_cli.cascade.requests import (
     sample_counts,
 )
 from automix_cli.cascade.visit import LiveVisit
+from automix_cli.data.choice_places import is_place
 from automix_cli.errors import NO_ANSWER_ERRORS, BackendError, BudgetError, CacheMiss
 from automix_cli.pomdp.problem import Action, Facts, Observation, Policy, Turn, rollout
 from automix_cli.profile.model import Tier
@@ -390,10 +391,9 @@ class QuestionRun:
         visit = self.visits[-1]
         if replies := (*visit.answers, *visit.unusable):
             visit.seconds = max(c.latency_s for c in replies)
-        if self.question.expected and visit.answer is not None:
-            visit.score = scoring.score(
-                visit.answer, self.question.expected, self.profile.task.scorer, self.question.choices
-            )
+        gold, choices = self.question.expected, self.question.choices
+        if gold and visit.answer is not None and not is_place(gold, choices):
+            visit.score = scoring.score(visit.answer, gold, self.profile.task.scorer, choices)
 
 
 async def collect_trace(cascade: Cascade, question: Question, watch: VoteWatch | None = None) -> Trace:

@@ -33,6 +33,7 @@ def dry_run(source: TraceSource, as_json: bool, *, note_free: bool = True) -> in
     if note_free and all_free(profile):
         say(FREE_NOTE)
     source.note_samples()
+    source.note_choices(profile)
     plan = source.plan(profile)
     if not as_json:
         print_text(source.data.reading_line())

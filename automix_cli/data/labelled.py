@@ -6,12 +6,14 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from automix_cli.data.choice_places import ChoicePlaces, find_places
 from automix_cli.data.columns import ColumnMapping, read_amounts, read_columns
 from automix_cli.data.documents import PROMPTFOO, is_promptfoo, promptfoo_rows
 from automix_cli.data.file_formats import FileRecord, form_of_content, read_records
@@ -57,13 +59,15 @@ class TableOptions:
 class DataFile:
     """The bytes of a data file, read once, so that the digest is that of the rows parsed.
 
-    `records` are its rows where it is no JSONL; `columns` maps their columns onto the keys of a row.
+    `records` are its rows where it is no JSONL; `columns` maps their columns onto the keys of a row;
+    `places` says how right answers count choices, where they do.
     """
 
     name: str
     content: bytes
     records: tuple[FileRecord, ...] | None = None
     columns: ColumnMapping | None = None
+    places: ChoicePlaces | None = None
 
     @property
     def sha256(self) -> str:
@@ -77,9 +81,25 @@ class DataFile:
             DataError: naming file and line.
             UsageError: a mapped column that no row has.
         """
-        if self.columns is None:
-            return self._own_rows()
-        return self.columns.map_rows(self._own_rows())
+        rows = self._mapped_rows()
+        return rows if self.places is None else ((n, self.places.resolve(row)) for n, row in rows)
+
+    def with_places(self) -> DataFile:
+        """The same file, with right answers that are places of choices read as those choices.
+
+        Raises:
+            DataError: some count from 0, and others from 1.
+        """
+        return replace(self, places=find_places(self._readable_rows, self.name))
+
+    def _readable_rows(self) -> Iterator[tuple[int, Json]]:
+        """All rows up to the first that cannot be read, which is refused later."""
+        with suppress(DataError, UsageError):
+            yield from self._mapped_rows()
+
+    def _mapped_rows(self) -> Iterator[tuple[int, Json]]:
+        """All rows, their columns mapped."""
+        return self._own_rows() if self.columns is None else self.columns.map_rows(self._own_rows())
 
     def _own_rows(self) -> Iterator[tuple[int, Json]]:
         """All rows as they stand in the file."""
@@ -132,7 +152,14 @@ class DataFile:
         names = [f"question={self._column(row, 'question')}"]
         names += [f"expected={self._column(row, 'expected')}"] if question.expected else ["no expected"]
         pair = [_short_text(question.text), *(_short_text(text) for text in question.expected[:1])]
-        return f"read: {', '.join(names)}; first: {' → '.join(pair)}"
+        how = "" if self.places is None else f" ({self.places.words()})"
+        return f"read: {', '.join(names)}{how}; first: {' → '.join(pair)}"
+
+    def guess_line(self) -> str:
+        """The same where columns have other names than the project's own, or places are read; else ""."""
+        row = self._question_rows()[0][1]
+        is_plain = self.columns is not None or all(name_under(row, k) == k for k in ("question", "expected"))
+        return "" if is_plain and self.places is None else self.reading_line()
 
     def _column(self, row: Mapping[str, Json], key: str) -> str:
         """The file's column that a key of a row comes from."""
@@ -249,10 +276,10 @@ def read_data(
     if str(path) == "-":
         if stdin_kind() not in ("pipe", "file"):
             raise UsageError("- reads stdin, and nothing is piped into it")
-        return replace(_data_file("stdin", b"".join(read_chunks(0)), say), columns=mapping)
+        return replace(_data_file("stdin", b"".join(read_chunks(0)), say), columns=mapping).with_places()
     with open_input(path) as file:
         content = b"".join(read_chunks(file.fileno()))
-    return replace(_data_file(str(path), content, say), columns=mapping)
+    return replace(_data_file(str(path), content, say), columns=mapping).with_places()
 
 
 def _data_file(name: str, content: bytes, say: Callable[[str], None]) -> DataFile:
@@ -287,7 +314,8 @@ def _score_answers(row: Json, scorer: str) -> Json:
     """A trace row with a score for every answer that can be judged."""
     if not has_gold(row):
         return row
-    gold, choices = question_from_dict({"question": "?", **row}).expected, tuple(row.get("choices") or ())
+    question = question_from_dict({"question": "?", **row})
+    gold, choices = question.expected, question.choices
     steps = {
         name: {**step, "score": score(str(answer_text(step["answer"])), gold, scorer, choices)}
         if _lacks_score(step) and answer_text(step["answer"]) is not None

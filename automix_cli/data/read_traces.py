@@ -437,10 +437,14 @@ def _ident(row: Mapping[str, Json], index: int) -> Json:
     return index if ident is None else ident
 
 
+_OTHER_WAYS = frozenset({"messages", "body", "options"})
+"""Keys that ask something beside the question, or in its place."""
+
+
 def _texts(rows: list[Json], start: int) -> tuple[list[str], list[str]]:
     """The text of each question, and all that it asks; the strict reader reads aliases and chat rows."""
     texts = [row.get("question") for row in rows]
-    if {type(text) for text in texts} == {str} and not any("messages" in r or "body" in r for r in rows):
+    if {type(text) for text in texts} == {str} and not any(_OTHER_WAYS & r.keys() for r in rows):
         parts = [(row.get("context"), row.get("choices")) for row in rows]
         if not any(context or choices for context, choices in parts):
             return texts, texts

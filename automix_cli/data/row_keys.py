@@ -30,7 +30,7 @@ ROW_KEYS = (
     RowKey("question", ("prompt", "instruction", "input", "query")),
     RowKey("context"),
     RowKey("expected", ("reference", "gold", "label", "output", "target", "ideal")),
-    RowKey("choices"),
+    RowKey("choices", ("options",)),
     RowKey("metadata", flat=False),
     RowKey("dataset"),
     RowKey("split"),
@@ -113,7 +113,7 @@ CONTENT_NAMES = frozenset(
     map(
         plain_name,
         (
-            *("context", "choices", "messages", "body", "instructions", "answers", "tiers"),
+            *("context", "choices", "options", "messages", "body", "instructions", "answers", "tiers"),
             *(*ROW_KEY_NAMES["question"], *ROW_KEY_NAMES["expected"], *ANSWER_NAMES),
         ),
     )

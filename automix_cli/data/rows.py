@@ -45,6 +45,19 @@ def _value_in(row: Mapping[str, Json], layout: _KeyPlaces, name: str) -> Json:
     return _texts_of_answers(row.get("answers")) if name == "expected" and not layout.is_own else None
 
 
+def choices_in(row: Mapping[str, Json]) -> Json:
+    """The choices of a row: a list, or an object with a text for each letter; other options are none.
+
+    Example:
+        >>> choices_in({"options": {"A": "Rome", "B": "Oslo"}}), choices_in({"options": 3})
+        (['Rome', 'Oslo'], None)
+    """
+    value = _value_in(row, _layout_of(row), "choices")
+    if isinstance(value, dict) and [*value] == [chr(65 + place) for place in range(len(value))]:
+        return list(value.values())
+    return value if isinstance(value, list) or "choices" in row else None
+
+
 def _context_in(row: Mapping[str, Json], layout: _KeyPlaces, text: str) -> Json:
     """The context of a row; below an `instruction` that is the question, its input, as Alpaca has it.
 
@@ -185,7 +198,7 @@ def question_from_dict(row: Json, index: int = 0, *, textless: bool = False) -> 
         raise no_question(row, text)
     text = _question_text(text, textless)
     ident = _question_id(_value_in(row, layout, "id"), index)
-    context, choices = _context_in(row, layout, text), _value_in(row, layout, "choices")
+    context, choices = _context_in(row, layout, text), choices_in(row)
     expected = _value_in(row, layout, "expected")
     expected = reply if expected is None else expected
     return Question(

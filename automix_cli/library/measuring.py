@@ -296,4 +296,5 @@ def data_of(data: LabelledData, columns: str | None, reporter: Reporter) -> Data
             raise UsageError("- would be stdin, which belongs to the program")
         return read_data(Path(data), columns, reporter.say)
     content = "".join(f"{dumps(dict(row))}\n" for row in data).encode()
-    return DataFile("rows", content, columns=None if columns is None else read_columns(columns))
+    mapping = None if columns is None else read_columns(columns)
+    return DataFile("rows", content, columns=mapping).with_places()

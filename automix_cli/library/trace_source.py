@@ -176,6 +176,17 @@ class TraceSource:
                 f"replace them by your own, at least {FEWEST_GROUPS}"
             )
 
+    def note_choices(self, profile: Profile) -> None:
+        """Say before any call that choices are answered by letter, where the scorer compares with their text."""
+        if self.is_recorded or profile.task.scorer == "choice":
+            return
+        questions = [q for q in self.questions() if q.choices and q.expected]
+        if any(text in q.choices and len(text) > 1 for q in questions for text in q.expected):
+            self.reporter.once(
+                "note: rows with choices are answered by a letter, and the right answers are texts; "
+                "task: {scorer: choice} in the profile judges by both"
+            )
+
     def group_questions(self) -> Grouping:
         """Which questions are the same, before anything is asked."""
         from automix_cli.data.groups import group_questions
@@ -251,6 +262,8 @@ class TraceSource:
         from automix_cli.data.label_file import trace_rows
 
         self.check_traces()
+        if self.data.places is not None:
+            self.reporter.say(f"read: {self.data.places.words()}")
         profile = self.own_profile or profile_for_traces(self.calls)
         table = self.table(profile, *trace_rows(self.data, self.options, self.labels, self.reporter.say))
         scale = token_scale(profile, table)
@@ -273,6 +286,9 @@ class TraceSource:
         self.check_traces()
         profile, questions = self.profile(), self.questions()
         self.note_samples()
+        self.note_choices(profile)
+        if line := self.data.guess_line():
+            self.reporter.say(line)
         self._check_prices(profile)
         embedder = self._embedder(profile)
         for line in lines.plan_lines(self.plan(profile))[:-1]:

@@ -1,0 +1,76 @@
+"""Right answers that are the place of a choice: read as that choice, where a whole file shows it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from automix_cli.data.choice_places import ChoicePlaces
+from automix_cli.data.labelled import read_data, scored_rows
+from automix_cli.errors import DataError
+
+TOWNS = ["Rome", "Oslo", "Bern", "Kyiv"]
+
+
+def rows_with(*labels: Any, key: str = "answer", choices: Any = None) -> list[dict[str, Any]]:
+    return [
+        {"question": f"Which town is {n}?", "choices": choices or TOWNS, key: own}
+        for n, own in enumerate(labels)
+    ]
+
+
+def write(tmp_path: Path, rows: list[dict[str, Any]]) -> Path:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected", "places"),
+    [
+        (rows_with(1, 0), ["Oslo", "Rome"], ChoicePlaces("answer", 0, True)),
+        (rows_with("1", "0", key="label"), ["Oslo", "Rome"], ChoicePlaces("label", 0, True)),
+        (rows_with(4, 1), ["Kyiv", "Rome"], ChoicePlaces("answer", 1, True)),
+        (rows_with(1), ["Oslo"], ChoicePlaces("answer", 0, False)),
+        (rows_with("B", 1), ["B", "1"], None),
+        (rows_with(17, 1), ["17", "1"], None),
+        (rows_with("4", "9", choices=["4", "7", "9"]), ["4", "9"], None),
+        (
+            [*rows_with(0, 3), *rows_with(1, choices=["0", "1", "2", "7"])],
+            ["Rome", "Kyiv", "1"],
+            ChoicePlaces("answer", 0, True),
+        ),
+    ],
+)
+def test_a_whole_number_is_the_place_of_a_choice_where_all_rows_agree(
+    rows: list[dict[str, Any]], expected: list[str], places: ChoicePlaces | None, tmp_path: Path
+) -> None:
+    data = read_data(write(tmp_path, rows))
+    assert data.places == places
+    assert [question.expected[0] for question in data.questions()] == expected
+
+
+def test_options_are_choices_too(tmp_path: Path) -> None:
+    rows = [{"question": "Which?", "options": dict(zip("ABCD", TOWNS, strict=True)), "label": 0}]
+    question = read_data(write(tmp_path, rows)).questions()[0]
+    assert (question.choices, question.expected) == (tuple(TOWNS), ("Rome",))
+
+
+def test_places_that_count_from_0_and_from_1_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"counts in some rows from 0, in others from 1"):
+        read_data(write(tmp_path, rows_with(0, 4)))
+
+
+def test_a_guess_is_said_and_own_names_are_not(tmp_path: Path) -> None:
+    line = "read: question=question, expected=answer (answer is the place of a choice, and 0 is the first"
+    assert read_data(write(tmp_path, rows_with(1))).guess_line() == (
+        f'{line}: that is a guess, and no row shows it); first: "Which town is 0?" → "Oslo"'
+    )
+    assert read_data(write(tmp_path, rows_with("Rome", key="expected"))).guess_line() == ""
+
+
+def test_recorded_answers_are_scored_against_the_choice(tmp_path: Path) -> None:
+    rows = [{**row, "tiers": {"small": {"answer": "B"}}} for row in rows_with(1, 0, key="expected")]
+    scored = scored_rows(read_data(write(tmp_path, rows)).numbered_rows(), "choice")
+    assert [row["tiers"]["small"]["score"] for _, row in scored] == [1.0, 0.0]
