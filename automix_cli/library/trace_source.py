@@ -177,7 +177,7 @@ class TraceSource:
             )
 
     def note_choices(self, profile: Profile) -> None:
-        """Say before any call that choices are answered by letter, where the scorer compares with their text."""
+        """Say before any call that choices are answered by letter, where the scorer compares texts."""
         if self.is_recorded or profile.task.scorer == "choice":
             return
         questions = [q for q in self.questions() if q.choices and q.expected]
