@@ -432,17 +432,14 @@ def _price_for_budget(profile: Profile, tier: Tier, option: str) -> Price:
     """What the budget of an option counts for a tier: a cap on unknown prices would be no cap."""
     price = profile.budget_price(tier)
     if price is None:
+        from automix_cli.profile.unknown_prices import embedding_price_line
+
         where = f"at tier {tier.name}: price: {{input: …, output: …}}"
         raise UsageError(
             f"{option} needs the price of {tier.model}, which is unknown",
             hint=f"tell it in the profile, {where if tier in profile.tiers else embedding_price_line(tier)}",
         )
     return price
-
-
-def embedding_price_line(tier: Tier) -> str:
-    """The line of a profile that gives the price of an embedding model."""
-    return f"embedding: {{model: {tier.model}, price: {{input: …}}}}"
 
 
 # ---------------------------------------------------------------- what a person should know
@@ -456,14 +453,9 @@ def model_notes(models: Sequence[Tier], profile: Profile) -> Iterator[str]:
         yield from endpoint_notes(os.environ)
     if any(t.model.startswith("demo/") for t in models):
         yield "demo tiers: simulated models, no network, prices made up"
-    for tier in models:
-        if tier.list_price() is None and tier.standard_price() is not None:
-            service = f"the {tier.service_tier} service"
-            yield f"price of {tier.model} by {service} unknown, so costs are null; tell it as price: …"
-        elif tier.list_price() is None:
-            yield f"price of {tier.model} unknown, so costs are null; tell it in the profile:"
-            own = f"- {{name: {tier.name}, model: {tier.model}, price: {{input: …, output: …}}}}"
-            yield f"  {own if tier in profile.tiers else embedding_price_line(tier)}"
+    from automix_cli.profile.unknown_prices import price_notes
+
+    yield from price_notes(profile, models)
 
 
 def router_notes(profile: Profile) -> Iterator[str]:

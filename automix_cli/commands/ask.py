@@ -298,7 +298,7 @@ def _dry_run(profile: Profile, source: Single | Rows, shadow: ShadowPlan | None,
     plan = plan_calls(profile, chain(first, questions), lengths, shadow)
     own = None if is_calibrated(profile) else break_even(profile, first, lengths)
     words = () if as_json else planned_lines(profile, policy_of(profile), first, plan["questions"])
-    show_plan({**plan, **bad.to_dict()}, as_json, own, words=words)
+    show_plan({**plan, **bad.to_dict()}, as_json, own, words=words, profile=profile)
     return 0
 
 

@@ -37,5 +37,5 @@ def dry_run(source: TraceSource, as_json: bool, *, note_free: bool = True) -> in
     plan = source.plan(profile)
     if not as_json:
         print_text(source.data.reading_line())
-    show_plan(plan, as_json, source.break_even(profile), pays_back=True)
+    show_plan(plan, as_json, source.break_even(profile), pays_back=True, profile=profile)
     return 0

@@ -182,6 +182,7 @@ def check(
     from automix_cli.profile.read import read_profile
     from automix_cli.profile.router import is_calibrated
     from automix_cli.profile.search import FILE_NAME
+    from automix_cli.profile.unknown_prices import price_line
 
     try:
         profile = read_profile(file, trusted=True, origin="named")
@@ -204,7 +205,8 @@ def check(
         _note(line, quiet)
     for tier in profile.tiers:
         if tier.list_price() is None:
-            _note(f"{tier.name}: the price of {tier.model} is unknown, so costs will be null", quiet)
+            problem = f"{tier.name}: the price of {tier.model} is unknown, so costs will be null"
+            _note(f"{problem}; tell it in the profile:\n  {price_line(tier, profile)}", quiet)
     if file.name == FILE_NAME:
         _warn_of_restrictions(file, quiet)
 

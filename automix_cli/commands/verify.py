@@ -203,7 +203,7 @@ def _dry_run(profile: Profile, source: Check | Rows, tier: str | None, votes: in
     every = list(checks)
     lengths = cached_lengths(profile, [check.question for check in every], cache_folder(os.environ))
     plan = plan_verifications(profile, every, votes, lengths)
-    show_plan({**plan, **bad.to_dict()}, as_json)
+    show_plan({**plan, **bad.to_dict()}, as_json, profile=profile)
     return 0
 
 

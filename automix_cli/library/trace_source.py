@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
-from automix_cli.api import CallOptions, Runtime, choose_profile, embedding_price_line
+from automix_cli.api import CallOptions, Runtime, choose_profile
 from automix_cli.data.labelled import DataFile, TableOptions, recorded_questions
 from automix_cli.errors import ProfileError, UsageError
 from automix_cli.usage import add_money
@@ -379,6 +379,8 @@ class TraceSource:
             return None
         tier = profile.embedder(self.embed_model)
         if tier.list_price() is None:
+            from automix_cli.profile.unknown_prices import embedding_price_line
+
             raise UsageError(
                 f"the price of {tier.model} is unknown, and what a router costs is part of its worth",
                 hint=f"tell it in the profile: {embedding_price_line(tier)}",

@@ -6,10 +6,11 @@ is shown as ~.
 
 from __future__ import annotations
 
+import difflib
 import locale
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TextIO
@@ -22,7 +23,9 @@ from automix_cli.backends.openai_providers import PROVIDERS
 from automix_cli.errors import AutomixError, redact
 from automix_cli.profile.model import Profile, Tier
 from automix_cli.profile.search import load_profile
+from automix_cli.profile.unknown_prices import price_notes
 from automix_cli.streams import stderr, stdout
+from automix_cli.texts import count_of
 
 _PACKAGES = ("typer", "rich", "litellm", "openai", "aiohttp", "httpx", "PyYAML", "numpy", "diskcache")
 _EXTRAS = ("scikit-learn", "scipy", "pyarrow")
@@ -50,7 +53,7 @@ def diagnose(
         "servers": servers,
         "cache": _cache(environ),
         "terminal": _terminal(environ),
-        "notes": list(endpoint_notes(environ)),
+        "notes": [*endpoint_notes(environ), *(() if profile is None else price_notes(profile))],
     }
     result: dict[str, Any] = _without_home({**report, "problems": list(_problems(report))}, environ)
     return result
@@ -179,8 +182,30 @@ def _servers(profile: Profile | None, environ: Mapping[str, str], *, ping: bool)
                     "reachable": None if reply is None else reply.is_reachable,
                     "problem": "" if reply is None else redact(reply.problem),
                     "models": 0 if reply is None else len(reply.models),
+                    "not_listed": _not_listed(profile, tiers, () if reply is None else reply.models),
                 }
             )
+    return rows
+
+
+def _not_listed(
+    profile: Profile | None, names: Sequence[str], models: Sequence[str]
+) -> list[dict[str, str | None]]:
+    """The tiers whose model their own server does not list; none where it lists no models, or patterns.
+
+    The lists of public services are long and leave out variants: they are not looked at.
+    """
+    if profile is None or not models or any("*" in model for model in models):
+        return []
+    rows: list[dict[str, str | None]] = []
+    for place, tier in enumerate(profile.tiers):
+        own = tier.model.partition("/")[2]
+        is_own = tier.name in names and (tier.api_base is not None or is_local(tier.model))
+        if not is_own or {own, f"{own}:latest", tier.model} & set(models):
+            continue
+        near = difflib.get_close_matches(own, models, 3, 0.0)
+        at = next((at for key, at in profile.sources if key == f"tiers[{place}].model"), None)
+        rows.append({"tier": tier.name, "model": own, "nearest": ", ".join(near), "line": at})
     return rows
 
 
@@ -240,6 +265,11 @@ def _problems(report: Mapping[str, Any]) -> Iterator[str]:
         if server["tiers"] and server["reachable"] is False:
             names, address = ", ".join(server["tiers"]), server["address"]
             yield f"tier {names}: {address} does not answer ({server['problem']})"
+        for own in server["not_listed"]:
+            count = count_of(server["models"], "model")
+            head = f"tier {own['tier']}: {server['address']} does not list {own['model']}"
+            where = f"model: in {own['line']}" if own["line"] else "the tier's model"
+            yield f"{head}; it lists {count}, the nearest: {own['nearest']}; change {where}"
     if report["cache"]["problem"]:
         yield f"cache: {report['cache']['problem']}"
 

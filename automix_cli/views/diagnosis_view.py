@@ -40,7 +40,7 @@ def diagnosis_lines(report: Mapping[str, Any]) -> Iterator[str]:
     for problem in report["problems"]:
         yield f"problem: {problem}"
     if not report["problems"]:
-        yield "no problem found"
+        yield "no problem found" if not report["notes"] else "no problem found beside what is noted"
 
 
 def _version_lines(versions: Mapping[str, str | None]) -> Iterator[str]:

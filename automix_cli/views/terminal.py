@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from automix_cli.cascade.break_even import BreakEven
+    from automix_cli.profile.model import Profile
 
 
 @dataclass(slots=True)
@@ -134,6 +135,7 @@ def show_plan(
     *,
     pays_back: bool = False,
     words: Iterable[str] = (),
+    profile: Profile | None = None,
 ) -> None:
     """Show on stdout what a dry run found out.
 
@@ -143,7 +145,9 @@ def show_plan(
         own: what verification costs beside the last tier's answer.
         pays_back: whether the calls are to be paid back by what routing saves.
         words: what is planned for the questions.
+        profile: that is followed; where it lacks a price, the line to add is shown.
     """
+    from automix_cli.profile.unknown_prices import price_notes
     from automix_cli.views.break_even_words import break_even_line, payback_lines
     from automix_cli.views.lines import plan_lines
 
@@ -151,6 +155,8 @@ def show_plan(
         print_json({**plan, **({} if own is None else {"break_even": own.to_dict()})})
         return
     lines, usd = plan_lines(plan), plan["expected"]["usd"]
+    if usd is None and profile is not None:
+        lines[-1:-1] = price_notes(profile)
     lines[-1:-1] = words
     if own is not None:
         payback = payback_lines(own, usd) if pays_back and usd is not None else ()

@@ -42,6 +42,31 @@ def test_a_profile_that_can_work_is_exit_0_and_says_where_its_values_come_from(f
     assert ran.stdout.endswith("no problem found\n")
 
 
+def test_a_model_that_the_server_does_not_list_is_a_problem_with_the_line_to_change(folder: Path) -> None:
+    with Loopback() as server:
+        server.models = ("tiny", "huge-71b", "else")
+        path = profile_for(server, folder)
+        ran = doctor("--profile", str(path))
+        server.models = ("tiny:latest", "huge")  # as Ollama lists them
+        assert doctor("--profile", str(path)).exit_code == 0
+    assert ran.exit_code == 1
+    assert f"problem: tier large: {server.url} does not list huge; it lists 3 models" in ran.stdout
+    assert "the nearest: huge-71b, " in ran.stdout
+    assert "change model: in " in ran.stdout
+    assert "loopback.yaml:6" in ran.stdout.split("change model: in ")[1]
+    assert "tier small: " not in ran.stdout.split("problem: ", 1)[1]
+
+
+def test_an_unknown_price_is_noted_with_the_line_that_tells_it(folder: Path) -> None:
+    (folder / "p.yaml").write_text("tiers:\n  - {name: a, model: openai/m, api_base: https://x.invalid/v1}\n")
+    ran = doctor("--profile", "p.yaml")
+    assert "note: price of openai/m unknown, so costs are null" in ran.stdout
+    assert "- {name: a, model: openai/m, price: {input: …, output: …}}" in ran.stdout
+    assert "no problem found\n" not in ran.stdout
+    dry = CliRunner().invoke(app, ["ask", "What is 2 + 2?", "--profile", "p.yaml", "--dry-run"])
+    assert "- {name: a, model: openai/m, price: {input: …, output: …}}" in dry.stdout
+
+
 def test_a_server_that_does_not_answer_is_exit_1(folder: Path) -> None:
     with nobody() as url:
         (folder / "p.yaml").write_text(f"tiers:\n  - {{name: a, model: openai/m, api_base: {url}}}\n")

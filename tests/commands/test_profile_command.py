@@ -238,6 +238,7 @@ def test_check_warns_of_unknown_prices_on_stderr(folder: Path) -> None:
     Path("p.yaml").write_text(TWO)
     ran = automix("check", "p.yaml")
     assert "large: the price of demo/large is unknown, so costs will be null" in ran.stderr
+    assert "- {name: large, model: demo/large, price: {input: …, output: …}}" in ran.stderr
     assert automix("check", "p.yaml", "--quiet").stderr == ""
 
 
