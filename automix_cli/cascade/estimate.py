@@ -211,7 +211,7 @@ def plan_collection(
     return {
         **plan,
         "policy": "every tier, all votes",
-        "votes": _votes_row(votes, total.expected) if is_priced else None,
+        "votes": _votes_row(votes, total.expected, profile) if is_priced else None,
         **CallForecast(*(bill._replace(calls=calls) for bill in total)).rows(is_priced=is_priced),
         **({} if usd is None else {"usd_if_shared": usd}),
         "assumes": f"expected: {length_words(lengths)}{_prompt_assumption(profile, lengths)}",
@@ -298,11 +298,12 @@ def _visit_forecast(visit: VisitRequests, answers: int, votes: int) -> CallForec
     return CallForecast(low, expected, visit.worst_bill(answers, votes))
 
 
-def _votes_row(votes: CallCost, whole: CallCost) -> dict[str, Any]:
-    """The expected cost of votes, and how many times that of the answers it is; null where these are free."""
+def _votes_row(votes: CallCost, whole: CallCost, profile: Profile) -> dict[str, Any]:
+    """The expected cost of votes and whose they are; `times_answers` is null where answers are free."""
     answers = whole.usd - votes.usd
     times = votes.usd / answers if answers > 0 else None
-    return {"calls": round(votes.calls), "usd": votes.usd, "times_answers": times}
+    names = [tier.name for k, tier in enumerate(profile.tiers) if sample_counts(profile, k).votes]
+    return {"calls": round(votes.calls), "usd": votes.usd, "times_answers": times, "tiers": names}
 
 
 def _embedding_forecast(tier: Tier, question: Question) -> CallForecast:

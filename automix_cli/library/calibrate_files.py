@@ -49,8 +49,8 @@ def router_file_or_refusal(
 def why_not_written(profile: Profile, tiers: Sequence[str]) -> str:
     """That the profile has other tiers than the rows, or that there is none."""
     mine = ", ".join(t.name for t in profile.tiers)
-    theirs = f"the profile's {mine}" if mine else "and no profile was given or found"
-    return f"no router written: the rows' tiers are {', '.join(tiers)}, {theirs}"
+    theirs = f"those of the profile are {mine}" if mine else "no profile was given or found"
+    return f"nothing written: the tiers of the rows are {', '.join(tiers)}, and {theirs}"
 
 
 def ways_to_names(profile: Profile, tiers: Sequence[str]) -> str:

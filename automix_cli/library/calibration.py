@@ -128,9 +128,9 @@ class CalibrationJob:
             if result.router()["kind"] != "always":
                 check_signal(profile, table.signal_name)
             self._write(result, target, source.data, labelled)
-        elif self.tells_ways:
+        elif self.writes:
             self.reporter.say(why_not_written(profile, table.tiers))
-            for line in ways_to_names(profile, table.tiers).splitlines():
+            for line in ways_to_names(profile, table.tiers).splitlines() if self.tells_ways else ():
                 self.reporter.say(f"  {line}")
         if not result.choice.is_met:
             raise GateError(

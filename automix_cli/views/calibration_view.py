@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from automix_cli.data.collection_cost import collection_cost
@@ -34,6 +34,7 @@ from automix_cli.views.beside_words import answer_words
 from automix_cli.views.calibration_notes import row_warnings
 from automix_cli.views.calibration_words import (
     calibration_sentence,
+    careful_cost,
     certificate_dict,
     fold_plans_sentence,
     router_name,
@@ -357,9 +358,13 @@ class CalibrationView:
         result, router = self.calibration, self.calibration.router()
         if len(result.tiers) == 1 or not result.figures:
             return None
+        policies = {f.name: CostAndQuality(f.cost.value, f.quality.value) for f in result.figures}
+        own = f"always:{router['tier']}" if router["kind"] == "always" else "pomdp"
+        if own == "pomdp":
+            policies[own] = policies[own]._replace(cost=careful_cost(result))
         return make_offer(
-            f"always:{router['tier']}" if router["kind"] == "always" else "pomdp",
-            {f.name: CostAndQuality(f.cost.value, f.quality.value) for f in result.figures},
+            own,
+            policies,
             result.tiers,
             result.gains,
             baseline=self.baseline,
@@ -371,11 +376,8 @@ class CalibrationView:
 
     def fold_plans(self) -> str:
         """What the folds planned, and what the plan that is written comes to; "" where they plan alike."""
-        offer = self._offer()
-        if offer is None:
-            return ""
-        own = replace(offer, cost=self.calibration.written_point.cost)
-        return fold_plans_sentence(self.calibration, self.measure, own.payback)
+        is_compared = self._offer() is not None
+        return fold_plans_sentence(self.calibration, self.measure) if is_compared else ""
 
     def sentence(self) -> str:
         """The verdict, with its reason, and what can be said of the objective on new rows."""

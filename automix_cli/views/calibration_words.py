@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from automix_cli.data.groups import Grouping, why_no_verdict
-from automix_cli.evaluation.calibrate import Calibration
+from automix_cli.evaluation.calibrate import Calibration, Figures
 from automix_cli.evaluation.certificate import Certificate
 from automix_cli.evaluation.crossfit import CROSSFIT
 from automix_cli.evaluation.loss import LossAgainst
@@ -33,7 +33,7 @@ from automix_cli.views.verdict_words import (
 )
 
 _FAR_BELOW = 0.2  # of the chance in held-out rows below the probability aimed at: it is said
-_NOTABLE_COST, _NOTABLE_QUALITY = 0.05, 0.005  # share, and score, by which two figures differ
+_NOTABLE_QUALITY = 0.005  # score by which two figures differ
 
 
 def calibration_sentence(result: Calibration, grouping: Grouping, *, is_free: bool = False) -> str:
@@ -168,7 +168,8 @@ def loss_sentence(result: Calibration, loss: LossAgainst, grouping: Grouping) ->
     first = "" if tier is None else _single_words(result, loss, str(tier), cost)
     if tier == loss.baseline:
         return first
-    saving = compare_costs(cost[f"always:{tier}" if tier else "pomdp"], cost[f"always:{loss.baseline}"])
+    of_own = cost[f"always:{tier}"] if tier else careful_cost(result)
+    saving = compare_costs(of_own, cost[f"always:{loss.baseline}"])
     words = "" if saving is None else f"; {saving.words} {saving.joint} {loss.baseline} alone"
     head = f"{most_lost_words(loss, noun)}{words}."
     aim = "" if tier else _loss_objective_sentence(result, loss, grouping)
@@ -217,44 +218,78 @@ def router_name(result: Calibration) -> str:
     return "pomdp+class" if "column" in sources else "pomdp"
 
 
-def fold_plans_sentence(result: Calibration, measure: str, payback: int | None) -> str:
-    """Say that the figures of routing are means over folds with different plans; "" where they plan alike.
+def careful_cost(result: Calibration) -> float:
+    """USD per question that a payer is told of a router: held out, or as it is written, the dearer.
 
-    What is written has a figure of its own, which is named only where it differs notably. A plan was
-    chosen by that. With a query-side router no two folds are alike; that is said only beside the figure.
+    Routers of the folds have settings of their own, so that their mean may lie far below what is written;
+    what is written was chosen by its own figure, which may be too low, too.
+    """
+    return max(_held_out_router(result).cost.value or 0.0, result.written_point.cost)
+
+
+def _held_out_router(result: Calibration) -> Figures:
+    return next(f for f in result.figures if f.name == "pomdp")
+
+
+def fold_plans_sentence(result: Calibration, measure: str) -> str:
+    """Say that held-out figures are means over folds, and what is written instead; "" where both are alike.
+
+    What is written has figures of its own. A plan was chosen by them. With a query-side router no two folds
+    are alike; that is said only beside these figures.
 
     Args:
         result: of the calibration.
         measure: what a score is called.
-        payback: questions after which what is written has paid for the labels.
     """
-    folds = result.single_folds[1]
     if not result.figures or result.router()["kind"] == "always":
         return ""
-    above = "The held-out figures (table and dollars above, verdict below)"
-    means = f"{above} are means over {folds} routers, each measured on rows that it was not fitted on"
-    own = _written_words(result, measure, payback)
-    if result.query is not None:
-        return own and f"{means}{own}."
-    return "" if result.n_plans < 2 else f"{means} ({result.n_plans} different plans){own}."
+    own = _written_words(result, measure)
+    if not own and (result.query is not None or result.n_plans < 2):
+        return ""
+    dollars = "quality" if _is_dearer(result) else "dollars"
+    above = f"The held-out figures (table and {dollars} above, verdict below)"
+    routers = f"{result.single_folds[1]} routers, each measured on rows that it was not fitted on"
+    plans = f" ({result.n_plans} different plans)" if result.query is None and result.n_plans > 1 else ""
+    return f"{above} are means over {routers}{plans}{own}."
 
 
-def _written_words(result: Calibration, measure: str, payback: int | None) -> str:
-    held_out = next(f for f in result.figures if f.name == "pomdp")
-    cost, quality = result.written_figures
-    is_near = abs(cost - (held_out.cost.value or 0.0)) <= _NOTABLE_COST * cost
-    is_alike = quality is None or abs(quality - (held_out.quality.value or 0.0)) <= _NOTABLE_QUALITY
-    if is_near and is_alike:
+def _costs_to_tell(result: Calibration) -> tuple[str, str]:
+    """The held-out dollars per 1,000 questions, and those of what is written."""
+    held_out = _held_out_router(result).cost.value or 0.0
+    return money(1000 * held_out), money(1000 * result.written_point.cost)
+
+
+def _is_dearer(result: Calibration) -> bool:
+    """Whether the dollars that a payer reads are those of what is written, and not the held-out ones."""
+    held_out, own = _costs_to_tell(result)
+    return own != held_out and careful_cost(result) == result.written_point.cost
+
+
+def _written_words(result: Calibration, measure: str) -> str:
+    """What is written in figures; "" where they are told alike."""
+    quality, (folds, own) = result.written_figures[1], _costs_to_tell(result)
+    held_out = _held_out_router(result).quality.value or 0.0
+    is_alike = quality is None or abs(quality - held_out) <= _NOTABLE_QUALITY
+    if own == folds and is_alike:
         return ""
     at = "" if quality is None else f" at {measure} {quality:.3f}"
-    own = f"{money(1000 * cost)} per 1,000{at}"
-    how = " in cross-fitting, by which it was chosen"
-    if result.query is not None:
-        how = " on these rows"
-        if result.query.kind != "kmeans":
-            how = " (its cost_weight, with each row read by a model that was fitted on others)"
-    back = "" if payback is None else f", and pays for the labels after {count_of(payback, 'question')}"
-    return f". The router that is written, fitted on all rows, comes to {own}{how}{back}"
+    comes = f"comes to {own} per 1,000{at}{_how_measured(result)}"
+    if _is_dearer(result):
+        return (
+            f", and come to {folds} per 1,000. The dollars above are of the router that is written, "
+            f"fitted on all rows: it {comes}"
+        )
+    stands = "" if own == folds else "; the dearer of both stands above"
+    return f". The router that is written, fitted on all rows, {comes}{stands}"
+
+
+def _how_measured(result: Calibration) -> str:
+    """On what the figures of what is written were measured."""
+    if result.query is None:
+        return " in cross-fitting, by which it was chosen"
+    if result.query.kind == "kmeans":
+        return " on these rows"
+    return " (its cost_weight, with each row read by a model that was fitted on others)"
 
 
 def start_reader_words(result: Calibration) -> str:

@@ -308,7 +308,13 @@ def _votes_lines(plan: Mapping[str, Any]) -> list[str]:
     if not votes or not votes["calls"]:
         return []
     times = f", {votes['times_answers']:.1f} times the answers" if votes["times_answers"] else ""
-    return [f"of expected: votes of each tier on its own answers {money(votes['usd'])}{times}"]
+    names = votes["tiers"]
+    whose = (
+        f"{' and '.join(names)}, each on its own answers"
+        if len(names) > 1
+        else f"{names[0]} on its own answers"
+    )
+    return [f"of expected: votes of {whose} {money(votes['usd'])}{times}"]
 
 
 def _shared_lines(plan: Mapping[str, Any]) -> list[str]:

@@ -478,9 +478,14 @@ def test_tiers_of_another_name_get_no_router(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text(synthetic(60, 0.6, 0.9).replace('"small"', '"tiny"'))
     shown = automix(*CALIBRATE, "t.jsonl", "--profile", "demo", cwd=tmp_path)
     assert shown.code == 0
-    assert "no router written" in shown.err
+    reason = (
+        "nothing written: the tiers of the rows are tiny, large, and those of the profile are small, large\n"
+    )
+    assert reason in shown.err
+    as_json = automix(*CALIBRATE, "t.jsonl", "--profile", "demo", "--json", cwd=tmp_path)
+    assert (as_json.code, reason in as_json.err) == (0, True)
     asked = automix(*CALIBRATE, "t.jsonl", "--profile", "demo", "-o", "o.yaml", cwd=tmp_path)
     assert asked.code == 2
     assert asked.out == shown.out
-    assert "no router written" in asked.err
+    assert reason in asked.err
     assert list(tmp_path.glob("*.yaml")) == []

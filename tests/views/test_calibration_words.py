@@ -60,6 +60,8 @@ FOLD_ROUTERS = (
 )
 MEANS = f"{FOLD_ROUTERS} (3 different plans)"
 WRITTEN = "The router that is written, fitted on all rows, comes to"
+MEANS_OF_QUALITY = FOLD_ROUTERS.replace("dollars", "quality")
+DOLLARS = "The dollars above are of the router that is written, fitted on all rows: it comes to"
 
 
 @pytest.mark.parametrize(
@@ -70,21 +72,38 @@ WRITTEN = "The router that is written, fitted on all rows, comes to"
         ({"choice": ALONE}, ""),
         (
             {"choice": SettingChoice(CostWeight(0.01), Point(0.0018, 0.912))},
-            f"{MEANS}. {WRITTEN} $1.80 per 1,000 at quality 0.912 in cross-fitting, "
-            "by which it was chosen, and pays for the labels after 9 questions.",
+            f"{MEANS_OF_QUALITY} (3 different plans), and come to $1.54 per 1,000. {DOLLARS} $1.80 per 1,000 "
+            "at quality 0.912 in cross-fitting, by which it was chosen.",
+        ),
+        (
+            {"choice": SettingChoice(CostWeight(0.01), Point(0.00155, 0.912)), "n_plans": 1},
+            f"{MEANS_OF_QUALITY}, and come to $1.54 per 1,000. {DOLLARS} $1.55 per 1,000 "
+            "at quality 0.912 in cross-fitting, by which it was chosen.",
+        ),
+        (
+            {"choice": SettingChoice(CostWeight(0.01), Point(0.0013, 0.912))},
+            f"{MEANS}. {WRITTEN} $1.30 per 1,000 at quality 0.912 in cross-fitting, "
+            "by which it was chosen; the dearer of both stands above.",
         ),
         (
             {"choice": SettingChoice(CostWeight(0.01), Point(0.00154, 0.92))},
-            f"{MEANS}. {WRITTEN} $1.54 per 1,000 at quality 0.920 in cross-fitting, "
-            "by which it was chosen, and pays for the labels after 9 questions.",
+            f"{MEANS}. {WRITTEN} $1.54 per 1,000 at quality 0.920 in cross-fitting, by which it was chosen.",
         ),
     ],
-    ids=["like the one written", "all alike", "a single tier is written", "another cost", "another quality"],
+    ids=[
+        "like the one written",
+        "all alike",
+        "a single tier is written",
+        "dearer",
+        "a little dearer, from one plan",
+        "cheaper",
+        "another quality",
+    ],
 )
 def test_folds_with_different_plans_are_named_and_what_is_written_where_it_differs(
     changes: dict[str, object], sentence: str
 ) -> None:
-    assert fold_plans_sentence(replace(ROUTED, **changes), "quality", 9) == sentence
+    assert fold_plans_sentence(replace(ROUTED, **changes), "quality") == sentence
 
 
 @pytest.mark.parametrize(
@@ -101,11 +120,10 @@ def test_what_is_written_with_a_router_is_named_where_it_differs(
 ) -> None:
     router = SimpleNamespace(kind=kind, to_dict=lambda: {"kind": kind})
     own = replace(ROUTED, query=router, kind="pomdp" if plan else kind, query_point=Point(0.00091, 0.85))
-    assert fold_plans_sentence(own, "quality", 9) == (
-        f"{FOLD_ROUTERS}. {WRITTEN} $0.91 per 1,000 at quality 0.850 {how}, "
-        "and pays for the labels after 9 questions."
+    assert fold_plans_sentence(own, "quality") == (
+        f"{FOLD_ROUTERS}. {WRITTEN} $0.91 per 1,000 at quality 0.850 {how}; the dearer of both stands above."
     )
-    assert fold_plans_sentence(replace(own, query_point=Point(0.00154, 0.912)), "quality", 9) == ""
+    assert fold_plans_sentence(replace(own, query_point=Point(0.00154, 0.912)), "quality") == ""
 
 
 # ---------------------------------------------------------------- few questions
@@ -254,7 +272,7 @@ def test_where_labels_are_too_few_no_verdict_is_written_or_told() -> None:
     assert text.endswith("too few labels to say.")
     proof = result.router()["fitted"]
     assert (proof["unproven"], "verdict" in proof) == (True, False)
-    assert fold_plans_sentence(result, "quality beside medium", None) == f"{MEANS}."
+    assert fold_plans_sentence(result, "quality beside medium") == f"{MEANS}."
     assert list(result.written_figures) == [0.00154, None]
 
 

@@ -58,6 +58,23 @@ def test_calibrate_compares_its_held_out_cost_with_that_of_the_baseline(
     ]
 
 
+@pytest.mark.parametrize(("times", "told"), [(1.2, 1.2), (0.8, 1.0), (50.0, 50.0)])
+def test_what_a_payer_reads_is_of_what_is_written_where_it_is_the_dearer(
+    routed: Calibration, table: TraceTable, times: float, told: float
+) -> None:
+    ours, large = (
+        next(f.cost.value for f in routed.figures if f.name == n) for n in ("pomdp", "always:medium")
+    )
+    point = routed.choice.point._replace(cost=times * ours)
+    own = replace(routed, choice=routed.choice._replace(point=point))
+    first, *rest = view(own, table).payer_lines()
+    assert first.startswith(f"Routing: ${1000 * told * ours:,.2f} per 1,000 questions instead of ")
+    assert (" cheaper)" in first) == (told * ours < large) == bool(rest)
+    if rest:
+        back = collection_cost(table) / (large - told * ours)
+        assert rest[0].endswith(f"paid back after {int(-(-back // 1)):,} questions.")
+
+
 def test_gains_are_differences_of_figures_and_their_intervals_are_paired(routed: Calibration) -> None:
     quality = {f.name: f.quality for f in routed.figures}
     for (name, tier), gain in routed.gains.items():
