@@ -71,7 +71,8 @@ def fingerprint(request: Request, schema: int = ENTRY_SCHEMA) -> str:
 class _Flight:
     """A request under way for some samples of a prompt, and how many callers wait for it.
 
-    `completions` fills as they come, so that those of a flight that fails later are not lost.
+    `completions` fills as they come, so that those of a flight that fails later are not lost. `version` is
+    that of the store at some time before the samples were looked for and not found.
     """
 
     samples: tuple[int, ...]
@@ -80,6 +81,7 @@ class _Flight:
     is_cancelled: bool = False
     is_reported: bool = False
     has_lease: bool = False
+    version: int | None = None
     task: asyncio.Task[None] = field(init=False)
 
     def error(self) -> BaseException | None:
@@ -141,6 +143,7 @@ class Cached:
         self.has_loop = True
         self._since = self.store.begin_refresh() if refresh else 0
         self._offline = offline
+        self._has_sibling = False  # which stores through the same connection
         self._notes = [] if notes is None else notes
         self._flights: dict[str, _Flight] = {}
         self._new_failures: set[tuple[str, int]] = set()
@@ -223,7 +226,7 @@ class Cached:
         """Start a request for the missing samples, in a task that no single caller owns."""
         import asyncio
 
-        flight = self._flights[prompt] = _Flight(missing)
+        flight = self._flights[prompt] = _Flight(missing, version=self.store.version)
 
         def end_flight(task: asyncio.Task[None]) -> None:
             del self._flights[prompt]
@@ -279,7 +282,7 @@ class Cached:
 
     def _try_lease(self, flight: _Flight, prompt: str, seconds: float) -> bool:
         flight.has_lease = self.store.take(prompt, seconds)
-        if flight.has_lease:
+        if flight.has_lease and (self._has_sibling or flight.version != self.store.version):
             self._look_up(prompt, flight.samples, flight.completions)
         return flight.has_lease
 
@@ -309,13 +312,16 @@ class Cached:
             request = request.part(request.first + len(new), request.n - len(new))
 
     def _keep(self, prompt: str, completions: dict[int, Completion], *, is_end: bool) -> None:
-        self.store.put(prompt, completions)
         if is_end:
-            self.store.release(prompt)
+            self.store.put_and_release(prompt, completions)
+        else:
+            self.store.put(prompt, completions)
 
     def refreshing(self) -> Cached:
         """The same cache for somebody who accepts nothing that was stored before; this one closes both."""
-        return Cached(self._open_inner(), self.store, refresh=True, notes=self._notes)
+        sibling = Cached(self._open_inner(), self.store, refresh=True, notes=self._notes)
+        self._has_sibling = sibling._has_sibling = True
+        return sibling
 
     def _open_inner(self) -> Backend:
         """The inner backend, made when first needed."""

@@ -68,6 +68,8 @@ class Store:
 
     Attributes:
         is_shared: whether other processes may open it, too: only then leases are needed.
+        version: of the database when writes were last made `together`; while it stays the same, nobody
+            else has stored anything since.
 
     Raises:
         StorageError: when the folder is not private, not ours or not writable.
@@ -79,6 +81,7 @@ class Store:
         self.folder = folder
         self.patience = patience
         self.is_shared = is_shared
+        self.version = -1
         self._may_hold_failures = is_shared
         self.stats = Stats()
         self._bad: set[str] = set()
@@ -168,7 +171,22 @@ class Store:
         Raises:
             StorageError: when they cannot be written; `Busy` when they can be later.
         """
-        entries = dump_entries(
+        self._write(self._entries(prompt, completions))
+
+    def put_and_release(self, prompt: str, completions: Mapping[int, Completion]) -> None:
+        """Store the last samples of a prompt and release its lease, whose row one of them may take; see `put`."""
+        entries = self._entries(prompt, completions)
+        lease = f"{prompt}/lease", self._own_lease()
+        with self.database.transaction():
+            if len(entries) == 1 and self.database.replace(lease, *entries.copy().popitem()):
+                self.stats.writes += 1
+                return
+            self._write(entries)
+            self.database.delete(*lease)
+
+    def _entries(self, prompt: str, completions: Mapping[int, Completion]) -> dict[str, str]:
+        """The texts of samples by key, without blank ones."""
+        return dump_entries(
             {
                 entry_key(prompt, sample): completion
                 for sample, completion in completions.items()
@@ -176,7 +194,6 @@ class Store:
             },
             self._run,
         )
-        self._write(entries)
 
     def put_failure(self, prompt: str, sample: int, error: BackendError) -> None:
         """Store a reply without text, with what it used, so that it is not bought again; see `put`."""
@@ -194,6 +211,7 @@ class Store:
     def together(self, writes: Sequence[Callable[[], T]]) -> list[T]:
         """The results of several writes, all or none of which are stored; see `put`."""
         with self.database.transaction():
+            self.version = self.database.version()
             return [write() for write in writes]
 
     def get_memo(self, name: str) -> str:

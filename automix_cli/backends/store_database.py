@@ -75,6 +75,11 @@ ON CONFLICT (key, raw) DO UPDATE SET store_time = ?2, expire_time = ?3, access_t
 tag = NULL, size = 0, mode = {MODE_RAW}, filename = NULL, value = ?4
 """
 
+_REPLACE = f"""
+UPDATE OR IGNORE Cache SET key = ?1, store_time = ?2, expire_time = NULL, access_time = ?2, access_count = 0,
+tag = NULL, size = 0, mode = {MODE_RAW}, filename = NULL, value = ?3 WHERE key = ?4 AND raw = 1 AND value = ?5
+"""
+
 
 class Database:
     """Texts by key in one private file.
@@ -160,6 +165,19 @@ class Database:
         """
         now = time.time()
         return self.cache._sql(_ADD, (key, now, now + expire, text)).rowcount == 1  # type: ignore[no-any-return]
+
+    def replace(self, old: tuple[str, str], key: str, text: str) -> bool:
+        """Keep a text for good in the row of an old key that holds its text; call it inside `transaction`.
+
+        Returns:
+            Whether there was such a row, and none of the new key.
+        """
+        return self.cache._sql(_REPLACE, (key, time.time(), text, *old)).rowcount == 1  # type: ignore[no-any-return]
+
+    def version(self) -> int:
+        """A number that is another one once another connection has committed something."""
+        ((version,),) = self.cache._sql("PRAGMA data_version").fetchall()
+        return int(version)
 
     def delete(self, key: str, text: str) -> None:
         """Remove a key that holds this text; call it inside `transaction`."""

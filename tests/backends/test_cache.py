@@ -640,6 +640,26 @@ def test_two_processes_on_one_cache_pay_for_each_sample_once(tmp_path: Path) -> 
     assert sorted(ledger.read_text().splitlines()) == sorted(f"q{i} {s}" for i in range(30) for s in (0, 1))
 
 
+@pytest.mark.parametrize("meanwhile", [True, False])
+def test_what_another_store_keeps_between_look_up_and_lease_is_not_bought(
+    store: Store, meanwhile: bool
+) -> None:
+    backend = ScriptedBackend(numbered)
+    cached = Cached(backend, store)
+
+    async def run() -> list[str]:
+        await cached.complete(replace(BASE, model="openai/first"))  # from now on the version is known
+        task = asyncio.create_task(cached.complete(BASE))
+        await asyncio.sleep(0)  # it has looked, and waits for its lease
+        if meanwhile:
+            with contextlib.closing(Store(store.folder)) as other:
+                other.put(fingerprint(BASE), {0: Completion(text="theirs")})
+        return texts(await task)
+
+    assert asyncio.run(run()) == ["theirs" if meanwhile else "sample 0"]
+    assert len(backend.calls) == 2 - meanwhile
+
+
 def test_the_request_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
     ledger = tmp_path / "ledger"
     victim = start(tmp_path / "cache", ledger, "hang", 1)

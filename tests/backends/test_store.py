@@ -566,6 +566,25 @@ def test_a_lease_is_held_by_one_store_until_it_is_released(folder: Path) -> None
         assert two.take(PROMPT, 60)
 
 
+@pytest.mark.parametrize("samples", [(0,), (0, 1), ()])
+@pytest.mark.parametrize("before", [None, "mine", "theirs", "stored"])
+def test_the_last_samples_release_the_lease_and_no_other(
+    folder: Path, samples: tuple[int, ...], before: str | None
+) -> None:
+    with contextlib.closing(Store(folder)) as one, contextlib.closing(Store(folder)) as two:
+        if before == "stored":  # by an earlier run, and bought again
+            one.put(PROMPT, {0: Completion(text="old")})
+        if before is not None:
+            assert (two if before == "theirs" else one).take(PROMPT, 60)
+        one.put_and_release(PROMPT, dict.fromkeys(samples, HELLO))
+        stored = two.get_samples(PROMPT, (0, 1))
+        assert [i for i, c in stored.items() if c.text == HELLO.text] == list(samples)
+        assert one.take(PROMPT, 60) == (before != "theirs")
+        assert one.stats.writes == len(samples) + (before == "stored")
+    count = sql(folder, "SELECT count(*), (SELECT value FROM Settings WHERE key = 'count') FROM Cache")
+    assert len(set(count[0])) == 1
+
+
 def test_a_lapsed_lease_is_taken_and_its_late_owner_cannot_release_it(folder: Path) -> None:
     with contextlib.closing(Store(folder)) as one, contextlib.closing(Store(folder)) as two:
         assert one.take(PROMPT, -1)
