@@ -7,6 +7,7 @@ text, so that a dry run need not guess what other questions have shown.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 from collections.abc import Sequence
@@ -132,4 +133,9 @@ class ServerRecord:
 def _record_name(request: Request) -> str:
     """The name of the memo."""
     kind = "votes" if prompts.is_verification(request.messages) else "answers"
-    return hashlib.sha256(json.dumps(["server", request.model, request.api_base, kind]).encode()).hexdigest()
+    return _memo_name(request.model, request.api_base, kind)
+
+
+@functools.lru_cache(maxsize=64)
+def _memo_name(model: str, api_base: str | None, kind: str) -> str:
+    return hashlib.sha256(json.dumps(["server", model, api_base, kind]).encode()).hexdigest()
