@@ -69,7 +69,7 @@ def fingerprint(request: Request, schema: int = ENTRY_SCHEMA) -> str:
 
 @dataclass(slots=True)
 class _Flight:
-    """A request under way for some samples of a prompt, and how many callers wait for it.
+    """A request under way for some samples of a prompt, and who waits for it.
 
     `completions` fills as they come, so that those of a flight that fails later are not lost. `version` is
     that of the store at some time before the samples were looked for and not found.
@@ -77,7 +77,7 @@ class _Flight:
 
     samples: tuple[int, ...]
     completions: dict[int, Completion] = field(default_factory=dict)
-    waiting: int = 0
+    waiting: list[asyncio.Future[None]] = field(default_factory=list)
     is_cancelled: bool = False
     is_reported: bool = False
     has_lease: bool = False
@@ -232,6 +232,9 @@ class Cached:
             del self._flights[prompt]
             if not task.cancelled():
                 task.exception()  # retrieved, because asyncio warns of exceptions that are not
+            for caller in flight.waiting:
+                if not caller.done():
+                    caller.set_result(None)
 
         flight.task = asyncio.create_task(self._fly(flight, prompt, request))
         flight.task.add_done_callback(end_flight)
@@ -241,17 +244,18 @@ class Cached:
         """Wait for a flight; when the last one waiting is cancelled, so is the flight."""
         import asyncio
 
-        flight.waiting += 1
+        end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        flight.waiting.append(end)
         try:
-            await _end_of(flight.task)
+            await end
         except asyncio.CancelledError:
-            if flight.waiting == 1:
+            if len(flight.waiting) == 1:
                 flight.is_cancelled = True
                 flight.task.cancel()
                 await asyncio.wait({flight.task})
             raise
         finally:
-            flight.waiting -= 1
+            flight.waiting.remove(end)
 
     async def _fly(self, flight: _Flight, prompt: str, request: Request) -> None:
         """Take the lease, look up what others have stored meanwhile, request the rest."""
@@ -346,20 +350,6 @@ class Cached:
             if "_record" in vars(self):
                 self._record.save(self.store)
             self.store.close()
-
-
-async def _end_of(task: asyncio.Task[None]) -> None:
-    """Wait until a task is over, however it ends; leaner than `asyncio.wait`."""
-    import asyncio
-
-    end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def wake(_: asyncio.Task[None]) -> None:
-        if not end.done():
-            end.set_result(None)
-
-    task.add_done_callback(wake)
-    await end
 
 
 def _runs(samples: Iterable[int]) -> list[tuple[int, int]]:

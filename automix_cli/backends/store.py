@@ -174,7 +174,7 @@ class Store:
         self._write(self._entries(prompt, completions))
 
     def put_and_release(self, prompt: str, completions: Mapping[int, Completion]) -> None:
-        """Store the last samples of a prompt and release its lease, whose row one of them may take; see `put`."""
+        """Store the last samples of a prompt and release its lease, whose row may be taken; see `put`."""
         entries = self._entries(prompt, completions)
         lease = f"{prompt}/lease", self._own_lease()
         with self.database.transaction():
