@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import lru_cache
 from typing import Literal, get_args
 
 from automix_cli.backends.base import Request
@@ -56,7 +57,13 @@ def not_direct(model: str, params: Collection[str], api_base: str | None = None)
 
 def client_for(request: Request) -> ClientName:
     """The client for a request."""
-    return client_of(request.model, request.param, api_base=request.api_base, backend=request.backend)
+    names = tuple([name for name, _ in request.params])
+    return _known_client(request.model, names, request.api_base, request.backend)
+
+
+@lru_cache(maxsize=64)
+def _known_client(model: str, names: tuple[str, ...], api_base: str | None, backend: str) -> ClientName:
+    return client_of(model, names, api_base=api_base, backend=backend)
 
 
 def gives_logprobs(client: ClientName, model: str, *, alternatives: bool) -> bool:
