@@ -80,6 +80,8 @@ UPDATE OR IGNORE Cache SET key = ?1, store_time = ?2, expire_time = NULL, access
 tag = NULL, size = 0, mode = {MODE_RAW}, filename = NULL, value = ?3 WHERE key = ?4 AND raw = 1 AND value = ?5
 """
 
+_INSIDE = contextlib.nullcontext()  # of a transaction: many writes share one
+
 
 class Database:
     """Texts by key in one private file.
@@ -183,17 +185,17 @@ class Database:
         """Remove a key that holds this text; call it inside `transaction`."""
         self.cache._sql("DELETE FROM Cache WHERE key = ? AND raw = 1 AND value = ?", (key, text))
 
-    @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> contextlib.AbstractContextManager[None]:
         """All or nothing of what is written inside; one inside another belongs to the outer.
 
         Raises:
             Busy: another process has kept the database locked for 50 ms.
             StorageError: it cannot be written, or was removed while in use.
         """
-        if self.cache._txn_id is not None:
-            yield
-            return
+        return _INSIDE if self.cache._txn_id is not None else self._outer_transaction()
+
+    @contextlib.contextmanager
+    def _outer_transaction(self) -> Iterator[None]:
         self._require_present()
         with self.storage_errors(), self.cache.transact():
             yield
