@@ -51,6 +51,7 @@ class CallOptions:
     """The options that decide where completions come from.
 
     `max_cost_share` is the share of the cap, the profile's or that of `max_cost`, that this run may spend.
+    After `patience` seconds without an answer, calls to an endpoint fail at once.
     """
 
     profile: str | None = None
@@ -66,6 +67,7 @@ class CallOptions:
     shadow: float = 0.0
     seed: int = 0
     max_cost_share: float = 1.0
+    patience: float = 60.0
 
 
 def choose_profile(options: CallOptions) -> Profile:
@@ -189,7 +191,7 @@ class Runtime:
         policy = self._policy(profile, store if remembers else None)
         degrading = Degrading() if options.on_budget == "degrade" else None
         budget = self._budget or run_budget(profile, final=degrading is None)
-        self.meter = open_wire(models, profile, self._late_notes, budget)
+        self.meter = open_wire(models, profile, self._late_notes, budget, options.patience)
         backend = Cached(
             self.meter, store, refresh=options.refresh, offline=options.offline, notes=self._late_notes
         )
@@ -284,7 +286,11 @@ def run_budget(profile: Profile, *, final: bool) -> Budget | None:
 
 
 def open_wire(
-    models: Sequence[Tier], profile: Profile, late_notes: list[str], budget: Budget | None = None
+    models: Sequence[Tier],
+    profile: Profile,
+    late_notes: list[str],
+    budget: Budget | None = None,
+    patience: float = 60.0,
 ) -> MeteredBackend:
     """What stands behind the cache: the simulated tiers, the direct client, and LiteLLM for all others.
 
@@ -299,7 +305,7 @@ def open_wire(
     tiers = {(t.model, t.api_base): t for t in models}
     rpm = {t.model: t.rpm for t in models if t.rpm}
     hooks = _Hooks([note_maybe_billed])
-    clients = _ClientMaker(profile.limits, rpm, hooks, late_notes)
+    clients = _ClientMaker(profile.limits, rpm, hooks, late_notes, patience)
     wire: Backend = ChosenBackend(
         {"demo": _demo_backend, "direct": clients.direct, "litellm": clients.litellm}, client_for
     )
@@ -361,9 +367,10 @@ class _ClientMaker:
         rpm: Mapping[str, float],
         hooks: _Hooks,
         late_notes: list[str],
+        patience: float,
     ) -> None:
         self._limits, self._rpm, self._late_notes = limits, rpm, late_notes
-        self._hooks = hooks
+        self._hooks, self._patience = hooks, patience
 
     @cached_property
     def _retrier(self) -> Retrier:
@@ -376,6 +383,7 @@ class _ClientMaker:
         return Retrier(
             attempts=self._limits.attempts,
             concurrency=self._limits.concurrency,
+            patience=self._patience,
             rpm=self._rpm,
             on_maybe_billed=note_all,
             before_send=self._hooks.before_send,

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 app = command_app()
 
+_PATIENCE = 10.0  # seconds: whoever asked waits for it, and a client's own patience may be short
+
 
 @app.command("serve", cls=ModelCommand)
 def serve(
@@ -75,7 +77,9 @@ def serve(
 
     key = _key(api_key_env)
     check_reach(host, key)
-    options = CallOptions(profile=profile, tiers=tiers, no_cache=no_cache, concurrency=concurrency)
+    options = CallOptions(
+        profile=profile, tiers=tiers, no_cache=no_cache, concurrency=concurrency, patience=_PATIENCE
+    )
     active_profile = choose_profile(options)
     log = RequestLog(quiet=quiet, verbose=verbose)
     with open_socket(host, port) as listener:

@@ -6,7 +6,7 @@ import json
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,8 +92,10 @@ async def running(
     pace: Pace = Pace(),  # noqa: B008 (frozen)
     keep_alive: float = 60.0,
     send_buffer: int = 0,
+    patience: float = 60.0,
 ) -> AsyncIterator[Served]:
-    runtime, log = Runtime(profile, NO_CACHE, budget=budget), ListedLog()
+    options = replace(NO_CACHE, patience=patience)
+    runtime, log = Runtime(profile, options, budget=budget), ListedLog()
     async with runtime as cascade:
         desk = QuestionDesk(profile.limits.concurrency)
         server = ChatServer(ServedModels(cascade), desk, Access(key), log, pace=pace)

@@ -334,6 +334,20 @@ def test_a_model_server_that_dies_and_returns_is_used_again(tmp_path: Path) -> N
         asyncio.run(main(two_tiers(server, tmp_path), server))
 
 
+def test_questions_in_line_for_a_dead_model_server_all_fail_within_its_patience(tmp_path: Path) -> None:
+    async def main(profile: Any, server: Loopback) -> None:
+        async with running(profile, patience=0.5) as served:
+            assert (await served.ask("one?", model="small")).status == 200
+            await asyncio.to_thread(server.down)
+            start = asyncio.get_running_loop().time()
+            replies = await asyncio.gather(*(served.ask(f"{k}?", model="small") for k in range(40)))
+            assert {reply.status for reply in replies} <= {502, 503, 504}
+            assert asyncio.get_running_loop().time() - start < 20
+
+    with Loopback() as server:
+        asyncio.run(main(two_tiers(server, tmp_path), server))
+
+
 def test_a_slow_answer_is_kept_alive_by_comments_and_its_error_comes_as_an_event(tmp_path: Path) -> None:
     pace = Pace(before_stream=0.01, between_comments=0.02)
 
