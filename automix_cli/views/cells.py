@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.frontier import ROUNDING_ERROR
 from automix_cli.evaluation.measures import MEASURE_BY_KEY, MeasureSpec
-from automix_cli.texts import TOO_FEW_LABELS
+from automix_cli.texts import TOO_FEW_LABELS, lazy_pattern
 
 NO_VALUE = "–"
 _FELL_SHORT = "settings that reached this in training kept less on held-out rows"
@@ -25,6 +25,19 @@ def left_out(names: Iterable[str]) -> str:
     """
     words = ", ".join(dict.fromkeys(names))
     return f"left out on this width: {words}" if words else ""
+
+
+def unit_text(text: str) -> str:
+    """A text of a page in which no line ends between a number and its per cent sign.
+
+    Example:
+        >>> unit_text("saves at 99 %") == "saves at 99\N{NO-BREAK SPACE}%"
+        True
+    """
+    return _BEFORE_UNIT.sub("\N{NO-BREAK SPACE}", text)
+
+
+_BEFORE_UNIT = lazy_pattern(r"(?<=\d) (?=%)")
 
 
 def amount(dollars: float) -> str:

@@ -55,7 +55,7 @@ _COLOURS: dict[Group, tuple[str, ...]] = {
     "single tier": (_GREY,),
     "majority": (_GREY,),
     "mix": (_GREY,),
-    "rule": (_AMBER, _BROWN, "#c4661f", "#94741c", "#b0752f"),
+    "rule": (_AMBER, "#8b4f9d", "#5a6fd0", "#b5446e", _BROWN),
     "query": (_GREEN, _SKY, _OLIVE, _TEAL, "#4c8c2b", "#2f7f6f", "#5b9a86"),
     "pomdp": (_PINK, _BLUE, "#8b6fc4"),
     "bound": (_GREY,),

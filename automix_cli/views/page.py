@@ -30,6 +30,7 @@ from automix_cli.views.cells import (
     behind_text,
     falls_short,
     interval_text,
+    unit_text,
     value_text,
     why_blank,
 )
@@ -54,7 +55,7 @@ def page(view: BenchView, settings: Settings) -> str:
     """Write the whole page."""
     verdict = view.comparison.outcome(view.comparison.headline).verdict
     kind = {"route": "route", "do not route": "not"}.get(verdict.kind if verdict else "", "")
-    notes = "".join(f"<li>{escape(note)}</li>" for note in view.remarks())
+    notes = "".join(f"<li>{escape(unit_text(note))}</li>" for note in view.remarks())
     return _asset("page.html").format(
         title=escape(f"{Path(view.source).name}: comparison of routing policies"),
         style=_asset("page.css"),
@@ -68,7 +69,7 @@ def page(view: BenchView, settings: Settings) -> str:
         chance=escape(_health_words(view, "the chance that the answer is right")),
         effects=escape(view.words("Where escalation helped and hurt")),
         effect=escape(view.words("by what that did to the score")),
-        verdict=escape(" ".join([*view.payer_lines(), view.sentence()])),
+        verdict=escape(unit_text(" ".join([*view.payer_lines(), view.sentence()]))),
         kind=kind,
         notes=f"<ul>{notes}</ul>" if notes else "",
         headline=escape(view.comparison.headline),
@@ -120,10 +121,33 @@ def _table(view: BenchView, title: str, columns: Sequence[MeasureSpec]) -> dict[
     policies = {o.name: o.measures for o in view.by_kind().policies} or every
     blank = {m.title: why_blank(m, policies) for m in columns if why_blank(m, every)}
     columns = [m for m in columns if m.title not in blank]
-    words = [{"name": view.words(m.title), "about": view.words(m.definition)} for m in columns]
+    words = [
+        {"name": unit_text(view.words(m.title)), "about": unit_text(view.words(m.definition))}
+        for m in columns
+    ]
     rows = [_row(view, o, columns) for o in view.comparison.outcomes]
-    absent = [view.words(f"{name} left out: {why}") for name, why in blank.items()]
-    return {"title": title, "heads": words, "rows": rows, "absent": absent}
+    absent = [unit_text(view.words(f"{name} left out: {why}")) for name, why in blank.items()]
+    reasons = _reasons([head["name"] for head in words], rows)
+    return {"title": title, "heads": words, "rows": rows, "absent": absent, "reasons": reasons}
+
+
+def _reasons(heads: Sequence[str], rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Why cells hold no value, or one that is not sure: a sentence for each reason and its columns.
+
+    Example:
+        >>> cell = {"value": "–", "reason": "the line is flat"}
+        >>> _reasons(["gain", "lead"], [{"name": "knn", "cells": [cell, cell]}])
+        ['gain, lead of knn: the line is flat']
+    """
+    names: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        for head, cell in zip(heads, row["cells"], strict=True):
+            if cell["reason"]:
+                names.setdefault((head, cell["reason"]), []).append(row["name"])
+    columns: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for (head, reason), own in names.items():
+        columns.setdefault((reason, tuple(own)), []).append(head)
+    return [f"{', '.join(own)} of {', '.join(who)}: {reason}" for (reason, who), own in columns.items()]
 
 
 def _row(view: BenchView, o: PolicyOutcome, columns: Sequence[MeasureSpec]) -> dict[str, Any]:
@@ -172,13 +196,16 @@ def _agreements(view: BenchView, settings: Settings) -> list[str]:
 
 def _money(view: BenchView) -> dict[str, Any]:
     keys = [f"{tier}: {what}" for tier in view.comparison.tiers for what in ("answers", "votes")]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for o in view.comparison.outcomes:
         parts = [1000 * part for tier in o.spending for part in (tier.answers, tier.votes)]
         texts = [f"{amount(part)} USD per 1,000" for part in parts]
         rows.append({"name": o.name, "parts": parts, "texts": texts, "text": f"{amount(sum(parts))} USD"})
-    colours = [SHADES[k % len(SHADES)] for k in range(len(keys))]
-    return {"keys": [{"name": n, "colour": c} for n, c in zip(keys, colours, strict=True)], "rows": rows}
+    legend = [{"name": name, "colour": SHADES[k % len(SHADES)]} for k, name in enumerate(keys)]
+    kept = [k for k in range(len(keys)) if any(row["parts"][k] for row in rows)]
+    for row in rows:
+        row |= {"parts": [row["parts"][k] for k in kept], "texts": [row["texts"][k] for k in kept]}
+    return {"keys": [legend[k] for k in kept], "rows": rows}
 
 
 # ------------------------------------------------------------------ escalation

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from automix_cli.evaluation.measures import MEASURE_BY_KEY
 from automix_cli.evaluation.payer import Offer
 from automix_cli.views.bench_view import BenchView
-from automix_cli.views.cells import interval_text
+from automix_cli.views.cells import interval_text, unit_text
 from automix_cli.views.lines import money
 from automix_cli.views.payer_lines import compare_costs, money_apart
 from automix_cli.views.verdict_words import points_dict
@@ -36,8 +36,12 @@ def tiles(view: BenchView) -> list[Tile]:
 
 def tiles_html(view: BenchView) -> str:
     """Write the figures as markup; "" for none."""
-    parts = [f"<div><b>{escape(t.figure)}</b><span>{escape(t.words)}</span></div>" for t in tiles(view)]
+    parts = [f"<div><b>{_markup(t.figure)}</b><span>{_markup(t.words)}</span></div>" for t in tiles(view)]
     return f'<div class="tiles">{"".join(parts)}</div>' if parts else ""
+
+
+def _markup(text: str) -> str:
+    return escape(unit_text(text))
 
 
 def _alternative(view: BenchView) -> Iterator[Tile]:

@@ -83,6 +83,8 @@ def unbroken(text: str, width: int | None) -> str:
         'automix calibrate\nreplaces this'
         >>> unbroken("it saved 49.4 %", 15)
         'it saved\n49.4 %'
+        >>> unbroken("by confidence: 0.88→0.97 (115)", 30)
+        'by confidence:\n0.88→0.97 (115)'
         >>> unbroken("  small: buys 8 votes, or none", 20)
         '  small: buys 8\n  votes, or none'
     """
@@ -91,7 +93,8 @@ def unbroken(text: str, width: int | None) -> str:
     import re
     import textwrap
 
-    text = re.sub(r"(?<=\d) (?=[%×])", _UNIT_GAP, text)  # a number stays with its unit
+    gap = r"(?<=\d) (?=[%×]|\(\d+\)(?: |$))"  # a number stays with its unit, and with a count in brackets
+    text = re.sub(gap, _UNIT_GAP, text, flags=re.MULTILINE)
     return "\n".join(
         part
         for line in text.split("\n")

@@ -731,7 +731,9 @@ def test_a_column_that_shows_nothing_is_left_out_and_its_reason_said_once(
     assert "saves@99" not in heads
     shown = page(view_of(replace(played[0], outcomes=outcomes), table), SETTINGS)
     own = json.loads(re.search(r'id="data">(.*?)</script>', shown, re.DOTALL)[1])["tables"][1]
-    assert own["absent"] == ["saves at 99 % left out: nobody", "saves at 95 % left out: nobody"]
+    assert own["absent"] == ["saves at 99\xa0% left out: nobody", "saves at 95\xa0% left out: nobody"]
+    money = json.loads(re.search(r'id="data">(.*?)</script>', shown, re.DOTALL)[1])["money"]
+    assert all(any(row["parts"][k] for row in money["rows"]) for k in range(len(money["keys"])))
     assert not [head for head in own["heads"] if head["name"].startswith("saves")]
     assert {len(row["cells"]) for row in own["rows"]} == {len(own["heads"])}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import re
 from itertools import combinations
 
@@ -79,3 +80,8 @@ def test_a_mark_lies_around_its_point(name: str) -> None:
     assert sum(xs) / len(xs) == pytest.approx(100, abs=0.1)
     assert sum(ys) / len(ys) == pytest.approx(200, abs=0.1)
     assert max(abs(x - 100) for x in xs) <= 7
+
+
+def test_rules_of_thumb_differ_in_hue() -> None:
+    hues = [colorsys.rgb_to_hsv(*bytes.fromhex(c[1:]))[0] for c in marks._COLOURS["rule"]][:4]
+    assert all(min(abs(a - b), 1 - abs(a - b)) > 0.08 for a, b in combinations(hues, 2))

@@ -110,6 +110,8 @@ function figures(own) {
   };
   const words = own.heads.flatMap((head) => [node("dt", {}, head.name), node("dd", {}, head.about)]);
   const absent = own.absent.map((text) => node("p", { class: "faint" }, text));
+  const reasons = own.reasons.map((text) => node("li", {}, text));
+  if (reasons.length) absent.push(node("details", {}, node("summary", {}, "Why a dash or a question mark stands there"), node("ul", {}, ...reasons)));
   byId("figures").append(node("h3", {}, own.title), hint, box, ...absent, node("dl", {}, ...words));
   new ResizeObserver(fit).observe(box);
   fit();
