@@ -28,7 +28,7 @@ def left_out(names: Iterable[str]) -> str:
 
 
 def unit_text(text: str) -> str:
-    """A text of a page in which no line ends between a number and its per cent sign.
+    """A text of a page in which no line ends before a per cent sign.
 
     Example:
         >>> unit_text("saves at 99 %") == "saves at 99\N{NO-BREAK SPACE}%"
@@ -37,7 +37,7 @@ def unit_text(text: str) -> str:
     return _BEFORE_UNIT.sub("\N{NO-BREAK SPACE}", text)
 
 
-_BEFORE_UNIT = lazy_pattern(r"(?<=\d) (?=%)")
+_BEFORE_UNIT = lazy_pattern(r"(?<=\S) (?=%)")
 
 
 def amount(dollars: float) -> str:

@@ -202,10 +202,10 @@ def _money(view: BenchView) -> dict[str, Any]:
         texts = [f"{amount(part)} USD per 1,000" for part in parts]
         rows.append({"name": o.name, "parts": parts, "texts": texts, "text": f"{amount(sum(parts))} USD"})
     legend = [{"name": name, "colour": SHADES[k % len(SHADES)]} for k, name in enumerate(keys)]
-    kept = [k for k in range(len(keys)) if any(row["parts"][k] for row in rows)]
+    places = [k for k in range(len(keys)) if any(row["parts"][k] for row in rows)]
     for row in rows:
-        row |= {"parts": [row["parts"][k] for k in kept], "texts": [row["texts"][k] for k in kept]}
-    return {"keys": [legend[k] for k in kept], "rows": rows}
+        row |= {"parts": [row["parts"][k] for k in places], "texts": [row["texts"][k] for k in places]}
+    return {"keys": [legend[k] for k in places], "rows": rows}
 
 
 # ------------------------------------------------------------------ escalation
