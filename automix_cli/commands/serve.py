@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 app = command_app()
 
-_PATIENCE = 10.0  # seconds: whoever asked waits for it, and a client's own patience may be short
+_DEAD_AFTER = 10.0  # seconds: whoever asked waits for it, and a client's own patience may be short
 
 
 @app.command("serve", cls=ModelCommand)
@@ -78,7 +78,7 @@ def serve(
     key = _key(api_key_env)
     check_reach(host, key)
     options = CallOptions(
-        profile=profile, tiers=tiers, no_cache=no_cache, concurrency=concurrency, patience=_PATIENCE
+        profile=profile, tiers=tiers, no_cache=no_cache, concurrency=concurrency, patience=_DEAD_AFTER
     )
     active_profile = choose_profile(options)
     log = RequestLog(quiet=quiet, verbose=verbose)
