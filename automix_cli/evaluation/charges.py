@@ -188,7 +188,7 @@ def _charges(table: TraceTable, outcomes: Outcomes) -> Iterator[tuple[Floats, Fl
 def _on_rows(values: Floats, signature: Ints) -> Floats:
     """Return the value of each row's signature."""
     if signature.ndim == 1:
-        return values[..., signature]
+        return values.take(signature, axis=-1)
     return np.take_along_axis(values, signature, axis=1)
 
 

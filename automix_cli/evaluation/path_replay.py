@@ -202,6 +202,6 @@ def _meet(path: PlanPath, steps: TierPath, ways: Floats, evidence: SignatureEvid
         else:
             total = np.einsum("weks,sk->wes", total[..., place], kinds[code])
             place = np.arange(evidence.size)
-    chance: Floats = total[:, 0, place]
+    chance: Floats = total[:, 0].take(place, axis=-1)
     joins = evidence.joins(steps)
     return chance if joins is None else chance * joins

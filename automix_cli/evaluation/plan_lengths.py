@@ -58,10 +58,14 @@ class _KeptPlans:
     """
 
     def __init__(self, count: int, like: SolvedPlans) -> None:
+        self.is_solved = np.zeros(count, dtype=bool)
+        if len(like.spending) == count:  # all are solved: there is no need of copies
+            self.is_solved[:], self.plans = True, like
+            return
+
         def room(array: Any) -> Any:
             return np.zeros((count, *array.shape[1:]), array.dtype)
 
-        self.is_solved = np.zeros(count, dtype=bool)
         values = like.values
         self.plans = SolvedPlans(
             {path: room(choice) for path, choice in like.choices.items()},
@@ -118,7 +122,8 @@ class PlansByLength:
             for case, plans in zip(part, solve_cases(self.model, tasks, self._codes), strict=True):
                 if case not in self._stock:
                     self._stock[case] = _KeptPlans(len(self.weights), plans)
-                self._stock[case].add(new[case], plans)
+                if not self._stock[case].is_solved.all():
+                    self._stock[case].add(new[case], plans)
 
     def _parts(self, new: Mapping[PlanCase, Ints]) -> Iterator[list[PlanCase]]:
         """The cases, so many at a time as are solved in one pass."""
