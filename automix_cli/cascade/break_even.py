@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from automix_cli.backends.server_record import Lengths
 from automix_cli.cascade.call_costs import LEAST_PROMPT, MOST_PROMPT, VisitRequests
 from automix_cli.cascade.lengths import TierLengths
+from automix_cli.cascade.prompt_sharing import Sharing, prompts_billed
 from automix_cli.cascade.requests import sample_counts
 from automix_cli.cascade.uncalibrated import EXPECTED_OUTPUT
 from automix_cli.profile.model import Profile
@@ -50,7 +51,7 @@ class BreakEven(NamedTuple):
             favour either most; None where the cache tells the lengths.
         own_prompts: whether a prompt for each vote is an assumption, as nobody knows the tier's server.
         unknown_lengths: what the cache does not tell the length of, with the tokens it is taken to have.
-        vote_calls: in how many calls a plan buys the votes, as each pays a prompt; 0 where each vote does.
+        pays_one_prompt: whether votes that are bought at once, as a plan may buy all of them, pay one prompt.
     """
 
     tier: str
@@ -68,7 +69,7 @@ class BreakEven(NamedTuple):
     most_times: float | None = None
     own_prompts: bool = False
     unknown_lengths: tuple[str, ...] = ()
-    vote_calls: int = 0
+    pays_one_prompt: bool = False
 
     @property
     def times(self) -> float:
@@ -144,9 +145,9 @@ def break_even(
         baseline_tokens=typical.baseline,
         least_times=min(times) if times else None,
         most_times=max(times) if times else None,
-        own_prompts=counts.votes > 1 and scale.visits[0].first.sharing == "unknown",
+        own_prompts=counts.votes > 1 and scale.sharing == "unknown",
         unknown_lengths=_range_names(scale.visits[0].ranges(own, other), first.name, last.name),
-        vote_calls=scale.vote_calls(counts.votes) if scale.is_shared else 0,
+        pays_one_prompt=counts.votes > 1 and scale.sharing == "one",
     )
 
 
@@ -192,17 +193,13 @@ class _Scale:
     def __init__(
         self, profile: Profile, questions: Sequence[Question], lengths: Mapping[str, TierLengths]
     ) -> None:
-        self.counts, self.batch = sample_counts(profile, 0), max(profile.verification.batch)
+        self.counts = sample_counts(profile, 0)
         self.visits = [_Visits(profile, question, lengths) for question in questions]
 
     @property
-    def is_shared(self) -> bool:
-        """Whether votes that are bought together pay one prompt."""
-        return self.visits[0].first.sharing == "one"
-
-    def vote_calls(self, votes: int) -> int:
-        """In how many calls a plan, which buys at most a batch at once, buys votes."""
-        return math.ceil(votes / self.batch)
+    def sharing(self) -> Sharing:
+        """How many prompts a call for several votes is billed with."""
+        return self.visits[0].first.sharing
 
     @property
     def prompt_tokens(self) -> float:
@@ -211,7 +208,7 @@ class _Scale:
 
     def costs(self, tokens: _MeanTokens, votes: int, read: float = 1.0) -> tuple[float, float]:
         """USD of the evidence and of the last tier's answer, at a share of the prompts' tokens."""
-        count = self.vote_calls(votes) if self.is_shared else votes
+        count = prompts_billed(votes, self.sharing)
         pairs = [visit.costs(self.counts.answers, votes, count, tokens, read) for visit in self.visits]
         evidence, baseline = (math.fsum(usd) / len(pairs) for usd in zip(*pairs, strict=True))
         return evidence, baseline
@@ -239,7 +236,7 @@ class _Visits:
         self.most = self.first.ask.max_tokens, self.last.ask.max_tokens, self.first.check.max_tokens
 
     def costs(
-        self, answers: int, votes: int, prompt_count: int, tokens: _MeanTokens, read: float
+        self, answers: int, votes: int, prompt_count: float, tokens: _MeanTokens, read: float
     ) -> tuple[float, float]:
         """USD of the evidence, with `prompt_count` prompts of votes, and of the last tier's answer."""
         evidence = self.first.usd(answers, votes, prompt_count, tokens.answer, tokens.vote, read)

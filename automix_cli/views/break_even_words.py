@@ -15,14 +15,14 @@ def evidence_words(own: BreakEven) -> str:
     Example:
         >>> evidence_words(BreakEven("small", "large", 1, 8, 0.2, 0.1, 1.0, 8, 100.0, 64.0, 64.0))
         "small's answer and 8 votes on it"
-        >>> shared = BreakEven("small", "large", 1, 8, 0.2, 0.1, 1.0, 8, 100.0, 64.0, 64.0, vote_calls=2)
-        >>> evidence_words(shared)
-        "small's answer and 8 votes on it in 2 calls"
+        >>> one = BreakEven("small", "large", 1, 8, 0.2, 0.1, 1.0, 8, 100.0, 64.0, 64.0, pays_one_prompt=True)
+        >>> evidence_words(one)
+        "small's answer and 8 votes on it in one call"
     """
     answers = f"{own.tier}'s answer" if own.answers == 1 else f"{own.answers} answers of {own.tier}"
     if not own.votes:
         return answers
-    calls = f" in {count_of(own.vote_calls, 'call')}" if own.vote_calls else ""
+    calls = " in one call" if own.pays_one_prompt else ""
     return f"{answers} and {count_of(own.votes, 'vote')} on {'it' if own.answers == 1 else 'them'}{calls}"
 
 

@@ -47,13 +47,14 @@ def test_the_evidence_is_an_answer_and_all_votes(votes: int) -> None:
     assert result.fewer_votes == max([v for v in range(1, votes + 1) if ask + v * check < 4 * ask], default=0)
 
 
-def test_votes_of_one_round_share_a_prompt_where_the_provider_samples_several_at_once() -> None:
+def test_votes_that_a_plan_may_buy_at_once_share_a_prompt_as_in_a_bill() -> None:
     small = replace(SMALL, model="openai/x")
     own, question = profile(small, max_votes=8, batch=(1, 4)), Question(text="?")
     ask, check = tokens(own, question)
     result = break_even(own, [question])
     assert result is not None
-    assert result.evidence_usd == pytest.approx(ask + 2 * check)
+    assert result.evidence_usd == pytest.approx(ask + check)
+    assert plan_collection(own, [question])["votes"]["usd"] == pytest.approx(check)
 
 
 @pytest.mark.parametrize(
@@ -102,11 +103,11 @@ OWN = replace(SMALL, model="openai/x", api_base="http://127.0.0.1:1/v1")
     ("small", "shared", "prompts_paid", "is_guess"),
     [
         (SMALL, None, 8, False),
-        (replace(SMALL, model="openai/x"), None, 2, False),
+        (replace(SMALL, model="openai/x"), None, 1, False),
         (OWN, None, 8, True),
         (replace(OWN, model="hosted_vllm/x"), None, 8, True),
         (OWN, False, 8, False),
-        (OWN, True, 2, False),
+        (OWN, True, 1, False),
         (replace(SMALL, model="openai/x"), False, 8, False),
     ],
     ids=[
@@ -258,8 +259,8 @@ def test_dry_runs_and_profile_check_say_it(tmp_path: Path, monkeypatch: pytest.M
         "calibrate": CliRunner().invoke(app, ["calibrate", *words]).stdout,
     }
     for out in runs.values():
-        assert "small's answer and 8 votes on it in 2 calls cost" in out
+        assert "small's answer and 8 votes on it in one call cost" in out
     assert "this file costs about $" in runs["calibrate"]
     Path("p.yaml").write_text("extends: demo\n")
     ran = CliRunner().invoke(app, ["profile", "check", "p.yaml"])
-    assert "small's answer and 8 votes on it in 2 calls cost" in ran.stderr
+    assert "small's answer and 8 votes on it in one call cost" in ran.stderr
