@@ -279,8 +279,9 @@ def own_quality(router: Mapping[str, Any]) -> float | None:
 
 
 def own_cost(router: Mapping[str, Any]) -> float | None:
-    """Return the mean USD that calibration measured of the block's own router; None for none."""
-    return _own(router, 0)
+    """Return the USD that calibration told of the block's own router, written or held out, the dearer."""
+    own, folds = _own(router, 0), _held_out(router, "pomdp", 0)
+    return own if own is None or folds is None or router.get("kind") == "always" else max(own, folds)
 
 
 def _own(router: Mapping[str, Any], place: int) -> float | None:

@@ -199,6 +199,7 @@ def test_first_votes_are_compared_with_the_fit(read: Any) -> None:
             0.75,
         ),
         ({"written": [6.0, 0.9], "held_out": {"pomdp": [2.0, 0.9], "always:large": [8.0, 1.0]}}, None, 0.25),
+        ({"written": [2.0, 0.9], "held_out": {"pomdp": [6.0, 0.9], "always:large": [8.0, 1.0]}}, None, 0.25),
         ({"differing": {"large": "x"}, "held_out": {"pomdp": 3}}, None, None),
         ({"differing": {"large": [5, 4]}, "held_out": {"pomdp": [2.0], "always:large": [0.0]}}, None, None),
         ({"differing": [1], "held_out": None}, None, None),
