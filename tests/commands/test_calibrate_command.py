@@ -489,3 +489,12 @@ def test_tiers_of_another_name_get_no_router(tmp_path: Path) -> None:
     assert asked.out == shown.out
     assert reason in asked.err
     assert list(tmp_path.glob("*.yaml")) == []
+
+
+def test_a_run_that_pays_says_what_was_guessed_of_the_rows(tmp_path: Path) -> None:
+    rows = [{"question": f"Is it {n}?", "choices": ["Rome", "Oslo"], "answer": n} for n in (1, 0)]
+    (tmp_path / "rows.jsonl").write_text(jsonl(*rows))
+    for more in (("-o", "own.yaml"), ("--dry-run",)):
+        ran = automix("calibrate", "rows.jsonl", "--profile", "demo", *more, cwd=tmp_path)
+        assert "expected=answer (answer is the place of a choice, and 0 is the first)" in ran.out + ran.err
+        assert "task: {scorer: choice} in the profile judges by both" in ran.err
