@@ -310,7 +310,7 @@ def _gains(
     """Quality points of the headline policy and of single tiers above single tiers, mean over splits."""
     names = dict.fromkeys([headline, *(f"always:{tier}" for tier in tiers)])
     qualities = {name: mean_figure([part[name].figures["quality"] for part in parts]) for name in names}
-    return quality_gains(qualities, tiers)
+    return quality_gains(qualities, tiers, parts[0][headline].result.single.split.test.n_groups)
 
 
 # ------------------------------------------------------------------ one split

@@ -236,19 +236,33 @@ def mean_figure(figures: Sequence[BootstrapFigure]) -> BootstrapFigure:
 
 
 def quality_gains(
-    qualities: Mapping[str, BootstrapFigure], tiers: Sequence[str]
+    qualities: Mapping[str, BootstrapFigure], tiers: Sequence[str], questions: int
 ) -> dict[tuple[str, str], Measure]:
     """Quality points of each policy above each tier alone, by (policy, tier), with paired intervals.
 
     Args:
         qualities: mean scores by the policy's name, those of the tiers (`always:NAME`) among them.
         tiers: their names.
+        questions: how many were measured.
     """
-    return {
-        (name, tier): own.points_above(qualities[f"always:{tier}"]).measure()
-        for name, own in qualities.items()
-        for tier in tiers
-    }
+    gains = dict[tuple[str, str], Measure]()
+    for name, own in qualities.items():
+        for tier in tiers:
+            other = f"always:{tier}"
+            points = own.points_above(qualities[other]).measure()
+            gains[name, tier] = points if name == other else _gain_of(points, questions)
+    return gains
+
+
+def _gain_of(points: Measure, questions: int) -> Measure:
+    """Give two policies that came out alike on every question the exact interval of Clopper and Pearson.
+
+    No resample shows a difference then, which says little of questions that were not seen.
+    """
+    if not points.value == points.low == points.high == 0:
+        return points
+    most = 100 * (1 - ((1 - LEVEL) / 2) ** (1 / questions))
+    return points._replace(low=-most, high=most)
 
 
 class Average(NamedTuple):

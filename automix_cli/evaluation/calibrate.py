@@ -425,7 +425,7 @@ def _with_figures(
         quality = with_interval(score, scores)
         figures.append(Figures(name, with_interval(cost, costs), quality, *shares.get(name, ())))
     figures.append(Figures("random-mix", figures[0].cost, with_interval(float(means.mix()), draws.mix())))
-    gains: Mapping[tuple[str, str], Measure] = quality_gains(qualities, table.tiers)
+    gains: Mapping[tuple[str, str], Measure] = quality_gains(qualities, table.tiers, table.n_groups)
     reporting = {"pomdp": router_run, "threshold": threshold_run}
     beside = with_label_intervals(tuple(figures), gains, table, reporting, resamples)
     edge = edge_beside(table, router_run, singles(table), resamples)

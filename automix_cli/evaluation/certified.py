@@ -109,4 +109,4 @@ def _figures(
     qualities = {
         name: BootstrapFigure(float(score[:, k].mean()), "", scores[:, k]) for k, name in enumerate(names)
     }
-    return tuple(figures), quality_gains(qualities, rest.tiers)
+    return tuple(figures), quality_gains(qualities, rest.tiers, rest.n_groups)
