@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from automix_cli.evaluation.bootstrap import BootstrapFigure, Resamples, interval, mean_figure
+from automix_cli.evaluation.bootstrap import BootstrapFigure, Resamples, interval, mean_figure, quality_gains
 from automix_cli.evaluation.curves import Measure
 
 
@@ -142,3 +142,16 @@ def test_a_mean_over_splits_has_no_interval_where_one_split_has_too_few_rows_for
     whole = BootstrapFigure(0.5, "", np.array([0.4, 0.6]))
     few = BootstrapFigure(0.7, "", np.empty(0))
     assert mean_figure([whole, few]).measure() == Measure(0.6, "too few rows for an interval")
+
+
+@pytest.mark.parametrize("questions", [5, 30, 451])
+def test_policies_that_came_out_alike_on_every_question_get_the_exact_interval(questions: int) -> None:
+    alike = {
+        name: BootstrapFigure(1.0, "", np.ones(100)) for name in ("pomdp", "always:small", "always:large")
+    }
+    gains = quality_gains(alike, ("small", "large"), questions)
+    most = gains["pomdp", "large"].high or 0.0
+    # With such a share of questions that differ, all of these come out alike in one of forty draws.
+    assert (1 - most / 100) ** questions == pytest.approx(0.025)
+    assert gains["pomdp", "large"].low == -most
+    assert gains["always:large", "large"] == Measure(0.0, "", 0.0, 0.0)
