@@ -79,7 +79,7 @@ class PomdpPolicy:
         ...     action = policy.action(belief)
         ...     belief = policy.update(belief, action, observation)
         >>> policy.action(belief), policy.reason(belief)
-        (Action(kind='escalate', tier=1, votes=0), '0 of 2 votes: report 0.20 < escalate 0.68')
+        (Action(kind='escalate', tier=1, votes=0), '0 of 2 votes; worth: report 0.20 < escalate 0.68')
     """
 
     model: Model
