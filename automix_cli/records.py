@@ -10,9 +10,11 @@ in US dollars, and `None` means *unknown*, which is never the same as 0; time is
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Literal, NamedTuple
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from automix_cli.usage import NO_USAGE, Usage, add_money, total_usage
 
@@ -47,8 +49,7 @@ class TokenLogprob(NamedTuple):
     top: tuple[tuple[str, float], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Completion:
+class Completion(Struct, frozen=True, kw_only=True):
     """One text returned by a backend.
 
     `usage` is this completion's share of the request's usage; `cached` is true
@@ -71,8 +72,7 @@ class Completion:
     flags: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vote:
+class Vote(Struct, frozen=True, kw_only=True):
     """One sampled verdict on an answer, with the verifier's reasons (its whole completion)."""
 
     verdict: Verdict
@@ -138,8 +138,7 @@ class NoId(int):
 NO_ID = NoId()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Question(Struct, frozen=True, kw_only=True):
     """One input record; `expected` holds its gold answers, any of which is right.
 
     `history` holds the messages before the question in a chat row; `index` is the
@@ -158,7 +157,7 @@ class Question:
     metadata: Json = None
     dataset: str | None = None
     split: str | None = None
-    columns: Mapping[str, Json] = field(default_factory=dict, repr=False, compare=False)
+    columns: Mapping[str, Json] = field(default_factory=dict)
 
     def material(self, *others: str) -> dict[str, Json]:
         """Context, choices and `others`, where there are any: rows keep them for those who read them."""
@@ -196,8 +195,7 @@ class QuestionReading(NamedTuple):
         return {"router": self.router, "right": {name: round(p, 4) for name, p in self.right}}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(Struct, frozen=True, kw_only=True):
     """One visited tier: its answer, the observations of that answer, and the cost.
 
     `votes` are in the order in which they were bought. `cost_usd` is the list price of all
@@ -288,8 +286,7 @@ class Step:
         return {key: value for key, value in row.items() if value is not None}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trace:
+class Trace(Struct, frozen=True, kw_only=True):
     """One question with the recorded step of each tier: a row that `collect` writes and `replay` reads."""
 
     question: Question
@@ -304,8 +301,7 @@ class Trace:
         return {**self.question.to_dict(), "tiers": {s.tier: s.to_trace() for s in self.steps}}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowError:
+class RowError(Struct, frozen=True, kw_only=True):
     """The reason why a row has no answer.
 
     Not part of the row: after a `fatal` one every row would fail, and `hint` says how to mend it.
@@ -323,8 +319,7 @@ class RowError:
         return {"type": self.type, "message": self.message, "attempts": self.attempts, "tier": self.tier}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shadow:
+class Shadow(Struct, frozen=True, kw_only=True):
     """What the baseline says to a question that was drawn to be compared with it.
 
     `equal` tells whether row and baseline answer alike; None where the baseline has no answer: `failed`
@@ -361,8 +356,7 @@ class Shadow:
         return row
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """The row that `ask` writes: an answer, the route to it, its list price and the amount paid.
 
     `embedding` is the embedding call of a query-side router. It is not part of the route, but

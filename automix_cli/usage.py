@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
 def add_money(*amounts: float | None) -> float | None:
@@ -20,8 +21,7 @@ def add_money(*amounts: float | None) -> float | None:
     return round(total, 12) if total else 0.0  # finer than any price list
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(Struct, frozen=True, kw_only=True):
     """Tokens and calls. Tokens read from a provider's cache, or written to it, are parts of the input.
 
     `reasoning_tokens` are part of the output.
@@ -88,8 +88,7 @@ def total_usage(usages: Iterable[Usage]) -> Usage:
     return total
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Price:
+class Price(Struct, frozen=True, kw_only=True):
     """List price in USD per million tokens; `cached_input` and `cache_write` default to `input`.
 
     Example:

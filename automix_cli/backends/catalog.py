@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from automix_cli.backends.openai_providers import PROVIDERS
 from automix_cli.errors import describe_value, did_you_mean

@@ -12,8 +12,10 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec.structs import replace
 
 from automix_cli.backends.base import Request, endpoint_name
 from automix_cli.backends.catalog import provider_of

@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from msgspec import structs
+
 from automix_cli.backends.base import Request
 from automix_cli.backends.catalog import is_local, is_loopback, provider_of, standard_key_envs
 from automix_cli.backends.openai_providers import PROVIDERS
@@ -123,4 +125,4 @@ def shared_route(request: Request) -> Request:
     if provider not in ("ollama", "ollama_chat"):
         return request
     base = openai_endpoint(request, os.environ).api_base
-    return replace(request, model=f"openai/{name}", api_base=base)
+    return structs.replace(request, model=f"openai/{name}", api_base=base)

@@ -6,8 +6,9 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from automix_cli.errors import NO_ANSWER_ERRORS, BackendError
 from automix_cli.records import Completion, TokenLogprob

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from msgspec import Struct
+
 from automix_cli.records import VERIFY_SCHEMA, Json, Question, RowError, Status, Vote, VoteCount
-from automix_cli.usage import Usage
+from automix_cli.usage import NO_USAGE, Usage
 
 
 class LabelledAnswers(NamedTuple):
@@ -16,8 +17,7 @@ class LabelledAnswers(NamedTuple):
     wrong: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verification:
+class Verification(Struct, frozen=True, kw_only=True):
     """The row that `verify` writes: the signal on one answer, and the verdict that follows.
 
     `calibrated` is true when `confidence` is a chance that labelled answers have shown of the signal,
@@ -36,7 +36,7 @@ class Verification:
     calibrated: bool = False
     calibrated_on: LabelledAnswers | None = None
     verdict: Literal["correct", "incorrect", "none"] = "none"
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = NO_USAGE
     cost_usd: float | None = 0.0
     spent_usd: float | None = 0.0
     flags: tuple[str, ...] = ()

@@ -14,12 +14,15 @@ import stat
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from json.scanner import make_scanner
 from math import isinf
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from automix_cli.data.id_lines import IdLines
 from automix_cli.data.rows import question_from_dict, value_of
@@ -42,8 +45,7 @@ class Line(NamedTuple):
     data: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True):
     """One input row: a question, or in `fault` what is wrong with its line, and in `hint` what mends it."""
 
     index: int

@@ -13,6 +13,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
+
 from automix_cli.data.choice_places import ChoicePlaces, find_places
 from automix_cli.data.columns import ColumnMapping, read_amounts, read_columns
 from automix_cli.data.documents import PROMPTFOO, is_promptfoo, promptfoo_rows
@@ -140,7 +142,7 @@ class DataFile:
         rows = self._question_rows()
         questions = [question for question, _ in rows]
         if ignores_labels:
-            return [replace(q, expected=()) for q in questions]
+            return [structs.replace(q, expected=()) for q in questions]
         if baseline is None and not any(q.expected for q in questions):
             raise self._no_label(rows[0][1], len(rows))
         return questions

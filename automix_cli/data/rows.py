@@ -187,7 +187,7 @@ def question_from_dict(row: Json, index: int = 0, *, textless: bool = False) -> 
 
     Example:
         >>> question_from_dict({"prompt": "2 + 2?", "gold": "4"}, 3)
-        Question(text='2 + 2?', id=3, index=3, context=None, choices=(), expected=('4',), history=(), metadata=None, dataset=None, split=None)
+        Question(text='2 + 2?', id=3, index=3, context=None, choices=(), expected=('4',), history=(), metadata=None, dataset=None, split=None, columns={})
     """  # noqa: E501
     if not isinstance(row, dict):
         raise DataError(f"expected a JSON object, got {kind_of(row)}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from concurrent.futures import Future
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from automix_cli.cascade.batch import AHEAD
 from automix_cli.cascade.cascade import Cascade

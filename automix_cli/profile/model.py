@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from msgspec import structs
+
 from automix_cli.backends import catalog
 from automix_cli.backends.choice import BackendName, ClientName, client_of
 from automix_cli.errors import UsageError, did_you_mean
@@ -272,7 +274,7 @@ def _set_only(values: Mapping[str, Any]) -> dict[str, Any]:
 def tier_dict(tier: Tier) -> dict[str, Any]:
     """A tier as the YAML has it."""
     settings = _settings_dict(tier)
-    settings["price"] = _set_only(_settings_dict(tier.price)) if tier.price else None
+    settings["price"] = _set_only(structs.asdict(tier.price)) if tier.price else None
     settings["params"] = dict(tier.params) or None
     settings["backend"] = None if tier.backend == "auto" else tier.backend
     return _set_only(settings)

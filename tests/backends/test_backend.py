@@ -5,10 +5,10 @@ import contextlib
 import itertools
 import random
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import pytest
+from msgspec.structs import replace
 
 from automix_cli.backends.base import Backend, Request, ScriptedBackend
 from automix_cli.backends.retry import Breaker, RateLimiter, Retrier

@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from calls import ask, client, complete, error_of, says, texts
 from loopback import Call, Loopback, Reply
+from msgspec.structs import replace
 
 from automix_cli.backends.base import Request
 from automix_cli.backends.budget import worst_cost

@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 from known import table_of
+from msgspec import Struct, structs
 from recorded import VOTED, Recorded
 from runs import is_picked, option_parser, processes, run_all, table_head, table_line
 from worlds import draw_world, paying_world
@@ -107,6 +108,8 @@ def _leaves(value: Any, place: str, rows: int) -> Iterator[tuple[str, Any]]:
     parts: Iterator[tuple[object, Any]] | None = None
     if dataclasses.is_dataclass(value):
         parts = ((f".{f.name}", getattr(value, f.name)) for f in dataclasses.fields(value))
+    elif isinstance(value, Struct):
+        parts = ((f".{key}", own) for key, own in structs.asdict(value).items())
     elif hasattr(value, "_asdict"):
         parts = ((f".{key}", own) for key, own in value._asdict().items())
     elif isinstance(value, Mapping):

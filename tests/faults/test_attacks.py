@@ -10,13 +10,14 @@ import os
 import signal
 import subprocess
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 from loopback import Call, Loopback, Reply, default_reply
+from msgspec.structs import replace
 from nursery import World, rows
 from shell import COMMAND, PATIENCE, Ran, environment, warm_command
 from test_storage import small_disk

@@ -1,11 +1,11 @@
 """The profiles that ship with automix: known models, prices that rise, and nothing that needs a reader."""
 
 import re
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from automix_cli.backends import catalog
 from automix_cli.backends.litellm_library import load_litellm

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from automix_cli.prompts.examples import BUILT_IN_EXAMPLES
 from automix_cli.prompts.messages import decision, digest, fence, verification_messages
