@@ -91,6 +91,34 @@ def count_of(number: int, word: str) -> str:
     return f"{number:,} {word}{'' if number == 1 else ending}"
 
 
+DUST = 1e-9
+"""By how much sums of shares may miss a whole."""
+
+
+def share_text(value: float, form: str) -> str:
+    """Write a share in so many digits, not rounded up to all, nor down to nothing, where it is not that.
+
+    Example:
+        >>> share_text(0.9996, ".2f"), share_text(1.0, ".2f"), share_text(0.004, ".0%")
+        ('>0.99', '1.00', '<1%')
+    """
+    text = f"{value:{form}}"
+    if not DUST < value < 1 - DUST or text not in (f"{0.0:{form}}", f"{1.0:{form}}"):
+        return text
+    step = 10.0 ** -(int(form[1:-1]) + 2 * form.endswith("%"))
+    return f">{1 - step:{form}}" if value > 0.5 else f"<{step:{form}}"
+
+
+def per_cent(share: float, digits: int = 0) -> str:
+    """Write a share in per cent, never rounded to all or to nothing.
+
+    Example:
+        >>> per_cent(0.127), per_cent(0.9999), per_cent(0.0004, 1)
+        ('13 %', '>99 %', '<0.1 %')
+    """
+    return share_text(share, f".{digits}%").replace("%", " %")
+
+
 def readable_size(size: int) -> str:
     """A number of bytes for people, in powers of ten.
 

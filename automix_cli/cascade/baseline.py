@@ -136,10 +136,13 @@ class CalibratedQuality(NamedTuple):
 
 
 def calibrated_quality(profile: Profile, baseline: str) -> CalibratedQuality | None:
-    """Look up the quality that calibration measured; None where it measured none, or another one."""
+    """Look up the quality that calibration measured; None where it measured none, or another one.
+
+    Of the baseline alone there is nothing to tell: its quality is its own.
+    """
     router = profile.router or {}
     fitted = router.get("fitted") or {}
-    if not fitted or differences(profile):
+    if not fitted or differences(profile) or router.get("tier") == baseline:
         return None
     certificate = fitted.get("certificate")
     if certificate:  # says more than the held-out figures do
@@ -151,4 +154,5 @@ def calibrated_quality(profile: Profile, baseline: str) -> CalibratedQuality | N
         return None
     source = fitted.get("labels_from")
     measure = "quality" if source is None else f"agreement with {source}"
-    return CalibratedQuality(own / alone, measure=measure, unproven=bool(fitted.get("unproven")))
+    unproven = bool(fitted.get("unproven")) and router.get("kind") != "always"
+    return CalibratedQuality(own / alone, measure=measure, unproven=unproven)

@@ -44,7 +44,6 @@ from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.plan import PlanRow
 from automix_cli.pomdp.policy import PomdpPolicy
-from automix_cli.texts import TOO_FEW_LABELS
 
 # ------------------------------------------------------------------ the result
 
@@ -394,16 +393,10 @@ def _curve_points(result: SplitResult) -> tuple[CurvePoint, ...]:
             c.setting,
             c.point,
             curve.cost.column(i).figure().measure(),
-            _curve_quality(curve, i),
+            curve.quality_at(i, result.questions),
         )
         for i, c in enumerate(result.run.curve)
     )
-
-
-def _curve_quality(curve: CurveMeans, place: int) -> Measure:
-    """The quality of a setting; without an interval where too few labels stand behind it."""
-    own = curve.quality.column(place)
-    return Measure(own.value, TOO_FEW_LABELS) if curve.lacks_labels[place] else own.figure().measure()
 
 
 def _mean_slices(

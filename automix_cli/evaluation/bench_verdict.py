@@ -23,7 +23,7 @@ from automix_cli.evaluation.verdict import (
     verdict,
     weigh_choices,
 )
-from automix_cli.texts import count_of
+from automix_cli.texts import count_of, share_text
 
 
 def judge(measure: Measure, results: Sequence[SplitResult]) -> RoutingVerdict | None:
@@ -54,7 +54,8 @@ def _copies_read(split: Split) -> str:
     share = float(in_training.mean())
     if share <= FEW_COPIES:
         return ""
-    return f"{share:.0%} of the questions held out stand in training, or near-copies of them do"
+    part = share_text(share, ".0%")
+    return f"{part} of the questions held out stand in training, or near-copies of them do"
 
 
 def _why_no_policy_is_judged(split: Split) -> str:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.curves import LEVEL, Measure
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
-from automix_cli.texts import TOO_FEW_LABELS
+from automix_cli.texts import DUST, TOO_FEW_LABELS
 
 POISSON_GROUPS = 20_000
 NORMAL = 1.96  # standard deviations in a normal 95 % interval
@@ -70,6 +70,11 @@ class Resamples:
     def of_table(cls, table: TraceTable, seed: int, draws: int = 1000) -> Resamples:
         """Draw resamples of a table's questions; the order of its rows changes no weight."""
         return cls.of(table.groups, seed, draws)
+
+    @property
+    def questions(self) -> int:
+        """How many questions these rows are of."""
+        return len(np.unique(self.groups))
 
     @property
     def counts(self) -> NDArray[np.uint8]:
@@ -170,12 +175,14 @@ class BootstrapFigure(NamedTuple):
         value: None where it is undefined; `reason` then says why.
         draws: its value in every resample.
         is_corrected: whether the value is corrected for the bias of the draws.
+        questions: of a mean score, how many it is of; 0 of what has no exact interval.
     """
 
     value: float | None
     reason: str
     draws: Floats
     is_corrected: bool = False
+    questions: int = 0
 
     @classmethod
     def bias_corrected(cls, value: float, draws: Floats) -> BootstrapFigure:
@@ -216,7 +223,8 @@ class BootstrapFigure(NamedTuple):
         if self.is_corrected:
             width = NORMAL * float(values.std())
             return Measure(self.value, "", self.value - width, self.value + width)
-        return Measure(self.value, "", *interval(values))
+        own = Measure(self.value, "", *interval(values))
+        return exact_where_alike(own, self.questions) if self.questions else own
 
 
 def mean_figure(figures: Sequence[BootstrapFigure]) -> BootstrapFigure:
@@ -232,7 +240,8 @@ def mean_figure(figures: Sequence[BootstrapFigure]) -> BootstrapFigure:
     without_draws = [f for f in figures if not len(f.draws)]
     draws = np.empty(0) if without_draws else np.mean([f.draws for f in figures], axis=0)
     reason = without_draws[0].reason if without_draws else ""
-    return BootstrapFigure(value, reason, draws, figures[0].is_corrected)
+    fewest = min(f.questions for f in figures)
+    return BootstrapFigure(value, reason, draws, figures[0].is_corrected, fewest)
 
 
 def quality_gains(
@@ -261,8 +270,29 @@ def _gain_of(points: Measure, questions: int) -> Measure:
     """
     if not points.value == points.low == points.high == 0:
         return points
-    most = 100 * (1 - ((1 - LEVEL) / 2) ** (1 / questions))
+    most = 100 * _most_otherwise(questions)
     return points._replace(low=-most, high=most)
+
+
+def exact_where_alike(score: Measure, questions: int) -> Measure:
+    """Give a mean score that is the same in every resample the exact interval of Clopper and Pearson.
+
+    All questions score alike then, which says little of those that were not seen. Of scores between 0 and 1
+    it is Gaffke's, which is the same where they are 0 or 1 alone.
+
+    Example:
+        >>> [round(bound, 3) for bound in exact_where_alike(Measure(1.0, "", 1.0, 1.0), 50)[2:]]
+        [0.929, 1.0]
+    """
+    if score.value is None or score.low is None or score.high is None or score.high - score.low > DUST:
+        return score
+    most = _most_otherwise(questions)
+    return score._replace(low=score.value * (1 - most), high=score.value + (1 - score.value) * most)
+
+
+def _most_otherwise(questions: int) -> float:
+    """The largest share of questions that may come out otherwise, where none of so many did."""
+    return float(1 - ((1 - LEVEL) / 2) ** (1 / questions))
 
 
 class Average(NamedTuple):
@@ -276,10 +306,9 @@ class Average(NamedTuple):
         return BootstrapFigure(self.value, "", self.draws)
 
 
-def with_interval(value: float | Floats, draws: Floats) -> Measure:
-    """Return a figure with the percentile interval of its draws."""
-    low, high = interval(draws)
-    return Measure(float(value), "", low, high)
+def with_interval(value: float | Floats, draws: Floats, questions: int = 0) -> Measure:
+    """Return a figure with the percentile interval of its draws, or an exact one; see `BootstrapFigure`."""
+    return BootstrapFigure(float(value), "", draws, questions=questions).measure()
 
 
 class ColumnMeans(NamedTuple):

@@ -422,9 +422,11 @@ def _with_figures(
         means.policies(table.tiers), draws.policies(table.tiers), strict=True
     ):
         qualities[name] = BootstrapFigure(float(score), "", scores)
-        quality = with_interval(score, scores)
+        quality = with_interval(score, scores, 0 if name == f"always:{table.beside}" else table.n_groups)
         figures.append(Figures(name, with_interval(cost, costs), quality, *shares.get(name, ())))
-    figures.append(Figures("random-mix", figures[0].cost, with_interval(float(means.mix()), draws.mix())))
+    figures.append(
+        Figures("random-mix", figures[0].cost, with_interval(float(means.mix()), draws.mix(), table.n_groups))
+    )
     gains: Mapping[tuple[str, str], Measure] = quality_gains(qualities, table.tiers, table.n_groups)
     reporting = {"pomdp": router_run, "threshold": threshold_run}
     beside = with_label_intervals(tuple(figures), gains, table, reporting, resamples)

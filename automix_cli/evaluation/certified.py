@@ -92,20 +92,20 @@ def _figures(
     names = ("pomdp", "oracle", *(f"always:{name}" for name in rest.tiers))
     cost = np.column_stack([run.cost, ideal.cost, alone.cost])
     score = np.column_stack([run.score, ideal.score, alone.score])
-    costs, scores = resamples.means(cost), resamples.means(score)
+    costs, scores, baseline = resamples.means(cost), resamples.means(score), f"always:{rest.beside}"
     shares = (float(run.escalated.mean()), float(run.abstained.mean()), float(run.votes.sum(axis=1).mean()))
     figures = [
         Figures(
             name,
             with_interval(cost[:, k].mean(), costs[:, k]),
-            with_interval(score[:, k].mean(), scores[:, k]),
+            with_interval(score[:, k].mean(), scores[:, k], 0 if name == baseline else rest.n_groups),
             *(shares if name == "pomdp" else ()),
         )
         for k, name in enumerate(names)
     ]
     mix = mix_quality(cost[:, -tiers:].mean(axis=0), score[:, -tiers:].mean(axis=0), cost[:, 0].mean())
     mixes = mix_quality(costs[:, -tiers:], scores[:, -tiers:], costs[:, 0])
-    figures.append(Figures("random-mix", figures[0].cost, with_interval(float(mix), mixes)))
+    figures.append(Figures("random-mix", figures[0].cost, with_interval(float(mix), mixes, rest.n_groups)))
     qualities = {
         name: BootstrapFigure(float(score[:, k].mean()), "", scores[:, k]) for k, name in enumerate(names)
     }

@@ -16,6 +16,7 @@ from automix_cli.evaluation.bootstrap import Average, BootstrapFigure, ColumnMea
 from automix_cli.evaluation.curves import (
     CurveMeasure,
     Ends,
+    Measure,
     gain_above_mix,
     gain_area,
     ibc_lift,
@@ -24,8 +25,10 @@ from automix_cli.evaluation.curves import (
 )
 from automix_cli.evaluation.frontier import Point
 from automix_cli.evaluation.play import PolicyRun, SingleTiers
+from automix_cli.evaluation.settings import Always
 from automix_cli.evaluation.verdict import above_mix
 from automix_cli.pomdp.arrays import Floats
+from automix_cli.texts import TOO_FEW_LABELS
 
 _WITHOUT_CURVE = ("single tier", "majority")
 _WITHOUT_PARITY = ("single tier", "majority", "bound")
@@ -39,6 +42,13 @@ class CurveMeans(NamedTuple):
     quality: ColumnMeans
     cost: ColumnMeans
     lacks_labels: tuple[bool, ...] = ()
+
+    def quality_at(self, place: int, questions: int) -> Measure:
+        """The quality of a setting; without an interval where too few labels stand behind it."""
+        own = self.quality.column(place)
+        if self.lacks_labels[place]:
+            return Measure(own.value, TOO_FEW_LABELS)
+        return own.figure()._replace(questions=questions).measure()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -66,6 +76,13 @@ class SplitResult:
         more = {"no": (), "own": (), "tiers": self.single.lacks_labels}
         every = (*self.curve.lacks_labels, *self.single.lacks_labels)
         return what != "no" and any((self.lacks_labels, *more.get(what, every)))
+
+    @property
+    def questions(self) -> int:
+        """How many were held out; 0 where labels set the interval, or the baseline's score beside itself."""
+        table, resamples, own = self.single.split.test, self.single.resamples, self.run.choice.setting
+        is_known = isinstance(own, Always) and own.tier == table.beside
+        return 0 if resamples is None or table.has_some_labels or is_known else resamples.questions
 
     @property
     def quality(self) -> Average:

@@ -20,6 +20,7 @@ from automix_cli.pomdp.arrays import Floats
 from automix_cli.pomdp.observations import Counts
 from automix_cli.pomdp.plan import PlanRow
 from automix_cli.records import VoteCount
+from automix_cli.texts import per_cent
 
 _RARE_HISTORY = 1e-3  # of a history: what hardly happens raises no alarm
 
@@ -110,8 +111,8 @@ class PairAgreement(NamedTuple):
         """
         words = f"{self.first} and {self.second} agree on {self.equal:,} of {self.rows:,} rows"
         shares = (
-            "" if self.right is None else f"{self.first} is right in {100 * self.right:.0f} % of them",
-            "" if self.right_apart is None else f"in {100 * self.right_apart:.0f} % of the others",
+            "" if self.right is None else f"{self.first} is right in {per_cent(self.right)} of them",
+            "" if self.right_apart is None else f"in {per_cent(self.right_apart)} of the others",
         )
         return "; ".join(filter(None, (words, ", ".join(filter(None, shares)))))
 

@@ -101,6 +101,8 @@ class MeasureSpec:
     def compute(self, result: SplitResult) -> BootstrapFigure:
         """The measure of one policy on one split."""
         figure = self.figure(result) if self.figure else result.averages[self.key].figure()
+        if self.unit == "score" and self.rows is not None:
+            figure = figure._replace(questions=result.questions)
         if self.without_interval and figure.value is not None:
             return BootstrapFigure(figure.value, self.without_interval, np.empty(0))
         if result.lacks_labels_of(self.by_labels) and figure.value is not None:

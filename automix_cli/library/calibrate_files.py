@@ -63,7 +63,10 @@ def ways_to_names(profile: Profile, tiers: Sequence[str]) -> str:
 
 
 def written_words(result: Calibration, target: Path) -> str:
-    """Which router is written, and that it is unproven where these rows do not show that it pays."""
+    """Which router is written, and that it is unproven where these rows do not show that it pays.
+
+    A single tier is measured against nothing else, so that of it nothing is unproven.
+    """
     from automix_cli.profile.bundled import shown_path
 
     router = result.router()
@@ -71,7 +74,9 @@ def written_words(result: Calibration, target: Path) -> str:
     words = f"router of {shown_path(target)}{alone}"
     if not result.unproven or (alone and result.verdict is not None):
         return words
-    return f"{words}, unproven: these rows do not show {'whether routing pays' if alone else 'that it pays'}"
+    if alone:
+        return f"{words}; these rows do not show whether routing pays"
+    return f"{words}, unproven: these rows do not show that it pays"
 
 
 def use_option(target: Path, profile: Profile) -> str:

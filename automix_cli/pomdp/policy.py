@@ -18,6 +18,7 @@ from automix_cli.pomdp.observations import ConfidenceObservations
 from automix_cli.pomdp.plan import Forecast, Plan, PlanNode, solve
 from automix_cli.pomdp.problem import Action, Facts, Observation, Visit
 from automix_cli.pomdp.tilt import Logits, grid_corners
+from automix_cli.texts import share_text
 
 CACHED_HISTORIES = 8_000_000  # of all plans that a policy keeps
 
@@ -78,8 +79,10 @@ class PomdpPolicy:
         >>> for observation in [Observation(), Observation(0, 2, 2)]:
         ...     action = policy.action(belief)
         ...     belief = policy.update(belief, action, observation)
-        >>> policy.action(belief), policy.reason(belief)
-        (Action(kind='escalate', tier=1, votes=0), '0 of 2 votes; worth: report 0.20 < escalate 0.68')
+        >>> policy.action(belief)
+        Action(kind='escalate', tier=1, votes=0)
+        >>> policy.reason(belief)
+        '0 of 2 votes; expected score less cost ($0.1 counts as 1): report 0.20 < escalate 0.68'
     """
 
     model: Model
@@ -150,7 +153,8 @@ class PomdpPolicy:
     def reason(self, belief: Belief) -> str:
         """The evidence, and what each kind of action is worth, the chosen one last.
 
-        Worth is expected score less weighted cost, from here on, to the question that was planned for.
+        Worth is expected score less weighted cost, from here on, to the question that was planned for. Where
+        only a report is left there is nothing to weigh.
         """
         choice = self.action(belief)
         best: dict[str, float] = {}
@@ -158,9 +162,14 @@ class PomdpPolicy:
         for action, worth in belief.plan.options(belief.node, self.posterior(of_plan)):
             best[action.kind] = max(worth, best.get(action.kind, -math.inf))
         others = sorted((worth, kind) for kind, worth in best.items() if kind != choice.kind)
-        terms = [f"{kind} {worth:.2f}" for worth, kind in others]
         evidence = "; ".join(filter(None, (_evidence(belief), self._comparison(belief))))
-        return f"{evidence}; worth: {_chain([*terms, f'{choice.kind} {best.get(choice.kind, 0.0):.2f}'])}"
+        if choice.kind == "report" and not others:
+            return f"{evidence}; report is the only step left"
+        every = [*others, (best.get(choice.kind, 0.0), choice.kind)]
+        terms = [f"{kind} {share_text(worth, '.2f')}" for worth, kind in every]
+        weight = self.plan_model.cost_weight
+        cost = f" less cost (${1 / weight:.2g} counts as 1)" if weight else ""
+        return f"{evidence}; expected score{cost}: {_chain(terms)}"
 
     def _comparison(self, belief: Belief) -> str:
         """The earlier answers that the one in hand is equal to, and what this says of it, in words."""
@@ -174,8 +183,8 @@ class PomdpPolicy:
         words = f"agrees with {' and '.join(equal)}"
         if not equal:
             words = f"differs from {' and '.join(map(self._name, earlier))}"
-        chance, before = posterior @ right, alone @ right / alone.sum()
-        return f"{words}, so that it is right with chance {chance:.2f} instead of {before:.2f}"
+        chances = [share_text(float(p), ".2f") for p in (posterior @ right, alone @ right / alone.sum())]
+        return f"{words}, so that it is right with chance {chances[0]} instead of {chances[1]}"
 
     def _name(self, visit: Visit) -> str:
         return self.names[visit.tier] if self.names else f"tier {visit.tier + 1}"
@@ -250,7 +259,7 @@ def _evidence(belief: Belief) -> str:
     if visit.failed:
         return "no usable answer from this tier"
     if visit.signal is not None:
-        return f"confidence {visit.signal:.2f}"
+        return f"confidence {share_text(visit.signal, '.2f')}"
     if visit.parsed:
         return f"{visit.correct} of {visit.parsed} votes"
     return f"none of {visit.n_votes} votes could be read" if visit.n_votes else "not verified"

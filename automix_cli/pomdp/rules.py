@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from automix_cli.pomdp.problem import Action, Facts, History, Observation, Visit
+from automix_cli.texts import share_text
 
 
 class _RuleOfThumb:
@@ -89,7 +90,7 @@ class MajorityPolicy(_RuleOfThumb):
             return "last tier: reported without verification"
         if visit.signal is not None:
             sign = "≥" if visit.signal >= self.cut else "<"
-            return f"confidence {visit.signal:.2f} {sign} {self.cut:.2f}"
+            return f"confidence {share_text(visit.signal, '.2f')} {sign} {share_text(self.cut, '.2f')}"
         if visit.parsed == 0 and visit.n_votes:
             return f"none of {visit.n_votes} votes could be read: no evidence"
         word = "at least" if self._accepts(visit.correct, visit.parsed) else "under"
@@ -240,8 +241,9 @@ class ThresholdPolicy(_RuleOfThumb):
         if visit.tier == len(self.rules):
             return "last tier: reported without verification"
         share = share_of(belief, visit.tier)
-        edges = " and ".join(f"{e:.2f}" for e in self.rules[visit.tier].edges)
-        return f"no evidence, cut at {edges}" if share is None else f"confidence {share:.2f}, cut at {edges}"
+        edges = " and ".join(share_text(e, ".2f") for e in self.rules[visit.tier].edges)
+        evidence = "no evidence" if share is None else f"confidence {share_text(share, '.2f')}"
+        return f"{evidence}, cut at {edges}"
 
     def cuts(self, tier: int) -> tuple[float, ...]:
         """The edges of the tier's rule."""
@@ -383,7 +385,9 @@ class QuestionPolicy:
         if not belief.right:
             return "nothing was read in the question: the last tier"
         names = self.names or tuple(f"tier {tier + 1}" for tier in range(len(self.costs)))
-        chances = ", ".join(f"{name} {p:.2f}" for name, p in zip(names, belief.right, strict=True))
+        chances = ", ".join(
+            f"{name} {share_text(p, '.2f')}" for name, p in zip(names, belief.right, strict=True)
+        )
         return f"by the question alone, chance to be right: {chances}"
 
     def cuts(self, tier: int) -> tuple[float, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from automix_cli.evaluation.against import Against, Change
 from automix_cli.evaluation.measures import MEASURE_BY_KEY
-from automix_cli.texts import count_of
+from automix_cli.texts import count_of, share_text
 from automix_cli.views.cells import amount
 from automix_cli.views.lines import one_line
 
@@ -89,7 +89,7 @@ def bar_words(change: Change) -> str:
 def _number(change: Change, value: float) -> str:
     spec = MEASURE_BY_KEY[change.gate.figure]
     if change.gate.form == "ratio":
-        return f"{value:.3f}"
+        return share_text(value, ".3f")
     if spec.unit in ("score", "share"):
         return f"{100 * value:+.1f}"
     if spec.unit == "USD per question":
@@ -115,7 +115,7 @@ def _power(against: Against) -> Iterator[str]:
     own = next((c for c in against.changes if c.gate.figure == "quality" and c.gate.form == "delta"), None)
     if own is None or own.interval is None or own.why or not own.differing:
         return
-    differing = f"{own.differing:.0%} of {count_of(against.rows, 'row')} score otherwise"
+    differing = f"{share_text(own.differing, '.0%')} of {count_of(against.rows, 'row')} score otherwise"
     if own.catchable is None:
         yield f"{differing}: with so few, no loss is sure to be caught"
         return

@@ -8,7 +8,7 @@ from typing import Any
 from automix_cli.data.answer_rows import AnswerRow
 from automix_cli.evaluation.audit import ALPHA, WINDOW, Audit, AuditSavings, AuditWindow, Loss
 from automix_cli.records import Json
-from automix_cli.texts import count_of
+from automix_cli.texts import count_of, per_cent
 from automix_cli.views.lines import money, one_line
 
 AUDIT_SCHEMA = "automix.audit/1"
@@ -200,7 +200,7 @@ def percent(share: float) -> str:
         >>> percent(0.0123), percent(0.61)
         ('1.2 %', '61.0 %')
     """
-    return f"{100 * share:.1f} %"
+    return per_cent(share, 1)
 
 
 # ---------------------------------------------------------------- JSON

@@ -21,7 +21,7 @@ from automix_cli.evaluation.policy_entry import shows_signal
 from automix_cli.evaluation.settings import Always, CostWeight
 from automix_cli.evaluation.verdict import RoutingVerdict
 from automix_cli.pomdp.arrays import Ints
-from automix_cli.texts import count_of
+from automix_cli.texts import count_of, share_text
 from automix_cli.views.beside_words import measure_words, worse_words
 from automix_cli.views.cells import interval_text
 from automix_cli.views.missed_words import Attainment, compare_with_objective, missed_words
@@ -367,7 +367,7 @@ def _duplicates_note(duplicates: Sequence[Duplicates]) -> Iterator[str]:
     share = float(np.mean([d.share for d in duplicates]))
     yield (
         f"{exact:.0f} held-out questions also stand in training and {near:.0f} nearly do "
-        f"({share:.1%}): what looks at questions looks better than it is"
+        f"({share_text(share, '.1%')}): what looks at questions looks better than it is"
     )
 
 

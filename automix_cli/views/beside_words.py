@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from automix_cli.data.traces import TraceTable
+from automix_cli.texts import share_text
 
 
 def answer_words(text: str, baseline: str | None) -> str:
@@ -59,7 +60,7 @@ def weak_verifier_words(tier: str, auroc: float, baseline: str | None) -> str:
         >>> weak_verifier_words("small", 0.01, None)
         'small: its verifier is inverted: the surer it is, the more often an answer is wrong (AUROC 0.01)'
     """
-    figure = f"(AUROC {auroc:.2f})"
+    figure = f"(AUROC {share_text(auroc, '.2f')})"
     if auroc <= 1 - WEAK_AUROC:
         often = "is wrong" if baseline is None else f"differs from {baseline}'s"
         return f"{tier}: its verifier is inverted: the surer it is, the more often an answer {often} {figure}"

@@ -29,7 +29,7 @@ from automix_cli.pomdp.plan import Plan, PlanRow
 from automix_cli.pomdp.policy import PomdpPolicy
 from automix_cli.pomdp.problem import Facts
 from automix_cli.pomdp.rules import QuestionPolicy
-from automix_cli.texts import count_of
+from automix_cli.texts import count_of, share_text
 from automix_cli.views.beside_words import answer_words
 from automix_cli.views.calibration_notes import row_warnings
 from automix_cli.views.calibration_words import (
@@ -40,7 +40,7 @@ from automix_cli.views.calibration_words import (
     router_name,
     start_reader_words,
 )
-from automix_cli.views.cells import left_out
+from automix_cli.views.cells import bounds_texts, left_out
 from automix_cli.views.first_moves_words import plan_sentence
 from automix_cli.views.payer_lines import offer_lines
 from automix_cli.views.plan_words import bins_words, comparison_words, condition_words, ranges
@@ -121,7 +121,8 @@ class CalibrationView:
             groups.setdefault(lines, []).append(cell)
         texts, share_of = [], {lines: sum(sizes[k] for k in own) for lines, own in groups.items()}
         for lines in sorted(groups, key=lambda lines: -share_of[lines]):
-            share = f" for {share_of[lines] / sum(sizes):.0%} of questions" if len(groups) > 1 else ""
+            part = share_text(share_of[lines] / sum(sizes), ".0%")
+            share = f" for {part} of questions" if len(groups) > 1 else ""
             texts += [f"plan{share}{self._class_words(groups[lines]) if share else ''}: {lines[0]}"]
             texts += lines[1:]
         return [*texts, *([f"  ({policy.limitation})"] if policy.limitation else [])]
@@ -151,7 +152,8 @@ class CalibrationView:
         starts = [(s.share, s.typical) for s in self.calibration.starts] or [(1.0, Facts())]
         for share, typical in sorted(starts, key=lambda start: -start[0]):
             first, *rest = self._plan_words(policy.plan(typical))
-            of = f" for {share:.0%} of questions, in their middle" if len(starts) > 1 else ", in the middle"
+            part = f" for {share_text(share, '.0%')} of questions, in their middle"
+            of = part if len(starts) > 1 else ", in the middle"
             lines += [f"plan{of}: {first}", *rest]
         return [*lines, *([f"  ({policy.limitation})"] if policy.limitation else [])]
 
@@ -161,7 +163,7 @@ class CalibrationView:
         starts = self.calibration.starts
         if not starts:
             return ""
-        where = ", ".join(f"{s.tier} in {s.share:.0%} of questions" for s in starts)
+        where = ", ".join(f"{s.tier} in {share_text(s.share, '.0%')} of questions" for s in starts)
         saving = _dollars(1000 * sum(s.saving for s in starts))
         whose = start_reader_words(self.calibration)
         return f"starts at {where}{whose}; the calls of {small} that are skipped save {saving} USD per 1,000"
@@ -200,7 +202,7 @@ class CalibrationView:
     def _comparison(self) -> str:
         """What each source of classes comes to."""
         each = [
-            f"{source} {choice.point.quality:.3f} at {_dollars(1000 * choice.point.cost)}"
+            f"{source} {share_text(choice.point.quality, '.3f')} at {_dollars(1000 * choice.point.cost)}"
             for source, choice in self.calibration.choices
         ]
         return f"cross-fitted {self.measure} and USD per 1,000: {', '.join(each)}"
@@ -267,7 +269,10 @@ class CalibrationView:
         from rich.table import Table
 
         heads = (self.measure.split()[0], "", "USD per 1,000", "", "escalated", "votes", "abstained")
-        columns = next(places for least, places in _CALIBRATION_COLUMNS if width >= least)
+        rows = [(f.name, self._cells(f)) for f in self.calibration.figures]
+        blank = {k for k in range(len(heads)) if not any(cells[k] for _, cells in rows)}
+        places = next(places for least, places in _CALIBRATION_COLUMNS if width >= least)
+        columns = [k for k in places if k not in blank]
         bounds = ", 95 % intervals" if 1 in columns else ""
         where = "held out, means over folds"
         if self.calibration.is_certified:
@@ -276,16 +281,17 @@ class CalibrationView:
         table.add_column("policy", overflow="fold")  # the one that gives way to long names
         for k in columns:
             table.add_column(heads[k], justify="right", no_wrap=True)
-        for f in self.calibration.figures:
-            cells = self._cells(f)
-            is_own = f.name == "pomdp"
-            name, style = (router_name(self.calibration), "bold") if is_own else (f.name, None)
-            table.add_row(name, *(cells[k] for k in columns), style=style)
+        for name, cells in rows:
+            is_own = name == "pomdp"
+            own, style = (router_name(self.calibration), "bold") if is_own else (name, None)
+            table.add_row(own, *(cells[k] for k in columns), style=style)
         words = (*heads[:1], f"interval of {heads[0]}", heads[2], "interval of USD", *heads[4:])
-        absent = left_out(word for k, word in enumerate(words) if k not in columns)
+        absent = left_out(word for k, word in enumerate(words) if k not in places and k not in blank)
+        empty = ", ".join(word for k, word in enumerate(words) if k in blank)
         is_withheld = any(f.quality.value is None for f in self.calibration.figures)
         labels = label_counts_words(self.calibration.loss, len(self.table), is_withheld=is_withheld)
-        table.caption = "\n".join(filter(None, (labels, absent)))
+        nothing = f"left out, as nothing stands there: {empty}" if empty else ""
+        table.caption = "\n".join(filter(None, (labels, absent, nothing)))
         table.caption_justify = "left"
         return table
 
@@ -293,13 +299,13 @@ class CalibrationView:
         """The cells of a policy, one per column."""
         acts = f.name in ("pomdp", "threshold")
         return (
-            "" if f.quality.value is None else f"{f.quality.value:.3f}",
+            "" if f.quality.value is None else share_text(f.quality.value, ".3f"),
             _range(f.quality, 1, 3),
             _dollars(1000 * (f.cost.value or 0)),
             _range(f.cost, 1000, None),
-            f"{f.escalated:.0%}" if acts else "",
+            share_text(f.escalated, ".0%") if acts else "",
             f"{f.votes:.1f}" if acts else "",
-            f"{f.abstained:.0%}" if f.abstained else "",
+            share_text(f.abstained, ".0%") if f.abstained else "",
         )
 
     # ------------------------------------------------------------ health, notes, verdict
@@ -309,15 +315,14 @@ class CalibrationView:
         lines, tiers = [mute.text for mute in mute_tiers(self.table)], list(self.table.tiers)
         for h in examine(self.table, self.calibration.settings.pass_score):
             why = self._words(h.auroc.reason)
-            auc = f"AUROC: {why}" if h.auroc.value is None else f"AUROC {h.auroc.value:.2f}"
+            auc = f"AUROC: {why}" if h.auroc.value is None else f"AUROC {share_text(h.auroc.value, '.2f')}"
             absent = "unparsed" if h.signal == "votes" else "not recorded"
-            text = f"verifier {h.tier} ({h.signal}): {auc}, {h.unparsed:.1%} {absent}"
+            text = f"verifier {h.tier} ({h.signal}): {auc}, {share_text(h.unparsed, '.1%')} {absent}"
             if h.auroc_next is not None and h.auroc_next.value is not None:
                 following = tiers[tiers.index(h.tier) + 1]
-                own = (
-                    f"; among its {self._words('wrong answers')} AUROC {h.auroc_next.value:.2f} for whether "
-                )
-                text += f"{own}{following} {'is right' if self.table.beside is None else 'agrees'}"
+                own = f"AUROC {share_text(h.auroc_next.value, '.2f')} for whether {following}"
+                does = "is right" if self.table.beside is None else "agrees"
+                text += f"; among its {self._words('wrong answers')} {own} {does}"
             lines.append(text)
             verb = "right" if self.table.beside is None else "agrees"
             lines.append(f"  {verb} by confidence: " + "  ".join(_reliability_cell(r) for r in h.table))
@@ -452,9 +457,11 @@ _LEAST_CHANCE_IN_WORDS = 0.002  # histories rarer than this are left out of the 
 
 
 def _range(m: Measure, scale: float, digits: int | None) -> str:
-    if m.low is None or m.high is None:
+    if m.low is None or m.high is None or m.low == m.high:
         return ""
-    return "–".join(f"{scale * x:.{digits}f}" if digits else _dollars(scale * x) for x in (m.low, m.high))
+    if digits:
+        return "–".join(bounds_texts(m.low, m.high, f".{digits}f"))
+    return "–".join(_dollars(scale * x) for x in (m.low, m.high))
 
 
 def _dollars(amount: float) -> str:
@@ -470,7 +477,7 @@ def _dollars(amount: float) -> str:
 
 
 def _reliability_cell(row: ReliabilityRow) -> str:
-    return f"{row.confidence:.2f}→{row.right:.2f} ({row.rows})"
+    return f"{share_text(row.confidence, '.2f')}→{share_text(row.right, '.2f')} ({row.rows})"
 
 
 def _usd(usd: float) -> float | None:

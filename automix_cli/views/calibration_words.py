@@ -12,7 +12,7 @@ from automix_cli.evaluation.crossfit import CROSSFIT
 from automix_cli.evaluation.loss import LossAgainst
 from automix_cli.evaluation.settings import Always, is_rule
 from automix_cli.evaluation.verdict import RoutingVerdict
-from automix_cli.texts import TOO_FEW_LABELS, count_of
+from automix_cli.texts import TOO_FEW_LABELS, count_of, share_text
 from automix_cli.views.lines import money
 from automix_cli.views.payer_lines import compare_costs
 from automix_cli.views.verdict_words import (
@@ -55,13 +55,17 @@ def calibration_sentence(result: Calibration, grouping: Grouping, *, is_free: bo
 
 
 def _mark(result: Calibration) -> str:
-    """What a router that is written without proof is; "" where a single tier is, or none."""
+    """What a router that is written without proof is; "" where none is.
+
+    Of the last tier alone there is nothing to prove: it is what routers are measured against.
+    """
     if result.certificate is not None:
         return ""
     router = result.router()
-    if router["kind"] == "always":
-        return f" The router is {router['tier']} alone." if result.verdict is None else ""
-    return " A router made of this is unproven, and marked so."
+    if router["kind"] != "always":
+        return " A router made of this is unproven, and marked so."
+    nothing = ": there is nothing to prove" if router["tier"] == result.tiers[-1] else ""
+    return f" The router that is written asks {router['tier']} alone{nothing}."
 
 
 def _verdict_sentence(result: Calibration, grouping: Grouping) -> str:
@@ -92,8 +96,7 @@ def _routing_sentence(result: Calibration, v: RoutingVerdict, noun: str) -> str:
         best = result.router().get("tier", result.single)
         return f"Do not route: use {best}; routing gives {edge_words(v)}{_folds_words(result)}."
     more = more_rows_words(v.more_rows, noun)
-    outcome = "A router made of this is unproven, and marked so."
-    return f"Not enough rows to tell: {edge_words(v)}{_folds_words(result)}{more}. {outcome}"
+    return f"Not enough rows to tell: {edge_words(v)}{_folds_words(result)}{more}.{_mark(result)}"
 
 
 def _folds_words(result: Calibration) -> str:
@@ -272,7 +275,7 @@ def _written_words(result: Calibration, measure: str) -> str:
     is_alike = quality is None or abs(quality - held_out) <= _NOTABLE_QUALITY
     if own == folds and is_alike:
         return ""
-    at = "" if quality is None else f" at {measure} {quality:.3f}"
+    at = "" if quality is None else f" at {measure} {share_text(quality, '.3f')}"
     comes = f"comes to {own} per 1,000{at}{_how_measured(result)}"
     if _is_dearer(result):
         return (

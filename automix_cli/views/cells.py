@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.frontier import ROUNDING_ERROR
 from automix_cli.evaluation.measures import MEASURE_BY_KEY, MeasureSpec
-from automix_cli.texts import TOO_FEW_LABELS, lazy_pattern
+from automix_cli.texts import TOO_FEW_LABELS, lazy_pattern, share_text
 
 NO_VALUE = "–"
 _FELL_SHORT = "settings that reached this in training kept less on held-out rows"
@@ -54,10 +54,30 @@ def number_text(spec: MeasureSpec, value: float) -> str:
     """Write a number in the form of its measure; dollars are per 1,000 questions."""
     if spec.unit == "USD per question":
         return amount(1000 * value)
-    text = f"{value:{spec.form}}"
-    if text.startswith("-") and not any(digit in text for digit in "123456789"):
-        return f"{0.0:{spec.form}}"  # what rounds to nothing has no sign
-    return text
+    if spec.unit in ("score", "share"):
+        return _without_sign_of_nothing(share_text(value, spec.form), spec.form)
+    return _without_sign_of_nothing(f"{value:{spec.form}}", spec.form)
+
+
+def _without_sign_of_nothing(text: str, form: str) -> str:
+    """A number as it was written; what rounds to nothing has no sign."""
+    is_nothing = text.startswith("-") and not any(digit in text for digit in "123456789")
+    return f"{0.0:{form}}" if is_nothing else text
+
+
+def bounds_texts(low: float, high: float, form: str) -> tuple[str, str]:
+    """Write both bounds of a share, rounded outwards where they would come to all, or to nothing.
+
+    Example:
+        >>> bounds_texts(0.9997, 1.0, ".3f"), bounds_texts(0.0, 0.0002, ".1%")
+        (('0.999', '1.000'), ('0.0%', '0.1%'))
+    """
+    texts = share_text(low, form), share_text(high, form)
+    own, other = (f"{bound:{form}}" for bound in (low, high))
+    return (
+        texts[0].removeprefix(">") if texts[0].startswith(">") else own,
+        texts[1].removeprefix("<") if texts[1].startswith("<") else other,
+    )
 
 
 def value_text(spec: MeasureSpec, measure: Measure) -> str:
@@ -113,16 +133,18 @@ def why_blank(spec: MeasureSpec, policies: Mapping[str, Mapping[str, Measure]]) 
 
 
 def interval_text(spec: MeasureSpec, measure: Measure, between: str | None = None) -> str:
-    """Write an interval; "" where there is none.
+    """Write an interval; "" where there is none, or one without width: what is so by definition has none.
 
     Args:
         spec: the measure.
         measure: its value.
         between: what joins the bounds: a dash by default, "to" where signs would hide it.
     """
-    if measure.low is None or measure.high is None:
+    if measure.low is None or measure.high is None or measure.low == measure.high:
         return ""
     between = between or (" to " if "+" in spec.form else "–")
+    if spec.unit in ("score", "share"):
+        return between.join(bounds_texts(measure.low, measure.high, spec.form))
     return f"{number_text(spec, measure.low)}{between}{number_text(spec, measure.high)}"
 
 

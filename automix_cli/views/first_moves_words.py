@@ -10,7 +10,7 @@ from automix_cli.pomdp.prior_policy import PriorPolicy
 from automix_cli.pomdp.problem import Action, Facts, Policy
 from automix_cli.pomdp.rules import MajorityPolicy, QuestionPolicy
 from automix_cli.pomdp.signals import RecordedSignal
-from automix_cli.texts import count_of
+from automix_cli.texts import count_of, share_text
 
 _MOST_SAY_NO = 0.5  # the share of votes below which the rule of half escalates
 _MOST_SENTENCES = 3  # of classes
@@ -101,8 +101,8 @@ def _starts_words(starts: Mapping[str, float]) -> str:
         'large for 70% of questions, small for 30%'
     """
     (first, share), *others = sorted(starts.items(), key=lambda start: -start[1])
-    rest = [f"{name} for {own:.0%}" for name, own in others]
-    return ", ".join([f"{first} for {share:.0%} of questions", *rest])
+    rest = [f"{name} for {share_text(own, '.0%')}" for name, own in others]
+    return ", ".join([f"{first} for {share_text(share, '.0%')} of questions", *rest])
 
 
 def _classes_sentence(

@@ -10,7 +10,7 @@ from automix_cli.data.label_draw import LabelDraw
 from automix_cli.evaluation.label_plan import LabelPlan, LossSoFar
 from automix_cli.evaluation.loss import LossAgainst
 from automix_cli.evaluation.sequences import share_bounds
-from automix_cli.texts import count_of, is_blank
+from automix_cli.texts import count_of, is_blank, per_cent
 from automix_cli.views.loss_words import loss_bounds_words, loss_words
 from automix_cli.views.verdict_words import skipped_words
 
@@ -66,13 +66,13 @@ def plan_lines(plan: LabelPlan, draw: LabelDraw, scorer: str, name: str) -> Iter
 def _differing_line(plan: LabelPlan) -> str:
     """Say on how many rows answers differ, and on how many such answers are reported."""
     share, n = plan.differing[0], len(plan.table)
-    head = f"answers differ on {round(share * n):,} of {n:,} rows ({100 * share:.1f} %)"
+    head = f"answers differ on {round(share * n):,} of {n:,} rows ({per_cent(share, 1)})"
     return f"{head}; {_reports_words(plan) if share else 'nothing can be lost on these rows'}"
 
 
 def _reports_words(plan: LabelPlan) -> str:
     """Say which policy the rows are drawn for, and how many of its answers differ."""
-    baseline, both = plan.table.beside, f"{100 * plan.differing[1]:.1f} % are reported and differ"
+    baseline, both = plan.table.beside, f"{per_cent(plan.differing[1], 1)} are reported and differ"
     every = f"every answer beside {baseline}'s counts as reported"
     if plan.run is None and not plan.takes_every_answer:
         return f"{every}, since no policy can be fitted ({plan.why_no_run})"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from automix_cli.data.jsonl import printable
 from automix_cli.records import Answer, Step, VoteCount
-from automix_cli.texts import count_of
+from automix_cli.texts import count_of, share_text
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -91,7 +91,7 @@ def explain_tree(answer: Answer, plan: str = "", trust: str = "") -> Tree:
         tree.add(Text.assemble(("class ", "dim"), name))
     for step in answer.route:
         if step.reading is not None:
-            chances = ", ".join(f"{name} {p:.2f}" for name, p in step.reading.right)
+            chances = ", ".join(f"{name} {share_text(p, '.2f')}" for name, p in step.reading.right)
             tree.add(Text.assemble(("read ", "dim"), f"{step.reading.router}, chance to be right: {chances}"))
         if plan and step is answer.route[0]:
             tree.add(Text.assemble(("plan ", "dim"), plan))
@@ -122,8 +122,8 @@ def explain_legend(answer: Answer) -> list[str]:
     has_votes = any(step.votes for step in answer.route)
     votes = "votes: + correct, - incorrect, ? cannot be read; then: what was decided"
     bill = "cost: list price of all calls, cached ones too; spent: what this run paid"
-    why = "why: what each next step is worth, in score less weighted cost; the best last"
-    has_worth = answer.reason is not None and "; worth: " in answer.reason
+    why = "why: what each next step comes to in the end (score: 1 is right); best last"
+    has_worth = answer.reason is not None and "; expected score" in answer.reason
     return [*([votes] if has_votes else []), *([why] if has_worth else []), bill]
 
 
@@ -136,7 +136,7 @@ def _explain_step(step: Step, trust: str) -> list[str]:
     if len(step.samples) > 1:
         lines.append(f"samples {len(step.samples)}, the plurality reported")
     if step.confidence is not None:
-        lines.append(f"trust   {step.confidence:.2f} {trust}".rstrip())
+        lines.append(f"trust   {share_text(step.confidence, '.2f')} {trust}".rstrip())
     if step.flags:
         lines.append(f"flags   {', '.join(step.flags)}")
     if step.action:
@@ -163,9 +163,9 @@ def batch_summary(tally: Tally, seconds: float) -> list[str]:
             parts[0] += f", {number:,} {word}"
     if tally.escalated_share is not None:
         of = " of the answered rows" if tally.skipped else ""
-        parts.append(f"{tally.escalated_share:.0%}{of} escalated")
+        parts.append(f"{share_text(tally.escalated_share, '.0%')}{of} escalated")
     if tally.votes.unparsed:
-        parts.append(f"{tally.votes.unparsed / tally.votes.n_votes:.1%} of votes unparsed")
+        parts.append(f"{share_text(tally.votes.unparsed / tally.votes.n_votes, '.1%')} of votes unparsed")
     parts.append(f"cost {money(tally.cost_usd)}, spent {money(tally.spent_usd)}")
     parts.append(f"{count_of(tally.usage.calls, 'call')} behind the rows, {seconds:.1f} s")
     shadow = _shadow_line(tally.shadow)
@@ -348,7 +348,8 @@ def progress_note(tally: Tally, seconds: float) -> str:
     """
     share = tally.escalated_share or 0.0
     rate = tally.rows / seconds if seconds > 0 else 0.0
-    return f"{rate:.1f} rows/s · {share:.0%} escalated · {tally.errors:,} errors · {money(tally.spent_usd)}"
+    escalated = f"{share_text(share, '.0%')} escalated"
+    return f"{rate:.1f} rows/s · {escalated} · {tally.errors:,} errors · {money(tally.spent_usd)}"
 
 
 # ---------------------------------------------------------------- verifications
@@ -369,7 +370,7 @@ def verification_line(row: Verification) -> str:
         ... )
         '0.75 correct (6 of 8 votes; small)'
     """
-    head = "no evidence" if row.confidence is None else f"{row.confidence:.2f} {row.verdict}"
+    head = "no evidence" if row.confidence is None else f"{share_text(row.confidence, '.2f')} {row.verdict}"
     parts = []
     if row.sampled is not None:
         parts.append(f"{row.agreeing} of {count_of(row.sampled, 'sample')} agree")

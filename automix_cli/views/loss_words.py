@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from automix_cli.texts import DUST
+
 
 def loss_words(share: float) -> str:
     """Say what is lost or gained, of a loss in points of 1.
 
     Example:
-        >>> loss_words(0.0123), loss_words(-0.004), loss_words(-0.00001)
-        ('loses 1.2 points', 'gains 0.4 points', 'loses nothing')
+        >>> loss_words(0.0123), loss_words(-0.004), loss_words(0.00001)
+        ('loses 1.2 points', 'gains 0.4 points', 'loses under 0.1 points')
     """
-    amount = _points(share)
-    if amount == "0.0":
+    if abs(share) < DUST:
         return "loses nothing"
+    amount = _few_points(share)
     return f"{'gains' if share < 0 else 'loses'} {amount} points"
 
 
@@ -33,8 +35,15 @@ def loss_bounds_words(low: float, high: float, value: float | None = None) -> st
 
 
 def _noun(share: float) -> str:
+    if abs(share) < DUST:
+        return "no loss"
+    return f"a {'gain' if share < 0 else 'loss'} of {_few_points(share)}"
+
+
+def _few_points(share: float) -> str:
+    """The points, of which some are there."""
     amount = _points(share)
-    return "no loss" if amount == "0.0" else f"a {'gain' if share < 0 else 'loss'} of {amount}"
+    return "under 0.1" if amount == "0.0" else amount
 
 
 def _points(share: float) -> str:

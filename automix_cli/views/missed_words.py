@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from automix_cli.evaluation.curves import Measure
@@ -71,7 +72,10 @@ def missed_words(own: Attainment | None, objective: Objective, beside: str | Non
     if own.share is None:
         price = f"{money(1000 * own.cost)} per 1,000 questions"
         return f" But --budget {1000 * objective.value:g} was missed: on these rows it costs {price}{chance}."
-    what = f"keeps {100 * own.share:.3g} % of the best tier's quality"
+    share = float(f"{100 * own.share:.3g}")
+    if share >= 100 * objective.value:  # it must not look as if it was met
+        share = math.floor(1000 * own.share) / 10
+    what = f"keeps {share:g} % of the best tier's quality"
     if beside is not None:
-        what = f"loses {100 * (1 - own.share):.3g} points against {beside}"
+        what = f"loses {100 - share:.3g} points against {beside}"
     return f" But --keep {objective.value:g} was missed: on these rows it {what}{chance}."

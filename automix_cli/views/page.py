@@ -21,7 +21,7 @@ from automix_cli.evaluation.settings import setting_text
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.plan import PlanRow
 from automix_cli.pomdp.problem import Action
-from automix_cli.texts import count_of
+from automix_cli.texts import count_of, share_text
 from automix_cli.views.bench_view import BenchView
 from automix_cli.views.beside_words import agreement_words
 from automix_cli.views.cells import (
@@ -178,12 +178,14 @@ def _health(view: BenchView, tier: TierHealth) -> dict[str, Any]:
         {
             **{key: getattr(row, key) for key in ("confidence", "right", "low", "high", "rows")},
             "text": _health_words(
-                view, f"confidence {row.confidence:.2f}: {row.right:.0%} of {row.rows:,} right"
+                view,
+                f"confidence {share_text(row.confidence, '.2f')}: "
+                f"{share_text(row.right, '.0%')} of {row.rows:,} right",
             ),
         }
         for row in tier.table
     ]
-    auroc = "AUROC undefined" if tier.auroc.value is None else f"AUROC {tier.auroc.value:.2f}"
+    auroc = "AUROC undefined" if tier.auroc.value is None else f"AUROC {share_text(tier.auroc.value, '.2f')}"
     return {"tier": tier.tier, "signal": tier.signal, "auroc": auroc, "table": bins}
 
 
@@ -258,7 +260,7 @@ def _examples(view: BenchView, effect: str, css: str) -> dict[str, Any] | None:
         {
             "id": one_line(str(view.table.ids[m.row]), 40),
             "question": one_line(str(view.table.texts[m.row]), 120),
-            "change": f"{m.first} {m.before:.2g} → {m.last} {m.after:.2g}, chance {m.chance:.0%}",
+            "change": _change_words(m),
         }
         for m in own[:_EXAMPLE_ROWS]
     ]
@@ -268,6 +270,12 @@ def _examples(view: BenchView, effect: str, css: str) -> dict[str, Any] | None:
         "kind": css,
         "rows": rows,
     }
+
+
+def _change_words(m: EscalatedRow) -> str:
+    """Both scores of a row, and the chance that it is escalated."""
+    before, after = (share_text(score, ".2g") for score in (m.before, m.after))
+    return f"{m.first} {before} → {m.last} {after}, chance {share_text(m.chance, '.0%')}"
 
 
 # ------------------------------------------------------------------ the plan
@@ -291,7 +299,7 @@ def _plan(view: BenchView) -> list[dict[str, Any]]:
 def _branch(label: str, rows: Sequence[PlanRow], children: list[dict[str, Any]]) -> dict[str, Any]:
     first = min(row.counts.n_votes for row in rows)  # later counts are reached through the first
     chance = min(sum(row.probability for row in rows if row.counts.n_votes == first), 1.0)
-    return {"label": label, "chance": f"{chance:.0%} of questions", "children": children}
+    return {"label": label, "chance": f"{share_text(chance, '.0%')} of questions", "children": children}
 
 
 def _rounds(rows: Sequence[PlanRow], view: BenchView, tier: int) -> Iterator[dict[str, Any]]:
@@ -314,7 +322,7 @@ def _leaf(view: BenchView, tier: int, action: Action, rows: Sequence[PlanRow]) -
     condition = ", ".join(filter(None, parts))
     words = _action_words(view, action, tier)
     label = f"{condition}: {words}" if condition else words
-    own_chance = _health_words(view, f"{chance:.1%}, right with {belief:.2f}")
+    own_chance = _health_words(view, f"{share_text(chance, '.1%')}, right with {share_text(belief, '.2f')}")
     return {"label": label, "chance": own_chance, "children": []}
 
 

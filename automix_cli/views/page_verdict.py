@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 from automix_cli.evaluation.measures import MEASURE_BY_KEY
 from automix_cli.evaluation.payer import Offer
+from automix_cli.texts import per_cent
 from automix_cli.views.bench_view import BenchView
 from automix_cli.views.cells import interval_text, unit_text
 from automix_cli.views.lines import money
 from automix_cli.views.payer_lines import compare_costs, money_apart
-from automix_cli.views.verdict_words import points_dict
+from automix_cli.views.verdict_words import points_dict, share_words
 
 
 class Tile(NamedTuple):
@@ -50,8 +51,8 @@ def _alternative(view: BenchView) -> Iterator[Tile]:
     if other is not None:
         edge = points_dict(value=other.edge.value, low=other.edge.low, high=other.edge.high)
         bounds = f"{edge['value']:+.1f} points (95 %: {edge['low']:+.1f} to {edge['high']:+.1f})"
-        words = f"if {100 * other.keep:.0f} % of the best tier's {view.measure} is enough; edge {bounds}"
-        yield Tile(f"{100 * other.saving:.0f} % cheaper", words)
+        words = f"if {share_words(other.keep)} of the best tier's {view.measure} is enough; edge {bounds}"
+        yield Tile(f"{per_cent(other.saving)} cheaper", words)
 
 
 def _saving(offer: Offer, cost: float) -> Iterator[Tile]:

@@ -13,7 +13,7 @@ from automix_cli.cascade.baseline import (
     calibrated_quality,
 )
 from automix_cli.profile.model import Profile
-from automix_cli.texts import TOO_FEW_LABELS, count_of
+from automix_cli.texts import TOO_FEW_LABELS, count_of, share_text
 from automix_cli.views.lines import money
 
 if TYPE_CHECKING:
@@ -174,13 +174,13 @@ def _quality_words(quality: CalibratedQuality, tier: str) -> str:
         >>> _quality_words(CalibratedQuality(0.98, 0.999), "large")
         "certified to keep 98 % of large's quality with probability 99.9 %"
     """
-    share = f"{100 * quality.share:.1f}".removesuffix(".0")
+    share = share_text(quality.share, ".1%").removesuffix("%").removesuffix(".0")
     if quality.chance is not None:
         promise = f"keep {share} % of {tier}'s quality"
         if quality.measure == "points":
             promise = f"lose at most {100 * (1 - quality.share):.4g} points against {tier}"
         return f"certified to {promise} with probability {100 * quality.chance:.4g} %"
-    unproven = ", unproven" if quality.unproven else ""
+    unproven = " (that it pays is unproven)" if quality.unproven else ""
     if quality.measure != "quality":
         return f"calibrated at {share} % {quality.measure}{unproven}"
     return f"calibrated at {share} % of {tier}'s quality{unproven}"

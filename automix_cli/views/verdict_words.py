@@ -12,7 +12,7 @@ from automix_cli.evaluation.loss import LossAgainst
 from automix_cli.evaluation.objective import Objective
 from automix_cli.evaluation.verdict import OTHER_SHARES, Alternative, Edge, RoutingVerdict
 from automix_cli.fitting.query_router_kinds import WrittenKind
-from automix_cli.texts import count_of
+from automix_cli.texts import count_of, per_cent
 from automix_cli.views.loss_words import loss_bounds_words, loss_words
 
 
@@ -144,7 +144,7 @@ def single_tier_words(
         shares = ", ".join(f"{share:g}" for share in OTHER_SHARES if share < objective.value)
         nor = f", nor does routing surely pay with --keep {shares}" if shares else ""
         return f"{head}{nor}.{hint}"
-    saving = f"{100 * other.saving:.0f} % of {'the best tier' if baseline is None else baseline}'s cost"
+    saving = f"{per_cent(other.saving)} of {'the best tier' if baseline is None else baseline}'s cost"
     edge = edge_words(other.edge, measure)
     return f"{head}. With --keep {other.keep:g} routing saves {saving}, {edge}.{hint}"
 
@@ -223,8 +223,9 @@ def lost_points_words(keep: float, baseline: str) -> str:
 
 def most_lost_words(loss: LossAgainst, noun: str) -> str:
     """Write the most that can be lost, and why, without a full stop."""
-    share = f"95 %; {100 * loss.differing:.1f} % of the {noun}s are reported and differ"
-    return f"At most {100 * loss.most:.1f} points below {loss.baseline} on new {noun}s ({share})"
+    share = f"95 %; {per_cent(loss.differing, 1)} of the {noun}s are reported and differ"
+    most = f"At most {100 * loss.most:.1f}" if loss.most >= 5e-4 or not loss.most else "Under 0.1"
+    return f"{most} points below {loss.baseline} on new {noun}s ({share})"
 
 
 _NOTABLE_UNLIKE = 0.01  # of the bound, from which on it is said

@@ -11,7 +11,7 @@ from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.health import signal_of
 from automix_cli.evaluation.payer import Offer
 from automix_cli.evaluation.reliability import auroc
-from automix_cli.texts import count_of
+from automix_cli.texts import count_of, per_cent, share_text
 
 _TELLS = 0.8  # AUROC from which on a signal tells much, though less than was asked for
 _ALL = 0.995  # and from which on it tells all
@@ -102,7 +102,7 @@ def why_not_words(own: Obstacle) -> str:
     cost = f"{subject} {own.whole:.3g} × what {own.other} costs{fewer}"
     if own.least >= 1:
         return f"Why: {cost}: nothing is left to save."
-    share = f"{100 * own.enough:.0f} %"
+    share = per_cent(own.enough)
     if own.enough <= own.least:
         perfect = "even a perfect verifier would save nothing"
         return f"Why: {cost}, and does as well as {own.other} on {share} of these rows only: {perfect}."
@@ -112,24 +112,26 @@ def why_not_words(own: Obstacle) -> str:
     return f"Why: {cost}; {does}, but {_signal_words(own)}."
 
 
+def _scale_words(auroc: float) -> str:
+    return f"AUROC {share_text(auroc, '.2f')}, where 0.5 is chance and 1 is perfect"
+
+
 def _too_dear_words(own: Obstacle) -> str:
     """Say that all votes tell enough and cost too much, and what the most that can save anything tell."""
-    scale = f"AUROC {own.auroc:.2f}, where 0.5 is chance and 1 is perfect"
-    every = (
-        f"All {own.votes} votes tell which ones ({scale}), but at {own.whole:.3g} × they cost more than "
-        "they can save"
-    )
+    scale, dear = _scale_words(own.auroc or 0.0), f"at {own.whole:.3g} × they cost more than they can save"
+    every = f"All {own.votes} votes tell which ones ({scale}), but {dear}"
     few = f"{count_of(own.fewer, 'vote')}, the most that can save anything, with the answer"
     tell = "tells" if own.fewer == 1 else "tell"
     if own.fewer_auroc is None:
         return f"{every}; {few} cost {own.fewer_cost:.3g} ×"
     if own.fewer_auroc >= _ALL:
-        most = f"{100 * (own.enough - own.least):.0f} %"
+        most = per_cent(own.enough - own.least)
         as_much = f"{tell} as much, but the {most} that could be saved at most are not sure on these rows"
         return f"{every}; {few} cost {own.fewer_cost:.3g} × and {as_much}"
     little = own.fewer_auroc < _TELLS
     worth = f"{tell} too little" if little else f"{tell} not surely enough for what was asked"
-    return f"{every}; {few} cost {own.fewer_cost:.3g} × and {worth} (AUROC {own.fewer_auroc:.2f})"
+    auroc = share_text(own.fewer_auroc, ".2f")
+    return f"{every}; {few} cost {own.fewer_cost:.3g} × and {worth} (AUROC {auroc})"
 
 
 def _signal_words(own: Obstacle) -> str:
@@ -137,16 +139,16 @@ def _signal_words(own: Obstacle) -> str:
     if own.auroc is None:
         return "nothing that is recorded tells which ones"
     name = "votes tell" if own.signal == "votes" else "confidence tells"
-    scale = f"AUROC {own.auroc:.2f}, where 0.5 is chance and 1 is perfect"
+    scale = _scale_words(own.auroc)
     if own.auroc >= _ALL:
-        saving = f"the {100 * (own.enough - own.least):.0f} % that could be saved at most"
+        saving = f"the {per_cent(own.enough - own.least)} that could be saved at most"
         return f"though its {name} which ones ({scale}), {saving} are not sure on these rows"
     if own.auroc < _TELLS:
         return f"its {name} too little which ones ({scale})"
     noun = "votes do" if own.signal == "votes" else "confidence does"
     most, left = own.enough - own.whole, ""
     if own.votes > 1 and most > 0:
-        left = f"; with all of them at most {100 * most:.0f} % could be saved"
+        left = f"; with all of them at most {per_cent(most)} could be saved"
     return f"its {noun} not tell which ones surely enough for what was asked ({scale}){left}"
 
 

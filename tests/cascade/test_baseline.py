@@ -145,7 +145,8 @@ def test_an_unknown_price_is_unknown_and_never_0() -> None:
     [
         (None, None),
         ({"kind": "threshold", "cut": 0.5}, None),
-        (ALWAYS, CalibratedQuality(0.6 / 0.9)),
+        ({**ALWAYS, "fitted": {**ALWAYS["fitted"], "unproven": True}}, CalibratedQuality(0.6 / 0.9)),
+        ({**ALWAYS, "tier": "large"}, None),
         (pomdp([0, 0], [0, 0], held_out={"pomdp": [1.0, 0.88], **COSTS}), CalibratedQuality(0.88 / 0.9)),
         (
             pomdp([0, 0], [0, 0], held_out={"pomdp": [1.0, 0.88], **COSTS}, written=[1.0, 0.81]),
@@ -170,6 +171,7 @@ def test_an_unknown_price_is_unknown_and_never_0() -> None:
             "no router",
             "no fit",
             "a single tier",
+            "the baseline alone",
             "routed",
             "what is written differs",
             "withheld",

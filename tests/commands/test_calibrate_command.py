@@ -266,7 +266,11 @@ def synthetic(rows: int, small: float, large: float, votes: bool = True, seed: i
             "Use large: for 98 % of",
             ("hardly tells right from wrong",),
         ),
-        (synthetic(12, 0.6, 0.9), "Not enough to tell: 12 questions", ("The router is large alone.",)),
+        (
+            synthetic(12, 0.6, 0.9),
+            "Not enough to tell: 12 questions",
+            ("The router that is written asks large alone: there is nothing to prove.",),
+        ),
         (synthetic(60, 1.0, 1.0), "", ("small is right on every row",)),
     ],
     ids=["pays", "dearer is worse", "uninformative verifier", "too few rows", "one class"],

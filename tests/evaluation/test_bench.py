@@ -525,6 +525,15 @@ def test_degenerate_rows_give_null_with_a_reason_and_never_nan(name: str) -> Non
     report_markdown(view_of(result, table))
 
 
+def test_a_quality_of_which_every_row_is_alike_has_the_exact_interval_of_so_many_questions() -> None:
+    table = CASES["one class"]()
+    plain = summary(view_of(compared(table, "all"), table))
+    least = 0.025 ** (1 / plain["splits"][0]["questions"]["test"])
+    for policy in plain["policies"].values():
+        assert policy["quality"] == {"value": 1.0, "low": pytest.approx(least), "high": 1.0}
+        assert all(point["quality"]["low"] == pytest.approx(least) for point in policy["curve"])
+
+
 def test_no_held_out_row_and_unknown_costs_are_refused() -> None:
     rows = own_split(draw_rows(two_tiers(), 10, 0), 10)
     table = table_of(rows)

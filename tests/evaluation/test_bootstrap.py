@@ -155,3 +155,16 @@ def test_policies_that_came_out_alike_on_every_question_get_the_exact_interval(q
     assert (1 - most / 100) ** questions == pytest.approx(0.025)
     assert gains["pomdp", "large"].low == -most
     assert gains["always:large", "large"] == Measure(0.0, "", 0.0, 0.0)
+
+
+@pytest.mark.parametrize("score", [0.0, 0.5, 1.0])
+def test_a_score_that_no_question_moves_gets_the_exact_interval_for_so_many_questions(score: float) -> None:
+    figure = BootstrapFigure(score, "", np.full(100, score), questions=40)
+    own = figure.measure()
+    assert (own.value, own.low) == (score, pytest.approx(score * 0.025 ** (1 / 40)))
+    assert own.high == pytest.approx(1 - (1 - score) * 0.025 ** (1 / 40))
+    few = figure._replace(questions=10)
+    assert mean_figure([figure, few]).measure() == few.measure(), "of the split that has the fewest"
+    assert figure._replace(draws=np.array([score - 0.1, score + 0.1])).measure().low == pytest.approx(
+        score - 0.095
+    ), "draws that differ keep the interval of their percentiles"

@@ -17,17 +17,19 @@ from automix_cli.pomdp.plan import Plan, solve
 from automix_cli.pomdp.policy import PomdpPolicy
 from automix_cli.pomdp.problem import Action, Facts, Observation, Visit
 
+WORTH = "expected score less cost ($0.1 counts as 1)"
+
 
 def test_reasons_name_the_evidence_and_end_with_what_is_chosen() -> None:
     policy = PomdpPolicy(two_tiers())
-    assert policy.reason(policy.begin(Facts())).startswith("before any call; worth: start 0.")
+    assert policy.reason(policy.begin(Facts())).startswith("before any call; expected score less cost ($0.1")
     assert (
         policy.reason(run(policy, START, vote(0, 2)))
-        == "0 of 2 votes; worth: report 0.20 < vote 0.68 = escalate 0.68"
+        == f"0 of 2 votes; {WORTH}: report 0.20 < vote 0.68 = escalate 0.68"
     )
     settled = run(policy, START, vote(4, 4))
     assert policy.action(settled) == Action("report", 0)
-    assert policy.reason(settled).startswith("4 of 4 votes; worth: escalate 0.")
+    assert policy.reason(settled).startswith(f"4 of 4 votes; {WORTH}: escalate 0.")
     assert " < report 0." in policy.reason(settled)
 
 
@@ -55,7 +57,7 @@ def test_a_round_that_brings_no_vote_at_all_does_not_go_on_for_ever() -> None:
         rounds += 1
     assert 0 < rounds <= 4
     assert policy.reason(belief).startswith(
-        f"none of {belief.visits[0].n_votes} votes could be read; worth: "
+        f"none of {belief.visits[0].n_votes} votes could be read; expected score: "
     )
 
 
@@ -73,7 +75,7 @@ def test_a_failed_tier_is_never_reported_and_leaves_no_evidence() -> None:
     assert policy.action(failed) == Action("escalate", 1)
     assert policy.confidence(failed, 0) is None
     np.testing.assert_allclose(policy.posterior(failed), policy.model.priors[0])
-    assert policy.reason(failed).startswith("no usable answer from this tier; worth: escalate ")
+    assert policy.reason(failed).startswith("no usable answer from this tier; expected score less cost ")
     both = policy.update(failed, Action("escalate", 1), Observation(failed=True))
     assert policy.action(both) == Action("abstain")
 

@@ -42,6 +42,20 @@ def test_a_saving_whose_setting_kept_less_than_its_name_says_falls_short(
     assert falls_short(MEASURE_BY_KEY[key], measures) == is_short
 
 
+@pytest.mark.parametrize(
+    ("key", "measure", "text"),
+    [
+        ("quality", Measure(0.9996, "", 0.9995, 0.9999), ">0.999 (0.999–1.000)"),
+        ("quality", Measure(1.0, "", 0.91, 1.0), "1.000 (0.910–1.000)"),
+        ("quality", Measure(1.0, "", 1.0, 1.0), "1.000"),
+        ("escalated", Measure(0.002, "", 0.0, 0.004), "<1% (0%–1%)"),
+        ("savings_at_99", Measure(0.997), ">99%"),
+    ],
+)
+def test_nothing_is_rounded_up_to_all_or_down_to_nothing(key: str, measure: Measure, text: str) -> None:
+    assert value_with_interval(MEASURE_BY_KEY[key], measure) == text
+
+
 def test_what_rounds_to_nothing_is_not_below_zero() -> None:
     edge = MEASURE_BY_KEY["edge"]
     assert value_with_interval(edge, Measure(-0.001, "", -0.04, 0.01)) == "+0.0 (+0.0 to +0.0)"
