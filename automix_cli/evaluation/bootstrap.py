@@ -20,7 +20,7 @@ from automix_cli.texts import DUST, TOO_FEW_LABELS
 
 POISSON_GROUPS = 20_000
 NORMAL = 1.96  # standard deviations in a normal 95 % interval
-_CACHED = 1 << 17  # weights turned into floats at a time: 1 MB, which stays in a processor's cache
+_BLOCK = 256  # draws, and rows, of one product: its weights stay in a processor's cache
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,8 +62,8 @@ class Resamples:
             blocks = _poisson(rng, min(draws, 200), questions)
         else:
             blocks = _multinomial(rng, draws, questions)
-        if np.array_equal(groups, np.arange(questions)):
-            return cls(np.concatenate(list(blocks)), groups)
+        if (np.bincount(groups) == 1).all():  # no copies: rows find their question
+            return cls(np.concatenate(list(blocks)), groups, groups)
         return cls(np.concatenate([block[:, groups] for block in blocks]), groups)
 
     @classmethod
@@ -92,15 +92,12 @@ class Resamples:
         be passed at once.
         """
         values = np.asarray(columns, dtype=float)
-        draws, rows = self.draw_counts.shape
         own = np.column_stack([values, np.ones(len(values))])  # the last sum is that of the weights
         summands = own
         if self.places is not None:
-            summands = np.zeros((rows, own.shape[1]))
+            summands = np.zeros((self.draw_counts.shape[1], own.shape[1]))
             summands[self.places] = own
-        step = max(1, _CACHED // rows)
-        blocks = (self.draw_counts[d : d + step].astype(float) for d in range(0, draws, step))
-        sums: Floats = np.concatenate([weights @ summands for weights in blocks])
+        sums = _sums(self.draw_counts, summands)
         sums[sums[:, -1] == 0] = own.sum(axis=0)
         means: Floats = sums[:, :-1] / sums[:, -1:]
         return means if values.ndim > 1 else means[:, 0]
@@ -139,6 +136,17 @@ def split_resamples(test_rows: Sequence[Ints], table: TraceTable, seed: int) -> 
         return [Resamples.of(only.groups, seed) if len(only) > 1 else None]
     whole = Resamples.of_table(table, seed)
     return [whole.on_rows(own) for own in test_rows]
+
+
+def _sums(counts: NDArray[np.uint8], summands: Floats) -> Floats:
+    """The product of draws×n counts and n×K summands."""
+    draws, rows = counts.shape
+    sums = np.zeros((draws, summands.shape[1]))
+    for start in range(0, rows, _BLOCK):
+        own = summands[start : start + _BLOCK]
+        for d in range(0, draws, _BLOCK):
+            sums[d : d + _BLOCK] += counts[d : d + _BLOCK, start : start + _BLOCK].astype(float) @ own
+    return sums
 
 
 def _multinomial(rng: np.random.Generator, draws: int, groups: int) -> Iterator[NDArray[np.uint8]]:
