@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, NamedTuple
 
 from msgspec import Struct
+from msgspec.json import Decoder, Encoder
 from msgspec.structs import replace
 
 from automix_cli.data.id_lines import IdLines
@@ -38,7 +39,7 @@ _CHUNK = 1 << 16
 _BOM = b"\xef\xbb\xbf"
 
 
-class Line(NamedTuple):
+class Line(Struct, frozen=True):
     """One line of input that is not blank: its 1-based number and its bytes (None: over the limit)."""
 
     number: int
@@ -200,6 +201,24 @@ _STRICT = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_constant=_no_
 _scan = make_scanner(_STRICT)  # type: ignore[arg-type]  # a decoder is what it takes
 
 
+_read, _write = Decoder().decode, Encoder().encode
+
+
+def _read_plainly(data: bytes) -> Json:
+    r"""Decode JSON by the faster reader, where it can be told that no key stands twice; else None.
+
+    It is strict, but of two equal keys it takes the last. Each key has a colon behind it, and colons within
+    texts stay what they are, unless they are written as \u003a: so a key that was lost leaves fewer colons.
+    """
+    if b"\\" in data and b"\\u" in data:
+        return None
+    try:
+        value = _read(data)
+        return value if _write(value).count(b":") == data.count(b":") else None
+    except (ValueError, RecursionError):  # the other reader finds the words for it
+        return None
+
+
 def _decode(text: str) -> Json:
     """Decode strict JSON; a text that is one value, with nothing around it, in one step."""
     try:
@@ -221,8 +240,10 @@ def parse_json(data: bytes | str) -> Json:
         {'a': 1}
     """
     try:
-        text = data.decode("utf-8") if isinstance(data, bytes) else data
-        return _decode(text)
+        if not isinstance(data, bytes):
+            return _decode(data)
+        value = _read_plainly(data)
+        return _decode(data.decode("utf-8")) if value is None else value
     except UnicodeDecodeError as exc:
         raise DataError(f"invalid UTF-8 at byte {exc.start + 1}") from exc
     except json.JSONDecodeError as exc:

@@ -110,13 +110,13 @@ class DataFile:
                 raise DataError(f"{self.name}:{number}: {fault or 'expected a JSON object'}")
             yield number, row
 
-    def _lines(self) -> Iterator[FileRecord]:
-        """The lines of a JSONL file; one that cannot be read has a fault."""
+    def _lines(self) -> Iterator[tuple[int, Json, str]]:
+        """The lines of a JSONL file as records; one that cannot be read has a fault."""
         for line in split_lines((self.content,)):
             try:
-                yield FileRecord(line.number, parse_line(line))
+                yield line.number, parse_line(line), ""
             except DataError as exc:
-                yield FileRecord(line.number, None, exc.message)
+                yield line.number, None, exc.message
 
     def holds_traces(self) -> bool:
         """Whether the rows are traces; the first row decides.
@@ -280,7 +280,7 @@ def read_data(
             raise UsageError("- reads stdin, and nothing is piped into it")
         return replace(_data_file("stdin", b"".join(read_chunks(0)), say), columns=mapping).with_places()
     with open_input(path) as file:
-        content = b"".join(read_chunks(file.fileno()))
+        content = file.read()
     return replace(_data_file(str(path), content, say), columns=mapping).with_places()
 
 
@@ -289,7 +289,7 @@ def _data_file(name: str, content: bytes, say: Callable[[str], None]) -> DataFil
     data, form = DataFile(name, content), form_of_content(name, content)
     if form != "jsonl":
         return replace(data, records=tuple(read_records(content, form, name, say)))
-    rows = [record.row for record in islice(data._lines(), 1)]
+    rows = [row for _, row, _ in islice(data._lines(), 1)]
     if rows and is_promptfoo(rows[0]):
         results = promptfoo_rows([row for _, row in data.numbered_rows()], say)
         return replace(data, records=tuple(FileRecord(number, row) for number, row in enumerate(results, 1)))

@@ -1,6 +1,7 @@
 """Lines of bytes, strict JSON, question rows, and text that is safe to print."""
 
 import asyncio
+import json
 import os
 import random
 from pathlib import Path
@@ -77,8 +78,42 @@ def test_a_line_over_the_limit_is_one_fault_and_held_nowhere() -> None:
     ],
 )
 def test_json_is_read_strictly(text: str | bytes, message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        parse_json(text)
+    for own in {text, text.encode() if isinstance(text, str) else text}:
+        with pytest.raises(DataError, match=message):
+            parse_json(own)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r'{"a" : 1, "b\t" : ":", "c": [{"a": 1}, {"a": ": "}], "": {}}',
+        r'{"a\u003a": "\u003a", "b": "\n: \\ \" C:\\users \ud83d\ude00 \ud800"}',
+        "[0, -0, -0.0, 1e3, 5e-324, 18446744073709551616, 123456789012345678901234567890, 1.5]",
+        ' {"é: ü": null, "b": [true, false, [[]]]}\t',
+        "null",
+        '"a:b"',
+    ],
+)
+def test_bytes_are_read_as_their_text_is(text: str) -> None:
+    assert repr(parse_json(text.encode())) == repr(parse_json(text)) == repr(json.loads(text))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"a": 1, "a": 2}',
+        b'{"a" : 1, "a"\t:2}',
+        b'{"x": [{"a": ":", "b": 1, "a": 2}]}',
+        b'{"a": 1, "a": ":"}',
+        b'{"a": ":", "a": 1}',
+        rb'{"a": 1, "a": "\u003a"}',
+        rb'{"a\u003a": 1, "a:": 2}',
+        rb'{"\n": 1, "\n": "\":"}',
+    ],
+)
+def test_a_key_that_stands_twice_is_found_whatever_colons_stand_around(data: bytes) -> None:
+    with pytest.raises(DataError, match="stands twice"):
+        parse_json(data)
 
 
 def test_the_problem_of_a_line_is_returned_with_its_place_and_its_id() -> None:
