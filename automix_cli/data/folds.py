@@ -27,7 +27,7 @@ def fold_groups(grouping: Grouping, folds: int, seed: int) -> Ints:
     """
     order, sizes = grouping.shuffle(seed, "folds"), grouping.sizes
     fold, rows = np.zeros(len(grouping), dtype=np.intp), np.zeros(folds, dtype=np.intp)
-    for size in np.unique(sizes)[::-1].tolist():
+    for size in np.flatnonzero(np.bincount(sizes))[::-1].tolist():
         own = order[sizes[order] == size]
         fold[own] = _emptiest(rows, size, len(own))
         rows += size * np.bincount(fold[own], minlength=folds)
@@ -40,6 +40,8 @@ def _emptiest(rows: Ints, size: int, groups: int) -> Ints:
     A fold is the emptiest again when the others hold what it holds with the groups that it took:
     so the groups go to the lowest of the levels that folds have after 0, 1, 2, … groups.
     """
+    if not rows.any():
+        return np.arange(groups) % len(rows)
     most = -(-groups // len(rows)) + int(rows.max() - rows.min()) // size + 1
     levels = rows[:, None] + size * np.arange(min(most, groups))
     fold = np.repeat(np.arange(len(rows)), levels.shape[1])

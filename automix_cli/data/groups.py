@@ -244,7 +244,7 @@ class Grouping:
     def shuffle(self, seed: int, purpose: str) -> Ints:
         """All groups in an order that depends on their keys, the seed and the purpose only."""
         salt = np.uint64(text_key(f"{purpose}:{seed}"))
-        return np.argsort(_mix(self.keys ^ salt), kind="stable")
+        return np.argsort(_mix(self.keys ^ salt))
 
 
 def _mix(x: Keys) -> Keys:

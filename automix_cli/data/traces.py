@@ -175,8 +175,8 @@ class TraceTable:
     @property
     def max_votes(self) -> tuple[int, ...]:
         """The fewest votes on any row with an answer, per tier: a plan for these rows may buy no more."""
-        counts = self.votes.sum(axis=2)
-        own = [_fewest(counts[~self.failed[:, j], j]) for j in range(len(self.tiers))]
+        answered = ~self.failed
+        own = [_fewest(votes.counts[answered[:, j]]) for j, votes in enumerate(self.recorded_votes)]
         return tuple(own) if self.most_votes is None else tuple(map(min, own, self.most_votes))
 
     @property
@@ -230,8 +230,11 @@ class TraceTable:
         An answer that is not recorded is equal to no other.
         """
         answered = ~self.failed
-        counts = ((self.answer_classes >= 0) & answered).sum(axis=0)
-        return len(self.tiers) > 1 and bool((counts >= _MOST_ANSWERS * answered.sum(axis=0)).all())
+        is_recorded = (self.answer_classes >= 0) & answered
+        return len(self.tiers) > 1 and all(
+            np.count_nonzero(is_recorded[:, j]) >= _MOST_ANSWERS * np.count_nonzero(answered[:, j])
+            for j in range(len(self.tiers))
+        )
 
     @property
     def first_equal(self) -> Ints:

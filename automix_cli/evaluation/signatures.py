@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from automix_cli.data.traces import TraceTable
-from automix_cli.pomdp.arrays import Floats, Ints
+from automix_cli.pomdp.arrays import Floats, Ints, different_codes
 from automix_cli.pomdp.problem import Facts, Observation, Policy
 from automix_cli.pomdp.signals import SIGNAL_FACTS
 
@@ -110,10 +110,10 @@ def distinct(columns: Sequence[Ints]) -> tuple[Ints, Ints]:
     for column in columns[1:]:
         size = int(column.max(initial=0)) + 1
         if int(code.max(initial=0)) >= np.iinfo(np.int64).max // (size + 1):
-            code = np.unique(code, return_inverse=True)[1].astype(np.int64)
+            code = different_codes(code).of_each
         code = code * size + column
-    _, first, of_row = np.unique(code, return_index=True, return_inverse=True)
-    return first.astype(np.intp), of_row.astype(np.intp)
+    _, first, of_row = different_codes(code)
+    return first, of_row
 
 
 def facts_of(

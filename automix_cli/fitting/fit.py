@@ -55,6 +55,7 @@ LEAST_SIGNAL_ANSWERS = 5  # to different questions, right ones and wrong ones, f
 CELL_PSEUDO_ROWS = 20.0  # with which a cell (s_i, s_N) is shrunk towards the fit of its s_i
 TRUST_MARGIN = 1.35  # of log-likelihood: chance alone gives one parameter more in one of twenty cases
 TEST_FOLDS = 5  # of the test whether the last tier's rightness shows in a signal
+TEST_SLOPE = 1e-7  # of the shapes in that test: nearer to the top, rounding hides which way leads up
 
 
 def last_tier_shows(counts: Floats) -> bool:
@@ -75,9 +76,8 @@ def last_tier_shows(counts: Floats) -> bool:
 def _log_likelihoods(counts: Floats) -> Floats:
     """Log ℓ(c, t) under the shapes fitted to each fold and cell; the shape of `counts`."""
     most = counts.shape[-1] - 1
-    return votes_log_likelihood(fit_shapes(counts.reshape(-1, most + 1, most + 1)), most).reshape(
-        counts.shape
-    )
+    shapes = fit_shapes(counts.reshape(-1, most + 1, most + 1), TEST_SLOPE)
+    return votes_log_likelihood(shapes, most).reshape(counts.shape)
 
 
 def _shrink_to_own(counts: Floats) -> Floats:
@@ -292,6 +292,8 @@ def _prompt_tokens(table: TraceTable) -> tuple[Floats, float]:
     if absent.all():
         return tokens, 0.0
     mean = float(tokens[~absent].mean())
+    if not absent.any():
+        return tokens, mean
     return np.where(absent & table.failed.any(axis=1), mean, tokens), mean
 
 
@@ -300,7 +302,7 @@ def _fit_tier(
 ) -> FittedTier:
     score, answered = table.score[:, j], ~table.failed[:, j]
     own, others = answered & (right[:, j] == 1), answered & (right[:, j] == 0)
-    n_failed = int((~answered).sum())
+    n_failed = len(table) - int(np.count_nonzero(answered))
     looked_at = j < len(table.tiers) - 1 or settings.last_tier or settings.abstain_value is not None
     observation, max_votes, note = (
         _fit_signal(table, j, right, settings) if looked_at else (NO_OBSERVATIONS, 0, "")
@@ -309,8 +311,8 @@ def _fit_tier(
     seconds = float(np.nanmean(latency)) if (~np.isnan(latency)).any() else 0.0
     return FittedTier(
         name=table.tiers[j],
-        right=Scores(float(score[own].sum()), int(own.sum())),
-        wrong=Scores(float(score[others].sum()), int(others.sum())),
+        right=Scores(float(score[own].sum()), int(np.count_nonzero(own))),
+        wrong=Scores(float(score[others].sum()), int(np.count_nonzero(others))),
         observation=observation,
         max_votes=max_votes,
         failed=(n_failed + 0.5) / (len(table) + 1) if n_failed else 0.0,
@@ -399,10 +401,12 @@ def _rows_with_answers(
 def _usable(table: TraceTable, j: int) -> NDArray[np.bool_]:
     """The rows with evidence of a tier's signal."""
     if SIGNAL_FACTS[table.signals[j]].purchase == "rounds":
-        return np.asarray(table.votes[:, j, :2].sum(axis=1) > 0)
+        votes = table.recorded_votes[j]
+        can_be_read = (votes.kinds[:, 0] > 0) | (votes.kinds[:, 1] > 0)
+        return np.asarray(can_be_read[votes.code])
     return np.asarray(~np.isnan(table.confidence[:, j]))
 
 
 def _fit_votes_of(table: TraceTable, j: int, labels: Labels) -> VoteObservations:
-    votes = table.votes[:, j].astype(np.intp)
-    return fit_votes(votes[:, 0], votes[:, :2].sum(axis=1), votes.sum(axis=1), labels)
+    kinds, code = table.recorded_votes[j].kinds.astype(np.intp), table.recorded_votes[j].code
+    return fit_votes(kinds[code, 0], kinds[:, :2].sum(axis=1)[code], kinds.sum(axis=1)[code], labels)

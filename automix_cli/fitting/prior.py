@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from automix_cli.pomdp.arrays import Floats, Ints
+from automix_cli.pomdp.arrays import Floats, Ints, different_codes
 from automix_cli.pomdp.tilt import MOST_TRUST, shrink_logits, sigmoid, state_bits, tilt
 
 TRUST_STEP = 0.05  # of the search for how far a router is followed
@@ -38,7 +38,7 @@ def count_states(right: Ints, failed: NDArray[np.bool_], question_classes: Ints,
     """
     tiers = right.shape[1]
     bits, places = (np.arange(2**tiers)[:, None] >> np.arange(tiers)) & 1, 3 ** np.arange(tiers)
-    codes, code_of = np.unique(np.where(failed, 2, right) @ places, return_inverse=True)
+    codes, _, code_of = different_codes(np.where(failed, 2, right) @ places)
     patterns = codes[:, None] // places % 3  # per tier 0, 1, or 2 where it failed
     cells = question_classes * len(codes) + code_of
     rows = np.bincount(cells, minlength=n_classes * len(codes)).reshape(n_classes, len(codes))

@@ -12,7 +12,7 @@ _LOG_SHAPE_SD = 1.5  # of the prior on log a and log b; a smaller one is a stron
 _LOG_SHAPE_MIN, _LOG_SHAPE_MAX = math.log(0.02), math.log(200.0)
 
 
-def fit_shapes(histogram: Floats) -> Floats:
+def fit_shapes(histogram: Floats, within: float = 1e-9) -> Floats:
     """BetaBinomial (a, b) by MAP, many problems at once.
 
     The likelihood of c of t votes is Σ_{i<c} log(a+i) + Σ_{i<t-c} log(b+i) - Σ_{i<t} log(a+b+i),
@@ -21,6 +21,7 @@ def fit_shapes(histogram: Floats) -> Floats:
 
     Args:
         histogram: weights of (c, t), shape (problems, T + 1, T + 1).
+        within: how steep the posterior may still be where the search ends, for each row.
 
     Returns:
         shape (problems, 2).
@@ -35,7 +36,7 @@ def fit_shapes(histogram: Floats) -> Floats:
     log_shapes = _grid_start(*exceed)
     damping = np.full(len(histogram), 1e-3)
     value, slope, curve = _posterior_of(log_shapes, *exceed)
-    least_slope = 1e-9 * (1 + histogram.sum(axis=(1, 2)))
+    least_slope = within * (1 + histogram.sum(axis=(1, 2)))
     is_done = np.zeros(len(histogram), dtype=bool)
     for _ in range(60):
         slope, curve = _stop_at_bounds(log_shapes, slope, curve)
