@@ -10,6 +10,8 @@ import pytest
 import yaml
 from shell import ROOT
 
+from automix_cli.views.chart import STYLE
+
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES}
@@ -109,3 +111,6 @@ def test_the_picture_shows_what_readme_says_of_it() -> None:
     assert round(100 * (1 - float(chosen[2]) / float(baseline[2]))) == 60
     assert round(100 * float(chosen[1]) / float(baseline[1]), 1) == 98.9
     assert "prefers-color-scheme:dark" in svg
+    assert STYLE in svg, "drawn by the program as it is: automix bench again, see measurements.md"
+    width = float(re.search(r'viewBox="0 0 (\d+)', svg)[1])
+    assert min(float(size) for size in re.findall(r"font-size:(\d+)px", svg)) * 358 / width > 10, "on a phone"

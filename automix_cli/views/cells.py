@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.frontier import ROUNDING_ERROR
 from automix_cli.evaluation.measures import MEASURE_BY_KEY, MeasureSpec
-from automix_cli.texts import TOO_FEW_LABELS, lazy_pattern, share_text
+from automix_cli.texts import DUST, TOO_FEW_LABELS, lazy_pattern, share_text
 
 NO_VALUE = "–"
 _FELL_SHORT = "settings that reached this in training kept less on held-out rows"
@@ -140,12 +140,16 @@ def interval_text(spec: MeasureSpec, measure: Measure, between: str | None = Non
         measure: its value.
         between: what joins the bounds: a dash by default, "to" where signs would hide it.
     """
-    if measure.low is None or measure.high is None or measure.low == measure.high:
+    if measure.low is None or measure.high is None:
         return ""
-    between = between or (" to " if "+" in spec.form else "–")
+    low, high = measure.low, measure.high
+    if high - low <= DUST * (abs(high) if spec.unit == "USD per question" else 1):
+        return ""
+    between = between or (" to " if "+" in spec.form or low < 0 else "–")
     if spec.unit in ("score", "share"):
-        return between.join(bounds_texts(measure.low, measure.high, spec.form))
-    return f"{number_text(spec, measure.low)}{between}{number_text(spec, measure.high)}"
+        own = bounds_texts(low, high, spec.form)
+        return between.join(_without_sign_of_nothing(text, spec.form) for text in own)
+    return f"{number_text(spec, low)}{between}{number_text(spec, high)}"
 
 
 def value_with_interval(spec: MeasureSpec, measure: Measure) -> str:

@@ -1,8 +1,9 @@
 """Cost against quality as an SVG: the file `frontier.svg`, and the charts of the page.
 
-The page has the drawing of the file, and a narrow one for phones with the legend below. On the page they also
-have attributes that the page's script reads: each policy's group and legend entry carry its name, and points
-carry the text shown beside the pointer; the other settings of a policy are dots.
+The file has the narrow drawing, with the legend below, so that its type can be read on a phone; the page has
+it for phones, and a wide one. On the page they also have attributes that the page's script reads: each
+policy's group and legend entry carry its name, and points carry the text shown beside the pointer; the other
+settings of a policy are dots.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from automix_cli.evaluation.frontier import Point, hull
 from automix_cli.evaluation.measures import MEASURE_BY_KEY
 from automix_cli.evaluation.policy_entry import Group
 from automix_cli.evaluation.settings import setting_text
+from automix_cli.texts import share_text
 from automix_cli.views.bench_view import BenchView
-from automix_cli.views.cells import amount, interval_text, value_text
-from automix_cli.views.chart_labels import Box, Segment, labels_beside
+from automix_cli.views.cells import amount, bounds_texts, interval_text, value_text
+from automix_cli.views.chart_labels import Box, Place, Segment, labels_beside
+from automix_cli.views.chart_marks import marks_apart
 from automix_cli.views.marks import Look, look_of, mark_svg
 
 # ------------------------------------------------------------------ series
@@ -210,8 +213,9 @@ class _Layout(NamedTuple):
 
 
 _WIDE = _Layout(width=1000, height=600, left=72, right=250, top=54, bottom=64)
-_SIZE, _HEADLINE_SIZE, _RING_SIZE = 5, 7, 9  # of marks
-_SAME_PLACE = 6.0  # marks whose centres are nearer lie on one another
+_SIZE, _HEADLINE_SIZE = 5, 7  # of marks
+_FILE_WIDTH = 480  # at which a browser shows the file where there is room
+_TOUCH = 10  # radius around a mark that a finger may miss it by
 _ENTRY = 22  # height of an entry of the legend below the plot
 _LONGEST_IN_COLUMN = 22  # characters of a name where two columns are 380 units wide
 
@@ -220,34 +224,37 @@ def _narrow(names: Sequence[str]) -> _Layout:
     """A drawing as wide as a phone, whose legend has as many rows as the names need."""
     columns = 2 if max(map(len, names)) <= _LONGEST_IN_COLUMN else 1
     legend = _ENTRY * (1 + math.ceil(len(names) / columns)) + 12
-    return _Layout(380, 380 + legend, left=46, right=10, top=12, bottom=52 + legend, columns=columns)
+    return _Layout(380, 380 + legend, left=58, right=20, top=12, bottom=52 + legend, columns=columns)
 
 
-_STYLE = """
+STYLE = """
 svg{font-family:system-ui,-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif;background:#fff}
 text{fill:#24292f;font-size:13px}.title{font-size:17px;font-weight:600}.small{font-size:12px;fill:#57606a}
 .grid{stroke:#e3e6ea}.frame{stroke:#8c959f;fill:none}
 .hull{stroke:#57606a;stroke-dasharray:6 4;fill:none;stroke-width:1.5}
-.halo{stroke:#fff}.soft{opacity:.65}.softer{opacity:.45}
+.leader{stroke-width:1}.halo{stroke:#fff}.soft{opacity:.65}.softer{opacity:.45}
 @media (prefers-color-scheme:dark){svg{background:#0d1117}text{fill:#e6edf3}.small{fill:#9da7b3}
 .grid{stroke:#262c36}.frame{stroke:#6e7681}.hull{stroke:#9da7b3}.halo{stroke:#0d1117}.soft{opacity:.85}.softer{opacity:.7}}
 """
 
 
 def frontier_svg(view: BenchView) -> str:
-    """The chart as a file of its own, legible on light and on dark ground."""
-    return "\n".join(_Chart.of(view, _WIDE, on_page=False).lines()) + "\n"
+    """The chart as a file of its own, legible on light and on dark ground, and on a phone."""
+    return "\n".join(_Chart.of(view, _narrow_of(view), on_page=False).lines()) + "\n"
 
 
 def page_svg(view: BenchView) -> str:
-    """The same chart for the page, which has the styles and reads the `data-` attributes."""
+    """A wide chart for the page, which has the styles and reads the `data-` attributes."""
     return "\n".join(_Chart.of(view, _WIDE, on_page=True).lines()) + "\n"
 
 
 def phone_svg(view: BenchView) -> str:
-    """The chart for a page as narrow as a phone, with the legend below."""
-    layout = _narrow([outcome.name for outcome in view.comparison.outcomes])
-    return "\n".join(_Chart.of(view, layout, on_page=True).lines()) + "\n"
+    """The chart of the file for a page as narrow as a phone."""
+    return "\n".join(_Chart.of(view, _narrow_of(view), on_page=True).lines()) + "\n"
+
+
+def _narrow_of(view: BenchView) -> _Layout:
+    return _narrow([outcome.name for outcome in view.comparison.outcomes])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,7 +285,6 @@ class _Chart:
     def lines(self) -> Iterator[str]:
         """The whole SVG: lines below marks, bounds below other policies, the headline policy's line above."""
         by_layer = sorted(self.series, key=lambda s: (s.group != "bound", s.name == self.headline))
-        marks = sorted(self.series, key=lambda s: (s.group != "bound", s.name != self.headline))
         yield from self._head()
         if not self.layout.columns:
             words = f"Cost against {escape(self.measure)}, held out"
@@ -287,8 +293,9 @@ class _Chart:
         yield f'<polyline class="hull" points="{self._path(single_hull(self.series))}"/>'
         for s in by_layer:
             yield from self._lines_of(s)
-        for s in marks:
-            yield from self._mark(s)
+        place_of = self._mark_places()
+        for s in by_layer:
+            yield from self._mark(s, place_of[s.name])
         yield from self._tier_names()
         yield from self._legend()
         yield "</svg>"
@@ -298,9 +305,11 @@ class _Chart:
         if self.on_page:
             yield f'<svg {size} role="group" aria-label="{escape(self.sentence)}">'
             return
+        height = round(_FILE_WIDTH * self.layout.height / self.layout.width)
+        size += f' width="{_FILE_WIDTH}" height="{height}"'
         yield f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">'
         yield f"<title>{escape(self.sentence)}</title>"
-        yield f"<style>{_STYLE}</style>"
+        yield f"<style>{STYLE}</style>"
 
     # -------------------------------------------------------------- places
 
@@ -330,8 +339,9 @@ class _Chart:
         yield from self._axis_titles((left + right) / 2, (top + bottom) / 2)
 
     def _axis_titles(self, centre: float, middle: float) -> Iterator[str]:
-        y, x = self.layout.y[1] + 46, min(20, self.layout.left - 34)
-        yield f'<text x="{centre}" y="{y}" text-anchor="middle">USD per 1,000 questions</text>'
+        y, x = self.layout.y[1] + 46, min(20, self.layout.left - 44)
+        words = "USD per 1,000 questions, held out" if self.layout.columns else "USD per 1,000 questions"
+        yield f'<text x="{centre}" y="{y}" text-anchor="middle">{words}</text>'
         rotate = f'transform="rotate(-90 {x} {middle})"'
         yield f'<text x="{x}" y="{middle}" text-anchor="middle" {rotate}>{escape(self.measure)}</text>'
 
@@ -349,23 +359,26 @@ class _Chart:
             yield from self._dots(s)
         yield "</g></g>"
 
-    def _mark(self, s: Series) -> Iterator[str]:
-        """The point of a policy at its chosen setting."""
-        yield self._group(s)
-        x, y = self._at(s.point)
-        mark = mark_svg(s.look, x, y, self._size(s))
-        yield f'<g class="hit" data-text="{escape(s.text)}">{mark}</g>' if self.on_page else mark
-        yield "</g>"
+    def _mark_places(self) -> dict[str, Place]:
+        """Where marks are drawn: the headline policy's at its place, then those of tiers, others beside."""
+        by_rank = sorted(self.series, key=lambda s: (s.name != self.headline, s.group != "single tier"))
+        (left, right), (top, bottom) = self.layout.x, self.layout.y
+        places = marks_apart([self._at(s.point) for s in by_rank], Box(left, top, right, bottom))
+        return {s.name: place for s, place in zip(by_rank, places, strict=True)}
 
-    def _size(self, s: Series) -> float:
-        """The size of a mark: the headline policy's can be seen around one that lies on it."""
-        if s.name != self.headline:
-            return _SIZE
-        own = self._at(s.point)
-        is_covered = any(
-            s is not other and math.dist(own, self._at(other.point)) < _SAME_PLACE for other in self.series
-        )
-        return _RING_SIZE if is_covered else _HEADLINE_SIZE
+    def _mark(self, s: Series, place: Place) -> Iterator[str]:
+        """The mark of a policy at its chosen setting, and a line to its place where it stands beside that."""
+        yield self._group(s)
+        (x, y), (at_x, at_y) = place, self._at(s.point)
+        if place != (at_x, at_y):
+            ends = f'x1="{at_x:.1f}" y1="{at_y:.1f}" x2="{x:.1f}" y2="{y:.1f}"'
+            yield f'<line class="leader" {ends} stroke="{s.look.colour}"/>'
+        mark = mark_svg(s.look, x, y, _HEADLINE_SIZE if s.name == self.headline else _SIZE)
+        if self.on_page:
+            around = f'<circle class="touch" cx="{x:.1f}" cy="{y:.1f}" r="{_TOUCH}"/>'
+            mark = f'<g class="hit" data-text="{escape(s.text)}">{around}{mark}</g>'
+        yield mark
+        yield "</g>"
 
     def _group(self, s: Series) -> str:
         if self.on_page:
@@ -404,14 +417,18 @@ class _Chart:
             for s in self.series
             if s.group == "single tier"
         ]
-        for text, x, y, anchor in labels_beside(points, self._segments(), Box(left, top, right, bottom)):
+        frame, marks = Box(left, top, right, bottom), list(self._mark_places().values())
+        for text, x, y, anchor in labels_beside(points, self._segments(), frame, marks):
             yield f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
 
     def _segments(self) -> list[Segment]:
         """Every line that is drawn within the frame."""
         paths = [single_hull(self.series), *(s.curve for s in self.series)]
         paths += [ends for s in self.series for ends in _bars(s)]
-        return [pair for path in paths for pair in pairwise(map(self._at, path))]
+        place_of = self._mark_places()
+        ends = ((self._at(s.point), place_of[s.name]) for s in self.series)
+        leaders = [(place, mark) for place, mark in ends if place != mark]
+        return [*(pair for path in paths for pair in pairwise(map(self._at, path))), *leaders]
 
     # -------------------------------------------------------------- the legend
 
@@ -452,5 +469,7 @@ def _for_policy(s: Series) -> str:
 
 
 def _tooltip(s: Series) -> str:
-    quality = f"{s.quality.value:.3f} ({s.quality.low:.3f}–{s.quality.high:.3f})"
+    low, high = bounds_texts(s.quality.low, s.quality.high, ".3f")
+    bounds = "" if s.quality.low == s.quality.high else f" ({low}–{high})"
+    quality = f"{share_text(s.quality.value, '.3f')}{bounds}"
     return f"{s.name}: {quality} for {amount(s.cost.value)} USD per 1,000"

@@ -79,7 +79,10 @@ class Label(NamedTuple):
 
 
 def labels_beside(
-    points: Sequence[tuple[str, Place]], segments: Sequence[Segment], frame: Box
+    points: Sequence[tuple[str, Place]],
+    segments: Sequence[Segment],
+    frame: Box,
+    marks: Sequence[Place] = (),
 ) -> Iterator[Label]:
     """Give each point its name on the side where the fewest lines run through it.
 
@@ -87,8 +90,9 @@ def labels_beside(
         points: names with their places.
         segments: all lines of the chart.
         frame: that names may not leave.
+        marks: that stand elsewhere.
     """
-    boxes = [Box(x - 6, y - 6, x + 6, y + 6) for _, (x, y) in points]
+    boxes = [Box(x - 6, y - 6, x + 6, y + 6) for x, y in (*(place for _, place in points), *marks)]
     for name, place in points:
         every = list(_sides(name, place))
         own = [label for label in every if frame.holds(label.box)] or every

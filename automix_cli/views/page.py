@@ -160,7 +160,7 @@ def _cell(view: BenchView, o: PolicyOutcome, spec: MeasureSpec) -> dict[str, str
     if falls_short(spec, o.measures):
         reason = view.words("below that share of the best tier's quality on held-out rows")
         return {"value": NO_VALUE, "range": f"(it kept {behind_text(spec, o.measures)})", "reason": reason}
-    bounds = interval_text(spec, measure, between=" to ")
+    bounds = interval_text(spec, measure)
     return {
         "value": value_text(spec, measure),
         "range": f"({bounds})" if bounds else "",

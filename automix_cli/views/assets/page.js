@@ -48,15 +48,21 @@ const tip = byId("tip");
 
 function hover(target, text) {
   target.classList.add("hit");
-  target.addEventListener("pointermove", (event) => {
+  const show = (event) => {
     tip.textContent = text;
     tip.hidden = false;
     const { width, height } = tip.getBoundingClientRect();
-    tip.style.left = `${Math.min(event.clientX + 14, innerWidth - width - 8)}px`;
-    tip.style.top = `${Math.min(event.clientY + 14, innerHeight - height - 8)}px`;
-  });
-  target.addEventListener("pointerleave", () => { tip.hidden = true; });
+    tip.style.left = `${Math.max(8, Math.min(event.clientX + 14, innerWidth - width - 8))}px`;
+    tip.style.top = `${Math.max(8, Math.min(event.clientY + 14, innerHeight - height - 8))}px`;
+  };
+  target.addEventListener("pointermove", (event) => { if (event.pointerType !== "touch") show(event); });
+  target.addEventListener("pointerleave", (event) => { if (event.pointerType !== "touch") tip.hidden = true; });
+  // A finger points at nothing before it taps; what it has tapped stays until it taps elsewhere.
+  target.addEventListener("click", (event) => { event.stopPropagation(); show(event); });
 }
+
+document.addEventListener("click", () => { tip.hidden = true; });
+addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });
 
 // ---------------------------------------------------------------- the frontier
 
@@ -100,7 +106,8 @@ function figures(own) {
       if (cell.range) td.append(node("span", { class: "range" }, cell.range));
       return td;
     });
-    table.append(node("tr", { class: row.kind }, node("td", {}, row.name), ...cells));
+    const parts = row.name.split(/(?<=[:-])/).flatMap((part, place) => (place ? [node("wbr"), part] : [part]));
+    table.append(node("tr", { class: row.kind }, node("td", {}, ...parts), ...cells));
   }
   const box = node("div", { class: "wide", role: "region", tabindex: "0", "aria-label": own.title }, table);
   const hint = node("p", { class: "faint" }, "The table goes on to the right: scroll it sideways.");
