@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from automix_cli.backends.server_record import Lengths
-from automix_cli.cascade.call_costs import LEAST_PROMPT, MOST_PROMPT, VisitRequests
+from automix_cli.cascade.call_costs import LEAST_PROMPT, MOST_PROMPT, VisitRequests, at_best
 from automix_cli.cascade.lengths import TierLengths
 from automix_cli.cascade.prompt_sharing import Sharing, prompts_billed
 from automix_cli.cascade.requests import sample_counts
@@ -23,12 +23,6 @@ from automix_cli.records import Question
 
 ANSWER_TOKENS = 128
 """The length of a first tier's answer where nothing is known; the last goes by the ratio of max_tokens."""
-
-SHORTEST, LONGEST = 2, 512
-"""Between which lengths an answer is taken to be where nothing is known: a word, and a long explanation."""
-
-SHORTEST_VOTE = 8
-"""The same of a vote, up to what is expected of it (`EXPECTED_OUTPUT`)."""
 
 THIRD = 1 / 3
 """The share of questions that go on to the last tier, where nothing is known of it."""
@@ -47,10 +41,12 @@ class BreakEven(NamedTuple):
         fewer_votes: the most votes that, with the answers, cost less than that; 0 where none do.
         prompt_tokens: of a prompt for an answer.
         answer_tokens, baseline_tokens: of an answer of the tier and of the last tier.
-        least_times, most_times: how many times the last tier's answer the evidence costs at the lengths that
-            favour either most; None where the cache tells the lengths.
-        own_prompts: whether a prompt for each vote is an assumption, as nobody knows the tier's server.
-        unknown_lengths: what the cache does not tell the length of, with the tokens it is taken to have.
+        least_times, most_times: how many times the last tier's answer the evidence costs at the lengths, and
+            the bill of prompts, that favour either most; None where nothing is unknown.
+        least_vote_times: the least of the answers and one vote.
+        unknown_lengths: what the cache does not tell the length of, with the tokens it may have.
+        unknown_prompts: how many completions the tier's server may bill with one prompt or with one each,
+            where nobody knows which; 0 where that is known.
         pays_one_prompt: whether votes that are bought at once, as a plan may buy all of them, pay one prompt.
     """
 
@@ -67,8 +63,9 @@ class BreakEven(NamedTuple):
     baseline_tokens: float
     least_times: float | None = None
     most_times: float | None = None
-    own_prompts: bool = False
+    least_vote_times: float | None = None
     unknown_lengths: tuple[str, ...] = ()
+    unknown_prompts: int = 0
     pays_one_prompt: bool = False
 
     @property
@@ -78,8 +75,8 @@ class BreakEven(NamedTuple):
 
     @property
     def can_pay(self) -> bool:
-        """Whether anything is left to save."""
-        return self.times < 1
+        """Whether anything is left to save, or may be where that hangs on what nobody knows."""
+        return (self.times if self.least_times is None else self.least_times) < 1
 
     def payback(self, usd: float, escalated: float = THIRD) -> int | None:
         """Questions after which `usd` are saved, if a share of them goes on to the last tier; None for never.
@@ -130,7 +127,8 @@ def break_even(
     if baseline_usd <= 0:
         return None
     cheap = [votes for votes in range(1, counts.votes + 1) if scale.costs(typical, votes)[0] < baseline_usd]
-    times = scale.times(own, other)
+    times = scale.times(own, other, counts.votes)
+    of_one_vote = scale.times(own, other, min(1, counts.votes))
     return BreakEven(
         tier=first.name,
         baseline=last.name,
@@ -145,8 +143,9 @@ def break_even(
         baseline_tokens=typical.baseline,
         least_times=min(times) if times else None,
         most_times=max(times) if times else None,
-        own_prompts=counts.votes > 1 and scale.sharing == "unknown",
+        least_vote_times=min(of_one_vote) if of_one_vote else None,
         unknown_lengths=_range_names(scale.visits[0].ranges(own, other), first.name, last.name),
+        unknown_prompts=scale.most_at_once if scale.sharing == "unknown" else 0,
         pays_one_prompt=counts.votes > 1 and scale.sharing == "one",
     )
 
@@ -166,13 +165,14 @@ def _range_names(ranges: Sequence[tuple[float, float]], first: str, last: str) -
 def longest_context(profile: Profile) -> float | None:
     """The tokens of context beyond which the evidence costs more than the last tier's answer.
 
-    Both grow with the length of the context at a steady rate. None where the evidence is cheaper at any
-    length, dearer with a context of one word, or cannot be weighed.
+    Both grow with the length of the context at a steady rate; each vote counts with a prompt of its own where
+    nobody knows. None where the evidence is cheaper at any length, dearer with a context of one word, or
+    cannot be weighed.
     """
     # Both with a context: the fence around one has a length of its own.
     short = break_even(profile, [Question(text="?", context="x")])
     longer = break_even(profile, [Question(text="?", context="x" * 3000)])
-    if short is None or longer is None or not short.can_pay:
+    if short is None or longer is None or short.times >= 1:
         return None
     tokens = longer.prompt_tokens - short.prompt_tokens
     growth = (longer.evidence_usd - short.evidence_usd) - (longer.baseline_usd - short.baseline_usd)
@@ -206,24 +206,34 @@ class _Scale:
         """Of a prompt for an answer."""
         return math.fsum(visit.first.prompt_tokens(0.0)[0] for visit in self.visits) / len(self.visits)
 
-    def costs(self, tokens: _MeanTokens, votes: int, read: float = 1.0) -> tuple[float, float]:
+    @property
+    def most_at_once(self) -> int:
+        """The most completions that one call asks for; 0 where each is asked for alone."""
+        most = max(self.counts)
+        return most if most > 1 else 0
+
+    def costs(
+        self, tokens: _MeanTokens, votes: int, read: float = 1.0, sharing: Sharing | None = None
+    ) -> tuple[float, float]:
         """USD of the evidence and of the last tier's answer, at a share of the prompts' tokens."""
-        count = prompts_billed(votes, self.sharing)
-        pairs = [visit.costs(self.counts.answers, votes, count, tokens, read) for visit in self.visits]
+        answers, how = self.counts.answers, sharing or self.sharing
+        prompts = prompts_billed(answers, how), prompts_billed(votes, how)
+        pairs = [visit.costs(answers, votes, prompts, tokens, read) for visit in self.visits]
         evidence, baseline = (math.fsum(usd) / len(pairs) for usd in zip(*pairs, strict=True))
         return evidence, baseline
 
-    def times(self, own: TierLengths | None, other: TierLengths | None) -> list[float]:
+    def times(self, own: TierLengths | None, other: TierLengths | None, votes: int) -> list[float]:
         """How many times the answer the evidence costs at the ends of what is not known; empty: all is."""
         ranges = self.visits[0].ranges(own, other)
         corners = {_MeanTokens(*corner) for corner in product(*ranges)}
-        if len(corners) == 1:
+        hows = {self.sharing, at_best(self.sharing)} if self.most_at_once else {self.sharing}
+        if len(corners) == len(hows) == 1:
             return []
         if ranges[0] == ranges[1]:  # neither is known: the dearer tier's answers are rarely the shorter ones
             corners = {corner for corner in corners if corner.answer <= corner.baseline}
         is_counted = own is not None and own.answers.prompt_tokens > 0
         reads = (1.0,) if is_counted else (LEAST_PROMPT, MOST_PROMPT)
-        pairs = (self.costs(corner, self.counts.votes, read) for corner in corners for read in reads)
+        pairs = (self.costs(corner, votes, read, how) for corner, read, how in product(corners, reads, hows))
         return [evidence / usd for evidence, usd in pairs if usd > 0]
 
 
@@ -236,11 +246,11 @@ class _Visits:
         self.most = self.first.ask.max_tokens, self.last.ask.max_tokens, self.first.check.max_tokens
 
     def costs(
-        self, answers: int, votes: int, prompt_count: float, tokens: _MeanTokens, read: float
+        self, answers: int, votes: int, prompts: tuple[float, float], tokens: _MeanTokens, read: float
     ) -> tuple[float, float]:
-        """USD of the evidence, with `prompt_count` prompts of votes, and of the last tier's answer."""
-        evidence = self.first.usd(answers, votes, prompt_count, tokens.answer, tokens.vote, read)
-        return evidence, self.last.usd(1, 0, 0, tokens.baseline, 0.0, read)
+        """USD of the evidence, with the prompts of answers and of votes, and of the last tier's answer."""
+        evidence = self.first.usd(answers, votes, prompts, tokens.answer, tokens.vote, read)
+        return evidence, self.last.usd(1, 0, (1, 0), tokens.baseline, 0.0, read)
 
     def typical(self, own: TierLengths | None, other: TierLengths | None) -> _MeanTokens:
         """The lengths as before, else as they are assumed."""
@@ -251,13 +261,11 @@ class _Visits:
 
     def ranges(self, own: TierLengths | None, other: TierLengths | None) -> list[tuple[float, float]]:
         """The least and the most of each length: the same twice where it is known, or of no account."""
-        longest = LONGEST, LONGEST, EXPECTED_OUTPUT * self.most[2]
-        shortest = SHORTEST, SHORTEST, min(SHORTEST_VOTE, longest[2])
-        bounds = zip(shortest, longest, self.most, strict=True)
-        guesses = [(float(min(low, most)), float(min(high, most))) for low, high, most in bounds]
+        replies = self.first.answers, self.last.answers, self.first.checks
+        ends = [(reply.short, reply.long) for reply in replies]
         if not self.first.most_votes:
-            guesses[2] = (0.0, 0.0)
-        return [g if k is None else (k, k) for k, g in zip(_means(own, other), guesses, strict=True)]
+            ends[2] = (0.0, 0.0)
+        return [end if k is None else (k, k) for k, end in zip(_means(own, other), ends, strict=True)]
 
 
 def _means(

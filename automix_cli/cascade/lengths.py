@@ -14,6 +14,7 @@ from automix_cli.backends.store import Store
 from automix_cli.cascade.requests import RequestBuilder, sample_counts
 from automix_cli.errors import StorageError
 from automix_cli.profile.model import Profile, Tier
+from automix_cli.prompts.token_count import tokens_of
 from automix_cli.records import Completion, Question
 
 MOST_QUESTIONS = 200
@@ -21,10 +22,11 @@ MOST_QUESTIONS = 200
 
 
 class TierLengths(NamedTuple):
-    """The lengths of a tier's answers and of its votes."""
+    """The lengths of a tier's answers and votes; `label_tokens` are those of a right answer in the rows."""
 
     answers: Lengths = Lengths()
     votes: Lengths = Lengths()
+    label_tokens: float | None = None
 
     @property
     def shares_prompt(self) -> bool | None:
@@ -63,14 +65,21 @@ def cached_lengths(
                 _read_store(books, profile, questions[:MOST_QUESTIONS], store)
             finally:
                 store.close()
-    first = books[0].answers
+    first, label = books[0].answers, _label_tokens(questions[:MOST_QUESTIONS])
     return {
         tier.name: TierLengths(
             _with_record(_balance(own.answers, first), record.answers),
             _with_record(_balance(own.votes, first), record.votes),
+            label,
         )
         for tier, own, record in zip(profile.tiers, books, records, strict=True)
     }
+
+
+def _label_tokens(questions: Sequence[Question]) -> float | None:
+    """The mean tokens of the right answers of questions; None where none has any."""
+    own = [min(map(tokens_of, question.expected)) for question in questions if question.expected]
+    return sum(own) / len(own) if own else None
 
 
 def _read_record(store: Store, profile: Profile, tier: Tier, question: Question) -> TierLengths:

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 from automix_cli.backends.base import Request
 from automix_cli.backends.cache import fingerprint
 from automix_cli.backends.store import Store
-from automix_cli.cascade.call_costs import CallCost, VisitRequests
+from automix_cli.cascade.call_costs import CallCost, CallForecast, VisitRequests
 from automix_cli.cascade.lengths import TierLengths
+from automix_cli.cascade.reply_range import REPLY_ENDS
 from automix_cli.cascade.requests import RequestBuilder, sample_counts
 from automix_cli.errors import StorageError
 from automix_cli.profile.model import Profile
@@ -22,10 +23,15 @@ MOST_LOOK_UPS = 5_000
 
 
 class Covered(NamedTuple):
-    """The calls that need not be made, with their expected price, and how many questions were looked up."""
+    """The calls that need not be made, with their expected price, and how many questions were looked up.
+
+    `short` and `long` are that price at the ends of what nobody knows.
+    """
 
     bill: CallCost = CallCost()
     questions: int = 0
+    short: CallCost = CallCost()
+    long: CallCost = CallCost()
 
 
 def plan_with_cache(
@@ -43,10 +49,15 @@ def plan_with_cache(
     if not own.bill.calls:
         return dict(plan)
     calls = round(expected["calls"] - own.bill.calls)
-    usd = expected["usd"]
-    if usd is not None:
-        usd = max(0.0, round(usd - own.bill.usd, 12)) if calls else 0.0
-    row = {"calls": calls, "usd": usd, "cached_calls": round(own.bill.calls), "looked_up": own.questions}
+
+    def rest(usd: float, bill: CallCost) -> float:
+        return max(0.0, round(usd - bill.usd, 12)) if calls else 0.0
+
+    row = {"calls": calls, "usd": None if expected["usd"] is None else rest(expected["usd"], own.bill)}
+    if calls and "usd_range" in expected:
+        pairs = zip(expected["usd_range"], (own.short, own.long), strict=True)
+        row["usd_range"] = [rest(usd, bill) for usd, bill in pairs]
+    row |= {"cached_calls": round(own.bill.calls), "looked_up": own.questions}
     return {**plan, "to_pay": row}
 
 
@@ -59,7 +70,7 @@ def find_in_cache(
     """
     if not (folder / "cache.db").is_file():
         return Covered()
-    some, total = questions[:MOST_LOOK_UPS], CallCost()
+    some, total = questions[:MOST_LOOK_UPS], CallForecast()
     with suppress(StorageError):  # a run would say what is wrong with it
         store = Store(folder)
         try:
@@ -68,13 +79,13 @@ def find_in_cache(
                     total = total.plus(_covered_visit(store, profile, index, question, lengths))
         finally:
             store.close()
-        return Covered(total, len(some))
+        return Covered(total.expected, len(some), total.short, total.long)
     return Covered()
 
 
 def _covered_visit(
     store: Store, profile: Profile, index: int, question: Question, lengths: Mapping[str, TierLengths]
-) -> CallCost:
+) -> CallForecast:
     """What is stored of one visit, worth the bill of all of it less that of the rest.
 
     The rest is bought at once: where a server shares prompts, its votes have one together, however
@@ -84,15 +95,19 @@ def _covered_visit(
     ask = builder.for_answer(question, tier, n=counts.answers).request
     answers = _look_up(store, ask)
     if not answers:
-        return CallCost()
+        return CallForecast()
     votes = counts.votes
     if answers.texts and counts.votes:
         check = builder.for_votes(question, answers.texts[0], tier, first=0, n=counts.votes).request
         votes = _look_up(store, check).calls
     calls = answers.calls if answers.texts else counts.answers
     visit = VisitRequests(profile, index, question, lengths)
-    rest = visit.collected_bill(counts.answers - calls, counts.votes - votes)
-    return CallCost(calls + votes, visit.collected_bill(*counts).usd - rest.usd)
+    rest = counts.answers - calls, counts.votes - votes
+    short, expected, long = (
+        CallCost(calls + votes, visit.collected_bill(*counts, end).usd - visit.collected_bill(*rest, end).usd)
+        for end in REPLY_ENDS
+    )
+    return CallForecast(expected=expected, short=short, long=long)
 
 
 class _LookUp(NamedTuple):

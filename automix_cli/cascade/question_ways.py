@@ -6,6 +6,7 @@ import math
 from typing import Any, NamedTuple
 
 from automix_cli.cascade.call_costs import CallCost, VisitRequests
+from automix_cli.cascade.reply_range import ReplyEnd
 from automix_cli.cascade.requests import sample_counts
 from automix_cli.fitting.router_block import fitted_answer_cost
 from automix_cli.pomdp.model import TierModel
@@ -30,6 +31,7 @@ class Way(NamedTuple):
         votes: per tier, the votes that an answer of it is expected to get.
         rounds: per tier, the calls that they are bought in; None where that is not known.
         is_planned: whether a plan says so, rather than a guess.
+        is_certain: whether no answer can change it, or calibration measured how often it does.
     """
 
     first: int
@@ -39,6 +41,29 @@ class Way(NamedTuple):
     votes: tuple[float, ...]
     rounds: tuple[float | None, ...]
     is_planned: bool = False
+    is_certain: bool = False
+
+    def at(self, end: ReplyEnd) -> Way:
+        """The way with the fewest votes and no further tier, or with all votes and every tier."""
+        if end == "guess" or self.is_certain:
+            return self
+        tiers = range(len(self.most))
+        if end == "long":
+            reach = tuple(float(i >= self.first) for i in tiers)
+            most = tuple(map(float, self.most))
+            return self._replace(reach=reach, votes=most, rounds=tuple(None for _ in tiers))
+        reach = tuple(float(i == self.first) for i in tiers)
+        fewest = tuple(float(min(self.fewest, own)) for own in self.most)
+        return self._replace(reach=reach, votes=fewest, rounds=tuple(1.0 for _ in tiers))
+
+    @property
+    def hangs_on_answers(self) -> bool:
+        """Whether some answers send a question on, and nobody knows how many."""
+        return not self.is_certain and self.first < len(self.reach) - 1
+
+    def visits(self, index: int, answers: int) -> tuple[float, int, float, float | None]:
+        """How often a tier is asked, with how many answers, votes on them, and calls for votes."""
+        return self.reach[index], answers, self.votes[index], self.rounds[index]
 
     @property
     def escalated(self) -> float:
@@ -68,7 +93,8 @@ def way_of(policy: Policy[Any], profile: Profile, facts: Facts, *, is_read: bool
         reach = (1.0, *(0.0 for _ in tiers[1:-1]), forecast.escalated)
         votes, rounds = (forecast.votes, *votes[1:]), (forecast.rounds, *rounds[1:])
         return Way(first, fewest, most, reach, votes, rounds, is_planned=True)
-    return Way(first, fewest, most, reach, votes, rounds, is_planned=is_settled and is_read)
+    is_known = is_settled and is_read
+    return Way(first, fewest, most, reach, votes, rounds, is_planned=is_known, is_certain=is_known)
 
 
 def _planned_way(policy: PomdpPolicy, facts: Facts, way: Way) -> Way:
@@ -82,7 +108,9 @@ def _planned_way(policy: PomdpPolicy, facts: Facts, way: Way) -> Way:
         per_visit = 1 / reach[-1] if reach[-1] else 0.0
         votes.append(per_visit * sum(count * n for count, n in batches))
         rounds.append(per_visit * sum(n for _, n in batches))
-    return way._replace(reach=tuple(reach), votes=tuple(votes), rounds=tuple(rounds), is_planned=True)
+    return way._replace(
+        reach=tuple(reach), votes=tuple(votes), rounds=tuple(rounds), is_planned=True, is_certain=True
+    )
 
 
 def _most_votes(policy: Policy[Any], profile: Profile, tier: int) -> int:

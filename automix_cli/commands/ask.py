@@ -286,6 +286,7 @@ def _dry_run(profile: Profile, source: Single | Rows, shadow: ShadowPlan | None,
     from automix_cli.cascade.break_even import break_even
     from automix_cli.cascade.estimate import plan_calls, policy_of
     from automix_cli.cascade.lengths import MOST_QUESTIONS, cached_lengths
+    from automix_cli.cascade.past_runs import past_runs
     from automix_cli.data.jsonl import BadRows
     from automix_cli.data.sources import Single
     from automix_cli.profile.router import is_calibrated
@@ -295,9 +296,11 @@ def _dry_run(profile: Profile, source: Single | Rows, shadow: ShadowPlan | None,
     questions = iter([source.question]) if isinstance(source, Single) else bad.questions(source.all())
     first = list(islice(questions, MOST_QUESTIONS))
     lengths = cached_lengths(profile, first, cache_folder(os.environ))
-    plan = plan_calls(profile, chain(first, questions), lengths, shadow)
-    own = None if is_calibrated(profile) else break_even(profile, first, lengths)
-    words = () if as_json else planned_lines(profile, policy_of(profile), first, plan["questions"])
+    policy, is_measured = policy_of(profile), is_calibrated(profile)
+    past = {} if is_measured else past_runs(profile, policy, first, cache_folder(os.environ))
+    plan = plan_calls(profile, chain(first, questions), lengths, shadow, past)
+    own = None if is_measured else break_even(profile, first, lengths)
+    words = () if as_json else planned_lines(profile, policy, first, plan["questions"])
     show_plan({**plan, **bad.to_dict()}, as_json, own, words=words, profile=profile)
     return 0
 

@@ -219,7 +219,7 @@ def _break_even_lines(profile: Profile) -> Iterator[str]:
 
     own = break_even(profile, [Question(text="?")])
     if own is not None:
-        yield "; ".join((break_even_line(own), *context_line(longest_context(profile))))
+        yield "; ".join((break_even_line(own), *context_line(own, longest_context(profile))))
 
 
 def _check_router(profile: Profile) -> None:

@@ -5,7 +5,7 @@ Model text never meets Rich markup: it goes in as `Text`, with its controls made
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from automix_cli.data.jsonl import printable
@@ -35,6 +35,16 @@ def money(dollars: float | None) -> str:
     if abs(dollars) >= 0.01:
         return f"${dollars:,.2f}"
     return f"${float(f'{dollars:.1e}'):.12f}".rstrip("0")
+
+
+def range_words(ends: Sequence[float]) -> str:
+    """Two sums of dollars.
+
+    Example:
+        >>> range_words([0.000412, 1.5])
+        '$0.00041 to $1.50'
+    """
+    return " to ".join(map(money, ends))
 
 
 def votes_of(count: VoteCount) -> str:
@@ -241,23 +251,40 @@ def plan_lines(plan: Mapping[str, Any]) -> list[str]:
     Several completions may come in one request, and requests are what a run counts as calls.
     """
     unit = "answer" if "answers" in plan else "question"
+    rows = {name: plan[name] for name in ("low", "expected", "worst")}
+    sums = {name: _sum_words(row) for name, row in rows.items()}
+    width = max(14, *(len(words) + 2 for words in sums.values()))
     lines = [
         f"{count_of(plan[f'{unit}s'], unit)}, profile {plan['profile']} ({plan['policy']})",
-        f"{'':10}{'completions':>12}{'dollars':>14}",
+        f"{'':10}{'completions':>12}{'dollars':>{width}}",
+        *(f"{name:10}{row['calls']:>12,}{sums[name]:>{width}}" for name, row in rows.items()),
     ]
-    for name in ("low", "expected", "worst"):
-        row = plan[name]
-        lines.append(f"{name:10}{row['calls']:>12,}{money(row['usd']):>14}")
     parts = (
         *_likely_lines(plan),
+        *_guess_lines(plan),
         *_shadow_lines(plan),
         *_votes_lines(plan),
-        *_shared_lines(plan),
         *_check_lines(plan),
         *_pay_lines(plan),
         *_bad_lines(plan),
     )
     return [*lines, *parts, plan["assumes"], "nothing was sent"]
+
+
+def _sum_words(row: Mapping[str, Any]) -> str:
+    """The dollars of a row of a plan, or between which they are."""
+    return range_words(row["usd_range"]) if "usd_range" in row else money(row["usd"])
+
+
+def _guess_lines(plan: Mapping[str, Any]) -> list[str]:
+    """What stands between the ends of what is expected, which nobody should count on."""
+    row = plan["expected"]
+    return [f"a guess between those ends: {money(row['usd'])}"] if "usd_range" in row else []
+
+
+def _whole_words(plan: Mapping[str, Any]) -> str:
+    """What parts of the expected bill are said to be of."""
+    return "the guess" if "usd_range" in plan["expected"] else "expected"
 
 
 def _likely_lines(plan: Mapping[str, Any]) -> list[str]:
@@ -288,7 +315,8 @@ def _pay_lines(plan: Mapping[str, Any]) -> list[str]:
     some = plan["questions"] > own["looked_up"]
     rest = f" (of the first {own['looked_up']:,} questions; the others count in full)" if some else ""
     embeddings = ", embeddings in full" if plan.get("embeddings") else ""
-    return [f"to pay now: about {money(own['usd'])}; {cached} are in the cache{rest}{embeddings}"]
+    about = range_words(own["usd_range"]) if "usd_range" in own else f"about {money(own['usd'])}"
+    return [f"to pay now: {about}; {cached} are in the cache{rest}{embeddings}"]
 
 
 def _shadow_lines(plan: Mapping[str, Any]) -> list[str]:
@@ -296,10 +324,8 @@ def _shadow_lines(plan: Mapping[str, Any]) -> list[str]:
     shadow = plan.get("shadow")
     if not shadow:
         return []
-    return [
-        f"of expected: shadow calls of {shadow['tier']} on {count_of(shadow['rows'], 'row')} drawn "
-        f"{money(shadow['usd'])}"
-    ]
+    rows = f"{count_of(shadow['rows'], 'row')} drawn {money(shadow['usd'])}"
+    return [f"of {_whole_words(plan)}: shadow calls of {shadow['tier']} on {rows}"]
 
 
 def _votes_lines(plan: Mapping[str, Any]) -> list[str]:
@@ -314,13 +340,7 @@ def _votes_lines(plan: Mapping[str, Any]) -> list[str]:
         if len(names) > 1
         else f"{names[0]} on its own answers"
     )
-    return [f"of expected: votes of {whose} {money(votes['usd'])}{times}"]
-
-
-def _shared_lines(plan: Mapping[str, Any]) -> list[str]:
-    """What is expected of a server that nobody knows if it shares prompts, which is not counted on."""
-    usd = plan.get("usd_if_shared")
-    return [] if usd is None else [f"expected where one prompt pays for all votes on an answer: {money(usd)}"]
+    return [f"of {_whole_words(plan)}: votes of {whose} {money(votes['usd'])}{times}"]
 
 
 def _check_lines(plan: Mapping[str, Any]) -> list[str]:
@@ -332,9 +352,13 @@ def _check_lines(plan: Mapping[str, Any]) -> list[str]:
             f"{name} {money(t['usd'])} ({count_of(t['answers'], 'answer')})" for name, t in tiers.items()
         ]
         cheapest, usd = plan["cheapest"].values()
-        result.append(f"of expected: {', '.join(parts)}; all by {cheapest} {money(usd)} (--tier {cheapest})")
+        result.append(
+            f"of {_whole_words(plan)}: {', '.join(parts)}; all by {cheapest} {money(usd)} (--tier {cheapest})"
+        )
     if whole and answers:
-        result.append(f"expected is {whole / answers:.1f} times what the answers cost ({money(answers)})")
+        result.append(
+            f"{_whole_words(plan)} is {whole / answers:.1f} times what the answers cost ({money(answers)})"
+        )
     return result
 
 

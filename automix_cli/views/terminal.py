@@ -162,7 +162,8 @@ def show_plan(
         lines[-1:-1] = price_notes(profile)
     lines[-1:-1] = words
     if own is not None:
-        payback = payback_lines(own, usd) if pays_back and usd is not None else ()
+        ends = plan["expected"].get("usd_range", ())
+        payback = payback_lines(own, usd, ends) if pays_back and usd is not None else ()
         lines[-1:-1] = [break_even_line(own), *payback]
     print_words("\n".join(lines))
 

@@ -26,12 +26,15 @@ def profile(small: Tier = SMALL, large: Tier = LARGE, **settings: object) -> Pro
     return Profile(name="p", tiers=(small, large), verification=VerificationSettings(**settings))  # type: ignore[arg-type]
 
 
-def tokens(own: Profile, question: Question) -> tuple[int, int]:
+def tokens(own: Profile, question: Question, answer: int = 128) -> tuple[int, int]:
     """The tokens of a prompt for an answer, and of one for a vote, which holds the answer."""
     builder, tier = RequestBuilder(own), own.tiers[0]
     requests = builder.for_answer(question, tier), builder.for_votes(question, "", tier, first=0, n=1)
     ask, check = (prompts.expected_tokens(built.request.messages) for built in requests)
-    return ask, check + 128
+    return ask, check + answer
+
+
+GUESS = 32  # tokens of an answer in a bill: between 1 and max_tokens, 1,024
 
 
 @pytest.mark.parametrize("votes", [1, 4, 8])
@@ -54,7 +57,7 @@ def test_votes_that_a_plan_may_buy_at_once_share_a_prompt_as_in_a_bill() -> None
     result = break_even(own, [question])
     assert result is not None
     assert result.evidence_usd == pytest.approx(ask + check)
-    assert plan_collection(own, [question])["votes"]["usd"] == pytest.approx(check)
+    assert plan_collection(own, [question])["votes"]["usd"] == pytest.approx(check - 128 + GUESS)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +91,7 @@ def test_the_longest_context_is_where_both_cost_the_same() -> None:
     length = longest_context(dear)
     assert length is not None
     near = [break_even(dear, [Question(text="?", context="x" * int(8 * length * f))]) for f in (0.8, 1.25)]
-    assert [own.can_pay for own in near if own] == [True, False]
+    assert [own.times < 1 for own in near if own] == [True, False]
 
 
 def seen(written: int, prompt: int, estimate: int, *, shared: bool) -> Lengths:
@@ -128,8 +131,32 @@ def test_votes_pay_a_prompt_each_unless_a_server_is_known_to_share_one(
     written = seen(0, 0, 0, shared=bool(shared)) if shared is not None else Lengths()
     result = break_even(own, [question], {"small": TierLengths(Lengths(), written)})
     assert result is not None
-    assert (result.evidence_usd, result.own_prompts) == (pytest.approx(ask + prompts_paid * check), is_guess)
-    assert ("prompt of its own" in break_even_line(result)) == is_guess
+    assert result.evidence_usd == pytest.approx(ask + prompts_paid * check)
+    assert result.unknown_prompts == (8 if is_guess else 0)
+    words = "whether the server of small bills 8 votes of one call with one prompt or with 8"
+    assert (words in break_even_line(result)) == is_guess
+
+
+def test_only_what_fails_with_one_prompt_for_all_votes_cannot_pay() -> None:
+    """Lengths are known; with a prompt for each vote the evidence is too dear, with one for all it is not."""
+    question, near = Question(text="What is 17 * 23?"), Lengths(4, 1, 30, 30)
+    lengths = {"small": TierLengths(near, Lengths(4, 1)), "large": TierLengths(near)}
+    for rate, end in ((60e6, "hangs on this"), (2e6, "not even one vote can pay"), (1e9, "routing saves")):
+        own = profile(OWN, replace(OWN, name="large", price=Price(input=rate, output=0.0)))
+        ask, check = tokens(own, question, answer=4)
+        result = break_even(own, [question], lengths)
+        assert result is not None
+        assert result.least_times is not None
+        assert result.least_times == pytest.approx((ask + check) / (ask * rate / 1e6))
+        assert result.most_times == pytest.approx((ask + 8 * check) / (ask * rate / 1e6))
+        assert end in break_even_line(result)
+        assert result.can_pay == (result.least_times < 1)
+        assert ("not even one" in break_even_line(result)) == (not result.can_pay)
+
+
+def test_where_all_votes_are_too_dear_and_one_is_not_fewer_are_named() -> None:
+    line = break_even_line(one(least_times=2.0, most_times=4.0, least_vote_times=0.5, unknown_prompts=8))
+    assert "cannot pay, whichever it is; fewer (max_votes) may: one vote costs 0.5 × at the least" in line
 
 
 @pytest.mark.parametrize("large_tokens", [2, 222])
@@ -148,7 +175,7 @@ def test_what_the_cache_tells_is_what_calls_cost(large_tokens: int) -> None:
     prompt, votes = 0.75 * ask, 8 * (0.75 * (check - 128) + 2 + 2 * 20)
     evidence, baseline = prompt + 2 * 2 + votes, 4 * prompt + 8 * large_tokens
     assert result.times == pytest.approx(evidence / baseline)
-    assert (result.least_times, result.own_prompts) == (None, False)
+    assert (result.least_times, result.unknown_prompts) == (None, 0)
     assert f"{result.times:.2g} × large's answer at prompts of about 19 tokens" in break_even_line(result)
     plan = plan_collection(own, [question], lengths)
     assert plan["votes"]["usd"] == pytest.approx(votes)
@@ -160,14 +187,14 @@ def test_what_the_cache_tells_is_what_calls_cost(large_tokens: int) -> None:
     assert guess.least_times < evidence / baseline < guess.most_times, "a range that holds it"
     half = break_even(own, [question], {"small": lengths["small"]})
     assert half is not None
-    assert half.unknown_lengths == ("answers of large (2 to 512 tokens)",)
+    assert half.unknown_lengths == ("answers of large (1 to 1,024 tokens)",)
 
 
 @pytest.mark.parametrize(("model", "prompts_paid"), [("openai/x", 1), ("anthropic/x", 8)])
 def test_a_bill_counts_the_prompts_of_votes_that_are_bought_at_once(model: str, prompts_paid: int) -> None:
     own, question = profile(replace(SMALL, model=model)), Question(text="What is 17 * 23?")
     votes = plan_collection(own, [question])["votes"]
-    assert votes["usd"] == pytest.approx(prompts_paid * tokens(own, question)[1])
+    assert votes["usd"] == pytest.approx(prompts_paid * tokens(own, question, GUESS)[1])
 
 
 def one(**changes: object) -> BreakEven:
@@ -218,9 +245,9 @@ def test_the_sentence_says_whether_it_can_pay_and_what_would(own: BreakEven, par
 @pytest.mark.parametrize(
     ("least", "most", "end"),
     [
-        (0.1, 0.4, "routing saves where more than 40% of answers need no large, at any of these lengths"),
-        (0.1, 4.0, "whether routing can pay hangs on these"),
-        (2.0, 4.0, "not all of them can pay at any of these lengths"),
+        (0.1, 0.4, "routing saves where more than 40% of answers need no large, whichever it is"),
+        (0.1, 4.0, "whether routing can pay hangs on this"),
+        (2.0, 4.0, "not even one vote can pay, whichever it is"),
     ],
 )
 def test_where_lengths_are_unknown_a_range_is_said(least: float, most: float, end: str) -> None:
@@ -228,10 +255,10 @@ def test_where_lengths_are_unknown_a_range_is_said(least: float, most: float, en
     own = one(least_times=least, most_times=most, unknown_lengths=unknown)
     line = break_even_line(own)
     assert line.startswith(f"{FULL} {least:.2g} to {most:.2g} × large's answer")
-    assert f"the cache does not tell: {', '.join(unknown)}; " in line
+    assert f"by what no call has shown: {', '.join(unknown)}; " in line
     assert end in line
     [payback] = payback_lines(own, 10.0)
-    assert ("hangs on the same lengths" in payback) == (least < 1)
+    assert ("hangs on the same" in payback) == (least < 1)
 
 
 @pytest.mark.parametrize(
@@ -260,7 +287,7 @@ def test_dry_runs_and_profile_check_say_it(tmp_path: Path, monkeypatch: pytest.M
     }
     for out in runs.values():
         assert "small's answer and 8 votes on it in one call cost" in out
-    assert "this file costs about $" in runs["calibrate"]
+    assert "this file costs $" in runs["calibrate"]
     Path("p.yaml").write_text("extends: demo\n")
     ran = CliRunner().invoke(app, ["profile", "check", "p.yaml"])
     assert "small's answer and 8 votes on it in one call cost" in ran.stderr
