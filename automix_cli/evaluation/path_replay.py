@@ -8,19 +8,20 @@ history. Both are arrays, so all cost_weights and all signatures are played by m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from automix_cli.evaluation.charges import Outcomes
+from automix_cli.evaluation.joint_plans import JointPlans
 from automix_cli.evaluation.replay import combinations
 from automix_cli.evaluation.signatures import Evidence
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
 from automix_cli.pomdp.histories import PlanStep, TierPath
-from automix_cli.pomdp.induction import PlanPath
 from automix_cli.pomdp.observations import Counts, CountTable, ObservationModel, VoteObservations
-from automix_cli.pomdp.problem import Observation, Visit
+from automix_cli.pomdp.problem import Action, Observation, Visit
+from automix_cli.pomdp.reach import Reach
 
 
 class OrderChances(NamedTuple):
@@ -147,61 +148,75 @@ class SignatureEvidence(NamedTuple):
         return joins
 
 
-def play_path(
-    path: PlanPath, orders: Mapping[TierPath, Floats], places: Ints, evidence: SignatureEvidence
-) -> Outcomes:
-    """Play the plans at some places of a path.
+def play_path(plans: JointPlans, evidence: SignatureEvidence, tiers: int) -> Outcomes:
+    """Play plans that begin before any call.
 
     Args:
-        path: the plans; they begin before any call.
-        orders: `path.orders()`.
-        places: which of them, W.
-        evidence: what the tiers show.
+        plans: W.
+        evidence: what the tiers show on S signatures.
+        tiers: how many there are.
     """
-    tiers = len(path.histories.model.tiers)
-    reports, asks, votes, rounds, abstained, escalated = Outcomes.nothing((len(places), evidence.size), tiers)
-    for steps, block in path.blocks.items():
-        leads = np.asarray(orders[steps].any(axis=(1, 2)))
-        own = np.flatnonzero(leads[places])  # the plans that lead there
-        ways, choice = orders[steps][places[own]], block.choice[places[own]]
-        for code in np.flatnonzero(np.bincount(choice[ways > 0])):
-            action = path.actions[code]
-            if action.kind in ("start", "escalate"):
+    reports, asks, votes, rounds, abstained, escalated = Outcomes.nothing((plans.size, evidence.size), tiers)
+    for path, own in plans.reaches.items():
+        sums = _sums_of(plans.actions, own)
+        if not sums:
+            continue
+        chances = _meet(plans.reaches, path, np.stack([*sums.values()], axis=-1), evidence)
+        closes: Floats | float = 0.0
+        for kind, chance in zip(sums, np.moveaxis(chances, 1, 0), strict=True):
+            if isinstance(kind, str):
+                (votes if kind == "votes" else rounds)[:, :, path[-1].tier] += chance
                 continue
-            chance = _meet(path, steps, np.where(choice == code, ways, 0.0), evidence)
-            if action.kind == "vote":
-                votes[own, :, action.tier] += action.votes * chance
-                rounds[own, :, action.tier] += chance
-                continue
-            if action.kind == "report":
-                reports[own, :, action.tier] += chance
+            closes = closes + chance
+            if kind.kind == "report":
+                reports[:, :, kind.tier] += chance
             else:
-                abstained[own] += chance
-            for step in steps:
-                asks[own, :, step.tier] += chance
-            if len(steps) > 1:
-                escalated[own] += chance
+                abstained += chance
+        for step in path:
+            asks[:, :, step.tier] += closes
+        if len(path) > 1:
+            escalated += closes
     return Outcomes(reports, asks, votes, rounds, abstained, escalated)
 
 
-def _meet(path: PlanPath, steps: TierPath, ways: Floats, evidence: SignatureEvidence) -> Floats:
-    """Sum over the histories of a block: orders times the chance of one, W×S.
+def _sums_of(actions: Sequence[Action], own: Reach) -> dict[Action | Literal["votes", "rounds"], Floats]:
+    """How often the plans do what counts at the histories of a path, times the orders of each; C×R."""
+    present = [actions[code] for code in np.flatnonzero(np.bincount(1 + own.choice.ravel())[1:]).tolist()]
+    sums: dict[Action | Literal["votes", "rounds"], Floats] = {}
+    for action in present:
+        if action.final:
+            sums[action] = own.ways * (own.choice == actions.index(action))
+    if any(action.votes for action in present):
+        n_votes = np.array([*(float(action.votes) for action in actions), 0.0])[own.choice]
+        sums["votes"], sums["rounds"] = own.ways * n_votes, own.ways * (n_votes > 0)
+    return sums
+
+
+def _meet(
+    reaches: Mapping[TierPath, Reach], path: TierPath, sums: Floats, evidence: SignatureEvidence
+) -> Floats:
+    """Add up sums over the histories of a path (C×R×K), each times the chance of one order; plans×K×S.
 
     Signatures are combinations of few kinds of evidence per tier. So the sums are made for all
     combinations of kinds, one tier after the other, as long as these are fewer than the signatures.
     """
-    plans, place = len(ways), np.zeros(evidence.size, dtype=np.intp)
-    total: Floats = ways.reshape(plans, -1, 1)
-    for step in reversed(steps):
-        width = len(path.histories.table(step).counts)
-        kinds, code = evidence.of(step, width)
-        total = total.reshape(plans, -1, width, total.shape[-1])
-        if len(kinds) * total.shape[-1] <= evidence.size:
-            place = place + code * total.shape[-1]
-            total = (kinds @ total).reshape(plans, total.shape[1], -1)
+    place, total = np.zeros(evidence.size, dtype=np.intp), sums[..., None]
+    for end in range(len(path), 0, -1):
+        width, *shape = total.shape
+        kinds, code = evidence.of(path[end - 1], width)
+        if len(kinds) * shape[-1] <= evidence.size:
+            place = place + code * shape[-1]
+            product = (kinds @ total.reshape(width, -1)).reshape(-1, *shape)
+            total = np.moveaxis(product, 0, -2).reshape(*shape[:-1], -1)
         else:
-            total = np.einsum("weks,sk->wes", total[..., place], kinds[code])
+            total = np.einsum("crks,sc->rks", total[..., place], kinds[code])
             place = np.arange(evidence.size)
-    chance: Floats = total[:, 0].take(place, axis=-1)
-    joins = evidence.joins(steps)
+        own, before = reaches[path[:end]], reaches[path[: end - 1]]
+        at_histories = np.zeros((*before.ways.shape, *total.shape[1:]))
+        at_histories[own.row, own.column] = total
+        total = at_histories
+    by_plan = np.empty(total.shape[1:])
+    by_plan[reaches[()].columns.plan] = total[0]
+    chance: Floats = by_plan.take(place, axis=-1)
+    joins = evidence.joins(path)
     return chance if joins is None else chance * joins

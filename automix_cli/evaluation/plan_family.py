@@ -17,8 +17,10 @@ from automix_cli.evaluation.charges import (
     row_outcomes,
 )
 from automix_cli.evaluation.families import COST_GRID, CostGrid, SettingRows, cost_weights
+from automix_cli.evaluation.joint_plans import JointPlans, join
 from automix_cli.evaluation.path_replay import SignatureEvidence, TierEvidence, order_chances, play_path
-from automix_cli.evaluation.plan_lengths import Cell, JointPlans, PlansByLength
+from automix_cli.evaluation.plan_lengths import Cell, PlannedRows, divide
+from automix_cli.evaluation.plan_stock import PlanRequest, PlanStock, solve_requests
 from automix_cli.evaluation.replay import replay
 from automix_cli.evaluation.settings import CostWeight, Setting, narrow
 from automix_cli.evaluation.signatures import Signatures, signatures_of
@@ -26,10 +28,11 @@ from automix_cli.fitting.fit import fit
 from automix_cli.fitting.fitted import Fitted
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
-from automix_cli.pomdp.histories import PlanStep, Root
-from automix_cli.pomdp.induction import VALUE_TIE, PlanCase
+from automix_cli.pomdp.final_values import VALUE_TIE
+from automix_cli.pomdp.histories import Histories, PlanStep, Root
 from automix_cli.pomdp.model import Model, count_histories, simplify
 from automix_cli.pomdp.observations import ConfidenceObservations, NoObservations
+from automix_cli.pomdp.plan_cases import PlanCase
 from automix_cli.pomdp.policy import PomdpPolicy
 from automix_cli.pomdp.problem import Facts, Policy
 from automix_cli.pomdp.tilt import Corners, grid_corners, shrink_logits, sigmoid, tilt
@@ -57,13 +60,15 @@ class PlanFamily:
         parameters = fit(table, self.settings)
         plan_model = simplify(parameters.model(0.0, self._plan_settings()))[0]
         histories = count_histories(plan_model)
+        weights = self._weights(table, _LARGEST_PASS // histories)
         return FittedPlans(
             parameters=parameters,
             plan_model=plan_model,
             plan_settings=self._plan_settings(),
-            weights=self._weights(table, _LARGEST_PASS // histories),
+            weights=weights,
             steps=self.grid.steps_for(table.n_groups),
             shares=_root_shares(plan_model, table),
+            stock=PlanStock(plan_model, np.array(weights)),
         )
 
     def policy(self, table: TraceTable, setting: Setting) -> Policy[Any]:
@@ -113,6 +118,7 @@ class FittedPlans:
         weights: the cost_weights.
         steps: even steps of planned cost, of which settings are made; None for the weights as they are.
         shares: of the questions, per root: their class, and the corners of the grid around their marginals.
+        stock: the plans that were solved so far.
     """
 
     parameters: Fitted
@@ -121,7 +127,7 @@ class FittedPlans:
     weights: tuple[float, ...]
     steps: int | None
     shares: Mapping[Root, float]
-    _plans: list[PlansByLength] = field(default_factory=list, repr=False)
+    stock: PlanStock
     _spending: list[Floats] = field(default_factory=list, repr=False)
 
     @property
@@ -133,14 +139,9 @@ class FittedPlans:
     def spending(self) -> Floats:
         """Planned cost per cost_weight, of a prompt of mean length; roots count as often as they occur."""
         if not self._spending:
-            every = np.arange(len(self.weights))
-            whole = PlansByLength(self.plan_model, np.array(self.weights), every)
-            length = self._mean_length
-            cases = [PlanCase(length, root) for root in self.shares]
-            whole.solve([(case, every) for case in cases])
-            if not whole.model.counts_tokens:
-                self._plans.append(whole)
-            costs = [whole.plans(case).spending for case in cases]
+            cases = [PlanCase(self._mean_length, root) for root in self.shares]
+            solve_requests(PlanRequest(self.stock, case, np.arange(len(self.weights))) for case in cases)
+            costs = [self.stock[case].spending for case in cases]
             # A plan at a higher cost_weight never costs more; what rounding says else is levelled.
             self._spending.append(np.minimum.accumulate(np.array(list(self.shares.values())) @ costs))
         return self._spending[0]
@@ -178,37 +179,30 @@ class FittedPlans:
     def _mean_length(self) -> float:
         return max(self.parameters.mean_tokens, 1.0) if self.plan_model.counts_tokens else 0.0
 
-    def _plans_of(self, places: Ints) -> tuple[PlansByLength, Ints]:
-        """Plans by length among which those at some places are, and where; kept, because they are slow."""
-        for plans in self._plans:
-            if np.isin(places, plans.places).all():
-                return plans, np.searchsorted(plans.places, places)
-        own = np.union1d(places, self.places(self.levels())) if len(places) > 1 else places
-        self._plans.append(PlansByLength(self.plan_model, np.array(self.weights)[own], own))
-        return self._plans[-1], np.searchsorted(own, places)
-
     # -------------------------------------------------------------- replay
 
     def play(self, table: TraceTable, rows: Ints, places: Ints) -> SettingRows:
         """Replay the plans at some places on some rows, in exact expectation over vote orders."""
-        outcome = self._play(table, rows, places)
+        different, which = np.unique(places, return_inverse=True)  # another fit's levels may mean one plan
+        outcome = self._play(table, rows, different)
         score = expected_score(table, rows, outcome.of_row, outcome.outcomes, self._abstain_value)
         cost = expected_cost(table, rows, outcome.of_row, outcome.outcomes)
-        for k, place in enumerate(places):
+        for k, place in enumerate(different):
             others = outcome.others(k)
             if len(others):  # evidence of a kind that no row of the fit had: the policies plan anew for it
                 run = replay(self.policy(int(place)), table, rows[others], abstain_value=self._abstain_value)
                 score[k, others], cost[k, others] = run.score, run.cost
-        return SettingRows(score, cost)
+        return SettingRows(score[which], cost[which])
 
     def runs(self, table: TraceTable, rows: Ints, places: Ints) -> Iterator[RowOutcomes]:
         """What the policy of each setting does on each row."""
-        outcome = self._play(table, rows, places)
-        for k, place in enumerate(places):
+        different, which = np.unique(places, return_inverse=True)
+        outcome = self._play(table, rows, different)
+        for k in which.tolist():
             run = row_outcomes(table, rows, *outcome.of_place(k), self._abstain_value)
-            others = outcome.others(k)
+            others, policy = outcome.others(k), self.policy(int(different[k]))
             if len(others):
-                anew = replay(self.policy(int(place)), table, rows[others], abstain_value=self._abstain_value)
+                anew = replay(policy, table, rows[others], abstain_value=self._abstain_value)
                 for name in RowOutcomes._fields:
                     getattr(run, name)[others] = getattr(anew, name)
             yield run
@@ -237,18 +231,18 @@ class FittedPlans:
 
     def _play_cells(self, table: TraceTable, rows: Ints, places: Ints) -> Iterator[_PlayedCell]:
         tokens, facts = self._tokens(table, rows), self._facts(table, rows)
-        plans, own_places = self._plans_of(places)
-        cells = list(plans.cells(tokens, facts.rows_of, own_places))
-        is_best = _best_cells(plans, cells, own_places, tokens, facts.priors)
+        (cells,) = divide([PlannedRows(self.stock, places, tokens, facts.rows_of)])
+        is_best = _best_cells(self.stock, cells, places, tokens, facts.priors)
         for part in _in_parts(cells, is_best, tokens, self._part_size(len(places))):
             which = np.unique(np.concatenate([end.rows for end in part]))
-            signatures = self._signatures(table, rows[which], plans.model)
-            active = [end.active for end in part]
-            in_one = plans.join([end.case for end in part], [own_places[own] for own in active])
-            outcomes, foreseen = _play_path(in_one, signatures)
-            lines = np.concatenate([k * len(places) + own for k, own in enumerate(active)])
-            every = Outcomes(*(_spread(array, lines, len(part) * len(places)) for array in outcomes))
-            yield _PlayedCell.of(which, len(places), part, signatures.of_row, every, foreseen)
+            signatures = self._signatures(table, rows[which], self.plan_model)
+            active = _active(part)
+            in_one = join(self.stock, [*active], [places[own] for own in active.values()])
+            outcomes, foreseen = _play_plans(self.plan_model, in_one, signatures)
+            lines = np.concatenate([k * len(places) + own for k, own in enumerate(active.values())])
+            every = Outcomes(*(_spread(array, lines, len(active) * len(places)) for array in outcomes))
+            number = {case: k for k, case in enumerate(active)}
+            yield _PlayedCell.of(which, len(places), part, number, signatures.of_row, every, foreseen)
 
     def _part_size(self, settings: int) -> int:
         """How many cases are played in one pass."""
@@ -322,7 +316,7 @@ def _root_shares(model: Model, table: TraceTable) -> dict[Root, float]:
 
 
 def _best_cells(
-    plans: PlansByLength, cells: Sequence[Cell], places: Ints, tokens: Floats, priors: Floats | None
+    stock: PlanStock, cells: Sequence[Cell], places: Ints, tokens: Floats, priors: Floats | None
 ) -> list[Bools]:
     """Where each cell's plans are the rows' own, W×m per cell: those worth most, of equals the first."""
     if priors is None:
@@ -330,7 +324,7 @@ def _best_cells(
     best, winner = np.full((len(places), len(tokens)), -np.inf), np.zeros((len(places), len(tokens)), int)
     for k, cell in enumerate(cells):
         cases = (cell.low,) if cell.low == cell.high else (cell.low, cell.high)
-        values = [plans.plans(case).values for case in cases]
+        values = [stock[case].values for case in cases]
         ends = [own.take(places[cell.settings]) for own in values if own is not None]
         low, *others = (end.of(priors[cell.rows], tokens[cell.rows]) for end in ends)
         worth = np.where(tokens[cell.rows] <= cell.crossing[:, None], low, others[0]) if others else low
@@ -349,10 +343,14 @@ class _End(NamedTuple):
     rows: Ints
     is_followed: Bools
 
-    @property
-    def active(self) -> Ints:
-        """The settings whose plan for the case some row follows: no other need be played."""
-        return self.settings[self.is_followed.any(axis=1)]
+
+def _active(ends: Sequence[_End]) -> dict[PlanCase, Ints]:
+    """Per case, the settings whose plan for it some row follows: no other need be played."""
+    active: dict[PlanCase, Ints] = {}
+    for end in ends:
+        own = end.settings[end.is_followed.any(axis=1)]
+        active[end.case] = np.union1d(active[end.case], own) if end.case in active else own
+    return active
 
 
 def _in_parts(
@@ -395,20 +393,21 @@ class _PlayedCell(NamedTuple):
         rows: Ints,
         settings: int,
         part: Sequence[_End],
+        number: Mapping[PlanCase, int],
         of_row: Ints,
         outcomes: Outcomes,
         foreseen: Bools,
     ) -> _PlayedCell:
         """Lay the plans of several cases side by side: each case has its own copy of the signatures."""
         is_own, places = np.zeros((settings, len(rows)), dtype=bool), np.zeros((settings, len(rows)), int)
-        for k, end in enumerate(part):
+        for end in part:
             setting, row = np.nonzero(end.is_followed)
             row = np.searchsorted(rows, end.rows)[row]
             which = end.settings[setting], row
             is_own[which] = True
-            places[which] = k * len(foreseen) + of_row[row]
-        cases = Outcomes(*(_side_by_side(array, len(part), settings) for array in outcomes))
-        return cls(rows, places, is_own, cases, np.tile(foreseen, len(part)))
+            places[which] = number[end.case] * len(foreseen) + of_row[row]
+        cases = Outcomes(*(_side_by_side(array, len(number), settings) for array in outcomes))
+        return cls(rows, places, is_own, cases, np.tile(foreseen, len(number)))
 
     def whole(self) -> _Played:
         """The only cell: it has all rows and all settings."""
@@ -430,17 +429,16 @@ def _side_by_side(outcomes: Floats, cases: int, settings: int) -> Floats:
     return np.asarray(np.moveaxis(apart, 0, 1).reshape(settings, -1, *outcomes.shape[2:]))
 
 
-def _play_path(solution: JointPlans, signatures: Signatures) -> tuple[Outcomes, Bools]:
+def _play_plans(model: Model, plans: JointPlans, signatures: Signatures) -> tuple[Outcomes, Bools]:
     """Play plans; also which signatures they foresee."""
-    histories, tiers = solution.path.histories, {}
+    histories, tiers = Histories(model, Root()), {}
     for tier, evidence in signatures.evidence.items():
-        observation, table = histories.model.observation(tier), histories.table(PlanStep(tier, tier))
-        may_fail = histories.model.tiers[tier].failure > 0
+        observation, table = model.observation(tier), histories.table(PlanStep(tier, tier))
+        may_fail = model.tiers[tier].failure > 0
         kinds = order_chances(observation, table, evidence, may_fail=may_fail)
         tiers[tier] = TierEvidence(kinds, signatures.evidence_code[tier])
     row_evidence = SignatureEvidence(len(signatures), tiers, signatures.first_equal)
-    every = np.arange(len(solution.path.weights))
-    return play_path(solution.path, solution.orders, every, row_evidence), row_evidence.foreseen
+    return play_path(plans, row_evidence, len(model.tiers)), row_evidence.foreseen
 
 
 def _thin(weights: tuple[float, ...], most: int) -> tuple[float, ...]:

@@ -3,12 +3,13 @@
 A history enters a plan only through the counts seen at each tier asked, because votes on
 one answer are exchangeable, and through which answers are equal. A path is the steps since the
 root of the plan: each a tier, and the earlier answers that its own is equal to. The histories of
-a path are the product of the count tables of its tiers, flattened with the last tier's
+a path are the product of the count tables of its tiers, flattened with the first tier's
 counts running fastest.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
@@ -115,6 +116,25 @@ class Histories:
         return (self.step_of(hand),) if hand else ()
 
     @property
+    def outline(self) -> Hashable:
+        """What decides which histories there are; those with the same differ in numbers only."""
+        model = self.model
+        tiers = tuple(self._outline_of(tier) for tier in range(len(model.tiers)))
+        abstains, compares = model.abstain_value is not None, model.agreement is not None
+        return tiers, model.batch, abstains, compares, self.root.visits
+
+    def _outline_of(self, tier: int) -> Hashable:
+        """The part of a tier."""
+        table, own = self.table(PlanStep(tier, tier)), self.model.tiers[tier]
+        return (
+            own.max_votes,
+            own.failure > 0,
+            type(self.model.observation(tier)),
+            table.counts[-1],
+            len(table.counts),
+        )
+
+    @property
     def visits_before(self) -> tuple[Visit, ...]:
         """What was done before the path begins."""
         return self.root.visits[:-1] if self.root.hand else self.root.visits
@@ -172,12 +192,15 @@ class Histories:
         step = path[-1]
         return self.model.spread(step.tier, self.table(step).likelihood)
 
-    def order_chances(self, path: TierPath) -> Floats:
-        """Chance of one order of what a plan from no call on has shown, per state; shape (histories, 2^N)."""
+    def chances_before(self, path: TierPath) -> Floats:
+        """Chance of one order of what a path from no call on has shown before its last counts, per state.
+
+        A line for each of the flattened earlier counts; (histories, 2^N).
+        """
         chances = np.ones((1, 2 ** len(self.model.tiers)))
         for end in range(1, len(path) + 1):
-            before = chances * self.step_chance(path[:end])
-            chances = (before[:, None, :] * self.likelihood(path[:end])).reshape(-1, chances.shape[1])
+            chances = (self.likelihood(path[: end - 1])[:, None] * chances).reshape(-1, chances.shape[1])
+            chances = chances * self.step_chance(path[:end])
         return chances
 
     def step_chance(self, path: TierPath) -> Floats:
@@ -208,7 +231,7 @@ class Histories:
 
     def counts(self, path: TierPath, at: int) -> tuple[Counts, ...]:
         """The counts of each step of a path at a flattened history."""
-        places = np.unravel_index(at, self.shape(path)) if path else ()
+        places = np.unravel_index(at, self.shape(path)[::-1])[::-1] if path else ()
         return tuple(self.table(s).counts[int(k)] for s, k in zip(path, places, strict=True))
 
     def answers(self, path: TierPath) -> tuple[int, ...]:

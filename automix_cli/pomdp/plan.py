@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
+from automix_cli.pomdp.action_table import ActionTable
 from automix_cli.pomdp.arrays import Floats
+from automix_cli.pomdp.final_values import Codes
 from automix_cli.pomdp.histories import Histories, PlanStep, Root, TierPath
-from automix_cli.pomdp.induction import Block, PlanPath, StateValues, solve_path
+from automix_cli.pomdp.induction import Columns, Induction, PlanTask, solve_tasks
 from automix_cli.pomdp.model import FREE, Model
 from automix_cli.pomdp.observations import Counts, CountTable, lost_votes
+from automix_cli.pomdp.outlook import StateValues, chances, state_values
 from automix_cli.pomdp.problem import Action, ActionKind, Visit
+from automix_cli.pomdp.reach import Reach, choose, reach
 
 
 class PlanNode(NamedTuple):
@@ -84,52 +88,63 @@ def solve(model: Model, tokens: float, root: Root = Root()) -> Plan:  # noqa: B0
         tokens: prompt tokens of the question.
         root: where to begin.
     """
-    return Plan(solve_path(model, (model.cost_weight,), tokens, root), 0)
+    histories = Histories(model, root)
+    task = PlanTask(histories, ActionTable.of(histories), tokens, np.array([model.cost_weight]))
+    return Plan(solve_tasks([task]))
+
+
+class Block(NamedTuple):
+    """All histories of one path: w(h), and the best value times w(h); last counts × earlier counts."""
+
+    weight: Floats
+    value: Floats
 
 
 @dataclass(slots=True, eq=False, repr=False)
 class Plan:
-    """Values and choices by history, for one cost_weight of a path; build it with `solve`."""
+    """Values and choices by history; build it with `solve`."""
 
-    path: PlanPath
-    place: int
+    induction: Induction
+    _choices: dict[TierPath, Codes] = field(default_factory=dict)
+    _blocks: dict[TierPath, Block] = field(default_factory=dict)
+    _reaches: dict[TierPath, Reach] = field(default_factory=dict)
     _forecast: Forecast | None = None
     _state_values: StateValues | None = None
 
     @property
     def histories(self) -> Histories:
         """The histories that are told apart."""
-        return self.path.histories
+        return self.induction.histories
 
     @property
     def model(self) -> Model:
         """The decision problem."""
-        return self.path.histories.model
+        return self.histories.model
 
     @property
     def root(self) -> Root:
         """Where the plan begins."""
-        return self.path.histories.root
+        return self.histories.root
 
     @property
     def tokens(self) -> float:
         """The prompt tokens that it is made for."""
-        return self.path.tokens
+        return self.induction.tasks[0].tokens
 
     @property
     def cost_weight(self) -> float:
         """Quality given up per dollar."""
-        return float(self.path.weights[self.place])
+        return float(self.induction.tasks[0].weights[0])
 
     @property
-    def actions(self) -> list[Action]:
-        """Every action that is chosen somewhere."""
-        return self.path.actions
+    def actions(self) -> tuple[Action, ...]:
+        """Every action that may be chosen somewhere."""
+        return self.induction.actions.actions
 
     @property
     def blocks(self) -> dict[TierPath, Block]:
-        """The histories, without the axis of plans."""
-        return {path: self.block(path) for path in self.path.blocks}
+        """All histories."""
+        return {path: self.block(path) for path in self.induction.values}
 
     @property
     def start(self) -> PlanNode:
@@ -139,12 +154,21 @@ class Plan:
     @property
     def size(self) -> int:
         """Histories kept."""
-        return self.path.size
+        return sum(table.weight.size for table in self.induction.finals.tables.values())
 
     def block(self, path: TierPath) -> Block:
         """The histories of one path."""
-        own = self.path.blocks[path]
-        return Block(own.weight, own.value[self.place], own.choice[self.place])
+        if path not in self._blocks:
+            weight = self.induction.finals.tables[path].weight[..., 0]
+            self._blocks[path] = Block(weight, self.induction.worth(path)[..., 0])
+        return self._blocks[path]
+
+    def choice(self, path: TierPath) -> Codes:
+        """The number of the best action at each history of one path, shape as in `Block`."""
+        if path not in self._choices:
+            before = np.arange(self.block(path).weight.shape[1])
+            self._choices[path] = choose(self.induction, path, Columns(np.zeros_like(before), before))
+        return self._choices[path]
 
     def table(self, tier: int) -> CountTable:
         """The counts that the plan distinguishes at a tier, once it has answered."""
@@ -158,7 +182,7 @@ class Plan:
 
     def action(self, node: PlanNode) -> Action:
         """The best action at a history."""
-        return self.actions[self.block(node.path).choice.flat[node.at]]
+        return self.actions[self.choice(node.path).flat[node.at]]
 
     def value(self, node: PlanNode) -> float:
         """Expected score less weighted cost from here on."""
@@ -168,16 +192,20 @@ class Plan:
     def child(self, node: PlanNode, visit: Visit) -> PlanNode | None:
         """The history once the last visit looks like this; None when the plan did not foresee it."""
         step = self._step(node, visit)
-        if (*node.path, step) not in self.path.blocks and node.path[-1:] != (step,):
+        if (*node.path, step) not in self.induction.values and node.path[-1:] != (step,):
             return None
         table = self.histories.table(step)
         row = 0 if visit.failed else self._row(table, visit)
         if row is None:
             return None
-        width = len(table.counts)
         if node.path[-1:] == (step,):
-            return PlanNode(node.path, node.at // width * width + row)
-        return PlanNode((*node.path, step), node.at * width + row)
+            size = self._columns(node.path)
+            return PlanNode(node.path, row * size + node.at % size)
+        return PlanNode((*node.path, step), row * self._columns((*node.path, step)) + node.at)
+
+    def _columns(self, path: TierPath) -> int:
+        """How many earlier counts a path has."""
+        return int(self.induction.finals.tables[path].weight.shape[1])
 
     def _step(self, node: PlanNode, visit: Visit) -> PlanStep:
         """The step of a visit: that of the answer in hand, as long as it is the same tier's."""
@@ -208,7 +236,7 @@ class Plan:
         kind: ActionKind = "escalate" if node.path or self.root.visits else "start"
         for tier in self.histories.next_tiers(node.path):
             ahead = sum(
-                float(self.block((*node.path, step)).value[node.at] @ self.histories.table(step).entry)
+                float(self.histories.table(step).entry @ self.block((*node.path, step)).value[:, node.at])
                 for step in self.histories.next_steps(node.path, tier)
             )
             worth.append(self._worth(Action(kind, tier), ahead / self._weight(node)))
@@ -217,12 +245,12 @@ class Plan:
     def _worth_of_votes(self, node: PlanNode) -> list[tuple[Action, float]]:
         """What each legal round of votes is worth at a history."""
         value = self.block(node.path).value
-        before, row = divmod(node.at, value.shape[1])
+        row, before = divmod(node.at, value.shape[1])
         level = next(v for v in self.histories.levels(node.path) if v.rows.start <= row < v.rows.stop)
         return [
             self._worth(
                 Action("vote", node.path[-1].tier, votes),
-                float(value[before, to] @ orders[row - level.rows.start] / self._weight(node)),
+                float(orders[row - level.rows.start] @ value[to, before] / self._weight(node)),
             )
             for votes, to, orders in level.rounds
         ]
@@ -238,31 +266,21 @@ class Plan:
     def worth_to(self, prior: Floats, tokens: float) -> float:
         """What following the plan from before any call brings to a question of this prior and length."""
         if self._state_values is None:
-            alone = self._alone_path()
-            self._state_values = alone.state_values(alone.orders())
+            self._state_values = state_values(self.induction, self._reach())
         return float(self._state_values.of(prior[None], np.array([tokens]))[0, 0])
 
     def reach(self) -> dict[TierPath, Floats]:
         """Chance of meeting each history when the plan is followed from its root; shapes as in `Block`."""
-        return {
-            path: ways[0] * self.path.blocks[path].weight / self._weight(self.start)
-            for path, ways in self._alone_path().orders().items()
-        }
+        nodes = {}
+        for path, own in self._reach().items():
+            nodes[path] = np.zeros(self.block(path).weight.shape)
+            nodes[path][:, own.columns.before] = chances(self.induction, path, own)
+        return nodes
 
-    def _alone_path(self) -> PlanPath:
-        """The path of this cost_weight only."""
-        return PlanPath(
-            self.histories,
-            self.tokens,
-            self.path.weights[[self.place]],
-            {path: self._alone(block) for path, block in self.path.blocks.items()},
-            self.path.actions,
-            self.path.codes,
-        )
-
-    def _alone(self, block: Block) -> Block:
-        """A block of this cost_weight only."""
-        return Block(block.weight, block.value[[self.place]], block.choice[[self.place]])
+    def _reach(self) -> dict[TierPath, Reach]:
+        if not self._reaches:
+            self._reaches = reach(self.induction)
+        return self._reaches
 
     def forecast(self, tokens: float | None = None) -> Forecast:
         """What following the plan from its root brings on a question of `tokens` (default: the plan's own).
@@ -277,17 +295,18 @@ class Plan:
 
     def times(self) -> list[tuple[Action, float]]:
         """How often each action is expected to be taken on one question."""
-        chances = np.zeros(len(self.actions))
-        for path, chance in self.reach().items():
-            chances = chances + np.bincount(self.block(path).choice.ravel(), chance.ravel(), len(chances))
-        return list(zip(self.actions, map(float, chances), strict=True))
+        totals = np.zeros(1 + len(self.actions))  # the first is of `NO_ACTION`
+        for path, own in self._reach().items():
+            chance = chances(self.induction, path, own)
+            totals += np.bincount(1 + own.choice.ravel(), chance.ravel(), len(totals))
+        return [(a, float(n)) for a, n in zip(self.actions, totals[1:], strict=True) if n]
 
     def _look_ahead(self) -> Forecast:
         times, escalations = self.times(), 0.0
-        climbs = np.array([a.kind == "escalate" for a in self.actions])
-        for path, chance in self.reach().items():
+        climbs = np.array([*(a.kind == "escalate" for a in self.actions), False])
+        for path, own in self._reach().items():
             if len(path) == 1:
-                escalations += float(chance.ravel() @ climbs[self.block(path).choice.ravel()])
+                escalations += float((chances(self.induction, path, own) * climbs[own.choice]).sum())
         total = sum((self.model.charge(action) * n for action, n in times), FREE)
         cost, value = total.at(self.tokens), self.value(self.start)
         return Forecast(
@@ -302,12 +321,13 @@ class Plan:
 
     def decisions(self) -> frozenset[tuple[TierPath, int, Action]]:
         """The action at each reachable history; plans with equal decisions are the same policy."""
-        possible = ((path, np.flatnonzero(chance > 0)) for path, chance in self.reach().items())
-        return frozenset(
-            (path, int(at), self.action(PlanNode(path, int(at))))
-            for path, places in possible
-            for at in places
-        )
+        nodes = []
+        for path, own in self._reach().items():
+            is_possible = chances(self.induction, path, own) > 0
+            for row, column in zip(*np.nonzero(is_possible), strict=True):
+                at = int(row) * self._columns(path) + int(own.columns.before[column])
+                nodes.append((path, at, self.actions[own.choice[row, column]]))
+        return frozenset(nodes)
 
     def rows(self) -> list[PlanRow]:
         """The plan for people: what is done at which counts, most cheaply asked tier first.
@@ -331,15 +351,16 @@ class Plan:
         for at in np.flatnonzero(chance > 0):
             weight = self._posterior(path, int(at))
             right = float(weight @ self.model.right(tier) / weight.sum())
-            key = _PlanLine(tier, counts[at % len(counts)], self.action(PlanNode(path, int(at))), joins)
+            key = _PlanLine(
+                tier, counts[at // self._columns(path)], self.action(PlanNode(path, int(at))), joins
+            )
             yield key, chance.flat[at], chance.flat[at] * right
 
     def _posterior(self, path: TierPath, at: int) -> Floats:
         """b₀·Πℓ at a history, from the rows of the tables it is made of."""
         weight = self.histories.weight_before()
         for end in range(len(path), 0, -1):
-            step = path[end - 1]
-            at, row = divmod(at, len(self.histories.table(step).counts))
+            row, at = divmod(at, self._columns(path[:end]))
             chance = self.histories.step_chance(path[:end])
             likelihood = self.histories.likelihood(path[:end])[row]
             weight = weight * likelihood * chance[at if len(chance) > 1 else 0]

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from automix_cli.pomdp.arrays import Floats
+from automix_cli.pomdp.final_values import VALUE_TIE
 from automix_cli.pomdp.histories import Root
-from automix_cli.pomdp.induction import VALUE_TIE
 from automix_cli.pomdp.length_grid import LengthSpan, ValueLine, compare_plans, span_of
 from automix_cli.pomdp.model import MAX_HISTORIES, Model, first_equal, simplify
 from automix_cli.pomdp.observations import ConfidenceObservations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,13 +13,16 @@ import pytest
 from exact import brute_force, expectation
 from models import LAWS, random_model, tiers_of, with_agreement, with_failures
 
-from automix_cli.pomdp.histories import NO_CLASS, Root
-from automix_cli.pomdp.induction import solve_path
+from automix_cli.pomdp.action_table import ActionTable
+from automix_cli.pomdp.histories import NO_CLASS, Histories, Root
+from automix_cli.pomdp.induction import Columns, Induction, PlanTask, solve_tasks
 from automix_cli.pomdp.model import Cost, Model, TierModel, count_histories
 from automix_cli.pomdp.observations import ConfidenceObservations, VoteObservations
+from automix_cli.pomdp.outlook import chances, spending
 from automix_cli.pomdp.plan import PlanNode, solve
 from automix_cli.pomdp.policy import PomdpPolicy
 from automix_cli.pomdp.problem import Action, Facts, Observation, Policy
+from automix_cli.pomdp.reach import choose, reach
 from automix_cli.pomdp.rules import AlwaysPolicy, Rule, ThresholdPolicy
 
 WEIGHTS = (0.0, 1e-4, 1e-3, 0.003, 0.01, 0.02, 0.05, 0.1, 0.3, 1.0, 10.0)
@@ -30,6 +34,12 @@ def model_of(seed: int, kind: str) -> Model:
     if "failures" in kind:
         model = with_failures(model, seed)
     return with_agreement(model, seed) if "agreement" in kind else model
+
+
+def plans_of(model: Model, weights: Sequence[float], tokens: float) -> Induction:
+    """The plans of a model for several cost_weights at once."""
+    histories = Histories(model, Root())
+    return solve_tasks([PlanTask(histories, ActionTable.of(histories), tokens, np.array(weights))])
 
 
 KINDS = ("plain", "failures", "agreement", "failures and agreement")
@@ -143,10 +153,9 @@ def test_the_posterior_sums_to_one_and_ignores_the_order_of_parsed_votes(seed: i
 @each_kind
 @pytest.mark.parametrize("seed", LAWS)
 def test_expected_cost_never_rises_with_cost_weight(seed: int, kind: str) -> None:
-    path = solve_path(model_of(seed, kind), WEIGHTS, 1.0)
-    for (w1, c1), (w2, c2) in itertools.combinations(
-        zip(WEIGHTS, path.spending(path.orders()).dollars, strict=True), 2
-    ):
+    plans = plans_of(model_of(seed, kind), WEIGHTS, 1.0)
+    costs = spending(plans, reach(plans)).dollars
+    for (w1, c1), (w2, c2) in itertools.combinations(zip(WEIGHTS, costs, strict=True), 2):
         assert c2 <= c1 + 1e-9 / (w2 - w1)
 
 
@@ -155,17 +164,20 @@ def test_expected_cost_never_rises_with_cost_weight(seed: int, kind: str) -> Non
 def test_plans_for_many_cost_weights_at_once_are_those_for_each_alone(seed: int, kind: str) -> None:
     model = model_of(seed, kind)
     weights = WEIGHTS[::2]
-    path = solve_path(model, weights, 2.0)
-    costs = path.spending(path.orders()).dollars
+    plans = plans_of(model, weights, 2.0)
+    costs = spending(plans, reach(plans)).dollars
     for place, weight in enumerate(weights):
         alone = solve(replace(model, cost_weight=weight), 2.0)
-        assert alone.blocks.keys() == path.blocks.keys()
-        for tiers, block in alone.blocks.items():
-            together = path.blocks[tiers]
-            np.testing.assert_array_equal(together.weight, block.weight)
-            np.testing.assert_allclose(together.value[place], block.value, rtol=0, atol=1e-12)
-            chosen = [path.actions[code] for code in together.choice[place].ravel()]
-            assert chosen == [alone.actions[code] for code in block.choice.ravel()]
+        assert alone.blocks.keys() == plans.values.keys()
+        for path, block in alone.blocks.items():
+            before = np.arange(block.weight.shape[1])
+            columns = Columns(np.full(len(before), place), before)
+            np.testing.assert_array_equal(
+                plans.of_groups(plans.finals.tables[path].weight, columns), block.weight
+            )
+            together = plans.of_plans(plans.worth(path), columns)
+            np.testing.assert_allclose(together, block.value, rtol=0, atol=1e-12)
+            np.testing.assert_array_equal(choose(plans, path, columns), alone.choice(path))
         assert costs[place] == pytest.approx(alone.forecast().cost, abs=1e-12)
 
 
@@ -173,11 +185,12 @@ def test_plans_for_many_cost_weights_at_once_are_those_for_each_alone(seed: int,
 @pytest.mark.parametrize("seed", LAWS)
 def test_every_plan_ends_in_one_report_or_abstention(seed: int, kind: str) -> None:
     """Orders times the chance of one order, summed over the histories where a plan ends, is 1."""
-    path = solve_path(model_of(seed, kind), WEIGHTS, 1.0)
-    orders, ended = path.orders(), np.zeros(len(WEIGHTS))
-    final = np.array([action.final for action in path.actions])
-    for tiers, block in path.blocks.items():
-        ended += np.where(final[block.choice], orders[tiers] * block.weight, 0.0).sum(axis=(1, 2))
+    plans = plans_of(model_of(seed, kind), WEIGHTS, 1.0)
+    ended = np.zeros(len(WEIGHTS))
+    final = np.array([*(action.final for action in plans.actions.actions), False])
+    for path, own in reach(plans).items():
+        ends = np.where(final[own.choice], chances(plans, path, own), 0.0).sum(axis=0)
+        ended += np.bincount(own.columns.plan, ends, len(WEIGHTS))
     np.testing.assert_allclose(ended, 1.0, atol=1e-12)
 
 
