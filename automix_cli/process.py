@@ -15,7 +15,7 @@ from contextlib import contextmanager
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """How many threads work on one sum. The libraries behind NumPy and scikit-learn read them when they load."""
 
-_IMPORTED_OBJECTS = 50_000
+_IMPORTED_OBJECTS = 100_000
 """Objects made since, and still there, before Python looks for cycles among them: imports make that many."""
 
 _USUAL = gc.get_threshold()

@@ -302,7 +302,7 @@ class _Cells(NamedTuple):
         """Read a tier's cells; null is a tier that was not recorded."""
         _expect({dict, NoneType}, cells)
         objects = [_NOTHING if cell is None else cell for cell in cells]
-        columns = _columns(objects, (*TABLE_COLUMNS, "samples", "votes"))
+        columns = _columns(objects, (*TABLE_COLUMNS, "samples", "votes", "failed"))
         plain = {key: _plain(columns[key]) for key in TABLE_COLUMNS}
         if None in plain["score"]:
             plain["score"] = [
@@ -311,7 +311,7 @@ class _Cells(NamedTuple):
             ]
             _expect({int, float, bool, NoneType}, plain["score"])
         numbers = {key: _finite_column(column, HIGHEST[key]) for key, column in plain.items()}
-        failed = _failed_rows(objects)
+        failed = _failed_rows(objects, columns["failed"])
         if (numbers["score"][failed] > 0).any():
             raise _OddRowError
         numbers["score"][failed] = 0.0
@@ -387,9 +387,10 @@ def _columns(cells: list[dict[str, Json]], keys: Sequence[str]) -> dict[str, lis
     return {key: [cell.get(key) for cell in cells] if key in present else nothing for key in keys}
 
 
-def _failed_rows(cells: list[dict[str, Json]]) -> NDArray[np.bool_]:
+def _failed_rows(cells: list[dict[str, Json]], failed: list[Json]) -> NDArray[np.bool_]:
     """Which cells failed; they have nothing that comes of an answer."""
-    failed = [cell.get("failed") for cell in cells]
+    if failed.count(None) == len(failed):
+        return np.zeros(len(failed), dtype=bool)
     _expect({str, bool, NoneType}, failed)
     for cell in (cell for cell, kind in zip(cells, failed, strict=True) if kind):
         if any(cell.get(key) not in (None, []) for key in NOT_BESIDE_FAILED):
@@ -425,9 +426,14 @@ def _count_votes(votes: list[Json]) -> NDArray[np.int16]:
     """Count the CORRECT, INCORRECT and unparsed votes of each row, n×3."""
     _expect({list, NoneType}, votes)
     lists = [_NO_VOTES if cell is None else cell for cell in votes]
-    kinds = [[cell.count(value) for cell in lists] for value in (1, 0, None)]
-    counts = np.array(kinds, dtype=np.int16).T
-    if not np.array_equal(counts.sum(axis=1), [len(cell) for cell in lists]):
+    counts = np.zeros((len(votes), 3), dtype=np.int16)
+    held = np.array([len(cell) for cell in lists])
+    for kind, value in enumerate((1, 0, None)):
+        if not held.any():
+            break
+        counts[:, kind] = [cell.count(value) for cell in lists]
+        held -= counts[:, kind]
+    if held.any():
         raise _OddRowError
     return counts
 

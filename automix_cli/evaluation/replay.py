@@ -21,7 +21,7 @@ from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError
 from automix_cli.evaluation.charges import Outcomes, row_outcomes
 from automix_cli.evaluation.signatures import Evidence, Signatures, facts_of, signatures_of
-from automix_cli.pomdp.arrays import Floats, Ints
+from automix_cli.pomdp.arrays import Floats, Ints, different_codes
 from automix_cli.pomdp.problem import Action, Observation, Policy
 from automix_cli.pomdp.signals import SIGNAL_FACTS
 
@@ -209,7 +209,7 @@ class _Player(Generic[B]):
                 yield observation, chance
                 continue
             joins = _joins(first_equal[group.signatures], group.path.tiers, j)
-            for tier in np.unique(joins):
+            for tier in different_codes(joins).values:
                 yield observation._replace(joins=int(tier)), np.where(joins == tier, chance, 0.0)
 
     def _observe_signal(self, group: _Alike[B], j: int) -> Iterator[tuple[Observation, Floats]]:
@@ -218,7 +218,7 @@ class _Player(Generic[B]):
             yield Observation(), group.chance
             return
         evidence, code = self._evidence(group, j)
-        for k in np.unique(code):
+        for k in different_codes(code).values:
             own = evidence.observations[k]
             comes = own if own.failed or SIGNAL_FACTS[self.table.signals[j]].with_answer else Observation()
             yield comes, np.where(code == k, group.chance, 0.0)
@@ -234,7 +234,7 @@ class _Player(Generic[B]):
             self._check_votes(
                 group, j, sum(group.path.votes[j]) + m, np.full(len(code), int(signal.purchase == "once"))
             )
-            for k in np.unique(code):
+            for k in different_codes(code).values:
                 yield evidence.observations[k]._replace(n_votes=m), np.where(code == k, group.chance, 0.0)
             return
         remaining = evidence.votes[code] - np.array(group.path.votes[j])

@@ -28,7 +28,7 @@ from automix_cli.evaluation.replay import combinations, replay
 from automix_cli.evaluation.settings import DoubleThreshold, Setting, Threshold, narrow
 from automix_cli.evaluation.signatures import Evidence, Signatures, signatures_of
 from automix_cli.fitting.router_block import Settings
-from automix_cli.pomdp.arrays import Bools, Floats, Ints
+from automix_cli.pomdp.arrays import Bools, Floats, Ints, different_codes
 from automix_cli.pomdp.problem import Facts, Policy
 from automix_cli.pomdp.rules import Rule, ThresholdPolicy
 from automix_cli.pomdp.signals import SIGNAL_FACTS
@@ -135,7 +135,7 @@ def _outcomes(table: TraceTable, signatures: Signatures, rules: Sequence[Rules])
         return Outcomes(reports, asks, votes, rounds, np.zeros(shape), asks[..., 1:2].sum(axis=-1))
     failed = np.array(signatures.evidence[end].failed)[signatures.evidence_code[end]]
     latest = np.where(failed, latest, end)
-    for tier in np.unique(latest[latest >= 0]):
+    for tier in different_codes(latest[latest >= 0]).values:
         reports[..., tier] += np.where(latest == tier, reach, 0.0)
     abstained = np.where(latest < 0, reach, 0.0)
     return Outcomes(reports, asks, votes, rounds, abstained, asks[..., 1:2].sum(axis=-1))

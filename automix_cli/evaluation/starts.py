@@ -9,7 +9,7 @@ import numpy as np
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.crossfit import singles
 from automix_cli.evaluation.replay import Replayed
-from automix_cli.pomdp.arrays import Ints
+from automix_cli.pomdp.arrays import Ints, different_codes
 from automix_cli.pomdp.problem import Facts
 
 
@@ -36,7 +36,7 @@ def starts_of(table: TraceTable, run: Replayed) -> tuple[Start, ...]:
         return ()
     alone = singles(table).cost[:, 0]
     starts = []
-    for tier in np.unique(first).tolist():
+    for tier in different_codes(first).values.tolist():
         own = np.flatnonzero(first == tier)
         saving = float(alone[own].sum()) / len(table) if tier else 0.0
         starts.append(Start(table.tiers[tier], len(own) / len(table), saving, _typical(table, own)))

@@ -242,10 +242,10 @@ def _check_router(query_router: str, certify: float | None) -> None:
     Raises:
         UsageError: scikit-learn is missing, or a certificate is wanted, which looks at no question.
     """
-    from automix_cli.fitting.fit_query_router import require_sklearn
-
     if query_router == "none":
         return
+    from automix_cli.fitting.fit_query_router import require_sklearn
+
     if certify is not None:
         raise UsageError("--certify promises a router that looks at no question; leave out --query-router")
     require_sklearn()

@@ -243,16 +243,17 @@ class TraceSource:
 
     def check_traces(self) -> None:
         """Refuse a file of `--traces` that cannot be written, before anything is paid for."""
+        if self.traces is None:
+            return
+        if self.is_recorded:
+            raise UsageError("--traces keeps what is collected, and this file holds traces already")
         from automix_cli.data.destination import Destination
 
-        if self.is_recorded and self.traces is not None:
-            raise UsageError("--traces keeps what is collected, and this file holds traces already")
-        if self.traces is not None:
-            Destination(path=self.traces, force=self.force).check(
-                "--force overwrites the traces; of the profile the router: block is replaced in any case\n"
-                f"--traces OTHER.jsonl keeps both; what the cache holds is not paid for again\n"
-                f"automix {self.command} {shlex.quote(str(self.traces))}   reads them, without calls"
-            )
+        Destination(path=self.traces, force=self.force).check(
+            "--force overwrites the traces; of the profile the router: block is replaced in any case\n"
+            f"--traces OTHER.jsonl keeps both; what the cache holds is not paid for again\n"
+            f"automix {self.command} {shlex.quote(str(self.traces))}   reads them, without calls"
+        )
 
     # ------------------------------------------------------------ the table
 
