@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from functools import lru_cache
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-from automix_cli.backends.base import Request
 from automix_cli.backends.catalog import is_served_by_responses, provider_of
 from automix_cli.backends.openai_providers import PROVIDERS
+
+if TYPE_CHECKING:
+    from automix_cli.backends.base import Request
 
 BackendName = Literal["auto", "direct", "litellm"]
 BACKENDS: tuple[str, ...] = get_args(BackendName)

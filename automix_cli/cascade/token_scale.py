@@ -29,11 +29,11 @@ def token_scale(
     has_count = np.isfinite(counts)
     if not (has_count | table.failed.any(axis=1)).all():
         return None
-    table, counts = table.subset(has_count), counts[has_count]
+    texts, counts = table.texts[has_count], counts[has_count]
     if questions is not None:
         questions = [q for q, is_known in zip(questions, has_count, strict=True) if is_known]
     if questions is None:
-        some = np.flatnonzero(table.texts != "")[:: max(1, len(table) // _ENOUGH)]
-        questions, counts = [Question(text=str(text)) for text in table.texts[some]], counts[some]
+        some = np.flatnonzero(texts != "")[:: max(1, len(texts) // _ENOUGH)]
+        questions, counts = [Question(text=str(text)) for text in texts[some]], counts[some]
     estimate = sum(estimated_tokens(profile, q) for q in questions if q.text)
     return float(counts.sum()) / estimate if estimate else None

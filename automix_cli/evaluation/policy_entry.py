@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.util import find_spec
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -21,9 +21,11 @@ from automix_cli.evaluation.crossfit import NO_CURVE, Curve
 from automix_cli.evaluation.families import SettingRows
 from automix_cli.evaluation.replay import Replayed
 from automix_cli.evaluation.settings import CostWeight, Setting, narrow
-from automix_cli.evaluation.split import Split
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
 from automix_cli.pomdp.policy import PomdpPolicy
+
+if TYPE_CHECKING:
+    from automix_cli.evaluation.split import Split
 
 Group = Literal["single tier", "majority", "mix", "rule", "query", "pomdp", "bound"]
 Play: TypeAlias = Callable[[Setting, "Ints | None"], Replayed]

@@ -14,7 +14,6 @@ from automix_cli.evaluation.families import COST_GRID, CostGrid, SettingRows, co
 from automix_cli.evaluation.policy_entry import one_tier, replay_assigned
 from automix_cli.evaluation.replay import Replayed
 from automix_cli.evaluation.settings import CostWeight, Setting, narrow
-from automix_cli.fitting.query_router import expected_scores, mean_rewards
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.arrays import Floats, Ints
 from automix_cli.pomdp.rules import QuestionPolicy
@@ -35,6 +34,8 @@ class QuestionFamily:
 
     def fit(self, table: TraceTable) -> FittedQuestionRule:
         """Learn what right and wrong answers score, and what answers cost."""
+        from automix_cli.fitting.query_router import mean_rewards
+
         return FittedQuestionRule(
             rewards=mean_rewards(table.score, table.score >= self.settings.pass_score),
             costs=table.mean_cost,
@@ -103,6 +104,8 @@ class FittedQuestionRule:
 
     def _choices(self, table: TraceTable, rows: Ints, places: Ints) -> Ints:
         """The tier that each setting names for each row, K×n."""
+        from automix_cli.fitting.query_router import expected_scores
+
         assert table.question_logits is not None
         scores = expected_scores(self.rewards, sigmoid(table.question_logits[rows]))
         costs = np.broadcast_to(self.costs, scores.shape)

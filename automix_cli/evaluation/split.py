@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,10 +11,12 @@ from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.bootstrap import Resamples
 from automix_cli.evaluation.crossfit import CROSSFIT, Crossfit, Singles, singles
 from automix_cli.evaluation.families import cost_weights
-from automix_cli.fitting.fit_query_router import FittedRouter, fit_router
 from automix_cli.fitting.query_router_kinds import QueryRouterKind
 from automix_cli.fitting.router_block import Settings
 from automix_cli.pomdp.arrays import Floats, Ints
+
+if TYPE_CHECKING:
+    from automix_cli.fitting.fit_query_router import FittedRouter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -87,6 +90,8 @@ class Split:
 
     def reader(self, kind: QueryRouterKind) -> QuestionReader:
         """Return the query-side router of a kind, fitted once for all policies that use it."""
+        from automix_cli.fitting.fit_query_router import fit_router  # here, because few policies need it
+
         if kind not in self._readers:
             router = fit_router(
                 kind,

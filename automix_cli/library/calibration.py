@@ -98,7 +98,6 @@ class CalibrationJob:
         Raises:
             GateError: no router could be certified, or the objective was not met.
         """
-        from automix_cli.data.near_copies import join_near_copies
         from automix_cli.data.recorded_signals import with_recorded
         from automix_cli.profile.router import check_signal
         from automix_cli.views.calibration_view import CalibrationView
@@ -110,6 +109,8 @@ class CalibrationJob:
         if is_free(table) and not self.value_of_time:
             self.reporter.once(FREE_NOTE)
         if self.query_router != "none":
+            from automix_cli.data.near_copies import join_near_copies
+
             table = join_near_copies(table)
         check_baseline(self.baseline, table.tiers)
         check_keep(self.objective.value if self.objective.kind == "keep" else None, table.beside)
@@ -141,8 +142,6 @@ class CalibrationJob:
     def _calibrate(self, table: TraceTable, target: Path | None, profile: Profile) -> Calibration:
         """Fit and measure; with `--certify`, what is measured is what can be promised."""
         from automix_cli.evaluation.calibrate import calibrate as run_calibration
-        from automix_cli.evaluation.certificate import certify
-        from automix_cli.evaluation.certified import with_certificate
         from automix_cli.evaluation.crossfit import Crossfit
         from automix_cli.profile.router import settings_of
 
@@ -165,6 +164,9 @@ class CalibrationJob:
             )
         if self.certify is None:
             return result
+        from automix_cli.evaluation.certificate import certify
+        from automix_cli.evaluation.certified import with_certificate
+
         proof = certify(table, settings, keep=self.objective.value, confidence=self.certify, seed=self.seed)
         return with_certificate(result, table, proof, self.seed)
 

@@ -155,9 +155,11 @@ class TraceSource:
 
     def note_free(self) -> None:
         """Say before any call that nothing can be saved, where the tiers that would be asked cost nothing."""
+        if self.is_recorded:
+            return
         from automix_cli.cascade.uncalibrated import is_free
 
-        if not self.is_recorded and is_free(self.profile()):
+        if is_free(self.profile()):
             self.reporter.once(FREE_NOTE)
 
     def note_samples(self) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from automix_cli.data.groups import Grouping, why_no_verdict
 from automix_cli.evaluation.calibrate import Calibration, Figures
-from automix_cli.evaluation.certificate import Certificate
 from automix_cli.evaluation.crossfit import CROSSFIT
 from automix_cli.evaluation.loss import LossAgainst
 from automix_cli.evaluation.settings import Always, is_rule
@@ -31,6 +30,9 @@ from automix_cli.views.verdict_words import (
     single_tier_words,
     unlike_words,
 )
+
+if TYPE_CHECKING:
+    from automix_cli.evaluation.certificate import Certificate
 
 _FAR_BELOW = 0.2  # of the chance in held-out rows below the probability aimed at: it is said
 _NOTABLE_QUALITY = 0.005  # score by which two figures differ

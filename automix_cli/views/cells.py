@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from automix_cli.evaluation.curves import Measure
 from automix_cli.evaluation.frontier import ROUNDING_ERROR
-from automix_cli.evaluation.measures import MEASURE_BY_KEY, MeasureSpec
 from automix_cli.texts import DUST, TOO_FEW_LABELS, lazy_pattern, share_text
+
+if TYPE_CHECKING:
+    from automix_cli.evaluation.measures import MeasureSpec
 
 NO_VALUE = "–"
 _FELL_SHORT = "settings that reached this in training kept less on held-out rows"
@@ -92,6 +95,8 @@ def behind_text(spec: MeasureSpec, measures: Mapping[str, Measure]) -> str:
     behind = spec.column.behind if spec.column else ""
     if not behind or (value := measures[behind].value) is None:
         return ""
+    from automix_cli.evaluation.measures import MEASURE_BY_KEY  # here, because `calibrate` needs none
+
     if falls_short(spec, measures):  # rounded down: it must not look as if it did not
         return value_text(
             MEASURE_BY_KEY[behind], measures[behind]._replace(value=math.floor(1e3 * value) / 1e3)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from automix_cli.pomdp.first_moves import AnswerLook, FirstMoves, first_moves
-from automix_cli.pomdp.prior_policy import PriorPolicy
 from automix_cli.pomdp.problem import Action, Facts, Policy
 from automix_cli.pomdp.rules import MajorityPolicy, QuestionPolicy
 from automix_cli.pomdp.signals import RecordedSignal
@@ -56,8 +55,15 @@ def plan_sentence(
         where = f"starts at {_starts_words(starts)}, by what is read in them" if starts else ""
         rest = "" if starts else "; else it depends on what is read"
         return "; ".join(filter(None, (where, f"where nothing is read in the question: {words}{rest}")))
-    counts_length = isinstance(policy, PriorPolicy) if model is None else model.counts_tokens
+    counts_length = _is_prior(policy) if model is None else model.counts_tokens
     return f"{words} (for a prompt of {_length(tokens)})" if counts_length else words
+
+
+def _is_prior(policy: Policy[Any]) -> bool:
+    """Whether a policy decides before calibration."""
+    from automix_cli.pomdp.prior_policy import PriorPolicy  # here, because most policies are none
+
+    return isinstance(policy, PriorPolicy)
 
 
 def question_sentence(
