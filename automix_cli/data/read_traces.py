@@ -427,13 +427,13 @@ def _count_votes(votes: list[Json]) -> NDArray[np.int16]:
     _expect({list, NoneType}, votes)
     lists = [_NO_VOTES if cell is None else cell for cell in votes]
     counts = np.zeros((len(votes), 3), dtype=np.int16)
-    held = np.array([len(cell) for cell in lists])
+    rest = np.array([len(cell) for cell in lists])
     for kind, value in enumerate((1, 0, None)):
-        if not held.any():
+        if not rest.any():
             break
         counts[:, kind] = [cell.count(value) for cell in lists]
-        held -= counts[:, kind]
-    if held.any():
+        rest -= counts[:, kind]
+    if rest.any():
         raise _OddRowError
     return counts
 
