@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from automix_cli.commands.option_groups import GROUPS, OTHER, group_of
+from automix_cli.commands.option_guesses import options_meant
 from automix_cli.streams import own_streams, stderr
 
 
@@ -21,7 +22,23 @@ def command_app(purpose: str | None = None) -> typer.Typer:
     )
 
 
-class GroupedCommand(TyperCommand):
+class CommandOfGuesses(TyperCommand):
+    """A command that tells who guesses the name of an option which one is meant (see `option_guesses`)."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments."""
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as exc:
+            problem: Any = exc  # of Click, which Typer may bring along under another name
+            if hasattr(exc, "possibilities") and hasattr(exc, "option_name"):
+                own = {name for param in self.get_params(ctx) for name in param.opts}
+                options = options_meant(problem.option_name, own)
+                problem.possibilities = problem.possibilities if options is None else options
+            raise
+
+
+class GroupedCommand(CommandOfGuesses):
     """A command whose help shows options under headings (see `option_groups`)."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:

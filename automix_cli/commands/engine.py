@@ -9,6 +9,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,6 +65,8 @@ class EngineRun:
             self.reporter.once(line)
         with _lock(self.folder, self._shard_count(profile, workers), profile.sha) as count:
             tasks = self._tasks(profile, count)
+            for line in _cap_notes(tasks):
+                self.reporter.once(line)
             outcomes, ending = self._work(pool, tasks)
             return self._conclude(tasks, outcomes, ending)
 
@@ -211,6 +214,16 @@ class EngineRun:
                 hint="run it again with --resume and more: what is done costs nothing",
             )
         return 3
+
+
+def _cap_notes(tasks: Sequence[ShardTask]) -> Iterator[str]:
+    """What the cap of the shard with the least share of it keeps from being asked."""
+    from automix_cli.cascade.cap_notes import cap_notes
+
+    caps = [(task.profile.limits.max_cost, task.profile) for task in tasks]
+    least = min(((cap, profile) for cap, profile in caps if cap is not None), default=None, key=itemgetter(0))
+    if least is not None:
+        yield from (f"of a shard: {line}" for line in cap_notes(least[1]))
 
 
 def _with_share(profile: Profile, share: float) -> Profile:

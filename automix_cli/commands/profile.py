@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from automix_cli.commands import options as o
-from automix_cli.commands.command import command_app
+from automix_cli.commands.command import CommandOfGuesses, command_app
 from automix_cli.commands.profile_init import init
 from automix_cli.errors import DataError, ProfileError
 from automix_cli.streams import stderr, stdout
@@ -254,7 +254,7 @@ def _warn_of_restrictions(file: Path, quiet: bool) -> None:
         _note(f"works with --profile {file} only; found by itself it is refused:\n{problem.message}", quiet)
 
 
-app.command("init")(init)
+app.command("init", cls=CommandOfGuesses)(init)
 
 
 def _note(text: str, quiet: bool) -> None:

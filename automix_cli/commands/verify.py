@@ -107,6 +107,7 @@ def verify(
       automix verify -i answers.jsonl -o verified.jsonl --max-cost 5 --resume
       automix verify -i answers.jsonl --check --threshold 0.8
     """  # noqa: D301
+    from automix_cli.cascade.cap_notes import check_notes
     from automix_cli.cascade.checks import check_signal_of_answers
     from automix_cli.cascade.jobs import VerifyJob
 
@@ -147,6 +148,8 @@ def verify(
         force=force,
         resume=resume,
     )
+    for line in check_notes(active_profile, [checker] if tier or not rows else active_profile.tiers, most):
+        reporter.once(line)
     command = _Verify(
         *(destination, reporter), json=json, explain=explain, check=check, is_cached=not no_cache
     )

@@ -282,6 +282,7 @@ class TraceSource:
 
     def collect_rows(self) -> Labelled:
         """The table of every question asked of every tier of the profile."""
+        from automix_cli.cascade.cap_notes import collection_notes
         from automix_cli.cascade.collect import with_embeddings
         from automix_cli.cascade.token_scale import token_scale
         from automix_cli.views import lines
@@ -295,6 +296,8 @@ class TraceSource:
         self._check_prices(profile)
         embedder = self._embedder(profile)
         for line in lines.plan_lines(self.plan(profile))[:-1]:
+            self.reporter.say(line)
+        for line in collection_notes(profile):
             self.reporter.say(line)
         runtime = self._open(replace(profile, router=None), embedder)
 

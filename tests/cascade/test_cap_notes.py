@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from shell import ROOT
+from typer.testing import CliRunner
 
-from automix_cli.cascade.cap_notes import cap_notes
+from automix_cli.cascade.cap_notes import cap_notes, check_notes, collection_notes
+from automix_cli.cli import app
 from automix_cli.profile.model import Profile, Tier
 from automix_cli.usage import Price
 
@@ -27,5 +30,25 @@ def test_each_tier_that_a_cap_cannot_pay_once_is_named(cap: float | None, named:
     notes = list(cap_notes(profile(cap)))
     assert len(notes) == len(named)
     for note, name in zip(notes, named, strict=True):
-        assert f"one call of {name} may cost" in note
-        assert f"a higher --max-cost or a lower max_tokens of {name} mends it" in note
+        what, where = ("one call", name) if name == "large" else ("one vote", "verification")
+        assert f"{what} of {name} may cost" in note
+        assert f"a higher --max-cost or a lower max_tokens of {where} mends it" in note
+
+
+def test_a_call_for_several_votes_may_be_the_one_that_a_cap_cannot_pay() -> None:
+    own = profile(0.002)
+    assert len(list(cap_notes(own))) == 1  # an answer of large; one vote of small may cost less
+    small, large = collection_notes(own)
+    assert "one call for 8 votes of small may cost" in small
+    assert "the run ends there" in small
+    assert "one call of large may cost" in large
+    [check] = check_notes(own, own.tiers[:1], 5)
+    assert "one call for 5 votes of small may cost" in check
+    assert list(check_notes(own, own.tiers[:1], 1)) == []
+
+
+def test_calibrate_says_it_before_it_pays() -> None:
+    rows = ["--profile", "demo", "--max-cost", "0.0001", "--no-cache"]
+    ran = CliRunner().invoke(app, ["calibrate", str(ROOT / "profiles" / "demo-questions.jsonl"), *rows])
+    assert ran.exit_code == 4
+    assert "the cap of $0.0001 is below what one call for 8 votes of small may cost" in ran.stderr

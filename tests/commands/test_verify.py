@@ -420,6 +420,7 @@ def test_the_rows_of_another_command_or_profile_are_not_continued(answers: Path,
     [
         ((*SINGLE, "--limit", "1"), "--limit picks from rows; this is one answer"),
         ((*SINGLE, "--max-cost", "0"), "could exceed --max-cost $0"),
+        ((*SINGLE, "--max-cost", "0"), "the cap of $0 is below what one call for 8 votes of small may cost"),
     ],
 )
 def test_what_goes_with_one_answer(args: tuple[str, ...], message: str) -> None:

@@ -192,7 +192,7 @@ def test_a_key_that_is_refused_ends_all_shards(world: World) -> None:
     assert len(world.server.calls) <= 2 * 4
 
 
-def test_all_shards_together_keep_within_the_budget(world: World) -> None:
+def test_all_shards_together_keep_within_the_budget(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     calls = CallOptions(profile=str(world.profile), max_cost=0.002)
     with pytest.raises(BudgetError, match="skipped"):
         run(world, pool_of(world, crash={0: ("after the row", 2)}), calls=calls)
@@ -200,6 +200,7 @@ def test_all_shards_together_keep_within_the_budget(world: World) -> None:
     assert len(statuses) == ROWS
     assert "skipped" in statuses
     assert sum(row["spent_usd"] for row in rows(world.out)) <= 0.002
+    assert "of a shard: the cap of $0.0" in capsys.readouterr().err
 
 
 def leave_shards(world: World) -> None:
