@@ -160,7 +160,8 @@ def _savings(parity: int) -> MeasureSpec:
             table="curves",
             head=f"saves@{parity}",
             place=2,
-            legend="saves: in brackets what it kept of the best tier's quality; – where that is less",
+            legend="saves: by the cheapest setting that just reached that share in training, not the "
+            "verdict's; in brackets what it kept of the best tier's quality; – where that is less",
             behind=f"parity_at_{parity}",
             least=parity / 100,
         ),

@@ -15,6 +15,7 @@ from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.against import Against
 from automix_cli.evaluation.bench import Bench, LeftOut, PolicyOutcome
 from automix_cli.evaluation.health import mute_tiers, uncompared_note
+from automix_cli.evaluation.loss import LossAgainst
 from automix_cli.evaluation.measures import MEASURE_BY_KEY
 from automix_cli.evaluation.payer import CostAndQuality, Offer, make_offer
 from automix_cli.evaluation.policy_entry import shows_signal
@@ -266,15 +267,24 @@ class BenchView:
         return missed_words(self.reach(), self.comparison.objective, self.table.beside)
 
     def _loss_words(self) -> str:
-        """The most that can be lost against the baseline; "" where every row has a label."""
+        """The most that can be lost against the baseline; "" where every row has a label, or it is alone."""
         loss, noun = self.comparison.loss, self.table.grouping.noun
-        if loss is None:
+        ours = self.comparison.outcome(self.comparison.headline)
+        if loss is None or (not loss.differing and self._single_tier(ours) == loss.baseline):
             return ""
         most = most_lost_words(loss, noun)
         splits = len(self.comparison.partitions)  # figures are means over them, and bounds are of one
         one = f", in the split of {splits} where most can be lost" if splits > 1 else ""
         subject = f"{self.comparison.headline}{one}: {most[0].lower()}{most[1:]}"
-        return f" {subject}.{unlike_words(loss)}{labels_words(loss)}"
+        labels = labels_words(loss, stands_above=self._tells_loss(loss))
+        return f" {subject}.{unlike_words(loss)}{labels}"
+
+    def _tells_loss(self, loss: LossAgainst) -> bool:
+        """Whether the lines for a payer say what is lost against the same baseline."""
+        offer = self.offer()
+        gain = None if offer is None or offer.is_baseline else offer.gain
+        is_same = offer is not None and offer.baseline.tier == loss.baseline
+        return is_same and gain is not None and gain.low is not None
 
     def _verdict_words(self, ours: PolicyOutcome, verdict: RoutingVerdict) -> str:
         result, splits = self.comparison, len(ours.choices)

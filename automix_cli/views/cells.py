@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from automix_cli.evaluation.measures import MeasureSpec
 
 NO_VALUE = "–"
-_FELL_SHORT = "settings that reached this in training kept less on held-out rows"
+_FELL_SHORT = "settings that just reached this in training, without a margin, kept less on held-out rows"
+_VERDICT_APART = "the verdict's setting is chosen apart"
 MARKED = f"? {TOO_FEW_LABELS}"
 """What the mark behind a value means."""
 
@@ -133,6 +134,8 @@ def why_blank(spec: MeasureSpec, policies: Mapping[str, Mapping[str, Measure]]) 
             why.setdefault(measures[spec.key].reason, [])
         else:
             return ""
+    if _FELL_SHORT in why:
+        why[_VERDICT_APART] = []
     parts = (reason + (f" ({', '.join(names)})" if names else "") for reason, names in why.items())
     return "; ".join(filter(None, parts))
 

@@ -239,8 +239,13 @@ def unlike_words(loss: LossAgainst) -> str:
     return f" {points} of that are for answers that are equal in form, and that labels score otherwise."
 
 
-def labels_words(loss: LossAgainst) -> str:
-    """Write what labels tell of a loss; "" without any, and where every answer is the baseline's."""
+def labels_words(loss: LossAgainst, *, stands_above: bool = False) -> str:
+    """Write what labels tell of a loss; "" without any, and where every answer is the baseline's.
+
+    Args:
+        loss: against the baseline.
+        stands_above: whether its estimate was told with its interval, so that it gets no second one.
+    """
     every, differing = loss.labels
     if not every or not loss.differing:
         return ""
@@ -253,6 +258,8 @@ def labels_words(loss: LossAgainst) -> str:
             else "too few for an estimate"
         )
         return f" By labels ({counts}): {why}."
+    if stands_above:
+        return f" The loss above is by labels ({counts}{skipped_words(loss)})."
     value, low, high = loss.by_labels
     bounds = f"95 %: {loss_bounds_words(low, high, value)}{skipped_words(loss)}"
     return f" By labels ({counts}) it {loss_words(value)} ({bounds})."

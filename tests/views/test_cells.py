@@ -63,6 +63,7 @@ def test_what_rounds_to_nothing_is_not_below_zero() -> None:
     assert value_text(MEASURE_BY_KEY["savings_at_95"], Measure(-0.004)) == "0%"
 
 
+SHORT_WORDS = "settings that just reached this in training, without a margin, kept less on held-out rows"
 NONE = {"savings_at_99": Measure(None, "no setting reached it"), "parity_at_99": Measure(None, "no setting")}
 SHORT = {"savings_at_99": Measure(0.4), "parity_at_99": Measure(0.9899)}
 KEPT = {"savings_at_99": Measure(0.4), "parity_at_99": Measure(0.99)}
@@ -74,11 +75,11 @@ KEPT = {"savings_at_99": Measure(0.4), "parity_at_99": Measure(0.99)}
         ((NONE, NONE), "no setting reached it"),
         (
             (SHORT, NONE),
-            "settings that reached this in training kept less on held-out rows (p0 98.9%); no setting",
+            f"{SHORT_WORDS} (p0 98.9%); no setting",
         ),
         (
             (SHORT, SHORT),
-            "settings that reached this in training kept less on held-out rows (p0 98.9%, p1 98.9%)",
+            f"{SHORT_WORDS} (p0 98.9%, p1 98.9%); the verdict's setting is chosen apart",
         ),
         ((NONE, KEPT), ""),
         ((SHORT, KEPT), ""),
