@@ -151,7 +151,8 @@ def _savings(parity: int) -> MeasureSpec:
     return MeasureSpec(
         key=f"savings_at_{parity}",
         title=f"saves at {parity} %",
-        definition=f"cost saved by the setting that kept {parity} % of the best tier in training",
+        definition=f"cost saved by the cheapest setting that just kept {parity} % of the best tier in "
+        "training, without the margin of the verdict's setting",
         unit="share",
         form=".0%",
         figure=figures.savings_at(parity),

@@ -43,7 +43,7 @@ from automix_cli.views.calibration_words import (
 from automix_cli.views.cells import bounds_texts, left_out
 from automix_cli.views.first_moves_words import plan_sentence
 from automix_cli.views.payer_lines import offer_lines
-from automix_cli.views.plan_words import bins_words, comparison_words, condition_words, ranges
+from automix_cli.views.plan_words import bins_words, comparison_words, condition_words, overlap_words, ranges
 from automix_cli.views.signal_words import signal_dict, signal_words
 from automix_cli.views.verdict_words import (
     alternative_dict,
@@ -175,7 +175,7 @@ class CalibrationView:
         for tier, name in enumerate(self.calibration.tiers):
             own = [row for row in rows if row.tier == tier]
             if own:
-                yield f"  {name}: {'; '.join(self._clauses(own))}"
+                yield f"  {name}: {'; '.join(self._clauses(own))}{overlap_words(own, self.calibration.tiers)}"
 
     def signal_line(self) -> str:
         """Which of the rows' signals the plan looks at, and by how much it gains more than with others."""
@@ -461,7 +461,8 @@ def _range(m: Measure, scale: float, digits: int | None) -> str:
         return ""
     if digits:
         return "–".join(bounds_texts(m.low, m.high, f".{digits}f"))
-    return "–".join(_dollars(scale * x) for x in (m.low, m.high))
+    low, high = (_dollars(scale * x) for x in (m.low, m.high))
+    return f"{low}–{high}" if low != high else ""  # narrower than its digits
 
 
 def _dollars(amount: float) -> str:

@@ -157,7 +157,10 @@ def interval_text(spec: MeasureSpec, measure: Measure, between: str | None = Non
     if spec.unit in ("score", "share"):
         own = bounds_texts(low, high, spec.form)
         return between.join(_without_sign_of_nothing(text, spec.form) for text in own)
-    return f"{number_text(spec, low)}{between}{number_text(spec, high)}"
+    own = number_text(spec, low), number_text(spec, high)
+    if own[0] == own[1] and spec.unit == "USD per question":  # narrower than its digits
+        return ""
+    return between.join(own)
 
 
 def value_with_interval(spec: MeasureSpec, measure: Measure) -> str:

@@ -170,9 +170,10 @@ def moves_sentence(moves: FirstMoves, names: Sequence[str]) -> str:
     text += "".join(f"; {'then ' if k else ''}{_clauses(own, names)}" for k, own in enumerate(later))
     after = {a.tier for look in moves.looks for a in look.actions.values() if a.kind == "escalate"}
     if moves.is_open:
-        text += f"; then goes by further votes, up to {moves.most_votes} in all"
+        text += f"; then buys more where these do not settle it, up to {moves.most_votes} in all"
     elif not moves.next_settles:
-        text += f"; the rest depends on what {' or '.join(names[t] for t in sorted(after))} answers"
+        who = " or ".join(names[t] for t in sorted(after))
+        text += f"; how it goes on is decided when {who} has answered"
     return text
 
 
@@ -247,6 +248,8 @@ def _when(values: set[int], look: AnswerLook) -> str:
         return "neither agrees" if look.of == 2 else f"none of {look.of} agree"
     if values == {look.of}:
         return "both agree" if look.of == 2 else f"all {look.of} agree"
+    if look.of > 2 and look.of in possible and values == {*possible} - {look.of}:
+        return f"not all {look.of} agree"
     words = [word for low, high in spans for word in _count_words(low, high, possible)]
     counts = " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
     return f"{counts} of {look.of} agree"

@@ -38,7 +38,7 @@ from automix_cli.views.chart import page_svg, phone_svg
 from automix_cli.views.lines import one_line
 from automix_cli.views.marks import SHADES
 from automix_cli.views.page_verdict import tiles_html
-from automix_cli.views.plan_words import comparison_words, ranges
+from automix_cli.views.plan_words import comparison_words, overlap_words, ranges
 
 _EXAMPLE_ROWS = 8
 _LEAST_SHOWN = 0.002  # branches of the plan that are rarer are not shown
@@ -305,7 +305,10 @@ def _branch(label: str, rows: Sequence[PlanRow], children: list[dict[str, Any]])
 def _rounds(rows: Sequence[PlanRow], view: BenchView, tier: int) -> Iterator[dict[str, Any]]:
     for count in sorted({row.counts.n_votes for row in rows}):
         own = [row for row in rows if row.counts.n_votes == count]
-        label = f"{count_of(count, 'vote')} bought" if count else "the answer is there"
+        evidence = f"{count_of(count, 'vote')} bought" if count else "the answer is there"
+        if count and view.comparison.plan_cuts[tier]:
+            evidence = "its confidence is known"
+        label = f"{evidence}{overlap_words(own, view.comparison.tiers)}"
         yield _branch(
             label, own, [_leaf(view, tier, action, own) for action in dict.fromkeys(r.action for r in own)]
         )
@@ -322,7 +325,9 @@ def _leaf(view: BenchView, tier: int, action: Action, rows: Sequence[PlanRow]) -
     condition = ", ".join(filter(None, parts))
     words = _action_words(view, action, tier)
     label = f"{condition}: {words}" if condition else words
-    own_chance = _health_words(view, f"{share_text(chance, '.1%')}, right with {share_text(belief, '.2f')}")
+    own_chance = _health_words(
+        view, f"{share_text(chance, '.1%')}, right with chance {share_text(belief, '.2f')}"
+    )
     return {"label": label, "chance": own_chance, "children": []}
 
 

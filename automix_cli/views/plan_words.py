@@ -33,6 +33,26 @@ def comparison_words(rows: Collection[PlanRow], of: Collection[PlanRow], names: 
     return f"where it {' or '.join(filter(None, words))}"
 
 
+def overlap_words(rows: Collection[PlanRow], names: Sequence[str]) -> str:
+    """What decides where the same evidence on a tier leads to several actions; "" where none does.
+
+    Args:
+        rows: all lines of a tier.
+        names: of the tiers.
+
+    Example:
+        >>> from automix_cli.pomdp.observations import Counts
+        >>> from automix_cli.pomdp.problem import Action
+        >>> rows = [PlanRow(1, Counts(2, 2, 2), Action("report", j), 0.5, 0.9) for j in (0, 1)]
+        >>> overlap_words(rows, ("small", "middle")), overlap_words(rows[:1], ("small", "middle"))
+        (' (where two of these hold, what small showed decides)', '')
+    """
+    if len({(row.joins, row.counts) for row in rows}) == len({(r.joins, r.counts, r.action) for r in rows}):
+        return ""
+    earlier = " and ".join(names[: next(iter(rows)).tier])
+    return f" (where two of these hold, what {earlier} showed decides)"
+
+
 def ranges(values: Iterable[int]) -> list[str]:
     """Whole numbers as ranges.
 

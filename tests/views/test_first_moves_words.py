@@ -94,6 +94,9 @@ WHOLE = {
 def counts_of(words: str, of: int) -> Iterator[int]:
     """The counts that a condition names, such as `at most 3 of 8 agree`."""
     words = WHOLE.get(words, words)
+    if words == f"not all {of} agree":
+        yield from range(of)
+        return
     if words in (f"all {of} agree", f"none of {of} agree"):
         yield of if words.startswith("all") else 0
         return
@@ -141,7 +144,7 @@ def test_rounds_that_decide_nothing_are_one_purchase_and_the_most_votes_are_said
     assert moves.most_votes == most
     sentence = moves_sentence(moves, NAMES)
     assert sentence.startswith("asks small, buys 4 votes; ")
-    assert sentence.endswith(f"; then goes by further votes, up to {most} in all")
+    assert sentence.endswith(f"; then buys more where these do not settle it, up to {most} in all")
     assert "whatever" not in sentence
 
 
@@ -173,7 +176,7 @@ def test_rounds_that_decide_nothing_are_one_purchase_and_the_most_votes_are_said
         (
             POLICIES["agreement"],
             "votes",
-            "asks small, then asks middle; the rest depends on what middle answers",
+            "asks small, then asks middle; how it goes on is decided when middle has answered",
         ),
         (
             QuestionPolicy(rewards=((0, 1), (0, 1)), costs=(1, 20), cost_weight=0.01),

@@ -38,7 +38,7 @@ function plotter(svg, x, y, box) {
 
 function titles(svg, box, x, y) {
   const middle = (box.top + box.bottom) / 2;
-  svg.append(shape("text", { x: (box.left + box.right) / 2, y: box.bottom + 42, "text-anchor": "middle" }, x));
+  svg.append(shape("text", { x: (box.left + box.right) / 2, y: box.bottom + 36, "text-anchor": "middle" }, x));
   svg.append(shape("text", { x: 16, y: middle, "text-anchor": "middle", transform: `rotate(-90 16 ${middle})` }, y));
 }
 
@@ -130,10 +130,11 @@ function reliability() {
   const unit = { low: 0, high: 1, ticks: [0, 0.2, 0.4, 0.6, 0.8, 1] };
   for (const tier of data.health) {
     const box = { left: 52, right: 372, top: 12, bottom: 332 };
-    const svg = shape("svg", { viewBox: "0 0 390 385", role: "img", "aria-label": `reliability of ${tier.tier}` });
+    const svg = shape("svg", { viewBox: "0 0 390 390", role: "img", "aria-label": `reliability of ${tier.tier}` });
     svg.style.maxWidth = "26rem";
     const at = plotter(svg, unit, unit, box);
-    titles(svg, box, `${tier.tier}: ${tier.signal}, ${tier.auroc}`, data.share);
+    titles(svg, box, `confidence (${tier.signal})`, data.share);
+    svg.append(shape("text", { x: (box.left + box.right) / 2, y: box.bottom + 54, "text-anchor": "middle", "font-weight": 600 }, `${tier.tier}: ${tier.auroc}`));
     svg.append(shape("polyline", { class: "hull", points: at.line([[0, 0], [1, 1]]) }));
     const most = Math.max(...tier.table.map((bin) => bin.rows));
     for (const bin of tier.table) {
