@@ -74,6 +74,8 @@ def is_blank(text: str) -> bool:
         >>> is_blank("\u200b\u2060\u3164 \n"), is_blank("\u200b4"), is_blank("")
         (True, False, True)
     """
+    if text[:1].isascii() and text[:1].isalnum():  # as nearly every text begins
+        return False
     return all(c in _BLANK_LETTERS or unicodedata.category(c) in _BLANK_KINDS for c in text)
 
 

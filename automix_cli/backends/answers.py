@@ -7,6 +7,8 @@ import zlib
 from collections.abc import AsyncIterable
 from typing import Any
 
+import msgspec
+
 from automix_cli.backends.refusals import error_in, is_failed_choice, message_in
 from automix_cli.errors import BadResponse, redact
 
@@ -73,7 +75,7 @@ def json_object(body: bytes, where: str, request_body: bytes = b"") -> dict[str,
         BackendError: an error that came with status 200.
     """
     try:
-        reply = json.loads(body)
+        reply = _read_json(body)
     except (ValueError, RecursionError) as exc:
         message = message_in(body)
         raise BadResponse(
@@ -84,6 +86,21 @@ def json_object(body: bytes, where: str, request_body: bytes = b"") -> dict[str,
     if (error := error_in(reply, body, where, request_body)) is not None:
         raise error
     return reply
+
+
+def _read_json(body: bytes) -> Any:
+    """The value of a JSON text; Python's reader, which takes four times as long, reads more of what is none.
+
+    Raises:
+        ValueError: it is none, for either of them.
+    """
+    try:
+        return _decode(body)
+    except (ValueError, RecursionError):
+        return json.loads(body)
+
+
+_decode = msgspec.json.Decoder().decode
 
 
 def sound_choices(choices: Any) -> list[Any]:

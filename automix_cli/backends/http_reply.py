@@ -15,9 +15,9 @@ MOST_HEAD = 65_536
 """Bytes of status line and headers, and of the lines after the last chunk."""
 _MOST_SIZE_LINE = 4_096
 
-_STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: .*)?")
-_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_BLANK_LINE = re.compile(rb"\r?\n\r?\n")
+_STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [^\n]*)?\r?(?=\n|\Z)")
+_FIELD = re.compile(r"\n([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\n]*)")
+_BLANK_LINE = re.compile(rb"\n\r?\n")
 _HEX = re.compile(rb"[0-9A-Fa-f]{1,12}")
 _LENGTH = re.compile("[0-9]{1,15}")
 
@@ -102,14 +102,14 @@ class HttpReply:
         end = _BLANK_LINE.search(data, 0, MOST_HEAD)
         if end is None:
             return self._wait(data, MOST_HEAD - 1)
-        lines = data[: end.start()].decode("latin-1").replace("\r\n", "\n").split("\n")
-        self.headers = _fields(lines[1:])
-        match = _STATUS_LINE.fullmatch(lines[0])
+        head = data[: end.start()].decode("latin-1")
+        match = _STATUS_LINE.match(head)
         if match is None or match[2] == "101":  # nobody asked for another protocol
             raise BrokenReply("no status line of HTTP/1")
         status = int(match[2])
         if status >= 200:
             self.status = status
+            self.headers = _headers(head, match.end())
             words = {word.strip() for word in self.headers.get("connection", "").lower().split(",")}
             self.stays_open = "close" not in words and (match[1] == "1" or "keep-alive" in words)
             self._begin_body()
@@ -192,15 +192,16 @@ class HttpReply:
         return data[blank.end() :]
 
 
-def _fields(lines: list[str]) -> dict[str, str]:
-    """Headers by name."""
-    headers: dict[str, str] = {}
-    for line in lines:
-        name, colon, value = line.partition(":")
-        if not colon or not _FIELD_NAME.fullmatch(name):
-            raise BrokenReply("a header without a name")
-        name, value = name.lower(), value.strip(" \t")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+def _headers(head: str, start: int) -> dict[str, str]:
+    """The headers in a head, by name, from where the status line ends."""
+    fields: list[tuple[str, str]] = _FIELD.findall(head, start)
+    if len(fields) != head.count("\n"):
+        raise BrokenReply("a header without a name")
+    headers = {name.lower(): value.strip(" \t\r") for name, value in fields}
+    if len(headers) < len(fields):
+        headers.clear()
+        for name, value in ((name.lower(), value.strip(" \t\r")) for name, value in fields):
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return headers
 
 

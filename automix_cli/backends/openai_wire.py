@@ -7,12 +7,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from automix_cli.backends.answers import sound_choices
 from automix_cli.backends.base import Request
 from automix_cli.backends.replies import Choice, Reply, count, read_one_choice, sendable
 from automix_cli.backends.usage import TokenCounts
 from automix_cli.records import TokenLogprob
-from automix_cli.texts import json_encoder
 
 _THOUGHTS = re.compile(
     r"<(?:think|thinking|budget:thinking)>.*?</(?:think|thinking|budget:thinking)>", re.DOTALL
@@ -49,10 +50,14 @@ def _with_extra(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _encode(body: Mapping[str, Any]) -> bytes:
-    return _encode_body(body).encode("utf-8", "replace")
+    """A body as JSON; what msgspec does not write (half a surrogate pair in a parameter) is replaced."""
+    try:
+        return _encode_body(body)
+    except (TypeError, ValueError):
+        return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
-_encode_body = json_encoder(json.JSONEncoder(ensure_ascii=False, separators=(",", ":")))
+_encode_body = msgspec.json.Encoder().encode
 
 
 def read_chat(body: Mapping[str, Any]) -> Reply:

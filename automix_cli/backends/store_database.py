@@ -11,8 +11,9 @@ import os
 import re
 import shutil
 import sqlite3
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -80,7 +81,18 @@ UPDATE OR IGNORE Cache SET key = ?1, store_time = ?2, expire_time = NULL, access
 tag = NULL, size = 0, mode = {MODE_RAW}, filename = NULL, value = ?3 WHERE key = ?4 AND raw = 1 AND value = ?5
 """
 
+_MOST_LOG_PAGES = 4_000
+"""Pages of the log after which they are copied into the database. SQLite does so after a thousand, and waits
+for the disk: a batch would copy the pages of the index again and again."""
+
 _INSIDE = contextlib.nullcontext()  # of a transaction: many writes share one
+
+
+class _OwnConnection(threading.local):
+    """A thread's connection, and the process that it belongs to: a fork has to open its own."""
+
+    process = 0
+    execute: Callable[[str, Sequence[Any]], sqlite3.Cursor]
 
 
 class Database:
@@ -98,6 +110,7 @@ class Database:
         self.folder = folder
         self.patience = patience
         self.cache: Any = None
+        self._here = _OwnConnection()
         with self.storage_errors():
             self._prepare_folder()
             self._open_database()
@@ -112,8 +125,18 @@ class Database:
 
     def close(self) -> None:
         """Close the connection."""
+        self._here = _OwnConnection()
         if self.cache is not None:
             self.cache.close()
+
+    def _execute(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        """Execute a statement on this thread's connection: diskcache takes three times as long to find it."""
+        here = self._here
+        if here.process != os.getpid():
+            connection: sqlite3.Connection = self.cache._con
+            connection.execute(f"PRAGMA wal_autocheckpoint = {_MOST_LOG_PAGES}")
+            here.process, here.execute = os.getpid(), connection.execute
+        return here.execute(statement, values)
 
     # ------------------------------------------------------------ texts
 
@@ -124,7 +147,7 @@ class Database:
             ValueError: the row holds something else; it is not loaded.
         """
         try:
-            row = self.cache._sql(_READ, (key, time.time())).fetchone()
+            row = self._execute(_READ, (key, time.time())).fetchone()
         except sqlite3.OperationalError as exc:
             if hasattr(exc, "sqlite_errorcode"):
                 raise
@@ -144,7 +167,7 @@ class Database:
             marks = ",".join("?" * len(some))
             statement = f"SELECT key, value, mode, filename FROM Cache WHERE key IN ({marks}) AND raw = 1"
             try:
-                rows += self.cache._sql(statement, some).fetchall()
+                rows += self._execute(statement, some).fetchall()
             except sqlite3.OperationalError as exc:
                 if hasattr(exc, "sqlite_errorcode"):
                     raise
@@ -157,7 +180,7 @@ class Database:
     def write(self, key: str, text: str, expire: float | None = None) -> None:
         """Keep a text, for some seconds or for good; call it inside `transaction`."""
         now = time.time()
-        self.cache._sql(_WRITE, (key, now, None if expire is None else now + expire, text))
+        self._execute(_WRITE, (key, now, None if expire is None else now + expire, text))
 
     def add(self, key: str, text: str, expire: float) -> bool:
         """Keep a text for some seconds where there is no row of its key; call it inside `transaction`.
@@ -166,7 +189,7 @@ class Database:
             Whether there was none.
         """
         now = time.time()
-        return self.cache._sql(_ADD, (key, now, now + expire, text)).rowcount == 1  # type: ignore[no-any-return]
+        return self._execute(_ADD, (key, now, now + expire, text)).rowcount == 1
 
     def replace(self, old: tuple[str, str], key: str, text: str) -> bool:
         """Keep a text for good in the row of an old key that holds its text; call it inside `transaction`.
@@ -174,16 +197,16 @@ class Database:
         Returns:
             Whether there was such a row, and none of the new key.
         """
-        return self.cache._sql(_REPLACE, (key, time.time(), text, *old)).rowcount == 1  # type: ignore[no-any-return]
+        return self._execute(_REPLACE, (key, time.time(), text, *old)).rowcount == 1
 
     def version(self) -> int:
         """A number that is another one once another connection has committed something."""
-        ((version,),) = self.cache._sql("PRAGMA data_version").fetchall()
+        ((version,),) = self._execute("PRAGMA data_version").fetchall()
         return int(version)
 
     def delete(self, key: str, text: str) -> None:
         """Remove a key that holds this text; call it inside `transaction`."""
-        self.cache._sql("DELETE FROM Cache WHERE key = ? AND raw = 1 AND value = ?", (key, text))
+        self._execute("DELETE FROM Cache WHERE key = ? AND raw = 1 AND value = ?", (key, text))
 
     def transaction(self) -> contextlib.AbstractContextManager[None]:
         """All or nothing of what is written inside; one inside another belongs to the outer.
