@@ -6,7 +6,7 @@ LiteLLM and the scripted fake all implement it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, cast
@@ -173,12 +173,12 @@ class ChosenBackend:
     choose: Callable[[Request], str]
     _backends: dict[str, Backend] = field(default_factory=dict)
 
-    async def complete(self, request: Request) -> tuple[Completion, ...]:
+    def complete(self, request: Request) -> Coroutine[Any, Any, tuple[Completion, ...]]:
         """Pass the request on."""
         name = self.choose(request)
         if name not in self._backends:
             self._backends[name] = self.makers[name]()
-        return await self._backends[name].complete(request)
+        return self._backends[name].complete(request)
 
     async def aclose(self) -> None:
         """Close the backends made so far, each whatever becomes of the others."""

@@ -21,9 +21,10 @@ import functools
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable
 from copy import copy
-from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import TYPE_CHECKING, TypeVar
+
+from msgspec import Struct
 
 from automix_cli.backends.base import Backend, NeedsLoop, Request, result_at_once
 from automix_cli.backends.store import Store
@@ -67,8 +68,7 @@ def fingerprint(request: Request, schema: int = ENTRY_SCHEMA) -> str:
     return hashlib.sha256(canonical(content).encode()).hexdigest()
 
 
-@dataclass(slots=True)
-class _Flight:
+class _Flight(Struct, eq=False):
     """A request under way for some samples of a prompt, and who waits for it.
 
     `completions` fills as they come, so that those of a flight that fails later are not lost. `version` is
@@ -76,13 +76,13 @@ class _Flight:
     """
 
     samples: tuple[int, ...]
-    completions: dict[int, Completion] = field(default_factory=dict)
-    waiting: list[asyncio.Future[None]] = field(default_factory=list)
+    completions: dict[int, Completion] = {}
+    waiting: list[asyncio.Future[None]] = []
     is_cancelled: bool = False
     is_reported: bool = False
     has_lease: bool = False
     version: int | None = None
-    task: asyncio.Task[None] = field(init=False)
+    task: asyncio.Task[None] = None  # type: ignore[assignment] # made of the flight itself
 
     def error(self) -> BaseException | None:
         """Why it failed, if it did; attempts and bills are reported to the first caller only.

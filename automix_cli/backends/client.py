@@ -115,7 +115,13 @@ class Client(ABC):
     async def _attempt(self, request: Request) -> tuple[Completion, ...]:
         """Send one request and check its reply."""
         start, key = time.monotonic(), (request.model, request.endpoint)
-        reply, request = await self._exchange_with_room(request)
+        try:
+            reply = await self.exchange(request)
+        except RateLimited as error:
+            if request.service_tier != "flex" or not error.lacks_room:
+                raise
+            request = self._without_flex(request)
+            reply = await self.exchange(request)
         latency_s = time.monotonic() - start
         if request.embeds:
             width = self._widths.get(key, request.param.get("dimensions"))
@@ -133,19 +139,10 @@ class Client(ABC):
             )
         return completions
 
-    async def _exchange_with_room(self, request: Request) -> tuple[Reply, Request]:
-        """Exchange a request; where flex has no room, by the standard service.
-
-        Returns the reply, and the request as it was answered.
-        """
-        try:
-            return await self.exchange(request), request
-        except RateLimited as error:
-            if request.service_tier != "flex" or not error.lacks_room:
-                raise
+    def _without_flex(self, request: Request) -> Request:
+        """The request to the standard service, where flex has no room for it."""
         self.note(f"{request.model}: flex had no room for some calls; they went to the standard service")
-        request = replace(request, service_tier="standard")
-        return await self.exchange(request), request
+        return replace(request, service_tier="standard")
 
     def note(self, line: str) -> None:
         """Keep a note for the user, each once."""

@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
+
+from msgspec import Struct
 
 from automix_cli.backends.store import Busy, Store
 from automix_cli.errors import StorageError
@@ -18,7 +20,7 @@ _QUIET_TURNS = 3  # of the event loop without a newcomer, after which a group is
 _MOST_SECONDS = 0.002  # that a group is held open
 
 
-class _Waiting(NamedTuple):
+class _Waiting(Struct, frozen=True):
     """A write, whether it is made although nobody waits any more, and where its result goes."""
 
     write: Callable[[], Any]

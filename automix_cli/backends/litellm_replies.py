@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from automix_cli.backends.replies import Choice, Reply, count, read_one_choice
 from automix_cli.backends.usage import TokenCounts
 from automix_cli.records import TokenLogprob
@@ -13,7 +15,7 @@ def read_completions(response: Any) -> Reply:
     """What LiteLLM returned for a completion; an attribute that it always has may not be missing."""
     choices = tuple(read_choice(choice) for choice in response.choices)
     one_choice = read_one_choice(getattr(response, "timings", None))
-    counts = read_counts(response)._replace(one_choice=one_choice)
+    counts = replace(read_counts(response), one_choice=one_choice)
     return Reply(choices, counts, service_tier=getattr(response, "service_tier", None))
 
 

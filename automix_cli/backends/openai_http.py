@@ -65,12 +65,17 @@ class DirectBackend(Client):
     async def exchange(self, request: Request) -> Reply:
         """Send one request and read the reply; once more when a refusal can be avoided."""
         endpoint = self.endpoint(request)
+        name = name_on_wire(endpoint.provider, request.model, embeds=request.embeds)
         while True:
             params = own_params(
                 endpoint.provider, self.params_for(request), own_address=request.api_base is None
             )
             try:
-                return await self._post(request, endpoint, params)
+                if request.embeds:
+                    body = embedding_body(request, name, params)
+                    return read_embedding(await self._send("embeddings", body, endpoint))
+                body = chat_body(request, name, params)
+                return read_chat(await self._send("chat/completions", body, endpoint))
             except BackendError as error:
                 if type(error) is BadRequest:
                     refusal = Refusal(error.param, error.code)
@@ -80,21 +85,13 @@ class DirectBackend(Client):
                 self._targets.clear()  # whoever sets another key or address expects it to be taken
                 raise with_hint(error, request.model, endpoint.key_env) from error.__cause__
 
-    async def _post(self, request: Request, endpoint: Endpoint, params: dict[str, Any]) -> Reply:
-        name = name_on_wire(endpoint.provider, request.model, embeds=request.embeds)
-        base = str(endpoint.api_base)
-        if request.embeds:
-            body = embedding_body(request, name, params)
-            return read_embedding(await self._send(f"{base}/embeddings", body, endpoint))
-        body = chat_body(request, name, params)
-        return read_chat(await self._send(f"{base}/chat/completions", body, endpoint))
-
-    async def _send(self, url: str, body: bytes, endpoint: Endpoint) -> dict[str, Any]:
+    async def _send(self, path: str, body: bytes, endpoint: Endpoint) -> dict[str, Any]:
         """Post a body once and return the JSON object that comes back.
 
         Raises:
             BackendError: for anything but a 200 with a JSON object.
         """
+        url = f"{endpoint.api_base}/{path}"
         try:
             target = self._target(url, endpoint.api_key)
             reply = await self._open_connections().post(target, body)

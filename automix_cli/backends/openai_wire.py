@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from automix_cli.backends.answers import sound_choices
 from automix_cli.backends.base import Request
@@ -65,7 +66,7 @@ def read_chat(body: Mapping[str, Any]) -> Reply:
     choices = tuple(read_choice(choice) for choice in sound_choices(body.get("choices")))
     counts = read_counts(body.get("usage"))
     if (timings := body.get("timings")) is not None:
-        counts = counts._replace(one_choice=read_one_choice(timings))
+        counts = replace(counts, one_choice=read_one_choice(timings))
     return Reply(choices, counts, service_tier=body.get("service_tier"))
 
 
@@ -108,6 +109,9 @@ def finish_reason(reason: Any) -> str:
     return _REASONS.get(str(reason).lower(), "stop")
 
 
+_MAIN_COUNTS = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
+
+
 def read_counts(usage: Any) -> TokenCounts:
     """The token counts; of a usage whose main counts are no whole numbers none is believed."""
     if not isinstance(usage, dict) or not usage:
@@ -117,6 +121,8 @@ def read_counts(usage: Any) -> TokenCounts:
     total = usage.get("total_tokens", 0)
     if not (_whole(prompt) and _whole(output) and _whole(total)):
         return TokenCounts()
+    if usage.keys() <= _MAIN_COUNTS:
+        return TokenCounts(count(prompt), count(output), count(total))
     inputs = _mapping(usage.get("prompt_tokens_details"))
     outputs = _mapping(usage.get("completion_tokens_details"))
     hits = count(usage.get("prompt_cache_hit_tokens"))  # DeepSeek's name

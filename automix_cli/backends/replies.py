@@ -7,7 +7,9 @@ doubtful count is treated, is decided here once.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 from automix_cli.backends.base import Request
 from automix_cli.backends.embedding import flaw, pack_vector
@@ -34,7 +36,7 @@ _SERVICE_TIERS: Mapping[str, ServiceTier] = {
 }
 
 
-class Choice(NamedTuple):
+class Choice(Struct, frozen=True):
     """One of the completions of a reply; `text` is None where there is none."""
 
     text: str | None
@@ -42,7 +44,7 @@ class Choice(NamedTuple):
     logprobs: tuple[TokenLogprob, ...] = ()
 
 
-class Reply(NamedTuple):
+class Reply(Struct, frozen=True):
     """A server's reply: the choices of a completion, or the vector of an embedding.
 
     `service_tier` is what the server calls the service that it gave.

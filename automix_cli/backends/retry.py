@@ -266,7 +266,8 @@ class Retrier:
         errors: list[BackendError] = []
         lane = self._lane(request)
         while True:
-            await lane.first.enter(self.clock)
+            if not lane.first.is_open:
+                await lane.first.enter(self.clock)
             error: BackendError | None = None
             try:
                 return await self._try_once(lane, request, attempt)
@@ -276,7 +277,8 @@ class Retrier:
                     errors.append(exc)
                     error = self._judge(lane, request, errors)
             finally:
-                lane.first.leave(error, self.clock())
+                if error is not None or not lane.first.is_open:
+                    lane.first.leave(error, self.clock())
             if not errors or error is not errors[-1] or not self._worth_retrying(errors):
                 raise error
             await self.sleep(self._wait(errors))
@@ -377,19 +379,12 @@ class Retrier:
 
 
 async def attempt_in_time(request: Request, attempt: Callable[[Request], Awaitable[T]]) -> T:
-    """Make one attempt within the request's timeout, however slowly the body trickles in."""
-    try:
-        return await result_in_time(attempt(request), request.timeout)
-    except TimeoutError as exc:
-        what = f"{request.model} gave no complete answer in {request.timeout:g} s"
-        raise TimedOut(what, hint="limits: {timeout: …} in the profile", maybe_billed=True) from exc
+    """Make one attempt within the request's timeout, however slowly the body trickles in.
 
-
-async def result_in_time(job: Awaitable[T], seconds: float) -> T:
-    """What `asyncio.timeout` does, at a third of its price: every call needs it.
+    It does what `asyncio.timeout` does, at a third of its price: every call needs it.
 
     Raises:
-        TimeoutError: the job was not done in time, and was cancelled.
+        TimedOut: it was not done in time, and was cancelled.
     """
     task, is_late = asyncio.current_task(), False
     assert task is not None
@@ -400,15 +395,22 @@ async def result_in_time(job: Awaitable[T], seconds: float) -> T:
         is_late = True
         task.cancel()
 
-    timer = asyncio.get_running_loop().call_later(seconds, cancel)
+    timer = asyncio.get_running_loop().call_later(request.timeout, cancel)
     try:
-        return await job
+        return await attempt(request)
+    except TimeoutError as exc:
+        raise _late_error(request) from exc
     except asyncio.CancelledError as exc:
         if is_late and task.uncancel() <= others:
-            raise TimeoutError from exc
+            raise _late_error(request) from exc
         raise
     finally:
         timer.cancel()
+
+
+def _late_error(request: Request) -> TimedOut:
+    what = f"{request.model} gave no complete answer in {request.timeout:g} s"
+    return TimedOut(what, hint="limits: {timeout: …} in the profile", maybe_billed=True)
 
 
 def wait_too_long_error(error: BackendError) -> BackendError:

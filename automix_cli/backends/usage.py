@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from automix_cli.backends.base import Request
 from automix_cli.backends.budget import most_prompt_tokens
@@ -20,7 +22,7 @@ _READ_AT_LEAST = 0.6  # of the estimated tokens; the text of no usual language h
 _RUN_OF_BLANKS = re.compile(r"\s+")
 
 
-class TokenCounts(NamedTuple):
+class TokenCounts(Struct, frozen=True):
     """The token counts of a reply; None for one that is missing or impossible.
 
     `one_choice` is what llama.cpp says, in the `timings` of its reply, that it generated for one choice.
@@ -89,8 +91,8 @@ def count_all_choices(
     plain English would have than to the whole.
 
     Example:
-        >>> count_all_choices(TokenCounts(9, 5, 14), ["five tokens of a text"] * 4, [5] * 4)[:3]
-        (9, 20, 29)
+        >>> count_all_choices(TokenCounts(9, 5, 14), ["five tokens of a text"] * 4, [5] * 4).output
+        20
         >>> count_all_choices(TokenCounts(9, 20, 29), ["five tokens of a text"] * 4, [])
     """
     is_consistent = counts.total in (None, 0, (counts.prompt or 0) + (counts.output or 0))
@@ -104,7 +106,7 @@ def count_all_choices(
         output = counts.output * len(texts)
     else:
         return None
-    return counts._replace(output=output, total=(counts.prompt or 0) + output)
+    return replace(counts, output=output, total=(counts.prompt or 0) + output)
 
 
 def _is_of_one(counts: TokenCounts, texts: Sequence[str]) -> bool:
