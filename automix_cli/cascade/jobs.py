@@ -167,7 +167,8 @@ class AnswerJob(RowJob["Answer | EarlierRow"]):
     ) -> None:
         super().__init__(cascade, earlier)
         self._stamp = {} if stamp is None else {"shard": stamp.to_dict()}
-        self.tally = Tally(costs=CostTally(baseline=cascade.baseline.name))
+        costs = CostTally(baseline=cascade.baseline.name)
+        self.tally = Tally(costs=costs, scorer=cascade.profile.task.scorer)
 
     async def work(self, row: Row) -> Answer | EarlierRow:
         """The answer; an error of automix itself on one row must not lose the others."""

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 
 from automix_cli.cascade.baseline import CostTally
 from automix_cli.cascade.verification import Verification
+from automix_cli.data.choice_places import is_place
 from automix_cli.records import Answer, RowError, Shadow, Step, VoteCount
+from automix_cli.scoring import score
 from automix_cli.usage import Usage, add_money
 
 
@@ -69,12 +71,28 @@ class ShadowTally:
 
 
 @dataclass(slots=True)
+class ScoreTally:
+    """How many answers could be judged, and the sum of their scores."""
+
+    rows: int = 0
+    total: float = 0.0
+
+    def add(self, row: Answer, scorer: str) -> None:
+        """Judge an answer, where its row says what is right."""
+        gold, choices = row.question.expected, row.question.choices
+        if gold and row.answer is not None and not is_place(gold, choices):
+            self.rows += 1
+            self.total += score(row.answer, gold, scorer, choices)
+
+
+@dataclass(slots=True)
 class Tally:
     """What a batch of answers came to.
 
     `first_votes` counts, per tier, the first vote on every answer that was verified; `mute` the rows
     on which it gave no answer; `without_class` those that name none of the classes that the router
-    tells apart; `costs` compares the rows that were run to their end with the baseline.
+    tells apart; `costs` compares the rows that were run to their end with the baseline. `scores` are those
+    of the answers to rows that say what is right, by `scorer`; without one nothing is judged.
     """
 
     rows: int = 0
@@ -95,9 +113,13 @@ class Tally:
     without_class: int = 0
     costs: CostTally = field(default_factory=CostTally)
     shadow: ShadowTally = field(default_factory=ShadowTally)
+    scorer: str = ""
+    scores: ScoreTally = field(default_factory=ScoreTally)
 
     def add(self, row: Answer) -> None:
         """Count one row."""
+        if self.scorer and row.status == "ok":
+            self.scores.add(row, self.scorer)
         self.rows += 1
         self.ok += row.status == "ok"
         self.abstained += row.status == "abstained"

@@ -144,7 +144,8 @@ def ask(
       automix ask -i questions.jsonl -o part-0.jsonl --shard 0/4
     """  # noqa: D301
     from automix_cli.cascade.cap_notes import cap_notes
-    from automix_cli.data.sources import Single, find_source
+    from automix_cli.data.choice_places import LETTERS_AND_TEXTS
+    from automix_cli.data.sources import Rows, Single, find_source
     from automix_cli.views import lines
 
     reporter = Reporter(quiet=quiet, verbose=verbose)
@@ -218,6 +219,8 @@ def ask(
     )
     for line in (*router_notes(active_profile), *cap_notes(active_profile)):
         reporter.once(line)
+    if isinstance(source, Rows) and source.places is not None and active_profile.task.scorer != "choice":
+        reporter.once(LETTERS_AND_TEXTS)
     command = _Ask(
         *(destination, reporter), json=json, explain=explain, ordered=not unordered, is_cached=not no_cache
     )

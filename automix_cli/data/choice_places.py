@@ -13,6 +13,12 @@ from automix_cli.data.suggested_columns import name_under
 from automix_cli.errors import DataError
 from automix_cli.records import Json
 
+LETTERS_AND_TEXTS = (
+    "note: rows with choices are answered by a letter, and the right answers are texts; "
+    "task: {scorer: choice} in the profile judges by both"
+)
+"""What is said where another scorer would find no answer right."""
+
 _DRAW_KEY = "draw_check"  # of rows that a person labelled, with the words of a choice
 
 

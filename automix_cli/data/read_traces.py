@@ -24,7 +24,7 @@ from automix_cli.data.groups import (
 from automix_cli.data.question_classes import ClassColumn, check_class_column, read_class
 from automix_cli.data.recorded_signals import CellNumbers, confidence_columns, read_confidences
 from automix_cli.data.row_keys import HIGHEST, NOT_BESIDE_FAILED, SCORE_ALIAS, TABLE_COLUMNS
-from automix_cli.data.rows import answer_text, question_from_dict, trace_from_dict, value_of
+from automix_cli.data.rows import answer_text, choices_in, question_from_dict, trace_from_dict, value_of
 from automix_cli.data.samples import Samples, judge
 from automix_cli.data.traces import Objects, RecordedVotes, TraceTable, tier_index
 from automix_cli.errors import DataError
@@ -337,7 +337,7 @@ def _classes_of_row(row: Json, names: Sequence[str], scorer: str) -> list[int]:
     texts = [answer if isinstance(answer, str) else answer_text(answer) for answer in answers]
     if len(set(texts)) == 1:  # most often, and much faster than to read what they mean
         return [-1 if texts[0] is None else 0] * len(texts)
-    choices = row.get("choices")
+    choices = choices_in(row)
     return classes_of(texts, scorer, choices if isinstance(choices, list) else ())
 
 

@@ -29,7 +29,7 @@ ROW_KEYS = (
     RowKey("id", ("custom_id",)),
     RowKey("question", ("prompt", "instruction", "input", "query")),
     RowKey("context"),
-    RowKey("expected", ("reference", "gold", "label", "output", "target", "ideal")),
+    RowKey("expected", ("reference", "gold", "label", "output", "target", "ideal", "answer key")),
     RowKey("choices", ("options",)),
     RowKey("metadata", flat=False),
     RowKey("dataset"),

@@ -41,12 +41,28 @@ def _value_in(row: Mapping[str, Json], layout: _KeyPlaces, name: str) -> Json:
     """The value under a name, in a row of this layout; see `value_of`."""
     for key in layout.names[name]:
         if row[key] is not None:
-            return row[key]
+            return _as_letter(row, row[key]) if name == "expected" else row[key]
     return _texts_of_answers(row.get("answers")) if name == "expected" and not layout.is_own else None
 
 
+def _as_letter(row: Mapping[str, Json], gold: Json) -> Json:
+    """The letter that a right answer is asked with, where it names a choice by a label as ARC's rows do.
+
+    Example:
+        >>> _as_letter({"choices": {"text": ["Rome", "Oslo"], "label": ["1", "2"]}}, "2")
+        'B'
+    """
+    choices = row.get("choices")
+    labels = choices.get("label") if isinstance(choices, dict) else None
+    if isinstance(labels, list) and isinstance(gold, str) and gold in labels:
+        return chr(65 + labels.index(gold))
+    return gold
+
+
 def choices_in(row: Mapping[str, Json]) -> Json:
-    """The choices of a row: a list, or an object with a text for each letter; other options are none.
+    """The choices of a row: a list, or an object of texts by letter, or of texts and labels as in ARC.
+
+    Other options are none.
 
     Example:
         >>> choices_in({"options": {"A": "Rome", "B": "Oslo"}}), choices_in({"options": 3})
@@ -55,6 +71,8 @@ def choices_in(row: Mapping[str, Json]) -> Json:
     value = _value_in(row, _layout_of(row), "choices")
     if isinstance(value, dict) and [*value] == [chr(65 + place) for place in range(len(value))]:
         return list(value.values())
+    if isinstance(value, dict) and isinstance(value.get("text"), list):
+        return list(value["text"])
     return value if isinstance(value, list) or "choices" in row else None
 
 

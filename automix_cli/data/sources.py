@@ -37,6 +37,7 @@ from automix_cli.errors import DataError, UsageError
 from automix_cli.records import Question
 
 if TYPE_CHECKING:  # a question on the command line needs neither
+    from automix_cli.data.choice_places import ChoicePlaces
     from automix_cli.data.columns import ColumnMapping
     from automix_cli.data.file_formats import FileRecord
     from automix_cli.data.id_lines import IdLines
@@ -63,7 +64,8 @@ class Rows:
     """Rows of an input; `fd` is read from `first` on as JSONL, and again from the start if seekable.
 
     `records` are the rows of a file in another format. `columns` maps the columns of either onto the keys
-    of a row. `shard` takes its part of the rows that are picked, and `stamp` says which.
+    of a row, and `places` says how right answers count choices, where they do. `shard` takes its part of the
+    rows that are picked, and `stamp` says which.
     """
 
     fd: int
@@ -75,6 +77,7 @@ class Rows:
     seed: int = 0
     records: Iterable[FileRecord] | None = None
     columns: ColumnMapping | None = None
+    places: ChoicePlaces | None = None
     shard: Shard | None = None
     stamp: Stamp | None = None
     survey: ShardSurvey | None = None
@@ -171,6 +174,24 @@ class Rows:
             raise UsageError("--columns: here rows hold questions, and no tiers")
         return replace(self, columns=mapping)
 
+    def with_places(self, say: Callable[[str], None] = lambda line: None) -> Rows:
+        """The same rows, with right answers that are places of choices read as those choices.
+
+        Of a pipe nobody can tell, and its rows stay as they are; so do those that count in two ways.
+        """
+        if self.is_pipe:
+            return self
+        from automix_cli.data.choice_places import find_places
+
+        try:
+            places = find_places(lambda: ((row.index, row.raw) for row in self._rows()), self.name)
+        except DataError as exc:
+            say(f"{exc.message}: its answers get no score")
+            return self
+        if places is not None:
+            say(f"read: {places.words()}")
+        return replace(self, places=places)
+
     def _lines(self) -> Iterator[Line]:
         if self.seekable:
             os.lseek(self.fd, 0, os.SEEK_SET)
@@ -208,7 +229,7 @@ class Rows:
 
     def _own_row(self, line: Line, index: int) -> Row:
         """A line as a row; of one of another shard only what it is known by, which takes half the time."""
-        if self.shard is None or self.columns is not None:
+        if self.shard is None or self.columns is not None or self.places is not None:
             return self._row(line, index)
         try:
             raw = parse_line(line)
@@ -219,7 +240,7 @@ class Rows:
 
     def _row(self, line: Line, index: int) -> Row:
         """A line as a row."""
-        if self.columns is None:
+        if self.columns is None and self.places is None:
             return row_of(line, index)
         from automix_cli.data.file_formats import FileRecord
 
@@ -237,6 +258,8 @@ class Rows:
             raw = record.row if self.columns is None else self.columns.map_one(record.row)
         except (DataError, UsageError) as exc:
             return Row(index, record.number, None, exc.message, raw=record.row, hint=exc.hint)
+        if self.places is not None and isinstance(raw, dict):
+            raw = self.places.resolve(raw)
         return row_of_value(raw, index, record.number)
 
     def all(self) -> Iterator[Row]:
@@ -307,7 +330,7 @@ def find_source(
     if rows is None:
         return None
     source = _sniff(rows, form, say)
-    return source if isinstance(source, Single) else source.with_columns(columns)
+    return source if isinstance(source, Single) else source.with_columns(columns).with_places(say)
 
 
 def open_rows(input_file: Path | None) -> Rows | None:

@@ -180,14 +180,13 @@ class TraceSource:
 
     def note_choices(self, profile: Profile) -> None:
         """Say before any call that choices are answered by letter, where the scorer compares texts."""
+        from automix_cli.data.choice_places import LETTERS_AND_TEXTS
+
         if self.is_recorded or profile.task.scorer == "choice":
             return
         questions = [q for q in self.questions() if q.choices and q.expected]
         if any(text in q.choices and len(text) > 1 for q in questions for text in q.expected):
-            self.reporter.once(
-                "note: rows with choices are answered by a letter, and the right answers are texts; "
-                "task: {scorer: choice} in the profile judges by both"
-            )
+            self.reporter.once(LETTERS_AND_TEXTS)
 
     def group_questions(self) -> Grouping:
         """Which questions are the same, before anything is asked."""

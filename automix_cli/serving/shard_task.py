@@ -63,7 +63,7 @@ class InputFile:
         if rows is None or os.fstat(rows.fd).st_size != self.size:
             problem = f"{self.path}: is another file on this worker than where the run was started"
             raise DataError(problem, hint="the input must be on a file system that all workers see")
-        own = rows.pick(limit=self.limit, sample=self.sample, seed=self.seed, shard=stamp.shard)
+        own = rows.with_places().pick(limit=self.limit, sample=self.sample, seed=self.seed, shard=stamp.shard)
         return replace(own, stamp=stamp, counts=RowCount(self.rows, 0, ""))
 
 

@@ -174,6 +174,9 @@ def batch_summary(tally: Tally, seconds: float) -> list[str]:
     if tally.escalated_share is not None:
         of = " of the answered rows" if tally.skipped else ""
         parts.append(f"{share_text(tally.escalated_share, '.0%')}{of} escalated")
+    if scores := tally.scores.rows:
+        on = "" if scores == tally.ok else f" on {count_of(scores, 'row')} with a right answer"
+        parts.append(f"quality {share_text(tally.scores.total / scores, '.0%')}{on}")
     if tally.votes.unparsed:
         parts.append(f"{share_text(tally.votes.unparsed / tally.votes.n_votes, '.1%')} of votes unparsed")
     parts.append(f"cost {money(tally.cost_usd)}, spent {money(tally.spent_usd)}")

@@ -90,3 +90,20 @@ def test_a_tally_of_verifications_counts_what_was_not_found_correct() -> None:
     assert tally.verdicts == {"correct": 1, "incorrect": 1, "none": 1}
     assert tally.faults.kinds == {"timeout": (1, "late")}
     assert tally.cost_usd == 1.5
+
+
+def test_answers_are_judged_where_rows_say_what_is_right() -> None:
+    rows = [
+        Answer(
+            question=Question(text="?", choices=("Rome", "Oslo"), expected=(gold,) if gold else ()),
+            answer=said,
+        )
+        for gold, said in (("Oslo", "B"), ("Rome", "B"), ("", "A"), ("1", "B"))
+    ]
+    tally, silent = Tally(scorer="choice"), Tally()
+    for row in rows:
+        tally.add(row)
+        silent.add(row)
+    assert (tally.scores.rows, tally.scores.total) == (2, 1.0)
+    assert "quality 50% on 2 rows with a right answer" in batch_summary(tally, 1.0)[0]
+    assert "quality" not in batch_summary(silent, 1.0)[0]

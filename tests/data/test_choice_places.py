@@ -8,6 +8,8 @@ import pytest
 
 from automix_cli.data.choice_places import ChoicePlaces
 from automix_cli.data.labelled import read_data, scored_rows
+from automix_cli.data.shards import Shard
+from automix_cli.data.sources import open_rows
 from automix_cli.errors import DataError
 
 TOWNS = ["Rome", "Oslo", "Bern", "Kyiv"]
@@ -74,3 +76,34 @@ def test_recorded_answers_are_scored_against_the_choice(tmp_path: Path) -> None:
     rows = [{**row, "tiers": {"small": {"answer": "B"}}} for row in rows_with(1, 0, key="expected")]
     scored = scored_rows(read_data(write(tmp_path, rows)).numbered_rows(), "choice")
     assert [row["tiers"]["small"]["score"] for _, row in scored] == [1.0, 0.0]
+
+
+def test_ask_reads_places_of_a_file_and_leaves_rows_of_a_pipe_as_they_are(tmp_path: Path) -> None:
+    said = list[str]()
+    rows = open_rows(write(tmp_path, rows_with(1, 0)))
+    assert rows is not None
+    own = rows.with_places(said.append)
+    for source in (own, own.pick(limit=None, sample=None, seed=0, shard=Shard(0, 1))):
+        source.check(strict=False)
+        assert [row.question.expected for row in source.all() if row.question] == [("Oslo",), ("Rome",)]
+    assert said == ["read: answer is the place of a choice, and 0 is the first"]
+    rows.seekable = False
+    assert rows.with_places() is rows
+
+
+def test_places_that_count_in_two_ways_are_no_reason_not_to_ask(tmp_path: Path) -> None:
+    said = list[str]()
+    rows = open_rows(write(tmp_path, rows_with(0, 4)))
+    assert rows is not None
+    assert rows.with_places(said.append).places is None
+    assert "counts in some rows from 0, in others from 1: its answers get no score" in said[0]
+
+
+@pytest.mark.parametrize(("label", "key"), [("ABCD", "C"), ("1234", "3")])
+def test_choices_with_labels_as_arc_has_them_are_read(label: str, key: str, tmp_path: Path) -> None:
+    row = {"id": "q", "question": "Which?", "choices": {"text": TOWNS, "label": [*label]}, "answerKey": key}
+    question = read_data(write(tmp_path, [row])).questions()[0]
+    assert (question.choices, question.expected) == (tuple(TOWNS), ("C",))
+    recorded = {**row, "tiers": {"small": {"answer": "Bern"}, "large": {"answer": "D"}}}
+    [(_, scored)] = scored_rows(read_data(write(tmp_path, [recorded])).numbered_rows(), "choice")
+    assert [scored["tiers"][tier]["score"] for tier in ("small", "large")] == [1.0, 0.0]
