@@ -6,6 +6,7 @@ policy is averaged over the same draw. The interval of a difference is then that
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -74,7 +75,7 @@ class Resamples:
     @property
     def questions(self) -> int:
         """How many questions these rows are of."""
-        return len(np.unique(self.groups))
+        return int(np.count_nonzero(np.bincount(self.groups)))
 
     @property
     def counts(self) -> NDArray[np.uint8]:
@@ -167,10 +168,23 @@ class Interval(NamedTuple):
 
 
 def interval(draws: ArrayLike, level: float = LEVEL) -> Interval:
-    """The percentile interval of bootstrap draws."""
-    tail = (1 - level) / 2
-    low, high = np.quantile(np.asarray(draws, dtype=float), (tail, 1 - tail))
-    return Interval(float(low), float(high))
+    """The percentile interval of bootstrap draws, between draws by their distance, as `np.quantile` has it.
+
+    Example:
+        >>> interval(np.arange(101)[::-1], 0.5)
+        Interval(low=25.0, high=75.0)
+    """
+    rising, tail = np.sort(np.asarray(draws, dtype=float)), (1 - level) / 2
+    if math.isnan(rising[-1]):  # sorted last
+        return Interval(math.nan, math.nan)
+    return Interval(_quantile(rising, tail), _quantile(rising, 1 - tail))
+
+
+def _quantile(rising: Floats, share: float) -> float:
+    place = share * (len(rising) - 1)
+    below = int(place)
+    low, high = float(rising[below]), float(rising[min(below + 1, len(rising) - 1)])
+    return low + (high - low) * (place - below)
 
 
 # ---------------------------------------------------------------- figures with draws

@@ -27,7 +27,7 @@ from automix_cli.evaluation.signatures import Signatures, signatures_of
 from automix_cli.fitting.fit import fit
 from automix_cli.fitting.fitted import Fitted
 from automix_cli.fitting.router_block import Settings
-from automix_cli.pomdp.arrays import Bools, Floats, Ints
+from automix_cli.pomdp.arrays import Bools, Floats, Ints, different_codes
 from automix_cli.pomdp.final_values import VALUE_TIE
 from automix_cli.pomdp.histories import Histories, PlanStep, Root
 from automix_cli.pomdp.model import Model, count_histories, simplify
@@ -157,7 +157,7 @@ class FittedPlans:
             return np.arange(len(self.weights), dtype=float)
         ends = self.spending.max(), self.spending.min()
         places = self.places(np.linspace(*ends, self.steps + 1))
-        return self.spending[np.unique(places)]
+        return self.spending[different_codes(places).values]
 
     def places(self, levels: Floats) -> Ints:
         """The plans that spend nearest to the levels; of a run of equals the one in the middle."""
@@ -183,7 +183,7 @@ class FittedPlans:
 
     def play(self, table: TraceTable, rows: Ints, places: Ints) -> SettingRows:
         """Replay the plans at some places on some rows, in exact expectation over vote orders."""
-        different, which = np.unique(places, return_inverse=True)  # another fit's levels may mean one plan
+        different, _, which = different_codes(places)  # another fit's levels may mean one plan
         outcome = self._play(table, rows, different)
         score = expected_score(table, rows, outcome.of_row, outcome.outcomes, self._abstain_value)
         cost = expected_cost(table, rows, outcome.of_row, outcome.outcomes)
@@ -196,7 +196,7 @@ class FittedPlans:
 
     def runs(self, table: TraceTable, rows: Ints, places: Ints) -> Iterator[RowOutcomes]:
         """What the policy of each setting does on each row."""
-        different, which = np.unique(places, return_inverse=True)
+        different, _, which = different_codes(places)
         outcome = self._play(table, rows, different)
         for k in which.tolist():
             run = row_outcomes(table, rows, *outcome.of_place(k), self._abstain_value)
@@ -234,7 +234,7 @@ class FittedPlans:
         (cells,) = divide([PlannedRows(self.stock, places, tokens, facts.rows_of)])
         is_best = _best_cells(self.stock, cells, places, tokens, facts.priors)
         for part in _in_parts(cells, is_best, tokens, self._part_size(len(places))):
-            which = np.unique(np.concatenate([end.rows for end in part]))
+            which = different_codes(np.concatenate([end.rows for end in part])).values
             signatures = self._signatures(table, rows[which], self.plan_model)
             active = _active(part)
             in_one = join(self.stock, [*active], [places[own] for own in active.values()])
@@ -286,7 +286,7 @@ class _QuestionFacts(NamedTuple):
         if table.question_classes is not None and len(model.priors) > 1:
             classes = table.question_classes[rows]
         if table.question_logits is None or not model.trust:
-            rows_of = {Root(int(c)): np.flatnonzero(classes == c) for c in np.unique(classes)}
+            rows_of = {Root(int(c)): np.flatnonzero(classes == c) for c in different_codes(classes).values}
             return cls(rows_of, {root: np.ones(len(own)) for root, own in rows_of.items()}, None)
         own_priors = np.array(model.priors)[classes]
         targets = shrink_logits(own_priors, table.question_logits[rows], model.trust)
@@ -349,7 +349,9 @@ def _active(ends: Sequence[_End]) -> dict[PlanCase, Ints]:
     active: dict[PlanCase, Ints] = {}
     for end in ends:
         own = end.settings[end.is_followed.any(axis=1)]
-        active[end.case] = np.union1d(active[end.case], own) if end.case in active else own
+        if end.case in active:
+            own = different_codes(np.concatenate([active[end.case], own])).values
+        active[end.case] = own
     return active
 
 
@@ -444,4 +446,4 @@ def _play_plans(model: Model, plans: JointPlans, signatures: Signatures) -> tupl
 def _thin(weights: tuple[float, ...], most: int) -> tuple[float, ...]:
     """Return at most so many of the cost_weights (two at least), evenly spaced, both ends among them."""
     places = np.linspace(0, len(weights) - 1, min(len(weights), max(most, 2)))
-    return tuple(weights[k] for k in np.unique(np.rint(places).astype(int)))
+    return tuple(weights[k] for k in different_codes(np.rint(places).astype(np.intp)).values)

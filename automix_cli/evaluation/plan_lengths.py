@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from automix_cli.evaluation.plan_stock import PlanRequest, PlanStock, solve_requests
-from automix_cli.pomdp.arrays import Bools, Floats, Ints
+from automix_cli.pomdp.arrays import Bools, Floats, Ints, different_codes
 from automix_cli.pomdp.histories import Root
 from automix_cli.pomdp.length_grid import LengthSpan, SpanEnds, ValueLine, compare_plans, span_of, steps_of
 from automix_cli.pomdp.plan_cases import PlanCase
@@ -124,7 +124,7 @@ def _stretches(number: int, request: PlannedRows) -> Iterator[_Stretch]:
     for root, rows in request.rows_of.items():
         own_tokens = request.tokens[rows]
         steps = steps_of(own_tokens)
-        for step in np.unique(steps):
+        for step in different_codes(steps).values:
             own = steps == step
             yield _Stretch(number, root, span_of(float(own_tokens[own][0])), rows[own], settings)
 

@@ -27,14 +27,14 @@ class DifferentCodes(NamedTuple):
 
 
 def different_codes(codes: Ints) -> DifferentCodes:
-    """Find the different values of codes (0 or more), as `np.unique` does; small codes need no sorting.
+    """Find the different values of codes, as `np.unique` does; small ones from 0 on need no sorting.
 
     Example:
         >>> different_codes(np.array([5, 2, 5, 2, 7]))
         DifferentCodes(values=array([2, 5, 7]), first=array([1, 0, 4]), of_each=array([1, 0, 1, 0, 2]))
     """
     n = len(codes)
-    if int(codes.max(initial=0)) > 4 * n:
+    if int(codes.max(initial=0)) > 4 * n or int(codes.min(initial=0)) < 0:
         values, first, of_each = np.unique(codes, return_index=True, return_inverse=True)
         return DifferentCodes(values.astype(np.intp), first.astype(np.intp), of_each.astype(np.intp))
     places = np.full(int(codes.max(initial=-1)) + 1, n)

@@ -31,6 +31,13 @@ def test_the_same_seed_gives_the_same_resamples_and_another_others() -> None:
     assert not np.array_equal(one, other)
 
 
+@pytest.mark.parametrize("draws", [1, 2, 200, 1000])
+def test_an_interval_is_that_of_the_quantiles(draws: int) -> None:
+    values = np.random.default_rng(draws).normal(size=draws)
+    assert interval(values) == pytest.approx(np.quantile(values, (0.025, 0.975)), rel=1e-12)
+    assert all(map(math.isnan, interval([*values, math.nan])))
+
+
 @pytest.mark.parametrize("rows", [1, 2, 700, 20_001])
 def test_means_are_those_of_the_rows_drawn_whatever_is_passed_along(rows: int) -> None:
     rng = np.random.default_rng(0)
