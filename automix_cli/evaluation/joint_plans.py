@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from automix_cli.evaluation.plan_stock import PlanStock
-from automix_cli.pomdp.arrays import Ints, different_codes
+from automix_cli.pomdp.arrays import Ints
 from automix_cli.pomdp.histories import TierPath
 from automix_cli.pomdp.induction import Columns
 from automix_cli.pomdp.plan_cases import PlanCase, SolvedPlans
@@ -36,7 +36,7 @@ def join(stock: PlanStock, cases: Sequence[PlanCase], plans: Sequence[Ints]) -> 
     size = 0
     for case, which in zip(cases, plans, strict=True):
         own, numbers = stock[case], size + np.arange(len(which))
-        for k in different_codes(own.number[which]).values:
+        for k in sorted(set(own.number[which].tolist())):
             one = own.passes[k]
             _, places = lines.setdefault(id(one), (one, np.full(len(one.spending), -1)))
             is_own = own.number[which] == k

@@ -346,13 +346,11 @@ class _End(NamedTuple):
 
 def _active(ends: Sequence[_End]) -> dict[PlanCase, Ints]:
     """Per case, the settings whose plan for it some row follows: no other need be played."""
-    active: dict[PlanCase, Ints] = {}
+    active: dict[PlanCase, set[int]] = {}
     for end in ends:
         own = end.settings[end.is_followed.any(axis=1)]
-        if end.case in active:
-            own = different_codes(np.concatenate([active[end.case], own])).values
-        active[end.case] = own
-    return active
+        active.setdefault(end.case, set()).update(own.tolist())
+    return {case: np.array(sorted(own), dtype=np.intp) for case, own in active.items()}
 
 
 def _in_parts(
