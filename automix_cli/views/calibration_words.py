@@ -90,8 +90,12 @@ def _verdict_sentence(result: Calibration, grouping: Grouping) -> str:
 def _routing_sentence(result: Calibration, v: RoutingVerdict, noun: str) -> str:
     setting = result.choice.setting
     if v.kind == "route" and isinstance(setting, Always):
-        alone = f"what was asked for takes {setting.tier} alone: it is written"
-        return f"Routing gives {edge_words(v)}, but {alone}."
+        aim = "what was asked for"
+        if result.objective.kind == "keep":
+            aim = (
+                f"to keep {share_words(result.objective.value)} of the quality with the probability asked for"
+            )
+        return f"Routing gives {edge_words(v)}, but {aim} takes {setting.tier} alone, which is written."
     if v.kind == "route":
         return f"Route: {edge_words(v)}{_folds_words(result)}."
     if v.kind == "do not route":

@@ -215,6 +215,7 @@ class _Layout(NamedTuple):
 _WIDE = _Layout(width=1000, height=600, left=72, right=250, top=54, bottom=64)
 _SIZE, _HEADLINE_SIZE = 5, 7  # of marks
 _FILE_WIDTH = 480  # at which a browser shows the file where there is room
+_TICK_CHARACTER = 7.4  # units that a character of a tick is wide, at most
 _TOUCH = 10  # radius around a mark that a finger may miss it by
 _ENTRY = 22  # height of an entry of the legend below the plot
 _LONGEST_IN_COLUMN = 22  # characters of a name where two columns are 380 units wide
@@ -334,7 +335,9 @@ class _Chart:
         for tick in self.axes.x.ticks:
             x, _ = self._at(Point(tick, self.axes.y.low))
             yield f'<line class="grid" x1="{x:.1f}" y1="{top}" x2="{x:.1f}" y2="{bottom}"/>'
-            yield f'<text class="small" x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{tick:g}</text>'
+            text = f"{tick:,.10g}"
+            x = min(x, self.layout.width - _TICK_CHARACTER / 2 * len(text))  # the last one stays whole
+            yield f'<text class="small" x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{text}</text>'
         yield f'<rect class="frame" x="{left}" y="{top}" width="{right - left}" height="{bottom - top}"/>'
         yield from self._axis_titles((left + right) / 2, (top + bottom) / 2)
 

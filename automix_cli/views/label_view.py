@@ -11,6 +11,7 @@ from automix_cli.evaluation.label_plan import LabelPlan, LossSoFar
 from automix_cli.evaluation.loss import LossAgainst
 from automix_cli.evaluation.sequences import share_bounds
 from automix_cli.texts import count_of, is_blank, per_cent
+from automix_cli.views.cells import bounds_texts
 from automix_cli.views.loss_words import loss_bounds_words, loss_words
 from automix_cli.views.verdict_words import skipped_words
 
@@ -276,7 +277,8 @@ def _right_lines(outcome: LabelOutcome) -> Iterator[str]:
     for tier, (k, n) in outcome.right.items():
         if n:
             bounds = share_bounds(k, n)
-            parts.append(f"{tier} on {k} of {n} (95 %: {100 * bounds.low:.0f} to {100 * bounds.high:.0f} %)")
+            low, high = (text.removesuffix("%") for text in bounds_texts(bounds.low, bounds.high, ".0%"))
+            parts.append(f"{tier} on {k} of {n} (95 %: {low} to {high} %)")
     if parts:
         yield f"right on rows drawn from all: {', '.join(parts)}"
 

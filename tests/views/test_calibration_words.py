@@ -170,6 +170,18 @@ AIM = " It is set to keep at least 95 % of the best tier's quality on new"
             "(95 %: -1.0 to +2.0); some hundreds of groups more may. A router made of this is unproven, and "
             f"marked so.{AIM} groups with probability 80 %; held-out rows give that a chance of 74 %.",
         ),
+        (
+            {"choice": ALONE},
+            grouping(100),
+            f"Routing gives {EDGE[7:-1]}, but to keep 95 % of the quality with the probability asked for "
+            "takes medium alone, which is written.",
+        ),
+        (
+            {"choice": ALONE, "verdict": None},
+            grouping(1),
+            "Not enough to tell: 1 question, and at least 30 are needed. The router that is written asks "
+            "medium alone: there is nothing to prove.",
+        ),
     ],
 )
 def test_what_is_said_of_new_questions(changes: dict[str, object], groups: Grouping, sentence: str) -> None:
