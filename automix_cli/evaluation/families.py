@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -56,6 +56,10 @@ class FittedFamily(Protocol):
 
     def policy(self, place: int) -> Policy[Any]:
         """Return the policy of a setting."""
+        ...
+
+    def decisions(self, place: int) -> Hashable:
+        """Return what tells the policy of a setting from others."""
         ...
 
 

@@ -8,16 +8,16 @@ and averaged row by row, so that luck in one of them decides less.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from automix_cli.data.folds import folds_of
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.bootstrap import Resamples
-from automix_cli.evaluation.charges import single_tier
+from automix_cli.evaluation.charges import RowOutcomes, single_tier
 from automix_cli.evaluation.crossfit import (
     CROSSFIT,
     Crossfit,
@@ -36,14 +36,13 @@ from automix_cli.evaluation.objective import (
     best_tier,
     choose_of_each,
 )
+from automix_cli.evaluation.plays import FitPlay, play_all, prepare_levels
 from automix_cli.evaluation.rates import differing_chances
 from automix_cli.evaluation.settings import Always, Setting
 from automix_cli.evaluation.signal_choice import Signals
 from automix_cli.fitting.classes import NO_CLASSES, Classes
 from automix_cli.fitting.query_router_kinds import ClassSource
 from automix_cli.pomdp.arrays import Floats, Ints
-from automix_cli.pomdp.policy import PomdpPolicy
-from automix_cli.pomdp.problem import Facts, Policy
 
 
 class HeldOutRun(NamedTuple):
@@ -182,12 +181,17 @@ class _Division:
         fits = {}
         for source, own_table, _ in classes.of(table, self.fold != k):
             fitted = self._fit(own_table, frozenset({k}), source)
-            levels = fitted.levels()
-            sums = CurveSums(len(table))
-            for b in self._inner_folds(k, table):
-                inner = self._fit(own_table, frozenset({k, b}), source)
-                rows = measured_rows(table, self.fold == b, self.options)
-                sums.add(rows, inner.play(own_table, rows, inner.places(levels)))
+            inner = {b: self._fit(own_table, frozenset({k, b}), source) for b in self._inner_folds(k, table)}
+            prepare_levels([fitted, *inner.values()])
+            levels, sums = fitted.levels(), CurveSums(len(table))
+            plays = [
+                FitPlay(
+                    own, own_table, measured_rows(table, self.fold == b, self.options), own.places(levels)
+                )
+                for b, own in inner.items()
+            ]
+            for play, setting_rows in zip(plays, play_all(plays), strict=True):
+                sums.add(play.rows, setting_rows)
             curve = sums.curve(settings_at(fitted, levels))
             fits[source] = _FoldFit(own_table, fitted, levels, curve)
             advance()
@@ -284,13 +288,14 @@ class _ObjectiveRuns(NamedTuple):
         """Choose on the training rows of an outer fold, for each objective, and run on its own rows."""
         curves = {source: own.curve for source, own in outer.fits.items()}
         chooser = _Chooser(self.table.tiers, self.alone, learn, self.resamples, curves)
-        runs: dict[tuple[ClassSource, Setting], _SettingRun] = {}  # objectives often choose the same
-        for total, objective in zip(self.sums, self.objectives, strict=True):
-            source, setting, best = chooser.choose(objective)
-            key = source, setting
-            if key not in runs:
-                runs[key] = _SettingRun.of(outer.fits[source], setting, outer.rows, self.alone)
-            total.add(runs[key], outer.rows, self.alone.score[outer.rows, best])
+        choices = [chooser.choose(objective) for objective in self.objectives]
+        runs: dict[tuple[ClassSource, Setting], _SettingRun] = {}
+        for source, own in outer.fits.items():
+            different = dict.fromkeys(setting for one, setting, _ in choices if one == source)
+            each = _runs_of(own, [*different], outer.rows, self.alone)
+            runs |= {(source, setting): run for setting, run in zip(different, each, strict=True)}
+        for total, (source, setting, best) in zip(self.sums, choices, strict=True):
+            total.add(runs[source, setting], outer.rows, self.alone.score[outer.rows, best])
 
     def runs(self) -> tuple[HeldOutRun, ...]:
         """Return the means."""
@@ -304,7 +309,7 @@ class _SettingRun(NamedTuple):
         figures: 5×m: score, cost, abstained, escalated, number of votes.
         reports: m×N.
         is_single: whether it is a single tier, by name or by what it does.
-        plan: what tells it from others; see `_decisions`.
+        plan: what tells it from others; see `FittedFamily.decisions`.
     """
 
     figures: Floats
@@ -313,19 +318,33 @@ class _SettingRun(NamedTuple):
     plan: Hashable
 
     @classmethod
-    def of(cls, own: _FoldFit, setting: Setting, rows: Ints, alone: Singles) -> _SettingRun:
-        """Run it on the rows."""
-        if isinstance(setting, Always):
-            tier = own.table.tiers.index(setting.tier)
-            figures, reports = np.zeros((5, len(rows))), np.zeros((len(rows), len(own.table.tiers)))
-            figures[:2], reports[:, tier] = (alone.score[rows, tier], alone.cost[rows, tier]), 1.0
-            return cls(figures, reports, True, tier)
-        place = own.place(setting)
-        run = next(own.fitted.runs(own.table, rows, np.array([place])))
+    def of_tier(cls, own: _FoldFit, setting: Always, rows: Ints, alone: Singles) -> _SettingRun:
+        """Ask one tier on all rows."""
+        tier = own.table.tiers.index(setting.tier)
+        figures, reports = np.zeros((5, len(rows))), np.zeros((len(rows), len(own.table.tiers)))
+        figures[:2], reports[:, tier] = (alone.score[rows, tier], alone.cost[rows, tier]), 1.0
+        return cls(figures, reports, True, tier)
+
+    @classmethod
+    def of_run(cls, own: _FoldFit, place: int, run: RowOutcomes) -> _SettingRun:
+        """What the setting at a place of the fit did."""
         only = single_tier(run)
-        plan = _decisions(own.fitted.policy(place), setting) if only is None else only
+        plan = own.fitted.decisions(place) if only is None else only
         figures = np.stack([run.score, run.cost, run.abstained, run.escalated, run.votes.sum(axis=1)])
         return cls(figures, run.reports, only is not None, plan)
+
+
+def _runs_of(own: _FoldFit, settings: Sequence[Setting], rows: Ints, alone: Singles) -> Iterator[_SettingRun]:
+    """Run settings of one fit on the rows."""
+    places = [own.place(setting) for setting in settings if not isinstance(setting, Always)]
+    each = (
+        iter(zip(places, own.fitted.runs(own.table, rows, np.array(places)), strict=True)) if places else None
+    )
+    for setting in settings:
+        if isinstance(setting, Always):
+            yield _SettingRun.of_tier(own, setting, rows, alone)
+        elif each is not None:
+            yield _SettingRun.of_run(own, *next(each))
 
 
 class _RunSums:
@@ -356,14 +375,3 @@ class _RunSums:
         differing = differing_chances(reports, is_equal)
         counts = self._single_folds, self._folds, len(self._plans)
         return HeldOutRun(score, cost, abstained, escalated, votes, differing, reports, best, *counts)
-
-
-def _decisions(policy: Policy[Any], setting: Setting) -> Hashable:
-    """What tells a policy from others: its plans for a prompt of mean length, per class, or its setting.
-
-    With a query-side router, the plans are those for a question of which it says nothing.
-    """
-    if not isinstance(policy, PomdpPolicy):
-        return setting
-    classes = range(len(policy.plan_model.priors))
-    return tuple(policy.plan(Facts(question_class=k)).decisions() for k in classes)

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from automix_cli.evaluation.plan_stock import PlanStock
-from automix_cli.pomdp.arrays import Ints
+from automix_cli.pomdp.action_table import NO_ACTION
+from automix_cli.pomdp.arrays import Ints, different_codes
 from automix_cli.pomdp.histories import TierPath
 from automix_cli.pomdp.induction import Columns
 from automix_cli.pomdp.plan_cases import PlanCase, SolvedPlans
@@ -28,6 +29,15 @@ class JointPlans(NamedTuple):
     size: int
     actions: tuple[Action, ...]
     reaches: dict[TierPath, Reach]
+
+    def decisions(self) -> frozenset[tuple[TierPath, int, int, Action]]:
+        """The action at each history that the first plan gets to."""
+        return frozenset(
+            (path, int(row), int(own.columns.before[column]), self.actions[own.choice[row, column]])
+            for path, own in self.reaches.items()
+            for row, column in zip(*np.nonzero(own.choice != NO_ACTION), strict=True)
+            if own.columns.plan[column] == 0
+        )
 
 
 def join(stock: PlanStock, cases: Sequence[PlanCase], plans: Sequence[Ints]) -> JointPlans:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -139,9 +139,9 @@ class FittedPlans:
     def spending(self) -> Floats:
         """Planned cost per cost_weight, of a prompt of mean length; roots count as often as they occur."""
         if not self._spending:
-            cases = [PlanCase(self._mean_length, root) for root in self.shares]
-            solve_requests(PlanRequest(self.stock, case, np.arange(len(self.weights))) for case in cases)
-            costs = [self.stock[case].spending for case in cases]
+            requests = self.mean_plans()
+            solve_requests(requests)
+            costs = [self.stock[own.case].spending for own in requests]
             # A plan at a higher cost_weight never costs more; what rounding says else is levelled.
             self._spending.append(np.minimum.accumulate(np.array(list(self.shares.values())) @ costs))
         return self._spending[0]
@@ -173,18 +173,38 @@ class FittedPlans:
         """The policy of one cost_weight."""
         return self.parameters.policy(self.weights[place], self.plan_settings)
 
-    # -------------------------------------------------------------- planning
+    def decisions(self, place: int) -> Hashable:
+        """What a plan does at a prompt of mean length, per class; of questions of which no router speaks."""
+        which, classes = np.array([place]), range(len(self.plan_model.priors))
+        tokens = np.full(len(classes), max(self.parameters.mean_tokens, 1.0))
+        rows_of = {Root(k): np.array([k]) for k in classes}
+        (cells,) = divide([PlannedRows(self.stock, which, tokens, rows_of)])
+        cases = {
+            int(cell.rows[0]): cell.low if tokens[0] <= cell.crossing[0] else cell.high for cell in cells
+        }
+        return tuple(join(self.stock, [cases[k]], [which]).decisions() for k in classes)
 
-    @property
-    def _mean_length(self) -> float:
-        return max(self.parameters.mean_tokens, 1.0) if self.plan_model.counts_tokens else 0.0
+    def mean_plans(self) -> list[PlanRequest]:
+        """The plans at a prompt of mean length, by which `spending` goes."""
+        length = max(self.parameters.mean_tokens, 1.0) if self.plan_model.counts_tokens else 0.0
+        every = np.arange(len(self.weights))
+        return [PlanRequest(self.stock, PlanCase(length, root), every) for root in self.shares]
 
     # -------------------------------------------------------------- replay
 
-    def play(self, table: TraceTable, rows: Ints, places: Ints) -> SettingRows:
-        """Replay the plans at some places on some rows, in exact expectation over vote orders."""
+    def play(
+        self, table: TraceTable, rows: Ints, places: Ints, cells: Sequence[Cell] | None = None
+    ) -> SettingRows:
+        """Replay the plans at some places on some rows, in exact expectation over vote orders.
+
+        Args:
+            table: the rows.
+            rows: which of them.
+            places: of the plans.
+            cells: which plan each row follows, if that is known; see `planned_rows`.
+        """
         different, _, which = different_codes(places)  # another fit's levels may mean one plan
-        outcome = self._play(table, rows, different)
+        outcome = self._play(table, rows, different, cells)
         score = expected_score(table, rows, outcome.of_row, outcome.outcomes, self._abstain_value)
         cost = expected_cost(table, rows, outcome.of_row, outcome.outcomes)
         for k, place in enumerate(different):
@@ -200,20 +220,30 @@ class FittedPlans:
         outcome = self._play(table, rows, different)
         for k in which.tolist():
             run = row_outcomes(table, rows, *outcome.of_place(k), self._abstain_value)
-            others, policy = outcome.others(k), self.policy(int(different[k]))
+            others = outcome.others(k)
             if len(others):
+                policy = self.policy(int(different[k]))
                 anew = replay(policy, table, rows[others], abstain_value=self._abstain_value)
                 for name in RowOutcomes._fields:
                     getattr(run, name)[others] = getattr(anew, name)
             yield run
 
+    def planned_rows(self, table: TraceTable, rows: Ints, places: Ints) -> PlannedRows:
+        """Rows on which the plans at some places are to be played."""
+        facts, tokens = _QuestionFacts.of(self.plan_model, table, rows), self._tokens(table, rows)
+        different = different_codes(places).values
+        return PlannedRows(self.stock, different, tokens, facts.rows_of, facts.priors)
+
     @property
     def _abstain_value(self) -> float:
         return self.plan_settings.abstain_value or 0.0
 
-    def _play(self, table: TraceTable, rows: Ints, places: Ints) -> _Played:
+    def _play(
+        self, table: TraceTable, rows: Ints, places: Ints, cells: Sequence[Cell] | None = None
+    ) -> _Played:
         """Play the plans on the rows of every cell of lengths, and gather what came of it."""
-        parts = list(self._play_cells(table, rows, places))
+        request = self.planned_rows(table, rows, places)
+        parts = list(self._play_cells(table, rows, request, cells or divide([request])[0]))
         if len(parts) == 1:
             return parts[0].whole()
         size, count = sum(len(part.foreseen) for part in parts), len(places)
@@ -229,10 +259,11 @@ class FittedPlans:
             start = stop
         return _Played(whole, of_row, np.concatenate([part.foreseen for part in parts]))
 
-    def _play_cells(self, table: TraceTable, rows: Ints, places: Ints) -> Iterator[_PlayedCell]:
-        tokens, facts = self._tokens(table, rows), self._facts(table, rows)
-        (cells,) = divide([PlannedRows(self.stock, places, tokens, facts.rows_of)])
-        is_best = _best_cells(self.stock, cells, places, tokens, facts.priors)
+    def _play_cells(
+        self, table: TraceTable, rows: Ints, request: PlannedRows, cells: Sequence[Cell]
+    ) -> Iterator[_PlayedCell]:
+        places, tokens = request.places, request.tokens
+        is_best = _best_cells(request, cells)
         for part in _in_parts(cells, is_best, tokens, self._part_size(len(places))):
             which = different_codes(np.concatenate([end.rows for end in part])).values
             signatures = self._signatures(table, rows[which], self.plan_model)
@@ -247,9 +278,6 @@ class FittedPlans:
     def _part_size(self, settings: int) -> int:
         """How many cases are played in one pass."""
         return max(1, _LARGEST_PASS // (20 * settings * count_histories(self.plan_model)))
-
-    def _facts(self, table: TraceTable, rows: Ints) -> _QuestionFacts:
-        return _QuestionFacts.of(self.plan_model, table, rows)
 
     def _tokens(self, table: TraceTable, rows: Ints) -> Floats:
         tokens = table.prompt_tokens[rows]
@@ -315,10 +343,9 @@ def _root_shares(model: Model, table: TraceTable) -> dict[Root, float]:
     return {root: float(own.sum()) / max(len(table), 1) for root, own in facts.shares.items()}
 
 
-def _best_cells(
-    stock: PlanStock, cells: Sequence[Cell], places: Ints, tokens: Floats, priors: Floats | None
-) -> list[Bools]:
+def _best_cells(request: PlannedRows, cells: Sequence[Cell]) -> list[Bools]:
     """Where each cell's plans are the rows' own, W×m per cell: those worth most, of equals the first."""
+    stock, places, tokens, _, priors = request
     if priors is None:
         return [np.ones((len(cell.settings), len(cell.rows)), dtype=bool) for cell in cells]
     best, winner = np.full((len(places), len(tokens)), -np.inf), np.zeros((len(places), len(tokens)), int)

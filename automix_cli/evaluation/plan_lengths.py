@@ -44,12 +44,14 @@ class PlannedRows(NamedTuple):
         places: of each setting that is played, its place among the cost_weights of the stock.
         tokens: n, prompt tokens of the rows, at least 1.
         rows_of: the rows of each root; a row may be one of several.
+        priors: n×2^N, each question's own; None where every row has one root.
     """
 
     stock: PlanStock
     places: Ints
     tokens: Floats
     rows_of: Mapping[Root, Ints]
+    priors: Floats | None = None
 
 
 def divide(requests: Sequence[PlannedRows]) -> list[list[Cell]]:

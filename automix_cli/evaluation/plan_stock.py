@@ -16,7 +16,7 @@ from automix_cli.pomdp.model import Model, count_histories
 from automix_cli.pomdp.outlook import StateValues
 from automix_cli.pomdp.plan_cases import PlanCase, SolvedPlans, solve_cases
 
-_LARGEST_SOLUTION = 200_000  # histories times plans that are solved in one pass: they stay in the cache
+_LARGEST_SOLUTION = 1_000_000  # histories times plans that are solved in one pass
 
 
 class SolvedCase:

@@ -9,7 +9,7 @@ poor the better one. Both are measured on the same rows, so that the choice of a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,6 +116,10 @@ class FittedQueryPlans:
         """The policy of a setting."""
         _, family, (own_place,) = next(self._parts(np.array([place])))
         return family.policy(int(own_place))
+
+    def decisions(self, place: int) -> Hashable:
+        """Those of a plan, or the setting of the rule."""
+        return self.plans.decisions(place) if place < len(self.plans.weights) else self.settings[place]
 
     def _parts(self, places: Ints) -> Iterator[tuple[Bools, FittedFamily, Ints]]:
         """Which of the places are of each family, and where they are in it; only families with some."""

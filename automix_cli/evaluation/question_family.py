@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,6 +96,10 @@ class FittedQuestionRule:
     def policy(self, place: int) -> QuestionPolicy:
         """The policy of one cost_weight."""
         return self.at_weight(self.weights[place])
+
+    def decisions(self, place: int) -> Hashable:
+        """The setting."""
+        return self.settings[place]
 
     def at_weight(self, weight: float) -> QuestionPolicy:
         """The policy of any cost_weight."""

@@ -7,7 +7,7 @@ evidence alone, and the outcome of any combination of rules is a product of them
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, NamedTuple
@@ -70,6 +70,10 @@ class FittedRules:
     def policy(self, place: int) -> ThresholdPolicy:
         """The policy of a setting."""
         return ThresholdPolicy(self.rules[place])
+
+    def decisions(self, place: int) -> Hashable:
+        """The setting."""
+        return self.settings[place]
 
     def runs(self, table: TraceTable, rows: Ints, places: Ints) -> Iterator[RowOutcomes]:
         """What each setting does on each row."""
