@@ -9,7 +9,7 @@ import numpy as np
 
 from automix_cli.evaluation.plan_stock import PlanStock
 from automix_cli.pomdp.action_table import NO_ACTION
-from automix_cli.pomdp.arrays import Ints, different_codes
+from automix_cli.pomdp.arrays import Ints
 from automix_cli.pomdp.histories import TierPath
 from automix_cli.pomdp.induction import Columns
 from automix_cli.pomdp.plan_cases import PlanCase, SolvedPlans
