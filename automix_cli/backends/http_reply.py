@@ -110,8 +110,7 @@ class HttpReply:
         if status >= 200:
             self.status = status
             self.headers = _headers(head, match.end())
-            words = {word.strip() for word in self.headers.get("connection", "").lower().split(",")}
-            self.stays_open = "close" not in words and (match[1] == "1" or "keep-alive" in words)
+            self.stays_open = _stays_open(match[1] == "1", self.headers.get("connection"))
             self._begin_body()
         return data[end.end() :]
 
@@ -205,8 +204,18 @@ def _headers(head: str, start: int) -> dict[str, str]:
     return headers
 
 
+def _stays_open(is_newer: bool, connection: str | None) -> bool:
+    """Whether a connection stays open: of 1.1 unless it says otherwise, of 1.0 if it says so."""
+    if connection is None:
+        return is_newer
+    words = {word.strip() for word in connection.lower().split(",")}
+    return "close" not in words and (is_newer or "keep-alive" in words)
+
+
 def _length(lengths: str) -> int:
     """The length of a body; the same one may be said twice."""
+    if _LENGTH.fullmatch(lengths):
+        return int(lengths)
     values = {length.strip() for length in lengths.split(",")}
     if len(values) > 1 or not _LENGTH.fullmatch(length := values.pop()):
         raise BrokenReply("a body without a length that can be read")
