@@ -90,10 +90,12 @@ class _Flight(Struct, eq=False):
         A flight that was cancelled because nobody waited has no error: a caller that joined
         late starts another one.
         """
-        import asyncio
+        if self.is_cancelled:
+            return None
+        if self.task.cancelled():
+            import asyncio
 
-        if self.is_cancelled or self.task.cancelled():
-            return None if self.is_cancelled else asyncio.CancelledError()
+            return asyncio.CancelledError()
         error = self.task.exception()
         if isinstance(error, BackendError) and self.is_reported:
             error = copy(error)
@@ -242,14 +244,14 @@ class Cached:
 
     async def _arrive(self, flight: _Flight) -> None:
         """Wait for a flight; when the last one waiting is cancelled, so is the flight."""
-        import asyncio
-
-        end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        end: asyncio.Future[None] = flight.task.get_loop().create_future()
         flight.waiting.append(end)
         try:
             await end
-        except asyncio.CancelledError:
-            if len(flight.waiting) == 1:
+        except BaseException as exc:
+            import asyncio
+
+            if isinstance(exc, asyncio.CancelledError) and len(flight.waiting) == 1:
                 flight.is_cancelled = True
                 flight.task.cancel()
                 await asyncio.wait({flight.task})
@@ -273,13 +275,13 @@ class Cached:
 
     async def _take_lease(self, flight: _Flight, prompt: str, request: Request) -> None:
         """Wait for the lease, and take up what is stored by then."""
-        import asyncio
-
         # Outlives the slowest request (attempts, and the waits between them); the owner's death
         # is noticed without it, so it matters only for an owner on another machine.
         seconds = 15 * max(request.timeout, 4.0)
         pause = 0.02
         while not await self._commits.do(functools.partial(self._try_lease, flight, prompt, seconds)):
+            import asyncio
+
             while self.store.is_taken(prompt):
                 await asyncio.sleep(pause)
                 pause = min(1.5 * pause, 0.5)

@@ -158,9 +158,10 @@ class Client(ABC):
         params = request.param
         if reserved_names := RESERVED & params.keys():
             raise BadRequest(f"params: {', '.join(sorted(reserved_names))} cannot be set")
-        if problem := extra_body_problem(params.get("extra_body") or {}):
+        if (extra := params.get("extra_body")) and (problem := extra_body_problem(extra)):
             raise BadRequest(f"extra_body: {problem}")
-        params |= wire_service_tier(request)
+        if request.service_tier is not None:
+            params |= wire_service_tier(request)
         for name, substitute in self._refused_params.get((request.model, request.endpoint), {}).items():
             value = params.pop(name, None)
             if substitute and value is not None:

@@ -160,10 +160,10 @@ def own_params(provider: str, params: Mapping[str, Any], *, own_address: bool) -
         >>> own_params("openai", {"max_tokens": 9}, own_address=True)
         {'max_completion_tokens': 9}
     """
-    renames = dict(PROVIDERS[provider].renames)
+    renames = PROVIDERS[provider].renames
     if provider == "openai" and own_address:
-        renames["max_tokens"] = "max_completion_tokens"
-    return {renames.get(name, name): value for name, value in params.items()}
+        renames = {**renames, "max_tokens": "max_completion_tokens"}
+    return dict(params) if not renames else {renames.get(name, name): value for name, value in params.items()}
 
 
 RESERVED = frozenset(

@@ -67,8 +67,8 @@ def usage_of(counts: TokenCounts, request: Request, texts: Sequence[str]) -> tup
     if not output and texts:  # a reply without text may truly have none
         output, suspect = estimate("\n".join(texts)), True
     suspect = suspect or prompt > request.n * most_prompt_tokens(request)
-    if "max_tokens" in request.param:
-        suspect = suspect or output > request.n * request.max_tokens
+    if (limit := request.param.get("max_tokens")) is not None:
+        suspect = suspect or output > request.n * int(limit)
     usage = Usage(
         input_tokens=prompt,
         output_tokens=output,
