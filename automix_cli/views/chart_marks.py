@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from automix_cli.views.chart_labels import Box, Place
 
-_SAME_PLACE = 7.0  # marks whose centres are nearer lie on one another
+_SAME_PLACE = 10.0  # marks whose centres are nearer lie on one another
 _APART = 12.0  # between the centres of marks
 _NEAREST, _STEP, _FARTHEST = 17.0, 12.0, 80.0  # from a place to the marks around it
 _TURNS = (1, 3, 7, 5, 2, 4, 6, 8)  # in eighths: diagonals first, since intervals run along the axes

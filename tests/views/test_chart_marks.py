@@ -21,13 +21,13 @@ def test_marks_at_one_place_do_not_lie_on_one_another(place: tuple[float, float]
 
 
 def test_a_mark_that_lies_on_no_other_stays() -> None:
-    places = [(10.0, 10.0), (30.0, 10.0), (38.0, 10.0)]
+    places = [(10.0, 10.0), (30.0, 10.0), (41.0, 10.0)]
     assert marks_apart(places, FRAME) == places
 
 
 def test_a_mark_near_one_that_was_moved_is_no_reason_to_move_it() -> None:
     """Three in a row, each on the next one: the last lies on none that stays."""
-    places = [(100.0, 100.0), (105.0, 100.0), (110.0, 100.0)]
+    places = [(100.0, 100.0), (108.0, 100.0), (116.0, 100.0)]
     drawn = marks_apart(places, FRAME)
     assert (drawn[0], drawn[2]) == (places[0], places[2])
     assert math.dist(drawn[1], places[1]) > 12
