@@ -159,6 +159,15 @@ def _without_blank(view: BenchView, columns: Sequence[_Column]) -> tuple[list[_C
     for column in blank:
         own = heads.setdefault(why_blank(column.spec, policies), [])
         own += [] if column.is_interval else [view.words(column.head)]
+    outcomes = view.comparison.outcomes
+    for column in columns:
+        if column in blank or any(column.text(o, star=False) for o in outcomes):
+            continue
+        blank.append(column)  # of intervals
+        measures = (o.measures[column.spec.key] for o in outcomes)
+        reasons = (measure.reason for measure in measures if measure.value is not None)
+        why = next(filter(None, reasons), "none has a width on these rows")
+        heads.setdefault(why, []).append(view.words(column.head))
     return [column for column in columns if column not in blank], heads
 
 

@@ -12,7 +12,7 @@ from automix_cli.texts import per_cent
 from automix_cli.views.bench_view import BenchView
 from automix_cli.views.cells import interval_text, unit_text
 from automix_cli.views.lines import money
-from automix_cli.views.payer_lines import compare_costs, money_apart
+from automix_cli.views.payer_lines import compare_costs, gain_bounds, money_apart, signed_points
 from automix_cli.views.verdict_words import points_dict, share_words
 
 
@@ -67,9 +67,9 @@ def _saving(offer: Offer, cost: float) -> Iterator[Tile]:
 def _gain(offer: Offer) -> Iterator[Tile]:
     gain = offer.gain
     if gain is not None and gain.value is not None:
-        bounds = "" if gain.low is None else f" (95 %: {gain.low:+.1f} to {gain.high:+.1f})"
         beside = f" beside {offer.baseline.tier}" if offer.measure == "quality" else ""
-        yield Tile(f"{gain.value:+.1f} points", f"of {offer.measure}{beside}{bounds}")
+        bounds = gain_bounds(gain.low, gain.high)
+        yield Tile(f"{signed_points(gain.value)} points", f"of {offer.measure}{beside}{bounds}")
 
 
 def _edge(view: BenchView) -> Iterator[Tile]:
@@ -78,4 +78,4 @@ def _edge(view: BenchView) -> Iterator[Tile]:
     if edge.value is not None:
         bounds = interval_text(spec, edge, between=" to ")
         words = "edge: above a random mix of tiers that costs the same"
-        yield Tile(f"{edge.value:+.1f} points", words + (f" (95 %: {bounds})" if bounds else ""))
+        yield Tile(f"{signed_points(edge.value)} points", words + (f" (95 %: {bounds})" if bounds else ""))

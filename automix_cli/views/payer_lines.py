@@ -82,8 +82,25 @@ def _gain_words(offer: Offer) -> str:
         return f"; {TOO_FEW_LABELS} at what {offer.measure}" if is_withheld else ""
     if gain.value == gain.low == gain.high == 0:
         return f" at the same {offer.measure} on every row"
-    bounds = "" if gain.low is None or gain.high is None else f" (95 %: {gain.low:+.1f} to {gain.high:+.1f})"
-    return f" at {gain.value:+.1f} points of {offer.measure}{bounds}"
+    return f" at {signed_points(gain.value)} points of {offer.measure}{gain_bounds(gain.low, gain.high)}"
+
+
+def signed_points(points: float) -> str:
+    """Write quality points; what rounds to nothing is not below zero.
+
+    Example:
+        >>> signed_points(-1.26), signed_points(-0.04)
+        ('-1.3', '+0.0')
+    """
+    text = f"{points:+.1f}"
+    return "+0.0" if text == "-0.0" else text
+
+
+def gain_bounds(low: float | None, high: float | None) -> str:
+    """Write an interval of quality points in brackets; "" for none."""
+    if low is None or high is None:
+        return ""
+    return f" (95 %: {signed_points(low)} to {signed_points(high)})"
 
 
 class Comparison(NamedTuple):

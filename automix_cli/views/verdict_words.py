@@ -14,6 +14,7 @@ from automix_cli.evaluation.verdict import OTHER_SHARES, Alternative, Edge, Rout
 from automix_cli.fitting.query_router_kinds import WrittenKind
 from automix_cli.texts import count_of, per_cent
 from automix_cli.views.loss_words import loss_bounds_words, loss_words
+from automix_cli.views.payer_lines import signed_points
 
 
 def measure_of(table: TraceTable) -> str:
@@ -51,8 +52,7 @@ def bounds_words(edge: Edge | RoutingVerdict) -> str:
 
 
 def _points(share: float) -> str:
-    text = f"{100 * share:+.1f}"
-    return "+0.0" if text == "-0.0" else text
+    return signed_points(100 * share)
 
 
 def more_rows_words(more_rows: int | None, noun: str = "question") -> str:

@@ -532,6 +532,10 @@ def test_a_quality_of_which_every_row_is_alike_has_the_exact_interval_of_so_many
     for policy in plain["policies"].values():
         assert policy["quality"] == {"value": 1.0, "low": pytest.approx(least), "high": 1.0}
         assert all(point["quality"]["low"] == pytest.approx(least) for point in policy["curve"])
+    text = "\n".join(
+        part for part in bench_parts(view_of(compared(table, "all"), table)) if isinstance(part, str)
+    )
+    assert "\nedge 95 % left out: none has a width on these rows\n" in text
 
 
 def test_no_held_out_row_and_unknown_costs_are_refused() -> None:
