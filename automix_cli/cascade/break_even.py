@@ -154,12 +154,17 @@ def _range_names(ranges: Sequence[tuple[float, float]], first: str, last: str) -
     """What has no known length, with its range.
 
     Example:
-        >>> _range_names([(3.0, 3.0), (2.0, 512.0), (8.0, 128.0)], "small", "large")
-        ('answers of large (2 to 512 tokens)', 'votes (8 to 128 tokens)')
+        >>> _range_names([(3.0, 3.0), (1.0, 512.0), (1.0, 128.0)], "small", "large")
+        ('answers of large (1 to 512 tokens)', 'votes (1 to 128 tokens)')
+        >>> _range_names([(1.0, 64.0), (3.0, 3.0), (1.0, 64.0)], "small", "large")
+        ('answers of small, votes (1 to 64 tokens)',)
     """
-    names = f"answers of {first}", f"answers of {last}", "votes"
-    pairs = zip(names, ranges, strict=True)
-    return tuple(f"{name} ({low:,.0f} to {high:,.0f} tokens)" for name, (low, high) in pairs if low < high)
+    names: dict[tuple[float, float], list[str]] = {}
+    for name, own in zip((f"answers of {first}", f"answers of {last}", "votes"), ranges, strict=True):
+        if own[0] < own[1]:
+            names.setdefault(own, []).append(name)
+    every = ((", ".join(own), low, high) for (low, high), own in names.items())
+    return tuple(f"{name} ({low:,.0f} to {high:,.0f} tokens)" for name, low, high in every)
 
 
 def longest_context(profile: Profile) -> float | None:

@@ -49,6 +49,7 @@ def plan_verifications(
             unknown[f"{'answers' if word == 'sample' else 'votes'} of {own.tier.name}"] = own.reply
     is_priced = all(own.tier.list_price() is not None for own in every)
     sharing = {own.tier.name: own.sharing for own in every}
+    first = "--limit 20" if len(every) > 20 else "a call"
     shows_shared = is_priced and "unknown" in sharing.values()
     plan = {
         "answers": len(every),
@@ -58,7 +59,7 @@ def plan_verifications(
         **_by_tier(profile, every, lengths),
         **({"usd_if_shared": sum(own.shared_usd() for own in every)} if shows_shared else {}),
         "answers_usd": add_money(*(own.check.cost_usd for own in every)),
-        "assumes": f"expected: {length_words(lengths, unknown)}; {prompt_words(sharing, word)}",
+        "assumes": f"expected: {length_words(lengths, unknown, first)}; {prompt_words(sharing, word)}",
     }
     embedder = embedder_of(profile)
     return plan if embedder is None else plan_embeddings(plan, embedder, (c.check.question for c in every))

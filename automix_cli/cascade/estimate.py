@@ -39,6 +39,7 @@ from automix_cli.texts import count_of
 from automix_cli.usage import add_money
 
 _OTHER_END: Mapping[ReplyEnd, ReplyEnd] = {"short": "long", "guess": "guess", "long": "short"}
+_FIRST_ROWS = "a file of 20 of the rows"
 _CALL_SPREAD = 0.5  # by how much of their mean the costs of calls of one tier are taken to differ
 
 NO_CALLS = {
@@ -208,8 +209,9 @@ class _QuestionSums:
             words = f"{words}, {self.votes / count:.1f} votes a question"
         if self.costs is not None:
             return f"{words}, each call as dear as on the {self.costs.rows:,} rows of calibration"
+        first = "--limit 20" if self.questions > 20 else "a call"
         prompts = _prompt_assumption(self.profile, self.lengths) if self.may_vote else ""
-        return f"{words}; {length_words(self.lengths, self.unknown)}{prompts}"
+        return f"{words}; {length_words(self.lengths, self.unknown, first)}{prompts}"
 
 
 def _policy_name(profile: Profile) -> str:
@@ -254,6 +256,7 @@ def plan_collection(
             votes = votes.plus(visit.collected_bill(0, counts.votes))
             if_shared = if_shared.plus(visit.shared_bill(*counts))
             unknown |= visit.unknown_replies(counts.votes)
+    length = length_words(lengths, unknown, _FIRST_ROWS)
     calls, is_priced = plan["worst"]["calls"], plan["worst"]["usd"] is not None
     usd = if_shared.usd if is_priced and if_shared.usd < total.expected.usd else None
     return {
@@ -262,7 +265,7 @@ def plan_collection(
         "votes": _votes_row(votes, total.expected, profile) if is_priced else None,
         **CallForecast(*(bill._replace(calls=calls) for bill in total)).rows(is_priced=is_priced),
         **({} if usd is None else {"usd_if_shared": usd}),
-        "assumes": f"expected: {length_words(lengths, unknown)}{_prompt_assumption(profile, lengths)}",
+        "assumes": f"expected: {length}{_prompt_assumption(profile, lengths)}",
     }
 
 
@@ -303,12 +306,12 @@ def prompt_words(sharing: Mapping[str, Sharing], vote: str = "vote") -> str:
     return words
 
 
-def length_words(lengths: Mapping[str, TierLengths], unknown: Mapping[str, ReplyRange]) -> str:
-    """What is known of the lengths of completions, and which of them are a guess.
+def length_words(lengths: Mapping[str, TierLengths], unknown: Mapping[str, ReplyRange], first: str) -> str:
+    """What is known of the lengths of completions, and which of them are a guess; `first` shows these.
 
     Example:
-        >>> length_words({}, {"answers of large": ReplyRange(1.0, 32.0, 1024.0)}).partition("; ")[0]
-        'no call was made yet: answers of large 1 to 1,024 tokens (32 is a guess)'
+        >>> length_words({}, {"votes of b": ReplyRange(1.0, 4.0, 16.0)}, "a call").split("; ")[0]
+        'no call was made yet: votes of b 1 to 16 tokens (4 is a guess)'
     """
     count = sum(own.answers.completions + own.votes.completions for own in lengths.values())
     record = f"completions as long as {count_of(count, 'completion')} in the cache"
@@ -319,7 +322,7 @@ def length_words(lengths: Mapping[str, TierLengths], unknown: Mapping[str, Reply
         names.setdefault(own, []).append(name)
     parts = ", ".join(f"{', '.join(every)} {_range_words(own)}" for own, every in names.items())
     head = f"{record}; not known yet" if count else "no call was made yet"
-    return f"{head}: {parts}; 20 rows first show it, and are paid for once"
+    return f"{head}: {parts}; {first} first shows it, and is paid for once"
 
 
 def _range_words(own: ReplyRange) -> str:

@@ -83,7 +83,8 @@ def _dear_words(own: BreakEven) -> str:
         return "they cannot pay, whichever it is; sample fewer (max_votes)"
     if own.least_vote_times is not None and own.least_vote_times < 1 < own.votes:
         fewer = f"one vote costs {_times_words(own.least_vote_times)} × at the least"
-        return f"all of them on every answer cannot pay, whichever it is; fewer (max_votes) may: {fewer}"
+        dear = f"all {own.votes} on every answer cost more than they can save, whichever it is"
+        return f"{dear}; fewer may pay (max_votes): {fewer}"
     return "not even one vote can pay, whichever it is; signal: logprob with logprob_of: answer buys none"
 
 
@@ -109,7 +110,8 @@ def _way_out(own: BreakEven) -> str:
     if own.answers > 1:
         return "they cannot pay; sample fewer (max_votes)"
     if own.fewer_votes:
-        return f"all of them cannot pay; max_votes: {own.fewer_votes} at most, or signal: logprob"
+        dear = f"all {own.votes} on every answer cost more than they can save"
+        return f"{dear}; up to {own.fewer_votes} may pay (max_votes), or signal: logprob"
     return "not even one vote can pay; signal: logprob with logprob_of: answer buys none"
 
 
