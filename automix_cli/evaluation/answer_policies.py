@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+from msgspec import structs
 
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.charges import RowOutcomes
@@ -180,7 +181,7 @@ class PomdpQuery:
             return reading + player.seconds(setting, row)
 
         if self.query_router == "auto":
-            weights = (replace(narrow(s, CostWeight), query_router=source) for s in curve.settings)
+            weights = (structs.replace(narrow(s, CostWeight), query_router=source) for s in curve.settings)
             curve = curve._replace(settings=tuple(weights))
         return TrainedPolicy(curve, player.play, play_all=player.play_all, seconds=seconds, path=True)
 

@@ -1,19 +1,19 @@
 """The settings that a policy may have: what distinguishes two policies of one family.
 
-Each kind is a frozen dataclass with the dict that results carry (`to_dict`); `setting_text` writes any
+Each kind is a frozen struct with the dict that results carry (`to_dict`); `setting_text` writes any
 of them for people. A new kind of setting is one class here and one name in `Setting`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypeVar
+
+from msgspec import Struct
 
 from automix_cli.fitting.query_router_kinds import ClassSource
 
 
-@dataclass(frozen=True, slots=True)
-class Always:
+class Always(Struct, frozen=True):
     """One tier for every question, by name."""
 
     tier: str
@@ -23,8 +23,7 @@ class Always:
         return {"always": self.tier}
 
 
-@dataclass(frozen=True, slots=True)
-class CostWeight:
+class CostWeight(Struct, frozen=True):
     """Quality given up per dollar.
 
     Attributes:
@@ -45,8 +44,7 @@ class CostWeight:
         return {**{key: own for key, own in sources.items() if own is not None}, "cost_weight": self.value}
 
 
-@dataclass(frozen=True, slots=True)
-class Threshold:
+class Threshold(Struct, frozen=True):
     """Per tier but the last: buy `votes` votes, escalate where the share that says CORRECT is below `cut`."""
 
     votes: tuple[int, ...]
@@ -59,8 +57,7 @@ class Threshold:
         return {"votes": list(self.votes), "cut": list(self.cut)}
 
 
-@dataclass(frozen=True, slots=True)
-class DoubleThreshold:
+class DoubleThreshold(Struct, frozen=True):
     """Buy `votes` votes and escalate where the share that says CORRECT is between two cuts."""
 
     votes: int
@@ -72,8 +69,7 @@ class DoubleThreshold:
         return {"votes": self.votes, "low": self.low, "cut": self.high}
 
 
-@dataclass(frozen=True, slots=True)
-class SampleCount:
+class SampleCount(Struct, frozen=True):
     """How many answers of one tier are compared for a majority."""
 
     samples: int
@@ -83,8 +79,7 @@ class SampleCount:
         return {"samples": self.samples}
 
 
-@dataclass(frozen=True, slots=True)
-class MixShare:
+class MixShare(Struct, frozen=True):
     """The share of questions that go to the dearer tier of a mix; the others go to the cheaper one."""
 
     share: float
@@ -96,8 +91,7 @@ class MixShare:
         return {"share": self.share, "of": self.dearer, "else": self.cheaper}
 
 
-@dataclass(frozen=True, slots=True)
-class TierPair:
+class TierPair(Struct, frozen=True):
     """Two tiers whose answers are compared."""
 
     first: str
@@ -108,8 +102,7 @@ class TierPair:
         return {"agreement": [self.first, self.second]}
 
 
-@dataclass(frozen=True, slots=True)
-class LeastCost:
+class LeastCost(Struct, frozen=True):
     """The least cost of a rule, as a share of the range between two tiers."""
 
     share: float

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from automix_cli.errors import DataError, reading_problem
@@ -89,8 +89,7 @@ def _check_cells(name: str, cells: tuple[Any, ...]) -> None:
         raise ValueError(f"{name} needs 2 cells (wrong, right) or 4 (with the last tier), got {len(cells)}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VoteObservations:
+class VoteObservations(Struct, frozen=True, kw_only=True):
     """Votes on one answer: BetaBinomial(a, b), one pair per cell.
 
     Attributes:
@@ -213,8 +212,7 @@ def _orders(here: NDArray[np.int64], there: NDArray[np.int64]) -> Floats:
     return np.where(possible, np.rint(orders), 0.0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConsistencyObservations:
+class ConsistencyObservations(Struct, frozen=True, kw_only=True):
     """The plurality's count among k answers sampled together: a table per cell over 1..k.
 
     Attributes:
@@ -255,8 +253,7 @@ class ConsistencyObservations:
         return {"signal": "consistency", "probabilities": [list(cell) for cell in self.probabilities]}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfidenceObservations:
+class ConfidenceObservations(Struct, frozen=True, kw_only=True):
     """A continuous confidence cut into bins: a table per cell over the bins.
 
     Bin j holds cuts[j-1] ≤ x < cuts[j]. `missing` is the chance per cell that no number
@@ -331,8 +328,7 @@ class ConfidenceObservations:
         return list(zip(*cells, strict=True))
 
 
-@dataclass(frozen=True, slots=True)
-class NoObservations:
+class NoObservations(Struct, frozen=True):
     """A tier whose answers are not verified."""
 
     def counts(self, visit: Visit) -> Counts:

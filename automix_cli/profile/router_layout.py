@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from automix_cli.errors import describe_value
 from automix_cli.fitting.router_block import COMMON_KEYS, ROUTER_KINDS
@@ -48,8 +49,7 @@ _OBSERVATIONS: dict[str, dict[str, Kind]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _ObservationBlock:
+class _ObservationBlock(Struct, frozen=True):
     """What a tier shows: the keys depend on its signal."""
 
     def read(self, node: Node, report: Report) -> Any:
@@ -64,8 +64,7 @@ class _ObservationBlock:
         return Record(dict, fields).read(node, report)
 
 
-@dataclass(frozen=True, slots=True)
-class _Named:
+class _Named(Struct, frozen=True):
     """A mapping of one kind of value, by names."""
 
     kind: Kind
@@ -77,8 +76,7 @@ class _Named:
         return {name: self.kind.read(child, report) for name, child in node.value.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class _Unread:
+class _Unread(Struct, frozen=True):
     """A value that is read elsewhere; null counts as missing there."""
 
     def read(self, node: Node, report: Report) -> Any:
@@ -86,8 +84,7 @@ class _Unread:
         return node.plain()
 
 
-@dataclass(frozen=True, slots=True)
-class _Count:
+class _Count(Struct, frozen=True):
     """How many rows there were, or a part of them."""
 
     def read(self, node: Node, report: Report) -> Any:
@@ -98,8 +95,7 @@ class _Count:
         return _AMOUNT.read(node, report)
 
 
-@dataclass(frozen=True, slots=True)
-class _QueryBlock:
+class _QueryBlock(Struct, frozen=True):
     """A query-side router, which `fitting` reads."""
 
     def read(self, node: Node, report: Report) -> Any:

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from msgspec import Struct, field
 
 from automix_cli.errors import describe_value, did_you_mean
 from automix_cli.profile.yamltree import UNREAD, Node
@@ -85,8 +86,7 @@ class Kind(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Text:
+class Text(Struct, frozen=True, eq=False):
     """Text that is not blank, of at most `longest` characters."""
 
     longest: int = 20_000
@@ -98,8 +98,7 @@ class Text:
         return _expect(node, report, "text", fits)
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Pattern:
+class Pattern(Struct, frozen=True, eq=False):
     """Text of which a pattern matches the whole; `expected` says so in words."""
 
     pattern: re.Pattern[str]
@@ -111,8 +110,7 @@ class Pattern:
         return _expect(node, report, self.expected, fits)
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Whole:
+class Whole(Struct, frozen=True, eq=False):
     """An integer from `low` to `high`."""
 
     low: int
@@ -125,8 +123,7 @@ class Whole:
         return _expect(node, report, f"a whole number from {self.low} to {self.high}", fits)
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Number:
+class Number(Struct, frozen=True, eq=False):
     """A number from `low` to `high`; `above` leaves `low` itself out."""
 
     low: float
@@ -144,8 +141,7 @@ class Number:
         return value if value is BAD else float(value)
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Only:
+class Only(Struct, frozen=True, eq=False):
     """One number and no other, for the reason `why`."""
 
     number: int
@@ -157,8 +153,7 @@ class Only:
         return _expect(node, report, f"{self.number}, {self.why}", fits)
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Flag:
+class Flag(Struct, frozen=True, eq=False):
     """True or false."""
 
     def read(self, node: Node, report: Report) -> Any:
@@ -166,8 +161,7 @@ class Flag:
         return _expect(node, report, "true or false", isinstance(node.value, bool))
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class OneOf:
+class OneOf(Struct, frozen=True, eq=False):
     """One of a few words."""
 
     words: tuple[str, ...]
@@ -181,8 +175,7 @@ class OneOf:
         return BAD
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Nullable:
+class Nullable(Struct, frozen=True, eq=False):
     """What `kind` takes, or null."""
 
     kind: Kind
@@ -192,8 +185,7 @@ class Nullable:
         return None if node.value is None else self.kind.read(node, report)
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class ListOf:
+class ListOf(Struct, frozen=True, eq=False):
     """A list of at most `longest` items.
 
     With `partial` the tuple holds `BAD` where an item is wrong, so that the others can be
@@ -217,8 +209,7 @@ class ListOf:
         return BAD if not self.partial and BAD in values else values
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class OneOrList:
+class OneOrList(Struct, frozen=True, eq=False):
     """One value, or a list of them."""
 
     kind: Kind
@@ -230,8 +221,7 @@ class OneOrList:
         return kind.read(node, report)
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class AnyMapping:
+class AnyMapping(Struct, frozen=True, eq=False):
     """A mapping of whatever it holds."""
 
     def read(self, node: Node, report: Report) -> Any:
@@ -240,8 +230,7 @@ class AnyMapping:
         return value if value is BAD else node.plain()
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Checked:
+class Checked(Struct, frozen=True, eq=False):
     """What `kind` takes and `problem` says nothing against; `convert` makes the value of it."""
 
     kind: Kind
@@ -259,8 +248,7 @@ class Checked:
         return self.convert(value)
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Custom:
+class Custom(Struct, frozen=True, eq=False):
     """A value with rules of its own: `check` returns the first problem with it, if there is any.
 
     The value itself is not repeated in the report.
@@ -278,8 +266,7 @@ class Custom:
         return node.value
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Subtree:
+class Subtree(Struct, frozen=True, eq=False):
     """A node that `function` reads, with all that stands below it."""
 
     function: Callable[[Node, Report], Any]
@@ -289,8 +276,7 @@ class Subtree:
         return self.function(node, report)
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Record:
+class Record(Struct, frozen=True, eq=False):
     """A mapping with known keys, from which `make` builds the value by keyword.
 
     `advice` says what is wrong with unknown keys that a person may well try.
