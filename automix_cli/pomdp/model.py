@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
+from msgspec import structs
 
 from automix_cli.errors import AutomixError
 from automix_cli.pomdp.agreement import AgreementModel, AnswerClass
@@ -261,7 +262,7 @@ def _is_small(model: Model, max_histories: int) -> bool:
 def _all_parsed(tier: TierModel) -> TierModel:
     if not isinstance(tier.observation, VoteObservations):
         return tier
-    return replace(tier, observation=replace(tier.observation, unparsed=0.0))
+    return replace(tier, observation=structs.replace(tier.observation, unparsed=0.0))
 
 
 def count_histories(model: Model) -> int:
