@@ -18,9 +18,11 @@ import math
 import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from automix_cli.errors import MissingKey, StorageError, UsageError
 
@@ -46,8 +48,7 @@ TakeNote: TypeAlias = Callable[[str], None]
 """Takes one line that a person should know; the same line may come more than once."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallOptions:
+class CallOptions(Struct, frozen=True, kw_only=True):
     """The options that decide where completions come from.
 
     `max_cost_share` is the share of the cap, the profile's or that of `max_cost`, that this run may spend.
@@ -320,8 +321,7 @@ def open_wire(
     return meter
 
 
-@dataclass(slots=True)
-class _Hooks:
+class _Hooks(Struct):
     """Who is told of the attempts of clients: that one failed but may be billed, leaves, or has its reply."""
 
     on_maybe_billed: list[Callable[[Request, BackendError], None]]

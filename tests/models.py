@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from automix_cli.pomdp.agreement import AgreementModel, Pair
 from automix_cli.pomdp.model import Cost, Model, TierModel

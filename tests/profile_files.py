@@ -1,8 +1,9 @@
 """Profile files that several test files write and read."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from automix_cli.errors import ProfileError
 from automix_cli.profile.model import Profile

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, cast
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from automix_cli.records import Completion, Message, ServiceTier
@@ -118,8 +117,7 @@ class Backend(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class ScriptedBackend:
+class ScriptedBackend(Struct):
     """A backend that answers from a function or a list: for tests, examples and dry runs.
 
     `script` is called with each request, one sample at a time, and returns a text, a
@@ -157,8 +155,7 @@ class ScriptedBackend:
         """Nothing to release."""
 
 
-@dataclass(slots=True)
-class ChosenBackend:
+class ChosenBackend(Struct):
     """Sends each request to the backend that `choose` names; each is made when first needed.
 
     Example:

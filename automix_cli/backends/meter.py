@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from automix_cli.backends.base import Backend, Request
 from automix_cli.errors import BackendError
@@ -11,8 +12,7 @@ from automix_cli.records import Completion, ServiceTier
 from automix_cli.usage import Price, add_money
 
 
-@dataclass(slots=True, kw_only=True)
-class MeteredBackend:
+class MeteredBackend(Struct, kw_only=True):
     """A backend around the ones that cost money, which adds up what is paid.
 
     `price` gives the price of a request's model by a service, `most_price` the most that a call of it can be

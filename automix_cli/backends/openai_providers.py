@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct, field
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Provider:
+
+class Provider(Struct, frozen=True, kw_only=True):
     """A provider that speaks the OpenAI protocol.
 
     `address` is its own, `redirects` are the variables with which an environment could lead its

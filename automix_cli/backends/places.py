@@ -12,15 +12,15 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     import asyncio  # imported where a call has to wait: a stored answer needs no event loop
 
 
-@dataclass(slots=True)
-class RowCalls:
+class RowCalls(Struct):
     """How far the calls of a row have come: when the first was sent, and whether that one waits to be.
 
     Where none was and `may_begin` is false, none will be.

@@ -12,8 +12,9 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from automix_cli import prompts
 from automix_cli.backends.base import Request
@@ -56,8 +57,7 @@ def plain_messages(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
     return [{"role": m.role, "content": sendable(m.content)} for m in messages]
 
 
-@dataclass(slots=True)
-class Prefixes:
+class Prefixes(Struct):
     """The prefixes that a client has sent, and those that it marks.
 
     `refusing` holds the models and endpoints that do not take marks, whatever the table says.

@@ -18,9 +18,10 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
+
+from msgspec import Struct
 
 from automix_cli.backends.store_database import DATABASE, FILES, LOCK_WAIT, Busy, Damaged, Database
 from automix_cli.backends.store_entries import (
@@ -42,8 +43,7 @@ __all__ = ["Busy", "Damaged", "Stats", "Store", "StoreInfo", "survey"]
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
-class Stats:
+class Stats(Struct):
     """Counts of a store: samples returned, samples written, and damaged entries."""
 
     hits: int = 0

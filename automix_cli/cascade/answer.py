@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from automix_cli import prompts, scoring
@@ -46,8 +46,7 @@ if TYPE_CHECKING:
     from automix_cli.pomdp.tilt import Logits
 
 
-@dataclass(slots=True)
-class Degrading:
+class Degrading(Struct):
     """What all questions of a run share under `--on-budget degrade`: whether the cap was reached."""
 
     cap_reached: bool = False

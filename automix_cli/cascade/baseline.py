@@ -7,8 +7,9 @@ Costs that were fitted on labelled rows, of which every tier answered all, come 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
+
+from msgspec import Struct, field
 
 from automix_cli.fitting.router_block import fitted_answer_cost, held_out_quality, own_quality
 from automix_cli.profile.model import Profile
@@ -30,8 +31,7 @@ class TierAnswers(NamedTuple):
         return TierAnswers(self.rows + 1, add_money(self.cost_usd, step.answer_cost))
 
 
-@dataclass(slots=True)
-class CostTally:
+class CostTally(Struct):
     """List prices of the rows that were run to their end, and what tells the cost of one tier on them.
 
     Attributes:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
+
+from msgspec.structs import replace
 
 from automix_cli.backends.embedding import unpack_vector
 from automix_cli.cascade.cascade import Cascade

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from msgspec import structs
 
 from automix_cli import fitting, pomdp
 from automix_cli.pomdp.problem import Action, ActionKind, Facts, Observation, Policy
@@ -154,7 +155,7 @@ class PlanMemo:
 
 def memo_key(router: Mapping[str, Any], settings: Settings, tiers: tuple[str, ...]) -> str:
     """The name of a policy's decisions: it changes with all that the policy is made of, our own code too."""
-    parts = [router, asdict(settings), tiers, *map(_code_stamp, (fitting, pomdp))]
+    parts = [router, structs.asdict(settings), tiers, *map(_code_stamp, (fitting, pomdp))]
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
 
 

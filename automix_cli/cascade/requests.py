@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from msgspec import Struct
 
 from automix_cli import prompts
 from automix_cli.backends.base import Request
@@ -105,8 +106,7 @@ def with_room_to_think(params: dict[str, Any], tier: Tier) -> dict[str, Any]:
     return {**params, "max_tokens": params["max_tokens"] + budget}
 
 
-@dataclass(frozen=True, slots=True)
-class RequestBuilder:
+class RequestBuilder(Struct, frozen=True):
     """Builds the requests that one profile sends: for answers, and for votes on them."""
 
     profile: Profile

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from automix_cli import scoring
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from automix_cli.cascade.answer import QuestionRun
 
 
-@dataclass(frozen=True, slots=True)
-class ShadowPlan:
+class ShadowPlan(Struct, frozen=True):
     """The share of rows on which the tier `baseline` is asked, too, and the seed that draws them."""
 
     baseline: Tier

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from automix_cli.cascade.baseline import CostTally
 from automix_cli.cascade.verification import Verification
@@ -12,8 +12,7 @@ from automix_cli.scoring import score
 from automix_cli.usage import Usage, add_money
 
 
-@dataclass(slots=True)
-class Faults:
+class Faults(Struct):
     """Per kind of error: how many rows have it, the first message, and the first advice.
 
     Rows that were not asked, because one before them was refused for all, are counted apart. What mends
@@ -40,8 +39,7 @@ class Faults:
             self.hints.setdefault(kind, hint)
 
 
-@dataclass(slots=True)
-class ShadowTally:
+class ShadowTally(Struct):
     """What the comparisons of a batch with the baseline came to.
 
     `without_answer` counts rows to which the baseline has no answer, `errors` calls that failed.
@@ -70,8 +68,7 @@ class ShadowTally:
             self.without_answer += 1
 
 
-@dataclass(slots=True)
-class ScoreTally:
+class ScoreTally(Struct):
     """How many answers could be judged, and the sum of their scores."""
 
     rows: int = 0
@@ -85,8 +82,7 @@ class ScoreTally:
             self.total += score(row.answer, gold, scorer, choices)
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(Struct):
     """What a batch of answers came to.
 
     `first_votes` counts, per tier, the first vote on every answer that was verified; `mute` the rows
@@ -169,8 +165,7 @@ class Tally:
         return first if self.skipped else {"escalated": (self.escalated, self.answered), **first}
 
 
-@dataclass(slots=True)
-class CheckTally:
+class CheckTally(Struct):
     """What a batch of verifications came to; `below` counts the answers not found correct.
 
     `earlier_rows` counts those that an earlier run finished; they are in `below` and in nothing else.

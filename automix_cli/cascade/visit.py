@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from automix_cli.errors import BackendError
@@ -15,8 +15,7 @@ from automix_cli.records import Completion, ServiceTier, Step, Vote
 from automix_cli.usage import NO_USAGE, Usage, total_usage
 
 
-@dataclass(slots=True)
-class LiveVisit:
+class LiveVisit(Struct):
     """A tier while it is being asked: grows with every call, ends as a `Step`.
 
     `agrees_with` is the first tier asked with an equal answer, if any is; `reports` the tier whose earlier

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from automix_cli import prompts
 from automix_cli.cascade.requests import MAX_TOKENS
@@ -18,8 +19,7 @@ LEAST_VOTES = 20
 LEAST_ANSWERS = 3  # one answer alone may be what a verifier refuses to judge
 
 
-@dataclass(slots=True)
-class VoteWatch:
+class VoteWatch(Struct):
     """Counts the votes of each tier until one of them can be read.
 
     A tier whose first votes, `LEAST_VOTES` or more on `LEAST_ANSWERS` answers or more, hold no verdict ends

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Literal
 
 import typer
+from msgspec import Struct
+from msgspec.structs import replace
 
 from automix_cli.api import CallOptions, Runtime, choose_profile, router_notes, shadow_plan
 from automix_cli.commands import options as o
@@ -332,8 +333,7 @@ class _Explanation:
                 self.reporter.once(line)
 
 
-@dataclass(frozen=True, slots=True)
-class _Ask:
+class _Ask(Struct, frozen=True):
     """One invocation: where its rows go, and what is shown of them."""
 
     destination: Destination

@@ -8,10 +8,12 @@ import shutil
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from automix_cli.api import CallOptions, choose_profile, router_notes, shadow_plan
 from automix_cli.commands.merge import merge_line, write_merged
@@ -28,8 +30,7 @@ if TYPE_CHECKING:
     from automix_cli.serving.sharded_run import ShardedRun, WorkerPool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineRun:
+class EngineRun(Struct, frozen=True, kw_only=True):
     """What `ask` was told, as far as it concerns a run on many workers."""
 
     source: Rows

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from msgspec import Struct
 
 from automix_cli.commands import options as o
 from automix_cli.commands.command import GroupedCommand, command_app
@@ -99,8 +99,7 @@ def label(
     job.run()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _LabelJob:
+class _LabelJob(Struct, frozen=True, kw_only=True):
     """What is to be labelled, and where labels go."""
 
     data: DataFile

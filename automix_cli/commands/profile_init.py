@@ -126,7 +126,7 @@ def _of_bundled(name: str) -> Proposal:
 
 def _of_server(api_base: str, api_key_env: str | None) -> Proposal:
     """The models that the server at an address lists."""
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     from automix_cli.backends.local_servers import LocalServer, ask_for_models
     from automix_cli.profile.proposal import proposal_of

@@ -7,9 +7,10 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from msgspec import Struct
 
 from automix_cli.errors import BudgetError, UsageError
 from automix_cli.streams import stdout
@@ -164,8 +165,7 @@ class RowTally(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class RowRun:
+class RowRun(Struct, frozen=True):
     """One run over rows: where they come from, where they go, and what is shown of them.
 
     `note` is the text beside the bar and `summary` the lines at the end, both given the seconds so far.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from msgspec import Struct
+from msgspec.structs import replace
 
 from automix_cli.api import CallOptions, Runtime, choose_profile
 from automix_cli.commands import options as o
@@ -221,8 +222,7 @@ def _with_signal(profile: Profile, signal: Any) -> Profile:
 # ---------------------------------------------------------------- run and show
 
 
-@dataclass(frozen=True, slots=True)
-class _Verify:
+class _Verify(Struct, frozen=True):
     """One invocation: where its rows go, what is shown of them, and whether they must pass."""
 
     destination: Destination

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from automix_cli.data.jsonl import open_input, parse_line, read_chunks, split_lines
 from automix_cli.data.rows import question_from_dict
@@ -53,8 +54,7 @@ class ShadowComparison(NamedTuple):
     seed: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnswerRow:
+class AnswerRow(Struct, frozen=True, kw_only=True):
     """A row of `ask`: `place` is its file and line, `scores` those of tiers, where somebody gave them."""
 
     place: str

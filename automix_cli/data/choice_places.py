@@ -6,7 +6,8 @@ A row alone does not tell whether its number is a place, or from where places co
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from automix_cli.data.rows import choices_in, has_gold, value_of
 from automix_cli.data.suggested_columns import name_under
@@ -22,8 +23,7 @@ LETTERS_AND_TEXTS = (
 _DRAW_KEY = "draw_check"  # of rows that a person labelled, with the words of a choice
 
 
-@dataclass(frozen=True, slots=True)
-class ChoicePlaces:
+class ChoicePlaces(Struct, frozen=True):
     """From where the right answers of a file count choices; `is_sure` where its rows show it."""
 
     column: str

@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+from msgspec import Struct
 
 from automix_cli.data.output import EarlierRows, open_output
 from automix_cli.errors import UsageError
 from automix_cli.streams import stdout
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Destination:
+class Destination(Struct, frozen=True, kw_only=True):
     """The destination of rows: a file, without a path stdout, or with `silent` nowhere.
 
     `earlier` is the unfinished file of an earlier run, which is continued.

@@ -14,8 +14,9 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import BinaryIO, Literal, NamedTuple
+
+from msgspec import Struct
 
 from automix_cli.data.documents import rows_of_archive, rows_of_document
 from automix_cli.data.row_keys import CONTENT_NAMES, PLAIN_NAMES, plain_name
@@ -243,8 +244,7 @@ def is_table(text: str) -> bool:
 _PARQUET_BATCH = 1024  # rows
 
 
-@dataclass(frozen=True, slots=True)
-class ParquetRecords:
+class ParquetRecords(Struct, frozen=True):
     """The records of a Parquet file, read a batch at a time, as often as they are iterated over.
 
     `source` opens what is read, the file or its content. What JSON has no form for is read as text.

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from automix_cli.data.duplicates import normal_form
@@ -170,8 +170,7 @@ def value_key(value: Json) -> int:
 # ---------------------------------------------------------------- groups
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Grouping:
+class Grouping(Struct, frozen=True, eq=False):
     """Which group each of n rows belongs to.
 
     Attributes:

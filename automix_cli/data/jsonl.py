@@ -14,7 +14,6 @@ import stat
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import chain
 from json.scanner import make_scanner
 from math import isinf
@@ -351,8 +350,7 @@ def scan(rows: Iterable[Row], name: str, ids: IdCheck, *, strict: bool) -> RowCo
     return RowCount(count, bad, "" if first is None else f"{name}:{first.line}: {first.fault}")
 
 
-@dataclass(slots=True)
-class BadRows:
+class BadRows(Struct):
     """Counts the rows of the input `name` that cannot be read."""
 
     name: str

@@ -7,13 +7,13 @@ import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msgspec import structs
+from msgspec import Struct, structs
+from msgspec.structs import replace
 
 from automix_cli.data.choice_places import ChoicePlaces, find_places
 from automix_cli.data.columns import ColumnMapping, read_amounts, read_columns
@@ -40,8 +40,7 @@ if TYPE_CHECKING:
     from automix_cli.data.traces import TraceTable
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TableOptions:
+class TableOptions(Struct, frozen=True, kw_only=True):
     """The options for reading a file of traces; texts are those of the command line.
 
     `judge_samples`: read and judge recorded samples too, which takes longer.
@@ -57,8 +56,7 @@ class TableOptions:
     judge_samples: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class DataFile:
+class DataFile(Struct, frozen=True):
     """The bytes of a data file, read once, so that the digest is that of the rows parsed.
 
     `records` are its rows where it is no JSONL; `columns` maps their columns onto the keys of a row;

@@ -17,9 +17,9 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
+from msgspec.structs import replace
 
 from automix_cli.data.duplicates import normal_form, similar_pairs, tokens_of
 from automix_cli.data.groups import FEWEST_GROUPS, LARGEST_SHARE, Grouping

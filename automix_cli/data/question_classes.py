@@ -14,10 +14,10 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from automix_cli.data.groups import column_value
@@ -52,8 +52,7 @@ class ClassColumn(NamedTuple):
         return self._replace(values=self.values[rows])
 
 
-@dataclass(frozen=True, slots=True)
-class NamedClasses:
+class NamedClasses(Struct, frozen=True):
     """The classes of a column that have priors of their own; after them comes that of all others.
 
     Attributes:

@@ -10,10 +10,10 @@ question for `evaluation.signal_choice`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 
 from automix_cli.data.row_keys import TIER_KEYS
 from automix_cli.data.traces import RecordedVotes, TraceTable

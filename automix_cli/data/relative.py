@@ -10,10 +10,11 @@ Without any label each difference counts as lost: what is said of the loss is th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from automix_cli.data.folds import folds_of
 from automix_cli.data.labelled import TableOptions, scored_rows, table_of, with_file_name
@@ -28,8 +29,7 @@ _FOLDS = 5  # in which expected differences are fitted
 _PSEUDO_ROWS = 2.0  # on which every difference is a loss
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class RelativeScores:
+class RelativeScores(Struct, frozen=True, kw_only=True, eq=False):
     """What answers are worth beside a baseline's.
 
     Attributes:

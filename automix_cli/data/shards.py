@@ -14,8 +14,9 @@ import re
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from msgspec import Struct, field
 
 from automix_cli.errors import UsageError
 from automix_cli.records import Json
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
 MOST_SHARDS = 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class Shard:
+class Shard(Struct, frozen=True):
     """Shard number `index`, from 0, of `count`."""
 
     index: int
@@ -145,8 +145,7 @@ def shard_name(row: Json) -> str:
     return f"{stamp.get('index')}/{stamp.get('of')}" if isinstance(stamp, dict) else ""
 
 
-@dataclass(slots=True)
-class ShardSurvey:
+class ShardSurvey(Struct):
     """Counts all rows of an input by shard, hashes what they hold, and finds ids that stand twice.
 
     It keeps eight bytes a row, so that every process of many can look at all rows.

@@ -13,6 +13,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
+from msgspec import Struct
+
 from automix_cli.data.jsonl import (
     MAX_LINE,
     IdCheck,
@@ -52,8 +54,7 @@ WHOLE_FILE_LIMIT = 4 * 1024 * 1024 * 1024  # of a file that is read whole
 _PATIENCE = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Single:
+class Single(Struct, frozen=True):
     """One question."""
 
     question: Question

@@ -11,10 +11,11 @@ every array and is refused in the input.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from msgspec import Struct, field
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from automix_cli.data.collection_cost import row_costs
@@ -76,8 +77,7 @@ class Embeddings(NamedTuple):
         return Embeddings(self.model, self.vectors[rows], self.cost[rows], self.latency[rows])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class TraceTable:
+class TraceTable(Struct, frozen=True, kw_only=True, eq=False):
     """n recorded rows with what each of N tiers did on them.
 
     Attributes:

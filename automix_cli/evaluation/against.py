@@ -13,10 +13,10 @@ came out alike.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
+from msgspec import Struct
 
 from automix_cli.data.groups import Grouping, why_no_verdict
 from automix_cli.errors import UsageError
@@ -76,8 +76,7 @@ class ChangedRow(NamedTuple):
     change: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Against:
+class Against(Struct, frozen=True, kw_only=True):
     """The comparison of a run with an earlier one.
 
     Attributes:

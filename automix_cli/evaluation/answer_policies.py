@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-from msgspec import structs
+from msgspec import Struct, structs
+from msgspec.structs import replace
 
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.charges import RowOutcomes
@@ -75,8 +75,7 @@ def _crossfit(split: Split, family: Family, fitted: FittedFamily, table: TraceTa
     return crossfit(table, family, seed=split.seed, options=split.options, whole=fitted)
 
 
-@dataclass(frozen=True, slots=True)
-class RuleFamily:
+class RuleFamily(Struct, frozen=True):
     """A family of rules: cross-fitted curve, one policy per setting.
 
     Attributes:
@@ -105,8 +104,7 @@ def _plan_family(split: Split, at_once: bool = False) -> PlanFamily:
     return PlanFamily(settings=split.settings, at_once=at_once, grid=split.options.grid)
 
 
-@dataclass(frozen=True, slots=True)
-class Pomdp:
+class Pomdp(Struct, frozen=True):
     """The fitted model's exact plans; `at_once`: all votes of a tier in one round."""
 
     at_once: bool = False
@@ -153,8 +151,7 @@ class _ClassedRows(NamedTuple):
     curve: Curve
 
 
-@dataclass(frozen=True, slots=True)
-class PomdpQuery:
+class PomdpQuery(Struct, frozen=True):
     """The union of both papers: what the query-side router says of a question sets its prior.
 
     `query_router` is a kind of router, or `auto`: the one, or none, that serves the `objective` best on
@@ -199,8 +196,7 @@ class PomdpQuery:
         return best_source(choices, split.alone.points(), self.objective)
 
 
-@dataclass(frozen=True, slots=True)
-class PomdpClass:
+class PomdpClass(Struct, frozen=True):
     """The computed plans with the classes that a column of the rows names.
 
     The column, or none, is taken by which serves the `objective` better on the training rows; ties go to

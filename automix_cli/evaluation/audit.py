@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from itertools import chain
 from statistics import fmean, variance
 from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec import Struct, field
 
 from automix_cli import scoring
 from automix_cli.data.answer_rows import AnswerRow, ShadowComparison
@@ -58,8 +58,7 @@ class Loss(NamedTuple):
     with_scores: int
 
 
-@dataclass(frozen=True, slots=True)
-class AuditWindow:
+class AuditWindow(Struct, frozen=True):
     """Up to `WINDOW` comparisons in a row.
 
     Attributes:
@@ -127,8 +126,7 @@ class FitFacts(NamedTuple):
         return None if own is None or not alone else 1 - own / alone
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Audit:
+class Audit(Struct, frozen=True, kw_only=True):
     """What rows drawn for a comparison tell.
 
     Attributes:
@@ -248,8 +246,7 @@ def drifts_at_every_look(
     )
 
 
-@dataclass(slots=True)
-class _OpenWindow:
+class _OpenWindow(Struct):
     """A window while it fills; losses are bounds of each row's."""
 
     differing: int = 0
@@ -272,8 +269,7 @@ class _OpenWindow:
         return AuditWindow(bounds, self.without_answer, loss, self.warning_at, self.missing, most)
 
 
-@dataclass(slots=True)
-class _Prices:
+class _Prices(Struct):
     """What the baseline cost on some rows: all amounts that are known, and those of a random part."""
 
     rows: int = 0

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import combinations, pairwise
 
 import numpy as np
+from msgspec import Struct
 
 from automix_cli.data.oracle import oracle
 from automix_cli.data.traces import TraceTable
@@ -46,8 +46,7 @@ from automix_cli.pomdp.rules import AgreementPolicy, Rule, ThresholdPolicy
 MIX_STEPS = 20  # shares between two neighbouring tiers of a random mix
 
 
-@dataclass(frozen=True, slots=True)
-class SingleTier:
+class SingleTier(Struct, frozen=True):
     """One tier for every question."""
 
     tier: str
@@ -71,8 +70,7 @@ def _one_tier_policy(setting: Setting, tier: str, train: TraceTable, test: Trace
     return TrainedPolicy(curve, lambda _, rows: replay_assigned(test, rows, only), fixed=True)
 
 
-@dataclass(frozen=True, slots=True)
-class MajorityOfSamples:
+class MajorityOfSamples(Struct, frozen=True):
     """MAJ@k: one tier, asked k times; its commonest answer is reported, of equals the one drawn first.
 
     Source: "Lessons Learned from LLM Routing" (arXiv 2405.00467). It costs k answers, see
@@ -112,8 +110,7 @@ class MajorityOfSamples:
         return policy._replace(own_test=test)
 
 
-@dataclass(frozen=True, slots=True)
-class RandomMix:
+class RandomMix(Struct, frozen=True):
     """Neighbours on the hull of the single tiers, mixed at random, in expectation over the draws.
 
     Its settings are shares in steps of 1/20. What any other policy must beat is the best of
@@ -150,8 +147,7 @@ def _shares(setting: Setting, names: tuple[str, ...]) -> Floats:
     return chances
 
 
-@dataclass(frozen=True, slots=True)
-class SelfConsistency:
+class SelfConsistency(Struct, frozen=True):
     """All votes, and escalate below one half (AutoMix's self-consistency rule); nothing is learned."""
 
     name: str = "self-consistency"
@@ -167,8 +163,7 @@ class SelfConsistency:
         return TrainedPolicy(curve, lambda _, rows: replay(policy, split.test, rows), fixed=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Agreement:
+class Agreement(Struct, frozen=True):
     """Two cheap tiers are asked: where they agree their answer is reported, else the last tier's."""
 
     first: str
@@ -203,8 +198,7 @@ def agreements(tiers: Sequence[str]) -> tuple[Agreement, ...]:
     return tuple(Agreement(*pair) for pair in combinations(tiers[:-1], 2))
 
 
-@dataclass(frozen=True, slots=True)
-class Oracle:
+class Oracle(Struct, frozen=True):
     """The best tier of each row, by scores that no policy can know. With a cost_weight it draws a curve."""
 
     name: str = "oracle"

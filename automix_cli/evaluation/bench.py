@@ -14,10 +14,11 @@ over the splits within each draw.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from automix_cli.data.duplicates import Duplicates
 from automix_cli.data.traces import TraceTable
@@ -65,8 +66,7 @@ class TierSpending(NamedTuple):
     votes: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PolicyOutcome:
+class PolicyOutcome(Struct, frozen=True, kw_only=True):
     """The results of one policy.
 
     Attributes:
@@ -125,8 +125,7 @@ class EscalatedRow(NamedTuple):
     chance: float = 1.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
+class Bench(Struct, frozen=True, kw_only=True):
     """The whole comparison.
 
     Attributes:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import ArrayLike, NDArray
 
 from automix_cli.data.traces import TraceTable
@@ -24,8 +24,7 @@ NORMAL = 1.96  # standard deviations in a normal 95 % interval
 _BLOCK = 256  # draws, and rows, of one product: its weights stay in a processor's cache
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Resamples:
+class Resamples(Struct, frozen=True, eq=False):
     """The same resamples of n rows for every policy, so that their differences are paired.
 
     Questions are drawn, each with all of its rows: `counts[d, i]` is how often the question of

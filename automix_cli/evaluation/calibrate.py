@@ -9,11 +9,12 @@ The choice of a setting costs rows too: therefore the nesting.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from automix_cli.data.groups import why_no_verdict
 from automix_cli.data.oracle import oracle
@@ -75,8 +76,7 @@ class Figures(NamedTuple):
     votes: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Calibration:
+class Calibration(Struct, frozen=True, kw_only=True):
     """What `automix calibrate` found.
 
     Attributes:

@@ -20,10 +20,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.crossfit import singles
@@ -56,8 +57,7 @@ class Trial(NamedTuple):
     is_best: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Certificate:
+class Certificate(Struct, frozen=True, kw_only=True):
     """The promise that could be proved.
 
     Attributes:

@@ -7,9 +7,9 @@ on the other half alone, where its promise was tested.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
+from msgspec.structs import replace
 
 from automix_cli.data.groups import why_no_verdict
 from automix_cli.data.oracle import oracle

@@ -20,11 +20,11 @@ they have nothing in common. Each run keeps its choices for several sizes, and i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
+from msgspec import Struct
 
 from automix_cli.evaluation.charges import RowOutcomes
 from automix_cli.evaluation.frontier import ROUNDING_ERROR
@@ -54,8 +54,7 @@ class ChoiceDraws(NamedTuple):
     values: Floats
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ChoiceLuck:
+class ChoiceLuck(Struct, frozen=True, kw_only=True, eq=False):
     """The choice of one policy in one split, as a later run needs it.
 
     Attributes:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from msgspec import Struct
 
 from automix_cli.data.folds import folds_of
 from automix_cli.data.traces import TraceTable
@@ -24,8 +24,7 @@ from automix_cli.evaluation.settings import Setting
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Crossfit:
+class Crossfit(Struct, frozen=True, kw_only=True):
     """How settings are measured on rows that they were not fitted on.
 
     Attributes:

@@ -9,10 +9,10 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from msgspec import Struct
 
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.charges import RowOutcomes
@@ -75,8 +75,7 @@ class Family(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CostGrid:
+class CostGrid(Struct, frozen=True, kw_only=True):
     """How finely cost_weights are searched.
 
     Attributes:

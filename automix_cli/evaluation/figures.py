@@ -7,10 +7,10 @@ which measure uses which.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
+from msgspec import Struct
 
 from automix_cli.evaluation.bootstrap import Average, BootstrapFigure, ColumnMeans
 from automix_cli.evaluation.curves import (
@@ -51,8 +51,7 @@ class CurveMeans(NamedTuple):
         return own.figure()._replace(questions=questions).measure()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class SplitResult:
+class SplitResult(Struct, frozen=True, kw_only=True, eq=False):
     """One policy on one split, as measures read it.
 
     Attributes:

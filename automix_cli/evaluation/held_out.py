@@ -9,10 +9,10 @@ and averaged row by row, so that luck in one of them decides less.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+from msgspec import Struct, field
 
 from automix_cli.data.folds import folds_of
 from automix_cli.data.traces import TraceTable
@@ -165,8 +165,7 @@ class _OuterFold(NamedTuple):
     fits: dict[ClassSource, _FoldFit]
 
 
-@dataclass(slots=True)
-class _Division:
+class _Division(Struct):
     """One division of the questions into folds, with the fits that outer folds share."""
 
     family: Family

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import GateError
@@ -21,8 +23,7 @@ from automix_cli.fitting.query_router_kinds import ClassSource, WrittenKind
 from automix_cli.fitting.router_block import Settings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeldOutTrial:
+class HeldOutTrial(Struct, frozen=True, kw_only=True):
     """What the runs of one calibration have in common.
 
     Attributes:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from msgspec import Struct
 
 from automix_cli.data.label_draw import LabelDraw, chance_by, draw_labels, label_weights, random_part
 from automix_cli.data.traces import TraceTable
@@ -57,8 +57,7 @@ class LossSoFar(NamedTuple):
     n_skipped: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelPlan:
+class LabelPlan(Struct, frozen=True, kw_only=True):
     """Rows, what a policy reports on them, and what a label of each can change.
 
     Attributes:

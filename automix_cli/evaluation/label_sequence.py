@@ -9,10 +9,10 @@ Ramdas, "Risk-limiting financial audits via weighted sampling without replacemen
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from msgspec import Struct
 
 from automix_cli.data.label_draw import LabelDraw, chance_by
 from automix_cli.evaluation.loss import MOST_SKIPPED
@@ -31,8 +31,7 @@ class LossBounds(NamedTuple):
     high: float
 
 
-@dataclass(frozen=True, slots=True)
-class SequentialDraw:
+class SequentialDraw(Struct, frozen=True):
     """Rows labelled in the order of a draw, as far as labels go.
 
     Attributes:

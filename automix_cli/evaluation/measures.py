@@ -7,10 +7,11 @@ measure is one more entry in `MEASURES`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from automix_cli.data.relative import RelativeScores
 from automix_cli.evaluation import figures
@@ -32,8 +33,7 @@ PARITIES = (99, 95)  # per cent of the best tier's quality
 MeasureUnit = Literal["score", "USD per question", "share", "quality points", "per cent", "votes", "seconds"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TableColumn:
+class TableColumn(Struct, frozen=True, kw_only=True):
     """Where a measure stands in the two tables of a terminal.
 
     Attributes:
@@ -57,8 +57,7 @@ class TableColumn:
     legend: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MeasureSpec:
+class MeasureSpec(Struct, frozen=True, kw_only=True):
     """A measure of a policy on held-out rows.
 
     Attributes:

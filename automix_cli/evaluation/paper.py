@@ -17,10 +17,10 @@ other edges than they are used with, a choice on the very rows that were fitted.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec import Struct
 
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import UsageError
@@ -35,8 +35,7 @@ _SMOOTHING = 2.0  # in bins, reaching four times as far
 _LEAST_COSTS = 20  # settings that draw a curve
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PaperFamily:
+class PaperFamily(Struct, frozen=True, kw_only=True):
     """The released rule; for a curve, of the rules that cost at least so much the steepest.
 
     Its setting `cost_from` is that least cost, as a share of the range between the two

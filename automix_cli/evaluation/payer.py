@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from automix_cli.evaluation.curves import Measure
@@ -58,8 +59,7 @@ def _quality(tier: CostAndQuality) -> float:
     return -math.inf if tier.quality is None else tier.quality
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
+class Offer(Struct, frozen=True, kw_only=True):
     """A policy as a payer weighs it.
 
     Attributes:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.charges import (
@@ -41,8 +42,7 @@ _SAME_COST = 1e-9  # of the highest planned cost: plans that differ by less cost
 _LARGEST_PASS = 20_000_000  # histories times cost_weights that are solved at a time
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanFamily:
+class PlanFamily(Struct, frozen=True, kw_only=True):
     """The fitted model's plans, one per cost_weight.
 
     Attributes:
@@ -107,8 +107,7 @@ class _Played(NamedTuple):
         return np.flatnonzero(~self.foreseen[self.of_place(k)[0]])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FittedPlans:
+class FittedPlans(Struct, frozen=True, kw_only=True, eq=False):
     """The plans of one fit.
 
     Attributes:
@@ -128,7 +127,7 @@ class FittedPlans:
     steps: int | None
     shares: Mapping[Root, float]
     stock: PlanStock
-    _spending: list[Floats] = field(default_factory=list, repr=False)
+    _spending: list[Floats] = field(default_factory=list)
 
     @property
     def settings(self) -> tuple[Setting, ...]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+from msgspec import Struct, field
 
 from automix_cli.pomdp.action_table import ActionTable
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
@@ -53,8 +53,7 @@ class SolvedCase:
                 own[which] = values[places]
 
 
-@dataclass(slots=True, eq=False)
-class PlanStock:
+class PlanStock(Struct, eq=False):
     """The plans of a model for W cost_weights, by case.
 
     Attributes:
@@ -64,9 +63,9 @@ class PlanStock:
 
     model: Model
     weights: Floats
-    _cases: dict[PlanCase, SolvedCase] = field(default_factory=dict, repr=False)
-    _histories: dict[Root, Histories] = field(default_factory=dict, repr=False)
-    _actions: ActionTable | None = field(default=None, repr=False)
+    _cases: dict[PlanCase, SolvedCase] = field(default_factory=dict)
+    _histories: dict[Root, Histories] = field(default_factory=dict)
+    _actions: ActionTable | None = field(default=None)
 
     def __getitem__(self, case: PlanCase) -> SolvedCase:
         """The plans for a case, some of which were solved."""

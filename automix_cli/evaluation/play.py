@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from automix_cli.data.relative import RelativeScores
 from automix_cli.data.traces import TraceTable
@@ -56,8 +57,7 @@ class Run(NamedTuple):
 # ------------------------------------------------------------------ single tiers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class SingleTiers:
+class SingleTiers(Struct, frozen=True, kw_only=True, eq=False):
     """What each tier alone does on one split: every policy is measured against it.
 
     Attributes:
@@ -133,8 +133,7 @@ def _means_of_tiers(
 # ------------------------------------------------------------------ one policy
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PolicyRun:
+class PolicyRun(Struct, frozen=True, kw_only=True, eq=False):
     """A policy on one split.
 
     Attributes:

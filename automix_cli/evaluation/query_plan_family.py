@@ -10,10 +10,10 @@ poor the better one. Both are measured on the same rows, so that the choice of a
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.charges import RowOutcomes
@@ -27,8 +27,7 @@ from automix_cli.pomdp.arrays import Bools, Floats, Ints
 from automix_cli.pomdp.problem import Policy
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueryPlanFamily:
+class QueryPlanFamily(Struct, frozen=True, kw_only=True):
     """Plans, and where a router reads the questions its own rule, one policy per cost_weight of each.
 
     Attributes:
@@ -61,8 +60,7 @@ class QueryPlanFamily:
         return QuestionFamily(settings=self.settings, grid=self.grid)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FittedQueryPlans:
+class FittedQueryPlans(Struct, frozen=True, eq=False):
     """The plans of one fit, then the rule's policies.
 
     Levels of plans are 0 or more. Those of the rule are the numbers below: -1 stands for its 0. The rule

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from msgspec import Struct
 
 from automix_cli.evaluation.own_time import clock
 from automix_cli.evaluation.policy_entry import (
@@ -36,8 +36,7 @@ def rules_of(kind: QueryRouterKind) -> tuple[Selection, ...]:
     return tuple(SELECTIONS if kind in ("multilabel", "separate") else SELECTIONS[:1])
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(Struct, frozen=True):
     """A query-side router with one of its selection rules."""
 
     kind: QueryRouterKind
@@ -72,8 +71,7 @@ class Query:
         return TrainedPolicy(curve_of(weight_settings(weights), runs), play, seconds=seconds)
 
 
-@dataclass(frozen=True, slots=True)
-class QueryBound:
+class QueryBound(Struct, frozen=True):
     """A router's own upper bound: the best choice among the tiers that it takes for capable."""
 
     kind: QueryRouterKind

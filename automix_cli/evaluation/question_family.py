@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from automix_cli.data.oracle import oracle
 from automix_cli.data.traces import TraceTable
@@ -20,8 +20,7 @@ from automix_cli.pomdp.rules import QuestionPolicy
 from automix_cli.pomdp.tilt import sigmoid
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuestionFamily:
+class QuestionFamily(Struct, frozen=True, kw_only=True):
     """The tiers that a query-side router names, one policy per cost_weight.
 
     Attributes:
@@ -48,8 +47,7 @@ class QuestionFamily:
         return self.fit(table).at_weight(narrow(setting, CostWeight).value)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FittedQuestionRule:
+class FittedQuestionRule(Struct, frozen=True, kw_only=True, eq=False):
     """The rule of one fit, at each cost_weight.
 
     Attributes:

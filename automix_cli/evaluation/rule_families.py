@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec import Struct
 
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.charges import (
@@ -41,8 +41,7 @@ Rules = tuple[Rule, ...]
 """One rule per tier but the last."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FittedRules:
+class FittedRules(Struct, frozen=True, kw_only=True, eq=False):
     """Threshold policies, one per setting, made for some rows.
 
     Attributes:
@@ -192,8 +191,7 @@ def _draw(evidence: Evidence, count: int) -> _Draws:
 # ------------------------------------------------------------------ thresholds
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ThresholdFamily:
+class ThresholdFamily(Struct, frozen=True, kw_only=True):
     """A number of votes and a cut per tier; a continuous confidence is cut at the training rows' quantiles.
 
     With `double`, escalate between two cuts, which are then the same at every tier.

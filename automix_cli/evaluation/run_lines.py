@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from msgspec import Struct, field
 
 from automix_cli.data.jsonl import Line, parse_line, read_chunks, split_lines
 from automix_cli.errors import DataError, UsageError
@@ -26,8 +26,7 @@ KeyName = Literal["key", "id"]
 _RUN_AGAIN = "run bench again with -o DIR; --against takes the runs.jsonl of an earlier one"
 
 
-@dataclass(slots=True)
-class QuestionLines:
+class QuestionLines(Struct):
     """What a policy came to on the rows of one question.
 
     Attributes:
@@ -47,8 +46,7 @@ class QuestionLines:
         return means
 
 
-@dataclass(slots=True)
-class RunLines:
+class RunLines(Struct):
     """One run of `bench`.
 
     Attributes:

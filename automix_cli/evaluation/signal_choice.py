@@ -13,10 +13,11 @@ on the other folds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from automix_cli.data.recorded_signals import NONE, OWN, signals_in, with_recorded
 from automix_cli.data.traces import TraceTable
@@ -54,8 +55,7 @@ class SignalComparison(NamedTuple):
         return max(self.above, key=lambda name: self.gains[name], default="")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Signals:
+class Signals(Struct, frozen=True, eq=False):
     """The table as it looks with each of its signals, and how they are compared.
 
     Attributes:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.bootstrap import Resamples
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from automix_cli.fitting.fit_query_router import FittedRouter
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Split:
+class Split(Struct, frozen=True, kw_only=True, eq=False):
     """Rows to learn from and rows held out, with what they have in common.
 
     Attributes:

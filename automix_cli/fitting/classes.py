@@ -10,10 +10,11 @@ What it says of these comes from models of other folds, and of all other rows fr
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from automix_cli.data.traces import TraceTable
@@ -55,8 +56,7 @@ class ClassedTable(NamedTuple):
         return replace(self.table, question_logits=logit(probs))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Classes:
+class Classes(Struct, frozen=True, kw_only=True):
     """What may supply classes: `none` first where it may be taken, a column of the rows, query-side routers.
 
     `room`: about how many characters of JSON a router may take; `pass_score` as in `Settings`.

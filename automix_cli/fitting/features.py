@@ -22,13 +22,13 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import ArrayLike, NDArray
 
 from automix_cli.errors import DataError
@@ -264,8 +264,7 @@ def _count_keys(texts: Sequence[str], vocabulary: Ints | None = None) -> Iterato
         yield _KeyCounts(row[is_entry], key[is_entry], times[is_entry])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class TextFeatures:
+class TextFeatures(Struct, frozen=True, eq=False):
     """TF-IDF of a vocabulary, and the form, of any text.
 
     A text's words and pairs have, as a vector, length one, and so have its pieces: tf is
@@ -387,8 +386,7 @@ def _most_frequent(key: Ints, frequency: Ints, side: NDArray[np.bool_], limit: i
 # ---------------------------------------------------------------- embeddings
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class VectorFeatures:
+class VectorFeatures(Struct, frozen=True, eq=False):
     """Embeddings less the mean of the training rows, scaled to unit length.
 
     Embeddings of one kind of text lie close together in a corner of their space. Without their

@@ -15,10 +15,10 @@ does, and what that costs; its scores and its signal are fitted on the others.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from automix_cli.data.folds import folds_of

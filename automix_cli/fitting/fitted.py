@@ -7,10 +7,10 @@ decision problem for any cost_weight.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec import Struct
 
 from automix_cli.data.question_classes import NamedClasses
 from automix_cli.errors import DataError, reading_problem
@@ -42,8 +42,7 @@ class Scores(NamedTuple):
 _NO_SCORES = Scores()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FittedTier:
+class FittedTier(Struct, frozen=True, kw_only=True):
     """The fitted parameters of one tier; costs as in `TierModel`.
 
     `failed` is the chance that the tier gives no answer when it is asked. `note` says in words what
@@ -121,8 +120,7 @@ def _scores(row: Sequence[Any]) -> Scores:
     return scores
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fitted:
+class Fitted(Struct, frozen=True, kw_only=True):
     """The fitted parameters of all tiers, and the counts behind the prior.
 
     Attributes:

@@ -33,6 +33,7 @@ from hashlib import sha256
 from typing import Any, Literal, get_args
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import ArrayLike, NDArray
 
 from automix_cli.data.oracle import TierChoice, oracle
@@ -67,8 +68,7 @@ GROUP_PSEUDO_ROWS = 2.0  # with which the rates of small groups are shrunk to th
 # ---------------------------------------------------------------- the classifiers
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Linear:
+class Linear(Struct, frozen=True, eq=False):
     """logit P(right) = row·weights + intercept, calibration included; N columns."""
 
     weights: Quantised
@@ -90,8 +90,7 @@ class Linear:
         return cls(weights, finite(data["intercept"], tiers))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Clusters:
+class Clusters(Struct, frozen=True, eq=False):
     """K centres in a space of few dimensions, and each tier's rate of right answers around them.
 
     Attributes:
@@ -128,8 +127,7 @@ class Clusters:
         return cls(axes, finite(data["centres"], len(rates), len(axes.scale)), rates)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Neighbours:
+class Neighbours(Struct, frozen=True, eq=False):
     """Training rows in a space of few dimensions, of which the k most similar (cosine) count.
 
     Attributes:

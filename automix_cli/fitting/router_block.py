@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from msgspec import Struct
 
 from automix_cli.errors import DataError, describe_value, did_you_mean, reading_problem
 from automix_cli.fitting.query_router_kinds import QUERY_ROUTER_KINDS
@@ -22,8 +23,7 @@ HINT = "automix calibrate writes it anew"
 """What mends a `router:` block that cannot be used."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(Struct, frozen=True, kw_only=True):
     """What the profile decides and no data changes.
 
     `pass_score` is the score from which on an answer is right, `agreement` whether a fit may look at

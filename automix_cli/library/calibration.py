@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from automix_cli.data.labelled import DataFile
 from automix_cli.errors import GateError, UsageError
@@ -36,8 +38,7 @@ if TYPE_CHECKING:
     from automix_cli.views.calibration_view import CalibrationView
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CalibrationJob:
+class CalibrationJob(Struct, frozen=True, kw_only=True):
     """What is wanted of a calibration, and where it goes.
 
     `writes`: a router is written, to `output`, else to the profile's own file or automix.yaml;

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from msgspec import Struct
 
 from automix_cli.errors import UsageError
 from automix_cli.fitting.query_router_kinds import PriorChoice
@@ -61,8 +62,7 @@ def reads_samples(policies: str) -> bool:
     return any(name.strip().startswith(("all", "maj")) for name in policies.split(","))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BenchJob:
+class BenchJob(Struct, frozen=True, kw_only=True):
     """Who is compared, how rows are split and how settings are chosen."""
 
     policies: str

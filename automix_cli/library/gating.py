@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from automix_cli.errors import GateError, StorageError, UsageError
 from automix_cli.library.comparison import NO_RUNS, TakeRuns
@@ -22,8 +24,7 @@ if TYPE_CHECKING:
 _SAME_ROWS = "both runs must read the same questions, with the same --split and --seed"
 
 
-@dataclass(slots=True, kw_only=True)
-class Gating:
+class Gating(Struct, kw_only=True):
     """What must hold, and what it is compared with.
 
     Attributes:

@@ -6,9 +6,10 @@ import math
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypedDict, cast, get_args
+
+from msgspec.structs import replace
 
 from automix_cli.data.jsonl import dumps
 from automix_cli.data.labelled import DataFile, TableOptions, read_data

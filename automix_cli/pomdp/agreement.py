@@ -8,10 +8,10 @@ the answers, never one bit for each pair of tiers: "all three agree" is one fact
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec import Struct
 
 from automix_cli.errors import DataError, reading_problem
 from automix_cli.pomdp.arrays import Floats
@@ -32,8 +32,7 @@ class Pair(NamedTuple):
     both_wrong: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AgreementModel:
+class AgreementModel(Struct, frozen=True, kw_only=True):
     """P(class that an answer joins | state, classes so far), one categorical law for each tier.
 
     Each number is the chance to join a class when there is no other one. With more classes their

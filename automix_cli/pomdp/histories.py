@@ -10,11 +10,11 @@ counts running fastest.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
+from msgspec import Struct
 
 from automix_cli.pomdp.agreement import AnswerClass
 from automix_cli.pomdp.arrays import Floats
@@ -97,8 +97,7 @@ def tabulate(
     return observation.table(max_votes, batch, start)
 
 
-@dataclass(frozen=True, slots=True)
-class Histories:
+class Histories(Struct, frozen=True):
     """The histories of a model from a root on.
 
     Attributes:

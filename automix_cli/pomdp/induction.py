@@ -14,11 +14,11 @@ plan gets to a small part of all histories.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec import Struct, field
 from numpy.typing import NDArray
 
 from automix_cli.pomdp.action_table import ActionTable
@@ -84,8 +84,7 @@ def _charges(costs: Sequence[Floats], tasks: Sequence[PlanTask]) -> Floats:
     return np.concatenate(each, axis=1)
 
 
-@dataclass(slots=True, eq=False, repr=False)
-class Induction:
+class Induction(Struct, eq=False):
     """The plans of some tasks, P in all; build it with `solve_tasks`.
 
     Attributes:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
-from msgspec import structs
+from msgspec import Struct, structs
+from msgspec.structs import replace
 
 from automix_cli.errors import AutomixError
 from automix_cli.pomdp.agreement import AgreementModel, AnswerClass
@@ -33,8 +33,7 @@ CHARGED_KINDS: tuple[ActionKind, ...] = ("start", "vote")
 """The kinds of action that cost something; `escalate` costs the same as `start`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TierModel:
+class TierModel(Struct, frozen=True, kw_only=True):
     """What is known of one tier.
 
     Attributes:
@@ -58,8 +57,7 @@ class TierModel:
     round_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
+class Model(Struct, frozen=True, kw_only=True):
     """The decision problem of one question.
 
     Attributes:

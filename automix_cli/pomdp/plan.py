@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+from msgspec import Struct, field
 
 from automix_cli.pomdp.action_table import ActionTable
 from automix_cli.pomdp.arrays import Floats
@@ -100,8 +100,7 @@ class Block(NamedTuple):
     value: Floats
 
 
-@dataclass(slots=True, eq=False, repr=False)
-class Plan:
+class Plan(Struct, eq=False):
     """Values and choices by history; build it with `solve`."""
 
     induction: Induction

@@ -7,6 +7,8 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from automix_cli.pomdp.problem import Action, Facts, History, Observation, Visit
 from automix_cli.texts import share_text
 
@@ -322,8 +324,7 @@ class Picked(NamedTuple):
     history: History = History()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuestionPolicy:
+class QuestionPolicy(Struct, frozen=True, kw_only=True):
     """Ask the tier that a query-side router names for the question, and report its answer.
 
     That is the tier of highest expected score less weighted cost, of equals the cheaper. A tier that

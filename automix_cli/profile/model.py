@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from msgspec import structs
+from msgspec import Struct, structs
+from msgspec.structs import replace
 
 from automix_cli.backends import catalog
 from automix_cli.backends.choice import BackendName, ClientName, client_of
@@ -24,8 +24,7 @@ MAX_VOTES = 64
 Origin = Literal["bundled", "named", "environment", "discovered", "user", "tiers-option"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tier:
+class Tier(Struct, frozen=True, kw_only=True):
     """One rung: a model with a price, cheapest first.
 
     `price` is what the profile says; `list_price()` falls back on LiteLLM's table.
@@ -100,8 +99,7 @@ class Tier:
         return () if self.api_base else catalog.standard_key_envs(self.model)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class Task(Struct, frozen=True, kw_only=True):
     """The instruction that every tier gets, and how an answer is scored.
 
     `abstain_value` is the worth of "no answer" on the score's scale; None: always answer.
@@ -114,8 +112,7 @@ class Task:
     pass_score: float = 0.5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VerificationSettings:
+class VerificationSettings(Struct, frozen=True, kw_only=True):
     """Where confidence comes from and how much of it may be bought.
 
     `batch` holds how many votes one action may buy; `max_votes` 0 switches verification
@@ -133,8 +130,7 @@ class VerificationSettings:
     last_tier: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(Struct, frozen=True, kw_only=True):
     """Limits of a run: requests in flight, seconds a call, attempts a call, dollars a run."""
 
     concurrency: int = 16
@@ -143,8 +139,7 @@ class Limits:
     max_cost: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
+class Profile(Struct, frozen=True, kw_only=True):
     """A checked profile; `router` is the block `automix calibrate` wrote, None when uncalibrated.
 
     `router` is checked for its form only (known kind, finite numbers); `fitting` reads the rest.
@@ -161,7 +156,7 @@ class Profile:
     limits: Limits = Limits()
     path: Path | None = None
     origin: Origin = "named"
-    sources: tuple[tuple[str, str], ...] = field(default=(), compare=False, repr=False)
+    sources: tuple[tuple[str, str], ...] = ()
 
     @property
     def trusted(self) -> bool:
@@ -262,9 +257,9 @@ def higher_price(price: Price, other: Price) -> Price:
 
 
 def _settings_dict(settings: Any) -> dict[str, Any]:
-    """A dataclass as a dictionary of one level, tuples as lists."""
-    values = ((f.name, getattr(settings, f.name)) for f in fields(settings))
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in values}
+    """A struct as a dictionary of one level, tuples as lists."""
+    values = structs.asdict(settings)
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
 
 def _set_only(values: Mapping[str, Any]) -> dict[str, Any]:

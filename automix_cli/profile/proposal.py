@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from automix_cli.backends.catalog import model_problem, provider_of, standard_key_envs
 from automix_cli.backends.local_servers import (

@@ -6,9 +6,10 @@ import json
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from automix_cli.errors import ProfileError, StorageError
 from automix_cli.profile import yamltree

@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
+from msgspec import Struct, field
 
 from automix_cli.backends.cache import Cached
 from automix_cli.cascade.cascade import Cascade
@@ -35,8 +35,7 @@ from automix_cli.serving.request_log import RequestLog
 Handler = Callable[[Exchange], Awaitable[web.StreamResponse]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class Pace(Struct, frozen=True, kw_only=True):
     """Seconds that the server waits: for a body, before a stream begins, between comments, for a reader."""
 
     body: float = 30.0
@@ -45,8 +44,7 @@ class Pace:
     reader: float = 60.0
 
 
-@dataclass(slots=True)
-class ChatServer:
+class ChatServer(Struct):
     """The handlers, and all that they share."""
 
     models: ServedModels

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from automix_cli.data.chat_rows import chat_of, kind_of
 from automix_cli.data.rows import question_from_dict
@@ -44,8 +45,7 @@ class ChatRequestError(DataError):
         self.param, self.code = param, code
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChatRequest:
+class ChatRequest(Struct, frozen=True, kw_only=True):
     """What a client asks for.
 
     `model` is the name that it sent. `include_usage` asks for a last chunk with the usage, in a stream.

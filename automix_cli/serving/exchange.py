@@ -6,10 +6,10 @@ import re
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from aiohttp import web
+from msgspec import Struct, field
 
 from automix_cli.records import Json
 from automix_cli.serving.chat_reply import ErrorReply, plain_error, to_bytes
@@ -34,8 +34,7 @@ def request_id(headers: Mapping[str, str]) -> str:
     return own if _CLIENT_ID.fullmatch(own) else uuid.uuid4().hex
 
 
-@dataclass(slots=True)
-class Exchange:
+class Exchange(Struct):
     """A request on its way to a reply; `entry` is what the log will say of it."""
 
     request: web.Request

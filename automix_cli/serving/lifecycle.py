@@ -9,9 +9,9 @@ import asyncio
 import errno
 import os
 import socket
-from dataclasses import dataclass, field
 
 from aiohttp import web
+from msgspec import Struct, field
 
 from automix_cli.backends.catalog import is_loopback_host
 from automix_cli.cascade.batch import interruptible
@@ -73,8 +73,7 @@ def check_reach(host: str, key: str) -> None:
         )
 
 
-@dataclass(slots=True)
-class _Stop:
+class _Stop(Struct):
     """What a signal stops: the questions of a server, and the wait for the signal itself."""
 
     server: ChatServer

@@ -16,11 +16,11 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import litellm
 from litellm import CustomLLM
+from msgspec import Struct
 
 from automix_cli.errors import AutomixError, DataError, MissingKey, ProfileError, redact
 from automix_cli.library.automix import Automix
@@ -149,8 +149,7 @@ automix = AutomixProvider()
 # ---------------------------------------------------------------- a question and its replies
 
 
-@dataclass(frozen=True, slots=True)
-class _ProviderCall:
+class _ProviderCall(Struct, frozen=True):
     """A question that LiteLLM brought, with the profile that answers it."""
 
     profile: Automix

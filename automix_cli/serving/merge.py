@@ -14,10 +14,11 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from automix_cli.cascade.requests import input_sha
 from automix_cli.data.shards import Shard, Stamp, shard_of
@@ -32,8 +33,7 @@ if TYPE_CHECKING:
     from automix_cli.data.sources import Rows
 
 
-@dataclass(slots=True)
-class Merge:
+class Merge(Struct):
     """Parts that are put together; `source` is their input, where that is at hand."""
 
     paths: Sequence[Path]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from automix_cli.cascade.cascade import Cascade
 from automix_cli.profile.model import Tier

@@ -11,9 +11,11 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, structs
 
 from automix_cli.api import CallOptions, Runtime
 from automix_cli.cascade.jobs import AnswerJob
@@ -40,8 +42,7 @@ STOP_PATIENCE = 15.0
 """Seconds for rows at work, after a wish to stop."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InputFile:
+class InputFile(Struct, frozen=True, kw_only=True):
     """The input, as every worker is to find it: its path, its size in bytes, and how it is read."""
 
     path: Path
@@ -67,8 +68,7 @@ class InputFile:
         return replace(own, stamp=stamp, counts=RowCount(self.rows, 0, ""))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShardTask:
+class ShardTask(Struct, frozen=True, kw_only=True):
     """One shard of a run: plain values that can be sent to another machine.
 
     `alone` are positions of rows that were at work when an earlier process of this shard died: each is
@@ -102,8 +102,7 @@ class ShardTask:
         return self.folder / f"{self.name}.flight"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShardOutcome:
+class ShardOutcome(Struct, frozen=True, kw_only=True):
     """How a process of a shard ended: its rows are complete, or it was stopped, or an error ended it."""
 
     complete: bool = False
@@ -150,7 +149,7 @@ def run_shard(task: ShardTask) -> ShardOutcome:
             flight.close()
     except AutomixError as exc:
         outcome = ShardOutcome(message=redact(exc.message), hint=redact(exc.hint), exit_code=exc.exit_code)
-    return replace(outcome, notes=tuple(map(redact, notes)))
+    return structs.replace(outcome, notes=tuple(map(redact, notes)))
 
 
 def _when_unlocked(open_file: Callable[[], EarlierRows]) -> EarlierRows:

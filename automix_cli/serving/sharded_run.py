@@ -15,8 +15,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from automix_cli.serving.flight import ShardProgress, read_progress
 from automix_cli.serving.shard_task import ShardOutcome, ShardTask
@@ -55,8 +57,7 @@ class WorkerPool(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class ShardState:
+class ShardState(Struct):
     """What is known of one shard: deaths since its last progress, and deaths of rows that were alone."""
 
     task: ShardTask
@@ -92,8 +93,7 @@ class ShardState:
         return replace(task, profile=replace(task.profile, limits=replace(limits, max_cost=left)))
 
 
-@dataclass(slots=True)
-class ShardedRun:
+class ShardedRun(Struct):
     """Runs tasks on a pool.
 
     `say` takes what a person should know, `on_rows` the number of rows done so far, now and then.

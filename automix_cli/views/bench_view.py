@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
+from msgspec import Struct
 
 from automix_cli.data.collection_cost import collection_cost
 from automix_cli.data.duplicates import Duplicates
@@ -53,8 +53,7 @@ class OutcomesByKind(NamedTuple):
     bounds: tuple[PolicyOutcome, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BenchView:
+class BenchView(Struct, frozen=True, kw_only=True):
     """A comparison with what readers must know about its rows.
 
     Attributes:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from automix_cli.data.collection_cost import collection_cost
 from automix_cli.data.traces import TraceTable
@@ -67,8 +68,7 @@ _CALIBRATION_COLUMNS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class CalibrationView:
+class CalibrationView(Struct, frozen=True):
     """The result of `calibrate`, for people and as JSON.
 
     `baseline` is the tier that costs are compared with; None chooses one.

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from automix_cli.evaluation.bench import PolicyOutcome
 from automix_cli.evaluation.curves import Measure
@@ -46,8 +47,7 @@ class CurveDot(NamedTuple):
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Series:
+class Series(Struct, frozen=True, kw_only=True):
     """One policy on the chart; cost in USD per 1,000 questions.
 
     Attributes:
@@ -258,8 +258,7 @@ def _narrow_of(view: BenchView) -> _Layout:
     return _narrow([outcome.name for outcome in view.comparison.outcomes])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Chart:
+class _Chart(Struct, frozen=True, kw_only=True):
     """All that is drawn, and where values lie."""
 
     series: list[Series]

@@ -21,7 +21,6 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -32,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from live_play import play, profile_for
 from looks import chance_to_be_caught
-from msgspec import structs
+from msgspec.structs import replace
 from recorded import DATA
 
 from automix_cli import scoring
@@ -215,7 +214,7 @@ def live_rows(
 def again(rows: Sequence[AnswerRow], rng: np.random.Generator, count: int) -> Iterator[AnswerRow]:
     """Rows drawn with replacement, each with an id of its own."""
     for i, at in enumerate(rng.integers(0, len(rows), count)):
-        yield replace(rows[at], question=structs.replace(rows[at].question, id=i))
+        yield replace(rows[at], question=replace(rows[at].question, id=i))
 
 
 def comparisons_until_warning(half: Half, rows: Sequence[AnswerRow], seed: int) -> float:

@@ -9,13 +9,13 @@ most 10 % of calibrations.
 
 import argparse
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from exact import expectation
 from known import draw_table, two_tiers
+from msgspec.structs import replace
 
 from automix_cli.evaluation.certificate import certify
 from automix_cli.evaluation.reliability import wilson

@@ -13,7 +13,6 @@ above 10 %; the exit status is then 1.
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from exact import expectation
 from known import NAMES, table_of, two_tiers
+from msgspec.structs import replace
 from runs import (
     binomial_interval,
     is_picked,

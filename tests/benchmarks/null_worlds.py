@@ -18,7 +18,6 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 from known import NAMES, table_of
+from msgspec.structs import replace
 from runs import binomial_interval, is_picked, option_parser, processes, run_all, table_head, table_line
 from worlds import MAX_VOTES, draw_world, null_world, paying_world
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
-from msgspec import structs
+from msgspec.structs import asdict, replace
 
 from automix_cli.api import CallOptions, Runtime, choose_profile
 from automix_cli.cascade.baseline import (
@@ -39,7 +38,7 @@ def step(tier: Tier, tokens: int = 100, out: int = 10, votes_usd: float = 0.0) -
 
 
 def row(*steps: Step, **changes: Any) -> Answer:
-    return structs.replace(Answer(question=Question(text="?"), answer="a", route=steps), **changes)
+    return replace(Answer(question=Question(text="?"), answer="a", route=steps), **changes)
 
 
 def tally(*rows: Answer) -> CostTally:
@@ -79,7 +78,7 @@ def fitted(held_out: dict[str, list[float]] | None = None, **changes: Any) -> di
     return {
         "rows": 100,
         "held_out": held_out or {},
-        "prices": {tier.name: tier.price and structs.asdict(tier.price) for tier in PROFILE.tiers},
+        "prices": {tier.name: tier.price and asdict(tier.price) for tier in PROFILE.tiers},
         **fingerprint(PROFILE),
         **changes,
     }

@@ -1,9 +1,9 @@
 """Whether verification can pay, by hand: a dollar a token, and prompts of known length."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from automix_cli import prompts

@@ -3,12 +3,11 @@
 import asyncio
 import itertools
 import math
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from known import two_tiers
-from msgspec import structs
+from msgspec.structs import replace
 
 from automix_cli import prompts
 from automix_cli.backends.base import Request, ScriptedBackend
@@ -192,12 +191,12 @@ def test_an_unknown_price_is_null_never_zero() -> None:
 def test_input_sha_ignores_the_id_and_sees_everything_asked() -> None:
     base = Question(text="q", context="c", choices=("a",), history=(Message("user", "h"),))
     others = [
-        structs.replace(base, text="x"),
-        structs.replace(base, context=None),
-        structs.replace(base, choices=()),
-        structs.replace(base, history=()),
+        replace(base, text="x"),
+        replace(base, context=None),
+        replace(base, choices=()),
+        replace(base, history=()),
     ]
-    assert input_sha(base) == input_sha(structs.replace(base, id="other", index=9))
+    assert input_sha(base) == input_sha(replace(base, id="other", index=9))
     assert len({input_sha(q) for q in [base, *others]}) == 5
 
 

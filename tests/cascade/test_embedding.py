@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 from known import table_of
 from loopback import Call, Loopback, Reply, default_vector, nobody
-from msgspec import structs
+from msgspec.structs import replace
 from profile_files import with_mute_votes
 from shell import jsonl
 from typer.testing import CliRunner
@@ -258,8 +257,8 @@ def test_a_second_run_sends_nothing_and_equal_texts_are_paid_once(tmp_path: Path
 
 def test_an_answer_and_an_embedding_of_one_text_are_two_things() -> None:
     embedding = asked("one", None)
-    assert fingerprint(embedding) != fingerprint(structs.replace(embedding, embeds=False))
-    assert fingerprint(embedding) != fingerprint(structs.replace(embedding, params=(("dimensions", 8),)))
+    assert fingerprint(embedding) != fingerprint(replace(embedding, embeds=False))
+    assert fingerprint(embedding) != fingerprint(replace(embedding, params=(("dimensions", 8),)))
 
 
 # ---------------------------------------------------------------- profiles and prices

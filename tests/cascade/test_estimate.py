@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from automix_cli.backends.server_record import Lengths
 from automix_cli.cascade.check_estimate import plan_verifications

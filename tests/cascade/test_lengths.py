@@ -1,10 +1,10 @@
 """The forecast learns from the cache how long completions are."""
 
 import asyncio
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from automix_cli import prompts
 from automix_cli.backends.base import Request, ScriptedBackend

@@ -1,11 +1,11 @@
 """Answers compared live: an earlier answer is reported because the next tier gives an equal one."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from loopback import Call, Loopback
+from msgspec.structs import replace
 
 from automix_cli.api import CallOptions, Runtime, choose_profile
 from automix_cli.cascade.cascade import Cascade

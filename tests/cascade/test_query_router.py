@@ -7,13 +7,13 @@ import io
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from known import table_of
+from msgspec.structs import replace
 from profile_files import with_mute_votes
 from rich.console import Console
 from shell import automix, environment, jsonl

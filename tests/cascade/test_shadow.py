@@ -4,12 +4,12 @@ import asyncio
 import hashlib
 import json
 import math
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from shell import ROOT, automix
 from test_cascade import LARGE, LARGE_CALL, SMALL, calls, profile, says, script
 

@@ -2,11 +2,11 @@
 
 import asyncio
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from recorded import DATA
 
 from automix_cli import prompts

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from loopback import Call, Loopback, Reply, default_reply, openai_body
+from msgspec.structs import replace
 from shell import ROOT, automix
 
 from automix_cli import prompts

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from trace_rows import numbered, trace_row
 
 from automix_cli.data.collection_cost import collection_cost

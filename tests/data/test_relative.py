@@ -1,11 +1,11 @@
 """Scores beside a baseline's: what rows without a label tell, and what labels add."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from automix_cli.data.labelled import TableOptions
 from automix_cli.data.read_traces import read_table

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import StringIO
 from itertools import pairwise
 from typing import Any
@@ -25,6 +25,7 @@ from comparisons import (
     with_runs,
 )
 from known import draw_rows, draw_table, table_of, two_tiers
+from msgspec.structs import replace
 from rich.console import Console
 
 from automix_cli.data.traces import TraceTable

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from exact import expectation
 from known import draw_rows, draw_table, table_of, two_tiers
+from msgspec.structs import replace
 
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.bootstrap import Resamples

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from known import draw_table, table_of, two_tiers
+from msgspec.structs import replace
 from orders import make_rows, make_table
 
 from automix_cli.data.traces import TraceTable

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from known import draw_rows, draw_table, table_of, two_tiers
+from msgspec.structs import replace
 
 from automix_cli.data.folds import folds_of
 from automix_cli.data.traces import TraceTable

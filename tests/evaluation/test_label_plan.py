@@ -1,9 +1,8 @@
 """Where labels tell most, and what those given so far settle, at every look."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from automix_cli.data.label_draw import draw_labels, label_weights
 from automix_cli.data.label_file import LabelsOfRows

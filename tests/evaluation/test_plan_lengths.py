@@ -1,9 +1,8 @@
 """Laws of plans that are solved for some cost_weights and some fits at a time."""
 
-from dataclasses import replace
-
 import numpy as np
 from models import two_tiers
+from msgspec.structs import replace
 
 from automix_cli.evaluation.joint_plans import join
 from automix_cli.evaluation.plan_lengths import PlannedRows, divide

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from comparisons import asking, compared, halves, three_tiers
 from known import draw_table, table_of
+from msgspec.structs import replace
 
 from automix_cli.errors import UsageError
 from automix_cli.evaluation.answer_policies import Pomdp, PomdpQuery

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from known import draw_table, two_tiers
+from msgspec.structs import replace
 
 from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.crossfit import Crossfit, crossfit

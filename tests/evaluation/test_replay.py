@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import permutations
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from orders import (
     TIERS,
     VOTES,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from known import table_of
+from msgspec.structs import replace
 
 from automix_cli.data.recorded_signals import with_recorded
 from automix_cli.data.traces import TraceTable

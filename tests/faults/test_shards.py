@@ -5,12 +5,12 @@ import os
 import random
 import signal
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from loopback import Loopback, Reply, default_reply
+from msgspec.structs import replace
 from nursery import CANARY, World, comparable, double_paid, rows
 from workers import ProcessPool
 

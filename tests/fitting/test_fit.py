@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from known import confidence_rows, draw_rows, draw_table, easy_and_hard, table_of, two_tiers, votes
+from msgspec.structs import replace
 
 from automix_cli.data.traces import TraceTable
 from automix_cli.errors import DataError

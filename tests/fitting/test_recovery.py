@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from exact import expectation
 from known import draw_table, two_tiers, votes
-from msgspec import structs
+from msgspec.structs import replace
 
 from automix_cli.fitting.fit import fit
 from automix_cli.fitting.router_block import Settings
@@ -19,7 +17,7 @@ from automix_cli.pomdp.policy import PomdpPolicy
 def shows_the_last_tier() -> Model:
     """Votes that also tell whether the large tier would be right; where no tier is, they say yes."""
     shapes = ((3.0, 1.5), (1.0, 2.5), (3.0, 1.0), (4.0, 1.0))
-    seen = structs.replace(votes(1, 1, 1, 1), shapes=shapes)
+    seen = replace(votes(1, 1, 1, 1), shapes=shapes)
     small = TierModel(observation=seen, max_votes=5, answer=Cost(1.0), vote=Cost(0.125))
     return Model(tiers=(small, TierModel(answer=Cost(10.0))), priors=((0.20, 0.05, 0.40, 0.35),))
 

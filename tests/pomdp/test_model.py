@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from exact import expectation
 from models import random_model, two_tiers
+from msgspec.structs import replace
 
 from automix_cli.pomdp.model import MAX_HISTORIES, Cost, Model, TierModel, count_histories, simplify
 from automix_cli.pomdp.observations import VoteObservations

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from models import START, random_model, run, tiers_of, two_tiers, vote
+from msgspec.structs import replace
 
 from automix_cli.pomdp.model import Cost, Model, TierModel
 from automix_cli.pomdp.observations import VoteObservations

@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from exact import brute_force, expectation
 from models import LAWS, random_model, tiers_of, with_agreement, with_failures
+from msgspec.structs import replace
 
 from automix_cli.pomdp.action_table import ActionTable
 from automix_cli.pomdp.histories import NO_CLASS, Histories, Root

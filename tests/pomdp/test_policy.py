@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from models import START, random_model, run, two_tiers, vote
-from msgspec import structs
+from msgspec.structs import replace
 
 from automix_cli.errors import AutomixError
 from automix_cli.pomdp.histories import Root
@@ -105,7 +104,7 @@ def test_a_missing_confidence_is_no_evidence_unless_it_was_met_in_fitting() -> N
             belief = policy.update(belief, Action("vote", 0, 1), Observation(n_votes=1))
         np.testing.assert_allclose(policy.posterior(belief), model.priors[0])
         assert policy.action(belief).kind != "vote"
-        known = structs.replace(seen, missing=(0.5, 0.0))
+        known = replace(seen, missing=(0.5, 0.0))
         policy = PomdpPolicy(
             replace(model, tiers=(replace(model.tiers[0], observation=known), model.tiers[1]))
         )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from exact import expectation
 from models import random_model, with_agreement, with_failures
+from msgspec.structs import replace
 
 from automix_cli.pomdp.model import Model, TierModel
 from automix_cli.pomdp.plan import solve

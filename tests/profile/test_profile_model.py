@@ -3,10 +3,10 @@
 import json
 import random
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from profile_files import FULL, read
 
 from automix_cli.backends import catalog

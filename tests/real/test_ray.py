@@ -12,7 +12,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from loopback import Loopback, default_reply
+from msgspec.structs import replace
 
 PYTHON = os.environ.get("AUTOMIX_RAY_PYTHON", "")
 pytestmark = [

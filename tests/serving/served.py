@@ -6,13 +6,14 @@ import json
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
 from aiohttp import web
 from loopback import Loopback
+from msgspec.structs import replace
 from profile_files import read
 
 from automix_cli.api import CallOptions, Runtime

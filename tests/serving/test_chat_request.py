@@ -1,9 +1,9 @@
 """Requests of chat clients: which become a question, and what is said of those that cannot."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from automix_cli.profile.search import load_profile
 from automix_cli.prompts import answer_messages

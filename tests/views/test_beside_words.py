@@ -4,12 +4,12 @@ import io
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from comparisons import compared, view_of
+from msgspec.structs import replace
 from rich.console import Console
 
 from automix_cli.data.labelled import TableOptions

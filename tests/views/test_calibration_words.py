@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from known import draw_table, two_tiers
+from msgspec.structs import replace
 
 from automix_cli.data.groups import Grouping
 from automix_cli.evaluation.calibrate import Calibration, Figures

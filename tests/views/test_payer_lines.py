@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from automix_cli.cascade.baseline import CostTally, TierAnswers
 from automix_cli.evaluation.curves import Measure

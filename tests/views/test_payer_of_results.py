@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from known import draw_rows, draw_table, two_tiers
+from msgspec.structs import replace
 from shell import Ran, automix, jsonl
 
 from automix_cli.data.collection_cost import collection_cost

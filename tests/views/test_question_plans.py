@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from known import two_tiers
+from msgspec.structs import replace
 
 from automix_cli import prompts
 from automix_cli.backends.base import Request, ScriptedBackend

@@ -29,9 +29,9 @@ import math
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from automix_cli import prompts
@@ -81,8 +81,7 @@ def _uniform(*parts: object) -> float:
     return (int(mark[:12], 16) + 0.5) / 16**12
 
 
-@dataclass(frozen=True, slots=True)
-class _Dice:
+class _Dice(Struct, frozen=True):
     """The random draws of one request to one model."""
 
     model: str
@@ -205,8 +204,7 @@ def _is_right(candidate: prompts.JudgedAnswer, solution: Solution) -> bool:
     return agrees(answer, choices[ord(solution.answer) - ord("A")])
 
 
-@dataclass(frozen=True, slots=True)
-class DemoBackend:
+class DemoBackend(Struct, frozen=True):
     """The simulated tiers as a backend; nothing leaves the process.
 
     Example:
