@@ -16,55 +16,30 @@ MAX_BODY = 16 * 2**20
 """Bytes of an answer, unpacked, beyond which it is not read on."""
 
 
-class Body:
-    """A body that comes piece by piece: unpacked, and never more of it than `MAX_BODY`.
+async def read_pieces(pieces: AsyncIterable[bytes], packing: str) -> bytes:
+    """A body that comes piece by piece, decompressed, if it is not too large.
 
     Decompression is bounded, so that a small body cannot fill the memory. `packing` is the
     content encoding that the server named.
 
     Raises:
-        BadResponse: an encoding that was not requested.
+        BadResponse: too large, or with an encoding that was not requested.
     """
-
-    __slots__ = ("_bytes", "_unpack")
-
-    def __init__(self, packing: str) -> None:
-        packing = packing.lower()
-        if packing not in ("identity", "gzip", "deflate", ""):
-            raise BadResponse(f"an answer packed as {packing}, which was not asked for", maybe_billed=True)
-        self._unpack = zlib.decompressobj(zlib.MAX_WBITS | 32) if packing in ("gzip", "deflate") else None
-        self._bytes = bytearray()
-
-    def add(self, piece: bytes) -> None:
-        """Take the next bytes.
-
-        Raises:
-            BadResponse: they cannot be unpacked, or are too many.
-        """
+    packing = packing.lower()
+    if packing not in ("identity", "gzip", "deflate", ""):
+        raise BadResponse(f"an answer packed as {packing}, which was not asked for", maybe_billed=True)
+    unpack = zlib.decompressobj(zlib.MAX_WBITS | 32) if packing in ("gzip", "deflate") else None
+    body = bytearray()
+    async for piece in pieces:
         try:
-            self._bytes += self._unpack.decompress(piece, MAX_BODY + 1) if self._unpack else piece
+            body += unpack.decompress(piece, MAX_BODY + 1) if unpack else piece
         except zlib.error as exc:
             raise BadResponse("an answer whose packing is broken", maybe_billed=True) from exc
-        if len(self._bytes) > MAX_BODY:
+        if len(body) > MAX_BODY:
             error = BadResponse(f"an answer of more than {MAX_BODY >> 20} MiB", maybe_billed=True)
             error.retries = 0
             raise error
-
-    def whole(self) -> bytes:
-        """All of it."""
-        return bytes(self._bytes)
-
-
-async def read_pieces(pieces: AsyncIterable[bytes], packing: str) -> bytes:
-    """A body that comes piece by piece, decompressed; see `Body`.
-
-    Raises:
-        BadResponse: too large, or with an encoding that was not requested.
-    """
-    body = Body(packing)
-    async for piece in pieces:
-        body.add(piece)
-    return body.whole()
+    return bytes(body)
 
 
 def json_object(body: bytes, where: str, request_body: bytes = b"") -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What became of a connection: never made, so that nothing was sent, or broken after it was.
 
-Exceptions are known by the names of their classes, since httpx and aiohttp are imported by LiteLLM alone.
+Exceptions are known by the names of their classes, since httpx and aiohttp are not both imported.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from automix_cli.errors import BackendError, BadResponse, TimedOut, Unreachable
 
 _NEVER_SENT = {
-    "NotConnected",  # of `http_connections`
     *("ClientConnectorError", "ClientHttpProxyError", "ConnectionTimeoutError"),  # of aiohttp
     *("ConnectTimeout", "UnsupportedProtocol", "InvalidURL", "ValueError"),
 }

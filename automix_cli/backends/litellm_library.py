@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 from automix_cli import process
+from automix_cli.backends.bare_contexts import fill_contexts
 from automix_cli.backends.catalog import provider_of
 from automix_cli.backends.endpoints import Endpoint, is_openai
 from automix_cli.backends.foreign_warnings import ignore_warnings_in_calls, ignored_in_import
@@ -29,6 +30,7 @@ def load_litellm() -> Any:
     In a program of somebody else nothing of it stays: the variables are taken back, LiteLLM is as it would
     be without us, and one that is imported already is taken as it is.
     """
+    fill_contexts()
     with ignored_in_import(), _import_settings(), _without_collection():
         import litellm
 

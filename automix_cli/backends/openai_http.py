@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import os
 import ssl
+import urllib.request
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from automix_cli.backends.answers import json_object
+from automix_cli.backends.answers import json_object, read_pieces
+from automix_cli.backends.bare_contexts import bare_contexts
 from automix_cli.backends.base import Request
 from automix_cli.backends.catalog import is_loopback, provider_of
 from automix_cli.backends.client import Client
 from automix_cli.backends.connections import connection_error
 from automix_cli.backends.endpoints import DUMMY_KEY, Endpoint, openai_endpoint
-from automix_cli.backends.http_connections import Connections
-from automix_cli.backends.http_target import Target
 from automix_cli.backends.openai_providers import PROVIDERS, gives_logprobs, name_on_wire, own_params
 from automix_cli.backends.openai_wire import chat_body, embedding_body, read_chat, read_embedding
 from automix_cli.backends.places import leave_place
@@ -27,22 +27,33 @@ from automix_cli.backends.refusals import Refusal, status_error, with_hint
 from automix_cli.backends.replies import Reply
 from automix_cli.errors import BackendError, BadRequest
 
+with bare_contexts():
+    import aiohttp
+
+CONNECT_SECONDS = 30.0
+"""Within which a connection must be made; until then nothing was sent, and nothing is billed."""
+
+_HEADERS = {
+    "User-Agent": "automix",
+    "Content-Type": "application/json",
+    "Accept-Encoding": "identity",
+}
+
 
 @dataclass(slots=True)
 class DirectBackend(Client):
     """Completions from every provider in `openai_providers.PROVIDERS`; see `Client`."""
 
-    _connections: Connections | None = None
+    _session: aiohttp.ClientSession | None = None
     _endpoints: dict[tuple[str, str | None, str | None], Endpoint] = field(default_factory=dict, repr=False)
-    _targets: dict[tuple[str, str | None], Target] = field(default_factory=dict, repr=False)
     _proxies: dict[str, str | None] = field(default_factory=dict, repr=False)
     _certificates: ssl.SSLContext | None = field(default=None, repr=False)
 
     async def aclose(self) -> None:
         """Close all connections."""
-        connections, self._connections = self._connections, None
-        if connections is not None:
-            await connections.aclose()
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
 
     def endpoint(self, request: Request) -> Endpoint:
         """Address and key of a request, looked up once for a model and address, and anew after an error."""
@@ -81,8 +92,7 @@ class DirectBackend(Client):
                     refusal = Refusal(error.param, error.code)
                     if self.learn(request, params, error.message, refusal):
                         continue
-                self._endpoints.clear()
-                self._targets.clear()  # whoever sets another key or address expects it to be taken
+                self._endpoints.clear()  # whoever sets another key or address expects it to be taken
                 raise with_hint(error, request.model, endpoint.key_env) from error.__cause__
 
     async def _send(self, path: str, body: bytes, endpoint: Endpoint) -> dict[str, Any]:
@@ -92,42 +102,55 @@ class DirectBackend(Client):
             BackendError: for anything but a 200 with a JSON object.
         """
         url = f"{endpoint.api_base}/{path}"
+        parts = urlsplit(url)
+        where = parts.netloc
+        proxy = self._proxy(parts.scheme, parts.hostname or "", url)
+        speaks_tls = parts.scheme == "https" or (proxy or "").startswith("https:")
+        headers = None
+        if endpoint.api_key and endpoint.api_key != DUMMY_KEY:
+            headers = {"Authorization": f"Bearer {endpoint.api_key}"}
         try:
-            target = self._target(url, endpoint.api_key)
-            reply = await self._open_connections().post(target, body)
-        except (OSError, ValueError) as exc:
-            parts = urlsplit(url)
-            raise connection_error(exc, parts.scheme, parts.netloc) from exc
-        answer = reply.body
-        if reply.status >= 300:
-            raise status_error(reply.status, reply.headers, answer, target.where, body)
-        leave_place()
-        return json_object(answer, target.where, body)
+            async with self._open_session().post(
+                url,
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+                proxy=proxy,
+                ssl=self._trust_store() if speaks_tls else True,
+            ) as response:
+                packing = response.headers.get("Content-Encoding", "identity")
+                answer = await read_pieces(response.content.iter_any(), packing)
+                status, reply_headers = response.status, response.headers
+                if status < 300:
+                    leave_place()
+        except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as exc:
+            raise connection_error(exc, parts.scheme, where) from exc
+        if status >= 300:
+            lower = {name.lower(): value for name, value in reply_headers.items()}
+            raise status_error(status, lower, answer, where, body)
+        return json_object(answer, where, body)
 
-    def _open_connections(self) -> Connections:
+    def _open_session(self) -> aiohttp.ClientSession:
         """The connections of this run; how many at once is for `retrier` to say."""
-        if self._connections is None:
-            self._connections = Connections(self._trust_store)
-        return self._connections
-
-    def _target(self, url: str, key: str | None) -> Target:
-        """Where a request goes, worked out once for an address and a key.
-
-        Raises:
-            ValueError: this is no address, or the key cannot be sent.
-        """
-        target = self._targets.get((url, key))
-        if target is None:
-            parts = urlsplit(url)
-            proxy = self._proxy(parts.scheme, parts.hostname or "", url)
-            sent_key = None if key == DUMMY_KEY else key
-            target = self._targets[url, key] = Target.of(url, sent_key, proxy)
-        return target
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+                auto_decompress=False,
+                trust_env=False,  # a `.netrc` may hold a key for this host, which is not ours to send
+                headers=_HEADERS,
+            )
+        return self._session
 
     def _proxy(self, scheme: str, host: str, url: str) -> str | None:
         """The environment's proxy for a host; this machine's own servers are beyond its reach."""
         if host not in self._proxies:
-            self._proxies[host] = None if is_loopback(url) else _environments_proxy(scheme, host)
+            proxies = urllib.request.getproxies()
+            proxy = proxies.get(scheme) or proxies.get("all")
+            if not proxy or is_loopback(url) or urllib.request.proxy_bypass(host):
+                proxy = None
+            self._proxies[host] = proxy if proxy is None or "://" in proxy else f"http://{proxy}"
         return self._proxies[host]
 
     def _trust_store(self) -> ssl.SSLContext:
@@ -142,14 +165,3 @@ class DirectBackend(Client):
 
     def _provider(self, model: str) -> str:
         return provider_of(model) or model.partition("/")[0]
-
-
-def _environments_proxy(scheme: str, host: str) -> str | None:
-    """The proxy that the environment names for a host, if it does."""
-    import urllib.request  # takes a while to load, and servers on this machine need no proxy
-
-    proxies = urllib.request.getproxies()
-    proxy = proxies.get(scheme) or proxies.get("all")
-    if not proxy or urllib.request.proxy_bypass(host):
-        return None
-    return proxy if "://" in proxy else f"http://{proxy}"

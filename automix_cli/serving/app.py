@@ -3,7 +3,7 @@
     around       access, errors in OpenAI's shape, log and counters of every request
     handlers     /v1/chat/completions  /v1/models  /healthz  /metrics
 
-The server library is aiohttp's, which LiteLLM brings along: docs/serve.md has the measurement.
+The server library is aiohttp's, which the direct client brings along: docs/serve.md has the measurement.
 """
 
 from __future__ import annotations

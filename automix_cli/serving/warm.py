@@ -20,7 +20,7 @@ async def warm_up(cascade: Cascade) -> None:
     tiers = cascade.profile.tiers if cascade.embedder is None else (*cascade.profile.tiers, cascade.embedder)
     for client in {_client(tier) for tier in tiers}:
         if client == "direct":
-            import automix_cli.backends.openai_http  # noqa: F401 (takes a while)
+            import automix_cli.backends.openai_http  # noqa: F401 (loads aiohttp's client)
         if client == "litellm":
             from automix_cli.backends.litellm_library import load_litellm
 

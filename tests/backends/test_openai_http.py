@@ -12,7 +12,7 @@ from calls import CANARY, ask, client, complete, error_of, texts
 from loopback import Call, Loopback, Reply
 from shell import COMMAND, PATIENCE, environment, until
 
-from automix_cli.backends import http_connections, openai_wire
+from automix_cli.backends import openai_http, openai_wire
 from automix_cli.backends.base import Request
 from automix_cli.backends.catalog import list_price, standard_key_envs
 from automix_cli.backends.choice import client_of, gives_logprobs, not_direct
@@ -164,7 +164,7 @@ def test_a_cookie_is_not_sent_back() -> None:
 def test_a_host_that_does_not_answer_the_knock_is_unreachable_and_bills_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(http_connections, "CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(openai_http, "CONNECT_SECONDS", 0.2)
     # 192.0.2.0/24 is nobody's; a network that refuses it at once gives the same class of error.
     request = Request(model="openai/m", messages=(), api_base="https://192.0.2.1/v1")
     error = error_of(complete(request, backend=DirectBackend(Retrier(attempts=1, patience=0)))[0])
@@ -195,11 +195,11 @@ def test_connections_are_used_again_and_closed_at_the_end() -> None:
         backend = DirectBackend()
         for i in range(5):
             await backend.complete(ask(server, DIRECT, f"{i}"))
-        connections = backend._connections
-        assert connections is not None
+        session = backend._session
+        assert session is not None
         await backend.aclose()
-        assert connections.is_closed
-        assert backend._connections is None
+        assert session.closed
+        assert backend._session is None
         await backend.complete(ask(server, DIRECT, "again"))
         await backend.aclose()
 
@@ -389,7 +389,9 @@ from automix_cli.cli import main
 try: main()
 except SystemExit as end: assert not end.code, end.code
 loaded = {"litellm", "openai", "httpx", "pydantic", "aiohttp"} & set(sys.modules)
-assert not loaded, loaded
+assert loaded == {"aiohttp"}, loaded
+from automix_cli.backends.bare_contexts import _bare
+assert _bare, "aiohttp has read the certificates of the system"
 """
 
 
