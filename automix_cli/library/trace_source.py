@@ -7,9 +7,11 @@ import os
 import shlex
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
+
+from msgspec.structs import replace
 
 from automix_cli.api import CallOptions, Runtime, choose_profile
 from automix_cli.data.labelled import DataFile, TableOptions, recorded_questions

@@ -217,8 +217,8 @@ def test_a_completion_comes_back_as_it_was_but_marked(folder: Path, completion: 
         assert store.get(PROMPT, 8) is None
     assert found is not None
     assert found.cached
-    assert {f: getattr(found, f) for f in found.__slots__ if f != "cached"} == {
-        f: getattr(completion, f) for f in completion.__slots__ if f != "cached"
+    assert {f: getattr(found, f) for f in found.__struct_fields__ if f != "cached"} == {
+        f: getattr(completion, f) for f in completion.__struct_fields__ if f != "cached"
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -197,7 +198,7 @@ def test_hard_questions_go_to_the_baseline_so_that_its_mean_there_is_too_high_fo
 
     async def costs_of(cascade: Any) -> tuple[CostTally, float]:
         costs, truth = CostTally(baseline="large"), 0.0
-        alone = replace(cascade, profile=replace(profile, tiers=profile.tiers[1:]))
+        alone = dataclasses.replace(cascade, profile=replace(profile, tiers=profile.tiers[1:]))
         for question in questions:
             costs.add(await cascade.answer(question))
             truth += (await alone.answer(question)).cost_usd

@@ -533,8 +533,6 @@ def test_a_logprob_verdict_without_log_probabilities_is_no_evidence() -> None:
 class Narrow(Tier):
     """A tier with a window of 2,000 tokens."""
 
-    __slots__ = ()
-
     def context_window(self) -> int:
         return 2000
 

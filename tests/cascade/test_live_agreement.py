@@ -89,7 +89,7 @@ def test_answers_that_differ_are_settled_by_the_last_tier(answers: dict[str, Ans
     row = answers["differ"].to_dict()
     assert (row["tier"], row["answer"]) == ("large", "9")
     assert [s.get("agrees_with") for s in row["route"]] == [None, None, None]
-    assert " instead of 0.90; worth: " in row["reason"]
+    assert " instead of 0.90; report is the only step left" in row["reason"]
     late = answers["late"].to_dict()
     assert (late["answer"], late["route"][2]["agrees_with"]) == ("7", "small")
     assert late["confidence"] > row["confidence"]
