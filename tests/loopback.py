@@ -31,9 +31,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
+
+from msgspec import Struct
 
 Fault = Literal["", "drop", "reset", "truncate", "hang", "drip", "whitespace", "endless", "long", "short"]
 Framing = Literal["length", "chunked", "close"]
@@ -71,8 +73,7 @@ class Call(NamedTuple):
         return int(digest(f"{self.body_sha}/{choice}")[:12], 16)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class Reply(Struct, frozen=True, kw_only=True):
     """What the server does with one request.
 
     `texts` holds one text per choice (None is a null content); a single one serves all
@@ -94,7 +95,7 @@ class Reply:
     usage: Mapping[str, Any] | None = None
     logprobs: Any = None
     status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
     latency: float = 0.0
     gate: Callable[[], bool] | None = None
     body: bytes | None = None

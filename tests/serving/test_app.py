@@ -4,7 +4,6 @@ import asyncio
 import json
 import re
 import socket
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from loopback import Call, Loopback, Reply, default_reply
+from msgspec.structs import replace
 from served import running, two_tiers
 
 from automix_cli.api import CallOptions, Runtime
