@@ -36,9 +36,16 @@ class Outcomes(NamedTuple):
     @classmethod
     def nothing(cls, shape: tuple[int, ...], tiers: int) -> Outcomes:
         """Nothing done as yet, on signatures (and by policies) of this shape."""
-        reports, asks, votes, rounds = np.zeros((4, *shape, tiers))
+        # What belongs to one tier lies side by side in memory: it is filled and read tier by tier.
+        reports, asks, votes, rounds = np.moveaxis(np.zeros((4, tiers, *shape)), 1, -1)
         abstained, escalated = np.zeros((2, *shape))
         return cls(reports, asks, votes, rounds, abstained, escalated)
+
+    def flat(self) -> Outcomes:
+        """The same with the signatures of one policy after those of the other, on one axis."""
+        tiers = self.reports.shape[-1]
+        reports, asks, votes, rounds = (own.reshape(-1, tiers) for own in self[:4])
+        return Outcomes(reports, asks, votes, rounds, self.abstained.ravel(), self.escalated.ravel())
 
 
 class RowOutcomes(NamedTuple):
@@ -128,7 +135,7 @@ def expected_score(
         table: the rows.
         rows: n of them.
         signature: of each row; with an axis of policies before where they do not share it.
-        outcomes: of one policy, or of several.
+        outcomes: of one policy, or of several; on one axis where policies do not share signatures.
         abstain_value: the score of an abstention.
     """
     total = _on_rows(outcomes.abstained, signature) * abstain_value
@@ -147,7 +154,8 @@ def expected_cost(table: TraceTable, rows: Ints, signature: Ints, outcomes: Outc
     Raises:
         DataError: when what may be asked or bought has no recorded cost on any row.
     """
-    total = np.zeros((*outcomes.abstained.shape[:-1], len(rows))) + _fee(table, rows, 0)
+    shape = *outcomes.abstained.shape[:-1], *signature.shape
+    total = np.zeros(shape) + _fee(table, rows, 0)
     for times, dollars in _charges(table, outcomes):
         total += _on_rows(times, signature) * dollars[rows]
     return total
@@ -187,9 +195,7 @@ def _charges(table: TraceTable, outcomes: Outcomes) -> Iterator[tuple[Floats, Fl
 
 def _on_rows(values: Floats, signature: Ints) -> Floats:
     """Return the value of each row's signature."""
-    if signature.ndim == 1:
-        return values.take(signature, axis=-1)
-    return np.take_along_axis(values, signature, axis=1)
+    return values.take(signature, axis=-1)
 
 
 def expected_latency(table: TraceTable, rows: Ints, signature: Ints, outcomes: Outcomes) -> Floats:

@@ -85,26 +85,21 @@ class PlanFamily(Struct, frozen=True, kw_only=True):
 
 
 class _Played(NamedTuple):
-    """What K plans do on S signatures, and which of these each plan meets on n rows.
+    """What L plans do on S signatures each, and which of these each row meets.
 
     Attributes:
-        outcomes: K×S.
-        of_row: K×n, or n where every plan meets the same.
-        foreseen: S, whether the plans hold every history that the evidence may lead to.
+        outcomes: L·S, plan by plan.
+        of_row: K×n, for K settings, whose plans differ from row to row.
+        foreseen: L·S, whether the plan holds every history that the evidence may lead to.
     """
 
     outcomes: Outcomes
     of_row: Ints
     foreseen: Bools
 
-    def of_place(self, k: int) -> tuple[Ints, Outcomes]:
-        """The signature of each row, and what one plan does on each signature."""
-        of_row = self.of_row if self.of_row.ndim == 1 else self.of_row[k]
-        return of_row, Outcomes(*(array[k] for array in self.outcomes))
-
     def others(self, k: int) -> Ints:
-        """The rows on which one plan meets evidence that it does not foresee."""
-        return np.flatnonzero(~self.foreseen[self.of_place(k)[0]])
+        """The rows on which one setting meets evidence that its plan does not foresee."""
+        return np.flatnonzero(~self.foreseen[self.of_row[k]])
 
 
 class FittedPlans(Struct, frozen=True, kw_only=True, eq=False):
@@ -218,7 +213,7 @@ class FittedPlans(Struct, frozen=True, kw_only=True, eq=False):
         different, _, which = different_codes(places)
         outcome = self._play(table, rows, different)
         for k in which.tolist():
-            run = row_outcomes(table, rows, *outcome.of_place(k), self._abstain_value)
+            run = row_outcomes(table, rows, outcome.of_row[k], outcome.outcomes, self._abstain_value)
             others = outcome.others(k)
             if len(others):
                 policy = self.policy(int(different[k]))
@@ -242,41 +237,37 @@ class FittedPlans(Struct, frozen=True, kw_only=True, eq=False):
     ) -> _Played:
         """Play the plans on the rows of every cell of lengths, and gather what came of it."""
         request = self.planned_rows(table, rows, places)
-        parts = list(self._play_cells(table, rows, request, cells or divide([request])[0]))
-        if len(parts) == 1:
-            return parts[0].whole()
-        size, count = sum(len(part.foreseen) for part in parts), len(places)
-        tiers = len(self.parameters.tiers)
-        whole = Outcomes.nothing((count, size), tiers)
-        of_row, start = np.zeros((count, len(rows)), dtype=np.intp), 0
-        for part in parts:
-            stop = start + len(part.foreseen)
-            for total, own in zip(whole, part.outcomes, strict=True):
-                total[:, start:stop] = own
-            which = np.ix_(np.arange(count), part.rows)
-            of_row[which] = np.where(part.is_followed, start + part.of_row, of_row[which])
-            start = stop
-        return _Played(whole, of_row, np.concatenate([part.foreseen for part in parts]))
-
-    def _play_cells(
-        self, table: TraceTable, rows: Ints, request: PlannedRows, cells: Sequence[Cell]
-    ) -> Iterator[_PlayedCell]:
-        places, tokens = request.places, request.tokens
-        is_best = _best_cells(request, cells)
-        for part in _in_parts(cells, is_best, tokens, self._part_size(len(places))):
+        of_row, size = np.zeros((len(places), len(rows)), dtype=np.intp), 0
+        parts: list[tuple[Outcomes, Bools]] = []
+        for part in self._parts(request, cells or divide([request])[0]):
             which = different_codes(np.concatenate([end.rows for end in part])).values
             signatures = self._signatures(table, rows[which], self.plan_model)
-            active = _active(part)
-            in_one = join(self.stock, [*active], [places[own] for own in active.values()])
+            plans = _active(part)
+            in_one = join(self.stock, [*plans], [request.places[own] for own in plans.values()])
             outcomes, foreseen = _play_plans(self.plan_model, in_one, signatures)
-            lines = np.concatenate([k * len(places) + own for k, own in enumerate(active.values())])
-            every = Outcomes(*(_spread(array, lines, len(active) * len(places)) for array in outcomes))
-            number = {case: k for k, case in enumerate(active)}
-            yield _PlayedCell.of(which, len(places), part, number, signatures.of_row, every, foreseen)
+            first = dict(zip(plans, np.cumsum([0, *map(len, plans.values())]).tolist(), strict=False))
+            for end in part:
+                setting, row = np.nonzero(end.is_followed)
+                setting, row = end.settings[setting], end.rows[row]
+                plan = first[end.case] + np.searchsorted(plans[end.case], setting)
+                of_row[setting, row] = (
+                    size + plan * len(signatures) + signatures.of_row[np.searchsorted(which, row)]
+                )
+            parts.append((outcomes.flat(), np.tile(foreseen, in_one.size)))
+            size += len(parts[-1][1])
+        if len(parts) == 1:
+            return _Played(parts[0][0], of_row, parts[0][1])
+        each = Outcomes(*map(np.concatenate, zip(*(own for own, _ in parts), strict=True)))
+        return _Played(each, of_row, np.concatenate([own for _, own in parts]))
+
+    def _parts(self, request: PlannedRows, cells: Sequence[Cell]) -> Iterator[list[_End]]:
+        """The ends of cells whose plans are played in one pass."""
+        is_best = _best_cells(request, cells)
+        return _in_parts(cells, is_best, request.tokens, self._part_size(len(request.places)))
 
     def _part_size(self, settings: int) -> int:
         """How many cases are played in one pass."""
-        return max(1, _LARGEST_PASS // (20 * settings * count_histories(self.plan_model)))
+        return max(1, _LARGEST_PASS // (2 * settings * count_histories(self.plan_model)))
 
     def _tokens(self, table: TraceTable, rows: Ints) -> Floats:
         tokens = table.prompt_tokens[rows]
@@ -394,65 +385,6 @@ def _in_parts(
                 part = []
     if part:
         yield part
-
-
-class _PlayedCell(NamedTuple):
-    """What plans that are played together do on S signatures.
-
-    Attributes:
-        rows: m, places among the rows that are played.
-        of_row: W×m, the signature of each row under the plan that it follows.
-        is_followed: W×m, whether one of these plans is the one that the row's policy follows.
-        outcomes: W×S.
-        foreseen: S.
-    """
-
-    rows: Ints
-    of_row: Ints
-    is_followed: Bools
-    outcomes: Outcomes
-    foreseen: Bools
-
-    @classmethod
-    def of(
-        cls,
-        rows: Ints,
-        settings: int,
-        part: Sequence[_End],
-        number: Mapping[PlanCase, int],
-        of_row: Ints,
-        outcomes: Outcomes,
-        foreseen: Bools,
-    ) -> _PlayedCell:
-        """Lay the plans of several cases side by side: each case has its own copy of the signatures."""
-        is_own, places = np.zeros((settings, len(rows)), dtype=bool), np.zeros((settings, len(rows)), int)
-        for end in part:
-            setting, row = np.nonzero(end.is_followed)
-            row = np.searchsorted(rows, end.rows)[row]
-            which = end.settings[setting], row
-            is_own[which] = True
-            places[which] = number[end.case] * len(foreseen) + of_row[row]
-        cases = Outcomes(*(_side_by_side(array, len(number), settings) for array in outcomes))
-        return cls(rows, places, is_own, cases, np.tile(foreseen, len(number)))
-
-    def whole(self) -> _Played:
-        """The only cell: it has all rows and all settings."""
-        return _Played(self.outcomes, self.of_row, self.foreseen)
-
-
-def _spread(array: Floats, lines: Ints, count: int) -> Floats:
-    """The array with its lines at these places of `count`, and zeros at the others."""
-    if len(lines) == count:
-        return array
-    whole = np.zeros((count, *array.shape[1:]))
-    whole[lines] = array
-    return whole
-
-
-def _side_by_side(outcomes: Floats, cases: int, settings: int) -> Floats:
-    """From (cases·settings)×S… to settings×(cases·S)…."""
-    apart = outcomes.reshape(cases, settings, *outcomes.shape[1:])
-    return np.asarray(np.moveaxis(apart, 0, 1).reshape(settings, -1, *outcomes.shape[2:]))
 
 
 def _play_plans(model: Model, plans: JointPlans, signatures: Signatures) -> tuple[Outcomes, Bools]:
