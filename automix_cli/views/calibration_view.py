@@ -152,8 +152,8 @@ class CalibrationView(Struct, frozen=True):
         starts = [(s.share, s.typical) for s in self.calibration.starts] or [(1.0, Facts())]
         for share, typical in sorted(starts, key=lambda start: -start[0]):
             first, *rest = self._plan_words(policy.plan(typical))
-            part = f" for {share_text(share, '.0%')} of questions, in their middle"
-            of = part if len(starts) > 1 else ", in the middle"
+            part = f" for {share_text(share, '.0%')} of questions, of a typical one"
+            of = part if len(starts) > 1 else " of a typical question"
             lines += [f"plan{of}: {first}", *rest]
         return [*lines, *([f"  ({policy.limitation})"] if policy.limitation else [])]
 

@@ -59,15 +59,17 @@ def more_rows_words(more_rows: int | None, noun: str = "question") -> str:
     """Write the order of magnitude of the rows that may tell more; "" for none.
 
     Example:
-        >>> more_rows_words(100), more_rows_words(100_000)
-        ('; some hundreds of questions more may', '; 100,000 questions more, or several times that, may')
+        >>> more_rows_words(100)
+        '; some hundreds of questions more may tell'
+        >>> more_rows_words(100_000)
+        '; 100,000 questions more, or several times that, may tell'
     """
     if not more_rows:
         return ""
     words = {10: "some tens", 100: "some hundreds", 1000: "some thousands"}
     if more_rows in words:
-        return f"; {words[more_rows]} of {noun}s more may"
-    return f"; {10 ** round(math.log10(more_rows)):,} {noun}s more, or several times that, may"
+        return f"; {words[more_rows]} of {noun}s more may tell"
+    return f"; {10 ** round(math.log10(more_rows)):,} {noun}s more, or several times that, may tell"
 
 
 def share_words(share: float) -> str:

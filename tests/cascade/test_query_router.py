@@ -145,8 +145,8 @@ def test_the_report_names_the_router_the_figures_and_a_plan_for_each_start(
 ) -> None:
     view = CalibrationView(found, table, "rows")
     said = "\n".join(view.plan_lines())
-    assert "of questions, in their middle: start at small" in said
-    assert "of questions, in their middle: start at large" in said
+    assert "of questions, of a typical one: start at small" in said
+    assert "of questions, of a typical one: start at large" in said
     assert view.query_line().startswith(f"query router: multilabel, followed by {found.fitted.trust:g} (")
     assert found.fitted.trust > 0.5
     assert {"none", "multilabel"} == set(view.to_dict()["compared"])

@@ -167,8 +167,8 @@ AIM = " It is set to keep at least 95 % of the best tier's quality on new"
             {"verdict": RoutingVerdict("not enough rows", 0.0, -0.01, 0.02, 100)},
             grouping(100, column=True),
             "Not enough rows to tell: +0.0 points over the best random mix of tiers at its cost "
-            "(95 %: -1.0 to +2.0); some hundreds of groups more may. A router made of this is unproven, and "
-            f"marked so.{AIM} groups with probability 80 %; held-out rows give that a chance of 74 %.",
+            "(95 %: -1.0 to +2.0); some hundreds of groups more may tell. A router made of this is unproven, "
+            f"and marked so.{AIM} groups with probability 80 %; held-out rows give that a chance of 74 %.",
         ),
         (
             {"choice": ALONE},
