@@ -13,9 +13,8 @@ import msgspec
 from msgspec.structs import replace
 
 from automix_cli.errors import NO_ANSWER_ERRORS, BackendError
-from automix_cli.records import Completion, TokenLogprob
+from automix_cli.records import Completion
 from automix_cli.texts import json_encoder
-from automix_cli.usage import Usage
 
 ENTRY_SCHEMA = 1
 """Part of every key: raising it makes all older entries misses."""
@@ -33,6 +32,7 @@ def failure_key(prompt: str, sample: int) -> str:
 
 _encode_entry = json_encoder(json.JSONEncoder(sort_keys=True, separators=(",", ":")))
 _encode_struct = msgspec.json.Encoder().encode
+_decode_struct = msgspec.json.Decoder(Completion).decode
 _ENTRY_DECODER = json.JSONDecoder()
 
 
@@ -81,26 +81,13 @@ def load_entry(key: str, text: str, since: int) -> Completion | None:
     body = "{" + text[_HEAD:]
     if text[:_HEAD] != f'{{"sha256":"{_checksum(key, body)}",':
         raise ValueError("checksum differs")
-    row = _ENTRY_DECODER.decode(body)
-    prompt = row.get("prompt")  # older entries have neither this nor a service tier
-    if row.get("run", 0) < since:  # entries written before refreshes were counted have no number
+    if since and _ENTRY_DECODER.decode(body).get("run", 0) < since:  # older entries have no number
         return None
-    return Completion(
-        text=row["text"],
-        usage=Usage(**row["usage"]),
-        finish_reason=row["finish_reason"],
-        latency_s=row["latency_s"],
-        logprobs=tuple(
-            [
-                TokenLogprob(token, logprob, tuple([(t, p) for t, p in top]))
-                for token, logprob, top in row["logprobs"]
-            ]
-        ),
-        cached=True,
-        prompt=None if prompt is None else Usage(**prompt),
-        service_tier=row.get("service_tier", "standard"),
-        flags=tuple(row["flags"]),
-    )
+    try:
+        completion = _decode_struct(body)
+    except ValueError:  # an infinite number, or half a surrogate pair; see `_dump_completion`
+        completion = msgspec.convert(_ENTRY_DECODER.decode(body), Completion)
+    return replace(completion, cached=True)
 
 
 # ---------------------------------------------------------------- refusals and replies without text
