@@ -511,6 +511,13 @@ def test_a_click_in_the_legend_hides_a_policy_and_pointing_shows_its_figures(
     written: tuple[Ran, Path], tmp_path: Path
 ) -> None:
     probe = """<script>
+    const tapped = document.querySelector('.phone [data-policy="oracle"] g.hit'), seen = [];
+    const note = () => seen.push(tip.hidden ? "" : tip.textContent.split("\\n")[0]);
+    tapped.dispatchEvent(new PointerEvent("pointermove", { pointerType: "touch" })); note();
+    tapped.dispatchEvent(new MouseEvent("click", { bubbles: true }));
+    tapped.dispatchEvent(new PointerEvent("pointerleave", { pointerType: "touch" })); note();
+    document.body.click(); note();
+    document.body.dataset.seen = seen.join();
     document.querySelector('[data-for="pomdp"]').dispatchEvent(new MouseEvent("click"));
     document.querySelector('[data-for="oracle"]').dispatchEvent(new PointerEvent("pointerenter"));
     const point = document.querySelector('[data-policy="threshold"] g.hit');
@@ -520,6 +527,7 @@ def test_a_click_in_the_legend_hides_a_policy_and_pointing_shows_its_figures(
     page = tmp_path / "probed.html"
     page.write_text(text, encoding="utf-8")
     dom = chromium(page, "--dump-dom", home=tmp_path / "home").stdout
+    assert 'data-seen=",oracle,"' in dom, "what was tapped stays until something else is"
     assert dom.count('<g class="policy off" data-policy="pomdp">') == 2
     assert dom.count('<g class="policy focus" data-policy="oracle">') == 2
     assert re.search(r'<div id="tip"(?! hidden)[^>]*>threshold\nvotes \d, cut', dom)
