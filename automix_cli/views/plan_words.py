@@ -81,10 +81,17 @@ def condition_words(values: Sequence[str], *, at_once: bool) -> str:
 
 
 def bins_words(counts_of_rows: list[Counts], cuts: tuple[float, ...]) -> list[str]:
-    """Bins of a confidence as ranges of it; one past the last is a confidence that is missing."""
+    """Bins of a confidence as ranges of it; one past the last is a confidence that is missing.
+
+    Example:
+        >>> bins_words([Counts(0, 1, 1)], (0.5,)), bins_words([Counts(0, 1, 1), Counts(1, 1, 1)], (0.5,))
+        (['confidence 0–0.5'], ['any confidence'])
+    """
     edges = ("0", *(f"{c:.3g}" for c in cuts), "1")
     bins = {c.value for c in counts_of_rows if c.parsed and c.value <= len(cuts)}
     bounds = [r.partition("–") for r in ranges(bins)]
     spans = [f"{edges[int(low)]}–{edges[int(high or low) + 1]}" for low, _, high in bounds]
+    if spans:
+        spans[0] = "any confidence" if len(bins) > len(cuts) else f"confidence {spans[0]}"
     missing = ["no confidence"] if any(c.value > len(cuts) for c in counts_of_rows) else []
     return spans + missing
