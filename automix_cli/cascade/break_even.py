@@ -234,8 +234,6 @@ class _Scale:
         hows = {self.sharing, at_best(self.sharing)} if self.most_at_once else {self.sharing}
         if len(corners) == len(hows) == 1:
             return []
-        if ranges[0] == ranges[1]:  # neither is known: the dearer tier's answers are rarely the shorter ones
-            corners = {corner for corner in corners if corner.answer <= corner.baseline}
         is_counted = own is not None and own.answers.prompt_tokens > 0
         reads = (1.0,) if is_counted else (LEAST_PROMPT, MOST_PROMPT)
         pairs = (self.costs(corner, votes, read, how) for corner, read, how in product(corners, reads, hows))
