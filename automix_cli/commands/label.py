@@ -17,13 +17,14 @@ from automix_cli.errors import DataError, UsageError
 from automix_cli.library.option_checks import check_baseline
 from automix_cli.streams import stderr, stdout
 from automix_cli.texts import count_of
-from automix_cli.views.terminal import Reporter, print_json, print_words, share_progress
+from automix_cli.views.terminal import Reporter, print_json, print_words, share_progress, stderr_console
 
 if TYPE_CHECKING:
     from automix_cli.commands.label_terminal import LabelTerminal
     from automix_cli.data.label_cards import LabelSession
     from automix_cli.data.label_draw import LabelDraw
     from automix_cli.data.relative import TableReader
+    from automix_cli.data.traces import TraceTable
     from automix_cli.evaluation.label_plan import LabelPlan, LossSoFar
     from automix_cli.profile.model import Profile
     from automix_cli.records import Json
@@ -120,11 +121,11 @@ class _LabelJob(Struct, frozen=True, kw_only=True):
         path = self.output or Path(f"{Path(self.data.name).stem}.labels.jsonl")
         if path.exists() and Path(self.data.name).exists() and path.samefile(self.data.name):
             raise UsageError(f"{path}: is the file of the rows itself", hint="-o names another file")
-        profile = self._profile()
-        plan = self._plan(profile)
-        if self.most is None and (self.force or not path.exists()) and self._is_settled(plan, path):
-            return
+        profile, is_new = self._profile(), self.force or not path.exists()
         in_terminal = self.output is None and not self.json and _is_terminal()
+        plan = self._plan(profile, shows_first=is_new and in_terminal)
+        if self.most is None and is_new and self._is_settled(plan, path):
+            return
         if self.output is None and not in_terminal:
             self._print_rows(plan, profile)
             return
@@ -144,8 +145,8 @@ class _LabelJob(Struct, frozen=True, kw_only=True):
         rows, options = labelled_rows(self.data, self.options, own)
         return TableReader(rows, options, self.data.name, profile.task.scorer)
 
-    def _plan(self, profile: Profile) -> LabelPlan:
-        """The policy on rows held out.
+    def _plan(self, profile: Profile, *, shows_first: bool) -> LabelPlan:
+        """The policy on rows held out; for a new draw in a terminal a row of it is shown meanwhile.
 
         Raises:
             DataError: no row is left to label.
@@ -163,8 +164,24 @@ class _LabelJob(Struct, frozen=True, kw_only=True):
             f"fitting a policy on {len(own):,} rows, and running it on rows held out, to find the rows whose "
             "labels tell most …"
         )
+        if shows_first:
+            self._show_first(own, profile)
         with share_progress(self.reporter, "fitting") as advance:
             return LabelPlan.of(own, settings_of(profile), Objective("keep", self.keep), self.seed, advance)
+
+    def _show_first(self, table: TraceTable, profile: Profile) -> None:
+        """Show the row that is drawn whatever the policy reports, to be read while that is fitted."""
+        from automix_cli.commands.label_terminal import show_card
+        from automix_cli.data.label_cards import AnswerCard
+        from automix_cli.data.label_draw import first_at_random
+        from automix_cli.data.label_file import has_judgement
+        from automix_cli.views.label_view import card_text
+
+        ident = table.ids.tolist()[first_at_random(table.ids.tolist(), self.seed)]
+        row = {"id": ident, **self._rows_by_id()[str(ident)]}
+        if self.reporter.shows_progress and not has_judgement(row):
+            text = card_text(AnswerCard.of(row, profile.task.scorer, self.seed), whole=False)
+            show_card(stderr_console(), "the first row, to be read meanwhile", text)
 
     def _is_settled(self, plan: LabelPlan, path: Path) -> bool:
         """Say so where no label could change the loss on these rows: then none is to be drawn."""
@@ -181,13 +198,18 @@ class _LabelJob(Struct, frozen=True, kw_only=True):
     def _rows(self, plan: LabelPlan, draw: LabelDraw) -> list[Json]:
         """The rows of a draw."""
         from automix_cli.data.label_file import rows_to_label
+
+        return rows_to_label(self._rows_by_id(), plan.table.ids.tolist(), draw)
+
+    def _rows_by_id(self) -> dict[str, Any]:
+        """All rows of the file, by their ids as text."""
         from automix_cli.data.rows import value_of
 
         own: dict[str, Any] = {}
         for index, (_, row) in enumerate(self.data.numbered_rows()):
             ident = value_of(row, "id")
             own[str(index if ident is None else ident)] = row
-        return rows_to_label(own, plan.table.ids.tolist(), draw)
+        return own
 
     def _print_rows(self, plan: LabelPlan, profile: Profile) -> None:
         """Write the rows of a new draw to stdout."""

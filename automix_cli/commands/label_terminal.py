@@ -20,7 +20,7 @@ from rich.text import Text
 from automix_cli.data.jsonl import printable
 from automix_cli.data.label_cards import AnswerCard, LabelSession
 from automix_cli.streams import stderr
-from automix_cli.views.label_view import ANSWER_KEYS, card_text, keys_line
+from automix_cli.views.label_view import ANSWER_KEYS, CardText, card_text, keys_line
 from automix_cli.views.terminal import stderr_console
 
 _ENTER = ("\r", "\n")
@@ -172,28 +172,33 @@ class LabelTerminal:
 
     def _show(self, place: int, card: AnswerCard, *, whole: bool) -> None:
         text = card_text(card, whole=whole)
-        rows = self.session.file.rows
-        self.console.rule(f"row {place + 1} of {len(rows)}", style="dim", align="left")
-        self._print(text.question, "bold")
-        if text.context:
-            self._print(f"\n{text.context}", "dim")
-        for mark, answer in text.answers:
-            self.console.print()
-            self._answer(mark, answer)
-        self.console.print()
+        show_card(self.console, f"row {place + 1} of {len(self.session.file.rows)}", text)
         self._print(keys_line(len(card.answers), whole=text.is_whole), "dim")
 
-    def _answer(self, mark: str, answer: str) -> None:
-        lines = Text(printable(answer)).wrap(self.console, max(self.console.width - 4, 8))
-        for line, lead in zip(lines, chain([mark], repeat(" ")), strict=False):
-            line.rstrip()
-            self.console.print(Text.assemble((lead, "bold"), "  ", line))
-
     def _print(self, text: str, style: str = "") -> None:
-        self.console.print(Text(printable(text), style))
+        _print(self.console, text, style)
 
     def _write(self, text: str) -> None:
         out = stderr()
         if out is not None:
             out.write(text)
             out.flush()
+
+
+def show_card(console: Console, title: str, text: CardText) -> None:
+    """Show a question and its answers, without the keys."""
+    console.rule(title, style="dim", align="left")
+    _print(console, text.question, "bold")
+    if text.context:
+        _print(console, f"\n{text.context}", "dim")
+    for mark, answer in text.answers:
+        console.print()
+        lines = Text(printable(answer)).wrap(console, max(console.width - 4, 8))
+        for line, lead in zip(lines, chain([mark], repeat(" ")), strict=False):
+            line.rstrip()
+            console.print(Text.assemble((lead, "bold"), "  ", line))
+    console.print()
+
+
+def _print(console: Console, text: str, style: str = "") -> None:
+    console.print(Text(printable(text), style))

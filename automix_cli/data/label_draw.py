@@ -43,8 +43,12 @@ class LabelDraw(NamedTuple):
 
     @property
     def order(self) -> list[int]:
-        """The places of all rows to label, once each: those drawn at random spread among the chosen ones."""
-        places = [
+        """The places of all rows to label, once each: those drawn at random spread among the chosen ones.
+
+        The first at random comes before all: it can be shown before weights are known.
+        """
+        places = [(0.0, row) for row in self.random[:1]]
+        places += [
             (order, row)
             for part in (self.by_weight, self.random)
             for order, row in zip((np.arange(len(part)) + 0.5) / max(len(part), 1), part, strict=True)
@@ -105,14 +109,27 @@ def draw_labels(
     number = np.array([uniform("label", seed, ident) for ident in ids])
     with np.errstate(divide="ignore", invalid="ignore"):
         rank = np.where(weight > 0, number / weight, np.inf)
-    everywhere = np.array([uniform("label at random", seed, ident) for ident in ids])
-    random = np.argsort(everywhere, kind="stable")[:n_random]
+    random = np.argsort(_random_numbers(ids, seed), kind="stable")[:n_random]
     order = np.argsort(rank, kind="stable")[: int((weight > 0).sum())]
     first = order[:n_chosen]
     threshold = rank[order[len(first)]] if len(first) < len(order) else np.inf
     chance = chance_by(weight, threshold)
     share = len(random) / max(len(ids), 1)
     return LabelDraw(first, random, share + (1 - share) * chance, rank, weight)
+
+
+def first_at_random(ids: Sequence[str | int], seed: int) -> int:
+    """The place of a row that is in every draw with this seed, whatever the weights.
+
+    Example:
+        >>> first_at_random(range(100), 0) == draw_labels(range(100), np.ones(100), 30, 9, seed=0).order[0]
+        True
+    """
+    return int(_random_numbers(ids, seed).argmin())
+
+
+def _random_numbers(ids: Sequence[str | int], seed: int) -> Floats:
+    return np.array([uniform("label at random", seed, ident) for ident in ids])
 
 
 def chance_by(weight: Floats, threshold: float) -> Floats:

@@ -233,6 +233,10 @@ def test_in_a_terminal_one_key_labels_a_row(rows: Path) -> None:
     first, second, *others = rows_of(path)
     assert (first["labelled_by"], second["skipped"]) == ("ann", True)
     assert not any("labelled_by" in row for row in others)
+    [early, late] = screen.text.partition("the first row, to be read meanwhile")[2].split("row 1 of", 1)
+    assert str(first["question"]) in early, "while the policy is fitted"
+    assert early.index(str(first["question"])) < early.index("rows to label")
+    assert str(first["question"]) in late
     assert "small" not in screen.text.partition("row 1 of")[2].partition("right on rows")[0]
     assert not re.search(r"\x1b\[(3|4|9|10)\d", screen.text)  # NO_COLOR
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from automix_cli.data.label_draw import draw_labels, label_weights
+from automix_cli.data.label_draw import draw_labels, first_at_random, label_weights
 
 WEIGHT = np.array([0.0, 0.2, 0.5, 1.0, 2.0, 6.0] * 5)
 IDS = range(len(WEIGHT))
@@ -24,6 +24,14 @@ def test_a_larger_draw_holds_a_smaller_one() -> None:
     assert set(small.by_weight) <= set(large.by_weight)
     assert set(small.random) <= set(large.random)
     assert (small.inclusion <= large.inclusion + 1e-12).all()
+
+
+@pytest.mark.parametrize("n", [2, 6, 30])
+def test_one_row_comes_first_whatever_the_weights(n: int) -> None:
+    for weight in (WEIGHT, WEIGHT[::-1], np.ones(len(WEIGHT))):
+        draw = draw_labels(IDS, weight, n - n // 2, n // 2, 0)
+        assert draw.order[0] == first_at_random(IDS, 0)
+        assert len(draw.order) == len(set(draw.order))
 
 
 def test_where_all_rows_fit_each_is_drawn_for_certain() -> None:
