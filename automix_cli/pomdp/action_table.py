@@ -15,8 +15,6 @@ from automix_cli.pomdp.problem import Action
 NO_ACTION = -1
 """Stands for an action where a plan does not get to."""
 
-_TIE_ORDER = ("report", "abstain", "start", "escalate", "vote")
-
 
 class ActionTable(NamedTuple):
     """The actions of one model; models with the same histories number them alike.
@@ -41,7 +39,10 @@ class ActionTable(NamedTuple):
 
     @classmethod
     def of(cls, histories: Histories) -> ActionTable:
-        """The actions that are legal at some history."""
+        """The actions that are legal at some history.
+
+        In a tie between equal charges report wins, then abstain, start, escalate, and vote.
+        """
         model, tiers = histories.model, range(len(histories.model.tiers))
         actions = [Action("report", tier) for tier in tiers]
         actions += [Action("abstain"), *(Action("start", tier) for tier in tiers)]
@@ -57,10 +58,8 @@ class ActionTable(NamedTuple):
         )
 
     def order(self, tokens: float) -> Ints:
-        """The numbers in the order of preference: in a tie the cheaper action, then as in `_TIE_ORDER`."""
-        kinds = np.array([_TIE_ORDER.index(action.kind) for action in self.actions])
-        tiers = np.array([action.tier for action in self.actions])
-        return np.lexsort((tiers, kinds, self.costs @ (1.0, tokens)))
+        """The numbers in the order of preference: in a tie the cheaper action wins, then the lower number."""
+        return np.argsort(self.costs @ (1.0, tokens), kind="stable")
 
 
 def _rounds(histories: Histories, tier: int) -> list[int]:
