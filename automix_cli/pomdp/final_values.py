@@ -8,7 +8,7 @@ seen first run fastest.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import reduce
+from functools import lru_cache, reduce
 from itertools import groupby
 from typing import NamedTuple
 
@@ -104,6 +104,12 @@ class FinalTables:
         if may_abstain or not (histories.next_tiers(path) or answers):  # every tier has failed
             actions.append(Action("abstain"))
         return actions
+
+
+@lru_cache(maxsize=2)
+def final_tables(groups: tuple[Histories, ...], actions: tuple[Action, ...]) -> FinalTables:
+    """What ending is worth; kept, because passes for other prices and lengths follow."""
+    return FinalTables(groups, {action: code for code, action in enumerate(actions)})
 
 
 def _payoffs(model: Model, actions: Sequence[Action]) -> Floats:

@@ -14,7 +14,7 @@ plan gets to a small part of all histories.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from functools import lru_cache, reduce
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from automix_cli.pomdp.action_table import ActionTable
 from automix_cli.pomdp.arrays import Floats, Ints
-from automix_cli.pomdp.final_values import FinalTables
+from automix_cli.pomdp.final_values import FinalTables, final_tables
 from automix_cli.pomdp.histories import Histories, Root, TierPath
 from automix_cli.pomdp.observations import Round
 from automix_cli.pomdp.problem import Action, ActionKind
@@ -228,12 +228,6 @@ def expect(votes: Round, values: Floats) -> Floats:
     return np.asarray(ahead.reshape(-1, *values.shape[1:]))
 
 
-@lru_cache(maxsize=2)
-def _final_tables(groups: tuple[Histories, ...], actions: tuple[Action, ...]) -> FinalTables:
-    """What ending is worth; kept, because passes for other prices and lengths follow."""
-    return FinalTables(groups, {action: code for code, action in enumerate(actions)})
-
-
 def solve_tasks(tasks: Sequence[PlanTask]) -> Induction:
     """Solve tasks of one kind in one pass; those of one model stand together."""
     groups: dict[tuple[int, Root], Histories] = {}
@@ -241,7 +235,7 @@ def solve_tasks(tasks: Sequence[PlanTask]) -> Induction:
         groups.setdefault((id(task.histories.model), task.histories.root), task.histories)
     place = {key: k for k, key in enumerate(groups)}
     own = [place[id(task.histories.model), task.histories.root] for task in tasks]
-    finals = _final_tables(tuple(groups.values()), tasks[0].actions.actions)
+    finals = final_tables(tuple(groups.values()), tasks[0].actions.actions)
     group = np.repeat(own, [len(task.weights) for task in tasks])
     order = tasks[0].actions.order(tasks[0].tokens)
     rank = {code: k for k, code in enumerate(order.tolist())}

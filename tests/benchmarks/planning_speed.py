@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from known import votes
 
+from automix_cli.pomdp.final_values import final_tables
 from automix_cli.pomdp.histories import tabulate
 from automix_cli.pomdp.model import Cost, Model, TierModel
 from automix_cli.pomdp.observations import VoteObservations
@@ -132,6 +133,7 @@ def three_tiers() -> Model:
 def plan_anew(model: Model) -> None:
     """A plan with nothing remembered from before."""
     tabulate.cache_clear()
+    final_tables.cache_clear()
     PomdpPolicy(model).plan(Facts(128.0))
 
 
