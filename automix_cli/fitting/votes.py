@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from automix_cli.pomdp.arrays import Floats
 
 _LOG_SHAPE_SD = 1.5  # of the prior on log a and log b; a smaller one is a stronger prior
 _LOG_SHAPE_MIN, _LOG_SHAPE_MAX = math.log(0.02), math.log(200.0)
+_IDENTITY = np.eye(2)
 
 
 def fit_shapes(histogram: Floats, within: float = 1e-9) -> Floats:
@@ -42,7 +44,8 @@ def fit_shapes(histogram: Floats, within: float = 1e-9) -> Floats:
         slope, curve = _stop_at_bounds(log_shapes, slope, curve)
         if (is_done | (np.abs(slope).max(axis=1, initial=0.0) < least_slope)).all():
             break
-        candidate = np.clip(log_shapes + _step(slope, curve, damping), _LOG_SHAPE_MIN, _LOG_SHAPE_MAX)
+        candidate = log_shapes + _step(slope, curve, damping)
+        candidate = np.minimum(np.maximum(candidate, _LOG_SHAPE_MIN), _LOG_SHAPE_MAX)
         # Where rounding hides whether a step leads uphill, steps shrink until they lead nowhere.
         is_done |= (candidate == log_shapes).all(axis=1)
         new_value, new_slope, new_curve = _posterior_of(candidate, *exceed)
@@ -57,22 +60,34 @@ def fit_shapes(histogram: Floats, within: float = 1e-9) -> Floats:
 
 def _exceedances(histogram: Floats) -> tuple[Floats, Floats, Floats]:
     """How many rows have c > i, t - c > i and t > i, for i < T; each (problems, T)."""
-    most = histogram.shape[-1] - 1
+    yes, no, all_ = (np.einsum("pct,ict->pi", histogram, own) for own in _exceeds(histogram.shape[-1] - 1))
+    return yes, no, all_
+
+
+@lru_cache(maxsize=8)
+def _exceeds(most: int) -> tuple[Floats, Floats, Floats]:
+    """Whether c > i, t - c > i and t > i, for i < most; each (most, most + 1, most + 1)."""
     c, t = np.meshgrid(np.arange(most + 1), np.arange(most + 1), indexing="ij")
     steps = np.arange(most)[:, None, None]
-    return tuple(np.einsum("pct,ict->pi", histogram, (n > steps).astype(float)) for n in (c, t - c, t))
+    return (c > steps).astype(float), (t - c > steps).astype(float), (t > steps).astype(float)
 
 
 def _grid_start(yes: Floats, no: Floats, all_: Floats) -> Floats:
     """The best point of a coarse grid, so that Newton starts on the right hill."""
-    grid = np.linspace(_LOG_SHAPE_MIN, _LOG_SHAPE_MAX, 14)
-    a, b = np.exp(grid)[:, None], np.exp(grid)[None, :]
-    i = np.arange(yes.shape[1])
-    value = (yes @ np.log(a + i).T)[:, :, None] + (no @ np.log(b.T + i).T)[:, None, :]
-    value = value - np.einsum("pi,abi->pab", all_, np.log((a + b)[:, :, None] + i))
-    value = value - (grid[:, None] ** 2 + grid[None, :] ** 2) / (2 * _LOG_SHAPE_SD**2)
+    grid, of_one, of_sum, prior = _log_grid(yes.shape[1])
+    value = (yes @ of_one)[:, :, None] + (no @ of_one)[:, None, :]
+    value = value - np.einsum("pi,abi->pab", all_, of_sum) - prior
     best = value.reshape(len(value), -1).argmax(axis=1)
     return np.stack([grid[best // len(grid)], grid[best % len(grid)]], axis=1)
+
+
+@lru_cache(maxsize=8)
+def _log_grid(most: int) -> tuple[Floats, Floats, Floats, Floats]:
+    """The points of a coarse grid for either shape, log(a + i) and log(a + b + i) for i < most, the prior."""
+    grid = np.linspace(_LOG_SHAPE_MIN, _LOG_SHAPE_MAX, 14)
+    a, i = np.exp(grid)[:, None], np.arange(most)
+    prior = (grid[:, None] ** 2 + grid[None, :] ** 2) / (2 * _LOG_SHAPE_SD**2)
+    return grid, np.log(a + i).T, np.log((a + a.T)[:, :, None] + i), prior
 
 
 def _posterior_of(log_shapes: Floats, yes: Floats, no: Floats, all_: Floats) -> tuple[Floats, Floats, Floats]:
@@ -95,8 +110,10 @@ def _posterior_of(log_shapes: Floats, yes: Floats, no: Floats, all_: Floats) -> 
 def _stop_at_bounds(log_shapes: Floats, slope: Floats, curve: Floats) -> tuple[Floats, Floats]:
     """Slope and curvature in which a parameter that would leave its bounds stays fixed."""
     at_bound = ((log_shapes <= _LOG_SHAPE_MIN) & (slope < 0)) | ((log_shapes >= _LOG_SHAPE_MAX) & (slope > 0))
+    if not at_bound.any():
+        return slope, curve
     curve = np.where(at_bound[:, :, None] | at_bound[:, None, :], 0.0, curve)
-    return np.where(at_bound, 0.0, slope), curve - at_bound[:, :, None] * np.eye(2)
+    return np.where(at_bound, 0.0, slope), curve - at_bound[:, :, None] * _IDENTITY
 
 
 def _step(slope: Floats, curve: Floats, damping: Floats) -> Floats:
@@ -104,7 +121,7 @@ def _step(slope: Floats, curve: Floats, damping: Floats) -> Floats:
     steep = np.abs(curve).sum(axis=2).max(axis=1)
     top = np.linalg.eigvalsh(curve)[:, -1]
     damp = damping * steep + np.maximum(top + 1e-3 * steep, 0.0)
-    matrix = damp[:, None, None] * np.eye(2) - curve
+    matrix = damp[:, None, None] * _IDENTITY - curve
     return np.linalg.solve(matrix, slope[:, :, None])[:, :, 0]
 
 
