@@ -391,18 +391,18 @@ class Answer(Struct, frozen=True, kw_only=True):
     @property
     def usage(self) -> Usage:
         """Tokens and calls over the route."""
-        return total_usage(s.usage for s in self._charged_steps)
+        return total_usage([s.usage for s in self._charged_steps])
 
     @property
     def cost_usd(self) -> float | None:
         """List price of every completion behind the row, cached or not."""
-        return add_money(*(s.cost_usd for s in self._charged_steps))
+        return add_money(*[s.cost_usd for s in self._charged_steps])
 
     @property
     def spent_usd(self) -> float | None:
         """The amount that this run paid, including failed attempts that may have been billed."""
         shadow = 0.0 if self.shadow is None else self.shadow.spent_usd
-        return add_money(self.failed_usd, shadow, *(s.spent_usd for s in self._charged_steps))
+        return add_money(self.failed_usd, shadow, *[s.spent_usd for s in self._charged_steps])
 
     @property
     def _charged_steps(self) -> tuple[Step, ...]:

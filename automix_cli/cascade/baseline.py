@@ -20,7 +20,7 @@ from automix_cli.usage import Usage, add_money
 _FACTOR = 3.0  # times: costs that were fitted in another unit, or on other answers, are further away
 
 
-class TierAnswers(NamedTuple):
+class TierAnswers(Struct, frozen=True):
     """How many rows a tier answered, and the list price of these answers."""
 
     rows: int = 0

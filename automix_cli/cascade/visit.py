@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import NamedTuple
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -130,7 +129,7 @@ class LiveVisit(Struct):
         )
 
 
-class ServedUsage(NamedTuple):
+class ServedUsage(Struct, frozen=True):
     """Tokens, and the service that they were bought from."""
 
     usage: Usage
@@ -222,7 +221,7 @@ def list_cost(tier: Tier, completion: Completion) -> float | None:
     return cost_of(tier, usage_if_bought([completion]))
 
 
-class SplitCost(NamedTuple):
+class SplitCost(Struct, frozen=True):
     """What a round of votes costs: once, for its prompt, and for each vote."""
 
     once: float | None
@@ -250,6 +249,6 @@ def split_cost(tier: Tier, parts: Sequence[ServedUsage], count: int) -> SplitCos
     calls = total_of(parts).calls
     if calls >= count:
         return SplitCost(None, whole / count)
-    prompts = [part._replace(usage=part.usage.of_prompt()) for part in parts]
+    prompts = [replace(part, usage=part.usage.of_prompt()) for part in parts]
     prompt = cost_of(tier, prompts) or 0.0
     return SplitCost(prompt / max(1, calls), (whole - prompt) / count)
