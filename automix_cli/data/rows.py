@@ -168,8 +168,13 @@ def has_gold(row: Mapping[str, Json]) -> bool:
     return not all(v is None or (isinstance(v, str) and is_blank(v)) for v in values)
 
 
+_KEYS_BESIDE_GOLD = frozenset({"id", "question", "context", "choices", "dataset", "split", "tiers"})
+
+
 def has_blank_gold(row: Mapping[str, Json]) -> bool:
     """Whether a row has a place for a gold answer with nothing in it."""
+    if row.keys() <= _KEYS_BESIDE_GOLD:  # of most traces, and soon told
+        return False
     return value_of(row, "expected") is not None and not has_gold(row)
 
 

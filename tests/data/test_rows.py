@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from trace_rows import trace_row
 
-from automix_cli.data.rows import question_from_dict, trace_from_dict
+from automix_cli.data.rows import has_blank_gold, question_from_dict, trace_from_dict
 from automix_cli.errors import DataError
 
 
@@ -80,3 +80,19 @@ def test_a_trace_written_and_read_again_is_written_the_same() -> None:
     once = trace_from_dict(raw)
     assert once.to_dict() == raw
     assert trace_from_dict(once.to_dict()) == once
+
+
+@pytest.mark.parametrize(
+    ("row", "is_blank"),
+    [
+        ({"question": "?", "expected": " "}, True),
+        ({"id": 1, "prompt": "?", "gold": "", "tiers": {}}, True),
+        ({"question": "?", "expected": "4"}, False),
+        (
+            {"id": 1, "question": "?", "context": "", "choices": [], "dataset": "", "split": "", "tiers": {}},
+            False,
+        ),
+    ],
+)
+def test_a_place_for_a_right_answer_may_be_blank(row: dict[str, Any], is_blank: bool) -> None:
+    assert has_blank_gold(row) == is_blank
