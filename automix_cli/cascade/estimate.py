@@ -151,11 +151,11 @@ class _QuestionSums:
         low, expected, short = whole.low, whole.expected, whole.short
         low = CallCost(min(low.calls, expected.calls), min(low.usd, expected.usd, short.usd))
         self.total = self.total.plus(whole._replace(low=low))
+        further = sum_of(bill.expected for bill in tiers[1:]).usd / (way.escalated or 1.0)
         if way.hangs_on_answers:
-            self.bills.note(self.past.get(self.questions - 1), expected)
+            self.bills.note(self.past.get(self.questions - 1), expected, further)
         self.variance += (_CALL_SPREAD * expected.usd) ** 2
         if 0 < way.escalated < 1:
-            further = sum_of(bill.expected for bill in tiers[1:]).usd / way.escalated
             variance = way.escalated * (1 - way.escalated)
             self.variance += variance * further**2
             self.per_share += math.sqrt(variance) * further
@@ -202,7 +202,8 @@ class _QuestionSums:
         by = " by the calibrated plan" if is_planned else ""
         escalated = f"{self.escalated / count:.0%}"
         if self.bills.tell_all:
-            return f"expected: {self.bills.words()}"
+            lengths = f"; {length_words(self.lengths, self.unknown, 'a call')}" if self.unknown else ""
+            return f"expected: {self.bills.words()}{lengths}"
         if self.is_guess:
             escalated = f"0% to 100% ({escalated} is a guess)"
         words = f"expected: {escalated} of answers escalated{by}"

@@ -39,15 +39,17 @@ class PastBills:
         runs: with their questions' expected bills.
         expected: of all questions that answers may send on, those of the runs among them.
         questions: how many those are.
+        further_usd: what all of them would cost beyond the first tier if each went on.
     """
 
     def __init__(self) -> None:
         self.runs: list[tuple[PastRun, CallCost]] = []
-        self.expected, self.questions = CallCost(), 0
+        self.expected, self.questions, self.further_usd = CallCost(), 0, 0.0
 
-    def note(self, run: PastRun | None, expected: CallCost) -> None:
-        """Count a question, with its run where there was one."""
+    def note(self, run: PastRun | None, expected: CallCost, further_usd: float) -> None:
+        """Count a question, with its run where there was one, and what going on would cost."""
         self.expected, self.questions = self.expected.plus(expected), self.questions + 1
+        self.further_usd += further_usd
         if run is not None:
             self.runs.append((run, expected))
 
@@ -66,10 +68,16 @@ class PastBills:
         return whole / (math.fsum(getattr(bill, name) for _, bill in self.runs) or 1.0)
 
     def deviation(self) -> float:
-        """The standard deviation of the dollars of all: of those to come, and of the ratio itself."""
+        """The standard deviation of the dollars of all: of those to come, and of the ratio itself.
+
+        Where none of the runs went on, or each did, others may all the same: about one in so many.
+        """
         n, ratio = len(self.runs), self._ratio("usd")
         squares = math.fsum((run.usd - ratio * bill.usd) ** 2 for run, bill in self.runs)
-        return math.sqrt(squares / max(1, n - 1) * self.questions * (1 + self.questions / n))
+        variance = squares / max(1, n - 1) * self.questions * (1 + self.questions / n)
+        if sum(run.escalated for run, _ in self.runs) in (0, n):
+            variance += (self.further_usd / (n + 2)) ** 2
+        return math.sqrt(variance)
 
     def words(self) -> str:
         """How often answers went on, and how many votes they got."""

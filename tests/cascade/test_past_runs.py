@@ -64,6 +64,17 @@ def test_all_questions_are_expected_to_cost_what_the_first_of_them_did(tmp_path:
     assert low < run(tmp_path, QUESTIONS) < high
 
 
+def test_where_no_run_went_on_others_may_all_the_same(tmp_path: Path) -> None:
+    easy = [question for question in QUESTIONS if int(question.id) % HARD]
+    run(tmp_path, easy[:16])
+    past = past_runs(PROFILE, policy_of(PROFILE), QUESTIONS, tmp_path)
+    assert not any(own.escalated for own in past.values())
+    plan = plan_calls(PROFILE, QUESTIONS, cached_lengths(PROFILE, QUESTIONS, tmp_path), past=past)
+    low, high = plan["likely_usd"]
+    assert low < run(tmp_path, QUESTIONS) < high
+    assert "not known yet: answers of b" in plan["assumes"]
+
+
 def test_runs_of_which_the_cache_holds_a_part_only_would_be_the_cheap_ones(tmp_path: Path) -> None:
     first = Profile(name="p", tiers=TIERS[:1], verification=VerificationSettings(max_votes=4))
     run(tmp_path, QUESTIONS[:16], first)
