@@ -28,7 +28,7 @@ from automix_cli.evaluation.crossfit import (
     measured_rows,
     singles,
 )
-from automix_cli.evaluation.families import Family, FittedFamily, settings_at
+from automix_cli.evaluation.families import Family, FittedFamily, SettingRows, settings_at
 from automix_cli.evaluation.objective import (
     Candidates,
     Objective,
@@ -125,20 +125,33 @@ def held_out(
     choices = _ObjectiveRuns.of(table, objectives, resamples)
     for r in range(divisions(options, classes, table.n_groups, compares_signals=signals is not None)):
         division = _Division(family, folds_of(table, options.folds, seed + 1000 * r), options)
-        for k in range(options.folds):
-            with_signal = table if signals is None else signals.table(division.fold != k).with_vote_limit()
-            outer = division.outer_fold(k, classes, with_signal, advance)
-            if k in measured_folds(table.n_groups, options):
-                same = with_signal.signal_name == table.signal_name
-                for_paths = outer if same else division.outer_fold(k, classes, table)
-                paths.add(for_paths, measured_rows(table, division.fold == k, options))
-            choices.run_all(outer, np.flatnonzero(division.fold != k))
+        for folds in _folds_together(options, classes, compares_signals=signals is not None):
+            learn = division.fold != folds[0]
+            with_signal = table if signals is None else signals.table(learn).with_vote_limit()
+            outer = division.outer_folds(folds, classes, with_signal, advance)
+            for_paths = {k: outer[k] for k in folds if k in measured_folds(table.n_groups, options)}
+            if for_paths and with_signal.signal_name != table.signal_name:
+                for_paths = division.outer_folds([*for_paths], classes, table)
+            rows = {k: measured_rows(table, division.fold == k, options) for k in for_paths}
+            paths.add([(own, rows[k]) for k, own in for_paths.items()])
+            for k, own in outer.items():
+                choices.run_all(own, np.flatnonzero(division.fold != k))
     return HeldOut(choices.runs(), paths.curves())
 
 
 def divisions(options: Crossfit, classes: Classes, questions: int, *, compares_signals: bool) -> int:
     """Return how many divisions into folds are averaged; where much is fitted in each, one."""
     return 1 if classes.reads_questions or compares_signals else options.repeats_for(questions)
+
+
+def _folds_together(
+    options: Crossfit, classes: Classes, *, compares_signals: bool
+) -> Iterator[Sequence[int]]:
+    """Yield outer folds whose plans are solved together; where each fold has fits of its own, one by one."""
+    if compares_signals or [*classes.sources] != ["none"]:
+        yield from ([k] for k in range(options.folds))
+    else:
+        yield range(options.folds)
 
 
 # ------------------------------------------------------------------ one division
@@ -165,6 +178,30 @@ class _OuterFold(NamedTuple):
     fits: dict[ClassSource, _FoldFit]
 
 
+class _NestedFit(NamedTuple):
+    """One source of classes in one outer fold: the fit without it, and those without an inner one, too."""
+
+    fold: int
+    source: ClassSource
+    table: TraceTable
+    fitted: FittedFamily
+    inner: dict[int, FittedFamily]
+
+    def plays(self, rows: Mapping[int, Ints]) -> Iterator[FitPlay]:
+        """The settings on each inner fold."""
+        levels = self.fitted.levels()
+        for b, own in self.inner.items():
+            yield FitPlay(own, self.table, rows[b], own.places(levels))
+
+    def measure(self, plays: Sequence[FitPlay], each: Iterator[SettingRows], size: int) -> _FoldFit:
+        """Average what the plays come to, of a table of this size."""
+        levels, sums = self.fitted.levels(), CurveSums(size)
+        for play in plays:
+            sums.add(play.rows, next(each))
+        curve = sums.curve(settings_at(self.fitted, levels))
+        return _FoldFit(self.table, self.fitted, levels, curve)
+
+
 class _Division(Struct):
     """One division of the questions into folds, with the fits that outer folds share."""
 
@@ -173,28 +210,34 @@ class _Division(Struct):
     options: Crossfit
     _shared_fits: dict[tuple[str, frozenset[int]], FittedFamily] = field(default_factory=dict)
 
-    def outer_fold(
-        self, k: int, classes: Classes, table: TraceTable, advance: Callable[[], None] = lambda: None
-    ) -> _OuterFold:
-        """Fit every source of classes on all folds but one, and measure its settings there."""
-        fits = {}
-        for source, own_table, _ in classes.of(table, self.fold != k):
-            fitted = self._fit(own_table, frozenset({k}), source)
-            inner = {b: self._fit(own_table, frozenset({k, b}), source) for b in self._inner_folds(k, table)}
-            prepare_levels([fitted, *inner.values()])
-            levels, sums = fitted.levels(), CurveSums(len(table))
-            plays = [
-                FitPlay(
-                    own, own_table, measured_rows(table, self.fold == b, self.options), own.places(levels)
-                )
-                for b, own in inner.items()
-            ]
-            for play, setting_rows in zip(plays, play_all(plays), strict=True):
-                sums.add(play.rows, setting_rows)
-            curve = sums.curve(settings_at(fitted, levels))
-            fits[source] = _FoldFit(own_table, fitted, levels, curve)
+    def outer_folds(
+        self,
+        folds: Sequence[int],
+        classes: Classes,
+        table: TraceTable,
+        advance: Callable[[], None] = lambda: None,
+    ) -> dict[int, _OuterFold]:
+        """Fit every source of classes on all folds but each of some, and measure its settings there."""
+        outer = {k: _OuterFold(np.flatnonzero(self.fold == k), {}) for k in folds}
+        fits = [
+            self._nested_fit(k, source, own_table)
+            for k in folds
+            for source, own_table, _ in classes.of(table, self.fold != k)
+        ]
+        prepare_levels([own for fit in fits for own in (fit.fitted, *fit.inner.values())])
+        rows = {b: measured_rows(table, self.fold == b, self.options) for b in range(self.options.folds)}
+        plays = [[*fit.plays(rows)] for fit in fits]
+        each = play_all([play for own in plays for play in own])
+        for fit, own in zip(fits, plays, strict=True):
+            outer[fit.fold].fits[fit.source] = fit.measure(own, each, len(table))
             advance()
-        return _OuterFold(np.flatnonzero(self.fold == k), fits)
+        return outer
+
+    def _nested_fit(self, k: int, source: ClassSource, table: TraceTable) -> _NestedFit:
+        """The fits of one source in an outer fold."""
+        fitted = self._fit(table, frozenset({k}), source)
+        inner = {b: self._fit(table, frozenset({k, b}), source) for b in self._inner_folds(k, table)}
+        return _NestedFit(k, source, table, fitted, inner)
 
     def _inner_folds(self, k: int, table: TraceTable) -> list[int]:
         others = [b for b in range(self.options.folds) if b != k]
@@ -256,12 +299,17 @@ class _Paths(NamedTuple):
         levels = {source: whole.levels() for source, whole in wholes.items()}
         return cls(wholes, levels, {source: CurveSums(rows) for source in wholes})
 
-    def add(self, outer: _OuterFold, rows: Ints) -> None:
-        """Add what the settings came to on rows of an outer fold."""
-        for source, own in outer.fits.items():
-            if source in self.wholes:
-                places = own.fitted.places(self.levels[source])
-                self.sums[source].add(rows, own.fitted.play(own.table, rows, places))
+    def add(self, outer: Sequence[tuple[_OuterFold, Ints]]) -> None:
+        """Add what the settings came to on rows of outer folds."""
+        plays = [
+            (source, FitPlay(own.fitted, own.table, rows, own.fitted.places(self.levels[source])))
+            for fold, rows in outer
+            for source, own in fold.fits.items()
+            if source in self.wholes
+        ]
+        each = play_all([play for _, play in plays])
+        for (source, play), setting_rows in zip(plays, each, strict=True):
+            self.sums[source].add(play.rows, setting_rows)
 
     def curves(self) -> dict[ClassSource, Curve]:
         """Return the means."""

@@ -169,14 +169,17 @@ class FittedPlans(Struct, frozen=True, kw_only=True, eq=False):
 
     def decisions(self, place: int) -> Hashable:
         """What a plan does at a prompt of mean length, per class; of questions of which no router speaks."""
-        which, classes = np.array([place]), range(len(self.plan_model.priors))
+        request = self._mean_rows(np.array([place]))
+        (cells,), (tokens, *_) = divide([request]), request.tokens
+        cases = {int(cell.rows[0]): cell.low if tokens <= cell.crossing[0] else cell.high for cell in cells}
+        plans = (join(self.stock, [cases[k]], [request.places]) for k in range(len(cases)))
+        return tuple(own.decisions() for own in plans)
+
+    def _mean_rows(self, places: Ints) -> PlannedRows:
+        """A prompt of mean length of each class."""
+        classes = range(len(self.plan_model.priors))
         tokens = np.full(len(classes), max(self.parameters.mean_tokens, 1.0))
-        rows_of = {Root(k): np.array([k]) for k in classes}
-        (cells,) = divide([PlannedRows(self.stock, which, tokens, rows_of)])
-        cases = {
-            int(cell.rows[0]): cell.low if tokens[0] <= cell.crossing[0] else cell.high for cell in cells
-        }
-        return tuple(join(self.stock, [cases[k]], [which]).decisions() for k in classes)
+        return PlannedRows(self.stock, places, tokens, {Root(k): np.array([k]) for k in classes})
 
     def mean_plans(self) -> list[PlanRequest]:
         """The plans at a prompt of mean length, by which `spending` goes."""
@@ -211,7 +214,9 @@ class FittedPlans(Struct, frozen=True, kw_only=True, eq=False):
     def runs(self, table: TraceTable, rows: Ints, places: Ints) -> Iterator[RowOutcomes]:
         """What the policy of each setting does on each row."""
         different, _, which = different_codes(places)
-        outcome = self._play(table, rows, different)
+        # What `decisions` looks at is solved along.
+        cells, _ = divide([self.planned_rows(table, rows, different), self._mean_rows(different)])
+        outcome = self._play(table, rows, different, cells)
         for k in which.tolist():
             run = row_outcomes(table, rows, outcome.of_row[k], outcome.outcomes, self._abstain_value)
             others = outcome.others(k)
