@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 from automix_cli.backends.base import Request
+from automix_cli.backends.deadlines import Deadlines
 from automix_cli.backends.places import CallPlaces, HeldPlace, hold_place, note_call, waiting
 from automix_cli.errors import (
     BackendError,
@@ -236,6 +237,7 @@ class Retrier:
     _rate_limiters: dict[tuple[str, str], RateLimiter] = field(default_factory=dict)
     _breakers: dict[str, Breaker] = field(default_factory=dict)
     _lanes: dict[tuple[str | None, ...], Lane] = field(default_factory=dict)
+    _deadlines: Deadlines = field(default_factory=Deadlines)
     _places: CallPlaces = field(init=False)
 
     def __post_init__(self) -> None:
@@ -342,7 +344,7 @@ class Retrier:
         lane.breaker.start(now)
         epoch = lane.rate_limiter.start(now)
         try:
-            result = await attempt_in_time(request, attempt)
+            result = await self._attempt_in_time(request, attempt)
         except BackendError as error:
             lane.rate_limiter.finish(epoch, error, self.clock())
             lane.breaker.finish(error, self.clock())
@@ -353,6 +355,18 @@ class Retrier:
         if self.on_reply is not None:
             self.on_reply(request, result)
         return result
+
+    async def _attempt_in_time(self, request: Request, attempt: Callable[[Request], Awaitable[T]]) -> T:
+        """Make one attempt within the request's timeout, however slowly the body trickles in.
+
+        Raises:
+            TimedOut: it was not done in time, and was cancelled.
+        """
+        try:
+            return await self._deadlines.result_within(request.timeout, attempt(request))
+        except TimeoutError as exc:
+            what = f"{request.model} gave no complete answer in {request.timeout:g} s"
+            raise TimedOut(what, hint="limits: {timeout: …} in the profile", maybe_billed=True) from exc
 
     def _worth_retrying(self, errors: list[BackendError]) -> bool:
         """Whether to try again."""
@@ -376,41 +390,6 @@ class Retrier:
         if wait is None:
             return self.rng.uniform(0.0, ceiling)
         return wait + self.rng.uniform(0.0, self.backoff)  # calls with the same wait must not return together
-
-
-async def attempt_in_time(request: Request, attempt: Callable[[Request], Awaitable[T]]) -> T:
-    """Make one attempt within the request's timeout, however slowly the body trickles in.
-
-    It does what `asyncio.timeout` does, at a third of its price: every call needs it.
-
-    Raises:
-        TimedOut: it was not done in time, and was cancelled.
-    """
-    task, is_late = asyncio.current_task(), False
-    assert task is not None
-    others = task.cancelling()
-
-    def cancel() -> None:
-        nonlocal is_late
-        is_late = True
-        task.cancel()
-
-    timer = asyncio.get_running_loop().call_later(request.timeout, cancel)
-    try:
-        return await attempt(request)
-    except TimeoutError as exc:
-        raise _late_error(request) from exc
-    except asyncio.CancelledError as exc:
-        if is_late and task.uncancel() <= others:
-            raise _late_error(request) from exc
-        raise
-    finally:
-        timer.cancel()
-
-
-def _late_error(request: Request) -> TimedOut:
-    what = f"{request.model} gave no complete answer in {request.timeout:g} s"
-    return TimedOut(what, hint="limits: {timeout: …} in the profile", maybe_billed=True)
 
 
 def wait_too_long_error(error: BackendError) -> BackendError:
