@@ -10,7 +10,7 @@ import os
 import ssl
 import urllib.request
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from automix_cli.backends.answers import json_object, read_pieces
@@ -40,12 +40,22 @@ _HEADERS = {
 }
 
 
+class _Route(NamedTuple):
+    """How requests to one address go out; `where` names it in messages."""
+
+    where: str
+    proxy: str | None
+    speaks_tls: bool
+    headers: dict[str, str] | None
+
+
 @dataclass(slots=True)
 class DirectBackend(Client):
     """Completions from every provider in `openai_providers.PROVIDERS`; see `Client`."""
 
     _session: aiohttp.ClientSession | None = None
     _endpoints: dict[tuple[str, str | None, str | None], Endpoint] = field(default_factory=dict, repr=False)
+    _routes: dict[tuple[str, str | None], _Route] = field(default_factory=dict, repr=False)
     _proxies: dict[str, str | None] = field(default_factory=dict, repr=False)
     _certificates: ssl.SSLContext | None = field(default=None, repr=False)
 
@@ -92,7 +102,8 @@ class DirectBackend(Client):
                     refusal = Refusal(error.param, error.code)
                     if self.learn(request, params, error.message, refusal):
                         continue
-                self._endpoints.clear()  # whoever sets another key or address expects it to be taken
+                self._endpoints.clear()
+                self._routes.clear()  # whoever sets another key or address expects it to be taken
                 raise with_hint(error, request.model, endpoint.key_env) from error.__cause__
 
     async def _send(self, path: str, body: bytes, endpoint: Endpoint) -> dict[str, Any]:
@@ -102,21 +113,15 @@ class DirectBackend(Client):
             BackendError: for anything but a 200 with a JSON object.
         """
         url = f"{endpoint.api_base}/{path}"
-        parts = urlsplit(url)
-        where = parts.netloc
-        proxy = self._proxy(parts.scheme, parts.hostname or "", url)
-        speaks_tls = parts.scheme == "https" or (proxy or "").startswith("https:")
-        headers = None
-        if endpoint.api_key and endpoint.api_key != DUMMY_KEY:
-            headers = {"Authorization": f"Bearer {endpoint.api_key}"}
+        route = self._routes.get((url, endpoint.api_key)) or self._route(url, endpoint.api_key)
         try:
             async with self._open_session().post(
                 url,
                 data=body,
-                headers=headers,
+                headers=route.headers,
                 allow_redirects=False,
-                proxy=proxy,
-                ssl=self._trust_store() if speaks_tls else True,
+                proxy=route.proxy,
+                ssl=self._trust_store() if route.speaks_tls else True,
             ) as response:
                 packing = response.headers.get("Content-Encoding", "identity")
                 answer = await read_pieces(response.content.iter_any(), packing)
@@ -124,11 +129,20 @@ class DirectBackend(Client):
                 if status < 300:
                     leave_place()
         except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as exc:
-            raise connection_error(exc, parts.scheme, where) from exc
+            raise connection_error(exc, urlsplit(url).scheme, route.where) from exc
         if status >= 300:
             lower = {name.lower(): value for name, value in reply_headers.items()}
-            raise status_error(status, lower, answer, where, body)
-        return json_object(answer, where, body)
+            raise status_error(status, lower, answer, route.where, body)
+        return json_object(answer, route.where, body)
+
+    def _route(self, url: str, key: str | None) -> _Route:
+        """How requests to an address go out, worked out once for each key."""
+        parts = urlsplit(url)
+        proxy = self._proxy(parts.scheme, parts.hostname or "", url)
+        speaks_tls = parts.scheme == "https" or (proxy or "").startswith("https:")
+        headers = {"Authorization": f"Bearer {key}"} if key and key != DUMMY_KEY else None
+        route = self._routes[url, key] = _Route(parts.netloc, proxy, speaks_tls, headers)
+        return route
 
     def _open_session(self) -> aiohttp.ClientSession:
         """The connections of this run; how many at once is for `retrier` to say."""
