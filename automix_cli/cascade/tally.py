@@ -152,6 +152,11 @@ class Tally(Struct):
         return self.ok + self.abstained
 
     @property
+    def is_partial(self) -> bool:
+        """Whether rows failed, were skipped or not asked: those left are mostly the easy ones."""
+        return self.answered < self.rows
+
+    @property
     def escalated_share(self) -> float | None:
         """Share of the rows run to their end that went beyond their first tier."""
         return self.escalated / self.answered if self.answered else None
@@ -159,10 +164,12 @@ class Tally(Struct):
     def rates(self) -> dict[str, tuple[int, int]]:
         """(hits, cases) of what a fitted router expects: escalations, and first votes that say CORRECT.
 
-        Where rows were skipped, they are those that would have gone on: nothing is said of escalations.
+        Empty where rows are missing: those that would have gone on fail or are skipped more often.
         """
+        if self.is_partial:
+            return {}
         first = {tier: (count.correct, count.parsed) for tier, count in self.first_votes.items()}
-        return first if self.skipped else {"escalated": (self.escalated, self.answered), **first}
+        return {"escalated": (self.escalated, self.answered), **first}
 
 
 class CheckTally(Struct):

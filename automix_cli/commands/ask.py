@@ -397,9 +397,10 @@ class _Ask(Struct, frozen=True):
 
         job = AnswerJob(cascade, self.destination.earlier, rows.stamp)
 
-        def summary(seconds: float) -> Iterator[str]:
+        def summary(seconds: float, is_whole: bool) -> Iterator[str]:
             yield from lines.batch_summary(job.tally, seconds)
-            if line := batch_line(job.tally.costs, cascade.profile, job.tally.skipped):
+            whole = is_whole and not job.tally.is_partial
+            if line := batch_line(job.tally.costs, cascade.profile, whole=whole):
                 yield line
 
         run = RowRun(
@@ -412,6 +413,9 @@ class _Ask(Struct, frozen=True):
             is_cached=self.is_cached,
         )
         ending = await run.run(job, self._explain, ordered=self.ordered)
-        for drift in drifts_from_fit(cascade.profile.router, job.tally.rates()):
+        earlier = self.destination.earlier
+        is_rest = ending.early or (earlier is not None and earlier.failed_rows)  # no draw from all rows
+        rates = {} if is_rest else job.tally.rates()
+        for drift in drifts_from_fit(cascade.profile.router, rates):
             self.reporter.say(drift.text())
         return run.exit_code(ending)

@@ -168,7 +168,8 @@ class RowTally(Protocol):
 class RowRun(Struct, frozen=True):
     """One run over rows: where they come from, where they go, and what is shown of them.
 
-    `note` is the text beside the bar and `summary` the lines at the end, both given the seconds so far.
+    `note` is the text beside the bar and `summary` the lines at the end, both given the seconds so far;
+    `summary` is told, too, whether the run came to all rows.
     `is_cached` says whether completions are kept for another run.
     """
 
@@ -177,7 +178,7 @@ class RowRun(Struct, frozen=True):
     reporter: Reporter
     tally: RowTally
     note: Callable[[float], str]
-    summary: Callable[[float], Iterable[str]]
+    summary: Callable[[float, bool], Iterable[str]]
     is_cached: bool = True
 
     async def run(
@@ -220,7 +221,7 @@ class RowRun(Struct, frozen=True):
 
         if self.destination.earlier is not None:
             self.reporter.say(lines.resume_line(self.destination.earlier))
-        for line in self.summary(time.monotonic() - start):
+        for line in self.summary(time.monotonic() - start, whole):
             self.reporter.say(line)
         if not whole and (left := self._rows_left()):
             self.reporter.say(f"{count_of(left, 'row')} not started")

@@ -282,7 +282,7 @@ class _Verify(Struct, frozen=True):
             self.reporter,
             job.tally,
             note=lambda seconds: lines.check_note(job.tally, seconds),
-            summary=lambda seconds: lines.check_summary(job.tally, seconds),
+            summary=lambda seconds, _: lines.check_summary(job.tally, seconds),
             is_cached=self.is_cached,
         )
         return run.exit_code(await run.run(job))

@@ -172,11 +172,10 @@ def batch_summary(tally: Tally, seconds: float) -> list[str]:
         if number:
             parts[0] += f", {number:,} {word}"
     if tally.escalated_share is not None:
-        of = " of the answered rows" if tally.skipped else ""
+        of = " of the answered rows" if tally.is_partial else ""
         parts.append(f"{share_text(tally.escalated_share, '.0%')}{of} escalated")
-    if scores := tally.scores.rows:
-        on = "" if scores == tally.ok else f" on {count_of(scores, 'row')} with a right answer"
-        parts.append(f"quality {share_text(tally.scores.total / scores, '.0%')}{on}")
+    if tally.scores.rows:
+        parts.append(_quality_words(tally))
     if tally.votes.unparsed:
         parts.append(f"{share_text(tally.votes.unparsed / tally.votes.n_votes, '.1%')} of votes unparsed")
     parts.append(f"cost {money(tally.cost_usd)}, spent {money(tally.spent_usd)}")
@@ -187,6 +186,15 @@ def batch_summary(tally: Tally, seconds: float) -> list[str]:
         own = count_of(tally.without_class, "row")
         mute.append(f"  {own} in no class that the router knows: the prior of all questions was used")
     return [" · ".join(parts), *shadow, *mute, *_fault_lines(tally.faults)]
+
+
+def _quality_words(tally: Tally) -> str:
+    """The quality of the answers to rows that say what is right, and which rows these are."""
+    rows, partial = tally.scores.rows, tally.is_partial
+    on = " of the answered rows" if partial else ""
+    if rows != tally.ok:
+        on = f" on {count_of(rows, 'answered row' if partial else 'row')} with a right answer"
+    return f"quality {share_text(tally.scores.total / rows, '.0%')}{on}"
 
 
 def _shadow_line(shadow: ShadowTally) -> list[str]:

@@ -135,10 +135,11 @@ def compare_costs(cost: float, other: float) -> Comparison | None:
 # ---------------------------------------------------------------- a batch of ask
 
 
-def batch_line(costs: CostTally, profile: Profile, skipped: int = 0) -> str:
+def batch_line(costs: CostTally, profile: Profile, *, whole: bool = True) -> str:
     """Write what a batch cost per 1,000 questions, beside the dearest tier alone; "" without answers.
 
-    Rows that the budget skipped are mostly those that escalate: a saving without them would be too large.
+    Rows that failed, were skipped or not asked are mostly those that escalate: a saving without them would
+    be too large, and calibration told nothing of the others alone.
     """
     if not costs.rows:
         return ""
@@ -148,9 +149,9 @@ def batch_line(costs: CostTally, profile: Profile, skipped: int = 0) -> str:
     line = f"{money(1000 * costs.cost_usd / costs.rows)} per 1,000 questions at list price"
     if len(profile.tiers) == 1:
         return line
-    if skipped:
+    if not whole:
         rows = count_of(costs.rows, "answered row")
-        return f"{line}, of the {rows} alone: skipped ones may cost more, so that no saving is claimed"
+        return f"{line}, of the {rows} alone: the others may cost more, so that no saving is claimed"
     line += _beside_baseline(costs.cost_usd, costs.rows, baseline_cost(costs, profile))
     quality = calibrated_quality(profile, costs.baseline)
     return line if quality is None else f"{line}; {_quality_words(quality, costs.baseline)}"

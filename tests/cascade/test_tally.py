@@ -29,6 +29,8 @@ def test_a_tally_counts_rows_money_and_votes() -> None:
     assert tally.faults.kinds == {"timeout": (1, "late")}
     assert tally.first_votes["small"] == VoteCount(3, 0, 0)
     assert tally.votes == VoteCount(3, 0, 3)
+    assert tally.rates() == {}, "a row failed"
+    tally.rows -= 1
     assert tally.rates() == {"escalated": (1, 2), "small": (3, 3)}
 
 
@@ -42,7 +44,7 @@ def test_a_row_that_the_budget_stopped_on_its_way_up_is_no_escalation_of_the_ans
     assert skipped.escalated
     tally.add(skipped)
     assert (tally.skipped, tally.escalated, tally.escalated_share) == (1, 1, 0.5)
-    assert "escalated" not in tally.rates()  # what would have gone on was left out
+    assert not tally.rates()  # what would have gone on was left out
     summary = "\n".join(batch_summary(tally, 1.0))
     assert "50% of the answered rows escalated" in summary
     assert "was left over" in summary
@@ -71,6 +73,31 @@ def test_rows_that_were_not_asked_are_apart_and_each_kind_says_once_what_mends_i
     assert first.startswith("5 rows: 0 ok, 3 errors, 2 not asked")
     assert others[-1] == "  timeout: limits: {timeout: …}", "the error that ends a run says its own"
     assert sum("limits" in line for line in others) == 1
+
+
+LATE = RowError(type="timeout", message="late", attempts=3)
+BEHIND = RowError(type="model", message="not asked: 404", attempts=0, fatal=True)
+
+
+@pytest.mark.parametrize(
+    ("golds", "error", "words"),
+    [
+        ("aa", None, "100% escalated · quality 100% ·"),
+        ("aa", LATE, "100% of the answered rows escalated · quality 100% of the answered rows ·"),
+        ("aa", BEHIND, "100% of the answered rows escalated · quality 100% of the answered rows ·"),
+        ("a-", None, "100% escalated · quality 100% on 1 row with a right answer ·"),
+        ("a-", LATE, "rows escalated · quality 100% on 1 answered row with a right answer ·"),
+    ],
+)
+def test_what_is_of_the_answered_rows_alone_says_so(golds: str, error: RowError | None, words: str) -> None:
+    route = (Step(tier="small", action="escalate"), Step(tier="large"))
+    tally = Tally(scorer="exact")
+    for gold in golds:
+        question = Question(text="?", expected=() if gold == "-" else (gold,))
+        tally.add(Answer(question=question, answer="a", route=route))
+    if error is not None:
+        tally.add(answer(route=route).with_error(error))
+    assert words in batch_summary(tally, 1.0)[0]
 
 
 def test_one_unknown_price_makes_the_total_unknown_never_zero() -> None:

@@ -178,6 +178,13 @@ def test_drift_is_said_when_a_batch_no_longer_looks_like_the_fit(
     assert "when fitted: recalibrate" in told.err
     like = here("ask", stdin=(demo / "labelled.jsonl").read_bytes())
     assert "recalibrate" not in like.err
+    assert "cheaper than large alone" in told.err
+    assert "calibrated at" in told.err
+    torn = here("ask", stdin=f"{easy}{{}}\n")
+    assert torn.code == 3
+    assert "the 100 answered rows alone: the others may cost more, so that no saving is claimed" in torn.err
+    for claim in ("recalibrate", "calibrated at", "cheaper than"):
+        assert claim not in torn.err
 
 
 def test_json_holds_what_is_said(here: Callable[..., Ran]) -> None:

@@ -221,8 +221,8 @@ def test_a_batch_in_words(tally: CostTally, prices: tuple[float | None, ...], li
     assert batch_line(tally, profile(*prices)) == line
 
 
-def test_no_saving_is_claimed_where_the_budget_skipped_rows() -> None:
+def test_no_saving_is_claimed_where_rows_are_missing() -> None:
     tally = costs(0.1, small=100, large=20, large_usd=0.2)
     assert "cheaper than large alone" in batch_line(tally, profile(1.0, 20.0))
-    line = batch_line(tally, profile(1.0, 20.0), skipped=3)
-    assert line.endswith("answered rows alone: skipped ones may cost more, so that no saving is claimed")
+    line = batch_line(tally, profile(1.0, 20.0), whole=False)
+    assert line.endswith("answered rows alone: the others may cost more, so that no saving is claimed")
