@@ -42,8 +42,12 @@ class Budget:
     option: str = "--max-cost"
     _waiting: list[asyncio.Future[None]] = field(default_factory=list)
 
-    async def wait_for(self, worst: float) -> None:
+    async def wait_for(self, worst: float, tokens: int = 0) -> None:
         """Reserve `worst` dollars, waiting while only the reserves of other calls are in the way.
+
+        Args:
+            worst: the most that the call can cost.
+            tokens: its `max_tokens`, for the message; 0 where that is not told.
 
         Raises:
             BudgetError: when they are not there, whatever the calls under way will cost.
@@ -54,7 +58,7 @@ class Budget:
             wake_up = asyncio.get_running_loop().create_future()
             self._waiting.append(wake_up)
             await wake_up
-        self.reserve(worst)
+        self.reserve(worst, tokens)
 
     def _may_fit_later(self, worst: float) -> bool:
         is_open = not (self.has_refused and self.final)
@@ -67,8 +71,8 @@ class Budget:
             if not wake_up.done():
                 wake_up.set_result(None)
 
-    def reserve(self, worst: float) -> None:
-        """Set `worst` dollars aside.
+    def reserve(self, worst: float, tokens: int = 0) -> None:
+        """Set `worst` dollars aside; `tokens` as in `wait_for`.
 
         Raises:
             BudgetError: when they are not there, or the budget is final and has refused before:
@@ -78,8 +82,8 @@ class Budget:
             self.has_refused = True
             self._wake()
             raise BudgetError(
-                f"could exceed {self.limit_name()}: the next call may cost up to ${worst:.6f}, "
-                f"and {self._left()}"
+                f"could exceed {self.limit_name()}: the next call may cost up to "
+                f"{most_words(worst, tokens)}, and {self._left()}"
             )
         self.reserved_usd += worst
 
@@ -90,7 +94,7 @@ class Budget:
     def _left(self) -> str:
         """What is left at this moment, for a message; what is spent in the end is known to the run alone."""
         left = max(0.0, self.cap - self.spent_usd - self.reserved_usd)
-        return f"${left:.6f} was left{' beside the calls under way' if self.reserved_usd else ''}"
+        return f"{dollars(left)} was left{' beside the calls under way' if self.reserved_usd else ''}"
 
     def settle(self, worst: float, bill: float, estimate: float = 0.0) -> None:
         """Give a reserve back and pay the bill in full, also one beyond the reserve.
@@ -159,6 +163,28 @@ def worst_cost(request: Request, price: Price) -> float:
     return price.of(Usage(input_tokens=tokens, output_tokens=output, cache_write_tokens=writes))
 
 
+def dollars(usd: float) -> str:
+    """Write the dollars of a call, or of what is left for one.
+
+    Example:
+        >>> dollars(0.00831812), dollars(0.25), dollars(0.00001234)
+        ('$0.008318', '$0.25', '$0.00001234')
+    """
+    digits = 4 if usd <= 0 else max(2, 3 - math.floor(math.log10(usd)))
+    whole, _, rest = f"{usd:.{digits}f}".partition(".")
+    return f"${whole}.{rest.rstrip('0'):0<2}"
+
+
+def most_words(usd: float, tokens: int) -> str:
+    """Write the most that a call can cost, and its `max_tokens`, by which it is known from other calls.
+
+    Example:
+        >>> most_words(0.008318, 2048), most_words(0.25, 0)
+        ('$0.008318 at max_tokens 2,048', '$0.25')
+    """
+    return dollars(usd) + (f" at max_tokens {tokens:,}" if tokens else "")
+
+
 def most_prompt_tokens(request: Request) -> int:
     """The most tokens that the prompt of a request can have: one a byte, and some around each message."""
     return sum(MESSAGE_OVERHEAD + len(m.content.encode("utf-8", "surrogatepass")) for m in request.messages)
@@ -200,7 +226,7 @@ class BudgetedBackend:
         import asyncio
 
         worst = self.worst(request)
-        await self.budget.wait_for(worst)
+        await self.budget.wait_for(worst, request.max_tokens)
         bill = estimate = 0.0
         call = _Call()
         _call.set(call)  # the tasks that send its parts see it, too

@@ -81,10 +81,10 @@ class DayBudget(Budget):
                 if change := self.spent_usd + self.reserved_usd - before:
                     self._ledger.add(day, change)
 
-    def reserve(self, worst: float) -> None:
+    def reserve(self, worst: float, tokens: int = 0) -> None:
         """Set `worst` dollars of this day aside; see `Budget.reserve`."""
         with self._in_step():
-            super().reserve(worst)
+            super().reserve(worst, tokens)
 
     def settle(self, worst: float, bill: float, estimate: float = 0.0) -> None:
         """Give a reserve back and pay the bill; see `Budget.settle`."""

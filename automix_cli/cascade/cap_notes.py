@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from automix_cli.backends.base import Request
-from automix_cli.backends.budget import worst_cost
+from automix_cli.backends.budget import most_words, worst_cost
 from automix_cli.cascade.requests import RequestBuilder, sample_counts
 from automix_cli.profile.model import Profile, Tier
 from automix_cli.records import Question
@@ -60,19 +60,32 @@ def _answers(profile: Profile, tier: Tier, count: int) -> _NotedCall:
 def _votes(profile: Profile, tier: Tier, count: int) -> Iterator[_NotedCall]:
     if count:
         request = RequestBuilder(profile).for_votes(_SHORTEST, "", tier, first=0, n=count).request
-        cure = "a lower max_tokens of verification" + (", or fewer votes," if count > 1 else "")
+        is_own = request.max_tokens > profile.verification.max_tokens
+        cure = f"a lower max_tokens of {tier.name if is_own else 'verification'}"
+        cure += ", or fewer votes," if count > 1 else ""
         yield _NotedCall("one vote" if count == 1 else f"one call for {count} votes", request, cure)
 
 
 def _notes(profile: Profile, tier: Tier, calls: Sequence[_NotedCall], outcome: str) -> Iterator[str]:
-    """The dearest call of a tier, where it may cost more than the cap."""
+    """The calls of a tier that may cost more than the cap, in the order in which they are made.
+
+    What stops a run is the first of them: its price is the one that the run then names, but for the
+    length of the question.
+    """
     cap, price = profile.limits.max_cost, profile.budget_price(tier)
     if cap is None or price is None:
         return
-    most, call = max(((worst_cost(call.request, price), call) for call in calls), key=lambda own: own[0])
-    if most > cap:
-        yield (
-            f"the cap of ${cap:g} is below what {call.words} of {tier.name} may cost, ${most:.2g} at "
-            f"max_tokens {call.request.max_tokens:,}: {outcome}; "
-            f"a higher --max-cost or {call.cure} mends it"
-        )
+    beyond = [(call, most) for call in calls if (most := worst_cost(call.request, price)) > cap]
+    if not beyond:
+        return
+    (first, _), *_ = beyond
+    parts = [
+        f"{call.words}{f' of {tier.name}' if call is first else ''} may cost, "
+        f"{most_words(most, call.request.max_tokens)}"
+        for call, most in beyond
+    ]
+    cures = " or ".join(dict.fromkeys(call.cure for call, _ in beyond))
+    yield (
+        f"the cap of ${cap:g} is below what {', and what '.join(parts)}, however short the question: "
+        f"{outcome}; a higher --max-cost or {cures} mends it"
+    )

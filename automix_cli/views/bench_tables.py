@@ -141,7 +141,7 @@ def _table(view: BenchView, title: str, columns: Sequence[_Column], width: int) 
     is_marked = any(c.lacks_labels(o) for c in columns for o in view.comparison.outcomes)
     legends = (view.words(c.place.legend) for c in columns if c.place.legend and not c.is_interval)
     legend = (
-        "* best of the policies; baselines above, bounds below",
+        "* best of the policies, as printed; baselines above, bounds below",
         MARKED if is_marked else "",
         "; ".join(dict.fromkeys(legends)),
         *(f"{', '.join(heads)} left out: {view.words(why)}" for why, heads in blank.items()),
@@ -177,19 +177,22 @@ def _add_rows(
     best = {column.head: _best(view, column) for column in columns}
     for o in group:
         style = "bold" if o.name == view.comparison.headline else "dim" if o.group == "bound" else None
-        cells = [column.text(o, star=best[column.head] == o.name) for column in columns]
+        cells = [column.text(o, star=o.name in best[column.head]) for column in columns]
         table.add_row(o.name, *cells, style=style)
 
 
-def _best(view: BenchView, column: _Column) -> str | None:
-    """The policy that is best in a column, among those that could be used."""
+def _best(view: BenchView, column: _Column) -> frozenset[str]:
+    """The policies that are best in a column as it is printed, among those that could be used."""
     if column.is_interval or column.spec.better is None:
-        return None
+        return frozenset()
     sign = 1 if column.spec.better == "higher" else -1
-    values = [
-        (sign * value, -place, o.name)
-        for place, o in enumerate(view.by_kind().policies)
+    values = {
+        o.name: (sign * value, column.text(o, star=False))
+        for o in view.by_kind().policies
         if (value := o.measures[column.spec.key].value) is not None
         if not column.lacks_labels(o) and not falls_short(column.spec, o.measures)
-    ]
-    return max(values)[2] if len(values) > 1 else None
+    }
+    if len(values) < 2:
+        return frozenset()
+    _, most = max(values.values())
+    return frozenset(name for name, (_, shown) in values.items() if shown == most)

@@ -94,6 +94,6 @@ def test_the_message_at_the_cap_tells_what_was_left() -> None:
     with pytest.raises(BudgetError) as caught:
         budget.reserve(0.25)
     assert caught.value.message == (
-        "could exceed --max-cost $1: the next call may cost up to $0.250000, "
-        "and $0.125000 was left beside the calls under way"
+        "could exceed --max-cost $1: the next call may cost up to $0.25, "
+        "and $0.125 was left beside the calls under way"
     )
