@@ -232,6 +232,8 @@ def _write(proposal: Proposal, scorer: str | None, output: Path, say: Callable[[
     if len(proposal.tiers) == 1:
         say(f"note: with one tier there is nothing to route; add a better one to {output}")
     use = _option(output, proposal.tiers)
+    if use and output == Path("automix.yaml"):
+        say(f"note: it sends a key or questions elsewhere, so it is used only where it is named:{use}")
     say(f'next: automix ask{use} "Who wrote Dune?"')
     say(f"then: put rows of your own into {_ROWS_FILE}; automix calibrate {_ROWS_FILE}{use} --dry-run")
 
@@ -297,10 +299,9 @@ def _is_there(path: Path) -> UsageError:
 
 def _option(output: Path, tiers: tuple[Tier, ...]) -> str:
     """The option with which the profile is used: none where it is found, and may be used so."""
-    from automix_cli.backends.catalog import is_loopback
+    from automix_cli.profile.trust import must_be_named
 
-    is_foreign = any(t.api_key_env or (t.api_base and not is_loopback(t.api_base)) for t in tiers)
-    if output == Path("automix.yaml") and not is_foreign:
+    if output == Path("automix.yaml") and not must_be_named(tiers):
         return ""
     return f" --profile {output if output.is_absolute() else f'./{output}'}"
 

@@ -83,20 +83,14 @@ def use_option(target: Path, profile: Profile) -> str:
     """The option with which `ask` finds the file; none where it finds it by itself, and may use it so."""
     from automix_cli.profile.bundled import shown_path
     from automix_cli.profile.search import FILE_NAME
+    from automix_cli.profile.trust import must_be_named
 
     near = shown_path(target)
     # A profile that had to be named, since it sends questions elsewhere, has to be named again.
-    is_by_itself = profile.origin != "named" or profile.path is None or not _is_foreign(profile)
+    is_by_itself = profile.origin != "named" or profile.path is None or not must_be_named(profile.tiers)
     if near == FILE_NAME and is_by_itself:
         return ""
     return f" --profile {shlex.quote(f'./{near}' if near == FILE_NAME else near)}"
-
-
-def _is_foreign(profile: Profile) -> bool:
-    """Whether some tier names a key or a host of its own, which a profile found in a folder may not."""
-    from automix_cli.backends.catalog import is_loopback
-
-    return any(t.api_key_env or (t.api_base and not is_loopback(t.api_base)) for t in profile.tiers)
 
 
 class FitLabels(NamedTuple):

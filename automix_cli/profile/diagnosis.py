@@ -22,7 +22,7 @@ from automix_cli.backends.local_servers import LOCAL_SERVERS, ask_all, ollama_ad
 from automix_cli.backends.openai_providers import PROVIDERS
 from automix_cli.errors import AutomixError, redact
 from automix_cli.profile.model import Profile, Tier
-from automix_cli.profile.search import load_profile
+from automix_cli.profile.search import load_profile, profile_files
 from automix_cli.profile.unknown_prices import price_notes
 from automix_cli.streams import stderr, stdout
 from automix_cli.texts import count_of
@@ -44,10 +44,11 @@ def diagnose(
         cwd: where the search starts, else the current folder.
     """
     profile, problem = _profile(name, environ, cwd)
+    has_file = bool(name or environ.get("AUTOMIX_PROFILE") or profile_files(cwd or Path.cwd(), environ))
     servers = _servers(profile, environ, ping=ping)
     report = {
         "versions": _versions(),
-        "profile": _profile_part(profile, problem),
+        "profile": _profile_part(profile, problem, has_file=has_file),
         "tiers": _tiers(profile, environ),
         "keys": _keys(environ),
         "servers": servers,
@@ -89,12 +90,12 @@ def _profile(
         return None, exc
 
 
-def _profile_part(profile: Profile | None, problem: AutomixError | None) -> dict[str, Any]:
+def _profile_part(profile: Profile | None, problem: AutomixError | None, *, has_file: bool) -> dict[str, Any]:
     """Which profile, why this one, and where each value that it sets comes from."""
     from automix_cli.profile.router import is_calibrated
 
     if profile is None:
-        return {"problem": redact(problem.message), "hint": redact(problem.hint)} if problem else {}
+        return _no_profile_part(problem, has_file=has_file) if problem else {}
     router = dict(profile.router or {})
     return {
         "name": profile.name,
@@ -105,6 +106,13 @@ def _profile_part(profile: Profile | None, problem: AutomixError | None) -> dict
         "calibrated": is_calibrated(profile),
         "values": {key: at for key, at in profile.sources if not key.startswith("router")},
     }
+
+
+def _no_profile_part(problem: AutomixError, *, has_file: bool) -> dict[str, Any]:
+    """Why there is no profile, and what mends that: a file that is there is named or corrected, not begun."""
+    start = "automix profile init, or automix profile init --api-base URL"
+    way = (problem.hint.splitlines() or ["correct that line"])[0] if has_file else start
+    return {"problem": redact(problem.message), "hint": redact(problem.hint), "way": redact(way)}
 
 
 def _tiers(profile: Profile | None, environ: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -253,8 +261,7 @@ def _is_terminal(stream: TextIO | None) -> bool:
 def _problems(report: Mapping[str, Any]) -> Iterator[str]:
     """What would keep a run from working, each in one line with what mends it."""
     if problem := report["profile"].get("problem"):
-        way = "automix profile init, or automix profile init --api-base URL"
-        yield f"no profile can be used: {problem.splitlines()[0]}; {way}"
+        yield f"no profile can be used: {problem.splitlines()[0]}; {report['profile']['way']}"
     for name in _PACKAGES:
         if report["versions"][name] is None:
             yield f"{name} is not installed: python -m pip install automix-cli"

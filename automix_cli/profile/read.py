@@ -19,7 +19,6 @@ from automix_cli.backends.catalog import (
     model_problem,
     names_host,
     provider_of,
-    standard_key_envs,
 )
 from automix_cli.backends.choice import not_direct
 from automix_cli.backends.openai_providers import NATIVE_OLLAMA
@@ -38,6 +37,7 @@ from automix_cli.profile.model import (
     order_problems,
 )
 from automix_cli.profile.schema import Report, is_number
+from automix_cli.profile.trust import base_problem, key_problem
 from automix_cli.profile.yamltree import MAX_BYTES, UNREAD, Node
 
 
@@ -173,16 +173,15 @@ def _refuse_foreign(own: Mapping[str, Node], base: Mapping[str, Node], report: R
 
 
 def _refuse_foreign_tier(tier: Mapping[str, Node], report: Report) -> None:
-    """A tier of a discovered file talks to its provider, with its provider's key, or to this machine."""
+    """A tier of a discovered file talks to its provider, with its key, or to a server on this machine."""
     base, key, model = (tier.get(k, Node(None, 0)) for k in ("api_base", "api_key_env", "model"))
     if isinstance(model.value, str) and names_host(model.value):
         report.refuse(model, "may not carry a host, an ARN or a path with ..")
-    if base.value is not None and not is_loopback(str(base.value)):
-        report.refuse(base, "may name this machine only")
-    if key.value is not None and base.value is not None:
-        report.refuse(key, "may not stand beside an api_base")
-    elif key.value is not None and key.value not in standard_key_envs(str(model.value)):
-        report.refuse(key, "may only be the provider's own variable")
+    address, variable = (None if node.value is None else str(node.value) for node in (base, key))
+    if problem := base_problem(address):
+        report.refuse(base, problem)
+    if problem := key_problem(str(model.value), address, variable):
+        report.refuse(key, problem)
     params = tier.get("params")
     if params is not None and isinstance(params.value, dict) and "extra_body" in params.value:
         report.refuse(params.value["extra_body"], "is not allowed")

@@ -114,6 +114,26 @@ def test_without_a_profile_it_says_what_was_looked_for(folder: Path, monkeypatch
     assert "automix profile init --api-base URL" in ran.stdout
 
 
+@pytest.mark.parametrize(
+    ("text", "way"),
+    [
+        (
+            "tiers: [{name: a, model: openai/m, api_base: 'https://x.invalid/v1'}]\n",
+            "named; if you trust this file, name it: --profile ./automix.yaml",
+        ),
+        ("tiers: 3\n", "got 3; correct that line"),
+    ],
+)
+def test_a_file_that_is_refused_is_named_or_corrected_and_no_other_is_started(
+    text: str, way: str, folder: Path
+) -> None:
+    (folder / "automix.yaml").write_text(text)
+    ran = doctor()
+    assert ran.exit_code == 1
+    assert ran.stdout.endswith(f"{way}\n")
+    assert "profile init" not in ran.stdout
+
+
 def test_a_cache_that_cannot_be_read_is_a_problem(folder: Path) -> None:
     (folder.parent / "cache").mkdir()
     (folder.parent / "cache" / "cache.db").write_bytes(b"no database" * 100)

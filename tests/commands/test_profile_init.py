@@ -77,10 +77,35 @@ def test_an_address_alone_is_asked_for_its_models_with_its_key(
         assert server.ledger[0].auth == "Bearer secret-of-mine"
     assert ran.exit_code == 0
     assert "with one tier there is nothing to route" in ran.stderr
-    assert 'next: automix ask --profile ./automix.yaml "Who wrote Dune?"' in ran.stderr
-    [tier] = load_profile("./automix.yaml").tiers
+    assert 'next: automix ask "Who wrote Dune?"' in ran.stderr
+    [tier] = load_profile().tiers
     assert (tier.model, tier.api_key_env) == ("hosted_vllm/only-one", "MINE")
     assert "secret" not in Path("automix.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "is_named"),
+    [
+        (("http://127.0.0.1:9/v1", "--api-key-env", "MINE"), False),
+        (("http://127.0.0.1:9/v1", "--api-key-env", "OPENAI_API_KEY"), True),
+        (("https://gateway.invalid/v1", "--api-key-env", "MINE"), True),
+        (("https://gateway.invalid/v1",), True),
+    ],
+)
+def test_a_file_that_must_be_named_is_said_to_be_and_any_other_is_used_where_it_is_found(
+    words: tuple[str, ...], is_named: bool, folder: Path
+) -> None:
+    ran = automix("profile", "init", "--tiers", "small=s,large=l", "--api-base", *words)
+    assert ran.exit_code == 0
+    note = "it is used only where it is named: --profile ./automix.yaml"
+    assert (note in ran.stderr) == is_named
+    command = next(line for line in ran.stderr.splitlines() if line.startswith("next: "))
+    assert ("--profile ./automix.yaml" in command) == is_named
+    found = automix("ask", "q", "--dry-run")
+    assert found.exit_code == (2 if is_named else 0), found.output
+    assert ("if you trust this file, name it: --profile ./automix.yaml" in found.stderr) == is_named
+    assert automix("ask", "q", "--dry-run", "--profile", "./automix.yaml").exit_code == 0
+    assert ("problem: no profile can be used: automix.yaml:" in automix("doctor").stdout) == is_named
 
 
 @pytest.mark.parametrize(
