@@ -468,7 +468,7 @@ def model_notes(models: Sequence[Tier], profile: Profile) -> Iterator[str]:
 
 def router_notes(profile: Profile) -> Iterator[str]:
     """Whether decisions are calibrated, and whether what they were calibrated on is still the case."""
-    from automix_cli.profile.router import differences, is_calibrated
+    from automix_cli.profile.router import fit_notes, is_calibrated
 
     if not is_calibrated(profile) and len(profile.tiers) > 1:
         from automix_cli.cascade.uncalibrated import notes
@@ -481,6 +481,4 @@ def router_notes(profile: Profile) -> Iterator[str]:
         and (router.get("fitted") or {}).get("unproven")
     ):
         yield f"the router of profile {profile.name} is unproven: its rows do not show that it pays"
-    changes = differences(profile)
-    if changes:
-        yield f"{' and '.join(changes)} changed since this profile was calibrated: calibrate again"
+    yield from fit_notes(profile)

@@ -375,7 +375,7 @@ class Loopback:
     Attributes:
         reply, faults: may be replaced while it runs.
         elsewhere: what is said on paths where no protocol is spoken.
-        models: the names that are listed.
+        models: the names that are listed; where `wants_key` is set, to nobody who does not send it.
         url: the OpenAI base address (`…/v1`); `root` is the address without `/v1`.
         connections: sockets accepted.
         busy, peak: requests in hand now; most of them at once.
@@ -391,6 +391,7 @@ class Loopback:
         self.reply, self.faults, self.keep_bodies = reply, faults, keep_bodies
         self.elsewhere = Reply(status=404)
         self.models: tuple[str, ...] = ("any",)
+        self.wants_key = ""
         self.port = 0
         self._place: socket.socket | None = None
         self.connections = self.peak = self.busy = 0
@@ -548,6 +549,8 @@ class Loopback:
 
     def _choose(self, call: Call) -> Reply:
         if call.path.endswith("/models"):
+            if self.wants_key not in call.auth:
+                return Reply(status=401)
             models = [{"id": name, "object": "model"} for name in self.models]
             return Reply(body=json.dumps({"object": "list", "data": models}).encode())
         if protocol(call.path) is None:

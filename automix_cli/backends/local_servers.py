@@ -93,13 +93,16 @@ def _names(body: bytes) -> tuple[str, ...]:
         return ()
 
 
-def ask_all(addresses: Iterable[str], timeout: float = _SECONDS_TO_ANSWER) -> dict[str, ServerReply]:
-    """Ask several servers at the same time."""
+def ask_all(
+    addresses: Iterable[str], timeout: float = _SECONDS_TO_ANSWER, keys: Mapping[str, str] | None = None
+) -> dict[str, ServerReply]:
+    """Ask several servers at the same time; `keys` are sent to the address that each is of."""
+    own = keys or {}
     different = list(dict.fromkeys(addresses))
     if not different:
         return {}
     with ThreadPoolExecutor(len(different)) as pool:
-        replies = pool.map(lambda address: ask_for_models(address, timeout), different)
+        replies = pool.map(lambda address: ask_for_models(address, timeout, own.get(address, "")), different)
         return dict(zip(different, replies, strict=True))
 
 

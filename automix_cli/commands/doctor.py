@@ -26,7 +26,8 @@ def doctor(
     """Say what a run would meet here: versions, profile, keys, prices, servers, cache, terminal.
 
     Exit 0 where nothing stands in the way, else 1. Only servers on this machine are asked, for the
-    list of their models; --ping asks the others, without a key. The output names the variables that
+    list of their models, with the key that the profile names for them; --ping asks the others,
+    without a key. The output names the variables that
     hold keys and never what they hold: paste it into a report of a fault.
 
     \b

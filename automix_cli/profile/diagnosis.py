@@ -54,7 +54,7 @@ def diagnose(
         "servers": servers,
         "cache": _cache(environ),
         "terminal": _terminal(environ),
-        "notes": [*endpoint_notes(environ), *(() if profile is None else price_notes(profile))],
+        "notes": [*endpoint_notes(environ), *(() if profile is None else _profile_notes(profile))],
     }
     result: dict[str, Any] = _without_home({**report, "problems": list(_problems(report))}, environ)
     return result
@@ -106,6 +106,21 @@ def _profile_part(profile: Profile | None, problem: AutomixError | None, *, has_
         "calibrated": is_calibrated(profile),
         "values": {key: at for key, at in profile.sources if not key.startswith("router")},
     }
+
+
+def _profile_notes(profile: Profile) -> Iterator[str]:
+    """What a run would say of a profile's prices and router; of other models, where the tiers name them."""
+    from automix_cli.profile.router import fit_notes
+
+    yield from price_notes(profile)
+    yield from fit_notes(profile)
+    fitted = ((profile.router or {}).get("fitted") or {}).get("models") or ()
+    places = dict(profile.sources)
+    for i, (tier, model) in enumerate(zip(profile.tiers, fitted, strict=False)):
+        if model != tier.model:
+            at = places.get(f"tiers[{i}].model", f"profile {profile.name}")
+            own = f"tier {tier.name} asks {tier.model}"
+            yield f"the router was fitted on {model}; {own}: {at} says which model"
 
 
 def _no_profile_part(problem: AutomixError, *, has_file: bool) -> dict[str, Any]:
@@ -169,18 +184,22 @@ def _keys(environ: Mapping[str, str]) -> dict[str, bool]:
 
 def _servers(profile: Profile | None, environ: Mapping[str, str], *, ping: bool) -> list[dict[str, Any]]:
     """The servers of the profile's tiers, and those at the usual addresses of this machine."""
-    users: dict[str, list[str]] = {}
+    users: dict[str, list[Tier]] = {}
     for tier in () if profile is None else profile.tiers:
         address = _address(tier, environ)
         if address is not None:
-            users.setdefault(address, []).append(tier.name)
+            users.setdefault(address, []).append(tier)
     usual = {server.address: server.name for server in LOCAL_SERVERS}
     near = [address for address in (*users, *usual) if is_loopback(address)]
     far = [address for address in users if not is_loopback(address)]
-    replies = {**ask_all(near), **(ask_all(far, _PING_SECONDS) if ping else {})}
+    variables = {
+        address: name for address in near if (name := _key_variable(users.get(address, ()), environ))
+    }
+    keys = {address: environ[name].strip() for address, name in variables.items()}
+    replies = {**ask_all(near, keys=keys), **(ask_all(far, _PING_SECONDS) if ping else {})}
     rows: list[dict[str, Any]] = []
     for address in dict.fromkeys((*users, *usual)):
-        reply, tiers = replies.get(address), users.get(address, [])
+        reply, tiers = replies.get(address), [tier.name for tier in users.get(address, ())]
         if tiers or (reply is not None and reply.is_reachable):
             rows.append(
                 {
@@ -189,11 +208,19 @@ def _servers(profile: Profile | None, environ: Mapping[str, str], *, ping: bool)
                     "tiers": tiers,
                     "reachable": None if reply is None else reply.is_reachable,
                     "problem": "" if reply is None else redact(reply.problem),
+                    "status": 0 if reply is None else reply.status,
+                    "key": variables.get(address),
                     "models": 0 if reply is None else len(reply.models),
                     "not_listed": _not_listed(profile, tiers, () if reply is None else reply.models),
                 }
             )
     return rows
+
+
+def _key_variable(tiers: Sequence[Tier], environ: Mapping[str, str]) -> str | None:
+    """The variable whose key a run would send to the address of these tiers; None where it holds nothing."""
+    names = (name for tier in tiers for name in tier.key_envs())
+    return next((name for name in names if environ.get(name, "").strip()), None)
 
 
 def _not_listed(
@@ -272,6 +299,8 @@ def _problems(report: Mapping[str, Any]) -> Iterator[str]:
         if server["tiers"] and server["reachable"] is False:
             names, address = ", ".join(server["tiers"]), server["address"]
             yield f"tier {names}: {address} does not answer ({server['problem']})"
+        if problem := _refused_key(server, report["tiers"]):
+            yield problem
         for own in server["not_listed"]:
             count = count_of(server["models"], "model")
             head = f"tier {own['tier']}: {server['address']} does not list {own['model']}"
@@ -279,6 +308,18 @@ def _problems(report: Mapping[str, Any]) -> Iterator[str]:
             yield f"{head}; it lists {count}, the nearest: {own['nearest']}; change {where}"
     if report["cache"]["problem"]:
         yield f"cache: {report['cache']['problem']}"
+
+
+def _refused_key(server: Mapping[str, Any], tiers: Sequence[Mapping[str, Any]]) -> str:
+    """That a server on this machine wants another key, or any; "" where it does not, or none can be sent."""
+    own = [tier for tier in tiers if tier["name"] in server["tiers"]]
+    is_told = any(tier["key_variables"] and tier["key"] is None for tier in own)
+    if not own or is_told or server["status"] not in (401, 403) or not is_loopback(server["address"]):
+        return ""
+    head = f"tier {', '.join(server['tiers'])}: {server['address']}"
+    if server["key"]:
+        return f"{head} refuses the key in {server['key']} (status {server['status']})"
+    return f"{head} wants a key (status {server['status']}): name its variable in api_key_env"
 
 
 def _without_home(value: Any, environ: Mapping[str, str]) -> Any:

@@ -209,6 +209,12 @@ def differences(profile: Profile) -> list[str]:
     return [name for key, name in names.items() if key in fitted and fitted[key] != now[key]]
 
 
+def fit_notes(profile: Profile) -> Iterator[str]:
+    """What is to be said where something is no longer as it was when the router was fitted."""
+    if changes := differences(profile):
+        yield f"{' and '.join(changes)} changed since this profile was calibrated: calibrate again"
+
+
 def prices_of(profile: Profile) -> dict[str, dict[str, float | None] | None]:
     """The list prices of the tiers, in USD per million tokens; None where one is unknown."""
     prices = {tier.name: tier.list_price() for tier in profile.tiers}

@@ -95,7 +95,9 @@ def _tier_lines(tier: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _server(server: Mapping[str, Any]) -> str:
-    states = {None: "not asked (--ping asks it)", True: "answers", False: server["problem"]}
+    is_listed = bool(server["models"]) or server["status"] in (0, 200)
+    answers = "answers" if is_listed else f"answers with status {server['status']}, lists no models"
+    states = {None: "not asked (--ping asks it)", True: answers, False: server["problem"]}
     models = f", lists {count_of(server['models'], 'model')}" if server["models"] else ""
     users = f" (tier {', '.join(server['tiers'])})" if server["tiers"] else ""
     usual = f", the usual address of {server['usual_for']}" if server["usual_for"] else ""

@@ -57,6 +57,55 @@ def test_a_model_that_the_server_does_not_list_is_a_problem_with_the_line_to_cha
     assert "tier small: " not in ran.stdout.split("problem: ", 1)[1]
 
 
+def test_a_server_that_wants_a_key_is_asked_with_the_one_that_the_profile_names(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINE", KEY)
+    tiers = (
+        "tiers:\n  - {{name: small, model: hosted_vllm/small, api_base: {0}, api_key_env: MINE}}\n"
+        "  - {{name: large, model: hosted_vllm/lrge, api_base: {0}, api_key_env: MINE}}\n"
+    )
+    with Loopback() as server:
+        server.models = ("large", "small")
+        server.wants_key = KEY
+        (folder / "p.yaml").write_text(tiers.format(server.url))
+        ran = doctor("--profile", "p.yaml")
+        monkeypatch.setenv("MINE", "another-key-than-that")
+        refused = doctor("--profile", "p.yaml")
+        (folder / "p.yaml").write_text(tiers.format(server.url).replace(", api_key_env: MINE", ""))
+        keyless = doctor("--profile", "p.yaml")
+    said = f"tier large: {server.url} does not list lrge; it lists 2 models, the nearest: large, small"
+    assert f"problem: {said}; change model: in p.yaml:3\n" in ran.stdout
+    assert (
+        f"problem: tier small, large: {server.url} refuses the key in MINE (status 401)\n" in refused.stdout
+    )
+    assert ": answers with status 401, lists no models\n" in refused.stdout
+    assert "wants a key (status 401): name its variable in api_key_env\n" in keyless.stdout
+    assert [run.exit_code for run in (ran, refused, keyless)] == [1, 1, 1]
+
+
+def test_a_key_of_a_service_goes_to_no_server_on_this_machine(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with Loopback() as server:
+        doctor("--profile", str(profile_for(server, folder)))
+        assert {entry.auth for entry in server.ledger} == {""}
+
+
+def test_models_that_only_the_router_names_are_no_models_that_are_asked(folder: Path) -> None:
+    with Loopback() as server:
+        server.models = ("tiny", "huge")
+        fitted = "{kind: majority, fitted: {models: [openai/tiny, openai/hge]}}"
+        path = profile_for(server, folder, router=fitted)
+        ran = doctor("--profile", str(path))
+    assert "note: the models changed since this profile was calibrated: calibrate again\n" in ran.stdout
+    note = "note: the router was fitted on openai/hge; tier large asks openai/huge: "
+    assert note in ran.stdout
+    assert ran.stdout.split(note)[1].split("\n")[0].endswith("loopback.yaml:6 says which model")
+    assert "fitted on openai/tiny" not in ran.stdout
+
+
 def test_an_unknown_price_is_noted_with_the_line_that_tells_it(folder: Path) -> None:
     (folder / "p.yaml").write_text("tiers:\n  - {name: a, model: openai/m, api_base: https://x.invalid/v1}\n")
     ran = doctor("--profile", "p.yaml")
