@@ -41,7 +41,7 @@ def _value_in(row: Mapping[str, Json], layout: _KeyPlaces, name: str) -> Json:
     """The value under a name, in a row of this layout; see `value_of`."""
     for key in layout.names[name]:
         if row[key] is not None:
-            return _as_letter(row, row[key]) if name == "expected" else row[key]
+            return _as_letter(row, row[key]) if name == "expected" else _without_stem(row[key], name)
     return _texts_of_answers(row.get("answers")) if name == "expected" and not layout.is_own else None
 
 
@@ -52,11 +52,41 @@ def _as_letter(row: Mapping[str, Json], gold: Json) -> Json:
         >>> _as_letter({"choices": {"text": ["Rome", "Oslo"], "label": ["1", "2"]}}, "2")
         'B'
     """
-    choices = row.get("choices")
+    choices = _arc_choices(row) if isinstance(gold, str) else None
     labels = choices.get("label") if isinstance(choices, dict) else None
-    if isinstance(labels, list) and isinstance(gold, str) and gold in labels:
+    if isinstance(labels, list) and gold in labels:
         return chr(65 + labels.index(gold))
     return gold
+
+
+def _without_stem(value: Json, name: str) -> Json:
+    """The text of a question that stands with its choices in one object, as in ARC's own files.
+
+    Example:
+        >>> _without_stem({"stem": "Which?", "choices": [{"text": "Rome", "label": "A"}]}, "question")
+        'Which?'
+    """
+    is_stem = name == "question" and isinstance(value, dict) and isinstance(value.get("stem"), str)
+    return value["stem"] if is_stem else value
+
+
+def _arc_choices(row: Mapping[str, Json]) -> Json:
+    """The choices of a row as ARC has them, in lists of texts and of labels; any other as they are.
+
+    ARC's own files have them beside the stem of the question, each with its text and label.
+
+    Example:
+        >>> _arc_choices({"question": {"stem": "Which?", "choices": [{"text": "Rome", "label": "A"}]}})
+        {'text': ['Rome'], 'label': ['A']}
+    """
+    choices, question = row.get("choices"), row.get("question")
+    if choices is None and isinstance(question, dict):
+        choices = question.get("choices")
+    if not (isinstance(choices, list) and choices and isinstance(choices[0], dict)):
+        return choices
+    if not all(isinstance(choice, dict) and {"text", "label"} <= choice.keys() for choice in choices):
+        return choices
+    return {key: [choice[key] for choice in choices] for key in ("text", "label")}
 
 
 def choices_in(row: Mapping[str, Json]) -> Json:
@@ -69,6 +99,8 @@ def choices_in(row: Mapping[str, Json]) -> Json:
         (['Rome', 'Oslo'], None)
     """
     value = _value_in(row, _layout_of(row), "choices")
+    if value is None or (isinstance(value, list) and value and isinstance(value[0], dict)):
+        value = _arc_choices(row) or value
     if isinstance(value, dict) and [*value] == [chr(65 + place) for place in range(len(value))]:
         return list(value.values())
     if isinstance(value, dict) and isinstance(value.get("text"), list):

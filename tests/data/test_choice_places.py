@@ -99,11 +99,25 @@ def test_places_that_count_in_two_ways_are_no_reason_not_to_ask(tmp_path: Path) 
     assert "counts in some rows from 0, in others from 1: its answers get no score" in said[0]
 
 
+@pytest.mark.parametrize("form", ["lists", "each", "stem"])
 @pytest.mark.parametrize(("label", "key"), [("ABCD", "C"), ("1234", "3")])
-def test_choices_with_labels_as_arc_has_them_are_read(label: str, key: str, tmp_path: Path) -> None:
-    row = {"id": "q", "question": "Which?", "choices": {"text": TOWNS, "label": [*label]}, "answerKey": key}
-    question = read_data(write(tmp_path, [row])).questions()[0]
-    assert (question.choices, question.expected) == (tuple(TOWNS), ("C",))
+def test_choices_with_labels_as_arc_has_them_are_read(
+    label: str, key: str, form: str, tmp_path: Path
+) -> None:
+    each = [{"text": town, "label": own} for town, own in zip(TOWNS, label, strict=True)]
+    asked = {
+        "lists": {"question": "Which?", "choices": {"text": TOWNS, "label": [*label]}},
+        "each": {"question": "Which?", "choices": each},
+        "stem": {"question": {"stem": "Which?", "choices": each}},
+    }
+    row = {"id": "q", **asked[form], "answerKey": key}
+    data = read_data(write(tmp_path, [row]))
+    [question] = data.questions()
+    assert (question.text, question.choices, question.expected) == ("Which?", tuple(TOWNS), ("C",))
+    assert data.places is None
+    rows = open_rows(write(tmp_path, [row]))
+    assert rows is not None
+    assert [own.question for own in rows.all()] == [question]
     recorded = {**row, "tiers": {"small": {"answer": "Bern"}, "large": {"answer": "D"}}}
     [(_, scored)] = scored_rows(read_data(write(tmp_path, [recorded])).numbered_rows(), "choice")
     assert [scored["tiers"][tier]["score"] for tier in ("small", "large")] == [1.0, 0.0]
