@@ -79,13 +79,12 @@ def _tier_lines(tier: Tier) -> Iterator[str]:
         yield f"    api_base: {tier.api_base}"
     if tier.api_key_env is not None:
         yield f"    api_key_env: {tier.api_key_env}"
-    if tier.list_price() is None:
-        yield "    # unknown: write what it costs, in USD per million tokens"
-        yield "    # price: {input: 0.1, output: 0.4}"
+    if tier.list_price() is None or _is_free(tier):
+        without = "unknown" if tier.list_price() is None else "free, as a server of one's own"
+        yield f"    # without a price it counts as {without}"
+        yield "    # price: {input: 0.1, output: 0.4}   # USD per million tokens"
     else:
         yield f"    # {price_words(tier)}"
-        if _is_free(tier):
-            yield "    # price: {input: 0.1, output: 0.4}   # USD per million tokens"
     yield "    params: {max_tokens: 2048}"
 
 

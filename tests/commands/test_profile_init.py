@@ -140,6 +140,24 @@ def test_the_likely_cheaper_model_is_first_and_a_guess_is_called_one(
     )
 
 
+@pytest.mark.parametrize(
+    ("base", "said"),
+    [
+        ("http://127.0.0.1:9/v1", "free, as a server of one's own"),
+        ("https://gateway.invalid/v1", "unknown"),
+    ],
+)
+def test_a_price_that_is_set_contradicts_no_comment_above_it(base: str, said: str, folder: Path) -> None:
+    assert automix("profile", "init", "--tiers", "small=s,large=l", "--api-base", base).exit_code == 0
+    path = Path("automix.yaml")
+    path.write_text(path.read_text().replace("# price:", "price:"))
+    assert (
+        path.read_text().count(f"    # without a price it counts as {said}\n    price: {{input: 0.1, ") == 2
+    )
+    prices = [tier.list_price() for tier in load_profile("./automix.yaml").tiers]
+    assert [price and price.output for price in prices] == [0.4, 0.4]
+
+
 def test_another_file_is_the_way_on_where_one_exists(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "x")
     assert automix("profile", "init").exit_code == 0
