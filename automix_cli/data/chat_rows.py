@@ -67,6 +67,19 @@ def _request_input(body: Mapping[str, Json]) -> Json:
     return [{"role": "system", "content": instructions}, *request]
 
 
+def is_batch_output(row: Mapping[str, Json]) -> bool:
+    """Whether a row is one of the output or error file of an OpenAI batch, which repeats no request.
+
+    Example:
+        >>> is_batch_output({"custom_id": "q1", "response": {"status_code": 200, "body": {}}, "error": None})
+        True
+    """
+    response = row.get("response")
+    has_response = isinstance(response, dict) and {"status_code", "body"} <= response.keys()
+    is_failed = response is None and isinstance(row.get("error"), dict)
+    return "custom_id" in row and "body" not in row and (has_response or is_failed)
+
+
 def _message(raw: Json) -> Message:
     """A message whose content is text, or a list of parts that are."""
     content = raw.get("content") if isinstance(raw, dict) else None

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from automix_cli.data.chat_rows import NO_CHAT, chat_of, kind_of
+from automix_cli.data.chat_rows import NO_CHAT, chat_of, is_batch_output, kind_of
 from automix_cli.data.row_keys import (
     ANSWER_NAMES,
     CONTENT_NAMES,
@@ -275,6 +275,12 @@ def no_question(row: Mapping[str, Json], value: Json) -> DataError:
     """The error of a row without a question; where no column is one, it names them and the option to map."""
     from automix_cli.data.suggested_columns import columns_option, names_in
 
+    if is_batch_output(row):
+        return DataError(
+            "question: none: the output file of an OpenAI batch holds answers without their questions",
+            hint="give the batch's input file, whose rows hold the requests (custom_id, body);\n"
+            'a right answer stands in the row of its request, as "expected"',
+        )
     problem = f"question: expected text, got {'nothing' if value is None else kind_of(value)}"
     if any(plain_name(key) in PLAIN_NAMES["question"] and not isinstance(row[key], dict) for key in row):
         return DataError(problem)

@@ -198,6 +198,27 @@ def test_openai_s_batch_files_load_with_their_messages(tmp_path: Path) -> None:
         assert (question.text, question.id, question.history[0].content) == (ASKED, ident, "Be brief.")
 
 
+def test_the_output_of_a_batch_is_refused_with_the_file_to_give(tmp_path: Path) -> None:
+    body = {"choices": [{"index": 0, "message": {"role": "assistant", "content": RIGHT}}]}
+    answered = {"response": {"status_code": 200, "request_id": "r", "body": body}, "error": None}
+    failed = {"response": None, "error": {"code": "batch_expired", "message": "too late"}}
+    for own in (answered, failed):
+        path = tmp_path / "out.jsonl"
+        path.write_bytes(lines({"id": "batch_req_1", "custom_id": "r1", **own}))
+        for read in (lambda own: read_data(own).questions(), rows_in):
+            with pytest.raises(DataError, match="batch holds answers without their questions") as refused:
+                read(path)
+            assert "give the batch's input file" in refused.value.hint
+            assert "--columns" not in refused.value.hint
+
+
+def test_a_request_of_a_batch_may_say_what_is_right(tmp_path: Path) -> None:
+    path = tmp_path / "requests.jsonl"
+    row = {"custom_id": "r1", "body": {"model": "m", "messages": [USER]}, "expected": RIGHT}
+    path.write_bytes(lines(row))
+    assert [asked_of(q) for q in read_data(path).labelled_questions(None)] == [(ASKED, (RIGHT,))]
+
+
 def test_several_providers_of_promptfoo_are_tiers(tmp_path: Path) -> None:
     results = [
         promptfoo_result("small", "390", 0, 0.001),
