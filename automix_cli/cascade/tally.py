@@ -9,7 +9,10 @@ from automix_cli.cascade.verification import Verification
 from automix_cli.data.choice_places import is_place
 from automix_cli.records import Answer, RowError, Shadow, Step, VoteCount
 from automix_cli.scoring import score
+from automix_cli.scoring.comparison import OtherScorer, TierAnswer, is_doubtful, other_scorer
 from automix_cli.usage import Usage, add_money
+
+_MOST_FIRST = 500  # judged answers that are kept: enough to see that another scorer fits better
 
 
 class Faults(Struct):
@@ -69,10 +72,11 @@ class ShadowTally(Struct):
 
 
 class ScoreTally(Struct):
-    """How many answers could be judged, and the sum of their scores."""
+    """How many answers could be judged, the sum of their scores, and the first of them."""
 
     rows: int = 0
     total: float = 0.0
+    first: list[TierAnswer] = field(default_factory=list)
 
     def add(self, row: Answer, scorer: str) -> None:
         """Judge an answer, where its row says what is right."""
@@ -80,6 +84,12 @@ class ScoreTally(Struct):
         if gold and row.answer is not None and not is_place(gold, choices):
             self.rows += 1
             self.total += score(row.answer, gold, scorer, choices)
+            if len(self.first) < _MOST_FIRST:
+                self.first.append(TierAnswer(row.tier or "", row.answer, tuple(gold), tuple(choices)))
+
+    def other_scorer(self, scorer: str) -> OtherScorer | None:
+        """The scorer that finds many of the first answers right, where this one finds nearly none."""
+        return other_scorer(self.first, scorer) if is_doubtful(self.total, self.rows) else None
 
 
 class Tally(Struct):

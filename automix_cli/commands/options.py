@@ -177,7 +177,11 @@ Output = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the output file.")]
 ForceRouter = Annotated[
-    bool, typer.Option("--force", help="Overwrite the traces, and a router of labels by one without.")
+    bool,
+    typer.Option(
+        "--force",
+        help="Overwrite traces, or a router of labels by one without; write one even where nothing is right.",
+    ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Say what it would cost; send nothing.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Seed of everything drawn at random.")]

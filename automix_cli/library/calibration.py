@@ -25,6 +25,7 @@ from automix_cli.library.calibrate_files import (
 )
 from automix_cli.library.certificate_errors import check_certificate, no_certificate
 from automix_cli.library.option_checks import check_baseline, check_keep
+from automix_cli.library.scorer_check import check_scorer
 from automix_cli.library.trace_source import FREE_NOTE, Labelled, TraceSource, check_embed_model, is_free
 from automix_cli.texts import count_of
 from automix_cli.views.terminal import Reporter, share_progress
@@ -43,7 +44,7 @@ class CalibrationJob(Struct, frozen=True, kw_only=True):
 
     `writes`: a router is written, to `output`, else to the profile's own file or automix.yaml;
     `tells_ways`: what to do where the profile has other tiers is told; `force`: a router that was fitted on
-    labels may be replaced by one that saw none.
+    labels may be replaced by one that saw none, and one is written although no answer is right.
     """
 
     objective: Objective
@@ -97,7 +98,7 @@ class CalibrationJob(Struct, frozen=True, kw_only=True):
         """Fit, measure, show and write.
 
         Raises:
-            GateError: no router could be certified, or the objective was not met.
+            GateError: no answer is right, no router could be certified, or the objective was not met.
         """
         from automix_cli.data.recorded_signals import with_recorded
         from automix_cli.profile.router import check_signal
@@ -115,6 +116,8 @@ class CalibrationJob(Struct, frozen=True, kw_only=True):
             table = join_near_copies(table)
         check_baseline(self.baseline, table.tiers)
         check_keep(self.objective.value if self.objective.kind == "keep" else None, table.beside)
+        if self.writes and not self.force:
+            check_scorer(table, profile.task.pass_score, source.other_scorer)
         target, refusal = self._file(profile, table)
         if (note := self._check_replacement(target, _fit_labels(table))) != "":
             self.reporter.say(note)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from automix_cli.data.traces import TraceTable
     from automix_cli.profile.model import Profile, Tier
     from automix_cli.records import Json, Question
+    from automix_cli.scoring.comparison import OtherScorer
 
 P = TypeVar("P", bound="Purchase")
 T = TypeVar("T")
@@ -91,6 +92,7 @@ class TraceSource:
 
     `is_recorded` tells whether the file holds traces. `own_profile` is a profile that is there already, else
     `calls` says which; `budget` is that of other calls, too; `runner` runs the jobs that make calls.
+    `other_scorer` finds many answers right that the task's scorer finds wrong, once the table is read.
     """
 
     data: DataFile
@@ -108,6 +110,7 @@ class TraceSource:
     budget: Budget | None = None
     runner: Runner = Runtime.run
     is_recorded: bool = field(init=False)
+    other_scorer: OtherScorer | None = field(default=None, init=False)
     _meters: list[MeteredBackend] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -348,7 +351,24 @@ class TraceSource:
 
         all_rows = self.labels is not None
         reader = TableReader(rows, options, self.data.name, profile.task.scorer, has_all_rows=all_rows)
-        return reader.table(labels_from=self.labels_from, baseline=self.baseline, say=self.reporter.say)
+        table = reader.table(labels_from=self.labels_from, baseline=self.baseline, say=self.reporter.say)
+        self._compare_scorers(profile, table, rows)
+        return table
+
+    def _compare_scorers(
+        self, profile: Profile, table: TraceTable, rows: Callable[[], Iterator[tuple[int, Any]]]
+    ) -> None:
+        """Say so where nearly all answers of a tier are wrong, and another scorer finds many right."""
+        from automix_cli.data.judged_answers import has_doubtful_tier, judged_answers
+        from automix_cli.scoring.comparison import other_scorer
+
+        if not has_doubtful_tier(table, profile.task.pass_score):
+            return
+        from automix_cli.views.scorer_words import scorer_lines
+
+        self.other_scorer = other_scorer(judged_answers(rows(), table.tiers), profile.task.scorer)
+        for line in () if self.other_scorer is None else scorer_lines(self.other_scorer):
+            self.reporter.once(line)
 
     # ------------------------------------------------------------ calls
 

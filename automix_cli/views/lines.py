@@ -185,7 +185,15 @@ def batch_summary(tally: Tally, seconds: float) -> list[str]:
     if tally.without_class:
         own = count_of(tally.without_class, "row")
         mute.append(f"  {own} in no class that the router knows: the prior of all questions was used")
-    return [" · ".join(parts), *shadow, *mute, *_fault_lines(tally.faults)]
+    return [" · ".join(parts), *_scorer_lines(tally), *shadow, *mute, *_fault_lines(tally.faults)]
+
+
+def _scorer_lines(tally: Tally) -> Iterator[str]:
+    """What is said where nearly no answer is right, and another scorer finds many right."""
+    if (other := tally.scores.other_scorer(tally.scorer)) is not None:
+        from automix_cli.views.scorer_words import scorer_lines
+
+        yield from scorer_lines(other)
 
 
 def _quality_words(tally: Tally) -> str:

@@ -348,7 +348,8 @@ def test_prices_that_nobody_knows_are_refused_before_anything_is_asked(command: 
         assert (ran.code, server.calls) == (2, [])
         assert "the price of b is unknown, and ways of routing are compared by cost" in ran.err
         assert "--costs b=1 --vote-costs b=1   says what an answer and a vote cost" in ran.err
-        told = automix(*own, "--costs", "a=1,b=2", "--vote-costs", "a=1,b=2", cwd=tmp_path, env=env)
+        costs = ("--costs", "a=1,b=2", "--vote-costs", "a=1,b=2")
+        told = automix(*own, *costs, "--force", cwd=tmp_path, env=env)
         assert (told.code, bool(server.calls)) == (0, True), told.err
 
 
