@@ -167,7 +167,7 @@ class QuestionRun:
 
     async def _facts(self) -> Facts:
         """What the policy is told of the question."""
-        tokens = planned_tokens(self.profile, self.question)
+        tokens = planned_tokens(self.profile, self.question) if self.cascade.counts_tokens else None
         return Facts(tokens, self.question_class(), await self.read_question())
 
     def question_class(self) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from automix_cli.backends.base import Backend
 from automix_cli.cascade.answer import Degrading, QuestionRun, collect_trace
 from automix_cli.cascade.requests import embedding_request, input_sha
-from automix_cli.pomdp.problem import Policy
+from automix_cli.pomdp.problem import Facts, Policy
 from automix_cli.profile.model import Profile, Tier
 from automix_cli.profile.router import baseline_of, embedder_of, named_classes, query_router
 from automix_cli.records import Answer, Completion, Json, Question, Trace
@@ -57,6 +57,7 @@ class Cascade:
     classes: NamedClasses | None = field(init=False, repr=False, compare=False)
     default: Policy[Any] | None = field(init=False, repr=False, compare=False)
     profile_sha: str = field(init=False, repr=False, compare=False)
+    counts_tokens: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         query = query_router(self.profile)
@@ -70,6 +71,8 @@ class Cascade:
 
             object.__setattr__(self, "default", default_policy(self.profile))
         object.__setattr__(self, "profile_sha", self.profile.sha)  # every row has it, and it takes a while
+        looks = self.default is None or self.default.relevant(Facts(1.0)).prompt_tokens is not None
+        object.__setattr__(self, "counts_tokens", looks)
 
     def with_backend(self, backend: Backend) -> Cascade:
         """The same cascade over another backend; what was planned is shared."""

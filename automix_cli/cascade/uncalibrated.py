@@ -26,7 +26,7 @@ def default_policy(profile: Profile) -> Policy[Any]:
     """The policy of a profile that was not calibrated.
 
     That is the rule of half where `router: {kind: majority}` asks for it, else the public prior. Where
-    the prior cannot be used, the last tier answers every question.
+    the prior cannot be used, and where there is one tier, the last tier answers every question.
 
     Raises:
         DataError: the profile's `router:` block gives no amount to give up.
@@ -38,7 +38,7 @@ def default_policy(profile: Profile) -> Policy[Any]:
         return MajorityPolicy(tiers=tiers, max_votes=facts.readings(v.max_votes), batch=batch)
     costs = planned_costs(profile)
     give_up = give_up_of(profile)
-    if why_no_prior(profile) or costs is None:
+    if tiers == 1 or why_no_prior(profile) or costs is None:
         return AlwaysPolicy(tiers, tiers - 1)
     return PriorPolicy(
         public_evidence(),

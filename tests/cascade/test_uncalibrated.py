@@ -170,7 +170,7 @@ def test_the_numbers_that_ship_make_a_prior() -> None:
 def test_a_single_tier_needs_no_prior() -> None:
     own = profile(SMALL)
     assert run(own)[0].tier == "small"
-    assert not isinstance(default_policy(own), AlwaysPolicy)
+    assert default_policy(own) == AlwaysPolicy(1, 0)
 
 
 # ---------------------------------------------------------------- on recorded sets
