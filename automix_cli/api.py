@@ -192,12 +192,16 @@ class Runtime:
         policy = self._policy(profile, store if remembers else None)
         degrading = Degrading() if options.on_budget == "degrade" else None
         budget = self._budget or run_budget(profile, final=degrading is None)
-        self.meter = open_wire(models, profile, self._late_notes, budget, options.patience)
+        self.meter = open_wire(models, profile, self._late_notes, budget, options.patience, self._tell)
         backend = Cached(
             self.meter, store, refresh=options.refresh, offline=options.offline, notes=self._late_notes
         )
         self._cache = backend
         return Cascade(profile, backend, policy, degrading, shadow_plan(profile, options))
+
+    def _tell(self, line: str) -> None:
+        """Say something while the run goes on, to whoever takes notes then."""
+        self.note(line)
 
     def _policy(self, profile: Profile, store: Store | None) -> Policy[Any] | None:
         """The policy of a calibrated profile; with a store, one that remembers there what it decided."""
@@ -292,11 +296,13 @@ def open_wire(
     late_notes: list[str],
     budget: Budget | None = None,
     patience: float = 60.0,
+    note: TakeNote = lambda line: None,
 ) -> MeteredBackend:
     """What stands behind the cache: the simulated tiers, the direct client, and LiteLLM for all others.
 
     `models` are the tiers, and the embedding model if there is one; `late_notes` collects what the
-    backends have to say at the end of the run. Nothing is sent that does not fit into `budget`.
+    backends have to say at the end of the run, `note` takes what cannot wait. Nothing is sent
+    that does not fit into `budget`.
     """
     from automix_cli.backends.base import ChosenBackend
     from automix_cli.backends.choice import client_for
@@ -306,7 +312,7 @@ def open_wire(
     tiers = {(t.model, t.api_base): t for t in models}
     rpm = {t.model: t.rpm for t in models if t.rpm}
     hooks = _Hooks([note_maybe_billed])
-    clients = _ClientMaker(profile.limits, rpm, hooks, late_notes, patience)
+    clients = _ClientMaker(profile.limits, rpm, hooks, late_notes, patience, note)
     wire: Backend = ChosenBackend(
         {"demo": _demo_backend, "direct": clients.direct, "litellm": clients.litellm}, client_for
     )
@@ -368,9 +374,10 @@ class _ClientMaker:
         hooks: _Hooks,
         late_notes: list[str],
         patience: float,
+        note: TakeNote,
     ) -> None:
         self._limits, self._rpm, self._late_notes = limits, rpm, late_notes
-        self._hooks, self._patience = hooks, patience
+        self._hooks, self._patience, self._note = hooks, patience, note
 
     @cached_property
     def _retrier(self) -> Retrier:
@@ -388,6 +395,7 @@ class _ClientMaker:
             on_maybe_billed=note_all,
             before_send=self._hooks.before_send,
             on_reply=self._hooks.on_reply,
+            note=self._note,
         )
 
     def direct(self) -> Backend:

@@ -95,6 +95,12 @@ class RateLimiter:
 RECOVERY = 30.0
 """Seconds after which an endpoint that was given up, or that refused for good, is tried once more."""
 
+_FIRST_RECOVERY = 2.0
+"""The same for an endpoint that has never answered: it may be about to start."""
+
+_FIRST_PATIENCE = 0.5
+"""Seconds for which calls that are tried the first time may fail to reach such an endpoint."""
+
 
 @dataclass(slots=True)
 class HeadStart:
@@ -153,6 +159,8 @@ class Breaker:
     8 s; then one request is let through as a trial, and its success closes the circuit. After
     `patience` seconds without an answer the endpoint counts as dead, and `dead` is the last error:
     calls fail at once, but for a trial every `RECOVERY` seconds, whose success closes the circuit too.
+    One that has never answered is given up as soon as one call could not reach it twice, or several
+    calls could not for half a second.
     """
 
     threshold: int
@@ -164,6 +172,15 @@ class Breaker:
     _pause: float = 0.5
     _down_since: float = math.inf
 
+    @property
+    def is_open(self) -> bool:
+        """Whether requests wait, because too many in a row have failed."""
+        return self.failures >= self.threshold
+
+    def down_for(self, now: float) -> float:
+        """Seconds since the first failure; below 0 while the endpoint works."""
+        return now - self._down_since
+
     def delay(self, now: float) -> float:
         """Seconds until a request may be sent; 0 while the endpoint works."""
         return max(0.0, self._open_until - now)
@@ -171,10 +188,21 @@ class Breaker:
     def start(self, now: float) -> None:
         """Record a start; while tripped this request is the trial, and the others keep waiting."""
         if self.dead is not None:
-            self._open_until = now + RECOVERY
-        elif self.failures >= self.threshold:
-            self._open_until = now + self._pause
+            self._open_until = now + self._recovery()
+        elif self.is_open:
+            self._open_until = now + self._pause_at(now)
             self._pause = min(8.0, self._pause * 2)
+
+    def give_up(self, error: BackendError, now: float) -> None:
+        """Send nothing more, but for a trial now and then."""
+        self.dead, self._open_until = error, now + self._recovery()
+
+    def _recovery(self) -> float:
+        return RECOVERY if self.seen_alive else _FIRST_RECOVERY
+
+    def _pause_at(self, now: float) -> float:
+        """The next pause, which ends no later than the patience does."""
+        return min(self._pause, max(0.5, self._down_since + self.patience - now))
 
     def finish(self, error: BackendError | None, now: float) -> None:
         """Record how a request ended; an endpoint that refuses, limits or filters is alive."""
@@ -185,10 +213,10 @@ class Breaker:
             return
         self.failures += 1
         self._down_since = min(self._down_since, now)
-        if self.failures >= self.threshold:
-            self._open_until = max(self._open_until, now + self._pause)
-            if now - self._down_since >= self.patience:
-                self.dead, self._open_until = error, now + RECOVERY
+        if self.is_open:
+            self._open_until = max(self._open_until, now + self._pause_at(now))
+            if self.down_for(now) >= self.patience:
+                self.give_up(error, now)
 
 
 class Lane(NamedTuple):
@@ -209,7 +237,8 @@ class Retrier:
     that may have been billed is reported to `on_maybe_billed` and retried at most
     `billed_retries` times. A request that never reached its endpoint does not count as an
     attempt: it is repeated until the breaker's `patience` is up, unless that endpoint has
-    never answered at all.
+    never answered at all: then it is repeated once, and the endpoint is given up. `note` is told once when an
+    endpoint does not answer, and how long it is tried.
 
     The first request for a model goes alone for up to `head_start` seconds (`HeadStart`).
     `before_send` sees every attempt before it leaves, and may refuse it; `on_reply` sees what came back.
@@ -231,6 +260,7 @@ class Retrier:
     on_maybe_billed: Callable[[Request, BackendError], None] | None = None
     before_send: Callable[[Request], None] | None = None
     on_reply: Callable[[Request, Any], None] | None = None
+    note: Callable[[str], None] = lambda line: None
     rng: random.Random = field(default_factory=random.Random)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     clock: Callable[[], float] = time.monotonic
@@ -238,6 +268,7 @@ class Retrier:
     _breakers: dict[str, Breaker] = field(default_factory=dict)
     _lanes: dict[tuple[str | None, ...], Lane] = field(default_factory=dict)
     _deadlines: Deadlines = field(default_factory=Deadlines)
+    _troubles: set[tuple[str, bool]] = field(default_factory=set)
     _places: CallPlaces = field(init=False)
 
     def __post_init__(self) -> None:
@@ -296,8 +327,24 @@ class Retrier:
         if isinstance(error, UnknownModel) and not lane.rate_limiter.successes:
             error.fatal = True
         if isinstance(error, Unreachable):
-            error.fatal = breaker.dead is not None or (not breaker.seen_alive and len(errors) > 1)
+            now = self.clock()
+            if not breaker.seen_alive and (len(errors) > 1 or breaker.down_for(now) >= _FIRST_PATIENCE):
+                breaker.give_up(error, now)
+            error.fatal = breaker.dead is not None
+        self._tell_trouble(breaker, request.endpoint, error)
         return error
+
+    def _tell_trouble(self, breaker: Breaker, endpoint: str, error: BackendError) -> None:
+        """Say once that an endpoint does not answer, so that nobody watches a run that stands still."""
+        is_silent = isinstance(error, Unreachable)
+        if breaker.dead is not None or not (is_silent or breaker.is_open):
+            return
+        key = (endpoint, breaker.seen_alive)
+        if key not in self._troubles:
+            self._troubles.add(key)
+            is_new = is_silent and not breaker.seen_alive
+            how = "once more" if is_new else f"again, for up to {breaker.patience:g} s"
+            self.note(f"{error.message}; trying {how}")
 
     async def _try_once(self, lane: Lane, request: Request, attempt: Callable[[Request], Awaitable[T]]) -> T:
         """Wait for a place and until a request may be sent, then send one."""

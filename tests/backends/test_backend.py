@@ -555,6 +555,53 @@ def test_an_endpoint_that_never_answered_is_told_after_one_more_try() -> None:
     assert (raised.fatal, len(server.starts)) == (True, 2)
 
 
+@pytest.mark.parametrize("concurrency", [4, 16, 64])
+def test_a_batch_gives_up_an_endpoint_that_never_answered_within_seconds_and_says_so_once(
+    concurrency: int,
+) -> None:
+    notes: list[str] = []
+
+    async def main() -> tuple[float, list[Any], str]:
+        server = endlessly(lambda: Unreachable("cannot reach x: connection refused"))
+        retrying = retrier(concurrency=concurrency, note=notes.append)
+        calls = [retrying.call(ASK, server) for _ in range(600)]
+        results = await at_most(600, asyncio.gather(*calls, return_exceptions=True))
+        seconds = now()
+        await asyncio.sleep(2.0)  # it may have been about to start
+        return seconds, results, await retrying.call(ASK, Server())
+
+    seconds, results, answer = run(main())
+    assert seconds < 1.5, seconds
+    assert all(isinstance(r, Unreachable) and r.fatal for r in results[1:])
+    assert notes == ["cannot reach x: connection refused; trying once more"]
+    assert answer == "4"
+
+
+@pytest.mark.parametrize("trouble", [Unreachable, BadResponse])
+def test_how_long_an_endpoint_that_went_away_is_tried_is_said_once_and_is_so(
+    trouble: type[BackendError],
+) -> None:
+    notes: list[tuple[float, str]] = []
+
+    async def main() -> float:
+        async def dies(request: Request) -> str:
+            if now() >= 10.0:
+                raise trouble("cannot reach x: gone")
+            await asyncio.sleep(1.0)
+            return "4"
+
+        retrying = retrier(concurrency=8, note=lambda line: notes.append((now(), line)), attempts=30)
+        calls = [retrying.call(ASK, Server(act=dies)) for _ in range(200)]
+        await at_most(600, asyncio.gather(*calls, return_exceptions=True))
+        return now()
+
+    end = run(main())
+    [(start, line)] = notes
+    assert line == "cannot reach x: gone; trying again, for up to 60 s"
+    assert 10.0 <= start < 12.0 or trouble is BadResponse
+    assert 70.0 <= end < 72.0
+
+
 def test_an_endpoint_that_only_hangs_is_given_up_in_a_few_minutes() -> None:
     async def main() -> tuple[float, int, int]:
         async def hang(request: Request) -> str:

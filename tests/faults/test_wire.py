@@ -269,7 +269,9 @@ def test_N11_a_refused_connection_ends_the_run_at_once_with_host_and_cause(clien
         world.write_profile(address, keyed=False)
         ran = world.ask(world.questions(4))
     assert ran.code == 1
-    assert f"{address.split('/')[2]}: connection refused" in ran.err
+    host = address.split("/")[2]
+    assert f"automix: stopped: cannot reach {host}: connection refused" in ran.err
+    assert ran.err.count(f"cannot reach {host}: connection refused; trying once more\n") == 1
 
 
 @BOTH
