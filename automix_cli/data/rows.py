@@ -40,8 +40,10 @@ def value_of(row: Mapping[str, Json], name: str) -> Json:
 def _value_in(row: Mapping[str, Json], layout: _KeyPlaces, name: str) -> Json:
     """The value under a name, in a row of this layout; see `value_of`."""
     for key in layout.names[name]:
-        if row[key] is not None:
-            return _as_letter(row, row[key]) if name == "expected" else _without_stem(row[key], name)
+        if (value := row[key]) is not None:
+            if name == "expected":
+                return _as_letter(row, value)
+            return _text_of_stem(value) if isinstance(value, dict) and name == "question" else value
     return _texts_of_answers(row.get("answers")) if name == "expected" and not layout.is_own else None
 
 
@@ -52,6 +54,8 @@ def _as_letter(row: Mapping[str, Json], gold: Json) -> Json:
         >>> _as_letter({"choices": {"text": ["Rome", "Oslo"], "label": ["1", "2"]}}, "2")
         'B'
     """
+    if "choices" not in row and not isinstance(row.get("question"), dict):  # of most rows, and soon told
+        return gold
     choices = _arc_choices(row) if isinstance(gold, str) else None
     labels = choices.get("label") if isinstance(choices, dict) else None
     if isinstance(labels, list) and gold in labels:
@@ -59,15 +63,14 @@ def _as_letter(row: Mapping[str, Json], gold: Json) -> Json:
     return gold
 
 
-def _without_stem(value: Json, name: str) -> Json:
+def _text_of_stem(question: Mapping[str, Json]) -> Json:
     """The text of a question that stands with its choices in one object, as in ARC's own files.
 
     Example:
-        >>> _without_stem({"stem": "Which?", "choices": [{"text": "Rome", "label": "A"}]}, "question")
+        >>> _text_of_stem({"stem": "Which?", "choices": [{"text": "Rome", "label": "A"}]})
         'Which?'
     """
-    is_stem = name == "question" and isinstance(value, dict) and isinstance(value.get("stem"), str)
-    return value["stem"] if is_stem else value
+    return question["stem"] if isinstance(question.get("stem"), str) else question
 
 
 def _arc_choices(row: Mapping[str, Json]) -> Json:
@@ -99,6 +102,8 @@ def choices_in(row: Mapping[str, Json]) -> Json:
         (['Rome', 'Oslo'], None)
     """
     value = _value_in(row, _layout_of(row), "choices")
+    if value is None and "choices" not in row and not isinstance(row.get("question"), dict):
+        return None
     if value is None or (isinstance(value, list) and value and isinstance(value[0], dict)):
         value = _arc_choices(row) or value
     if isinstance(value, dict) and [*value] == [chr(65 + place) for place in range(len(value))]:
