@@ -247,7 +247,7 @@ def _notes(proposal: Proposal, output: Path, *, asks_server: bool) -> Iterator[s
             f"until it is calibrated, {last.name} answers everything. If it is the other way round:"
         )
         yield f"  {_swap_command(first, last, output)}"
-    if asks_server and (problem := _server_problem(proposal.tiers)):
+    if asks_server and (problem := _server_problem(proposal.tiers, _option(output, proposal.tiers))):
         yield problem
 
 
@@ -260,8 +260,12 @@ def _swap_command(first: Tier, last: Tier, output: Path) -> str:
     return f"rm {shlex.quote(str(output))}; {shlex.join(words)}"
 
 
-def _server_problem(tiers: tuple[Tier, ...]) -> str:
-    """That the server of the tiers does not answer; "" where it does, or there is none of their own."""
+def _server_problem(tiers: tuple[Tier, ...], use: str) -> str:
+    """That the server of the tiers does not answer; "" where it does, or there is none of their own.
+
+    `use` is the option with which the profile is used.
+    """
+    from automix_cli.backends.catalog import is_loopback
     from automix_cli.backends.local_servers import ask_for_models
 
     tier = tiers[0]
@@ -271,9 +275,10 @@ def _server_problem(tiers: tuple[Tier, ...]) -> str:
     reply = ask_for_models(tier.api_base, 2.0, key)
     if reply.is_reachable:
         return ""
+    ping = "" if is_loopback(tier.api_base) else " --ping"
     return (
         f"note: {tier.api_base} does not answer now ({reply.problem}); "
-        "start the server before you ask: automix doctor shows whether it answers"
+        f"start the server before you ask: automix doctor{use}{ping} shows whether it answers"
     )
 
 

@@ -155,6 +155,9 @@ class ColumnMapping:
                 mapped_row[key] = (
                     _json_cell(value, column, 'choices like ["Rome", "Paris"]') if key == "choices" else value
                 )
+        question = row.get("question")
+        if isinstance(question, dict) and "choices" in question:  # beside a stem that is mapped, as in ARC
+            mapped_row.setdefault("choices", question["choices"])
         return {**mapped_row, "tiers": tiers} if tiers else mapped_row
 
 

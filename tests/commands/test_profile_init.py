@@ -101,6 +101,9 @@ def test_a_file_that_must_be_named_is_said_to_be_and_any_other_is_used_where_it_
     assert (note in ran.stderr) == is_named
     command = next(line for line in ran.stderr.splitlines() if line.startswith("next: "))
     assert ("--profile ./automix.yaml" in command) == is_named
+    option = " --profile ./automix.yaml" if is_named else ""
+    ping = " --ping" if words[0].startswith("https") else ""
+    assert f"automix doctor{option}{ping} shows whether it answers" in ran.stderr
     found = automix("ask", "q", "--dry-run")
     assert found.exit_code == (2 if is_named else 0), found.output
     assert ("if you trust this file, name it: --profile ./automix.yaml" in found.stderr) == is_named

@@ -118,6 +118,9 @@ def test_choices_with_labels_as_arc_has_them_are_read(
     rows = open_rows(write(tmp_path, [row]))
     assert rows is not None
     assert [own.question for own in rows.all()] == [question]
+    if form == "stem":
+        [mapped] = read_data(write(tmp_path, [row]), columns="question=question.stem").questions()
+        assert (mapped.text, mapped.choices, mapped.expected) == ("Which?", tuple(TOWNS), ("C",))
     recorded = {**row, "tiers": {"small": {"answer": "Bern"}, "large": {"answer": "D"}}}
     [(_, scored)] = scored_rows(read_data(write(tmp_path, [recorded])).numbered_rows(), "choice")
     assert [scored["tiers"][tier]["score"] for tier in ("small", "large")] == [1.0, 0.0]
