@@ -222,7 +222,7 @@ def bench(
         gates.check_policies(job.check_tiers(source.profile()))
         gates.check_questions(source.group_questions)
     if dry_run:
-        raise typer.Exit(show_cost(source, json))
+        raise typer.Exit(show_cost(source, json, objective=job.objective))
     with source.spending():
         view = _run(job, gates, source, folder, runs, lambda view: _show(view, json, plot))
         gates.check(view, job.reporter.say)

@@ -187,7 +187,7 @@ def calibrate(
     job.check_certificate(source)
     job.check_live(source)
     if dry_run:
-        raise typer.Exit(show_cost(source, json, note_free=not value_of_time))
+        raise typer.Exit(show_cost(source, json, note_free=not value_of_time, objective=job.objective))
     with source.spending():
         job.run(source, lambda view: _show(view, json))
 

@@ -281,7 +281,8 @@ def test_the_file_is_paid_back_by_what_is_saved(own: BreakEven, end: str) -> Non
 def test_dry_runs_and_profile_check_say_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AUTOMIX_CACHE_DIR", str(tmp_path / "cache"))
-    Path("rows.jsonl").write_text('{"question": "What is 17 * 23?", "expected": "391"}\n')
+    rows = (f'{{"question": "What is {n} * 23?", "expected": "{23 * n}"}}\n' for n in range(30))
+    Path("rows.jsonl").write_text("".join(rows))
     words = ("rows.jsonl", "--profile", "demo", "--dry-run")
     runs = {
         "ask": CliRunner().invoke(app, ["ask", "-i", *words]).stdout,

@@ -373,6 +373,55 @@ def test_a_dry_run_says_calls_and_dollars_and_sends_nothing(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
+    ("count", "lacks", "args", "notes"),
+    [
+        (
+            3,
+            (),
+            (),
+            [
+                "note: 3 questions, and at least 30 are needed: the run would not tell whether routing pays; "
+                "add 27 more with a right answer"
+            ],
+        ),
+        (30, (), (), []),
+        (
+            31,
+            (5,),
+            (),
+            [
+                "note: 30 of 31 rows have a label: the run would compare answers with those of large, and "
+                "lose at most 2 points against large instead of keeping at least 98 % of the best tier's "
+                "quality; label the other, id q5, or --drop-incomplete uses the rows with a label alone"
+            ],
+        ),
+        (31, (5,), ("--drop-incomplete",), []),
+        (30, (5,), ("--drop-incomplete",), ["29 questions"]),
+        (31, (5, 6), ("--budget", "1"), ["those of large; label the others, the first of them id q5, or"]),
+        (31, (5,), ("--labels-from", "large"), []),
+        (31, (5,), ("--tiers", "large"), []),
+    ],
+)
+def test_a_dry_run_says_before_the_bill_what_would_spoil_the_run(
+    count: int, lacks: tuple[int, ...], args: tuple[str, ...], notes: list[str], tmp_path: Path
+) -> None:
+    rows = [json.loads(line) for line in QUESTIONS.read_text().splitlines()[:count]]
+    for n, row in enumerate(rows):
+        row["id"] = f"q{n}"
+        if n in lacks:
+            del row["expected"]
+    (tmp_path / "q.jsonl").write_text(jsonl(*rows))
+    ran = automix(*CALIBRATE, "q.jsonl", "--profile", "demo", *args, "--dry-run", cwd=tmp_path)
+    said = [line for line in ran.err.splitlines() if line.startswith("note: ")]
+    assert ran.code == 0
+    assert len(said) == len(notes)
+    for line, words in zip(said, notes, strict=True):
+        assert words in line
+    costs = "this file costs" in ran.out
+    assert costs == (not any("needed" in line for line in said) and "--tiers" not in args)
+
+
+@pytest.mark.parametrize(
     ("args", "message"),
     [
         (("--labels-from", "huge"), "has no tier huge"),
