@@ -87,21 +87,6 @@ def standard_key_envs(model: str) -> tuple[str, ...]:
     return _KEY_ENVS.get(provider, (f"{provider.upper().replace('-', '_')}_API_KEY",))
 
 
-_SERVICE_PREFIXES = ("AWS_", "AZURE_", "GOOGLE_", "GITHUB_", "GH_", "HF_")
-
-
-def is_key_of_service(variable: str) -> bool:
-    """Whether a variable is where a known service looks for its key, rather than a server of one's own.
-
-    Example:
-        >>> [is_key_of_service(name) for name in ("OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "MY_KEY")]
-        [True, True, False]
-    """
-    services = (_COMMON_PROVIDERS | _providers()) - LOCAL_PROVIDERS - {"litellm_proxy"}
-    own = (name for service in services for name in standard_key_envs(f"{service}/"))
-    return variable.startswith(_SERVICE_PREFIXES) or variable in own
-
-
 def provider_of(model: str) -> str | None:
     """The provider that LiteLLM sends a model's requests to; None when it knows none.
 

@@ -77,8 +77,8 @@ def test_an_address_alone_is_asked_for_its_models_with_its_key(
         assert server.ledger[0].auth == "Bearer secret-of-mine"
     assert ran.exit_code == 0
     assert "with one tier there is nothing to route" in ran.stderr
-    assert 'next: automix ask "Who wrote Dune?"' in ran.stderr
-    [tier] = load_profile().tiers
+    assert 'next: automix ask --profile ./automix.yaml "Who wrote Dune?"' in ran.stderr
+    [tier] = load_profile("./automix.yaml").tiers
     assert (tier.model, tier.api_key_env) == ("hosted_vllm/only-one", "MINE")
     assert "secret" not in Path("automix.yaml").read_text()
 
@@ -86,7 +86,8 @@ def test_an_address_alone_is_asked_for_its_models_with_its_key(
 @pytest.mark.parametrize(
     ("words", "is_named"),
     [
-        (("http://127.0.0.1:9/v1", "--api-key-env", "MINE"), False),
+        (("http://127.0.0.1:9/v1",), False),
+        (("http://127.0.0.1:9/v1", "--api-key-env", "MINE"), True),
         (("http://127.0.0.1:9/v1", "--api-key-env", "OPENAI_API_KEY"), True),
         (("https://gateway.invalid/v1", "--api-key-env", "MINE"), True),
         (("https://gateway.invalid/v1",), True),

@@ -55,26 +55,15 @@ def test_T1_C3_a_found_profile_sends_no_key_and_no_question_to_a_host_of_its_own
     assert world.server.connections == 0
 
 
-@pytest.mark.parametrize("variable", ["OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN"])
-def test_T1_a_found_profile_sends_no_key_of_a_service_to_a_port_of_this_machine(
-    variable: str, world: World
-) -> None:
+@pytest.mark.parametrize("variable", ["OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "MY_KEY"])
+def test_T1_a_found_profile_sends_no_key_to_a_port_of_this_machine(variable: str, world: World) -> None:
     tier = f"{{name: small, model: openai/m, api_base: {world.server.url}, api_key_env: {variable}}}"
     (world.folder / "automix.yaml").write_text(f"version: 1\nname: theirs\ntiers:\n  - {tier}\n")
     ran = world.run("ask", "q", "--ignore-stdin", env={variable: CANARY, "AUTOMIX_PROFILE": ""})
     assert ran.code == 2, ran.err
-    assert "may not be a key of a service beside an api_base" in ran.err
+    assert "may not stand beside an api_base" in ran.err
     assert "--profile ./automix.yaml" in ran.err
     assert world.server.connections == 0
-
-
-def test_T1_a_found_profile_may_ask_a_server_of_this_machine_with_a_key_of_its_own(world: World) -> None:
-    tier = f"{{name: small, model: openai/m, api_base: {world.server.url}, api_key_env: MY_KEY}}"
-    (world.folder / "automix.yaml").write_text(f"version: 1\nname: ours\ntiers:\n  - {tier}\n")
-    keys = {**PROVIDER_KEYS, "MY_KEY": "of-this-server-alone", "AUTOMIX_PROFILE": ""}
-    ran = world.run("ask", "q", "--ignore-stdin", env=keys)
-    assert ran.code == 0, ran.err
-    assert {entry.auth for entry in world.server.ledger} == {"Bearer of-this-server-alone"}
 
 
 def test_E1_variables_that_would_redirect_are_said_and_ignored(world: World) -> None:

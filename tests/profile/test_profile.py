@@ -744,15 +744,15 @@ FOREIGN = {
     ),
     "the provider's key to a port of this machine": (
         'tiers: [{name: a, model: openai/x, api_key_env: OPENAI_API_KEY, api_base: "http://127.0.0.1:9"}]',
-        "api_key_env: may not be a key of a service beside an api_base",
+        "api_key_env: may not stand beside an api_base",
     ),
     "a cloud's secret to a port of this machine": (
         'tiers: [{name: a, model: openai/x, api_key_env: AWS_SECRET_KEY, api_base: "http://127.0.0.1:9"}]',
-        "api_key_env: may not be a key of a service beside an api_base",
+        "api_key_env: may not stand beside an api_base",
     ),
     "another provider's key to a port of this machine": (
         'tiers: [{name: a, model: ollama/x, api_key_env: ANTHROPIC_API_KEY, api_base: "http://[::1]:9"}]',
-        "api_key_env: may not be a key of a service beside an api_base",
+        "api_key_env: may not stand beside an api_base",
     ),
     "a free body": (
         "tiers: [{name: a, model: openai/x, params: {extra_body: {models: [dear]}}}]",
@@ -794,8 +794,6 @@ def test_a_found_file_may_not_redirect_keys_or_prompts_nor_raise_limits(
     [
         'tiers: [{name: a, model: openai/x, api_base: "http://localhost:8000/v1"}]',
         'tiers: [{name: a, model: openai/x, api_base: "http://127.8.9.1"}]',
-        'tiers: [{name: a, model: openai/x, api_base: "http://127.0.0.1:9", api_key_env: MY_KEY}]',
-        'tiers: [{name: a, model: litellm_proxy/x, api_base: "http://[::1]", api_key_env: TEAM_KEY}]',
         'tiers: [{name: a, model: openai/x, api_base: "http://[::1]:8000"}]',
         "tiers: [{name: a, model: openai/x, api_key_env: OPENAI_API_KEY}]",
         "tiers: [{name: a, model: gemini/x, api_key_env: GOOGLE_API_KEY}]",
@@ -808,13 +806,6 @@ def test_a_found_file_may_not_redirect_keys_or_prompts_nor_raise_limits(
 )
 def test_a_found_file_may_name_tiers_prompts_prices_routers_and_lower_limits(folder: Path, text: str) -> None:
     assert problems_of(text, trusted=False) == []
-
-
-@pytest.mark.parametrize("base", ELSEWHERE)
-def test_a_key_of_one_s_own_goes_from_a_found_file_to_no_other_machine(folder: Path, base: str) -> None:
-    text = f'tiers: [{{name: a, model: openai/x, api_base: "{base}", api_key_env: MY_KEY}}]'
-    said = problems_of(text, trusted=False)
-    assert any("api_key_env: may not stand beside an api_base on another machine" in line for line in said)
 
 
 def test_the_same_file_may_say_it_all_when_it_is_named(folder: Path) -> None:
