@@ -39,6 +39,8 @@ class Lengths(NamedTuple):
         estimated_tokens: of the same prompts as they are estimated before a call.
         joint: completions that came with others for one prompt.
         single: completions of a server that gives one for a prompt.
+        prompts: how many were asked; replies to one are alike.
+        squares: of the mean length of the replies to each, added up.
     """
 
     tokens: int = 0
@@ -47,6 +49,8 @@ class Lengths(NamedTuple):
     estimated_tokens: int = 0
     joint: int = 0
     single: int = 0
+    prompts: int = 0
+    squares: int = 0
 
     @classmethod
     def of(cls, completions: Sequence[Completion], estimate: int = 0) -> Lengths:
@@ -61,11 +65,31 @@ class Lengths(NamedTuple):
                 c.prompt is not None and c.usage.input_tokens < c.prompt.input_tokens for c in completions
             ),
             single=sum(c.prompt is None for c in completions),
+            prompts=min(1, len(completions)),
+            squares=round((sum(c.usage.output_tokens for c in completions) / max(1, len(completions))) ** 2),
         )
 
     def plus(self, other: Lengths) -> Lengths:
         """Both together."""
         return Lengths(*(a + b for a, b in zip(self, other, strict=True)))
+
+    def scaled_by(self, ratio: float) -> Lengths:
+        """The same if every completion were so many times as long."""
+        return self._replace(tokens=round(self.tokens * ratio), squares=round(self.squares * ratio**2))
+
+    @property
+    def square_spread(self) -> float | None:
+        """The squares of what prompts' replies differ from the mean by, in shares of it, added up.
+
+        None where that was not counted.
+
+        Example:
+            >>> Lengths(40, 2, prompts=2, squares=100 + 900).square_spread
+            0.5
+        """
+        if not (self.prompts and self.mean):
+            return None
+        return max(0.0, self.squares / self.mean**2 - self.prompts)
 
     @property
     def scale(self) -> float:

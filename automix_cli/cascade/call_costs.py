@@ -97,8 +97,9 @@ class VisitRequests:
         self.lengths = lengths.get(self.tier.name, TierLengths())
         self.most_votes = sample_counts(profile, index).votes
         self.sharing = prompt_sharing(self.tier, self.lengths.shares_prompt)
-        self.answers = reply_range(self.lengths.answers, self.ask, self.lengths.label_tokens)
-        self.checks = reply_range(self.lengths.votes, self.check)
+        own = self.lengths
+        self.answers = reply_range(own.answers, self.ask, own.label_tokens, own.questions)
+        self.checks = reply_range(own.votes, self.check, questions=own.questions)
         self._estimates = tuple(prompt_tokens(r) for r in (self.ask, self.check))
 
     def low_bill(self, share: float, answers: int, votes: float) -> CallCost:

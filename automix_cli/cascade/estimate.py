@@ -28,6 +28,7 @@ from automix_cli.cascade.reply_range import REPLY_ENDS, ReplyEnd, ReplyRange
 from automix_cli.cascade.requests import embedding_request, sample_counts
 from automix_cli.cascade.shadow import ShadowPlan
 from automix_cli.cascade.uncalibrated import default_policy
+from automix_cli.fitting.student import student_quantile
 from automix_cli.pomdp.problem import Facts, Policy
 from automix_cli.profile.model import Profile, Tier
 from automix_cli.profile.router import (
@@ -41,6 +42,7 @@ from automix_cli.usage import add_money
 
 _OTHER_END: Mapping[ReplyEnd, ReplyEnd] = {"short": "long", "guess": "guess", "long": "short"}
 _FIRST_ROWS = "a file of 20 of the rows"
+_LIKELY_SHARE = 0.975  # of what may come, at the upper end of what is likely
 _CALL_SPREAD = 0.5  # by how much of their mean the costs of calls of one tier are taken to differ
 
 NO_CALLS = {
@@ -84,13 +86,13 @@ def plan_calls(
     total = sums.whole().plus(extra).plus(shadow_bill)
     models = profile.tiers if embedder is None else (*profile.tiers, embedder)
     is_priced = all(tier.list_price() is not None for tier in models)
-    half = sums.deviation()
+    half = sums.half_width()
     return {
         "questions": sums.questions,
         "profile": profile.name,
         "policy": _policy_name(profile),
         **total.rows(is_priced=is_priced),
-        **({} if half is None or not is_priced else _likely_row(total, 2 * half)),
+        **({} if half is None or not is_priced else _likely_row(total, half)),
         **(_shadow_row(shadow, draws, shadow_bill.expected, is_priced) if shadow and shadow.share else {}),
         "assumes": sums.assumption(),
     }
@@ -184,17 +186,17 @@ class _QuestionSums:
         low = CallCost(min(self.total.low.calls, own.calls), min(self.total.low.usd, own.usd))
         return CallForecast.without_ends(low, own, self.total.worst)
 
-    def deviation(self) -> float | None:
-        """The standard deviation of the dollars; None where neither calibration nor runs measured them.
+    def half_width(self) -> float | None:
+        """Half of the 95 % interval of the dollars; None where neither calibration nor runs measured them.
 
         Questions differ by chance, and so did the rows that shares and costs were learned from.
         """
         if self.bills.tell_all:
-            return self.bills.deviation()
+            return self.bills.deviation() * student_quantile(_LIKELY_SHARE, len(self.bills.runs) - 1)
         if self.costs is None or not self.costs.rows or not self.questions:
             return None
         of_means = self.per_share**2 + (_CALL_SPREAD * self.total.expected.usd) ** 2
-        return math.sqrt(self.variance + of_means / self.costs.rows)
+        return 2 * math.sqrt(self.variance + of_means / self.costs.rows)
 
     def assumption(self) -> str:
         """What the expected figures rest on."""
@@ -202,7 +204,8 @@ class _QuestionSums:
         by = " by the calibrated plan" if is_planned else ""
         escalated = f"{self.escalated / count:.0%}"
         if self.bills.tell_all:
-            lengths = f"; {length_words(self.lengths, self.unknown, 'a call')}" if self.unknown else ""
+            unseen = {name: own for name, own in self.unknown.items() if not own.prompts}
+            lengths = f"; {length_words(self.lengths, unseen, 'a call')}" if unseen else ""
             return f"expected: {self.bills.words()}{lengths}"
         if self.is_guess:
             escalated = f"0% to 100% ({escalated} is a guess)"
@@ -319,16 +322,30 @@ def length_words(lengths: Mapping[str, TierLengths], unknown: Mapping[str, Reply
     record = f"completions as long as {count_of(count, 'completion')} in the cache"
     if not unknown:
         return record if count else "completions as long as they may be"
+    few = {name: own for name, own in unknown.items() if own.prompts}
+    unseen = {name: own for name, own in unknown.items() if not own.prompts}
+    parts = [
+        f"{head}: {_names_with_ranges(own)}"
+        for head, own in (
+            ("not known yet" if count else "no call was made yet", unseen),
+            ("by those seen", few),
+        )
+        if own
+    ]
+    shows = f"{first} first shows it, and is" if unseen else "more calls narrow it, and are"
+    return "; ".join([*([record] if count else []), *parts, f"{shows} paid for once"])
+
+
+def _names_with_ranges(unknown: Mapping[str, ReplyRange]) -> str:
     names: dict[ReplyRange, list[str]] = {}
     for name, own in unknown.items():
         names.setdefault(own, []).append(name)
-    parts = ", ".join(f"{', '.join(every)} {_range_words(own)}" for own, every in names.items())
-    head = f"{record}; not known yet" if count else "no call was made yet"
-    return f"{head}: {parts}; {first} first shows it, and is paid for once"
+    return ", ".join(f"{', '.join(every)} {_range_words(own)}" for own, every in names.items())
 
 
 def _range_words(own: ReplyRange) -> str:
-    return f"{own.short:,.0f} to {own.long:,.0f} tokens ({own.guess:,.0f} is a guess)"
+    guess = f"{own.guess:,.0f} on average" if own.prompts else f"{own.guess:,.0f} is a guess"
+    return f"{own.short:,.0f} to {own.long:,.0f} tokens ({guess})"
 
 
 def samples_of(profile: Profile) -> tuple[int, ...]:

@@ -22,11 +22,15 @@ MOST_QUESTIONS = 200
 
 
 class TierLengths(NamedTuple):
-    """The lengths of a tier's answers and votes; `label_tokens` are those of a right answer in the rows."""
+    """The lengths of a tier's answers and votes; `label_tokens` are those of a right answer in the rows.
+
+    `questions` is how many are to be asked.
+    """
 
     answers: Lengths = Lengths()
     votes: Lengths = Lengths()
     label_tokens: float | None = None
+    questions: int = 1
 
     @property
     def shares_prompt(self) -> bool | None:
@@ -71,6 +75,7 @@ def cached_lengths(
             _with_record(_balance(own.answers, first), record.answers),
             _with_record(_balance(own.votes, first), record.votes),
             label,
+            max(1, len(questions)),
         )
         for tier, own, record in zip(profile.tiers, books, records, strict=True)
     }
@@ -116,7 +121,7 @@ def _balance(book: _ByQuestion, first: _ByQuestion) -> Lengths:
     there, here = _total(first, first).mean, _total(first, book).mean
     if not (book.keys() <= first.keys() and there and here):
         return whole
-    return whole._replace(tokens=round(whole.tokens * there / here))
+    return whole.scaled_by(there / here)
 
 
 def _total(book: _ByQuestion, places: Container[int]) -> Lengths:

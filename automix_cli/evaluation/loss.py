@@ -7,7 +7,6 @@ are reported with another answer bounds the loss. Labels of such questions tell 
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
 from typing import NamedTuple
 
 from automix_cli.data.relative import RelativeScores
@@ -15,6 +14,7 @@ from automix_cli.data.traces import TraceTable
 from automix_cli.evaluation.bootstrap import Resamples
 from automix_cli.evaluation.held_out import HeldOutRun
 from automix_cli.evaluation.sequences import mean_bound, share_bounds
+from automix_cli.fitting.student import student_quantile
 from automix_cli.pomdp.arrays import Floats
 
 CONFIDENCE = 0.95
@@ -165,15 +165,3 @@ def effective_labels(differing: Floats, relative: RelativeScores) -> float:
     """
     weight = (differing / relative.chance)[relative.has_label]
     return float(weight.sum() ** 2 / max((weight**2).sum(), 1e-300))
-
-
-def student_quantile(share: float, freedom: float) -> float:
-    """A quantile of Student's t, to the second order in one over its degrees of freedom.
-
-    Example:
-        >>> round(student_quantile(0.975, 10), 2), round(student_quantile(0.975, 1e9), 2)
-        (2.23, 1.96)
-    """
-    z = NormalDist().inv_cdf(share)
-    first, second = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    return z + first / freedom + second / freedom**2

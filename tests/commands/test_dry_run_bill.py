@@ -148,14 +148,35 @@ def test_the_bill_is_between_the_ends_before_any_call_and_as_expected_after_a_fe
         ask, collect = ("ask", "-i", rows, "-p", profile), ("bench", rows, "-p", profile)
         before = [dry_run(*command)["expected"] for command in (ask, collect)]
         first = till.bill_of(*ask, "--limit", "20")
-        after = [dry_run(*command)["expected"] for command in (ask, collect)]
+        after = [dry_run(*command) for command in (ask, collect)]
         bills = [first + till.bill_of(*ask)]
         bills.append(till.bill_of(*collect, "--policies", "always", "--no-cache"))
-    for bill, guess, estimate in zip(bills, before, after, strict=True):
+    for bill, guess, plan in zip(bills, before, after, strict=True):
         low, high = guess["usd_range"]
         assert low < bill < high
-        assert estimate["usd"] == pytest.approx(bill, rel=0.25)
-        assert "usd_range" not in estimate
+        assert plan["expected"]["usd"] == pytest.approx(bill, rel=0.25)
+        usd = plan["expected"]["usd"]  # the one figure where prompts make up nearly all of the bill
+        one_figure = [0.95 * usd, 1.05 * usd]
+        least, most = plan["expected"].get("usd_range") or plan.get("likely_usd", one_figure)
+        assert least < bill < most
+        assert most / least < high / low
+
+
+@pytest.mark.parametrize("rows_before", [1, 2, 5])
+def test_after_a_few_rows_the_bill_lies_between_the_ends_that_are_told(
+    rows_before: int, tmp_path: Path
+) -> None:
+    till = Till(gives_n=True, words=(20, 400))
+    with Loopback(till) as server:
+        rows, profile = rows_in(tmp_path, 40), profile_at(server, tmp_path)
+        ask = ("ask", "-i", rows, "-p", profile, "--tier", "large")
+        first = till.bill_of(*ask, "--limit", str(rows_before))
+        plan = dry_run(*ask)
+        bill = first + till.bill_of(*ask)
+    low, high = plan["expected"]["usd_range"]
+    assert low < bill < high
+    assert "by those seen: answers of large" in plan["assumes"]
+    assert "more calls narrow it" in plan["assumes"]
 
 
 def test_a_calibrated_profile_is_expected_to_cost_what_its_plan_then_costs(tmp_path: Path) -> None:
