@@ -216,7 +216,7 @@ class _LabelJob(Struct, frozen=True, kw_only=True):
         from automix_cli.views.label_view import plan_lines
 
         draw = plan.draw(self.most or plan.proposal(self.seed), self.seed)
-        for line in plan_lines(plan, draw, profile.task.scorer, ""):
+        for line in plan_lines(plan, draw, profile.task.scorer, "", self.most):
             self.reporter.say(line)
         for row in self._rows(plan, draw):
             print_json(row)
@@ -230,7 +230,7 @@ class _LabelJob(Struct, frozen=True, kw_only=True):
 
         with lock_labels(path):
             draw, rows, is_new = self._open(plan, path)
-            for line in plan_lines(plan, draw, profile.task.scorer, str(path)):
+            for line in plan_lines(plan, draw, profile.task.scorer, str(path), self.most):
                 self.reporter.say(line)
             file = LabelFile(path, rows)
             if is_new:

@@ -21,7 +21,7 @@ from automix_cli.data.jsonl import printable
 from automix_cli.data.label_cards import AnswerCard, LabelSession
 from automix_cli.streams import stderr
 from automix_cli.views.label_view import ANSWER_KEYS, CardText, card_text, keys_line
-from automix_cli.views.terminal import stderr_console
+from automix_cli.views.terminal import stderr_console, unbroken
 
 _ENTER = ("\r", "\n")
 _AGAIN = "\x0c"  # Ctrl-L
@@ -126,7 +126,7 @@ class LabelTerminal:
                 self._show(place, card, whole=False)
                 if not self._act(place, card, read_key):
                     return
-                self._print(self.progress(), "dim")
+                self._print(unbroken(self.progress(), self.console.width), "dim")
 
     def _act(self, place: int, card: AnswerCard, read_key: Callable[[], str]) -> bool:
         """Read keys until one decides; False where that is to leave."""

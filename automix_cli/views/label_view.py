@@ -45,8 +45,10 @@ def nothing_lines(plan: LabelPlan, name: str) -> Iterator[str]:
     yield "no answer differs on a row without a label; -n N draws rows all the same"
 
 
-def plan_lines(plan: LabelPlan, draw: LabelDraw, scorer: str, name: str) -> Iterator[str]:
-    """Say on how many rows a label can change the loss, and which rows are drawn."""
+def plan_lines(
+    plan: LabelPlan, draw: LabelDraw, scorer: str, name: str, n_asked: int | None = None
+) -> Iterator[str]:
+    """Say on how many rows a label can change the loss, which rows are drawn, and why they are fewer."""
     yield _differing_line(plan)
     if plan.differing[0] > _MOST_DIFFERING:
         yield (
@@ -61,7 +63,20 @@ def plan_lines(plan: LabelPlan, draw: LabelDraw, scorer: str, name: str) -> Iter
     parts = f"{len(draw.by_weight):,} chosen by what they tell, {len(draw.random):,} drawn from all rows"
     if both := len(draw.by_weight) + len(draw.random) - len(draw.order):
         parts += f", {both:,} of them both"
-    yield f"{count_of(len(draw.order), 'row')} to label{name and f' in {name}'}: {parts}"
+    of = "" if n_asked is None or n_asked <= len(draw.order) else f" of the {n_asked:,} asked for"
+    yield f"{count_of(len(draw.order), 'row')} to label{of}{name and f' in {name}'}: {parts}"
+    if of:
+        yield _fewer_words(both, n_asked or 0, draw)
+
+
+def _fewer_words(both: int, n_asked: int, draw: LabelDraw) -> str:
+    """Say why fewer rows are drawn than were asked for."""
+    reasons = []
+    if both:
+        reasons.append(f"{both:,} are in both parts and are labelled once")
+    if lacking := n_asked - len(draw.by_weight) - len(draw.random):
+        reasons.append(f"for {lacking:,} no further row is there that tells anything")
+    return f"note: {len(draw.order):,} in place of {n_asked:,}: {', and '.join(reasons)}"
 
 
 def _differing_line(plan: LabelPlan) -> str:
@@ -173,7 +188,11 @@ def progress_line(n_done: int, n: int, n_rows: int, baseline: str, loss: LossSoF
     so_far = "" if loss.bounds.low == loss.bounds.high else "so far "
     own = f"{so_far}on {_these_rows(n_rows)}, {_so_far_words(loss, baseline, policy)}"
     after = "" if loss.next_step is None else _next_words(loss)
-    return f"{n_done} of {n} · {own}; all {n}: ± {points(loss.at_end)} points{after}"
+    width = points(loss.at_end)
+    at_end = f"all {n} settle it" if width == "0.0" else f"all {n}: ± {width} points"
+    if n_done >= n and width == "0.0":
+        return f"{n_done} of {n} · {own}{after}"
+    return f"{n_done} of {n} · {own}; {at_end}{after}"
 
 
 def _next_words(loss: LossSoFar) -> str:
@@ -233,11 +252,13 @@ def _so_far_words(loss: LossSoFar, baseline: str, policy: str) -> str:
         return f"{subject} {exactly} exactly, since every row that can change it has a label"
     if loss.value is not None:
         bounds = loss_bounds_words(low, high, loss.value)
-        return f"{subject} {loss_words(loss.value)} against {baseline} (95 %: {bounds}, at every look)"
+        return f"{subject} {loss_words(loss.value)} against {baseline} (95 % at every look: {bounds} points)"
     few = f"{count_of(loss.n_skipped, 'row')} {_was(loss.n_skipped)} skipped" if loss.n_skipped else ""
+    if few and points(low) == points(high):
+        return f"{subject} {loss_words(high)} against {baseline}, though {few}: hardly anything hangs on that"
     why = f"since {few}" if few else "too few labels"
     bounds = loss_bounds_words(low, high)
-    return f"{subject} against {baseline}: no estimate, {why}; {bounds} (95 %, at every look)"
+    return f"{subject} against {baseline}: no estimate, {why}; it is {bounds} points (95 % at every look)"
 
 
 def _was(n: int) -> str:

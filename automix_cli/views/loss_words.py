@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from automix_cli.texts import DUST
 
 
@@ -25,13 +27,21 @@ def loss_bounds_words(low: float, high: float, value: float | None = None) -> st
         >>> loss_bounds_words(0.002, 0.011, 0.004), loss_bounds_words(-0.011, -0.002, -0.004)
         ('0.2 to 1.1', '0.2 to 1.1')
         >>> loss_bounds_words(-0.002, 0.011, 0.004), loss_bounds_words(0.002, 0.011)
-        ('from a gain of 0.2 to a loss of 1.1', 'from a loss of 0.2 to a loss of 1.1')
+        ('from a gain of 0.2 to a loss of 1.1', 'a loss of 0.2 to 1.1')
+        >>> loss_bounds_words(0.00499, 0.00501)
+        'a loss of 0.5'
     """
     if value is not None and value > 0 and low >= 0:
         return f"{_points(low)} to {_points(high)}"
     if value is not None and value < 0 and high <= 0:
         return f"{_points(high)} to {_points(low)}"
-    return f"from {_noun(low)} to {_noun(high)}"
+    ends = _noun(low), _noun(high)
+    if ends[0] == ends[1]:
+        return ends[0]
+    if low >= DUST or high <= -DUST:
+        near, far = sorted((abs(low), abs(high)))
+        return f"{_noun(math.copysign(near, low))} to {_points(far)}"
+    return f"from {ends[0]} to {ends[1]}"
 
 
 def _noun(share: float) -> str:

@@ -70,13 +70,20 @@ def width_of(stream: TextIO | None) -> int | None:
 
 
 _UNIT_GAP = "\x00"
+_BOUND = r"(?:a (?:gain|loss) of (?:under )?[\d.]+|no loss)"
+_INTERVAL = (
+    rf"(?:from )?{_BOUND} to (?:{_BOUND}|[\d.]+)"
+    r"|[-+$]?\d[\d.,]* to [-+$]?\d[\d.]*(?: points)?"
+    r"|± [\d.]+(?: points)?"
+)
 
 
 def unbroken(text: str, width: int | None) -> str:
     r"""The text in lines that fit, cut between words; the terminal itself would cut words in two.
 
-    A word that is longer than a line stays whole: it may be an address. Lines that fit stay as they are, and
-    so do those that give a command to be copied. What is cut off a line is indented as the line is.
+    A word that is longer than a line stays whole: it may be an address. An interval stays in one line. Lines
+    that fit stay as they are; a command to be copied goes on behind a backslash, before an option. What is
+    cut off a line is indented as the line is.
 
     Example:
         >>> unbroken("automix calibrate replaces this", 20)
@@ -85,6 +92,12 @@ def unbroken(text: str, width: int | None) -> str:
         'it saved\n49.4 %'
         >>> unbroken("by confidence: 0.88→0.97 (115)", 30)
         'by confidence:\n0.88→0.97 (115)'
+        >>> unbroken("loses 0.6 points (95 %: 0.5 to 0.6 points)", 36)
+        'loses 0.6 points (95 %:\n0.5 to 0.6 points)'
+        >>> print(unbroken("use it: automix calibrate a.jsonl --labels b.jsonl", 30))
+        use it:
+          automix calibrate a.jsonl \
+            --labels b.jsonl
         >>> unbroken("  small: buys 8 votes, or none", 20)
         '  small: buys 8\n  votes, or none'
     """
@@ -95,12 +108,15 @@ def unbroken(text: str, width: int | None) -> str:
 
     gap = r"(?<=\d) (?=[%×]|\(\d+\)(?: |$))"  # a number stays with its unit, and with a count in brackets
     text = re.sub(gap, _UNIT_GAP, text, flags=re.MULTILINE)
+    text = re.sub(_INTERVAL, lambda match: match[0].replace(" ", _UNIT_GAP), text)
     return "\n".join(
         part
         for line in text.split("\n")
         for part in (
             [line]
-            if len(line) < width or ": automix " in line
+            if len(line) < width
+            else _command_lines(line)
+            if ": automix " in line
             else textwrap.wrap(
                 line,
                 width - 1,
@@ -110,6 +126,18 @@ def unbroken(text: str, width: int | None) -> str:
             )
         )
     ).replace(_UNIT_GAP, " ")
+
+
+def _command_lines(line: str) -> list[str]:
+    """A command to be copied, on lines of its own; whole where a backslash might stand within quotes."""
+    import re
+
+    head, command = line.split(": automix ", 1)
+    if "'" in command or '"' in command or "#" in command:
+        return [line]
+    first, *options = re.split(r" (?=--[a-z])", f"automix {command}")
+    parts = [f"  {first}", *(f"    {option}" for option in options)]
+    return [f"{head}:", *(f"{part} \\" for part in parts[:-1]), parts[-1]]
 
 
 def print_text(text: str) -> None:

@@ -1,19 +1,23 @@
 """What `automix label` says of labels, in words."""
 
+import numpy as np
 import pytest
 
 from automix_cli.data.label_cards import AnswerCard
+from automix_cli.data.label_draw import draw_labels
 from automix_cli.evaluation.label_plan import LossSoFar, NextStep
 from automix_cli.evaluation.label_sequence import LossBounds
 from automix_cli.evaluation.loss import LossAgainst, LossByLabels
 from automix_cli.views.label_view import (
     LabelOutcome,
+    _fewer_words,
     card_text,
     keys_line,
     outcome_dict,
     outcome_lines,
     progress_line,
 )
+from automix_cli.views.terminal import unbroken
 from automix_cli.views.verdict_words import label_counts_words
 
 SO_FAR = LossSoFar(value=0.004, bounds=LossBounds(-0.002, 0.011), at_end=0.008, next_step=NextStep(6, 0.005))
@@ -40,23 +44,65 @@ OUTCOME = LabelOutcome(
 def test_progress_says_what_is_settled_and_what_more_labels_would_do() -> None:
     assert progress_line(22, 28, 1319, "large", SO_FAR) == (
         "22 of 28 · so far on these 1,319 rows, the policy loses 0.4 points against large "
-        "(95 %: from a gain of 0.2 to a loss of 1.1, at every look); all 28: ± 0.8 points; "
+        "(95 % at every look: from a gain of 0.2 to a loss of 1.1 points); all 28: ± 0.8 points; "
         "6 labels more than that: ± 0.5"
     )
     nothing = SO_FAR._replace(value=None, next_step=None)
-    assert "too few labels; from a gain of 0.2 to a loss of 1.1" in progress_line(0, 28, 9, "large", nothing)
+    assert "too few labels; it is from a gain of 0.2 to a loss of 1.1 points (95 % at" in progress_line(
+        0, 28, 9, "large", nothing
+    )
     settled = SO_FAR._replace(value=-0.004, bounds=LossBounds(-0.004, -0.004))
     assert "on these 9 rows, the policy gains 0.4 points against large exactly" in progress_line(
         28, 28, 9, "large", settled
     )
 
 
+def test_a_row_that_was_skipped_is_no_reason_for_a_loss_without_a_figure_where_nothing_hangs_on_it() -> None:
+    near = LossSoFar(None, LossBounds(0.00496, 0.00504), at_end=0.0, next_step=None, n_skipped=1)
+    assert progress_line(24, 25, 200, "large", near) == (
+        "24 of 25 · so far on these 200 rows, the policy loses 0.5 points against large, "
+        "though 1 row was skipped: hardly anything hangs on that; all 25 settle it"
+    )
+    line = progress_line(25, 25, 200, "large", near._replace(bounds=LossBounds(0.005, 0.007)))
+    assert "no estimate, since 1 row was skipped; it is a loss of 0.5 to 0.7 points (95 %" in line
+    assert "± 0.0" not in line
+    assert "all 25" not in line
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_no_line_is_cut_within_an_interval_or_a_command(width: int) -> None:
+    text = f"{progress_line(22, 28, 1319, 'large', SO_FAR)}\n{chr(10).join(outcome_lines(OUTCOME))}"
+    lines = unbroken(text, width).split("\n")
+    whole = [
+        part
+        for part in ("from a gain of 0.2 to a loss of 1.1 points", "± 0.8 points", "(95 %")
+        if part in text
+    ]
+    for part in whole:
+        assert sum(line.count(part) for line in lines) == text.count(part) or len(part) > width - 2
+    at = lines.index("use the labels:")
+    command = " ".join(line.strip().removesuffix(" \\") for line in lines[at + 1 :])
+    assert command == OUTCOME.command
+    assert all(line.endswith(" \\") for line in lines[at + 1 : -1])
+
+
+def test_fewer_rows_than_were_asked_for_have_their_reason() -> None:
+    rows = np.arange(100)
+    draw = draw_labels(range(100), np.where(rows < 20, 1.0, 0.0), 18, 10, seed=0)
+    both = 28 - len(draw.order)
+    assert both > 0
+    assert _fewer_words(both, 28, draw) == (
+        f"note: {len(draw.order)} in place of 28: {both} are in both parts and are labelled once"
+    )
+    few = draw_labels(range(100), np.where(rows < 5, 1.0, 0.0), 18, 10, seed=0)
+    assert "for 13 no further row is there that tells anything" in _fewer_words(0, 28, few)
+
+
 def test_the_outcome_says_which_interval_is_meant() -> None:
     text = "\n".join(outcome_lines(OUTCOME))
     assert "27 of 28 rows labelled, 1 skipped" in text
     assert (
-        "on these 1,319 rows: the policy loses 0.4 points against large (95 %: from a gain of 0.2 to a l"
-        in text
+        "on these 1,319 rows: the policy loses 0.4 points against large (95 % at every look: from a " in text
     )
     assert (
         "on new questions: it loses 0.5 points (95 %: from a gain of 0.3 to a loss of 1.3; "
@@ -98,7 +144,7 @@ def test_a_loss_of_another_policy_is_named_and_a_missing_one_has_its_reason() ->
     assert (
         "on these 1,319 rows: every other answer against large: no estimate, since 1 row was skipped" in text
     )
-    assert "from a gain of 0.2 to a loss of 1.1 (95 %, at every look)" in text
+    assert "it is from a gain of 0.2 to a loss of 1.1 points (95 % at every look)" in text
     assert "calibrate fits with the labels, and tells the loss of the policy that it then chooses" in text
     assert outcome_dict(OUTCOME._replace(so_far=skips))["loss_points"] is None
     assert "every other answer loses 0.4 points against large" in progress_line(
