@@ -280,7 +280,7 @@ def test_P7_too_few_file_descriptors_are_named_and_lose_no_row(
     questions = world.questions(ROWS)
     ran = world.ask(questions, "-j", "12", limits=[(resource.RLIMIT_NOFILE, 22)])
     assert ran.code in (0, 1)  # how many sockets are open at once hangs on timing
-    assert ("too many open files" in ran.err) is (ran.code == 1)
+    assert ran.code == 0 or "too many open files" in ran.err  # it is said, too, where trying again helps
     assert "Traceback" not in ran.err
     assert world.ask(questions, "--resume").code == 0
     assert comparable(world.out) == whole
