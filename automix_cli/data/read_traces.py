@@ -439,12 +439,10 @@ def _count_votes(votes: list[Json]) -> NDArray[np.int16]:
 
 
 def _ident(row: Mapping[str, Json], index: int) -> Json:
-    ident = value_of(row, "id")
-    return index if ident is None else ident
+    return index if (ident := value_of(row, "id")) is None else ident
 
 
-_OTHER_WAYS = frozenset({"messages", "body", "options"})
-"""Keys that ask something beside the question, or in its place."""
+_OTHER_WAYS = frozenset({"messages", "body", "options"})  # keys that ask more than the question, or another
 
 
 def _texts(rows: list[Json], start: int) -> tuple[list[str], list[str]]:
