@@ -28,7 +28,6 @@ from automix_cli.cascade.reply_range import REPLY_ENDS, ReplyEnd, ReplyRange
 from automix_cli.cascade.requests import embedding_request, sample_counts
 from automix_cli.cascade.shadow import ShadowPlan
 from automix_cli.cascade.uncalibrated import default_policy
-from automix_cli.fitting.student import student_quantile
 from automix_cli.pomdp.problem import Facts, Policy
 from automix_cli.profile.model import Profile, Tier
 from automix_cli.profile.router import (
@@ -42,7 +41,6 @@ from automix_cli.usage import add_money
 
 _OTHER_END: Mapping[ReplyEnd, ReplyEnd] = {"short": "long", "guess": "guess", "long": "short"}
 _FIRST_ROWS = "a file of 20 of the rows"
-_LIKELY_SHARE = 0.975  # of what may come, at the upper end of what is likely
 _CALL_SPREAD = 0.5  # by how much of their mean the costs of calls of one tier are taken to differ
 
 NO_CALLS = {
@@ -192,7 +190,7 @@ class _QuestionSums:
         Questions differ by chance, and so did the rows that shares and costs were learned from.
         """
         if self.bills.tell_all:
-            return self.bills.deviation() * student_quantile(_LIKELY_SHARE, len(self.bills.runs) - 1)
+            return self.bills.half_width()
         if self.costs is None or not self.costs.rows or not self.questions:
             return None
         of_means = self.per_share**2 + (_CALL_SPREAD * self.total.expected.usd) ** 2

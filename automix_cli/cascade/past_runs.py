@@ -14,12 +14,16 @@ from automix_cli.cascade.call_costs import CallCost
 from automix_cli.cascade.cascade import Cascade
 from automix_cli.cascade.question_facts import FactsReader
 from automix_cli.errors import StorageError
+from automix_cli.fitting.student import student_quantile
 from automix_cli.pomdp.problem import Policy
 from automix_cli.profile.model import Profile
 from automix_cli.records import Answer, Question
 from automix_cli.texts import count_of
 
-_FEWEST_RUNS = 5  # runs that tell what others will take
+_FEWEST_RUNS = 10  # runs that tell what others will take
+_LIKELY_SHARE = 0.975  # of what may come, at the upper end of what is likely
+_LEAST_FREEDOM = 2
+_LONGER_REPLIES = 2.5  # a run beside those that were seen: square of the spread of lengths of any order
 _MOST_CUT = 0.1  # of the questions that were begun, and of which the cache does not hold all
 
 
@@ -74,10 +78,21 @@ class PastBills:
         """
         n, ratio = len(self.runs), self._ratio("usd")
         squares = math.fsum((run.usd - ratio * bill.usd) ** 2 for run, bill in self.runs)
+        squares += _LONGER_REPLIES * (math.fsum(run.usd for run, _ in self.runs) / n) ** 2
         variance = squares / max(1, n - 1) * self.questions * (1 + self.questions / n)
         if sum(run.escalated for run, _ in self.runs) in (0, n):
             variance += (self.further_usd / (n + 2)) ** 2
         return math.sqrt(variance)
+
+    def half_width(self) -> float:
+        """Half of the 95 % interval of the dollars of all.
+
+        Most of the money is in answers that went on, or in those that did not: the rarer of both are what
+        was seen, so that they alone are the degrees of freedom of Student's distribution.
+        """
+        escalated = sum(run.escalated for run, _ in self.runs)
+        rarer = min(escalated, len(self.runs) - escalated)
+        return student_quantile(_LIKELY_SHARE, max(_LEAST_FREEDOM, rarer)) * self.deviation()
 
     def words(self) -> str:
         """How often answers went on, and how many votes they got."""
