@@ -115,6 +115,29 @@ def test_a_tier_whose_answers_the_scorer_does_not_read_is_not_dropped(tmp_path: 
     assert "nothing written: large is right on no row by scorer exact" in err
 
 
+def scored(rows: list[dict[str, Any]], worth: float) -> list[dict[str, Any]]:
+    """The rows as they are collected: each answer with its score; large's is `worth`."""
+    tiers = [
+        {
+            "small": {
+                **row["tiers"]["small"],
+                "score": float(row["tiers"]["small"]["answer"] == row["expected"]),
+            },
+            "large": {**row["tiers"]["large"], "score": worth},
+        }
+        for row in rows
+    ]
+    return [{**row, "tiers": own} for row, own in zip(rows, tiers, strict=True)]
+
+
+def test_rows_with_the_scores_of_that_scorer_are_looked_at_and_those_of_another_judge_are_not(
+    tmp_path: Path,
+) -> None:
+    code, err, _ = calibrate(tmp_path, scored(WORDY, 0.0))
+    assert (code, "note: scorer exact finds 0 of 24 answers of large right" in err) == (5, True)
+    assert "note: scorer" not in calibrate(tmp_path, scored(WORDY, 0.05))[1]
+
+
 def test_where_nothing_is_right_nothing_is_written(tmp_path: Path) -> None:
     code, err, is_written = calibrate(tmp_path, WRONG)
     assert (code, is_written) == (5, False)

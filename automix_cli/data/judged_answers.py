@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from automix_cli.data.rows import answer_text, has_gold, question_from_dict
 from automix_cli.data.traces import TraceTable
 from automix_cli.records import Json
+from automix_cli.scoring import score
 from automix_cli.scoring.comparison import TierAnswer, is_doubtful
 
 
-def judged_answers(rows: Iterator[tuple[int, Any]], tiers: Collection[str]) -> Iterator[TierAnswer]:
-    """The answers of tiers in numbered trace rows that have right answers, and no score of their own."""
+def judged_answers(
+    rows: Iterator[tuple[int, Any]], tiers: Collection[str], scorer: str
+) -> Iterator[TierAnswer]:
+    """The answers of tiers in numbered trace rows that have right answers, where `scorer` has judged them.
+
+    A score that stands in a row is the scorer's where it is what the scorer says of that answer.
+    """
     for _, row in rows:
         if not has_gold(row):
             continue
         question = question_from_dict({"question": "?", **row})
         for name in tiers:
-            text = _text_to_judge(row["tiers"].get(name))
-            if text is not None:
-                yield TierAnswer(name, text, tuple(question.expected), tuple(question.choices))
+            step = row["tiers"].get(name)
+            text = answer_text(step.get("answer")) if isinstance(step, dict) else None
+            if text is None:
+                continue
+            answer = TierAnswer(name, text, tuple(question.expected), tuple(question.choices))
+            if _is_judged_by(scorer, answer, step):
+                yield answer
 
 
-def _text_to_judge(step: Json) -> str | None:
-    """The answer of a tier; None where there is none, or its row says what it is worth."""
-    if not isinstance(step, dict) or {"score", "correct"} & step.keys():
-        return None
-    return answer_text(step.get("answer"))
+def _is_judged_by(scorer: str, answer: TierAnswer, step: Mapping[str, Json]) -> bool:
+    """Whether a step has no score of its own, or the one that a scorer gives its answer."""
+    worth = step.get("score", step.get("correct"))
+    return worth is None or worth == score(answer.text, answer.expected, scorer, answer.choices)
 
 
 def has_doubtful_tier(table: TraceTable, pass_score: float) -> bool:

@@ -24,6 +24,7 @@ from automix_cli.data.traces import TraceTable, tier_index
 from automix_cli.errors import DataError
 from automix_cli.pomdp.arrays import Bools, Floats, Ints
 from automix_cli.scoring import comparison_of
+from automix_cli.texts import count_of
 
 _FOLDS = 5  # in which expected differences are fitted
 _PSEUDO_ROWS = 2.0  # on which every difference is a loss
@@ -184,6 +185,19 @@ def _inclusion(table: TraceTable) -> Floats:
 # ------------------------------------------------------------------ a file, labelled or not
 
 
+_FEW = 0.05  # of the rows: to leave them out loses less than to go by a baseline's answers on all of them
+
+
+def misses_few(labels: int, rows: int) -> bool:
+    """Whether so few rows lack a label that the others are used alone.
+
+    Example:
+        >>> misses_few(299, 300), misses_few(30, 300), misses_few(300, 300)
+        (True, False, False)
+    """
+    return 0 < rows - labels <= _FEW * rows
+
+
 class TableReader(NamedTuple):
     """Numbered trace rows, to be read as a table whatever share of them has a label.
 
@@ -216,10 +230,16 @@ class TableReader(NamedTuple):
             return self._beside(blank, labels_from, say)
         complete = has_label(table)
         if self.options.drop_incomplete or complete.all():
-            return self._labelled_alone(table, say)
+            return self._labelled_alone(table, say, drop=self.options.drop_incomplete)
         own = self._with_comparison(table)
         if not (own.answer_classes >= 0).any():
-            return self._labelled_alone(table, say)
+            return self._labelled_alone(table, say, drop=False)
+        if baseline is None and table.inclusion is None and misses_few(int(complete.sum()), len(table)):
+            say(
+                f"note: {int((~complete).sum()):,} of {count_of(len(table), 'row')} without a label are left "
+                f"out; --baseline {table.tiers[-1]} compares all with its answers"
+            )
+            return self._labelled_alone(table, say, drop=True)
         self._require_answers(own, may_drop=True)
         if baseline is None and not complete.any():
             raise DataError(
@@ -297,11 +317,11 @@ class TableReader(NamedTuple):
         except DataError as exc:
             raise with_file_name(exc, self.name) from None
 
-    def _labelled_alone(self, table: TraceTable, say: Callable[[str], None]) -> TraceTable:
+    def _labelled_alone(self, table: TraceTable, say: Callable[[str], None], *, drop: bool) -> TraceTable:
         """The rows with a label; where some were chosen to be labelled, those drawn at random alone."""
         is_known = has_label(table)
         try:
-            own = table.require_scores(drop=self.options.drop_incomplete)
+            own = table.require_scores(drop=drop)
             if own.inclusion is None or (self.has_all_rows and is_known.all()):
                 if note := note_on_choice(self._with_comparison(table).answer_classes, is_known):
                     say(note)

@@ -138,17 +138,22 @@ def check_replacement(target: Path, new: FitLabels, *, force: bool) -> str:
     """Say whether the router that is written replaces one of other evidence; "" where it does not.
 
     Raises:
-        UsageError: it would replace one that was fitted on labels by one that saw none.
+        UsageError: it would replace one that was fitted on labels by one that saw none, or by one of rows
+            that are too few to tell whether routing pays, where those of the other were enough.
     """
+    from automix_cli.data.groups import FEWEST_GROUPS
     from automix_cli.profile.bundled import shown_path
     from automix_cli.profile.read import read_profile
 
     if not target.exists():
         return ""
     old = FitLabels.of_router(read_profile(target, trusted=True, origin="named").router)
-    if old is None or bool(old.labels) == bool(new.labels):
+    if old is None:
         return ""
-    if new.labels or force:
+    is_too_small = new.rows < FEWEST_GROUPS <= old.rows
+    if bool(old.labels) == bool(new.labels) and not is_too_small:
+        return ""
+    if force or (new.labels and not is_too_small):
         return f"note: the router of {shown_path(target)}, fitted on {old.words}, is replaced"
     raise UsageError(
         f"{shown_path(target)} has a router that was fitted on {old.words}; this one would be fitted on "

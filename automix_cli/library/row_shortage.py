@@ -32,6 +32,7 @@ def label_note(source: TraceSource, profile: Profile, keep: float | None) -> str
         profile: whose tiers would be asked.
         keep: the share of the best tier's quality that is asked for; None where something else is.
     """
+    from automix_cli.data.relative import misses_few
     from automix_cli.views.verdict_words import lost_points_words
 
     questions = source.questions()
@@ -40,6 +41,9 @@ def label_note(source: TraceSource, profile: Profile, keep: float | None) -> str
     if is_meant or not missing or len(missing) == len(questions) or len(profile.tiers) == 1:
         return ""
     baseline = source.baseline or profile.tiers[-1].name
+    if source.baseline is None and misses_few(len(questions) - len(missing), len(questions)):
+        few = count_of(len(missing), "row")
+        return f"note: {few} without a label would be left out, the first id {missing[0].id}"
     aim = ""
     if keep is not None:
         quality = f"at least {100 * keep:.4g} % of the best tier's quality"

@@ -366,7 +366,8 @@ class TraceSource:
             return
         from automix_cli.views.scorer_words import scorer_lines
 
-        self.other_scorer = other_scorer(judged_answers(rows(), table.tiers), profile.task.scorer)
+        scorer = profile.task.scorer
+        self.other_scorer = other_scorer(judged_answers(rows(), table.tiers, scorer), scorer)
         for line in () if self.other_scorer is None else scorer_lines(self.other_scorer):
             self.reporter.once(line)
 

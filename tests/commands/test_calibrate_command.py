@@ -385,16 +385,19 @@ def test_a_dry_run_says_calls_and_dollars_and_sends_nothing(tmp_path: Path) -> N
             ],
         ),
         (30, (), (), []),
+        (31, (5,), (), ["note: 1 row without a label would be left out, the first id q5"]),
         (
             31,
-            (5,),
+            (5, 6),
             (),
             [
-                "note: 30 of 31 rows have a label: the run would compare answers with those of large, and "
+                "note: 29 of 31 rows have a label: the run would compare answers with those of large, and "
                 "lose at most 2 points against large instead of keeping at least 98 % of the best tier's "
-                "quality; label the other, id q5, or --drop-incomplete uses the rows with a label alone"
+                "quality; label the others, the first of them id q5, or --drop-incomplete uses the rows with "
+                "a label alone"
             ],
         ),
+        (31, (5, 6), ("--baseline", "large"), ["29 of 31 rows have a label"]),
         (31, (5,), ("--drop-incomplete",), []),
         (30, (5,), ("--drop-incomplete",), ["29 questions"]),
         (31, (5, 6), ("--budget", "1"), ["those of large; label the others, the first of them id q5, or"]),

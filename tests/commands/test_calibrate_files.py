@@ -47,12 +47,16 @@ ROUTERS = {
     "none": "null",
 }
 LABELS, FEW, NO_LABEL = FitLabels(90, 90), FitLabels(90, 9, "large"), FitLabels(90, 0, "large")
+TOO_SMALL = FitLabels(29, 29)
 
 
 @pytest.mark.parametrize(
     ("there", "new", "outcome"),
     [
         ("labels", NO_LABEL, "refused"),
+        ("labels", TOO_SMALL, "refused"),
+        ("no label", TOO_SMALL, "refused"),
+        ("none", TOO_SMALL, ""),
         ("few labels", NO_LABEL, "refused"),
         ("no label", LABELS, "note"),
         ("no label", FEW, "note"),

@@ -48,6 +48,21 @@ def test_where_every_row_has_a_label_scores_are_the_labels_own() -> None:
     assert table.score[:, 0].tolist() == [1, 1, 1, 0, 0]
 
 
+@pytest.mark.parametrize(("missing", "is_alone"), [(1, True), (2, True), (3, False)])
+def test_where_few_labels_are_missing_the_others_are_used_alone(missing: int, is_alone: bool) -> None:
+    cells = {"small": {"answer": "a", "cost": 1}, "large": {"answer": "b", "cost": 9}}
+    own = [
+        {"id": n, "question": f"{n}?", "tiers": cells} | ({} if n < missing else {"expected": "a"})
+        for n in range(40)
+    ]
+    notes: list[str] = []
+    reader = TableReader(lambda: enumerate(own, 1), TableOptions(), "rows.jsonl", "exact")
+    table = reader.table(labels_from=None, baseline=None, say=notes.append)
+    assert (table.relative is None, len(table)) == (is_alone, 40 - missing * is_alone)
+    assert any("without a label are left out; --baseline large" in note for note in notes) == is_alone
+    assert reader.table(labels_from=None, baseline="large", say=notes.append).relative is not None
+
+
 def test_without_a_label_every_difference_counts_as_lost() -> None:
     table = read(set(), "large")
     assert table.beside == "large"
