@@ -21,10 +21,9 @@ import functools
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable
 from copy import copy
+from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import TYPE_CHECKING, TypeVar
-
-from msgspec import Struct
 
 from automix_cli.backends.base import Backend, NeedsLoop, Request, result_at_once
 from automix_cli.backends.store import Store
@@ -68,7 +67,8 @@ def fingerprint(request: Request, schema: int = ENTRY_SCHEMA) -> str:
     return hashlib.sha256(canonical(content).encode()).hexdigest()
 
 
-class _Flight(Struct, eq=False):
+@dataclass(slots=True)
+class _Flight:
     """A request under way for some samples of a prompt, and who waits for it.
 
     `completions` fills as they come, so that those of a flight that fails later are not lost. `version` is
@@ -76,13 +76,13 @@ class _Flight(Struct, eq=False):
     """
 
     samples: tuple[int, ...]
-    completions: dict[int, Completion] = {}
-    waiting: list[asyncio.Future[None]] = []
+    completions: dict[int, Completion] = field(default_factory=dict)
+    waiting: list[asyncio.Future[None]] = field(default_factory=list)
     is_cancelled: bool = False
     is_reported: bool = False
     has_lease: bool = False
     version: int | None = None
-    task: asyncio.Task[None] = None  # type: ignore[assignment] # made of the flight itself
+    task: asyncio.Task[None] = field(init=False)
 
     def error(self) -> BaseException | None:
         """Why it failed, if it did; attempts and bills are reported to the first caller only.
@@ -90,12 +90,10 @@ class _Flight(Struct, eq=False):
         A flight that was cancelled because nobody waited has no error: a caller that joined
         late starts another one.
         """
-        if self.is_cancelled:
-            return None
-        if self.task.cancelled():
-            import asyncio
+        import asyncio
 
-            return asyncio.CancelledError()
+        if self.is_cancelled or self.task.cancelled():
+            return None if self.is_cancelled else asyncio.CancelledError()
         error = self.task.exception()
         if isinstance(error, BackendError) and self.is_reported:
             error = copy(error)
@@ -244,14 +242,14 @@ class Cached:
 
     async def _arrive(self, flight: _Flight) -> None:
         """Wait for a flight; when the last one waiting is cancelled, so is the flight."""
-        end: asyncio.Future[None] = flight.task.get_loop().create_future()
+        import asyncio
+
+        end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         flight.waiting.append(end)
         try:
             await end
-        except BaseException as exc:
-            import asyncio
-
-            if isinstance(exc, asyncio.CancelledError) and len(flight.waiting) == 1:
+        except asyncio.CancelledError:
+            if len(flight.waiting) == 1:
                 flight.is_cancelled = True
                 flight.task.cancel()
                 await asyncio.wait({flight.task})
@@ -275,13 +273,13 @@ class Cached:
 
     async def _take_lease(self, flight: _Flight, prompt: str, request: Request) -> None:
         """Wait for the lease, and take up what is stored by then."""
+        import asyncio
+
         # Outlives the slowest request (attempts, and the waits between them); the owner's death
         # is noticed without it, so it matters only for an owner on another machine.
         seconds = 15 * max(request.timeout, 4.0)
         pause = 0.02
         while not await self._commits.do(functools.partial(self._try_lease, flight, prompt, seconds)):
-            import asyncio
-
             while self.store.is_taken(prompt):
                 await asyncio.sleep(pause)
                 pause = min(1.5 * pause, 0.5)

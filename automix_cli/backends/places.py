@@ -92,17 +92,16 @@ class CallPlaces:
         Raises:
             CancelledError: the row has not begun, and is not to begin any more.
         """
+        import asyncio
+
         calls = _calls.get()
         if calls is not None and calls.start is not None:
             calls = None  # a row that has begun
-        may_begin = calls is None or calls.may_begin
-        if may_begin and self._free:
+        if calls is not None and not calls.may_begin:
+            raise asyncio.CancelledError
+        if self._free:
             self._free -= 1
             return
-        import asyncio
-
-        if not may_begin:
-            raise asyncio.CancelledError
         place = asyncio.get_running_loop().create_future()
         if calls is None:
             self._begun_rows.append(place)

@@ -229,8 +229,7 @@ def calibrate(
         objective: how to choose the cost_weight.
         options: folds, outer and inner, and how finely settings are searched.
         seed: of divisions and resamples.
-        classes: what may tell questions apart beforehand: a column, query-side routers. With few rows
-            nothing does.
+        classes: what may tell questions apart beforehand; with few rows nothing does.
         compare_signals: whether the signal is chosen among those that the rows hold, by what a plan gains
             with each; `Calibration.signal` says which.
         kind: of the router that is wanted; a query-side router alone takes `classes` of this one source.

@@ -194,5 +194,5 @@ def _best(view: BenchView, column: _Column) -> frozenset[str]:
     }
     if len(values) < 2:
         return frozenset()
-    _, most = max(values.values())
-    return frozenset(name for name, (_, shown) in values.items() if shown == most)
+    _, best = max(values.values())
+    return frozenset(name for name, (_, text) in values.items() if text == best)
