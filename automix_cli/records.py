@@ -5,6 +5,7 @@
 
 Each class builds its own JSON form (`to_dict`); the readers of rows are in `data`. Money is
 in US dollars, and `None` means *unknown*, which is never the same as 0; time is in seconds.
+A value never holds itself, so that Python need not look for cycles among values (`gc=False`).
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class TokenLogprob(NamedTuple):
     top: tuple[tuple[str, float], ...] = ()
 
 
-class Completion(Struct, frozen=True, kw_only=True):
+class Completion(Struct, frozen=True, kw_only=True, gc=False):
     """One text returned by a backend.
 
     `usage` is this completion's share of the request's usage; `cached` is true
@@ -72,7 +73,7 @@ class Completion(Struct, frozen=True, kw_only=True):
     flags: tuple[str, ...] = ()
 
 
-class Vote(Struct, frozen=True, kw_only=True):
+class Vote(Struct, frozen=True, kw_only=True, gc=False):
     """One sampled verdict on an answer, with the verifier's reasons (its whole completion)."""
 
     verdict: Verdict
@@ -138,7 +139,7 @@ class NoId(int):
 NO_ID = NoId()
 
 
-class Question(Struct, frozen=True, kw_only=True):
+class Question(Struct, frozen=True, kw_only=True, gc=False):
     """One input record; `expected` holds its gold answers, any of which is right.
 
     `history` holds the messages before the question in a chat row; `index` is the
@@ -195,7 +196,7 @@ class QuestionReading(NamedTuple):
         return {"router": self.router, "right": {name: round(p, 4) for name, p in self.right}}
 
 
-class Step(Struct, frozen=True, kw_only=True):
+class Step(Struct, frozen=True, kw_only=True, gc=False):
     """One visited tier: its answer, the observations of that answer, and the cost.
 
     `votes` are in the order in which they were bought. `cost_usd` is the list price of all
@@ -356,7 +357,7 @@ class Shadow(Struct, frozen=True, kw_only=True):
         return row
 
 
-class Answer(Struct, frozen=True, kw_only=True):
+class Answer(Struct, frozen=True, kw_only=True, gc=False):
     """The row that `ask` writes: an answer, the route to it, its list price and the amount paid.
 
     `embedding` is the embedding call of a query-side router. It is not part of the route, but

@@ -21,7 +21,7 @@ def add_money(*amounts: float | None) -> float | None:
     return round(total, 12) if total else 0.0  # finer than any price list
 
 
-class Usage(Struct, frozen=True, kw_only=True):
+class Usage(Struct, frozen=True, kw_only=True, gc=False):
     """Tokens and calls. Tokens read from a provider's cache, or written to it, are parts of the input.
 
     `reasoning_tokens` are part of the output.

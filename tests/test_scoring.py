@@ -289,6 +289,13 @@ def test_every_answer_is_right_when_it_is_what_was_expected(scorer: str) -> None
     assert wrong == []
 
 
+@pytest.mark.parametrize("word", ["391", "Paris", "PARIS", "a", "An", "the", "x1"])
+@pytest.mark.parametrize("scorer", ["exact", "contains"])
+def test_a_single_word_is_compared_like_one_with_marks_around_it(scorer: str, word: str) -> None:
+    assert score(word, [f"“{word}”."], scorer) == score(f"{word}!", [word], scorer) == 1
+    assert score(word, [f"{word}y"], scorer) == score(f"{word}y", [word], scorer) == 0
+
+
 @pytest.mark.parametrize("scorer", SCORERS)
 def test_scores_stay_between_0_and_1_and_all_but_f1_are_one_of_them(scorer: str) -> None:
     values = {

@@ -18,7 +18,7 @@ from automix_cli.records import Completion, Message, ServiceTier
 T = TypeVar("T")
 
 
-class Request(Struct, frozen=True, kw_only=True):
+class Request(Struct, frozen=True, kw_only=True, gc=False):
     """A request to a model for `n` completions.
 
     Samples are numbered: the completions are samples first … first+n-1 or a leading

@@ -171,6 +171,8 @@ class Cached:
             StorageError: when a completion cannot be stored.
         """
         prompt = fingerprint(request)
+        if request.n == 1 and (stored := self.store.get(prompt, request.first, self._since)) is not None:
+            return (stored,)
         samples = range(request.first, request.first + request.n)
         have: dict[int, Completion] = {}
         while missing := self._look_up(prompt, samples, have):

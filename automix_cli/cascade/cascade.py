@@ -71,7 +71,9 @@ class Cascade:
 
             object.__setattr__(self, "default", default_policy(self.profile))
         object.__setattr__(self, "profile_sha", self.profile.sha)  # every row has it, and it takes a while
-        looks = self.default is None or self.default.relevant(Facts(1.0)).prompt_tokens is not None
+        # A plan is made when it first decides, not to be asked what it looks at: then tokens are counted.
+        plans = (self.profile.router or {}).get("kind") == "pomdp"
+        looks = plans or self.active_policy().relevant(Facts(1.0)).prompt_tokens is not None
         object.__setattr__(self, "counts_tokens", looks)
 
     def with_backend(self, backend: Backend) -> Cascade:

@@ -129,7 +129,7 @@ class LiveVisit(Struct):
         )
 
 
-class ServedUsage(Struct, frozen=True):
+class ServedUsage(Struct, frozen=True, gc=False):
     """Tokens, and the service that they were bought from."""
 
     usage: Usage

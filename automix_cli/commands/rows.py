@@ -49,7 +49,8 @@ def pick_rows(
 
     rows = rows.pick(limit=limit, sample=sample, seed=seed, shard=shard)
     check_other_file(rows.fd, output)
-    rows.check(strict=strict)
+    with rare_collection():
+        rows.check(strict=strict)
     return rows
 
 

@@ -38,14 +38,14 @@ _CHUNK = 1 << 16
 _BOM = b"\xef\xbb\xbf"
 
 
-class Line(Struct, frozen=True):
+class Line(Struct, frozen=True, gc=False):
     """One line of input that is not blank: its 1-based number and its bytes (None: over the limit)."""
 
     number: int
     data: bytes | None
 
 
-class Row(Struct, frozen=True):
+class Row(Struct, frozen=True, gc=False):
     """One input row: a question, or in `fault` what is wrong with its line, and in `hint` what mends it."""
 
     index: int

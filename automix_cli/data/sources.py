@@ -48,7 +48,7 @@ Form = Literal["auto", "jsonl", "json", "csv", "tsv", "parquet", "text"]
 
 TEXT_LIMIT = 64 * 1024  # a longer text is probably a data file given by mistake, not one question
 CONTEXT_LIMIT = 64 * 1024 * 1024
-_MOST_ROWS_KEPT = 2_000  # of those that were checked: they are not read again
+_MOST_ROWS_KEPT = 10_000  # of those that were checked: they are not read again
 _MOST_BYTES_KEPT = 4 * 1024 * 1024  # of their lines; rows take several times as much
 WHOLE_FILE_LIMIT = 4 * 1024 * 1024 * 1024  # of a file that is read whole
 _PATIENCE = 2.0

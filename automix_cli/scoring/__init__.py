@@ -190,6 +190,8 @@ def _words(text: str) -> list[str]:
         >>> _words("**The** “Beatles”!"), _words("Vitamin A"), _words("-3.5")
         (['beatles'], ['vitamin', 'a'], ['-3.5'])
     """
+    if text.isascii() and text.isalnum():  # one bare word, as most numbers and letters are
+        return [text.lower()]
     raw_words = unicodedata.normalize("NFKC", text).casefold().translate(PLAIN_MARKS).split()
     bare = [_bare(word) for word in raw_words]
     words = [word for word in bare if word] or raw_words

@@ -253,6 +253,12 @@ class _AbstainAtTheEnd(AlwaysPolicy):
         return Action("abstain") if done else super().action(belief)
 
 
+@pytest.mark.parametrize(("router", "counts"), [("majority", False), ("pomdp", True)])
+def test_tokens_are_counted_only_where_a_plan_may_look_at_them(router: str, counts: bool) -> None:
+    routed = replace(profile(), router={"kind": router})
+    assert Cascade(routed, script(), AlwaysPolicy(2, 0)).counts_tokens is counts
+
+
 def test_a_policy_that_abstains_after_a_failure_and_an_answer_abstains() -> None:
     backend = ScriptedBackend(lambda r: NoText("mute") if r.model == "test/small" else says("18"))
     cascade = Cascade(profile(), backend, policy=_AbstainAtTheEnd(2, 0))
