@@ -171,24 +171,21 @@ class Cached:
             StorageError: when a completion cannot be stored.
         """
         prompt = fingerprint(request)
-        if request.n == 1 and (stored := self.store.get(prompt, request.first, self._since)) is not None:
-            return (stored,)
         samples = range(request.first, request.first + request.n)
         have: dict[int, Completion] = {}
-        while missing := self._look_up(prompt, samples, have):
+        if request.n == 1:  # as most requests are: the short way
+            if (stored := self.store.get(prompt, request.first, self._since)) is not None:
+                return (stored,)
+            missing: tuple[int, ...] = (request.first,)
+        else:
+            missing = self._look_up(prompt, samples, have)
+        while missing:
             if failure := self.store.get_failure(prompt, missing[0], self._since):
                 if missing[0] > request.first:
                     break
-                if failure.reply is None and (prompt, missing[0]) not in self._new_failures:
-                    self._old_refusals.add((prompt, missing[0]))
+                self._note_refusal(failure, prompt, missing[0])
                 raise failure
-            if self._offline:
-                raise CacheMiss(
-                    f"sample {missing[0]} of this prompt to {request.model} is not in the cache",
-                    hint="run once without --offline",
-                )
-            if not self.has_loop:
-                raise NeedsLoop
+            self._check_may_ask(request, missing[0])
             flight = self._flights.get(prompt) or self._depart(prompt, request, missing)
             await self._arrive(flight)
             # Removed from the flight: the caller that wakes first counts them as bought, others as cached.
@@ -199,7 +196,23 @@ class Cached:
                 if isinstance(error, BackendError) and not all(c.cached for c in leading):
                     return leading
                 raise error
+            missing = self._look_up(prompt, samples, have)
         return tuple(have[i] for i in takewhile(have.__contains__, samples))
+
+    def _note_refusal(self, failure: BackendError, prompt: str, sample: int) -> None:
+        """Note a refusal that an earlier run met, to be told at the end."""
+        if failure.reply is None and (prompt, sample) not in self._new_failures:
+            self._old_refusals.add((prompt, sample))
+
+    def _check_may_ask(self, request: Request, sample: int) -> None:
+        """Refuse to ask for a sample that is not stored where nothing can be asked for; see `complete`."""
+        if self._offline:
+            raise CacheMiss(
+                f"sample {sample} of this prompt to {request.model} is not in the cache",
+                hint="run once without --offline",
+            )
+        if not self.has_loop:
+            raise NeedsLoop
 
     def _look_up(self, prompt: str, samples: Iterable[int], have: dict[int, Completion]) -> tuple[int, ...]:
         """Add stored samples to `have`; return those that are still missing."""
