@@ -174,8 +174,8 @@ class Cached:
         samples = range(request.first, request.first + request.n)
         have: dict[int, Completion] = {}
         if request.n == 1:  # as most requests are: the short way
-            if (stored := self.store.get(prompt, request.first, self._since)) is not None:
-                return (stored,)
+            if (completion := self.store.get(prompt, request.first, self._since)) is not None:
+                return (completion,)
             missing: tuple[int, ...] = (request.first,)
         else:
             missing = self._look_up(prompt, samples, have)

@@ -101,7 +101,12 @@ def choices_in(row: Mapping[str, Json]) -> Json:
         >>> choices_in({"options": {"A": "Rome", "B": "Oslo"}}), choices_in({"options": 3})
         (['Rome', 'Oslo'], None)
     """
-    value = _value_in(row, _layout_of(row), "choices")
+    return _choices_in(row, _layout_of(row))
+
+
+def _choices_in(row: Mapping[str, Json], layout: _KeyPlaces) -> Json:
+    """The choices of a row of this layout; see `choices_in`."""
+    value = _value_in(row, layout, "choices")
     if value is None and "choices" not in row and not isinstance(row.get("question"), dict):
         return None
     if value is None or (isinstance(value, list) and value and isinstance(value[0], dict)):
@@ -121,8 +126,10 @@ def _context_in(row: Mapping[str, Json], layout: _KeyPlaces, text: str) -> Json:
         'hot'
     """
     context = _value_in(row, layout, "context")
+    if context is not None or len(layout.names["question"]) < 2:
+        return context
     names = [key for key in layout.names["question"] if row[key] is not None]
-    if context is not None or len(names) < 2 or plain_name(names[0]) != "instruction":
+    if len(names) < 2 or plain_name(names[0]) != "instruction":
         return context
     own = row[names[1]]
     return own if isinstance(own, str) and row[names[0]] == text and not is_blank(own) else None
@@ -258,7 +265,7 @@ def question_from_dict(row: Json, index: int = 0, *, textless: bool = False) -> 
         raise no_question(row, text)
     text = _question_text(text, textless)
     ident = _question_id(_value_in(row, layout, "id"), index)
-    context, choices = _context_in(row, layout, text), choices_in(row)
+    context, choices = _context_in(row, layout, text), _choices_in(row, layout)
     expected = _value_in(row, layout, "expected")
     expected = reply if expected is None else expected
     return Question(
