@@ -15,7 +15,7 @@ from automix_cli.cascade.answer import Degrading, QuestionRun, collect_trace
 from automix_cli.cascade.requests import embedding_request, input_sha
 from automix_cli.pomdp.problem import Facts, Policy
 from automix_cli.profile.model import Profile, Tier
-from automix_cli.profile.router import baseline_of, embedder_of, named_classes, query_router
+from automix_cli.profile.router import baseline_of, embedder_of, is_planned, named_classes, query_router
 from automix_cli.records import Answer, Completion, Json, Question, Trace
 
 if TYPE_CHECKING:
@@ -72,9 +72,9 @@ class Cascade:
             object.__setattr__(self, "default", default_policy(self.profile))
         object.__setattr__(self, "profile_sha", self.profile.sha)  # every row has it, and it takes a while
         # A plan is made when it first decides, not to be asked what it looks at: then tokens are counted.
-        plans = (self.profile.router or {}).get("kind") == "pomdp"
-        looks = plans or self.active_policy().relevant(Facts(1.0)).prompt_tokens is not None
-        object.__setattr__(self, "counts_tokens", looks)
+        counts = is_planned(self.profile)
+        counts = counts or self.active_policy().relevant(Facts(1.0)).prompt_tokens is not None
+        object.__setattr__(self, "counts_tokens", counts)
 
     def with_backend(self, backend: Backend) -> Cascade:
         """The same cascade over another backend; what was planned is shared."""

@@ -49,8 +49,7 @@ def pick_rows(
 
     rows = rows.pick(limit=limit, sample=sample, seed=seed, shard=shard)
     check_other_file(rows.fd, output)
-    with rare_collection():
-        rows.check(strict=strict)
+    rows.check(strict=strict)
     return rows
 
 

@@ -133,6 +133,9 @@ def _by_question(router: Mapping[str, Any], settings: Settings, tiers: tuple[str
 UNCALIBRATED_KINDS = ("prior", "majority")
 """Kinds that are set by hand and learn nothing from rows; the costs of the tiers decide beside them."""
 
+PLANNED_KINDS = ("pomdp", "pomdp+query")
+"""Kinds whose decisions are planned."""
+
 COMMON_KEYS = ("kind", "fitted", "token_scale", "value_of_time", "query")
 """Keys that a block of any kind may hold; a `query` that does not belong to the kind has its own refusal."""
 

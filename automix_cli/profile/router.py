@@ -13,6 +13,7 @@ from automix_cli.backends.catalog import model_problem
 from automix_cli.errors import DataError, ProfileError, UsageError, describe_value
 from automix_cli.fitting.router_block import (
     HINT,
+    PLANNED_KINDS,
     ROUTER_KINDS,
     UNCALIBRATED_KINDS,
     Settings,
@@ -90,6 +91,11 @@ def naming_router(profile: Profile) -> Iterator[None]:
         if not place or exc.message.startswith(place):
             raise
         raise DataError(f"{place}: router: {exc.message.removeprefix('router.')}", hint=exc.hint) from exc
+
+
+def is_planned(profile: Profile) -> bool:
+    """Whether the profile has a router that plans its decisions."""
+    return profile.router is not None and profile.router.get("kind") in PLANNED_KINDS
 
 
 def is_calibrated(profile: Profile) -> bool:
